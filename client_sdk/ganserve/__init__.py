@@ -1,0 +1,1 @@
+"""The typed Python SDK of ganserve: sample and score GANs over gRPC."""

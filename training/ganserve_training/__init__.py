@@ -1,0 +1,1 @@
+"""Trains GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation."""
