@@ -1,1 +1,62 @@
-"""Trains GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation."""
+"""Trains GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation.
+
+The names below are imported when they are first used, so that ``import ganserve_training`` does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganserve_training.config import TrainConfig
+    from ganserve_training.config_io import config_from_dict, config_to_dict
+    from ganserve_training.data import DataInfo, Images, load_split
+    from ganserve_training.errors import TrainingError
+    from ganserve_training.evaluate import evaluate_run, evaluate_samples
+    from ganserve_training.judge import Judgement
+    from ganserve_training.presets import PRESETS
+    from ganserve_training.trained import TrainedModel, draw_samples, load_trained
+    from ganserve_training.training_run import RunResult, train
+
+_HOMES = {
+    "PRESETS": "presets",
+    "DataInfo": "data",
+    "Images": "data",
+    "Judgement": "judge",
+    "RunResult": "training_run",
+    "TrainConfig": "config",
+    "TrainedModel": "trained",
+    "TrainingError": "errors",
+    "config_from_dict": "config_io",
+    "config_to_dict": "config_io",
+    "draw_samples": "trained",
+    "evaluate_run": "evaluate",
+    "evaluate_samples": "evaluate",
+    "load_split": "data",
+    "load_trained": "trained",
+    "train": "training_run",
+}
+
+__all__ = [
+    "PRESETS",
+    "DataInfo",
+    "Images",
+    "Judgement",
+    "RunResult",
+    "TrainConfig",
+    "TrainedModel",
+    "TrainingError",
+    "config_from_dict",
+    "config_to_dict",
+    "draw_samples",
+    "evaluate_run",
+    "evaluate_samples",
+    "load_split",
+    "load_trained",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,119 @@
+"""Checkpoints: written atomically, checked by digest, never trusted silently.
+
+``checkpoints/step-00001500.pt`` is a dictionary of plain values and tensors (``torch.load(weights_only=True)`` reads
+it); ``step-00001500.pt.sha256`` beside it, in the format of ``sha256sum``, is written first.
+"""
+
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganserve_training.errors import CheckpointError
+from ganserve_training.files import remove_temporary_files, write_atomically, write_text_atomically
+
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+Report = Callable[[str], None]
+"""Takes one message for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint that was read and found whole."""
+
+    path: Path
+    sha256: str
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
+    """Write ``state`` as the checkpoint of ``state["step"]``, then delete all but the last ``keep``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{state['step']:08d}.pt"
+
+    def write(temporary: Path) -> None:
+        torch.save(state, temporary)
+        write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
+
+    write_atomically(path, write)
+    for old in checkpoint_paths(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+        _digest_path(old).unlink(missing_ok=True)
+    return path
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
+    """The newest checkpoint that is whole; each newer one that isn't is reported and passed over.
+
+    Args:
+        folder: the run's ``checkpoints`` folder.
+        report: is told about every damaged file.
+
+    Returns:
+        None if the folder holds no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are checkpoints, but all are damaged.
+    """
+    paths = checkpoint_paths(folder)
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            report(f"{error}; trying the checkpoint before it")
+    if paths:
+        raise CheckpointError(
+            f"all {len(paths)} checkpoints in {folder} are damaged: restore one from a backup, "
+            "or delete the run's folder to start again"
+        )
+    return None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint and check it against its digest.
+
+    Raises:
+        CheckpointError: it is missing, torn, or not what was written.
+    """
+    try:
+        expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
+        actual = file_sha256(path)
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"checkpoint {path} can't be read: {error}") from error
+    if actual != expected:
+        raise CheckpointError(f"checkpoint {path} is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}…")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"checkpoint {path} can't be read: {error}") from error
+    return Checkpoint(path, actual, state)
+
+
+def clean_checkpoint_folder(folder: Path) -> None:
+    """Delete what a killed process left half-written, and digests without a checkpoint."""
+    remove_temporary_files(folder)
+    for digest in folder.glob("step-*.pt.sha256"):
+        if not digest.with_suffix("").exists():
+            digest.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

@@ -1,0 +1,44 @@
+"""The exponential moving average of a network's weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+from ganserve_training.config import EmaConfig
+
+
+def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:
+    """What the old average keeps in one update: 0.5 ^ (batch / half-life), 0 without averaging.
+
+    The half-life is at most ``warm_up_fraction`` of the samples seen, so that the first, poor weights are soon
+    forgotten (Karras et al. 2020).
+    """
+    half_life = config.half_life_kimg * 1000.0
+    if config.warm_up_fraction > 0.0:
+        half_life = min(half_life, samples_seen * config.warm_up_fraction)
+    return 0.5 ** (batch_size / half_life) if half_life > 0.0 else 0.0
+
+
+class Ema:
+    """A copy of a network that follows it slowly.
+
+    Args:
+        source: the network to follow; the copy starts equal to it.
+        config: half-life and warm-up.
+    """
+
+    def __init__(self, source: nn.Module, config: EmaConfig) -> None:
+        self.module = copy.deepcopy(source).eval().requires_grad_(False)
+        self._config = config
+        self._source = source
+        self._ours = [p.data for p in self.module.parameters()]
+        self._theirs = [p.data for p in source.parameters()]
+
+    @torch.no_grad()
+    def update(self, batch_size: int, samples_seen: int) -> None:
+        """Move towards the source's current weights; buffers are copied."""
+        decay = ema_decay(self._config, batch_size, samples_seen)
+        torch._foreach_lerp_(self._ours, self._theirs, 1.0 - decay)
+        for ours, theirs in zip(self.module.buffers(), self._source.buffers(), strict=True):
+            ours.copy_(theirs)

@@ -1,0 +1,43 @@
+"""What can go wrong in training, by name. Every message says what was wrong, what was expected and what to do."""
+
+
+class TrainingError(Exception):
+    """Base class of everything that ``ganserve_training`` raises on purpose."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A configuration value is out of range, or two values contradict each other."""
+
+
+class ConfigChangedError(ConfigError):
+    """A run folder was made with another configuration than the one that asks to continue it."""
+
+
+class DataError(TrainingError):
+    """Data are missing, unreadable, or not what the run was started with."""
+
+
+class CheckpointError(TrainingError):
+    """No checkpoint can be read where one is needed."""
+
+
+class RunLockedError(TrainingError):
+    """Another process is training in the same run folder."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a weight became NaN or infinite."""
+
+
+class StoppedError(TrainingError):
+    """Training was asked to stop, by a signal; a checkpoint was written first.
+
+    Attributes:
+        signal_number: the signal, such as ``signal.SIGTERM``.
+        step: the step of the checkpoint.
+    """
+
+    def __init__(self, signal_number: int, step: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.step = step

@@ -1,0 +1,47 @@
+"""The run's log: one JSON object a line."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Every whole line of a log; a last line that a crash tore off is left out.
+
+    Raises:
+        json.JSONDecodeError: a line in the middle is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines[:-1]]
+
+
+class LogWriter:
+    """Appends records to a log.
+
+    Args:
+        path: the file; made if missing.
+        resumed_step: records of later steps, which a run that goes on from this step will write again, are dropped.
+    """
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        kept = [record for record in read_log(path) if record["step"] <= resumed_step]
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, record: Mapping[str, float]) -> None:
+        """Append one record and hand it to the operating system, so that a killed process loses none."""
+        self._file.write(_line(record))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _line(record: Mapping[str, float]) -> str:
+    return json.dumps(record) + "\n"

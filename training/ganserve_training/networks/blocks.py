@@ -1,0 +1,55 @@
+"""Pieces that architectures share. N = batch, C = channels, H = height, W = width."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganserve_training.data.images import DataInfo
+from ganserve_training.errors import ConfigError
+
+LEAK = 0.2
+
+
+class UpsampleConv(nn.Module):
+    """Doubles the resolution: nearest-neighbour upsampling, then a 3 x 3 convolution.
+
+    The two are one linear map, a 4 x 4 transposed convolution of stride 2; export may fold them into it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        out: Tensor = self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
+        return out
+
+
+def init_weights(module: nn.Module, gain: float = 1.0) -> None:
+    """He initialisation for leaky ReLUs, biases zero (He et al. 2015)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, a=LEAK, nonlinearity="leaky_relu")
+            part.weight.data.mul_(gain)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def resolution_levels(data: DataInfo) -> int:
+    """How many doublings lead from 4 x 4 to the samples' resolution.
+
+    Raises:
+        ConfigError: the samples are not square with a side of 8, 16, 32 … 512 pixels.
+    """
+    side = data.height
+    if data.height != data.width or side < 8 or side > 512 or side & (side - 1):
+        raise ConfigError(
+            f"the convolutional networks make square images of 8, 16, 32 … 512 pixels "
+            f"(got {data.height} x {data.width}): resize or crop the data"
+        )
+    return side.bit_length() - 3
+
+
+def level_widths(width: int, max_width: int, levels: int) -> list[int]:
+    """Channels from 4 x 4 up to the full resolution: [levels + 1] numbers, each half of the one before."""
+    return [min(width << level, max_width) for level in range(levels, -1, -1)]

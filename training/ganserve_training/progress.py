@@ -1,0 +1,98 @@
+"""What a person sees while training: a bar on a terminal, plain occasional lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PLAIN_INTERVAL_S = 10.0
+
+
+class ProgressView(Protocol):
+    """Shows how training goes."""
+
+    def show(self, step: int, record: Mapping[str, float]) -> None:
+        """Show a new line of the log."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Show a message that stays."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        ...
+
+
+class BarProgress:
+    """A bar with losses, critic accuracy, speed and the time that is left."""
+
+    def __init__(self, console: Console, first_step: int, steps: int) -> None:
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[measures]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("train", total=steps, completed=first_step, measures="")
+        self._progress.start()
+
+    def show(self, step: int, record: Mapping[str, float]) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step, measures=_measures(record))
+
+    def say(self, message: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(message, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+class PlainProgress:
+    """A line at the first record, then at most one every ten seconds: for log files and CI."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console = console
+        self._steps = steps
+        self._started = time.monotonic()
+        self._first: int | None = None
+        self._last_shown = -_PLAIN_INTERVAL_S
+
+    def show(self, step: int, record: Mapping[str, float]) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = step, now
+        if now - self._last_shown < _PLAIN_INTERVAL_S and step < self._steps:
+            return
+        self._last_shown = now
+        left = ""
+        if step > self._first:
+            remaining = (now - self._started) / (step - self._first) * (self._steps - step)
+            left = f"  {remaining:.0f} s left"
+        self.say(f"step {step}/{self._steps}  {_measures(record)}{left}")
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing to clean up."""
+
+
+def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:
+    """The view that fits the console."""
+    return BarProgress(console, first_step, steps) if console.is_terminal else PlainProgress(console, steps)
+
+
+def _measures(record: Mapping[str, float]) -> str:
+    return (
+        f"critic loss {record['critic_loss']:.3f}  generator loss {record['generator_loss']:.3f}  "
+        f"critic accuracy {record['critic_accuracy']:.0%}  {record['samples_per_second']:,.0f} samples/s"
+    )

@@ -1,0 +1,83 @@
+"""The folder of one run: where everything lies, and who may write to it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.config_io import config_from_dict, config_to_dict
+from ganserve_training.errors import ConfigError, RunLockedError
+from ganserve_training.files import write_text_atomically
+
+
+class RunFolder:
+    """Paths and small files of a run.
+
+    config.json, log.jsonl, checkpoints/, samples/, metrics.json.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.json"
+        self.log = root / "log.jsonl"
+        self.checkpoints = root / "checkpoints"
+        self.samples = root / "samples"
+        self.metrics = root / "metrics.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that trains here; the lock goes with the process, however it ends.
+
+        Raises:
+            RunLockedError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise RunLockedError(
+                    f"{self.root} is being trained by another process (pid {owner}): wait for it, stop it, "
+                    "or choose another --out"
+                ) from error
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def read_config(self) -> TrainConfig | None:
+        """The configuration that the run was started with; None for a new folder.
+
+        Raises:
+            ConfigError: config.json is not a configuration.
+        """
+        try:
+            text = self.config.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            return config_from_dict(json.loads(text))
+        except (json.JSONDecodeError, ConfigError) as error:
+            raise ConfigError(f"{self.config} is not a ganserve configuration: {error}") from error
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Write config.json."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
+
+    def read_metrics(self) -> dict[str, float]:
+        """The latest evaluation; empty if there was none."""
+        try:
+            values = json.loads(self.metrics.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {name: float(value) for name, value in values.items()}
+
+    def write_metrics(self, metrics: dict[str, float]) -> None:
+        """Write metrics.json."""
+        write_text_atomically(self.metrics, json.dumps(metrics, indent=2) + "\n")
