@@ -1,0 +1,49 @@
+"""Takes out of a network what only training needs, and rewrites what a server computes faster in another form."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ganserve_training.networks.blocks import UpsampleConv
+
+# Each row says which of the three taps [a, b, c] of a 1-D kernel a tap of the folded kernel sums: c, b + c, a + b, a.
+TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """A copy of the network that computes the same without parametrizations and with fewer operations.
+
+    - Parametrizations (spectral norm and the like) become plain weights.
+    - Nearest-neighbour upsampling followed by a 3x3 convolution becomes one 4x4 transposed convolution of stride 2,
+      with 2.25 times fewer operations: after upsampling, neighbouring taps read the same pixel, so their weights can be
+      added beforehand. Exact up to rounding, borders included.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name)
+    if isinstance(folded, UpsampleConv):
+        return fold_upsampling(folded)
+    for module in list(folded.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, UpsampleConv):
+                setattr(module, name, fold_upsampling(child))
+    return folded
+
+
+def fold_upsampling(block: UpsampleConv) -> nn.ConvTranspose2d:
+    """The transposed convolution that computes what an upsampling and its convolution compute."""
+    conv = block.conv
+    transposed = nn.ConvTranspose2d(
+        conv.in_channels, conv.out_channels, kernel_size=4, stride=2, padding=1, bias=conv.bias is not None
+    )
+    with torch.no_grad():
+        taps = TAPS.to(conv.weight.dtype)
+        transposed.weight.copy_((taps @ conv.weight @ taps.T).transpose(0, 1))
+        if conv.bias is not None and transposed.bias is not None:
+            transposed.bias.copy_(conv.bias)
+    return transposed.eval()

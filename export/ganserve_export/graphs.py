@@ -1,0 +1,59 @@
+"""The two graphs of a model package, as modules: networks with pre- and post-processing inside.
+
+N = batch, Z = latent, H, W, C = height, width, channels. Networks work on float32 [N, C, H, W] in [-1, 1]; graphs speak
+uint8 [N, H, W, C], ready to show, so that clients in every language need no scaling, rounding or transposing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ganserve_export.calibration import LogisticCalibration
+
+HALF_RANGE = 127.5
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Rounds float images [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]; values outside are clamped."""
+    levels = ((images + 1.0) * HALF_RANGE).clamp(0.0, 255.0).round()
+    return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Scales uint8 images [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32) / HALF_RANGE - 1.0
+
+
+class GeneratorGraph(nn.Module):
+    """latents float32 [N, Z], labels int64 [N] if conditional -> samples uint8 [N, H, W, C]."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Draws one sample a latent."""
+        return to_pixels(self.generator(latents, labels))
+
+
+class CriticGraph(nn.Module):
+    """samples uint8 [N, H, W, C], labels int64 [N] if conditional -> scores and probabilities, float32 [N] each."""
+
+    slope: Tensor
+    intercepts: Tensor
+
+    def __init__(self, critic: nn.Module, calibration: LogisticCalibration) -> None:
+        super().__init__()
+        self.critic = critic
+        self.register_buffer("slope", torch.tensor(calibration.slope, dtype=torch.float32))
+        self.register_buffer("intercepts", torch.tensor(calibration.intercepts, dtype=torch.float32))
+
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scores each sample, and tells how probable it is that the sample is real."""
+        scores = self.critic(to_images(samples), labels).to(torch.float32)
+        intercepts = self.intercepts[0] if labels is None else self.intercepts[labels]
+        return scores, torch.sigmoid(self.slope * scores + intercepts)

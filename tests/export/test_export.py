@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from google.protobuf import json_format
+from PIL import Image
+
+from ganserve.v1 import model_spec_pb2, tensor_pb2
+from ganserve_export import Exported, ExportError, VerificationError, export_run, exporter, package
+from ganserve_training import config_to_dict, load_split, load_trained
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_run(run, tmp_path_factory.mktemp("repository") / "digits")
+
+
+def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
+    return json_format.Parse((folder / "manifest.json").read_text(), model_spec_pb2.ModelSpec())
+
+
+def test_manifest_describes_the_package(exported: Exported, run: Path) -> None:
+    spec, trained = read_manifest(exported.folder), load_trained(run)
+    assert (spec.name, spec.version) == ("digits", 1)
+    assert list(spec.label_names) == [str(digit) for digit in range(10)]
+    assert spec.sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE
+    assert spec.sample.data_type == tensor_pb2.DATA_TYPE_UINT8
+    assert list(spec.sample.shape) == [8, 8, 1]
+    assert spec.latent.dimension == trained.latent_dim
+    assert spec.score.loss == "relativistic-pairing"
+    assert len(spec.score.calibration.intercepts) == 10
+    assert spec.score.calibration.real_count == 360
+    assert spec.provenance.step == 8
+    assert spec.provenance.checkpoint_sha256 == trained.checkpoint_sha256
+    assert json_format.MessageToDict(spec.provenance.config) == json.loads(json.dumps(config_to_dict(trained.config)))
+    assert {file.name for file in spec.files} == {"generator.onnx", "critic.onnx", "preview.png"}
+    for file in spec.files:
+        content = (exported.folder / file.name).read_bytes()
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert file.size_bytes == len(content)
+    for graph in (spec.generator, spec.critic):
+        assert list(graph.verification.batch_sizes) == [1, 3, 64]
+        assert graph.verification.max_abs_difference <= graph.verification.tolerance
+
+
+def test_graphs_have_the_contract_and_score_each_sample_alone(exported: Exported, run: Path) -> None:
+    for name in ("generator.onnx", "critic.onnx"):
+        model = onnx.load(exported.folder / name)
+        onnx.checker.check_model(model, full_check=True)
+        for tensor in (*model.graph.input, *model.graph.output):
+            assert tensor.type.tensor_type.shape.dim[0].dim_param == "batch"
+    generator = ort.InferenceSession(exported.folder / "generator.onnx")
+    critic = ort.InferenceSession(exported.folder / "critic.onnx")
+    assert [i.name for i in generator.get_inputs()] == ["latents", "labels"]
+    assert [i.name for i in critic.get_inputs()] == ["samples", "labels"]
+
+    held_out = load_split(load_trained(run).config.data, "held_out")
+    scores, probabilities = critic.run(None, {"samples": held_out.pixels, "labels": held_out.labels})
+    assert scores.shape == probabilities.shape == (360,)
+    assert scores.dtype == probabilities.dtype == np.float32
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    alone, _ = critic.run(None, {"samples": held_out.pixels[7:8], "labels": held_out.labels[7:8]})
+    np.testing.assert_allclose(alone, scores[7:8], rtol=1e-5, atol=1e-5)
+
+
+def test_preview_has_one_row_a_label(exported: Exported) -> None:
+    with Image.open(exported.folder / "preview.png") as picture:
+        assert picture.width == picture.height  # ten labels, ten columns
+
+
+def test_next_export_is_the_next_version_and_leaves_nothing_behind(exported: Exported, run: Path) -> None:
+    again = export_run(run, exported.folder.parent)
+    assert again.version == exported.version + 1
+    assert {path.name for path in exported.folder.parent.iterdir()} >= {"1", "2"}
+    assert not [path for path in exported.folder.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_two_exports_at_once_get_two_versions(tmp_path: Path) -> None:
+    folders: list[Path] = []
+    barrier = threading.Barrier(8)
+
+    def publish() -> None:
+        with package.staging_folder(tmp_path / "digits") as staging:
+            (staging / "generator.onnx").write_bytes(b"graph")
+            barrier.wait()
+            folders.append(package.publish(staging, tmp_path / "digits", model_spec_pb2.ModelSpec(name="digits")))
+
+    threads = [threading.Thread(target=publish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(int(folder.name) for folder in folders) == list(range(1, 9))
+    for folder in folders:
+        assert read_manifest(folder).version == int(folder.name)
+
+
+def test_nothing_is_published_when_verification_fails(run: Path, tmp_path: Path, monkeypatch) -> None:
+    wrong = load_trained(run)
+    for weight in wrong.generator.parameters():
+        weight.data.mul_(1.5)
+    fold = exporter.fold
+    monkeypatch.setattr(
+        exporter, "fold", lambda network: fold(wrong.generator if network is not wrong.critic else network)
+    )
+    with pytest.raises(VerificationError, match="Not published"):
+        export_run(run, tmp_path / "digits")
+    assert list((tmp_path / "digits").iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="ganserve train"):
+        export_run(tmp_path / "nothing", tmp_path / "digits")
+    assert not (tmp_path / "digits").exists()
+
+
+@pytest.mark.parametrize("name", ["Digits", "my digits", "-digits", "ü"])
+def test_a_name_that_cannot_be_a_models_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="cannot be a model's name"):
+        export_run(run, tmp_path / name)
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    start = "import sys; from ganserve_export.command import main; sys.exit(main(sys.argv[1:]))"
+    call = [sys.executable, "-c", start, *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, check=False)
+
+
+def test_command_publishes_and_tells_the_differences(run: Path, tmp_path: Path) -> None:
+    done = command(run, "--out", tmp_path / "digits", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["folder"] == str(tmp_path / "digits" / "1")
+    assert result["generator"]["batch_sizes"] == [1, 3, 64]
+    assert done.stderr == ""
+
+
+def test_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    refused = command(tmp_path / "nothing", "--out", tmp_path / "digits")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("ganserve export-onnx: error: ")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ExportError, match="cannot write to"):
+        export_run(run, tmp_path / "file" / "digits")
+    shutil.rmtree(tmp_path / "digits", ignore_errors=True)
