@@ -24,8 +24,8 @@ def fold(network: nn.Module) -> nn.Module:
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
-        for name in list(getattr(module, "parametrizations", ())):
-            parametrize.remove_parametrizations(module, name)
+        if parametrize.is_parametrized(module):
+            _remove_parametrizations(module)
     if isinstance(folded, UpsampleConv):
         return fold_upsampling(folded)
     for module in list(folded.modules()):
@@ -33,6 +33,15 @@ def fold(network: nn.Module) -> nn.Module:
             if isinstance(child, UpsampleConv):
                 setattr(module, name, fold_upsampling(child))
     return folded
+
+
+def _remove_parametrizations(module: nn.Module) -> None:
+    # torch keeps a parametrized tensor as a property of a class made for this one module. A deep copy shares that class
+    # with its original, which would lose the property too: so the copy gets a class of its own first.
+    shared = type(module)
+    module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
+    for name in list(module.parametrizations):  # type: ignore[arg-type]
+        parametrize.remove_parametrizations(module, name)
 
 
 def fold_upsampling(block: UpsampleConv) -> nn.ConvTranspose2d:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -109,10 +108,7 @@ def test_nothing_is_published_when_verification_fails(run: Path, tmp_path: Path,
     wrong = load_trained(run)
     for weight in wrong.generator.parameters():
         weight.data.mul_(1.5)
-    fold = exporter.fold
-    monkeypatch.setattr(
-        exporter, "fold", lambda network: fold(wrong.generator if network is not wrong.critic else network)
-    )
+    monkeypatch.setattr(exporter, "fold", lambda network: wrong.generator)
     with pytest.raises(VerificationError, match="Not published"):
         export_run(run, tmp_path / "digits")
     assert list((tmp_path / "digits").iterdir()) == []
@@ -156,4 +152,3 @@ def test_a_folder_that_cannot_be_written_is_refused(run: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ExportError, match="cannot write to"):
         export_run(run, tmp_path / "file" / "digits")
-    shutil.rmtree(tmp_path / "digits", ignore_errors=True)

@@ -76,7 +76,8 @@ def test_unconditional_graph_has_a_dynamic_batch_and_no_paths_of_this_machine(tm
     module = GeneratorGraph(TinyGenerator(3)).eval()
     model = to_onnx(module, latents(2, torch.Generator()), ("samples",))
     content = model.SerializeToString()
-    assert b"/" not in content.replace(b"aten::", b"")
+    for trace in (b"site-packages", b".py", b"stack_trace", b"TinyGenerator"):
+        assert trace not in content
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     for batch in (1, 5):
         (samples,) = session.run(None, {"latents": np.zeros((batch, 4), np.float32)})
