@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from ganserve.v1 import model_spec_pb2, tensor_pb2
 from google.protobuf import json_format
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from ganserve.v1 import model_spec_pb2, tensor_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,120 @@
+"""The command `ganserve serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import tyro
+
+from ganserve_server.config import ServerConfig
+from ganserve_server.core.batcher import BatchConfig
+from ganserve_server.core.engine import EngineConfig
+from ganserve_server.core.errors import GanserveServerError, StartupError
+from ganserve_server.core.gan import Gan
+from ganserve_server.core.providers import Provider, ProviderChoice, choose_provider
+from ganserve_server.core.repository import Repository
+from ganserve_server.core.requests import Limits
+from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
+from ganserve_server.report import startup_report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OK, _FAILED, _REFUSED = 0, 1, 2
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve serve` and returns its exit code: 0 stopped, 1 failed or cut calls off, 2 refused to start."""
+    try:
+        config = tyro.cli(ServerConfig, args=list(argv), prog="ganserve serve", description=_DESCRIPTION)
+    except ValueError as error:
+        return _refuse(str(error))
+    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return _run(config)
+    except StartupError as error:
+        return _refuse(str(error))
+    except GanserveServerError as error:
+        sys.stderr.write(f"ganserve serve: error: {error}\n")
+        return _FAILED
+
+
+_DESCRIPTION = "Serves the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C."
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"ganserve serve: error: {reason}\n")
+    return _REFUSED
+
+
+def _run(config: ServerConfig) -> int:
+    try:
+        import uvloop
+    except ImportError:  # no wheels for Windows
+        return asyncio.run(serve(config))
+    return uvloop.run(serve(config))
+
+
+async def serve(config: ServerConfig) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit code.
+
+    Raises:
+        StartupError: It cannot start as it was asked to.
+    """
+    server = GrpcServer()
+    port = server.bind(config.address)
+    # A signal while models load ends the process at once, as it does by default.
+    choice, repository = await asyncio.to_thread(_load, config)
+    stop = _stop_signal()
+    limits = Limits(max_response_bytes=MAX_PAYLOAD_BYTES)
+    await server.start(Gan(repository, limits, max_batch_size=config.max_batch_size))
+    _say(startup_report(repository, choice))
+    _say(f"serving on {config.bracketed_host}:{port}\n")
+    await stop.wait()
+    _log.info("stopping: new calls are turned away, those that run may take %g s", config.drain_timeout_s)
+    cut_off = await server.drain(config.drain_timeout_s)
+    await asyncio.to_thread(repository.close)
+    return _FAILED if cut_off else _OK
+
+
+def _load(config: ServerConfig) -> tuple[ProviderChoice, Repository]:
+    if not config.models.is_dir():
+        raise StartupError(
+            f"--models {config.models}: there is no such folder; "
+            f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
+        )
+    choice = choose_provider(Provider(config.provider))
+    batch_config = BatchConfig(
+        max_batch_size=config.max_batch_size, max_queued_samples=config.max_queued_samples, workers=1
+    )
+    repository = Repository(config.models, EngineConfig(provider=choice.name, threads=config.threads), batch_config)
+    repository.load()
+    if not any(summary.latest for summary in repository.summaries()):
+        raise StartupError(f"nothing to serve in {config.models}:\n{startup_report(repository, choice)}")
+    return choice, repository
+
+
+def _stop_signal() -> asyncio.Event:
+    """Returns an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    stop = asyncio.Event()
+
+    def handle() -> None:
+        if stop.is_set():
+            # Threads inside onnxruntime cannot be interrupted, and the normal way out would wait for them.
+            os._exit(_FAILED)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+    return stop
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,56 @@
+"""The configuration of `ganserve serve`: the fields are its flags, their docstrings its help."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """Serves the GAN model packages of a folder over gRPC."""
+
+    models: Path = Path("models")
+    """Folder of model packages, <name>/<version>/."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
+    port: int = 50051
+    """TCP port. 0: a free one, which is printed."""
+    provider: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda: refuses to start without it."""
+    threads: int = 0
+    """CPU threads of one model call. 0: as many as this process may use cores."""
+    max_batch_size: int = 64
+    """Most samples in one model call."""
+    max_queued_samples: int = 65536
+    """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
+    drain_timeout_s: float = 30.0
+    """After SIGTERM, how long the calls that run may take to finish."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log messages to show, on stderr."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
+        if self.threads < 0:
+            raise ValueError(f"threads must be at least 0 (got {self.threads}); 0 takes all cores")
+        if self.max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be at least 1 (got {self.max_batch_size})")
+        if self.max_queued_samples < self.max_batch_size:
+            raise ValueError(
+                "max_queued_samples must be at least max_batch_size "
+                f"(got {self.max_queued_samples} and {self.max_batch_size})"
+            )
+        if not self.drain_timeout_s >= 0:
+            raise ValueError(f"drain_timeout_s must be at least 0 (got {self.drain_timeout_s})")
+
+    @property
+    def address(self) -> str:
+        """What to listen on, as HOST:PORT."""
+        return f"{self.bracketed_host}:{self.port}"
+
+    @property
+    def bracketed_host(self) -> str:
+        """The host as it stands before a port: IPv6 addresses in brackets."""
+        return f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host

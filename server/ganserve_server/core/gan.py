@@ -1,0 +1,181 @@
+"""The service, without a transport: takes and gives the messages of `ganserve.v1.GanService`, raises `core.errors`.
+
+N = samples, Z = values of one latent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.core.errors import FieldViolation, InvalidRequestError
+from ganserve_server.core.model import CriticWork
+from ganserve_server.core.requests import Limits, plan_sample, plan_score, plan_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from numpy.typing import NDArray
+
+    from ganserve_server.core.batcher import Arrays
+    from ganserve_server.core.model import Model
+    from ganserve_server.core.package import ModelInfo
+    from ganserve_server.core.repository import Repository
+    from ganserve_server.core.requests import SamplePlan
+
+_CALLS_PER_CHUNK = 4
+
+
+class Gan:
+    """Samples from and scores with the models of a repository.
+
+    Deadlines are values of `time.monotonic()`; work that was not started by then is dropped.
+    """
+
+    def __init__(self, repository: Repository, limits: Limits | None = None, *, max_batch_size: int = 64) -> None:
+        self._repository = repository
+        self._limits = limits or Limits()
+        self._preferred_chunk = _CALLS_PER_CHUNK * max_batch_size
+
+    async def sample(
+        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
+    ) -> gan_service_pb2.SampleResponse:
+        """Draws samples.
+
+        Raises:
+            RequestError: Why it cannot.
+        """
+        model = self._repository.resolve(request.model, request.version)
+        plan = plan_sample(model, request, self._limits)
+        return await _draw(model, plan, 0, plan.count, deadline, in_stream=False)
+
+    async def stream_samples(
+        self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
+    ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
+        """Draws samples in chunks; computes one chunk ahead of the one that is being consumed, and no further.
+
+        Raises:
+            RequestError: Why it cannot, or cannot go on.
+        """
+        if not request.HasField("request"):
+            raise InvalidRequestError([FieldViolation("request", "is missing; expected what to draw")])
+        model = self._repository.resolve(request.request.model, request.request.version, field="request.model")
+        stream = plan_stream(model, request, self._limits, self._preferred_chunk)
+        plan = stream.plan
+
+        def begin(start: int) -> asyncio.Task[gan_service_pb2.SampleResponse]:
+            count = min(stream.chunk_size, plan.count - start)
+            return asyncio.ensure_future(_draw(model, plan, start, count, deadline, in_stream=True))
+
+        ahead = begin(0)
+        try:
+            for start in range(stream.chunk_size, plan.count, stream.chunk_size):
+                chunk = await ahead
+                ahead = begin(start)
+                yield gan_service_pb2.StreamSamplesResponse(chunk=chunk)
+            yield gan_service_pb2.StreamSamplesResponse(chunk=await ahead)
+        finally:
+            ahead.cancel()
+
+    async def score(
+        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
+    ) -> gan_service_pb2.ScoreResponse:
+        """Scores samples.
+
+        Raises:
+            RequestError: Why it cannot.
+        """
+        model = self._repository.resolve(request.model, request.version)
+        work = plan_score(model, request)
+        response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
+        await _score(model, work, response, deadline)
+        return response
+
+    def list_models(self, request: gan_service_pb2.ListModelsRequest) -> gan_service_pb2.ListModelsResponse:  # noqa: ARG002 - has no fields yet
+        """Lists the models and the state of each version."""
+        return gan_service_pb2.ListModelsResponse(models=self._repository.summaries())
+
+    def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
+        """Describes one version of a model.
+
+        Raises:
+            RequestError: Why it cannot.
+        """
+        model = self._repository.resolve(request.model, request.version)
+        return gan_service_pb2.GetModelResponse(spec=model.spec, engines=model.engine_infos())
+
+
+async def _draw(
+    model: Model, plan: SamplePlan, start: int, count: int, deadline: float | None, *, in_stream: bool
+) -> gan_service_pb2.SampleResponse:
+    """Draws samples start to start + count of a plan."""
+    info = model.info
+    work = plan.work.from_sample(start, count) if in_stream else plan.work
+    # Later parts of what was admitted are not turned away: a stream slows down in a full queue, it does not break.
+    admitted = start > 0
+    parts = await model.generator.submit(work, count, deadline=deadline, bulk=in_stream, always_admit=admitted)
+    response = gan_service_pb2.SampleResponse(model=info.name, version=info.version, seed=work.seed, offset=work.offset)
+    samples = [part[0] for part in parts]
+    _set_tensor(response.samples.tensor, info.sample_data_type, (count, *info.sample_shape), samples)
+    if plan.return_latents:
+        latents = [part[1] for part in parts]
+        _set_tensor(response.latents, tensor_pb2.DATA_TYPE_FLOAT32, (count, info.latent_dimension), latents)
+    if info.label_names:
+        _set_labels(response, info, work.labels, parts)
+    if plan.return_scores:
+        labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False) if info.label_names else None
+        critic_work = CriticWork(samples=_joined(samples), labels=labels)
+        await _score(model, critic_work, response, deadline, bulk=in_stream, admitted=True)
+    return response
+
+
+async def _score(
+    model: Model,
+    work: CriticWork,
+    response: gan_service_pb2.SampleResponse | gan_service_pb2.ScoreResponse,
+    deadline: float | None,
+    *,
+    bulk: bool = False,
+    admitted: bool = False,
+) -> None:
+    """Scores samples and sets the response's scores and probabilities."""
+    assert model.critic is not None, "plans for scores are refused without a critic"
+    parts = await model.critic.submit(work, len(work.samples), deadline=deadline, bulk=bulk, always_admit=admitted)
+    for scores, probabilities in parts:
+        response.scores.extend(scores.tolist())
+        response.probabilities.extend(probabilities.tolist())
+
+
+def _set_tensor(
+    tensor: tensor_pb2.Tensor,
+    data_type: tensor_pb2.DataType.ValueType,
+    shape: tuple[int, ...],
+    parts: list[NDArray[np.generic]],
+) -> None:
+    tensor.data_type = data_type
+    tensor.shape.extend(shape)
+    tensor.data = b"".join(part.data for part in parts)
+
+
+def _set_labels(
+    response: gan_service_pb2.SampleResponse,
+    info: ModelInfo,
+    labels: int | NDArray[np.int64] | None,
+    parts: list[Arrays],
+) -> None:
+    if isinstance(labels, int):
+        count = sum(len(part[0]) for part in parts)
+        response.label_indices.extend([labels] * count)
+        response.label_names.extend([info.label_names[labels]] * count)
+        return
+    for part in parts:
+        indices = part[2].tolist()
+        response.label_indices.extend(indices)
+        response.label_names.extend([info.label_names[index] for index in indices])
+
+
+def _joined(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

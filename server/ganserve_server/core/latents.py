@@ -1,0 +1,153 @@
+"""Latents and labels addressed by seed and index: the reproducibility contract.
+
+N = samples, Z = values of one latent, B = blocks of one sample, K = labels.
+
+The algorithm, for other languages. All numbers come from Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers:
+as easy as 1, 2, 3"; Random123's `philox4x64`), which maps a 256-bit counter and a 128-bit key to a block of four 64-bit
+words.
+
+- The key is (seed, purpose): purpose 1 for latents, 2 for labels.
+- A sample takes B = ceil(V / 4) blocks, where V is how many words it needs: Z for latents, 1 for a label. Block b of
+  sample i has the counter i * B + b, a 128-bit number in the two lower counter words; the two upper ones are 0. The
+  sample's words are those of its blocks in order, and the first V of them are used.
+- Normal latents: u = (floor(w / 2^12) + 0.5) / 2^52, which lies inside (0, 1), and z = Phi^-1(u) in float64, rounded to
+  float32. With truncation t: a = Phi(-t), z = Phi^-1(a + u * (1 - 2 a)), clipped to the float32 numbers in [-t, t]. The
+  same words are used with every t, so a sample varies continuously with it.
+- Uniform latents: z = floor(w / 2^40) / 2^23 - 1, exact in float32.
+- Labels: floor(floor(w / 2^32) * K / 2^32).
+
+Sample i therefore depends on (seed, i, distribution, Z, t, K) and on nothing else, and samples i to i + n are one
+contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `ndtri`; another implementation of them can
+differ in the last bit of the float32.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import secrets
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_INDEX = 2**48
+"""offset + count is at most this."""
+
+WORDS_PER_BLOCK = 4
+_MASK_64 = 2**64 - 1
+
+
+class Purpose(enum.IntEnum):
+    """What random words are for; the second half of the key."""
+
+    LATENTS = 1
+    LABELS = 2
+
+
+class Distribution(enum.Enum):
+    """The distribution of each latent value."""
+
+    NORMAL = "normal"
+    UNIFORM = "uniform"
+
+
+def draw_seed() -> int:
+    """Returns a fresh seed from the operating system, below 2^53 so that it survives JSON and JavaScript."""
+    return secrets.randbits(53)
+
+
+def random_words(seed: int, purpose: Purpose, start: int, count: int, words: int) -> NDArray[np.uint64]:
+    """Returns the random words of samples start to start + count.
+
+    Args:
+        seed: 0 to 2^64 - 1.
+        purpose: What the words are for.
+        start: Index of the first sample.
+        count: N.
+        words: How many words a sample needs.
+
+    Returns:
+        uint64 [N, words].
+    """
+    blocks = -(-words // WORDS_PER_BLOCK)
+    raw = _philox_words(seed, purpose, start * blocks, count * blocks)
+    return raw.reshape(count, blocks * WORDS_PER_BLOCK)[:, :words]
+
+
+def latents_from_words(
+    words: NDArray[np.uint64], distribution: Distribution, truncations: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Maps random words to latents, each value by itself.
+
+    Args:
+        words: uint64 [N, Z].
+        distribution: Of each value.
+        truncations: float64 [N], infinity for none, or None for none at all. Normal latents only.
+
+    Returns:
+        float32 [N, Z].
+    """
+    if distribution is Distribution.UNIFORM:
+        return (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
+    uniform = (words >> np.uint64(12)).astype(np.float64)
+    uniform += 0.5
+    uniform *= 2.0**-52
+    if truncations is None:
+        ndtri(uniform, out=uniform)
+        return uniform.astype(np.float32)
+    tail = ndtr(-truncations)[:, None]
+    uniform *= 1 - 2 * tail
+    uniform += tail
+    bound = _largest_float32_up_to(truncations)[:, None]
+    ndtri(uniform, out=uniform)
+    return np.clip(uniform.astype(np.float32), -bound, bound)
+
+
+def labels_from_words(words: NDArray[np.uint64], label_count: int) -> NDArray[np.int64]:
+    """Maps random words [N] to labels int64 [N], uniform on 0 to label_count - 1 (bias below label_count / 2^32)."""
+    return ((words >> np.uint64(32)) * np.uint64(label_count) >> np.uint64(32)).astype(np.int64)
+
+
+def draw_latents(
+    seed: int, start: int, count: int, dimension: int, distribution: Distribution, truncation: float | None = None
+) -> NDArray[np.float32]:
+    """Returns the latents float32 [N, Z] of samples start to start + count of a seed."""
+    words = random_words(seed, Purpose.LATENTS, start, count, dimension)
+    truncations = None if truncation is None else np.full(count, truncation)
+    return latents_from_words(words, distribution, truncations)
+
+
+def draw_labels(seed: int, start: int, count: int, label_count: int) -> NDArray[np.int64]:
+    """Returns the labels int64 [N] that samples start to start + count of a seed have when a request names none."""
+    return labels_from_words(random_words(seed, Purpose.LABELS, start, count, 1)[:, 0], label_count)
+
+
+_thread = threading.local()
+
+
+def _philox_words(seed: int, purpose: Purpose, first_block: int, blocks: int) -> NDArray[np.uint64]:
+    """Returns uint64 [4 * blocks]. Setting the state of one generator a thread is ten times quicker than making one."""
+    if not hasattr(_thread, "philox"):
+        _thread.philox = np.random.Philox(key=0)
+        _thread.state = _thread.philox.state
+    # numpy increments the counter before it makes a block, so the state c - 1 gives the block of counter c.
+    before = (first_block - 1) % 2**256
+    state = _thread.state
+    state["state"]["counter"][:] = [before >> shift & _MASK_64 for shift in (0, 64, 128, 192)]
+    state["state"]["key"][:] = (seed, purpose)
+    state["buffer_pos"] = WORDS_PER_BLOCK
+    _thread.philox.state = state
+    words: NDArray[np.uint64] = _thread.philox.random_raw(blocks * WORDS_PER_BLOCK)
+    return words
+
+
+def _largest_float32_up_to(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    # A truncation beyond float32's range truncates nothing.
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    return np.where(rounded > values, np.nextafter(rounded, np.float32(-math.inf)), rounded)

@@ -1,0 +1,208 @@
+"""One version of a model, loaded: its engines and the batchers before them.
+
+N = samples, Z = values of one latent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.batcher import Batcher
+from ganserve_server.core.engine import Engine, TensorPort
+from ganserve_server.core.errors import PackageError
+from ganserve_server.core.latents import Purpose, draw_latents, labels_from_words, latents_from_words, random_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ganserve_server.core.batcher import BatchConfig, Slice
+    from ganserve_server.core.engine import EngineConfig
+    from ganserve_server.core.package import ModelInfo, Package
+
+    Labels = int | NDArray[np.int64] | None
+
+_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorWork:
+    """Samples to draw."""
+
+    seed: int = 0
+    offset: int = 0
+    """Index of the first sample."""
+    truncation: float | None = None
+    labels: Labels = None
+    """One for all, int64 [N] for each, or None: drawn from (seed, index), or the model is unconditional."""
+    latents: NDArray[np.float32] | None = None
+    """float32 [N, Z] instead of drawing them."""
+
+    def from_sample(self, start: int, count: int) -> GeneratorWork:
+        """Returns the work of `count` of these samples, from `start` on, by itself."""
+        labels = self.labels[start : start + count] if isinstance(self.labels, np.ndarray) else self.labels
+        latents = None if self.latents is None else self.latents[start : start + count]
+        return dataclasses.replace(self, offset=self.offset + start, labels=labels, latents=latents)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CriticWork:
+    """Samples to score."""
+
+    samples: NDArray[np.generic]
+    """[N, ...] in the model's shape and type."""
+    labels: Labels = None
+    """One for all, or int64 [N]; None for unconditional models."""
+
+
+class Model:
+    """A model that answers requests: `generator` and `critic` are batchers (`critic` is None without one)."""
+
+    def __init__(self, package: Package, engine_config: EngineConfig, batch_config: BatchConfig) -> None:
+        """Makes the sessions, checks them against the manifest and warms them up: seconds, so not on an event loop.
+
+        Raises:
+            PackageError: A graph is not what the manifest says, or a trial run fails.
+            ProviderError: The execution provider cannot be had.
+        """
+        self.info = package.info
+        self.spec = package.spec
+        self._max_batch_size = batch_config.max_batch_size
+        latents, labels, samples, scores = _ports(package.info)
+        self._generator = Engine(
+            package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
+        )
+        self._critic = (
+            Engine(package.spec.critic.file, package.critic, engine_config, [samples, *labels], scores)
+            if package.critic is not None
+            else None
+        )
+        for count in sorted({1, batch_config.max_batch_size}):
+            self._warm_up(count)
+        name = f"{self.info.name}/{self.info.version}"
+        self.generator = Batcher(f"{name}/generator", self._generate, batch_config)
+        self.critic = Batcher(f"{name}/critic", self._score, batch_config) if self._critic else None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that run it, first choice first."""
+        return self._generator.providers
+
+    def engine_infos(self) -> list[gan_service_pb2.EngineInfo]:
+        """Describes how each graph is run."""
+        engines = [self._generator] if self._critic is None else [self._generator, self._critic]
+        return [
+            gan_service_pb2.EngineInfo(
+                file=engine.file,
+                providers=engine.providers,
+                nodes_by_provider=engine.nodes_by_provider,
+                max_batch_size=self._max_batch_size,
+            )
+            for engine in engines
+        ]
+
+    def close(self) -> None:
+        """Ends the batchers; may block for one call."""
+        self.generator.close()
+        if self.critic is not None:
+            self.critic.close()
+
+    def _warm_up(self, count: int) -> None:
+        feed: dict[str, NDArray[np.generic]] = {
+            "latents": draw_latents(0, 0, count, self.info.latent_dimension, self.info.distribution)
+        }
+        labels: dict[str, NDArray[np.generic]] = {}
+        if self.info.label_names:
+            labels["labels"] = np.arange(count, dtype=np.int64) % len(self.info.label_names)
+        (samples,) = self._generator.warm_up(feed | labels)
+        if self._critic is None:
+            return
+        _, probabilities = self._critic.warm_up({"samples": samples} | labels)
+        if probabilities.min() < 0 or probabilities.max() > 1:
+            raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
+
+    def _generate(self, slices: Sequence[Slice[GeneratorWork]]) -> tuple[NDArray[np.generic], ...]:
+        """Returns samples [N, ...], latents float32 [N, Z] and, of conditional models, labels int64 [N]."""
+        total = sum(part.count for part in slices)
+        latents = self._latents(slices, total)
+        if not self.info.label_names:
+            return self._generator.run({"latents": latents})[0], latents
+        labels = self._labels(slices, total)
+        return self._generator.run({"latents": latents, "labels": labels})[0], latents, labels
+
+    def _latents(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.float32]:
+        """Draws the words of each slice, then maps all of them at once."""
+        words = np.empty((total, self.info.latent_dimension), np.uint64)
+        truncations: NDArray[np.float64] | None = None
+        at = 0
+        for part in slices:
+            work, rows = part.work, slice(at, at + part.count)
+            at += part.count
+            if work.latents is not None:
+                words[rows] = 0
+                continue
+            words[rows] = random_words(
+                work.seed, Purpose.LATENTS, work.offset + part.start, part.count, self.info.latent_dimension
+            )
+            if work.truncation is not None:
+                if truncations is None:
+                    truncations = np.full(total, np.inf)
+                truncations[rows] = work.truncation
+        latents = latents_from_words(words, self.info.distribution, truncations)
+        at = 0
+        for part in slices:
+            if part.work.latents is not None:
+                latents[at : at + part.count] = part.work.latents[part.start : part.start + part.count]
+            at += part.count
+        return latents
+
+    def _labels(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.int64]:
+        labels = np.empty(total, np.int64)
+        at = 0
+        for part in slices:
+            work, rows = part.work, slice(at, at + part.count)
+            at += part.count
+            if work.labels is None:
+                words = random_words(work.seed, Purpose.LABELS, work.offset + part.start, part.count, 1)
+                labels[rows] = labels_from_words(words[:, 0], len(self.info.label_names))
+            else:
+                labels[rows] = _of_slice(work.labels, part)
+        return labels
+
+    def _score(self, slices: Sequence[Slice[CriticWork]]) -> tuple[NDArray[np.generic], ...]:
+        """Returns scores and probabilities, each float32 [N]."""
+        assert self._critic is not None
+        parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
+        feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
+        if self.info.label_names:
+            labels = np.empty(len(feed["samples"]), np.int64)
+            at = 0
+            for part in slices:
+                assert part.work.labels is not None
+                labels[at : at + part.count] = _of_slice(part.work.labels, part)
+                at += part.count
+            feed["labels"] = labels
+        scores, probabilities = self._critic.run(feed)
+        return scores, probabilities
+
+
+def _of_slice(
+    labels: int | NDArray[np.int64], part: Slice[GeneratorWork] | Slice[CriticWork]
+) -> int | NDArray[np.int64]:
+    return labels if isinstance(labels, int) else labels[part.start : part.start + part.count]
+
+
+def _ports(info: ModelInfo) -> tuple[TensorPort, list[TensorPort], TensorPort, list[TensorPort]]:
+    """Returns the ports of latents, labels (none if unconditional), samples, and scores and probabilities."""
+    labels = [TensorPort(name="labels", dtype=_INT64, sample_shape=())] if info.label_names else []
+    return (
+        TensorPort(name="latents", dtype=_FLOAT32, sample_shape=(info.latent_dimension,)),
+        labels,
+        TensorPort(name="samples", dtype=info.sample_dtype, sample_shape=info.sample_shape),
+        [TensorPort(name=name, dtype=_FLOAT32, sample_shape=()) for name in ("scores", "probabilities")],
+    )

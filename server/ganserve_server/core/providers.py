@@ -1,0 +1,115 @@
+"""Chooses the execution provider once, at start, and says why.
+
+onnxruntime falls back to the CPU with no more than a log line when CUDA cannot be loaded (microsoft/onnxruntime#23372,
+#17801), and `get_available_providers()` lists CUDA even then. So each thing that CUDA needs is asked for by itself,
+which gives a reason that names it, and at last a session is made: `session.get_providers()` is the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import enum
+import io
+from pathlib import Path
+
+import onnxruntime
+
+from ganserve_server.core.errors import ProviderError
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+# A graph of one Identity node, as ONNX: making a session of it makes the provider.
+_IDENTITY_GRAPH = bytes.fromhex(
+    "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a"
+    "0a08080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
+)
+
+
+class Provider(enum.Enum):
+    """What a user may ask for."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    CPU = "cpu"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderChoice:
+    """The execution provider that every session gets."""
+
+    name: str
+    """onnxruntime's name of it."""
+    reason: str
+    """Why this one, in words."""
+
+
+def choose_provider(provider: Provider) -> ProviderChoice:
+    """Chooses the execution provider.
+
+    Raises:
+        ProviderError: CUDA was asked for and cannot be had; the message says why.
+    """
+    if provider is Provider.CPU:
+        return ProviderChoice(name=CPU, reason="asked for")
+    obstacle = cuda_obstacle()
+    if obstacle is None:
+        return ProviderChoice(name=CUDA, reason="asked for" if provider is Provider.CUDA else "a GPU was found")
+    if provider is Provider.CUDA:
+        raise ProviderError(f"CUDA was asked for and cannot be had: {obstacle}. To run on the CPU: --provider cpu")
+    return ProviderChoice(name=CPU, reason=f"CUDA cannot be had: {obstacle}")
+
+
+def cuda_obstacle() -> str | None:
+    """Returns why CUDA cannot be had in this process, or None if it can. Loads the CUDA libraries."""
+    return _build_obstacle() or _driver_obstacle() or _library_obstacle() or _session_obstacle()
+
+
+def _build_obstacle() -> str | None:
+    if CUDA in onnxruntime.get_available_providers():
+        return None
+    return (
+        f"the installed onnxruntime {onnxruntime.__version__} is built without CUDA; "
+        "in a fresh environment: pip install 'ganserve[cuda]'"
+    )
+
+
+def _driver_obstacle() -> str | None:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return f"there is no NVIDIA driver ({error})"
+    status = driver.cuInit(0)
+    count = ctypes.c_int(0)
+    if status == 0:
+        status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0:
+        return (
+            f"the NVIDIA driver finds no GPU it can use (CUDA error {status}; see nvidia-smi and CUDA_VISIBLE_DEVICES)"
+        )
+    return None if count.value else "the NVIDIA driver finds no GPU (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
+
+
+def _library_obstacle() -> str | None:
+    # preload_dlls prints what it misses; the provider's own library, loaded next, names it better.
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls(directory="")
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return (
+            f"a library of CUDA {onnxruntime.cuda_version} or cuDNN is missing ({error}); "
+            "pip install 'ganserve[cuda]' installs them"
+        )
+    return None
+
+
+def _session_obstacle() -> str | None:
+    session = onnxruntime.InferenceSession(_IDENTITY_GRAPH, providers=[CUDA, CPU])
+    if session.get_providers()[0] == CUDA:
+        return None
+    return "onnxruntime could not create its CUDA provider, although driver and libraries are there (its log says more)"

@@ -1,0 +1,1 @@
+"""The thin gRPC adapters around `ganserve_server.core`."""

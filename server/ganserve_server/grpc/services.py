@@ -1,0 +1,95 @@
+"""The gRPC services: thin adapters that pass messages on to `core.gan`.
+
+A unary method is a coroutine, a method that streams its responses is an async generator; both raise `core.errors`,
+which `interceptors.ErrorInterceptor` maps.
+"""
+# ruff: noqa: ARG002, N802 - the methods' names and arguments are the protocol's
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ganserve.v1 import admin_service_pb2_grpc, gan_service_pb2_grpc
+from ganserve_server.core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from ganserve.v1 import admin_service_pb2, gan_service_pb2
+    from ganserve_server.core.gan import Gan
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
+    """`ganserve.v1.GanService`."""
+
+    def __init__(self, gan: Gan) -> None:
+        self._gan = gan
+
+    async def Sample(self, request: gan_service_pb2.SampleRequest, context: Context) -> gan_service_pb2.SampleResponse:
+        """Draws samples and returns them in one message."""
+        return await self._gan.sample(request, deadline=_deadline(context))
+
+    async def StreamSamples(
+        self, request: gan_service_pb2.StreamSamplesRequest, context: Context
+    ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
+        """Draws any number of samples and returns them in chunks."""
+        async for response in self._gan.stream_samples(request, deadline=_deadline(context)):
+            yield response
+
+    async def Score(self, request: gan_service_pb2.ScoreRequest, context: Context) -> gan_service_pb2.ScoreResponse:
+        """Scores samples with a model's critic."""
+        return await self._gan.score(request, deadline=_deadline(context))
+
+    async def StreamScores(
+        self, requests: AsyncIterator[gan_service_pb2.StreamScoresRequest], context: Context
+    ) -> AsyncIterator[gan_service_pb2.StreamScoresResponse]:
+        """Is not there yet."""
+        raise UnsupportedError("this server does not stream scores yet: call Score for each batch")
+        yield  # makes this an async generator, as the adapters expect
+
+    async def ListModels(
+        self, request: gan_service_pb2.ListModelsRequest, context: Context
+    ) -> gan_service_pb2.ListModelsResponse:
+        """Lists the models of the repository."""
+        return self._gan.list_models(request)
+
+    async def GetModel(
+        self, request: gan_service_pb2.GetModelRequest, context: Context
+    ) -> gan_service_pb2.GetModelResponse:
+        """Describes one version of a model."""
+        return self._gan.get_model(request)
+
+
+class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
+    """`ganserve.v1.AdminService`: known, and not there yet."""
+
+    async def LoadModel(
+        self, request: admin_service_pb2.LoadModelRequest, context: Context
+    ) -> admin_service_pb2.LoadModelResponse:
+        """Is not there yet."""
+        raise UnsupportedError(_RESTART)
+
+    async def UnloadModel(
+        self, request: admin_service_pb2.UnloadModelRequest, context: Context
+    ) -> admin_service_pb2.UnloadModelResponse:
+        """Is not there yet."""
+        raise UnsupportedError(_RESTART)
+
+    async def ReloadRepository(
+        self, request: admin_service_pb2.ReloadRepositoryRequest, context: Context
+    ) -> admin_service_pb2.ReloadRepositoryResponse:
+        """Is not there yet."""
+        raise UnsupportedError(_RESTART)
+
+
+_RESTART = "this server loads models only at its start: change the repository and restart it"
+
+
+def _deadline(context: Context) -> float | None:
+    remaining_s: float | None = context.time_remaining()
+    return None if remaining_s is None else time.monotonic() + remaining_s

@@ -1,0 +1,39 @@
+"""Fixtures that the tests of several components share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server_process import running_server
+from tiny_packages import build_tiny_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the model packages that `tiny_packages.build_tiny_repository` describes."""
+    return build_tiny_repository(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def server_process(repository: Path) -> Iterator[ServerProcess]:
+    """A real server process that serves `repository`."""
+    with running_server(repository) as server:
+        yield server
+
+
+@pytest.fixture
+def server(server_process: ServerProcess) -> Iterator[str]:
+    """The address "127.0.0.1:PORT" of a server process that serves `repository`; its log is shown if a test fails."""
+    before = len(server_process.log)
+    yield server_process.address
+    assert server_process.process.poll() is None, f"the server died:\n{server_process.log}"
+    # pytest shows captured output of failed tests only.
+    print(server_process.log[before:], end="")

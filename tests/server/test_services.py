@@ -1,0 +1,90 @@
+"""What GanService answers, against a real server process, compared with numpy's own computation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
+from ganserve_server.core.latents import Distribution, draw_labels, draw_latents
+from stubs import to_array, to_tensor
+from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel
+
+if TYPE_CHECKING:
+    from stubs import Stubs
+
+MODELS = {"tiny": CONDITIONAL, "tiny-unconditional": UNCONDITIONAL, "tiny-rgb": RGB, "tiny-vector": VECTOR}
+
+
+def expected_latents(
+    model: TinyModel, seed: int, offset: int, count: int, truncation: float | None = None
+) -> np.ndarray:
+    normal = model.distribution == model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
+    distribution = Distribution.NORMAL if normal else Distribution.UNIFORM
+    return draw_latents(seed, offset, count, model.latent_dimension, distribution, truncation)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("count", [1, 5, 64, 200])
+def test_samples_are_those_of_the_latents(stubs: Stubs, name: str, count: int) -> None:
+    model = MODELS[name]
+    response = stubs.sample(model=name, count=count, seed=11, offset=3, return_latents=True, return_scores=True)
+    labels = draw_labels(11, 3, count, len(model.label_names)) if model.label_names else None
+    latents = expected_latents(model, 11, 3, count)
+    samples = model.samples(latents, labels)
+    assert (response.model, response.seed, response.offset) == (name, 11, 3)
+    np.testing.assert_array_equal(to_array(response.latents), latents)
+    np.testing.assert_array_equal(to_array(response.samples.tensor), samples)
+    np.testing.assert_array_equal(np.float32(response.scores), model.scores(samples, labels))
+    np.testing.assert_allclose(response.probabilities, model.probabilities(np.float32(response.scores)), atol=1e-6)
+    assert list(response.label_indices) == ([] if labels is None else labels.tolist())
+    assert list(response.label_names) == ([] if labels is None else [model.label_names[label] for label in labels])
+
+
+def test_streams_any_count_in_chunks(stubs: Stubs) -> None:
+    chunks = stubs.stream(model="tiny", count=1000, seed=5, offset=7, label_names=["two"], chunk_size=150)
+    whole = stubs.sample(model="tiny", count=1000, seed=5, offset=7, label_indices=[2])
+    assert [chunk.offset for chunk in chunks] == [7 + start for start in range(0, 1000, 150)]
+    assert max(len(chunk.label_names) for chunk in chunks) == 150
+    joined = np.concatenate([to_array(chunk.samples.tensor) for chunk in chunks])
+    np.testing.assert_array_equal(joined, to_array(whole.samples.tensor))
+    assert {chunk.seed for chunk in chunks} == {5}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_samples(stubs: Stubs, name: str) -> None:
+    model = MODELS[name]
+    samples = model.samples(expected_latents(model, 1, 0, 100), None)
+    labels = np.arange(100) % len(model.label_names) if model.label_names else None
+    fields = {} if labels is None else {"label_indices": labels}
+    response = stubs.score(model=name, samples=tensor_pb2.Samples(tensor=to_tensor(samples)), **fields)
+    np.testing.assert_array_equal(np.float32(response.scores), model.scores(samples, labels))
+    np.testing.assert_allclose(response.probabilities, model.probabilities(np.float32(response.scores)), atol=1e-6)
+
+
+def test_lists_models(stubs: Stubs) -> None:
+    models = stubs.gan.ListModels(gan_service_pb2.ListModelsRequest()).models
+    assert [model.name for model in models] == [
+        "tiny",
+        "tiny-rgb",
+        "tiny-unconditional",
+        "tiny-uncritical",
+        "tiny-vector",
+    ]
+    assert [version.version for version in models[0].versions] == [1, 2]
+    assert models[0].latest == 2
+    version = models[0].versions[0]
+    assert version.state == gan_service_pb2.MODEL_STATE_READY
+    assert list(version.label_names) == ["zero", "one", "two"]
+    assert list(version.sample.shape) == [8, 8, 1]
+    assert list(version.providers) == ["CPUExecutionProvider"]
+
+
+def test_describes_a_model(stubs: Stubs) -> None:
+    response = stubs.gan.GetModel(gan_service_pb2.GetModelRequest(model="tiny", version=1))
+    assert (response.spec.name, response.spec.version, response.spec.latent.dimension) == ("tiny", 1, 4)
+    assert [engine.file for engine in response.engines] == ["generator.onnx", "critic.onnx"]
+    assert [engine.max_batch_size for engine in response.engines] == [64, 64]
+    assert all(engine.nodes_by_provider["CPUExecutionProvider"] > 0 for engine in response.engines)

@@ -1,0 +1,86 @@
+"""Runs a real server process on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
+
+
+class ServerProcess:
+    """A server process and what it prints; `address` is its HOST:PORT once `wait_until_serving` returned."""
+
+    def __init__(self, models: Path, *flags: str) -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `stop`
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ganserve_server", "--models", str(models), "--port", "0", *flags],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        self.address = ""
+
+    @property
+    def log(self) -> str:
+        """Everything that it printed so far."""
+        # Read beside the process's own position in the file, which a seek would move.
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode()
+
+    def wait_until_serving(self, timeout_s: float = 60) -> None:
+        self.address = self.wait_for(_SERVING, timeout_s)[1]
+
+    def wait_for(self, pattern: re.Pattern[str], timeout_s: float = 60) -> re.Match[str]:
+        """Waits until what it printed matches; the process must live on until then."""
+        deadline = time.monotonic() + timeout_s
+        while not (match := pattern.search(self.log)):
+            assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
+            assert time.monotonic() < deadline, f"no {pattern.pattern!r} within {timeout_s} s:\n{self.log}"
+            time.sleep(0.02)
+        return match
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Waits until it ends and returns its exit code."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server did not end within {timeout_s} s:\n{self.log}") from None
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Ends it, the hard way if it must be."""
+        if self.process.poll() is None:
+            self.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._log.close()
+
+
+@contextlib.contextmanager
+def running_server(models: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Runs a server until the block ends; shows what it printed if the block fails."""
+    server = ServerProcess(models, *flags)
+    try:
+        server.wait_until_serving()
+        yield server
+    except BaseException:
+        sys.stderr.write(f"--- the server's log ---\n{server.log}")
+        raise
+    finally:
+        server.stop()
