@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ganserve_training.config_io import config_from_dict, config_to_dict
     from ganserve_training.data import DataInfo, Images, load_split
     from ganserve_training.errors import TrainingError
-    from ganserve_training.evaluate import evaluate_run, evaluate_samples
+    from ganserve_training.evaluate import Evaluation, evaluate_run, evaluate_samples
     from ganserve_training.judge import Judgement
     from ganserve_training.presets import PRESETS
     from ganserve_training.trained import TrainedModel, draw_samples, load_trained
@@ -21,6 +21,7 @@ _HOMES = {
     "PRESETS": "presets",
     "DataInfo": "data",
     "Images": "data",
+    "Evaluation": "evaluate",
     "Judgement": "judge",
     "RunResult": "training_run",
     "TrainConfig": "config",
@@ -39,6 +40,7 @@ _HOMES = {
 __all__ = [
     "PRESETS",
     "DataInfo",
+    "Evaluation",
     "Images",
     "Judgement",
     "RunResult",

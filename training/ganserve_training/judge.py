@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 from ganserve_training.data.images import Images
 from ganserve_training.errors import DataError
 
+# What the digits are known to reach; the distance ratio says "neither copies nor noise" for any data.
+GAN_TEST_AT_LEAST = 0.98
+GAN_TRAIN_AT_LEAST = 0.96
+NN_DISTANCE_RATIO_WITHIN = (0.8, 1.2)
+
 
 def fit_judge(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Any:
     """A support vector machine with a radial kernel that tells labels from pixels, uint8 [N, H, W, C]."""
@@ -46,12 +51,14 @@ def judge_samples(pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: I
         held_out: real samples that it never saw.
 
     Raises:
-        DataError: the data have no labels, or the samples another shape.
+        DataError: the data have no labels, the samples have another shape, or a label has no sample.
     """
     if train.labels is None or held_out.labels is None:
         raise DataError("the judge needs labelled data: these have no labels")
     if pixels.shape[1:] != train.pixels.shape[1:]:
         raise DataError(f"samples must be {list(train.pixels.shape[1:])} like the data (got {list(pixels.shape[1:])})")
+    if set(np.unique(labels)) != set(range(len(train.label_names))):
+        raise DataError(f"the judge needs samples of every label, 0 to {len(train.label_names) - 1}, and no others")
     judge = fit_judge(train.pixels, train.labels)
     student = fit_judge(pixels, labels)
     return Judgement(

@@ -1,8 +1,32 @@
-"""Configurations that are known to work, by name."""
+"""Configurations that are known to work, by name. A preset is a value; variations are ``dataclasses.replace``."""
 
-from ganserve_training.config import TrainConfig
+from ganserve_training.config import (
+    AdamConfig,
+    Anneal,
+    EmaConfig,
+    NetworksConfig,
+    OptimisersConfig,
+    OutputConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 
-DIGITS = TrainConfig()
-"""Scikit-learn's handwritten digits."""
+_DIGITS_ADAM = AdamConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
+
+DIGITS = TrainConfig(
+    steps=4000,
+    networks=NetworksConfig(latent_dim=64, generator_width=16, critic_width=16),
+    regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.3), r2_gamma=Anneal.constant(0.3)),
+    optimisers=OptimisersConfig(generator=_DIGITS_ADAM, critic=_DIGITS_ADAM),
+    ema=EmaConfig(half_life_kimg=10.0),
+    schedule=ScheduleConfig(burn_in_steps=3500),
+    output=OutputConfig(samples_every_steps=500),
+)
+"""Scikit-learn's handwritten digits, conditional, in about a minute on one core.
+
+Measured (README and CHANGELOG have the figures): wider networks learn slower per second and no better; gamma 0.3 gives
+cleaner labels than 1; shifting the samples by a pixel costs 4 % of GAN-train, so there is no augmentation.
+"""
 
 PRESETS: dict[str, TrainConfig] = {"digits": DIGITS}

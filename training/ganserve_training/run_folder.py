@@ -3,9 +3,10 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_from_dict, config_to_dict
@@ -70,14 +71,16 @@ class RunFolder:
         self.root.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 
-    def read_metrics(self) -> dict[str, float]:
-        """The latest evaluation; empty if there was none."""
+    def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
+        """The evaluation of this very checkpoint; empty if the latest one was of another, or there was none."""
         try:
-            values = json.loads(self.metrics.read_text(encoding="utf-8"))
+            evaluation = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        return {name: float(value) for name, value in values.items()}
+        if evaluation["checkpoint_sha256"] != checkpoint_sha256:
+            return {}
+        return {name: float(value) for name, value in evaluation["metrics"].items()}
 
-    def write_metrics(self, metrics: dict[str, float]) -> None:
-        """Write metrics.json."""
-        write_text_atomically(self.metrics, json.dumps(metrics, indent=2) + "\n")
+    def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        """Write metrics.json: ``metrics`` by name, and ``checkpoint_sha256`` of what was evaluated."""
+        write_text_atomically(self.metrics, json.dumps(evaluation, indent=2) + "\n")

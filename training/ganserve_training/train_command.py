@@ -37,7 +37,7 @@ class TrainArguments:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if torch can use one."""
     threads: int | None = None
-    """CPU threads; by default all cores, at most 8."""
+    """CPU threads; one for images up to 16 x 16 pixels, else all cores, at most 8."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
             description="Train a GAN, or go on with a run that was interrupted.",
         )
         return _train(arguments)
+    except KeyboardInterrupt:  # Before the first step; later ones are for the training loop to act on.
+        return 130
     except ConfigError as error:
         return _fail(str(error), 2)
     except TrainingError as error:

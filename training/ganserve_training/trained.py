@@ -33,7 +33,7 @@ class TrainedModel:
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
-    """The latest evaluation of the run, whatever its step was; empty if there was none."""
+    """What `ganserve evaluate` found for this checkpoint; empty if it has not looked at it."""
 
 
 def load_trained(run: Path) -> TrainedModel:
@@ -66,7 +66,7 @@ def load_trained(run: Path) -> TrainedModel:
         latent_dim=config.networks.latent_dim,
         checkpoint=checkpoint.path,
         checkpoint_sha256=checkpoint.sha256,
-        metrics=folder.read_metrics(),
+        metrics=folder.read_metrics(checkpoint.sha256),
     )
 
 

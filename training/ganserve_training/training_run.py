@@ -1,11 +1,10 @@
 """A training run in a folder: start or resume, checkpoints, log, pictures, and a good end whatever happens."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import lightning_fabric
 import numpy as np
@@ -17,6 +16,7 @@ from ganserve_training.checkpoint import clean_checkpoint_folder, load_latest_ch
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
 from ganserve_training.data import Images, load_split
+from ganserve_training.devices import DeviceName, cpu_threads, default_threads, open_fabric
 from ganserve_training.errors import ConfigError, DataError, DivergedError, StoppedError
 from ganserve_training.files import remove_temporary_files
 from ganserve_training.grids import save_sample_grid
@@ -26,9 +26,8 @@ from ganserve_training.run_folder import RunFolder
 from ganserve_training.trained import draw_samples
 from ganserve_training.trainer import Trainer
 
-DeviceName = Literal["auto", "cpu", "cuda"]
 GRID_COLUMNS = 10
-_GRID_SEED = 0
+GRID_SEED = 0
 CHECKPOINT_FORMAT = 1
 
 
@@ -37,7 +36,7 @@ class RunResult:
     """How a call of :func:`train` ended."""
 
     step: int
-    """The run's step now, which is ``config.steps``."""
+    """The run's step now, at least ``config.steps``."""
     resumed_step: int
     """The step that this call started from; the same as step: there was nothing left to do."""
     seconds: float
@@ -55,16 +54,19 @@ def train(
 ) -> RunResult:
     """Train in the folder ``out`` until ``config.steps``, from its newest checkpoint if it has one.
 
+    Seeds Python's, NumPy's and torch's global random generators.
+
     Args:
         config: the run's configuration; on resume it must be the one that the run was started with, but for ``steps``
             and ``output``.
         out: the run's folder.
         device: where to compute; auto takes CUDA if there is any.
-        threads: CPU threads; None: see :func:`default_threads`.
+        threads: CPU threads; None: see :func:`ganserve_training.devices.default_threads`.
         console: where progress and messages go; None: stderr.
         stop_signal: asked after every step; a number: write a checkpoint and stop because of that signal.
 
     Raises:
+        ConfigError: the configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
         ConfigChangedError: the folder holds a run with another configuration.
         RunLockedError: another process is training there.
         DataError: the data are not those that the run was started with.
@@ -72,25 +74,18 @@ def train(
         StoppedError: ``stop_signal`` said so.
         CheckpointError: every checkpoint is damaged.
     """
-    fabric = _open_fabric(device)
-    torch.set_num_threads(threads or default_threads())
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads must be at least 1 (got {threads})")
+    fabric = open_fabric(device)
     folder = RunFolder(out)
-    console = console or Console(stderr=True)
     with folder.locked():
-        return _Run(config, folder, fabric, console, stop_signal).finish()
-
-
-def default_threads() -> int:
-    """CPU threads that training uses: all cores that this process may run on, at most 8."""
-    return min(8, len(os.sched_getaffinity(0)))
-
-
-def _open_fabric(device: DeviceName) -> lightning_fabric.Fabric:
-    if device == "cuda" and not torch.cuda.is_available():
-        build = "is built without CUDA" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
-        raise ConfigError(f"--device cuda: torch {torch.__version__} {build}: use --device cpu or auto")
-    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return lightning_fabric.Fabric(accelerator=accelerator, devices=1, precision="32-true")
+        started_with = folder.read_config()
+        if started_with is not None:
+            check_same_config(started_with, config, where=str(out))
+        images = load_split(config.data, "train")
+        with cpu_threads(threads or default_threads(images.info)):
+            run = _Run(config, folder, images, fabric, console or Console(stderr=True), stop_signal)
+            return run.finish()
 
 
 class _Run:
@@ -100,26 +95,53 @@ class _Run:
         self,
         config: TrainConfig,
         folder: RunFolder,
+        images: Images,
         fabric: lightning_fabric.Fabric,
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
         self._config = config
         self._folder = folder
-        self._fabric = fabric
+        self._images = images
         self._console = console
         self._stop_signal = stop_signal
-        self._clean()
-        started_with = folder.read_config()
-        if started_with is not None:
-            check_same_config(started_with, config, where=str(folder.root))
-        self._images: Images = load_split(config.data, "train")
-        self._data_sha256 = self._images.sha256()
-        self._trainer = Trainer(config, self._images, fabric)
+        self._data_sha256 = images.sha256()
+        self._trainer = Trainer(config, images, fabric)
+        self._environment = {
+            "device": fabric.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }
         self._pending: list[Tensor] = []  # Measures of the steps since the last line of the log.
         self._last_checkpoint: Path | None = None
+        for part in (folder.root, folder.checkpoints, folder.samples):
+            remove_temporary_files(part)
+        clean_checkpoint_folder(folder.checkpoints)
         self._resume()
         folder.write_config(config)
+
+    def _resume(self) -> None:
+        checkpoint = load_latest_checkpoint(self._folder.checkpoints, self._say)
+        if checkpoint is None:
+            return
+        state = checkpoint.state
+        check_same_config(config_from_dict(state["config"]), self._config, where=str(checkpoint.path))
+        if state["data_sha256"] != self._data_sha256:
+            raise DataError(
+                f"the training data changed since {self._folder.root} was started: "
+                "restore them, or choose another --out"
+            )
+        self._last_checkpoint = checkpoint.path
+        if state["step"] < self._config.steps:
+            self._say(f"{self._folder.root}: going on from step {state['step']}")
+            for name, value in self._environment.items():
+                if state["environment"][name] != value:
+                    self._say(
+                        f"note: {name} was {state['environment'][name]}, now it is {value}; "
+                        "the weights will differ in rounding from those of an uninterrupted run"
+                    )
+        self._trainer.load_state_dict(state)
+        self._pending = list(state["pending_measures"])
 
     def finish(self) -> RunResult:
         """Train up to the last step."""
@@ -151,10 +173,11 @@ class _Run:
                 record = {"step": step, "samples_seen": trainer.samples_seen, **measures, "samples_per_second": speed}
                 log.write(record)
                 view.show(step, record)
-            if step % output.checkpoint_every_steps == 0 or last or stop is not None:
-                self._save_checkpoint()
             if step % output.samples_every_steps == 0 or last:
                 self._save_samples()
+            # Last, so that whatever a killed run leaves out is written again after this checkpoint.
+            if step % output.checkpoint_every_steps == 0 or last or stop is not None:
+                self._save_checkpoint()
             if stop is not None and not last:
                 raise StoppedError(stop, step, f"stopped at step {step}: the same command goes on from there")
 
@@ -174,16 +197,14 @@ class _Run:
             self._diverged(f"{self._trainer.measures[column]} became {rows[row, column].item()} at step {step}")
         return rows
 
-    def _diverged(self, what: str) -> None:
-        kept = (
-            f"The last good checkpoint is {self._last_checkpoint}."
-            if self._last_checkpoint
-            else "There was no checkpoint yet."
-        )
+    def _diverged(self, what: str) -> NoReturn:
+        kept = "there was no checkpoint yet"
+        if self._last_checkpoint is not None:
+            kept = f"the last good checkpoint is {self._last_checkpoint}"
         raise DivergedError(
-            f"{what}; training stopped. {kept} Try, in a new --out: a lower "
-            "--optimisers.critic.learning-rate.start and --optimisers.generator.learning-rate.start (half of them), "
-            "or a higher --regularisers.r1-gamma.start and --regularisers.r2-gamma.start."
+            f"{what}; training stopped, {kept}. Try, in another --out, half the learning rates "
+            "(--optimisers.critic.learning-rate.start, --optimisers.generator.learning-rate.start) "
+            "or ten times the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)"
         )
 
     def _save_checkpoint(self) -> None:
@@ -198,43 +219,21 @@ class _Run:
             "config": config_to_dict(self._config),
             "data": self._images.info.to_dict(),
             "data_sha256": self._data_sha256,
+            "environment": self._environment,
         }
         self._last_checkpoint = save_checkpoint(
             self._folder.checkpoints, state, keep=self._config.output.keep_checkpoints
         )
 
     def _save_samples(self) -> None:
-        networks = self._config.networks
+        """Write the averaged generator's samples for fixed latents, one row a label."""
         labels = None
         rows = max(1, len(self._images.label_names))
         if self._images.labels is not None:
             labels = np.repeat(np.arange(rows, dtype=np.int64), GRID_COLUMNS)
-        pixels = draw_samples(
-            self._trainer.ema.module, networks.latent_dim, labels, rows * GRID_COLUMNS, seed=_GRID_SEED
-        )
+        generator, latent_dim = self._trainer.ema.module, self._config.networks.latent_dim
+        pixels = draw_samples(generator, latent_dim, labels, rows * GRID_COLUMNS, seed=GRID_SEED)
         save_sample_grid(self._folder.samples / f"step-{self._trainer.step:08d}.png", pixels, GRID_COLUMNS)
 
-    def _clean(self) -> None:
-        for part in (self._folder.root, self._folder.checkpoints, self._folder.samples):
-            remove_temporary_files(part)
-        clean_checkpoint_folder(self._folder.checkpoints)
-
-    def _resume(self) -> None:
-        checkpoint = load_latest_checkpoint(
-            self._folder.checkpoints, lambda message: self._console.print(message, markup=False, soft_wrap=True)
-        )
-        if checkpoint is None:
-            return
-        state = checkpoint.state
-        check_same_config(config_from_dict(state["config"]), self._config, where=str(checkpoint.path))
-        if state["data_sha256"] != self._data_sha256:
-            raise DataError(
-                f"the training data changed since {self._folder.root} was started: "
-                "restore them, or choose another --out"
-            )
-        self._trainer.load_state_dict(state)
-        self._pending = list(state["pending_measures"])
-        self._last_checkpoint = checkpoint.path
-        self._console.print(
-            f"resuming {self._folder.root} at step {state['step']}", markup=False, highlight=False, soft_wrap=True
-        )
+    def _say(self, message: str) -> None:
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)

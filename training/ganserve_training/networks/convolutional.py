@@ -33,7 +33,7 @@ class ConvolutionalGenerator(nn.Module):
         inputs = latents
         if self.embedding is not None:
             inputs = torch.cat([latents, self.embedding(labels)], dim=1)
-        features = F.leaky_relu(self.stem(inputs), LEAK).view(len(latents), -1, 4, 4)
+        features = F.leaky_relu(self.stem(inputs), LEAK).view(latents.shape[0], -1, 4, 4)
         for upsample, refine in zip(self.upsample, self.refine, strict=True):
             features = F.leaky_relu(upsample(features), LEAK)
             features = F.leaky_relu(refine(features), LEAK)
