@@ -1,1 +1,156 @@
-"""The typed Python SDK of ganserve: sample and score GANs over gRPC."""
+"""The typed Python SDK of ganserve: sample and score GANs over gRPC.
+
+    from ganserve import Client
+
+    with Client("localhost:50051") as client:
+        batch = client.sample(16, label="7", seed=42)
+        batch.save_grid("sevens.png")
+
+Names load when they are first used, so that importing this package (and `ganserve --help`) loads neither gRPC nor
+NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ganserve._async_client import AsyncClient
+    from ganserve._batch import Sample, SampleBatch
+    from ganserve._client import Client
+    from ganserve._errors import (
+        AccessDenied,
+        ClientClosed,
+        DeadlineExceeded,
+        FieldViolation,
+        GanserveError,
+        InvalidRequest,
+        MessageTooLarge,
+        MissingExtra,
+        ModelNotFound,
+        RequestCancelled,
+        ServerError,
+        ServerOverloaded,
+        ServerUnavailable,
+        UnsupportedByModel,
+        UnsupportedByServer,
+    )
+    from ganserve._models import (
+        Calibration,
+        EngineInfo,
+        GraphInfo,
+        ModelInfo,
+        ModelState,
+        ModelSummary,
+        PackageFile,
+        Provenance,
+        SampleShape,
+        Verification,
+        VersionSummary,
+    )
+    from ganserve._scores import Score, Scores
+    from ganserve._streams import AsyncSampleStream, SampleStream
+    from ganserve._types import ImagesLike, Label, Labels
+
+    __version__: str
+
+__all__ = [
+    "AccessDenied",
+    "AsyncClient",
+    "AsyncSampleStream",
+    "Calibration",
+    "Client",
+    "ClientClosed",
+    "DeadlineExceeded",
+    "EngineInfo",
+    "FieldViolation",
+    "GanserveError",
+    "GraphInfo",
+    "ImagesLike",
+    "InvalidRequest",
+    "Label",
+    "Labels",
+    "MessageTooLarge",
+    "MissingExtra",
+    "ModelInfo",
+    "ModelNotFound",
+    "ModelState",
+    "ModelSummary",
+    "PackageFile",
+    "Provenance",
+    "RequestCancelled",
+    "Sample",
+    "SampleBatch",
+    "SampleShape",
+    "SampleStream",
+    "Score",
+    "Scores",
+    "ServerError",
+    "ServerOverloaded",
+    "ServerUnavailable",
+    "UnsupportedByModel",
+    "UnsupportedByServer",
+    "Verification",
+    "VersionSummary",
+    "__version__",
+]
+
+_MODULES = {
+    "_async_client": ("AsyncClient",),
+    "_batch": ("Sample", "SampleBatch"),
+    "_client": ("Client",),
+    "_errors": (
+        "AccessDenied",
+        "ClientClosed",
+        "DeadlineExceeded",
+        "FieldViolation",
+        "GanserveError",
+        "InvalidRequest",
+        "MessageTooLarge",
+        "MissingExtra",
+        "ModelNotFound",
+        "RequestCancelled",
+        "ServerError",
+        "ServerOverloaded",
+        "ServerUnavailable",
+        "UnsupportedByModel",
+        "UnsupportedByServer",
+    ),
+    "_models": (
+        "Calibration",
+        "EngineInfo",
+        "GraphInfo",
+        "ModelInfo",
+        "ModelState",
+        "ModelSummary",
+        "PackageFile",
+        "Provenance",
+        "SampleShape",
+        "Verification",
+        "VersionSummary",
+    ),
+    "_scores": ("Score", "Scores"),
+    "_streams": ("AsyncSampleStream", "SampleStream"),
+    "_types": ("ImagesLike", "Label", "Labels"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name from its module on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("ganserve")
+    elif name in _HOME:
+        from importlib import import_module
+
+        value = getattr(import_module(f"ganserve.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'ganserve' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,80 @@
+"""Between NumPy arrays and tensor messages."""
+
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve._errors import InvalidRequest, ServerError
+from ganserve.v1 import tensor_pb2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_DTYPES: dict[int, np.dtype[Any]] = {
+    tensor_pb2.DATA_TYPE_UINT8: np.dtype("u1"),
+    tensor_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+}
+_DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
+
+
+def to_tensor(array: npt.NDArray[Any]) -> tensor_pb2.Tensor:
+    """A tensor message of a uint8 or float32 array of any shape."""
+    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return tensor_pb2.Tensor(
+        data_type=_DATA_TYPES[little_endian.dtype],  # type: ignore[arg-type]  # the stub wants the enum's NewType
+        shape=array.shape,
+        data=little_endian.tobytes(),
+    )
+
+
+def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
+    """The array of a tensor message, writable.
+
+    Args:
+        tensor: The message.
+        what: Its name in the error.
+
+    Raises:
+        ServerError: The message contradicts itself.
+    """
+    dtype = _DTYPES.get(tensor.data_type)
+    if dtype is None:
+        raise ServerError(f"the answer's {what} have data type {tensor.data_type}, which this ganserve does not know")
+    shape = tuple(tensor.shape)
+    data = tensor.data
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise ServerError(f"the answer's {what} are {len(data)} bytes, which is not {dtype} {list(shape)}")
+    # A copy, because an array over `bytes` is read-only, which torch.from_numpy and many others complain about.
+    return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+
+
+def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
+    """Latents as a request carries them, float32 [N, Z].
+
+    Args:
+        latents: Real numbers, [N, Z]; other types are converted to float32.
+        count: N, which they must have.
+
+    Raises:
+        InvalidRequest: Another shape, another kind of values, or values that are not finite.
+    """
+    try:
+        given = np.asarray(latents)
+    except ValueError as error:  # rows of different lengths
+        raise InvalidRequest.of("latents", f"is no array; expected [n, latent_dim] ({error})") from error
+    if given.dtype.kind not in "fiu":
+        raise InvalidRequest.of("latents", f"is {given.dtype}; expected real numbers, float32 [n, latent_dim]")
+    if given.ndim != 2 or not given.size:
+        raise InvalidRequest.of("latents", f"has the shape {list(given.shape)}; expected [n, latent_dim]")
+    if len(given) != count:
+        raise InvalidRequest.of("latents", f"has {len(given)} rows and n is {count}; expected one row a sample")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
+        converted = given.astype(np.float32)
+    if not np.isfinite(converted).all():
+        raise InvalidRequest.of("latents", "has NaN or infinity; expected values that are finite in float32")
+    return converted

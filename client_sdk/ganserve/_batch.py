@@ -1,0 +1,281 @@
+"""Samples as callers get them."""
+
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ganserve import _pictures
+from ganserve._errors import InvalidRequest, UnsupportedByModel
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import PIL.Image
+
+_MOST_SHOWN = 200  # samples in a notebook's picture
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Sample:
+    """One sample of a batch."""
+
+    array: npt.NDArray[Any]
+    """The sample: an image uint8 [H, W, C], or a vector float32 [D]."""
+    index: int
+    """Its place in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` is this sample."""
+    label: int | None
+    """Its label's index; None for an unconditional model."""
+    label_name: str | None
+    """Its label's name; None for an unconditional model."""
+    score: float | None
+    """The critic's own output, higher for more like the data; None unless asked for."""
+    probability: float | None
+    """Calibrated probability that it is real, 0 to 1; None unless asked for."""
+    seed: int | None
+    """The seed it was drawn with; None if it was made from given latents."""
+    model: str
+    """Name of the model that drew it."""
+    version: int
+    """Version of the model that drew it."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The image, uint8 [H, W, C].
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+        """
+        return _as_images(self.array, 3, self.model)
+
+    def to_pil(self) -> PIL.Image.Image:
+        """The sample as a Pillow image.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return _pictures.to_pil(self.image)
+
+    def __repr__(self) -> str:
+        label = "" if self.label is None else f", label={self.label} {self.label_name!r}"
+        score = "" if self.score is None else f", score={self.score:.3g}"
+        return f"Sample({_kind(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SampleBatch:
+    """Samples, with all that is needed to draw them again.
+
+    `len(batch)` is N; iterating gives each `Sample`. `batch[i]` is one sample; a slice, a boolean mask or indices give
+    a smaller batch: `batch[:8]`, `batch[batch.scores > 0]`, `batch[np.argsort(-batch.scores)]`.
+    """
+
+    samples: npt.NDArray[Any]
+    """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]."""
+    indices: npt.NDArray[np.int64]
+    """Each sample's place in the seed's sequence, int64 [N]."""
+    labels: npt.NDArray[np.int64] | None
+    """Each sample's label by index, int64 [N]; None for an unconditional model."""
+    label_names: tuple[str, ...] | None
+    """Each sample's label by name, N of them; None for an unconditional model."""
+    seed: int | None
+    """The seed that was used, drawn if none was given; None if the samples were made from given latents."""
+    model: str
+    """Name of the model that drew the samples."""
+    version: int
+    """Version of the model that drew the samples."""
+    scores: npt.NDArray[np.float32] | None = None
+    """The critic's own outputs, float32 [N], higher for more like the data; None unless asked for."""
+    probabilities: npt.NDArray[np.float32] | None = None
+    """Calibrated probabilities that each sample is real, float32 [N]; None unless asked for."""
+    latents: npt.NDArray[np.float32] | None = None
+    """The latents that the samples were made from, float32 [N, Z]; None unless asked for."""
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[SampleBatch]) -> SampleBatch:
+        """One batch of several of the same model, version and seed, such as those of a stream.
+
+        Raises:
+            InvalidRequest: There is none, or they differ in that.
+        """
+        if not batches:
+            raise InvalidRequest.of("batches", "is empty; expected at least one")
+        first = batches[0]
+        for name in ("model", "version", "seed"):
+            different = {getattr(batch, name) for batch in batches}
+            if len(different) > 1:
+                raise InvalidRequest.of("batches", f"have the {name}s {sorted(map(str, different))}; expected one")
+        merged: dict[str, Any] = {}
+        for name in _PER_SAMPLE:
+            parts = [getattr(batch, name) for batch in batches]
+            if any(part is None for part in parts):
+                merged[name] = None
+            else:
+                merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
+        return replace(first, **merged)
+
+    @property
+    def images(self) -> npt.NDArray[np.uint8]:
+        """The images, uint8 [N, H, W, C].
+
+        Raises:
+            UnsupportedByModel: The model makes vectors; they are in `samples`.
+        """
+        return _as_images(self.samples, 4, self.model)
+
+    @property
+    def offset(self) -> int:
+        """Place of the first sample in the seed's sequence."""
+        return int(self.indices[0]) if len(self.indices) else 0
+
+    def to_pil(self) -> list[PIL.Image.Image]:
+        """The samples as Pillow images.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return [_pictures.to_pil(image) for image in self.images]
+
+    def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
+        """Writes the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
+
+        A batch of several labels gets one row a label, any other is near square.
+
+        Args:
+            path: The file; must end in .png.
+            columns: Samples in a row. Default: up to 32 where rows are labels, otherwise as near square as it gets.
+            scale: How many pixels wide and high a sample's pixel is drawn. Default: so many that a sample is at least
+                28 pixels wide.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: An argument is wrong, or the picture would be too large.
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+            OSError: The file cannot be written.
+        """
+        return _pictures.save_grid(self, path, columns=columns, scale=scale)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
+
+        Args:
+            folder: Where; files of the same names are overwritten.
+
+        Returns:
+            The files' paths, in order.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+            OSError: A file cannot be written.
+        """
+        return _pictures.save_each(self, folder)
+
+    def save_npz(self, path: str | os.PathLike[str]) -> Path:
+        """Writes everything as a compressed NumPy archive; what is None is left out.
+
+        Args:
+            path: The file; must end in .npz.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: The path has another ending.
+            OSError: The file cannot be written.
+        """
+        file = _pictures.check_suffix(path, ".npz")
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.seed is not None:
+            arrays["seed"] = np.uint64(self.seed)
+        stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
+        np.savez_compressed(file, **stored)
+        return file
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Sample: ...
+    @overload
+    def __getitem__(
+        self, key: slice | Sequence[int] | npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]]
+    ) -> SampleBatch: ...
+    def __getitem__(self, key: Any) -> Sample | SampleBatch:
+        if isinstance(key, int | np.integer) and not isinstance(key, bool):
+            return self._one(int(key))
+        chosen: npt.NDArray[np.intp] = np.arange(len(self))[key]
+        if chosen.ndim != 1:
+            raise IndexError(f"a batch has one axis: index it by an int, a slice, a mask or indices (got {key!r})")
+        parts: dict[str, Any] = {}
+        for name in _PER_SAMPLE:
+            part = getattr(self, name)
+            if part is not None:
+                part = tuple(part[i] for i in chosen) if name == "label_names" else part[chosen]
+            parts[name] = part
+        return replace(self, **parts)
+
+    def _one(self, i: int) -> Sample:
+        return Sample(
+            array=self.samples[i],
+            index=int(self.indices[i]),
+            label=None if self.labels is None else int(self.labels[i]),
+            label_name=None if self.label_names is None else self.label_names[i],
+            score=None if self.scores is None else float(self.scores[i]),
+            probability=None if self.probabilities is None else float(self.probabilities[i]),
+            seed=self.seed,
+            model=self.model,
+            version=self.version,
+        )
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{len(self)} x {_kind(self.samples.dtype, self.samples.shape[1:])}",
+            f"model={self.model!r}",
+            f"version={self.version}",
+        ]
+        if self.label_names is not None:
+            names = sorted(set(self.label_names))
+            shown = ", ".join(map(repr, names[:5])) + (f", … {len(names)} labels" if len(names) > 5 else "")
+            parts.append(f"label={shown}" if len(names) == 1 else f"labels={{{shown}}}")
+        parts += [f"seed={self.seed}", f"offset={self.offset}"]
+        if self.scores is not None and len(self):
+            parts.append(f"scores={self.scores.min():.3g}…{self.scores.max():.3g}")
+        if self.latents is not None:
+            parts.append(f"latents={list(self.latents.shape)}")
+        return f"SampleBatch({', '.join(parts)})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the grid of the first 200 samples; None without images or without Pillow."""
+        if self.samples.ndim != 4 or not len(self) or not _pictures.has_pillow():
+            return None
+        return _pictures.grid_png(self[:_MOST_SHOWN])
+
+
+_PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabilities", "latents")
+
+
+def _as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.ndim != axes:
+        kind = _kind(array.dtype, array.shape[axes - 3 :])
+        raise UnsupportedByModel(f"model {model!r} makes no images but {kind}: use samples (batch) or array (sample)")
+    return array
+
+
+def _kind(dtype: np.dtype[Any], shape: Sequence[int]) -> str:
+    return f"{dtype} {list(shape)}"

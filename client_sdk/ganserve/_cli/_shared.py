@@ -1,0 +1,99 @@
+"""What the SDK's commands have in common: arguments, errors, output."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import numpy as np
+import tyro
+
+from ganserve._cli import BAD_USAGE, FAILED, INTERRUPTED, UNREACHABLE
+from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+ArgumentsT = TypeVar("ArgumentsT")
+
+# Optional arguments say in their help what happens without them; "(default: None)" behind it would say less.
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
+Target = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")]
+Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+
+
+def parse(kind: type[ArgumentsT], argv: Sequence[str], command: str, examples: Sequence[str]) -> ArgumentsT:
+    """A command's arguments; the dataclass's docstrings are its help. Bad usage exits with 2, --help with 0."""
+    shown = "\n".join(f"  {example}" for example in examples)
+    return tyro.cli(
+        kind,
+        args=list(argv),
+        prog=f"ganserve {command}",
+        description=f"{inspect.getdoc(kind)}\n\nexamples:\n{shown}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def run(command: str, action: Callable[[], int]) -> int:
+    """Runs a command's work; an error that is expected becomes one line and an exit code."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (
+        BrokenPipeError
+    ):  # `ganserve models | head -1`: nobody reads the rest, nor what Python would flush at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (GanserveError, OSError) as error:
+        text = "; ".join(str(error).splitlines())
+        sys.stderr.write(f"ganserve {command}: error: {text}\n")
+        if isinstance(error, ServerUnavailable):
+            return UNREACHABLE
+        return BAD_USAGE if isinstance(error, InvalidRequest | MissingExtra) else FAILED
+
+
+def say(text: str) -> None:
+    """Writes a line to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def say_json(value: object) -> None:
+    """Writes a value as JSON to stdout."""
+    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of dataclasses, arrays, dates and what they hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of text, each as wide as its widest cell."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def label_of(text: str, names: Sequence[str]) -> str | int:
+    """The label that the command line means: a name that the model has, else an index if it is a number."""
+    return int(text) if text.isdecimal() and text not in names else text

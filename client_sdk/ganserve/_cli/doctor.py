@@ -1,0 +1,56 @@
+"""The command `ganserve doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganserve._cli import DONE, FAILED
+from ganserve._cli._checks import Check, State, all_checks
+from ganserve._cli._shared import Flag, Target, parse, run, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLES = ("ganserve doctor", "ganserve doctor --target gpu-box:50051 --json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    """Checks this machine: what is installed, whether onnxruntime and PyTorch use the GPU, whether a server answers.
+
+    Exits with 0 if all that is installed works, with 1 if something that is installed is broken.
+    """
+
+    json: Flag = False
+    """Prints the findings as JSON."""
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve doctor` and returns its exit code."""
+    arguments = parse(DoctorArguments, argv, "doctor", _EXAMPLES)
+    return run("doctor", lambda: _doctor(arguments))
+
+
+def _doctor(arguments: DoctorArguments) -> int:
+    checks = list(all_checks(arguments.target))
+    broken = [check for check in checks if check.state is State.BROKEN]
+    if arguments.json:
+        say_json({"ok": not broken, "checks": checks})
+    else:
+        say(_report(checks))
+        say("")
+        say("what is installed works" if not broken else f"broken: {', '.join(check.name for check in broken)}")
+    return FAILED if broken else DONE
+
+
+def _report(checks: Sequence[Check]) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:6}  {check.name:{width}}  {check.message}")
+        if check.fix is not None:
+            lines.append(f"{'':6}  {'':{width}}  fix: {check.fix}")
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""The command `ganserve models`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganserve import Client
+from ganserve._cli._shared import Flag, Target, parse, run, say, say_json, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ganserve import ModelSummary, VersionSummary
+
+_EXAMPLES = ("ganserve models", "ganserve models --target gpu-box:50051 --json")
+_MOST_LABELS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsArguments:
+    """Lists the models of a server; * marks the version that a request without one gets."""
+
+    json: Flag = False
+    """Prints the list as JSON."""
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+    timeout_s: float = 60.0
+    """Most seconds to wait for an answer."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve models` and returns its exit code."""
+    arguments = parse(ModelsArguments, argv, "models", _EXAMPLES)
+    return run("models", lambda: _models(arguments))
+
+
+def _models(arguments: ModelsArguments) -> int:
+    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+        models = client.models()
+        target = client.target
+    if arguments.json:
+        say_json(models)
+    elif not models:
+        say(f"the server at {target} has no models")
+    else:
+        header = ("model", "version", "state", "sample", "labels", "provider")
+        say(table(header, [_row(model, version) for model in models for version in model.versions]))
+    return 0
+
+
+def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
+    return [
+        model.name,
+        f"{version.version}{'*' if version.version == model.latest else ''}",
+        f"{version.state}{version.reason and f': {version.reason}'}",
+        "" if version.sample is None else str(version.sample),
+        _labels(version.label_names) if version.sample is not None else "",
+        ", ".join(provider.removesuffix("ExecutionProvider") for provider in version.providers),
+    ]
+
+
+def _labels(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    more = "" if len(names) <= _MOST_LABELS else f", … {len(names)} in all"
+    return ", ".join(names[:_MOST_LABELS]) + more

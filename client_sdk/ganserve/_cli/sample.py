@@ -1,0 +1,167 @@
+"""The command `ganserve sample`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ganserve import Client, SampleBatch
+from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, parse, run, say, say_json
+from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
+from ganserve._pictures import has_pillow
+from ganserve._requests import MAX_INDEX, check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ganserve import ModelInfo
+
+_EXAMPLES = (
+    "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
+    "ganserve sample -n 1000 --out samples/              # a picture each, named for its index and label",
+    "ganserve sample -n 50000 --seed 1 --out digits.npz  # a NumPy archive: samples, labels, seed",
+    "ganserve sample -n 4 --scores --json                # what the critic thinks of them",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleArguments:
+    """Draws samples from a model that a server has, and writes them."""
+
+    count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="INT")] = 16
+    """How many samples."""
+    label: Text = None
+    """Their label, by name or index. Without it, a conditional model draws each sample's label."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
+    """Where to: NAME.png is one picture, NAME.npz a NumPy archive, anything else a folder with one picture
+    a sample. Without it, only the facts are printed."""
+    model: Text = None
+    """The model's name. Without it, the only one that is served."""
+    version: Integer = None
+    """The model's version. Without it, the latest that is ready."""
+    seed: Integer = None
+    """The same seed draws the same samples. Without it, a random one, which is printed."""
+    offset: int = 0
+    """Index of the first sample within the seed's sequence."""
+    truncation: Number = None
+    """Restricts each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
+    scores: Flag = False
+    """Asks for the critic's scores, too."""
+    json: Flag = False
+    """Prints the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+    timeout_s: float = 60.0
+    """Most seconds to wait for an answer."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve sample` and returns its exit code."""
+    arguments = parse(SampleArguments, argv, "sample", _EXAMPLES)
+    return run("sample", lambda: _sample(arguments))
+
+
+def _sample(arguments: SampleArguments) -> int:
+    check_integer("--count", arguments.count, 1, MAX_INDEX)
+    kind = _check_out(arguments.out)
+    started = time.monotonic()
+    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+        info = client.model(arguments.model, arguments.version)
+        if kind in ("png", "folder") and info.sample.kind != "image":
+            raise UnsupportedByModel(f"model {info.name!r} makes no pictures but {info.sample}: --out NAME.npz")
+        stream = client.stream(
+            arguments.count,
+            None if arguments.label is None else label_of(arguments.label, info.label_names),
+            model=info.name,
+            version=info.version,
+            seed=arguments.seed,
+            offset=arguments.offset,
+            truncation=arguments.truncation,
+            return_scores=arguments.scores,
+        )
+        batches = []
+        for batch in _with_progress(stream, arguments.count):
+            if kind == "folder" and arguments.out is not None:
+                batch.save(arguments.out)
+            batches.append(batch)
+    batch = SampleBatch.concatenate(batches)
+    if arguments.out is not None and kind == "png":
+        batch.save_grid(arguments.out)
+    elif arguments.out is not None and kind == "npz":
+        batch.save_npz(arguments.out)
+    if arguments.json:
+        say_json(_facts(batch, arguments.out))
+    else:
+        say(_summary(batch, info, arguments, time.monotonic() - started))
+    return 0
+
+
+def _check_out(out: Path | None) -> str:
+    """What `--out` asks for: "png", "npz", "folder" or "" for nothing; checked before a sample is drawn."""
+    if out is None:
+        return ""
+    suffix = out.suffix.lower()
+    if out.is_dir() or not suffix:
+        kind = "folder"
+        if out.exists() and not out.is_dir():
+            raise InvalidRequest.of(
+                "--out", f"is {str(out)!r}, which is a file; expected a folder, NAME.png or NAME.npz"
+            )
+    elif suffix in (".png", ".npz"):
+        kind = suffix[1:]
+        if not out.parent.is_dir():
+            raise InvalidRequest.of("--out", f"is {str(out)!r}, and there is no folder {str(out.parent)!r}")
+    else:
+        raise InvalidRequest.of("--out", f"is {str(out)!r}; expected NAME.png, NAME.npz or a folder")
+    if kind != "npz" and not has_pillow():
+        raise MissingExtra.of("images", "Pillow", f"--out {out}")
+    return kind
+
+
+def _with_progress(stream: Iterator[SampleBatch], count: int) -> Iterator[SampleBatch]:
+    """The batches, with a line on the terminal that counts them if there are several."""
+    done = 0
+    for batch in stream:
+        done += len(batch)
+        if sys.stderr.isatty() and (done < count or done > len(batch)):
+            sys.stderr.write(f"\r{done:,} of {count:,} samples{'' if done < count else chr(10)}")
+            sys.stderr.flush()
+        yield batch
+
+
+def _facts(batch: SampleBatch, out: Path | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "model": batch.model,
+        "version": batch.version,
+        "count": len(batch),
+        "seed": batch.seed,
+        "offset": batch.offset,
+        "labels": batch.labels,
+        "label_names": batch.label_names,
+        "scores": batch.scores,
+        "probabilities": batch.probabilities,
+        "out": None if out is None else str(out),
+    }
+    if batch.samples.ndim == 2:
+        facts["samples"] = batch.samples
+    return facts
+
+
+def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, seconds: float) -> str:
+    label = "" if arguments.label is None else f" with label {arguments.label}"
+    where = "" if arguments.out is None else f" -> {arguments.out}"
+    lines = [
+        f"{len(batch)} samples ({info.sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
+        f"the same again: --seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else ""),
+    ]
+    if batch.scores is not None and batch.probabilities is not None:
+        lines.append(
+            f"critic: mean score {batch.scores.mean():.3g} ({batch.scores.min():.3g} to {batch.scores.max():.3g}), "
+            f"mean probability of being real {batch.probabilities.mean():.3f}"
+        )
+    return "\n".join(lines)

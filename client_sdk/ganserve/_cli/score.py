@@ -1,0 +1,117 @@
+"""The command `ganserve score`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ganserve import Client
+from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, parse, run, say, say_json, table
+from ganserve._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ganserve import Scores
+
+_EXAMPLES = (
+    "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
+    "ganserve score samples/                 # each PNG of a folder",
+    "ganserve score my-digit.png --label 7   # any picture of the model's size",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreArguments:
+    """Scores pictures with a model's critic: the higher, the more like the data that the model was trained on."""
+
+    files: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")
+    ]
+    """Pictures, or folders of PNGs."""
+    label: Text = None
+    """The pictures' label, by name or index. Without it, the labels that pictures of `ganserve sample` carry."""
+    model: Text = None
+    """The model's name. Without it, the one that drew the picture, if it says so, else the only one that is served."""
+    version: Integer = None
+    """The model's version. Without it, the latest that is ready."""
+    json: Flag = False
+    """Prints the score of each sample, as JSON."""
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+    timeout_s: float = 60.0
+    """Most seconds to wait for an answer."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve score` and returns its exit code."""
+    arguments = parse(ScoreArguments, argv, "score", _EXAMPLES)
+    return run("score", lambda: _score(arguments))
+
+
+def _score(arguments: ScoreArguments) -> int:
+    files = _expand(arguments.files)
+    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+        label: str | int | None = arguments.label
+        if arguments.label is not None and arguments.label.isdecimal():
+            label = label_of(arguments.label, client.model(arguments.model, arguments.version).label_names)
+        results = [
+            (file, client.score(file, label, model=arguments.model, version=arguments.version)) for file in files
+        ]
+    if arguments.json:
+        say_json([_facts(file, scores) for file, scores in results])
+    else:
+        header = ("file", "label", "samples", "score", "lowest", "highest", "probability", "critic")
+        say(table(header, [row for file, scores in results for row in _rows(file, scores)]))
+    return 0
+
+
+def _expand(files: Sequence[Path]) -> list[Path]:
+    """The files, with the PNGs of each folder in its place."""
+    if not files:
+        raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")
+    expanded: list[Path] = []
+    for file in files:
+        inside = sorted(file.glob("*.png")) if file.is_dir() else [file]
+        if not inside:
+            raise InvalidRequest.of("FILE", f"{str(file)!r} is a folder without PNGs")
+        expanded += inside
+    return expanded
+
+
+def _facts(file: Path, scores: Scores) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "model": scores.model,
+        "version": scores.version,
+        "labels": scores.labels,
+        "scores": scores.scores,
+        "probabilities": scores.probabilities,
+    }
+
+
+def _rows(file: Path, scores: Scores) -> list[list[str]]:
+    """One row for each label of a picture's samples: means over the samples."""
+    by_label: dict[str | int | None, list[int]] = {}
+    for i, score in enumerate(scores):
+        by_label.setdefault(score.label, []).append(i)
+    rows = []
+    for label in sorted(by_label, key=str):
+        chosen = by_label[label]
+        values = scores.scores[chosen]
+        rows.append(
+            [
+                str(file),
+                "-" if label is None else str(label),
+                str(len(chosen)),
+                f"{values.mean():.3f}",
+                f"{values.min():.3f}",
+                f"{values.max():.3f}",
+                f"{scores.probabilities[chosen].mean():.3f}",
+                f"{scores.model} {scores.version}",
+            ]
+        )
+    return rows

@@ -1,0 +1,176 @@
+"""From a failed gRPC call to the SDK's errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # ships no stubs
+from grpc_status import rpc_status
+
+from ganserve._config import TARGET_VARIABLE
+from ganserve._errors import (
+    AccessDenied,
+    DeadlineExceeded,
+    FieldViolation,
+    GanserveError,
+    InvalidRequest,
+    MessageTooLarge,
+    ModelNotFound,
+    RequestCancelled,
+    ServerError,
+    ServerOverloaded,
+    ServerUnavailable,
+    UnsupportedByModel,
+    UnsupportedByServer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no stubs
+
+REQUEST_ID_KEY = "x-request-id"
+
+_CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: ModelNotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: UnsupportedByModel,
+    grpc.StatusCode.UNIMPLEMENTED: UnsupportedByServer,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloaded,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
+    grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
+    grpc.StatusCode.CANCELLED: RequestCancelled,
+}  # every other status is a ServerError
+
+_ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
+
+
+class _Failure(Protocol):
+    """What the errors of grpc and grpc.aio have in common."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _RichDetails:
+    """The google.rpc details of a status that we understand."""
+
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after_s: float | None = None
+    request_id: str | None = None
+    present: bool = False
+
+    @classmethod
+    def of(cls, failure: _Failure) -> _RichDetails:
+        try:
+            status = cast("Status | None", rpc_status.from_call(failure))
+        except ValueError:  # the details contradict the status: a proxy rewrote one of them; the status counts
+            status = None
+        if status is None:
+            return cls()
+        violations: list[FieldViolation] = []
+        retry_after_s = request_id = None
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        info = error_details_pb2.RequestInfo()
+        for detail in status.details:
+            if detail.Unpack(bad_request):
+                violations += [
+                    FieldViolation(_argument(each.field), each.description) for each in bad_request.field_violations
+                ]
+            elif detail.Unpack(retry):
+                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+            elif detail.Unpack(info):
+                request_id = info.request_id
+        return cls(tuple(violations), retry_after_s, request_id or None, present=True)
+
+
+def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> GanserveError:
+    """The SDK's error for a call that failed; the caller raises it `from error`.
+
+    Args:
+        error: What grpc or grpc.aio raised.
+        target: The server's address.
+        request_id: The id that was sent with the request.
+        timeout_s: The call's deadline in seconds.
+    """
+    failure = cast("_Failure", error)
+    code, details = failure.code(), failure.details() or ""
+    rich = _RichDetails.of(failure)
+    kind = _CLASSES.get(code, ServerError)
+    if kind is ServerOverloaded and rich.retry_after_s is None and "larger than max" in details:
+        kind = MessageTooLarge
+    server_id = rich.request_id or _metadata_request_id(failure)
+    answered = rich.present or server_id is not None
+    result = kind(
+        _message(kind, code, details, rich, answered=answered, target=target, timeout_s=timeout_s),
+        code=code.name,
+        details=details,
+        violations=rich.violations,
+        request_id=server_id or request_id,
+    )
+    if isinstance(result, ServerOverloaded):
+        result.retry_after_s = rich.retry_after_s
+    return result
+
+
+def _argument(field: str) -> str:
+    """The clients' argument of a message's field, such as "n" of "request.count"."""
+    name = field.removeprefix("request.").partition(".")[0]
+    return _ARGUMENTS.get(name, name)
+
+
+def _metadata_request_id(failure: _Failure) -> str | None:
+    for key, value in failure.trailing_metadata() or ():
+        if key == REQUEST_ID_KEY:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return None
+
+
+def _message(
+    kind: type[GanserveError],
+    code: grpc.StatusCode,
+    details: str,
+    rich: _RichDetails,
+    *,
+    answered: bool,
+    target: str,
+    timeout_s: float,
+) -> str:
+    """The error's message.
+
+    Args:
+        kind: The error's class.
+        code: The call's status.
+        details: The status's message.
+        rich: The status's details.
+        answered: Whether the server itself gave this status, and not gRPC on this side.
+        target: The server's address.
+        timeout_s: The call's deadline in seconds.
+    """
+    if kind is ServerUnavailable and not answered:
+        reason = details.rpartition("remote host: ")[2]  # gRPC lists what it tried first
+        return (
+            f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "
+            f'it is: Client("host:port"), --target or the environment variable {TARGET_VARIABLE}'
+        )
+    if kind is DeadlineExceeded and not answered:
+        return f"{target} did not answer within {timeout_s:g} s: allow more (timeout_s), ask for less, or stream"
+    if kind is MessageTooLarge:
+        return f"{details}: ask for fewer samples in one call, or use stream()"
+    if kind is UnsupportedByServer:
+        return f"the server at {target} does not do that: {details or 'not implemented'}"
+    if kind is ServerError:
+        return f"the server at {target} failed ({code.name}): {details or 'it gave no reason'}"
+    if rich.violations:
+        return "; ".join(f"{violation.field}: {violation.description}" for violation in rich.violations)
+    if kind is ServerOverloaded and rich.retry_after_s is not None:
+        return f"{details}: try again in {rich.retry_after_s:g} s"
+    return details or code.name

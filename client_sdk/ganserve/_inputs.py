@@ -1,0 +1,175 @@
+"""What callers give to be scored: arrays, Pillow images, paths and grids, made one batch."""
+
+# N = samples, H = height, W = width, C = channels, D = values of a vector
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve import _pictures
+from ganserve._errors import InvalidRequest
+from ganserve._grid import Source
+from ganserve._labels import LabelFields, label_fields
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ganserve._models import ModelInfo
+    from ganserve._types import ImagesLike, Labels
+
+_FORMS = (
+    "expected uint8 images [N, H, W, C], [H, W, C], [N, H, W] or [H, W], float32 vectors [N, D] or [D], Pillow images, "
+    "paths of pictures, or a sequence of these"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """The samples of one source."""
+
+    samples: npt.NDArray[Any]
+    """uint8 [N, H, W, C] or float32 [N, D]."""
+    source: Source
+    """What the errors call it."""
+    picture: bool
+    """Whether it was a picture, whose size the model must agree with and whose channels may be converted."""
+    labels: tuple[str | int, ...] | None = None
+    """Each sample's label, if the picture carried them."""
+    model: str | None = None
+    """The model that drew the picture, if it says so."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreInputs:
+    """Samples to score, read and checked as far as is possible without the model."""
+
+    pieces: tuple[_Piece, ...]
+    label: Labels | None
+
+    @classmethod
+    def read(cls, images: ImagesLike, label: Labels | None) -> ScoreInputs:
+        """Reads what `Client.score` takes; opens files.
+
+        Raises:
+            InvalidRequest: An image or its file is wrong.
+            MissingExtra: There is a path, and Pillow is not installed.
+        """
+        if _is_source(images):
+            return cls((_read(images, "images"),), label)
+        if not isinstance(images, Sequence):
+            raise InvalidRequest.of("images", f"is a {type(images).__name__}; {_FORMS}")
+        if not images:
+            raise InvalidRequest.of("images", "is empty; expected at least one")
+        for position, source in enumerate(images):
+            if not _is_source(source):
+                raise InvalidRequest.of(f"images[{position}]", f"is a {type(source).__name__}; {_FORMS}")
+        return cls(tuple(_read(source, f"images[{position}]") for position, source in enumerate(images)), label)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the model's description is needed to make the samples: its size and channels decide over pictures."""
+        return any(piece.picture for piece in self.pieces)
+
+    @property
+    def model(self) -> str | None:
+        """The model that drew all of these, if they are grids and say so."""
+        models = {piece.model for piece in self.pieces}
+        return models.pop() if len(models) == 1 else None
+
+    def samples(self, info: ModelInfo | None) -> npt.NDArray[Any]:
+        """All samples, uint8 [N, H, W, C] or float32 [N, D].
+
+        Args:
+            info: The model that is to score them; needed if `needs_model`.
+
+        Raises:
+            InvalidRequest: A picture is not of the model's size or cannot be made its channels, or the samples differ
+                in shape or type.
+        """
+        parts = [piece.samples if info is None or not piece.picture else _fitted(piece, info) for piece in self.pieces]
+        first = parts[0]
+        for piece, part in zip(self.pieces, parts, strict=True):
+            if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
+                expected, got = (f"{each.dtype} {list(each.shape[1:])}" for each in (first, part))
+                raise piece.source.refuse(f"is {got}; expected {expected} like the others")
+        return first if len(parts) == 1 else np.concatenate(parts)
+
+    def labels(self, count: int) -> LabelFields:
+        """The label fields for these `count` samples: the caller's, or those that the pictures carry.
+
+        Raises:
+            InvalidRequest: The labels are wrong, or only some of the pictures carry them.
+        """
+        if self.label is not None:
+            return label_fields(self.label, count)
+        without = [piece.source.file or piece.source.argument for piece in self.pieces if piece.labels is None]
+        if len(without) == len(self.pieces):
+            return LabelFields()
+        if without:
+            raise InvalidRequest.of("label", f"is missing: {without[0]} carries none, and others do")
+        carried = [label for piece in self.pieces for label in piece.labels or ()]
+        return label_fields(carried, count)  # type: ignore[arg-type]  # names or indices; a mixture is refused there
+
+
+def _is_source(value: object) -> bool:
+    return isinstance(value, str | os.PathLike) or hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+
+
+def _read(given: Any, argument: str) -> _Piece:
+    if isinstance(given, str | os.PathLike):
+        source = Source(argument, file=str(given))
+        return _picture(_pictures.open_picture(given, source), source)
+    source = Source(argument)
+    if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
+        return _picture(given, source)
+    return _Piece(_array(np.asarray(given), argument), source, picture=False)
+
+
+def _picture(image: Any, source: Source) -> _Piece:
+    pixels, grid = _pictures.read_pixels(image, source)
+    if grid is None:
+        return _Piece(pixels, source, picture=True)
+    return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
+
+
+def _array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]."""
+    got = f"is {array.dtype} {list(array.shape)}"
+    if not array.size:
+        raise InvalidRequest.of(name, f"{got}; expected at least one sample")
+    if array.dtype == np.uint8:
+        if array.ndim == 4:
+            return array
+        if (
+            array.ndim == 3
+        ):  # [H, W, C] has at most 4 channels; [N, H, W] of images that narrow must be given as [N, H, W, 1]
+            return array[None] if array.shape[-1] <= 4 else array[..., None]
+        if array.ndim == 2:
+            return array[None, ..., None]
+    elif array.dtype.kind == "f" and array.ndim in (1, 2):
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
+            vectors = array.astype(np.float32, copy=False)
+        if not np.isfinite(vectors).all():
+            raise InvalidRequest.of(name, "has NaN or infinity; expected values that are finite in float32")
+        return np.atleast_2d(vectors)
+    elif array.dtype.kind in "iuf" and array.ndim in (2, 3, 4):
+        raise InvalidRequest.of(name, f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8)")
+    raise InvalidRequest.of(name, f"{got}; {_FORMS}")
+
+
+def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[np.uint8]:
+    if info.sample.kind != "image":
+        raise piece.source.refuse(f"is a picture, and model {info.name!r} scores vectors {list(info.sample.shape)}")
+    height, width, channels = info.sample.shape
+    given_height, given_width = piece.samples.shape[1:3]
+    if (given_height, given_width) != (height, width):
+        hint = "" if piece.model else "; only a grid that ganserve wrote would be cut into its samples"
+        raise piece.source.refuse(
+            f"is {given_width}x{given_height} pixels; model {info.name!r} takes {width}x{height}{hint}"
+        )
+    return _pictures.fit_channels(piece.samples, channels, piece.source)

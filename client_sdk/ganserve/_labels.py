@@ -1,0 +1,87 @@
+"""Labels as callers give them, and as messages carry them."""
+
+# N = samples of the request
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from ganserve._types import Labels
+
+_EXPECTED = "expected a label's name (str) or index (int), or a sequence of one kind with one a sample"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFields:
+    """The label fields of a request: names or indices, never both; one for all samples or one a sample."""
+
+    indices: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def per_sample(self, count: int) -> tuple[str | int, ...] | None:
+        """The label of each of `count` samples, as it was given; None if there was none."""
+        given: tuple[str | int, ...] = self.names or self.indices
+        if not given:
+            return None
+        return given if len(given) == count else given * count
+
+
+def label_fields(label: Labels | None, count: int) -> LabelFields:
+    """Checks labels and makes them a request's fields.
+
+    Args:
+        label: As `Client.sample` takes it.
+        count: N, the number of samples.
+
+    Raises:
+        InvalidRequest: A label of another type, a negative index, or another number of labels than samples.
+    """
+    if label is None:
+        return LabelFields()
+    if isinstance(label, np.ndarray):
+        if label.ndim > 1:
+            raise InvalidRequest.of(
+                "label", f"has the shape {list(label.shape)}; expected one axis, one label a sample"
+            )
+        label = label.tolist()
+    if isinstance(label, str | int | np.integer):
+        return _fields([label], "label")
+    if not isinstance(label, Sequence) or isinstance(label, bytes | bytearray):
+        raise InvalidRequest.of("label", f"is {label!r}; {_EXPECTED}")
+    if len(label) != count:
+        raise InvalidRequest.of(
+            "label", f"has {len(label)} entries; expected one label for all, or one for each of the {count} samples"
+        )
+    fields = _fields(label, "label[{}]")
+    # One label a sample, all of them equal, is one label for all: a smaller message, and the same samples.
+    return LabelFields(indices=_collapse(fields.indices), names=_collapse(fields.names))
+
+
+def _fields(labels: Sequence[Any], where: str) -> LabelFields:
+    indices: list[int] = []
+    names: list[str] = []
+    for position, label in enumerate(labels):
+        if isinstance(label, str):
+            if not label:
+                raise InvalidRequest.of(where.format(position), "is an empty name; expected a label's name")
+            names.append(str(label))
+        elif isinstance(label, int | np.integer) and not isinstance(label, bool):
+            if not 0 <= label < 2**32:
+                raise InvalidRequest.of(where.format(position), f"is {label}; expected a label's index, 0 or above")
+            indices.append(int(label))
+        else:
+            raise InvalidRequest.of(where.format(position), f"is {label!r}; {_EXPECTED}")
+    if indices and names:
+        raise InvalidRequest.of("label", "has names and indices; expected one kind")
+    return LabelFields(indices=tuple(indices), names=tuple(names))
+
+
+def _collapse(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return values[:1] if values and all(value == values[0] for value in values) else values

@@ -1,0 +1,200 @@
+"""Descriptions of models: the messages of the protocol in Python's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class ModelState(StrEnum):
+    """State of a version of a model."""
+
+    LOADING = "loading"
+    """Being loaded, verified and warmed up."""
+    READY = "ready"
+    """Answers requests."""
+    UNLOADING = "unloading"
+    """Finishing the requests that it has; takes no more."""
+    UNLOADED = "unloaded"
+    """In the repository, not loaded."""
+    FAILED = "failed"
+    """Could not be loaded; the reason says why."""
+    UNKNOWN = "unknown"
+    """A state that this version of the SDK does not know."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleShape:
+    """What one sample is."""
+
+    kind: Literal["image", "vector", "unknown"]
+    """An image, ready to show, or a vector."""
+    dtype: Literal["uint8", "float32", "unknown"]
+    """Type of each element: uint8 for images, float32 for vectors."""
+    shape: tuple[int, ...]
+    """(H, W, C) for images, with C = 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA; (D,) for vectors."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.dtype} {list(self.shape)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionSummary:
+    """One version of a model."""
+
+    version: int
+    """Version of the model."""
+    state: ModelState
+    """Whether it answers requests."""
+    reason: str
+    """Why it is in that state, where that needs saying; otherwise empty."""
+    sample: SampleShape | None
+    """What one sample is; None unless the version is ready."""
+    label_names: tuple[str, ...]
+    """Names of the labels, in the order of their indices; empty for unconditional models, or unless ready."""
+    providers: tuple[str, ...]
+    """The execution providers that run it, such as "CPUExecutionProvider"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSummary:
+    """One model of a server."""
+
+    name: str
+    """Name of the model."""
+    versions: tuple[VersionSummary, ...]
+    """Its versions, ascending."""
+    latest: int | None
+    """The version that a request without one gets: the latest that is ready; None if none is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """How far a graph was from the network that it was exported from."""
+
+    batch_sizes: tuple[int, ...]
+    """Batch sizes compared."""
+    max_abs_difference: float
+    """Largest absolute difference of any output value: levels (of 255) for images, the value's own unit otherwise."""
+    tolerance: float
+    """Largest difference that would still have been published, in the same unit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphInfo:
+    """One ONNX graph of a model."""
+
+    file: str
+    """File name inside the model package."""
+    opset: int
+    """Version of ONNX's default operator set."""
+    precision: Literal["float32", "float16", "bfloat16", "unknown"]
+    """Arithmetic inside the graph."""
+    verification: Verification | None
+    """The comparison that export made; None if the package has none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How scores became probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
+
+    slope: float
+    """Multiplies the score."""
+    intercepts: tuple[float, ...]
+    """One a label for conditional models, one for all otherwise."""
+    real_count: int
+    """Held-out real samples that it was fitted on."""
+    generated_count: int
+    """Generated samples that it was fitted on."""
+    log_loss: float
+    """Mean negative log-likelihood in nats, cross-validated; 0.693 is what guessing gets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """How a server runs one graph."""
+
+    file: str
+    """The graph's file name."""
+    providers: tuple[str, ...]
+    """The execution providers of its session, first choice first, as onnxruntime reports them."""
+    nodes_by_provider: dict[str, int]
+    """How many of its nodes run on each execution provider; empty where onnxruntime does not tell."""
+    max_batch_size: int
+    """Most samples that run in one call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageFile:
+    """One file of a model package."""
+
+    name: str
+    """File name inside the package."""
+    sha256: str
+    """SHA-256 of the content, 64 lower-case hexadecimal digits."""
+    size_bytes: int
+    """Length in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """Where a model package came from."""
+
+    created: datetime | None
+    """When it was written, in UTC; None if it does not say."""
+    ganserve_version: str
+    """Version of ganserve that wrote it."""
+    libraries: dict[str, str]
+    """Versions of the libraries that made it."""
+    config: dict[str, Any]
+    """The training configuration."""
+    step: int
+    """Training step of the checkpoint that was exported."""
+    checkpoint_sha256: str
+    """SHA-256 of the checkpoint file, 64 lower-case hexadecimal digits."""
+    metrics: dict[str, float]
+    """Quality metrics of the checkpoint, by name, such as "gan_test"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """One version of a model: what it makes, where it came from and how the server runs it."""
+
+    name: str
+    """Name of the model."""
+    version: int
+    """Version of the model."""
+    sample: SampleShape
+    """What one sample is."""
+    latent_dim: int
+    """Z, the number of values in one latent."""
+    latent_distribution: Literal["normal", "uniform", "unknown"]
+    """What each value of a latent is drawn from: N(0, 1), or uniform on [-1, 1)."""
+    label_names: tuple[str, ...]
+    """Names of the labels, in the order of their indices; empty: unconditional, takes no labels."""
+    generator: GraphInfo
+    """The graph that draws samples."""
+    critic: GraphInfo | None
+    """The graph that scores samples; None: the model cannot score."""
+    critic_loss: str | None
+    """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
+    calibration: Calibration | None
+    """How the critic's scores become probabilities; None without a critic."""
+    files: tuple[PackageFile, ...]
+    """The package's files, with their digests."""
+    provenance: Provenance
+    """Where the package came from."""
+    engines: tuple[EngineInfo, ...]
+    """How this server runs each graph."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model takes labels."""
+        return bool(self.label_names)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers of all graphs, each once, first choice first."""
+        return tuple(dict.fromkeys(provider for engine in self.engines for provider in engine.providers))

@@ -1,0 +1,91 @@
+"""Waiting until a server is ready: the decisions, without the waiting."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from ganserve import _calls
+from ganserve._errors import DeadlineExceeded, GanserveError, ServerUnavailable
+from ganserve._models import ModelState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ganserve._models import ModelSummary
+
+_ATTEMPT_S = 5.0
+_PAUSE_S = 0.1
+
+
+class Readiness:
+    """Waits for a server by asking for its models.
+
+    ListModels, and not grpc.health.v1: it tells which model is not ready and why, needs no package beyond the SDK's,
+    and passes where the health service does not, through Ray Serve's proxy for instance.
+    """
+
+    def __init__(self, model: str | None, timeout_s: float) -> None:
+        self._model = model
+        self._timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+        self._obstacle: str = "no attempt was made"
+        self._error: GanserveError | None = None
+
+    def attempt(self) -> _calls.Call[Sequence[ModelSummary]]:
+        """The next call.
+
+        Raises:
+            ServerUnavailable: The time is over; the message says what was still missing.
+        """
+        left_s = self._end - time.monotonic()
+        if left_s <= 0:
+            message = f"not ready after {self._timeout_s:g} s: {self._obstacle}"
+            raise ServerUnavailable(message, code="UNAVAILABLE") from self._error
+        return _calls.list_models(min(left_s, _ATTEMPT_S))
+
+    def refused(self, error: GanserveError) -> float:
+        """What to do after a failed call: the seconds to pause before the next.
+
+        Raises:
+            GanserveError: This failure will not pass.
+        """
+        if not isinstance(error, ServerUnavailable | DeadlineExceeded):
+            raise error
+        if isinstance(error, ServerUnavailable) or self._error is None:  # the last attempt's deadline says the least
+            self._obstacle, self._error = str(error), error
+        return self._pause()
+
+    def answered(self, models: Sequence[ModelSummary]) -> float:
+        """What to do after an answer: the seconds to pause before the next call; 0 if the server is ready."""
+        obstacle = _missing(models, self._model)
+        if obstacle is None:
+            return 0.0
+        self._obstacle, self._error = obstacle, None
+        return self._pause()
+
+    def _pause(self) -> float:
+        return max(1e-3, min(_PAUSE_S, self._end - time.monotonic())) if math.isfinite(self._end) else _PAUSE_S
+
+
+def _missing(models: Sequence[ModelSummary], wanted: str | None) -> str | None:
+    """What a server with these models still lacks; None if it is ready."""
+    if wanted is not None:
+        models = [model for model in models if model.name == wanted]
+        if not models:
+            return f"the server has no model {wanted!r}"
+    if not models:
+        return "the server has no model"
+    waiting = [
+        f"{model.name} version {version.version} is {version.state}{version.reason and f' ({version.reason})'}"
+        for model in models
+        if model.latest is None
+        for version in model.versions
+    ]
+    if any(model.latest is not None for model in models) and not any(
+        model.latest is None and any(version.state is ModelState.LOADING for version in model.versions)
+        for model in models
+    ):
+        return None
+    return "; ".join(waiting) or "no model is ready"

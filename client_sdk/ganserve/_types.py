@@ -1,0 +1,25 @@
+"""What callers may pass for labels and images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+Label: TypeAlias = str | int | np.integer[Any]
+"""One label: its name, or its index (never a bool)."""
+
+Labels: TypeAlias = Label | Sequence[str] | Sequence[int] | npt.NDArray[np.integer[Any]]
+"""One label for all samples, or a sequence of names or indices, one a sample."""
+
+ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | str | os.PathLike[str]"
+"""Samples of one source: an array, a PIL image, or the path of a picture."""
+
+ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
+"""Samples to score: see `Client.score`."""

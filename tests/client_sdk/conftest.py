@@ -1,0 +1,140 @@
+"""One interface to both clients, so that one suite of tests runs against each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ganserve import AsyncClient, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ganserve import ModelInfo, ModelSummary, SampleBatch, Scores
+
+
+class SyncApi:
+    """`Client` as it is."""
+
+    def __init__(self, target: str, **options: Any) -> None:
+        self.client = Client(target, **options)
+
+    def sample(self, *args: Any, **kwargs: Any) -> SampleBatch:
+        return self.client.sample(*args, **kwargs)
+
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.stream(*args, **kwargs)
+
+    def next(self, stream: Any) -> SampleBatch:
+        return next(stream)
+
+    def end(self, stream: Any) -> None:
+        stream.close()
+
+    def batches(self, *args: Any, **kwargs: Any) -> list[SampleBatch]:
+        return list(self.stream(*args, **kwargs))
+
+    def score(self, *args: Any, **kwargs: Any) -> Scores:
+        return self.client.score(*args, **kwargs)
+
+    def models(self, **kwargs: Any) -> list[ModelSummary]:
+        return self.client.models(**kwargs)
+
+    def model(self, *args: Any, **kwargs: Any) -> ModelInfo:
+        return self.client.model(*args, **kwargs)
+
+    def wait_until_ready(self, *args: Any, **kwargs: Any) -> None:
+        self.client.wait_until_ready(*args, **kwargs)
+
+    def carry_out(self, call: Any) -> Any:
+        """Sends what the public methods would not."""
+        return self.client._transport.unary(call)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class AsyncApi:
+    """`AsyncClient`, run to the end of each call."""
+
+    def __init__(self, target: str, **options: Any) -> None:
+        self.client = AsyncClient(target, **options)
+        self.runner = asyncio.Runner()
+
+    def sample(self, *args: Any, **kwargs: Any) -> SampleBatch:
+        return self.runner.run(self.client.sample(*args, **kwargs))
+
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.stream(*args, **kwargs)
+
+    def next(self, stream: Any) -> SampleBatch:
+        try:
+            return self.runner.run(stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def end(self, stream: Any) -> None:
+        self.runner.run(stream.close())
+
+    def batches(self, *args: Any, **kwargs: Any) -> list[SampleBatch]:
+        async def collect() -> list[SampleBatch]:
+            return [batch async for batch in self.stream(*args, **kwargs)]
+
+        return self.runner.run(collect())
+
+    def score(self, *args: Any, **kwargs: Any) -> Scores:
+        return self.runner.run(self.client.score(*args, **kwargs))
+
+    def models(self, **kwargs: Any) -> list[ModelSummary]:
+        return self.runner.run(self.client.models(**kwargs))
+
+    def model(self, *args: Any, **kwargs: Any) -> ModelInfo:
+        return self.runner.run(self.client.model(*args, **kwargs))
+
+    def wait_until_ready(self, *args: Any, **kwargs: Any) -> None:
+        self.runner.run(self.client.wait_until_ready(*args, **kwargs))
+
+    def carry_out(self, call: Any) -> Any:
+        """Sends what the public methods would not."""
+        return self.runner.run(self.client._transport.unary(call))
+
+    def close(self) -> None:
+        if not self.runner.get_loop().is_closed():
+            self.runner.run(self.client.close())
+
+
+Api = SyncApi | AsyncApi
+
+
+@pytest.fixture(params=[SyncApi, AsyncApi], ids=["Client", "AsyncClient"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
+    """Makes clients of one kind, and closes them at the end."""
+    made: list[Api] = []
+
+    def make(target: str, **options: Any) -> Api:
+        made.append(request.param(target, **options))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.close()
+        if isinstance(api, AsyncApi):
+            api.runner.close()
+
+
+@pytest.fixture
+def api(connect: Callable[..., Api], server: str) -> Api:
+    """A client of the real server that serves the tiny models."""
+    return connect(server)
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> str:
+    """An address where nothing listens."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"

@@ -1,0 +1,167 @@
+"""Batches: what they hold and how they are taken apart and put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ganserve import InvalidRequest, SampleBatch, UnsupportedByModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def images(count: int = 6, shape: tuple[int, ...] = (4, 5, 3), **changes: Any) -> SampleBatch:
+    random = np.random.default_rng(0)
+    labels = np.arange(count, dtype=np.int64) % 3
+    given: dict[str, Any] = {
+        "samples": random.integers(0, 256, (count, *shape), np.uint8),
+        "indices": np.arange(10, 10 + count),
+        "labels": labels,
+        "label_names": tuple("abc"[label] for label in labels),
+        "seed": 7,
+        "model": "m",
+        "version": 3,
+        "scores": np.linspace(-1, 1, count, dtype=np.float32),
+        "probabilities": np.linspace(0, 1, count, dtype=np.float32),
+    }
+    return SampleBatch(**given | changes)
+
+
+def vectors(count: int = 3) -> SampleBatch:
+    samples = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    return SampleBatch(
+        samples=samples,
+        indices=np.arange(count),
+        labels=None,
+        label_names=None,
+        seed=None,
+        model="ring",
+        version=1,
+        latents=-samples,
+    )
+
+
+def test_an_index_gives_one_sample() -> None:
+    batch = images()
+    sample = batch[-2]
+    np.testing.assert_array_equal(sample.image, batch.images[4])
+    assert sample.array is not None
+    assert (sample.index, sample.label, sample.label_name) == (14, 1, "b")
+    assert (sample.seed, sample.model, sample.version) == (7, "m", 3)
+    assert sample.score == pytest.approx(0.6)
+    assert sample.probability == pytest.approx(0.8)
+    assert repr(sample) == "Sample(uint8 [4, 5, 3], label=1 'b', index=14, score=0.6)"
+    assert repr(vectors()[0]) == "Sample(float32 [2], index=0)"
+    with pytest.raises(IndexError):
+        batch[6]
+
+
+def test_length_and_iteration() -> None:
+    batch = images()
+    assert len(batch) == 6
+    assert [sample.index for sample in batch] == [10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (slice(1, 4), [1, 2, 3]),
+        (slice(None, None, -2), [5, 3, 1]),
+        ([4, 0], [4, 0]),
+        (np.array([4, 0]), [4, 0]),
+        (np.array([True, False] * 3), [0, 2, 4]),
+        (slice(0, 0), []),
+    ],
+)
+def test_slices_masks_and_indices_give_smaller_batches(key: Any, expected: list[int]) -> None:
+    batch = images()
+    part = batch[key]
+    assert len(part) == len(expected)
+    np.testing.assert_array_equal(part.samples, batch.samples[expected])
+    assert part.indices.tolist() == [10 + i for i in expected]
+    assert part.labels is not None
+    assert part.labels.tolist() == [i % 3 for i in expected]
+    assert part.label_names == tuple("abc"[i % 3] for i in expected)
+    assert part.scores is not None
+    assert batch.scores is not None
+    np.testing.assert_array_equal(part.scores, batch.scores[expected])
+    assert part.latents is None
+    assert part.offset == (10 + expected[0] if expected else 0)
+    assert (part.seed, part.model, part.version) == (7, "m", 3)
+
+
+def test_an_index_of_two_axes_is_refused() -> None:
+    with pytest.raises(IndexError, match="a batch has one axis"):
+        images()[np.zeros((2, 2), np.int64)]
+    with pytest.raises(IndexError):
+        images()[1, 2]  # type: ignore[call-overload]  # what is tested
+
+
+def test_batches_are_put_together_again() -> None:
+    batch = images()
+    joined = SampleBatch.concatenate([batch[:2], batch[2:5], batch[5:]])
+    for name in ("samples", "indices", "labels", "scores", "probabilities"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(batch, name))
+    assert joined.label_names == batch.label_names
+    assert joined.latents is None
+    with pytest.raises(InvalidRequest, match="batches: is empty"):
+        SampleBatch.concatenate([])
+    with pytest.raises(InvalidRequest, match=r"batches: have the seeds \['7', '8'\]"):
+        SampleBatch.concatenate([batch, images(seed=8)])
+
+
+def test_vectors_are_no_images() -> None:
+    batch = vectors()
+    for use in (
+        lambda: batch.images,
+        lambda: batch[0].image,
+        batch.to_pil,
+        batch[0].to_pil,
+        lambda: batch.save_grid("x.png"),
+        lambda: batch.save("x"),
+    ):
+        with pytest.raises(UnsupportedByModel, match=r"model 'ring' makes no images but float32 \[2\]: use samples"):
+            use()
+    assert batch._repr_png_() is None
+
+
+def test_representations() -> None:
+    assert repr(images()) == (
+        "SampleBatch(6 x uint8 [4, 5, 3], model='m', version=3, labels={'a', 'b', 'c'}, seed=7, offset=10, scores=-1…1)"
+    )
+    assert "label='a'" in repr(images()[::3])
+    assert repr(vectors()) == (
+        "SampleBatch(3 x float32 [2], model='ring', version=1, seed=None, offset=0, latents=[3, 2])"
+    )
+    many = images(8, labels=np.arange(8), label_names=tuple("abcdefgh"))
+    assert "labels={'a', 'b', 'c', 'd', 'e', … 8 labels}" in repr(many)
+    assert "0 x uint8" in repr(images()[:0])
+
+
+def test_an_archive_holds_everything(tmp_path: Path) -> None:
+    batch = images()
+    path = batch.save_npz(tmp_path / "x.npz")
+    assert path == tmp_path / "x.npz"
+    with np.load(path) as archive:
+        assert set(archive) == {
+            "samples",
+            "indices",
+            "labels",
+            "label_names",
+            "seed",
+            "model",
+            "version",
+            "scores",
+            "probabilities",
+        }
+        np.testing.assert_array_equal(archive["samples"], batch.samples)
+        assert archive["label_names"].tolist() == list(batch.label_names or ())
+        assert archive["seed"].dtype == np.uint64
+        assert (archive["seed"].item(), archive["model"].item(), archive["version"].item()) == (7, "m", 3)
+    with np.load(vectors().save_npz(tmp_path / "y.npz")) as archive:
+        assert set(archive) == {"samples", "indices", "model", "version", "latents"}
+    with pytest.raises(InvalidRequest, match=r"path: is .*; expected a name that ends in \.npz"):
+        batch.save_npz(tmp_path / "x.zip")

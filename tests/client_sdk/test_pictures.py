@@ -1,0 +1,279 @@
+"""Grids and pictures: what is written can be cut again, exactly."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ganserve import InvalidRequest, SampleBatch
+from ganserve._grid import CHUNK, MAX_PIXELS, Source, arrange
+from ganserve._pictures import fit_channels, grid_png, open_picture, read_pixels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def batch_of(count: int, height: int, width: int, channels: int, labels: list[int] | None = None) -> SampleBatch:
+    random = np.random.default_rng(count)
+    return SampleBatch(
+        samples=random.integers(0, 256, (count, height, width, channels), np.uint8),
+        indices=np.arange(3, 3 + count),
+        labels=None if labels is None else np.array(labels, np.int64),
+        label_names=None if labels is None else tuple(f"n°{label}" for label in labels),
+        seed=2**64 - 1,
+        model="digits",
+        version=2,
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    data=st.data(),
+    count=st.integers(1, 40),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    channels=st.integers(1, 4),
+    columns=st.none() | st.integers(1, 50),
+    scale=st.none() | st.integers(1, 4),
+)
+def test_a_grid_is_cut_into_exactly_its_samples(
+    data: st.DataObject, count: int, size: tuple[int, int], channels: int, columns: int | None, scale: int | None
+) -> None:
+    labels = data.draw(st.none() | st.lists(st.integers(0, 4), min_size=count, max_size=count))
+    batch = batch_of(count, *size, channels, labels)
+    picture = Image.open(io.BytesIO(grid_png(batch, columns=columns, scale=scale)))
+    pixels, grid = read_pixels(picture, Source())
+    np.testing.assert_array_equal(pixels, batch.images)
+    assert grid is not None
+    assert (grid.height, grid.width, grid.channels, grid.count) == (*size, channels, count)
+    assert grid.labels == (None if labels is None else tuple(labels))
+    assert grid.label_names == batch.label_names
+    assert (grid.model, grid.version, grid.seed) == ("digits", 2, 2**64 - 1)
+    assert grid.indices == tuple(range(3, 3 + count))
+
+
+def test_a_chosen_part_keeps_its_indices(tmp_path: Path) -> None:
+    batch = batch_of(9, 8, 8, 1)[[5, 1, 7]]
+    _, grid = read_pixels(open_picture(batch.save_grid(tmp_path / "x.png"), Source()), Source())
+    assert grid is not None
+    assert grid.indices == (8, 4, 10)
+
+
+def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
+    path = batch_of(3, 8, 6, 1, [1, 0, 1]).save_grid(tmp_path / "x.png")
+    with Image.open(path) as picture:
+        described = json.loads(picture.text[CHUNK])  # type: ignore[attr-defined]
+    assert described == {
+        "format": 1,
+        "height": 8,
+        "width": 6,
+        "channels": 1,
+        "count": 3,
+        "columns": 2,
+        "rows": 2,
+        "scale": 5,
+        "gap": 2,
+        "cells": [2, 0, 3],
+        "labels": [1, 0, 1],
+        "label_names": {"0": "n°0", "1": "n°1"},
+        "model": "digits",
+        "version": 2,
+        "seed": 2**64 - 1,
+        "indices": None,
+        "offset": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "expected"),
+    [
+        (None, None, (3, 4)),  # 10 samples, near square
+        (None, 5, (2, 5)),
+        (None, 100, (1, 10)),
+        ([4] * 10, None, (3, 4)),  # one label: near square, too
+        ([0, 1] * 5, None, (2, 5)),  # one row a label
+        ([0, 1] * 5, 2, (6, 2)),  # each label begins a row of its own
+        ([0] * 8 + [1] * 2, None, (2, 8)),
+    ],
+)
+def test_layouts(labels: list[int] | None, columns: int | None, expected: tuple[int, int]) -> None:
+    grid = arrange(batch_of(10, 8, 8, 1, labels), columns=columns, scale=None)
+    assert (grid.rows, grid.columns) == expected
+
+
+def test_many_samples_of_a_label_take_several_rows() -> None:
+    grid = arrange(batch_of(100, 8, 8, 1, [0] * 70 + [1] * 30), columns=None, scale=None)
+    assert (grid.rows, grid.columns) == (4, 32)
+
+
+@pytest.mark.parametrize(("side", "scale"), [(1, 28), (8, 4), (16, 2), (27, 2), (28, 1), (64, 1), (512, 1)])
+def test_small_samples_are_enlarged(side: int, scale: int) -> None:
+    assert arrange(batch_of(1, side, side, 1), columns=None, scale=None).scale == scale
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": 0}, "columns: is 0; expected at least 1"),
+        ({"columns": 1.5}, "columns: is 1.5; expected an int"),
+        ({"scale": 0}, "scale: is 0; expected at least 1"),
+        ({"scale": 10_000}, "batch: has 4 samples, too many for one picture"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        batch_of(4, 8, 8, 1).save_grid(tmp_path / "x.png", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"path: is .*; expected a name that ends in \.png"):
+        batch_of(4, 8, 8, 1).save_grid(tmp_path / "x.jpg")
+    with pytest.raises(InvalidRequest, match="batch: is empty"):
+        batch_of(4, 8, 8, 1)[:0].save_grid(tmp_path / "x.png")
+    with pytest.raises(InvalidRequest, match="have 5 channels; expected 1 to 4"):
+        batch_of(4, 8, 8, 5).save_grid(tmp_path / "x.png")
+    with pytest.raises(FileNotFoundError):
+        batch_of(4, 8, 8, 1).save_grid(tmp_path / "no" / "x.png")
+
+
+def test_each_sample_a_file_that_knows_itself(tmp_path: Path) -> None:
+    batch = batch_of(3, 8, 6, 3, [1, 0, 1])
+    paths = batch.save(tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["000003-n_1.png", "000004-n_0.png", "000005-n_1.png"]
+    for i, path in enumerate(paths):
+        with Image.open(path) as picture:
+            assert picture.size == (6, 8)
+            np.testing.assert_array_equal(np.asarray(picture), batch.images[i])
+        pixels, grid = read_pixels(open_picture(path, Source()), Source())
+        np.testing.assert_array_equal(pixels, batch.images[i : i + 1])
+        assert grid is not None
+        assert grid.label_names == (f"n°{1 - i % 2}",)
+        assert grid.indices == (3 + i,)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_to_pil(channels: int) -> None:
+    batch = batch_of(2, 8, 6, channels)
+    pictures = batch.to_pil()
+    assert [picture.mode for picture in pictures] == [{1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]] * 2
+    np.testing.assert_array_equal(np.asarray(pictures[1]).reshape(8, 6, channels), batch.images[1])
+    np.testing.assert_array_equal(np.asarray(batch[1].to_pil()), np.asarray(pictures[1]))
+
+
+def test_a_notebook_shows_the_grid() -> None:
+    batch = batch_of(300, 4, 4, 1)
+    shown = batch._repr_png_()
+    assert shown is not None
+    pixels, _ = read_pixels(Image.open(io.BytesIO(shown)), Source())
+    np.testing.assert_array_equal(pixels, batch.images[:200])
+    assert batch[:0]._repr_png_() is None
+
+
+def test_a_grid_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = batch_of(4, 8, 8, 1).save_grid(tmp_path / "x.png")
+    with Image.open(path) as picture:
+        info = PngInfo()
+        info.add_itxt(CHUNK, picture.text[CHUNK])  # type: ignore[attr-defined]
+        picture.resize((50, 40)).save(tmp_path / "small.png", pnginfo=info)
+    with pytest.raises(InvalidRequest, match=r"was changed since ganserve wrote it: it is 50x40 with 1 .* was 66x66"):
+        read_pixels(open_picture(tmp_path / "small.png", Source()), Source())
+
+
+def test_a_grid_that_an_optimiser_made_a_palette_of_is_still_cut(tmp_path: Path) -> None:
+    batch = batch_of(4, 8, 8, 1)
+    path = batch.save_grid(tmp_path / "x.png")
+    with Image.open(path) as picture:
+        info = PngInfo()
+        info.add_text(CHUNK, picture.text[CHUNK])  # type: ignore[attr-defined]
+        picture.convert("P").save(tmp_path / "palette.png", pnginfo=info)
+    pixels, _ = read_pixels(open_picture(tmp_path / "palette.png", Source()), Source())
+    np.testing.assert_array_equal(pixels, batch.images)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"height": 0},
+        {"height": "8"},
+        {"height": 10**9},
+        {"gap": -1},
+        {"count": 5},
+        {"cells": [0, 1, 2, 99]},
+        {"cells": [0, 1, 2, -1]},
+        {"labels": [1]},
+        {"label_names": {"7": "x"}},
+        {"surprise": 1},
+        {"offset": None},
+        {"format": None},
+    ],
+)
+def test_a_chunk_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    batch = batch_of(4, 8, 8, 1, [0, 0, 1, 1])
+    described = json.loads(arrange(batch, columns=None, scale=None).to_json()) | changes
+    info = PngInfo()
+    info.add_text(CHUNK, json.dumps(described))
+    file = io.BytesIO()
+    Image.new("L", (10, 10)).save(file, "PNG", pnginfo=info)
+    with pytest.raises(InvalidRequest, match=r"^images: (has a ganserve.grid chunk|was written by a later ganserve)"):
+        read_pixels(Image.open(file), Source())
+
+
+def test_pictures_have_a_bound() -> None:
+    assert MAX_PIXELS < Image.MAX_IMAGE_PIXELS  # type: ignore[operator]  # Pillow would warn
+
+
+GRAY = np.array([[[10], [200]]], np.uint8)
+COLOURS = np.array([[[10, 20, 30], [1, 1, 1]]], np.uint8)
+OPAQUE = np.full((1, 2, 1), 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "channels", "expected"),
+    [
+        (GRAY, 1, GRAY),
+        (GRAY, 3, GRAY.repeat(3, -1)),
+        (GRAY.repeat(3, -1), 1, GRAY),
+        (GRAY, 2, np.concatenate([GRAY, OPAQUE], -1)),
+        (COLOURS, 4, np.concatenate([COLOURS, OPAQUE], -1)),
+        (np.concatenate([COLOURS, OPAQUE], -1), 3, COLOURS),
+        (np.concatenate([GRAY, OPAQUE], -1), 3, GRAY.repeat(3, -1)),
+        (np.concatenate([GRAY, OPAQUE - 1], -1), 4, np.concatenate([GRAY.repeat(3, -1), OPAQUE - 1], -1)),
+        (COLOURS, 1, "has colours, and the model takes gray"),
+        (np.concatenate([COLOURS, OPAQUE - 1], -1), 3, "is transparent in places"),
+        (np.concatenate([GRAY, OPAQUE - 1], -1), 1, "is transparent in places"),
+    ],
+)
+def test_channels_are_converted_where_nothing_is_lost(pixels: Any, channels: int, expected: Any) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(InvalidRequest, match=expected):
+            fit_channels(pixels, channels, Source())
+    else:
+        np.testing.assert_array_equal(fit_channels(pixels, channels, Source()), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("1", 1), ("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4), ("P", 3), ("PA", 4)]
+)
+def test_modes_of_pictures(mode: str, expected: int) -> None:
+    pixels, grid = read_pixels(Image.new("L", (5, 4), 255).convert(mode), Source())
+    assert pixels.shape == (1, 4, 5, expected)
+    assert (pixels == 255).all()
+    assert grid is None
+
+
+def test_a_transparent_colour_is_alpha() -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([1, 2, 3, 4, 5, 6])
+    picture.putpixel((1, 0), 1)
+    file = io.BytesIO()
+    picture.save(file, "PNG", transparency=1)
+    pixels, _ = read_pixels(Image.open(file), Source())
+    assert pixels.tolist() == [[[[1, 2, 3, 255], [4, 5, 6, 0]]]]
