@@ -1,0 +1,137 @@
+"""`make demo`: real digits -> trained GAN -> ONNX -> gRPC server -> labelled samples in an application.
+
+Runs the commands that a user would type, then plays the application. What demo/ already holds is kept, so a second run
+trains and exports nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ganserve import Client
+from ganserve_training import load_trained
+from ganserve_training.evaluate import evaluate_samples
+from ganserve_training.judge import Judgement
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = Path("demo/runs/digits")
+MODELS = Path("demo/models")
+PICTURE = Path("demo/digits.png")
+GANSERVE = Path(sys.executable).with_name("ganserve")
+JUDGED = 1_500
+STOP_S = 30
+
+
+def main() -> int:
+    times: dict[str, float] = {}
+    with timed(times, "train"):
+        command("train", "digits", "--out", RUN)
+    with timed(times, "export"):
+        if (MODELS / "digits" / "1").exists():
+            say(f"{MODELS}/digits/1 is there already: not exported again")
+        else:
+            command("export-onnx", RUN, "--out", MODELS / "digits")
+    started = time.perf_counter()
+    with server() as target:
+        times["start the server"] = time.perf_counter() - started
+        with Client(target) as client, timed(times, f"draw {JUDGED + 100:,} samples"):
+            say(f"client.sample(100, label=[0, 0, …, 9, 9]) and client.sample({JUDGED:,}, …) at {target}")
+            grid = client.sample(100, label=np.repeat(np.arange(10), 10), seed=0)
+            judged = client.sample(JUDGED, label=np.arange(JUDGED) % 10, seed=1)
+        grid.save_grid(PICTURE, columns=10)
+    assert judged.labels is not None  # the digits are labelled
+    with timed(times, "judge the samples"):
+        judgement = evaluate_samples(judged.images, judged.labels, load_trained(RUN).config.data)
+
+    print("\nWhere the time went")
+    for name, seconds in times.items():
+        print(f"  {name:<22}{seconds:7.1f} s")
+    good = report(judgement)
+    print(f"\n{PICTURE} shows ten samples of each digit. Go on by hand, with the package that this made:")
+    print(f"  {GANSERVE.relative_to(ROOT)} serve --models {MODELS} --port 50051")
+    print(f"  {GANSERVE.relative_to(ROOT)} sample -n 64 --label 7 --out sevens.png       (in a second terminal)")
+    return 0 if good else 1
+
+
+def report(judgement: Judgement) -> bool:
+    """Prints the three figures beside what is expected of them; returns whether all are met."""
+    distance = judgement.nn_distance_ratio
+    figures = [
+        ("GAN-test", f"{judgement.gan_test:.3f}", "at least 0.980", judgement.gan_test >= 0.98),
+        ("GAN-train", f"{judgement.gan_train:.3f}", "at least 0.960", judgement.gan_train >= 0.96),
+        ("nearest neighbour", f"{distance:.3f}", "0.800 to 1.200", 0.8 <= distance <= 1.2),
+    ]
+    meanings = [
+        "share of the samples that a judge trained on real digits reads as the digit asked for",
+        f"accuracy on unseen real digits of a judge trained on the samples alone (on real ones: "
+        f"{judgement.judge_accuracy:.3f})",
+        "distance to the training digits relative to that of unseen real digits: below, copies; above, noise",
+    ]
+    print(f"\nHow good the samples are: {JUDGED:,} that came through the server")
+    for (name, value, expected, met), meaning in zip(figures, meanings, strict=True):
+        print(f"  {name:<18}{value}  {'ok' if met else 'MISSED'}, {expected}: {meaning}")
+    return all(met for *_, met in figures)
+
+
+def command(*arguments: object) -> None:
+    """Runs `ganserve …` as a user would, with its output on this terminal."""
+    say("ganserve " + " ".join(map(str, arguments)))
+    subprocess.run([GANSERVE, *map(str, arguments)], check=True)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """`ganserve serve` on a free port; yields its address and stops it at the end."""
+    arguments = ["serve", "--models", str(MODELS), "--port", "0"]
+    say("ganserve " + " ".join(arguments))
+    process = subprocess.Popen([GANSERVE, *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    found: queue.Queue[str | None] = queue.Queue()
+
+    def relay() -> None:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            if match := re.search(r"serving on (\S+:\d+)", line):
+                found.put(match[1])
+        found.put(None)
+
+    threading.Thread(target=relay, daemon=True).start()
+    try:
+        target = found.get()
+        if target is None:
+            raise SystemExit(f"the server did not start (exit code {process.wait()})")
+        yield target
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
+
+
+@contextlib.contextmanager
+def timed(times: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    times[name] = time.perf_counter() - started
+
+
+def say(text: str) -> None:
+    print(f"\n$ {text}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+    except KeyboardInterrupt:
+        sys.exit(130)
