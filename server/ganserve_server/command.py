@@ -16,7 +16,7 @@ from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import GanserveServerError, StartupError
 from ganserve_server.core.gan import Gan
-from ganserve_server.core.providers import Provider, ProviderChoice, choose_provider
+from ganserve_server.core.providers import Provider, ProviderChoice, choose_parallelism, choose_provider
 from ganserve_server.core.repository import Repository
 from ganserve_server.core.requests import Limits
 from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
@@ -90,10 +90,11 @@ def _load(config: ServerConfig) -> tuple[ProviderChoice, Repository]:
             f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
         )
     choice = choose_provider(Provider(config.provider))
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads)
     batch_config = BatchConfig(
-        max_batch_size=config.max_batch_size, max_queued_samples=config.max_queued_samples, workers=1
+        max_batch_size=config.max_batch_size, max_queued_samples=config.max_queued_samples, workers=workers
     )
-    repository = Repository(config.models, EngineConfig(provider=choice.name, threads=config.threads), batch_config)
+    repository = Repository(config.models, EngineConfig(provider=choice.name, threads=threads), batch_config)
     repository.load()
     if not any(summary.latest for summary in repository.summaries()):
         raise StartupError(f"nothing to serve in {config.models}:\n{startup_report(repository, choice)}")

@@ -19,8 +19,10 @@ class ServerConfig:
     """TCP port. 0: a free one, which is printed."""
     provider: Literal["auto", "cuda", "cpu"] = "auto"
     """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda: refuses to start without it."""
+    workers: int = 0
+    """Model calls at a time. 0: on the CPU one for each core, at most 8; on a GPU one."""
     threads: int = 0
-    """CPU threads of one model call. 0: as many as this process may use cores."""
+    """CPU threads of one model call. 0: the cores shared out among the workers."""
     max_batch_size: int = 64
     """Most samples in one model call."""
     max_queued_samples: int = 65536
@@ -33,8 +35,10 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
-        if self.threads < 0:
-            raise ValueError(f"threads must be at least 0 (got {self.threads}); 0 takes all cores")
+        if self.workers < 0 or self.threads < 0:
+            raise ValueError(
+                f"workers and threads must be at least 0 (got {self.workers} and {self.threads}); 0 chooses for you"
+            )
         if self.max_batch_size < 1:
             raise ValueError(f"max_batch_size must be at least 1 (got {self.max_batch_size})")
         if self.max_queued_samples < self.max_batch_size:
