@@ -81,6 +81,14 @@ def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
     return None
 
 
+def set_aside_damaged(folder: Path, good: Path) -> None:
+    """Rename checkpoints newer than ``good`` to ``….damaged``, so that nothing takes one for the run's newest."""
+    paths = checkpoint_paths(folder)
+    for path in paths[paths.index(good) + 1 :]:
+        path.replace(path.with_name(path.name + ".damaged"))
+        _digest_path(path).unlink(missing_ok=True)
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint and check it against its digest.
 

@@ -75,10 +75,11 @@ def describe(run: Path, evaluation: Evaluation) -> str:
         ),
     ]
     lines = [f"{name:<17}  {value:.3f}  {good:<21}  {meaning}\n" for name, value, good, meaning in rows]
-    judge = (
-        f"the judge, trained on the real training samples, gets {judgement.judge_accuracy:.3f} of held-out real ones"
+    head = (
+        f"{run}, step {evaluation.step}, {evaluation.samples} samples; "
+        f"a judge trained on real samples gets {judgement.judge_accuracy:.3f} of held-out real ones right\n"
     )
-    return f"{run}, step {evaluation.step}, {evaluation.samples} samples; {judge}\n" + "".join(lines)
+    return head + "".join(lines)
 
 
 if __name__ == "__main__":

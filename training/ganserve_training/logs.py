@@ -4,18 +4,27 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ganserve_training.errors import DataError
+from ganserve_training.files import TEMPORARY_SUFFIX
+
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """Every whole line of a log; a last line that a crash tore off is left out.
 
     Raises:
-        json.JSONDecodeError: a line in the middle is not JSON.
+        DataError: a line in the middle is not JSON.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[:-1]]
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}, is not JSON: delete that line") from error
+    return records
 
 
 class LogWriter:
@@ -28,7 +37,7 @@ class LogWriter:
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         kept = [record for record in read_log(path) if record["step"] <= resumed_step]
-        temporary = path.with_name(path.name + ".tmp")
+        temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
         temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
         temporary.replace(path)
         self._file = path.open("a", encoding="utf-8")

@@ -31,9 +31,8 @@ class BarProgress:
 
     def __init__(self, console: Console, first_step: int, steps: int) -> None:
         self._progress = Progress(
-            TextColumn("step"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             TimeRemainingColumn(),
             TextColumn("{task.fields[measures]}"),
             console=console,
@@ -43,7 +42,11 @@ class BarProgress:
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=step, measures=_measures(record))
+        measures = (
+            f"loss D {record['critic_loss']:.3f} G {record['generator_loss']:.3f}  "
+            f"D right {record['critic_accuracy']:.0%}  {record['samples_per_second']:,.0f}/s"
+        )
+        self._progress.update(self._task, completed=step, measures=measures)
 
     def say(self, message: str) -> None:
         """Print above the bar."""
@@ -73,10 +76,14 @@ class PlainProgress:
             return
         self._last_shown = now
         left = ""
-        if step > self._first:
+        if self._first < step < self._steps:
             remaining = (now - self._started) / (step - self._first) * (self._steps - step)
             left = f"  {remaining:.0f} s left"
-        self.say(f"step {step}/{self._steps}  {_measures(record)}{left}")
+        self.say(
+            f"step {step}/{self._steps}  critic loss {record['critic_loss']:.3f}  "
+            f"generator loss {record['generator_loss']:.3f}  critic accuracy {record['critic_accuracy']:.0%}  "
+            f"{record['samples_per_second']:,.0f} samples/s{left}"
+        )
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -89,10 +96,3 @@ class PlainProgress:
 def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:
     """The view that fits the console."""
     return BarProgress(console, first_step, steps) if console.is_terminal else PlainProgress(console, steps)
-
-
-def _measures(record: Mapping[str, float]) -> str:
-    return (
-        f"critic loss {record['critic_loss']:.3f}  generator loss {record['generator_loss']:.3f}  "
-        f"critic accuracy {record['critic_accuracy']:.0%}  {record['samples_per_second']:,.0f} samples/s"
-    )

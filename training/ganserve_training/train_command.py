@@ -62,8 +62,11 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except ConfigError as error:
         return _fail(str(error), 2)
+    except StoppedError as stop:
+        sys.stderr.write(f"ganserve train: {stop}\n")
+        return 128 + stop.signal_number
     except TrainingError as error:
-        return _fail(str(error), 128 + error.signal_number if isinstance(error, StoppedError) else 1)
+        return _fail(str(error), 1)
 
 
 def _train(arguments: TrainArguments) -> int:

@@ -12,7 +12,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ganserve_training.checkpoint import clean_checkpoint_folder, load_latest_checkpoint, save_checkpoint
+from ganserve_training.checkpoint import (
+    clean_checkpoint_folder,
+    load_latest_checkpoint,
+    save_checkpoint,
+    set_aside_damaged,
+)
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
 from ganserve_training.data import Images, load_split
@@ -131,6 +136,7 @@ class _Run:
                 f"the training data changed since {self._folder.root} was started: "
                 "restore them, or choose another --out"
             )
+        set_aside_damaged(self._folder.checkpoints, checkpoint.path)
         self._last_checkpoint = checkpoint.path
         if state["step"] < self._config.steps:
             self._say(f"{self._folder.root}: going on from step {state['step']}")

@@ -1,0 +1,56 @@
+"""A training configuration that takes milliseconds a step, for tests of everything around the training itself."""
+
+from typing import Any
+
+import torch
+from ganserve_training.config import (
+    AdamConfig,
+    Anneal,
+    AugmentationConfig,
+    EmaConfig,
+    NetworksConfig,
+    OptimisersConfig,
+    OutputConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+TINY_FLAGS = [
+    *("--networks.latent-dim", "8", "--networks.label-embedding-dim", "4"),
+    *("--networks.generator-width", "4", "--networks.critic-width", "4"),
+    *("--batch-size", "16"),
+]
+
+
+def tiny_config(**changes: Any) -> TrainConfig:
+    """Twelve steps with everything switched on and annealed; ``changes`` replace fields."""
+    adam = AdamConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
+    fields = {
+        "steps": 12,
+        "batch_size": 16,
+        "networks": NetworksConfig(latent_dim=8, label_embedding_dim=4, generator_width=4, critic_width=4),
+        "regularisers": RegularisersConfig(r1_gamma=Anneal(start=1.0, end=0.1), r2_gamma=Anneal.constant(0.3)),
+        "optimisers": OptimisersConfig(generator=adam, critic=adam),
+        "ema": EmaConfig(half_life_kimg=0.1),
+        "augmentation": AugmentationConfig(translation_px=1),
+        "schedule": ScheduleConfig(burn_in_steps=10),
+        "output": OutputConfig(log_every_steps=3, checkpoint_every_steps=4, samples_every_steps=6, keep_checkpoints=2),
+    }
+    return TrainConfig(**(fields | changes))
+
+
+def assert_same(ours: object, theirs: object, where: str = "state") -> None:
+    """Equal to the last bit, tensors, dictionaries and lists alike."""
+    assert type(ours) is type(theirs), where
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), where  # type: ignore[arg-type]
+    elif isinstance(ours, dict):
+        assert list(ours) == list(theirs), where  # type: ignore[call-overload]
+        for key in ours:
+            assert_same(ours[key], theirs[key], f"{where}.{key}")  # type: ignore[index]
+    elif isinstance(ours, list | tuple):
+        for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):  # type: ignore[call-overload]
+            assert_same(a, b, f"{where}[{index}]")
+    else:
+        assert ours == theirs, where

@@ -1,0 +1,145 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganserve_training.checkpoint import (
+    checkpoint_paths,
+    clean_checkpoint_folder,
+    file_sha256,
+    load_checkpoint,
+    load_latest_checkpoint,
+    save_checkpoint,
+    set_aside_damaged,
+)
+from ganserve_training.errors import CheckpointError
+
+
+def state(step: int) -> dict[str, object]:
+    return {"step": step, "weights": torch.full((100,), float(step)), "nested": {"numbers": [1, 2.5, "three"]}}
+
+
+def no_report(message: str) -> None:
+    raise AssertionError(f"unexpected message: {message}")
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, state(7), keep=3)
+    checkpoint = load_latest_checkpoint(tmp_path, no_report)
+    assert checkpoint is not None
+    assert checkpoint.path == path == tmp_path / "step-00000007.pt"
+    assert torch.equal(checkpoint.state.pop("weights"), torch.full((100,), 7.0))
+    assert checkpoint.state == {"step": 7, "nested": {"numbers": [1, 2.5, "three"]}}
+    assert checkpoint.sha256 == file_sha256(path)
+
+
+def test_the_digest_is_what_sha256sum_checks(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(7), keep=3)
+    subprocess.run(["sha256sum", "--check", "step-00000007.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_last_few_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4, 100_000_000):
+        save_checkpoint(tmp_path, state(step), keep=2)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    kept = ["step-00000004.pt", "step-100000000.pt"]
+    assert names == sorted(kept + [name + ".sha256" for name in kept])
+    assert [path.name for path in checkpoint_paths(tmp_path)] == kept
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
+    assert load_latest_checkpoint(tmp_path, no_report) is None
+    assert load_latest_checkpoint(tmp_path / "missing", no_report) is None
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "flipped bit", "no digest", "empty digest", "other digest"])
+def test_a_damaged_checkpoint_is_reported_and_passed_over(tmp_path: Path, damage: str) -> None:
+    good = save_checkpoint(tmp_path, state(1), keep=3)
+    bad = save_checkpoint(tmp_path, state(2), keep=3)
+    digest = bad.with_name(bad.name + ".sha256")
+    content = bytearray(bad.read_bytes())
+    match damage:
+        case "torn":
+            bad.write_bytes(content[: len(content) // 2])
+        case "empty":
+            bad.write_bytes(b"")
+        case "flipped bit":
+            content[len(content) // 2] ^= 1
+            bad.write_bytes(content)
+        case "no digest":
+            digest.unlink()
+        case "empty digest":
+            digest.write_text("")
+        case "other digest":
+            digest.write_text("0" * 64 + "  step-00000002.pt\n")
+    messages: list[str] = []
+    checkpoint = load_latest_checkpoint(tmp_path, messages.append)
+    assert checkpoint is not None
+    assert checkpoint.path == good
+    assert len(messages) == 1
+    assert str(bad) in messages[0]
+    with pytest.raises(CheckpointError, match="step-00000002"):
+        load_checkpoint(bad)
+    set_aside_damaged(tmp_path, good)
+    assert checkpoint_paths(tmp_path) == [good]
+    assert (tmp_path / "step-00000002.pt.damaged").exists()
+
+
+def test_a_file_that_is_whole_but_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "step-00000003.pt"
+    path.write_bytes(b"not a checkpoint")
+    path.with_name(path.name + ".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_checkpoint(path)
+
+
+def test_only_damaged_checkpoints_are_an_error_not_a_fresh_start(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(1), keep=3).write_bytes(b"torn")
+    with pytest.raises(
+        CheckpointError, match=r"all 1 checkpoints .* are damaged: restore .* or delete"
+    ):
+        load_latest_checkpoint(tmp_path, lambda message: None)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"step": 1, "evil": Path}, keep=1)
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_checkpoint(tmp_path / "step-00000001.pt")
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from ganserve_training.checkpoint import save_checkpoint
+step = 0
+while True:
+    step += 1
+    save_checkpoint(Path(sys.argv[1]), {"step": step, "weights": torch.full((200_000,), float(step))}, keep=2)
+    print(step, flush=True)
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
+    """The process is killed at another phase of its work each time: right after a line, a little later, and so on."""
+    for kill_after, spin in ((3, 0), (5, 20_000), (4, 100_000), (6, 400_000)):
+        folder = tmp_path / str(kill_after)
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        while int(writer.stdout.readline()) < kill_after:
+            pass
+        for _ in range(spin):
+            pass
+        writer.send_signal(signal.SIGKILL)
+        assert writer.wait() == -signal.SIGKILL
+        writer.stdout.close()
+        clean_checkpoint_folder(folder)
+        checkpoint = load_latest_checkpoint(folder, no_report)
+        assert checkpoint is not None
+        assert checkpoint.state["step"] >= kill_after
+        assert torch.equal(checkpoint.state["weights"], torch.full((200_000,), float(checkpoint.state["step"])))
+        assert not list(folder.glob("*.tmp"))
+        for path in checkpoint_paths(folder):
+            load_checkpoint(path)
