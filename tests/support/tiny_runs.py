@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+
 from ganserve_training.config import (
     AdamConfig,
     Anneal,

@@ -128,7 +128,7 @@ def test_penalties_can_be_switched_off_and_data_can_be_unlabelled() -> None:
     images = replace(load_split(config.data, "train"), labels=None, label_names=())
     trainer = make_trainer(config, images)
     measures = trainer.run_step()
-    assert trainer.measures == ("critic_loss", "generator_loss", "critic_accuracy", "real_score", "fake_score")
+    assert trainer.measures == ("critic_loss", "critic_accuracy", "real_score", "fake_score", "generator_loss")
     assert measures.shape == (5,)
     assert trainer.samples_seen == 16
 

@@ -58,10 +58,11 @@ class Trainer:
         self._with_gradients = any(piece.needs_input_gradients for piece in self._regularisers)
         self._augment = Augmentation(config.augmentation, self._random)
         self.measures = (
-            *("critic_loss", "generator_loss", "critic_accuracy", "real_score", "fake_score"),
+            *("critic_loss", "critic_accuracy", "real_score", "fake_score"),
             *(piece.name for piece in self._regularisers),
+            "generator_loss",
         )
-        """Names of the values that :meth:`run_step` returns."""
+        """Names of the values that :meth:`run_step` returns, in the order in which a step computes them."""
 
     @property
     def samples_seen(self) -> int:
@@ -85,7 +86,7 @@ class Trainer:
         with torch.no_grad():
             real_scores, fake_scores = critic_pass.real_scores, critic_pass.fake_scores
             accuracy = self._loss.accuracy(real_scores, fake_scores)
-            values = [critic_loss, generator_loss, accuracy, real_scores.mean(), fake_scores.mean(), *penalties]
+            values = [critic_loss, accuracy, real_scores.mean(), fake_scores.mean(), *penalties, generator_loss]
             return torch.stack([value.detach() for value in values])
 
     def _update_critic(

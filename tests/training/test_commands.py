@@ -1,0 +1,185 @@
+"""The commands as people meet them: real processes, real signals."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ganserve_training.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run_folder import RunFolder
+from ganserve_training.training_run import train
+from tiny_runs import TINY_FLAGS, assert_same
+
+DEADLINE_S = 120.0
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"ganserve_training.{name}_command", *map(str, arguments)]
+
+
+def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def train_arguments(out: Path, steps: int) -> list[object]:
+    often = ["--output.checkpoint-every-steps", 7, "--output.log-every-steps", 5, "--output.samples-every-steps", 50]
+    return ["digits", "--out", out, "--steps", steps, "--device", "cpu", *TINY_FLAGS, *often]
+
+
+@contextmanager
+def training(out: Path, steps: int) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command("train", *train_arguments(out, steps)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def newest_step(out: Path) -> int:
+    paths = checkpoint_paths(out / "checkpoints")
+    return int(paths[-1].stem.removeprefix("step-")) if paths else 0
+
+
+def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_never_was(tmp_path: Path) -> None:
+    """SIGKILL at random moments: while starting, between checkpoints, while writing one."""
+    steps, out = 150, tmp_path / "killed"
+    moments = random.Random(20)
+    for more_steps in (None, 7, 14, 28):
+        with training(out, steps) as process:
+            begun = newest_step(out)
+            if more_steps is None:
+                wait_for((out / "config.json").exists, process)
+            else:
+                wait_for(lambda: newest_step(out) >= begun + more_steps, process)  # noqa: B023 - called in this turn
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.0, 0.04))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+    assert 0 < newest_step(out) < steps
+    killed_at = newest_step(out)
+    final = call("train", *train_arguments(out, steps))
+    assert final.returncode == 0, final.stderr
+    assert f"going on from step {killed_at}\n" in final.stderr
+    assert newest_step(out) == steps
+
+    config = RunFolder(out).read_config()
+    assert config is not None
+    train(config, tmp_path / "straight", device="cpu")
+    ends = [load_checkpoint(checkpoint_paths(run / "checkpoints")[-1]) for run in (out, tmp_path / "straight")]
+    assert_same(ends[0].state, ends[1].state)
+
+
+def test_signals_leave_a_checkpoint_and_the_run_locks_others_out(tmp_path: Path) -> None:
+    steps = 1_000_000
+    begun = 0
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with training(tmp_path, steps) as process:
+            wait_for(lambda: newest_step(tmp_path) > begun, process)  # noqa: B023 - called in this turn
+            if number == signal.SIGTERM:
+                second = call("train", *train_arguments(tmp_path, steps))
+                assert second.returncode == 1
+                assert f"is being trained by another process (pid {process.pid})" in second.stderr
+                assert process.poll() is None
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == status
+        step = newest_step(tmp_path)
+        assert f"ganserve train: stopped at step {step}: the same command goes on from there" in errors
+        assert load_checkpoint(checkpoint_paths(tmp_path / "checkpoints")[-1]).state["step"] == step > begun
+        begun = step
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    result = call("train", *train_arguments(out, 20))
+    assert result.returncode == 0, result.stderr
+    assert "finished: step 20" in result.stdout
+    assert "step 5/20  critic loss" in result.stderr
+    return out
+
+
+def test_a_finished_run_says_so(finished: Path) -> None:
+    result = call("train", *train_arguments(finished, 20))
+    assert (result.returncode, result.stdout) == (0, f"{finished} is finished: step 20 of 20\n")
+
+
+def test_a_changed_configuration_is_a_usage_error_with_the_difference(finished: Path) -> None:
+    result = call("train", *train_arguments(finished, 20), "--seed", 1)
+    assert result.returncode == 2
+    assert result.stderr.startswith("ganserve train: error: ")
+    assert "\n  seed: 0 -> 1\n" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_evaluate_explains_three_numbers(finished: Path) -> None:
+    result = call("evaluate", finished, "--samples", 50)
+    assert result.returncode == 0, result.stderr
+    head, test, student, distance = result.stdout.splitlines()
+    assert head.startswith(f"{finished}, step 20, 50 samples; a judge trained on real samples gets 0.994")
+    assert test.startswith("GAN-test ")
+    assert "(good: at least 0.98)" in test
+    assert student.startswith("GAN-train ")
+    assert "(good: at least 0.96)" in student
+    assert distance.startswith("NN distance ratio ")
+    assert "(good: 0.8 to 1.2)" in distance
+    as_json = json.loads(call("evaluate", finished, "--samples", 50, "--json").stdout)
+    assert as_json.pop("run") == str(finished)
+    assert as_json == json.loads((finished / "metrics.json").read_text())
+    assert f"{as_json['metrics']['gan_test']:.3f}" in test
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "usage: ganserve train PRESET"),
+        (["nothing"], 2, "ganserve train: error: unknown preset 'nothing'; there is: digits"),
+        (["digits", "--steps", "0"], 2, "steps must be at least 1 (got 0)"),
+        (["digits", "--ema.half-life-kimg", "-1"], 2, "ema.half_life_kimg must be not negative"),
+        (["digits", "--no-such-flag"], 2, "--no-such-flag"),
+    ],
+)
+def test_wrong_usage_is_explained(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
+    result = subprocess.run(
+        command("train", *arguments), capture_output=True, text=True, cwd=tmp_path, timeout=DEADLINE_S, check=False
+    )
+    assert (result.returncode, "Traceback" in result.stderr) == (status, False)
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_presets_and_options() -> None:
+    assert "digits" in call("train", "--help").stdout
+    options = call("train", "digits", "--help").stdout
+    for flag in ("--out", "--steps", "--seed", "--device", "--regularisers.r1-gamma.start", "--ema.half-life-kimg"):
+        assert flag in options
+
+
+def test_evaluating_nothing_is_one_line(tmp_path: Path) -> None:
+    result = call("evaluate", tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: train first")
+    assert result.stderr.count("\n") == 1
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, ganserve_training; assert 'torch' not in sys.modules and 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE_S)

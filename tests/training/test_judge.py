@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+from sklearn.svm import SVC
+
+from ganserve_training import evaluate_run, evaluate_samples, load_split, load_trained, train
+from ganserve_training.config import DataConfig
+from ganserve_training.data import Images
+from ganserve_training.errors import CheckpointError, DataError
+from ganserve_training.evaluate import balanced_labels
+from ganserve_training.judge import judge_samples, mean_nearest_distance
+from tiny_runs import tiny_config
+
+DIGITS = DataConfig()
+
+
+def test_the_judge_itself_gets_99_percent_of_held_out_digits() -> None:
+    train_images = load_split(DIGITS, "train")
+    judgement = evaluate_samples(train_images.pixels, train_images.labels, DIGITS)
+    assert judgement.judge_accuracy >= 0.99
+    assert judgement.gan_train == judgement.judge_accuracy  # The training set as samples: the student is the judge.
+    assert judgement.gan_test >= 0.99
+    assert judgement.nn_distance_ratio < 1e-6  # Nothing but copies.
+
+
+def test_real_samples_that_were_never_seen_are_perfect() -> None:
+    held_out = load_split(DIGITS, "held_out")
+    judgement = evaluate_samples(held_out.pixels, held_out.labels, DIGITS)
+    assert judgement.nn_distance_ratio == 1.0
+    assert judgement.gan_test == judgement.judge_accuracy
+
+
+def test_noise_and_wrong_labels_are_found_out() -> None:
+    rng = np.random.default_rng(0)
+    train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
+    noise = rng.integers(0, 256, (200, 8, 8, 1), np.uint8)
+    judgement = judge_samples(noise, balanced_labels(200, 10), train_images, held_out)
+    assert judgement.gan_test < 0.3
+    assert judgement.nn_distance_ratio > 2.0
+    wrong = judge_samples(held_out.pixels, (held_out.labels + 1) % 10, train_images, held_out)
+    assert wrong.gan_test < 0.05
+    assert wrong.gan_train < 0.05
+
+
+def test_the_figures_agree_with_the_protocol_written_out() -> None:
+    train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
+    shifted = np.roll(held_out.pixels, 1, axis=2)
+    ours = judge_samples(shifted, held_out.labels, train_images, held_out)
+    x, t, s = (images.reshape(len(images), 64) / 255 for images in (train_images.pixels, held_out.pixels, shifted))
+    judge = SVC(C=10, gamma="scale").fit(x, train_images.labels)
+    assert ours.gan_test == np.mean(judge.predict(s) == held_out.labels)
+    student = SVC(C=10, gamma="scale").fit(s, held_out.labels)
+    assert ours.gan_train == np.mean(student.predict(t) == held_out.labels)
+    nearest = [np.sqrt(((x[None] - q[:, None]) ** 2).sum(-1)).min(1).mean() for q in (s, t)]
+    assert ours.nn_distance_ratio == pytest.approx(nearest[0] / nearest[1], rel=1e-9)
+
+
+def test_nearest_distances_are_euclidean_on_pixel_values_of_one() -> None:
+    reference = np.zeros((2, 2, 2, 1), np.uint8)
+    reference[1] = 255
+    pixels = np.array([0, 0, 0, 51], np.uint8).reshape(1, 2, 2, 1)
+    assert mean_nearest_distance(pixels, reference) == pytest.approx(0.2)
+    assert NearestNeighbors(n_neighbors=1).fit(reference.reshape(2, 4)).n_samples_fit_ == 2
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
+    unlabelled = Images(pixels=train_images.pixels)
+    with pytest.raises(DataError, match="needs labelled data"):
+        judge_samples(held_out.pixels, held_out.labels, unlabelled, held_out)
+    with pytest.raises(DataError, match=r"samples must be \[8, 8, 1\] like the data \(got \[8, 8, 3\]\)"):
+        judge_samples(held_out.pixels.repeat(3, axis=3), held_out.labels, train_images, held_out)
+    with pytest.raises(DataError, match="samples of every label, 0 to 9"):
+        judge_samples(held_out.pixels[:2], held_out.labels[:2], train_images, held_out)
+
+
+def test_labels_are_balanced() -> None:
+    assert np.bincount(balanced_labels(1500, 10)).tolist() == [150] * 10
+    assert np.bincount(balanced_labels(23, 10)).tolist() == [3, 3, 3] + [2] * 7
+    with pytest.raises(DataError, match=r"at least 10, one for each label \(got 9\)"):
+        balanced_labels(9, 10)
+
+
+def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:
+    train(tiny_config(), tmp_path, device="cpu")
+    evaluation = evaluate_run(tmp_path, samples=40)
+    model = load_trained(tmp_path)
+    assert model.metrics == evaluation.judgement.to_dict()
+    assert set(model.metrics) == {"gan_test", "gan_train", "nn_distance_ratio", "judge_accuracy"}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == evaluation.to_dict()
+    assert evaluation.to_dict() | {"metrics": {}} == {
+        "step": 12,
+        "checkpoint_sha256": model.checkpoint_sha256,
+        "samples": 40,
+        "seed": 20_000_003,
+        "metrics": {},
+    }
+    assert evaluate_run(tmp_path, samples=40) == evaluation
+    train(tiny_config(steps=13), tmp_path, device="cpu")
+    assert load_trained(tmp_path).metrics == {}  # Those were of another checkpoint.
+
+
+def test_nothing_to_evaluate_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        evaluate_run(tmp_path)
