@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK = "ganserve.grid"
 FORMAT = 1
-MAX_CHUNK_CHARACTERS = 2**20  # what Pillow reads of a compressed text chunk
+MAX_CHUNK_BYTES = 2**20  # what Pillow reads of a compressed text chunk
 MAX_PIXELS = 80_000_000  # a little below where Pillow warns of a decompression bomb
 
 _GAP = 2
@@ -171,6 +171,27 @@ class Grid:
         return [(cell // self.columns * step_y, cell % self.columns * step_x) for cell in cells]
 
 
+def default_scale(height: int, width: int) -> int:
+    """How much samples of this size are enlarged, so that tiny ones can be seen."""
+    return max(1, math.ceil(_SMALLEST_TILE / min(height, width)))
+
+
+def check_count(count: int, height: int, width: int) -> None:
+    """Checks, before they are drawn, that so many samples of this size make one picture.
+
+    Raises:
+        InvalidRequest: They don't, however they are arranged.
+    """
+    scale = default_scale(height, width)
+    if count * height * width * scale**2 > MAX_PIXELS:
+        raise _too_many(count)
+
+
+def _too_many(count: int) -> InvalidRequest:
+    most = f"{MAX_PIXELS // 10**6} megapixels"
+    return InvalidRequest.of("samples", f"are {count}, too many for one picture of {most} at most: save each of them")
+
+
 def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: int = _GAP) -> Grid:
     """The grid of a batch of images.
 
@@ -181,7 +202,7 @@ def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: 
     if not count:
         raise InvalidRequest.of("batch", "is empty; expected at least one sample to make a picture of")
     if scale is None:
-        scale = max(1, math.ceil(_SMALLEST_TILE / min(height, width)))
+        scale = default_scale(height, width)
     labels = None if batch.labels is None else tuple(batch.labels.tolist())
     columns = None if columns is None else check_integer("columns", columns, 1, MAX_PIXELS)
     cells: tuple[int, ...] | None = None
@@ -207,11 +228,8 @@ def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: 
         seed=batch.seed,
         indices=tuple(batch.indices.tolist()),
     )
-    if math.prod(grid.pixel_size) > MAX_PIXELS or len(grid.to_json()) > MAX_CHUNK_CHARACTERS:
-        raise InvalidRequest.of(
-            "batch",
-            f"has {count} samples, too many for one picture of {MAX_PIXELS // 10**6} megapixels at most: save(folder)",
-        )
+    if math.prod(grid.pixel_size) > MAX_PIXELS or len(grid.to_json().encode()) > MAX_CHUNK_BYTES:
+        raise _too_many(count)
     return grid
 
 

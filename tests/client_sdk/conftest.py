@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ganserve import AsyncClient, Client
+from server_process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ganserve import ModelInfo, ModelSummary, SampleBatch, Scores
+    from server_process import ServerProcess
 
 
 class SyncApi:
@@ -128,6 +131,13 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
 def api(connect: Callable[..., Api], server: str) -> Api:
     """A client of the real server that serves the tiny models."""
     return connect(server)
+
+
+@pytest.fixture(scope="session")
+def own_server(repository: Path) -> Iterator[ServerProcess]:
+    """A server that a test may stop for a while."""
+    with running_server(repository) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

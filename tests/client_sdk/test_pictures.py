@@ -124,7 +124,7 @@ def test_small_samples_are_enlarged(side: int, scale: int) -> None:
         ({"columns": 0}, "columns: is 0; expected at least 1"),
         ({"columns": 1.5}, "columns: is 1.5; expected an int"),
         ({"scale": 0}, "scale: is 0; expected at least 1"),
-        ({"scale": 10_000}, "batch: has 4 samples, too many for one picture"),
+        ({"scale": 10_000}, "samples: are 4, too many for one picture"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, arguments: Any, message: str) -> None:
@@ -227,6 +227,12 @@ def test_a_chunk_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None
 
 
 def test_pictures_have_a_bound() -> None:
+    tiny = batch_of(300_000, 1, 1, 1)
+    with pytest.raises(InvalidRequest, match="samples: are 100001, too many"):
+        arrange(tiny[::2][[*range(100_000), 5]], columns=None, scale=None)  # 28 pixels wide each
+    with pytest.raises(InvalidRequest, match="samples: are 200001, too many"):
+        arrange(tiny[[*range(200_000), 5]], columns=None, scale=1)  # their indices are more text than Pillow reads
+    assert arrange(tiny, columns=None, scale=1).count == 300_000
     assert MAX_PIXELS < Image.MAX_IMAGE_PIXELS  # type: ignore[operator]  # Pillow would warn
 
 

@@ -14,19 +14,12 @@ from ganserve import AsyncClient, Client, DeadlineExceeded, RequestCancelled, Sa
 from server_process import running_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Api
 
     from server_process import ServerProcess
-
-
-@pytest.fixture(scope="module")
-def own_server(repository: Path) -> Iterator[ServerProcess]:
-    """A server that these tests may stop for a while."""
-    with running_server(repository) as process:
-        yield process
 
 
 def test_a_stream_gives_what_sample_gives(api: Api) -> None:

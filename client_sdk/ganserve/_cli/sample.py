@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 
 from ganserve import Client, SampleBatch
 from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, parse, run, say, say_json
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
+from ganserve._grid import check_count
 from ganserve._pictures import has_pillow
 from ganserve._requests import MAX_INDEX, check_integer
 
@@ -74,6 +76,8 @@ def _sample(arguments: SampleArguments) -> int:
         info = client.model(arguments.model, arguments.version)
         if kind in ("png", "folder") and info.sample.kind != "image":
             raise UnsupportedByModel(f"model {info.name!r} makes no pictures but {info.sample}: --out NAME.npz")
+        if kind == "png":
+            check_count(arguments.count, *info.sample.shape[:2])
         stream = client.stream(
             arguments.count,
             None if arguments.label is None else label_of(arguments.label, info.label_names),
@@ -88,7 +92,9 @@ def _sample(arguments: SampleArguments) -> int:
         for batch in _with_progress(stream, arguments.count):
             if kind == "folder" and arguments.out is not None:
                 batch.save(arguments.out)
-            batches.append(batch)
+            # What is written already, or never will be, need not be kept: there may be more than fits.
+            keep = kind in ("png", "npz") or info.sample.kind == "vector"
+            batches.append(batch if keep else replace(batch, samples=np.empty((len(batch), 0), np.uint8)))
     batch = SampleBatch.concatenate(batches)
     if arguments.out is not None and kind == "png":
         batch.save_grid(arguments.out)
@@ -147,7 +153,7 @@ def _facts(batch: SampleBatch, out: Path | None) -> dict[str, Any]:
         "probabilities": batch.probabilities,
         "out": None if out is None else str(out),
     }
-    if batch.samples.ndim == 2:
+    if batch.samples.dtype == np.float32:
         facts["samples"] = batch.samples
     return facts
 

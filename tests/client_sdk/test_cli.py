@@ -1,0 +1,222 @@
+"""The SDK's commands, as processes of their own against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganserve import Client
+
+
+class Shell:
+    """Runs the command line in a folder, with the server's address in the environment."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        self.folder, self.target = folder, target
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ganserve", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "GANSERVE_TARGET": self.target, "COLUMNS": "100", **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ok(self, *arguments: str) -> str:
+        done = self(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    def refused(self, code: int, *arguments: str) -> str:
+        """The one line of an error."""
+        done = self(*arguments)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        assert done.stdout == ""
+        assert done.stderr.startswith(f"ganserve {arguments[0]}: error: ")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.strip().partition(": error: ")[2]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, server: str) -> Shell:
+    return Shell(tmp_path, server)
+
+
+def test_the_installed_command_lists_the_commands() -> None:
+    command = Path(sys.executable).with_name("ganserve")
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    for name in ("sample", "score", "models", "serve", "train", "evaluate", "export-onnx", "doctor"):
+        assert f"\n  {name} " in done.stdout
+    assert "examples:" in done.stdout
+    assert "exit codes:" in done.stdout
+
+
+def test_no_command_and_unknown_commands(shell: Shell) -> None:
+    done = shell()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ganserve")
+    done = shell("smaple")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ganserve: error: no command 'smaple': did you mean `ganserve sample`?\n",
+    )
+    done = shell("--target", "x")
+    assert done.returncode == 2
+    assert done.stderr.startswith("ganserve: error: no option '--target': ")
+
+
+@pytest.mark.parametrize("command", ["sample", "score", "models", "doctor"])
+def test_help_with_examples(shell: Shell, command: str) -> None:
+    help_text = shell.ok(command, "--help")
+    assert help_text.startswith(f"usage: ganserve {command}")
+    assert f"examples:\n  ganserve {command}" in help_text
+    assert "--target HOST:PORT" in help_text
+    assert "default: None" not in help_text
+
+
+def test_unknown_options(shell: Shell) -> None:
+    done = shell("models", "--nonsense")
+    assert done.returncode == 2
+    assert "--nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_picture_and_its_scores(shell: Shell) -> None:
+    said = shell.ok("sample", "-n", "20", "--model", "tiny", "--seed", "5", "--scores", "--out", "grid.png")
+    assert said.startswith("20 samples (image uint8 [8, 8, 1]) of tiny version 2 in ")
+    assert said.splitlines()[0].endswith(" s -> grid.png")
+    assert "the same again: --seed 5\n" in said
+    assert "critic: mean score" in said
+    with Client(shell.target) as client:
+        drawn = client.sample(20, model="tiny", seed=5, return_scores=True)
+    (facts,) = json.loads(shell.ok("score", "grid.png", "--json"))
+    assert (facts["file"], facts["model"], facts["version"]) == ("grid.png", "tiny", 2)
+    assert facts["labels"] == list(drawn.label_names or ())
+    np.testing.assert_array_equal(np.array(facts["scores"], np.float32), drawn.scores)
+    np.testing.assert_array_equal(np.array(facts["probabilities"], np.float32), drawn.probabilities)
+    table = shell.ok("score", "grid.png").splitlines()
+    assert table[0].split() == ["file", "label", "samples", "score", "lowest", "highest", "probability", "critic"]
+    assert [line.split()[1] for line in table[1:]] == sorted(set(drawn.label_names or ()))
+    assert sum(int(line.split()[2]) for line in table[1:]) == 20
+
+
+@pytest.mark.parametrize("label", ["two", "2"])
+def test_a_folder_of_pictures(shell: Shell, label: str) -> None:
+    shell.ok("sample", "-n", "3", "--model", "tiny", "--label", label, "--seed", "5", "--offset", "7", "-o", "new/")
+    with Client(shell.target) as client:
+        drawn = client.sample(3, "two", model="tiny", seed=5, offset=7, return_scores=True)
+    files = sorted((shell.folder / "new").iterdir())
+    assert [file.name for file in files] == ["000007-two.png", "000008-two.png", "000009-two.png"]
+    np.testing.assert_array_equal(np.stack([np.asarray(Image.open(file)) for file in files]), drawn.images[..., 0])
+    facts = json.loads(shell.ok("score", "new", "--json"))
+    assert [fact["file"] for fact in facts] == [str(file.relative_to(shell.folder)) for file in files]
+    np.testing.assert_array_equal(np.array([fact["scores"][0] for fact in facts], np.float32), drawn.scores)
+
+
+def test_an_archive(shell: Shell) -> None:
+    facts = json.loads(
+        shell.ok("sample", "-n", "5000", "--model", "tiny-vector", "--seed", "1", "--out", "x.npz", "--json")
+    )
+    with np.load(shell.folder / "x.npz") as archive:
+        assert archive["samples"].shape == (5000, 2)
+        np.testing.assert_array_equal(np.array(facts["samples"], np.float32), archive["samples"])
+    assert (facts["count"], facts["seed"], facts["out"], facts["labels"]) == (5000, 1, "x.npz", None)
+
+
+def test_facts_without_files(shell: Shell) -> None:
+    facts = json.loads(
+        shell.ok("sample", "-n", "4", "--model", "tiny", "--version", "1", "--truncation", "0.5", "--scores", "--json")
+    )
+    assert (facts["model"], facts["version"], facts["count"], facts["out"]) == ("tiny", 1, 4, None)
+    assert len(facts["labels"]) == len(facts["scores"]) == len(facts["probabilities"]) == 4
+    assert "samples" not in facts
+    with Client(shell.target) as client:
+        batch = client.sample(4, model="tiny", version=1, truncation=0.5, seed=facts["seed"], return_scores=True)
+    np.testing.assert_array_equal(np.array(facts["scores"], np.float32), batch.scores)
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_models(shell: Shell) -> None:
+    lines = shell.ok("models").splitlines()
+    assert lines[0].split() == ["model", "version", "state", "sample", "labels", "provider"]
+    assert lines[2].startswith("tiny                2*       ready  image uint8 [8, 8, 1]    zero, one, two  C")
+    listed: list[dict[str, Any]] = json.loads(shell.ok("models", "--json"))
+    assert [model["name"] for model in listed][:2] == ["tiny", "tiny-rgb"]
+    assert listed[0]["versions"][0]["sample"] == {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]}
+    assert listed[0]["versions"][0]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (2, ("sample", "-n", "0"), "--count: is 0; expected at least 1"),
+        (2, ("sample",), "model: is empty, which means the only model that is served; name one of: tiny"),
+        (2, ("sample", "--model", "tiny", "--label", "9"), "label: entry 0 is 9; model 'tiny' has the labels 0 to 2"),
+        (2, ("sample", "--model", "tiny", "--label", "x"), "label: entry 0 is 'x'; model 'tiny' has the labels 'zero'"),
+        (2, ("sample", "--model", "tiny", "--seed", "-1"), "seed: is -1; expected at least 0"),
+        (
+            2,
+            ("sample", "--model", "tiny", "--out", "x.jpg"),
+            "--out: is 'x.jpg'; expected NAME.png, NAME.npz or a folder",
+        ),
+        (2, ("sample", "--model", "tiny", "--out", "no/x.png"), "--out: is 'no/x.png', and there is no folder 'no'"),
+        (1, ("sample", "--model", "nope"), "there is no model 'nope'; there are: tiny"),
+        (1, ("sample", "--model", "tiny-vector", "--out", "x.png"), "model 'tiny-vector' makes no pictures but vector"),
+        (1, ("sample", "--model", "tiny-uncritical", "--scores"), "version 1 of model 'tiny-uncritical' has no critic"),
+        (2, ("score",), "FILE: is missing"),
+        (2, ("score", "no.png", "--model", "tiny"), "images: 'no.png' does not exist"),
+        (2, ("score", "."), "FILE: '.' is a folder without PNGs"),
+        (2, ("models", "--target", "http://x"), "target: is 'http://x'; expected"),
+    ],
+)
+def test_errors_are_one_line(shell: Shell, code: int, arguments: tuple[str, ...], message: str) -> None:
+    assert shell.refused(code, *arguments).startswith(message)
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_more_than_a_picture_holds_is_refused_before_it_is_drawn(shell: Shell) -> None:
+    message = shell.refused(2, "sample", "-n", "1000000000", "--model", "tiny", "--out", "x.png")
+    assert message.startswith("samples: are 1000000000, too many for one picture of 80 megapixels at most")
+
+
+def test_an_interruption(shell: Shell) -> None:
+    command = [sys.executable, "-m", "ganserve", "sample", "-n", "1000000", "--model", "tiny", "--out", "many"]
+    with subprocess.Popen(
+        [*command, "--target", shell.target], cwd=shell.folder, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (shell.folder / "many").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_a_server_that_is_not_there(shell: Shell, closed_port: str) -> None:
+    message = shell.refused(3, "sample", "--target", closed_port)
+    assert message.startswith(
+        f"no server answers at {closed_port} (Connection refused): start one with `ganserve serve"
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+    line = f"{sys.executable} -m ganserve models --json --target {shell.target} | head -1"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("[\n", "")

@@ -1,0 +1,354 @@
+"""Each status as an error of its own: from the real server where it gives it, else from one that is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2
+
+import ganserve
+from ganserve import AsyncClient, Client, GanserveError
+from ganserve._calls import Call
+from ganserve.v1 import gan_service_pb2, tensor_pb2
+from scripted_server import Status, scripted_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Api
+
+    from scripted_server import Script
+    from server_process import ServerProcess
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with scripted_server() as script:
+        yield script
+
+
+def test_invalid_argument(api: Api) -> None:
+    with pytest.raises(ganserve.InvalidRequest) as caught:
+        api.sample(2, "nine", model="tiny", offset=0, latents=np.zeros((2, 9)))
+    error = caught.value
+    assert [violation.field for violation in error.violations] == ["latents", "label"]
+    assert "is [2, 9]; expected [N, 4]" in error.violations[0].description
+    assert "'zero', 'one', 'two'" in error.violations[1].description
+    for violation in error.violations:
+        assert f"{violation.field}: {violation.description}" in str(error)
+    assert error.code == "INVALID_ARGUMENT"
+    assert "label_names: entry 0 is 'nine'" in error.details
+    assert isinstance(error.__cause__, grpc.RpcError)
+    assert isinstance(error, GanserveError)
+
+
+def test_the_fields_of_a_streams_request_are_named_as_the_arguments(api: Api) -> None:
+    with pytest.raises(ganserve.InvalidRequest) as caught:
+        api.batches(2, 9, model="tiny")
+    assert [violation.field for violation in caught.value.violations] == ["label"]
+
+
+def test_not_found(api: Api) -> None:
+    for ask in (
+        lambda: api.sample(1, model="nope"),
+        lambda: api.batches(1, model="nope"),
+        lambda: api.score(np.zeros((8, 8), np.uint8), 1, model="nope"),
+        lambda: api.model("nope"),
+    ):
+        with pytest.raises(ganserve.ModelNotFound, match=r"no model 'nope'.*tiny-rgb") as caught:
+            ask()
+        assert caught.value.code == "NOT_FOUND"
+    with pytest.raises(ganserve.ModelNotFound):
+        api.model("tiny", 77)
+
+
+def test_failed_precondition(api: Api) -> None:
+    with pytest.raises(ganserve.UnsupportedByModel, match="takes no labels"):
+        api.sample(1, 0, model="tiny-unconditional")
+    with pytest.raises(ganserve.UnsupportedByModel, match="truncation"):
+        api.sample(1, model="tiny-vector", truncation=1.0)
+
+
+def test_unimplemented(api: Api) -> None:
+    request = gan_service_pb2.SampleRequest(model="tiny", count=1, encoding=tensor_pb2.ENCODING_JPEG)
+    with pytest.raises(ganserve.UnsupportedByServer, match="JPEG") as caught:
+        api.carry_out(Call("Sample", request, str, 10.0))
+    assert caught.value.code == "UNIMPLEMENTED"
+    assert api.client.target in str(caught.value)
+
+
+def test_too_large_an_answer_is_refused_with_the_way_out(api: Api) -> None:
+    with pytest.raises(ganserve.InvalidRequest, match=r"n: is 10000000.*ask for at most"):
+        api.sample(10_000_000, model="tiny")
+
+
+def test_too_large_a_request_is_refused(connect: Callable[..., Api], server: str) -> None:
+    images = np.zeros((270 * 2**20 // 64, 8, 8), np.uint8)
+    with pytest.raises(ganserve.MessageTooLarge, match="larger than max") as caught:
+        connect(server).score(images, 1, model="tiny")
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+
+
+def test_unavailable(connect: Callable[..., Api], closed_port: str) -> None:
+    api = connect(closed_port)
+    with pytest.raises(ganserve.ServerUnavailable) as caught:
+        api.sample(1)
+    assert str(caught.value).startswith(f"no server answers at {closed_port} (Connection refused): start one with")
+    assert "ganserve serve" in str(caught.value)
+    assert caught.value.code == "UNAVAILABLE"
+    assert caught.value.request_id
+
+
+def test_deadline_exceeded(connect: Callable[..., Api], own_server: ServerProcess) -> None:
+    api = connect(own_server.address, timeout_s=30)
+    api.models()
+    os.kill(own_server.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ganserve.DeadlineExceeded) as caught:
+            api.sample(1, model="tiny", timeout_s=0.3)
+    finally:
+        os.kill(own_server.process.pid, signal.SIGCONT)
+    assert str(caught.value).startswith(f"{own_server.address} did not answer within 0.3 s: allow more")
+    assert api.sample(1, model="tiny").model == "tiny"
+
+
+def test_the_clients_own_deadline(connect: Callable[..., Api], script: Script) -> None:
+    hold = threading.Event()
+    script.next = lambda request, context: hold.wait(20)  # type: ignore[method-assign,assignment]
+    api = connect(script.address, timeout_s=0.2)
+    try:
+        with pytest.raises(ganserve.DeadlineExceeded, match=r"did not answer within 0\.2 s"):
+            api.models()
+    finally:
+        hold.set()
+
+
+CODES = [
+    (grpc.StatusCode.INVALID_ARGUMENT, ganserve.InvalidRequest),
+    (grpc.StatusCode.OUT_OF_RANGE, ganserve.InvalidRequest),
+    (grpc.StatusCode.NOT_FOUND, ganserve.ModelNotFound),
+    (grpc.StatusCode.FAILED_PRECONDITION, ganserve.UnsupportedByModel),
+    (grpc.StatusCode.UNIMPLEMENTED, ganserve.UnsupportedByServer),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, ganserve.ServerOverloaded),
+    (grpc.StatusCode.DEADLINE_EXCEEDED, ganserve.DeadlineExceeded),
+    (grpc.StatusCode.UNAUTHENTICATED, ganserve.AccessDenied),
+    (grpc.StatusCode.PERMISSION_DENIED, ganserve.AccessDenied),
+    (grpc.StatusCode.INTERNAL, ganserve.ServerError),
+    (grpc.StatusCode.UNKNOWN, ganserve.ServerError),
+    (grpc.StatusCode.DATA_LOSS, ganserve.ServerError),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), CODES)
+def test_every_status_has_its_class(
+    connect: Callable[..., Api], script: Script, code: grpc.StatusCode, kind: type[GanserveError]
+) -> None:
+    api = connect(script.address)
+    status = Status(code, "what was wrong", metadata=(("x-request-id", "abc123"),))
+    script.answers = [status, [status]]
+    for ask in (api.models, lambda: api.batches(1)):
+        with pytest.raises(kind, match="what was wrong") as caught:
+            ask()
+        error = caught.value
+        assert type(error) is kind
+        assert (error.code, error.details, error.request_id) == (code.name, "what was wrong", "abc123")
+        assert error.violations == ()
+        assert isinstance(error.__cause__, grpc.RpcError)
+
+
+def test_an_overloaded_server_says_when_to_come_again(connect: Callable[..., Api], script: Script) -> None:
+    retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000))
+    script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", (retry,))] * 2
+    api = connect(script.address)
+    with pytest.raises(ganserve.ServerOverloaded, match=r"the queue is full: try again in 2\.5 s") as caught:
+        api.models()
+    assert caught.value.retry_after_s == 2.5
+    script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")]
+    with pytest.raises(ganserve.ServerOverloaded) as caught:
+        api.models()
+    assert caught.value.retry_after_s is None
+
+
+def test_the_request_id_that_was_sent_finds_the_error_in_the_log(connect: Callable[..., Api], script: Script) -> None:
+    api = connect(script.address)
+    script.answers = [Status(grpc.StatusCode.INTERNAL)] * 2
+    ids = []
+    for _ in range(2):
+        with pytest.raises(ganserve.ServerError, match=r"INTERNAL.*it gave no reason") as caught:
+            api.models()
+        ids.append(caught.value.request_id)
+    assert ids == [metadata["x-request-id"] for metadata in script.metadata]
+    assert len(set(ids)) == 2
+    info = error_details_pb2.RequestInfo(request_id="the server's own")
+    script.answers = [Status(grpc.StatusCode.INTERNAL, "broken", (info,))]
+    with pytest.raises(ganserve.ServerError) as caught:
+        api.models()
+    assert caught.value.request_id == "the server's own"
+
+
+def test_details_that_contradict_the_status_are_left_out(connect: Callable[..., Api], script: Script) -> None:
+    status = Status(
+        grpc.StatusCode.INTERNAL,
+        "as a proxy said",
+        metadata=(("grpc-status-details-bin", b"\x08\x03"),),  # type: ignore[arg-type]
+    )
+    script.answers = [status]
+    with pytest.raises(ganserve.ServerError, match="as a proxy said"):
+        connect(script.address).models()
+
+
+def test_unavailable_is_tried_again_with_the_same_request(connect: Callable[..., Api], script: Script) -> None:
+    refused = Status(grpc.StatusCode.UNAVAILABLE, "starting", metadata=(("x-request-id", "abc"),))
+    api = connect(script.address)
+    script.answers = [refused, refused, answer(count=2)]
+    batch = api.sample(2)
+    assert len(script.requests) == 3
+    assert script.requests[0] == script.requests[1] == script.requests[2]
+    assert script.requests[0].HasField("seed")
+    assert batch.seed == 5  # what the answer says; the request's own seed was drawn by the client
+    script.answers = [[refused], [gan_service_pb2.StreamSamplesResponse(chunk=answer(count=2))]]
+    assert len(api.batches(2)) == 1
+    script.answers = [refused] * 9
+    with pytest.raises(ganserve.ServerUnavailable, match=r"^starting$"):
+        api.models()
+    assert len(script.answers) == 4  # five attempts
+
+
+def answer(count: int = 1, offset: int = 0, **changes: Any) -> gan_service_pb2.SampleResponse:
+    tensor = tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_UINT8, shape=[count, 2, 2, 1], data=bytes(count * 4))
+    given: dict[str, Any] = {"samples": tensor_pb2.Samples(tensor=tensor), "seed": 5, "offset": offset}
+    return gan_service_pb2.SampleResponse(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (answer(count=2), "gave 2 samples, and 1 were asked for"),
+        (gan_service_pb2.SampleResponse(), "not a raw tensor"),
+        (answer(samples=tensor_pb2.Samples(tensor=tensor_pb2.Tensor(data_type=99))), "data type 99"),  # type: ignore[arg-type]
+        (answer(samples=tensor_pb2.Samples(tensor=tensor_pb2.Tensor(data_type=1, shape=[1], data=b"xy"))), "2 bytes"),  # type: ignore[arg-type]
+        (answer(label_indices=[1, 2]), "2 label indices for 1 samples"),
+        (answer(label_names=["a", "b"]), "2 label names for 1 samples"),
+        (answer(scores=[1.0, 2.0]), "2 scores for 1 samples"),
+    ],
+)
+def test_answers_that_make_no_sense(connect: Callable[..., Api], script: Script, response: Any, message: str) -> None:
+    script.answers = [response]
+    with pytest.raises(ganserve.ServerError, match=message):
+        connect(script.address).sample(1)
+
+
+def test_scores_that_make_no_sense(connect: Callable[..., Api], script: Script) -> None:
+    api = connect(script.address)
+    script.answers = [
+        gan_service_pb2.ScoreResponse(),
+        gan_service_pb2.ScoreResponse(scores=[1.0, 2.0], probabilities=[1.0, 2.0]),
+    ]
+    with pytest.raises(ganserve.ServerError, match="no scores"):
+        api.score(np.zeros((2, 2), np.uint8), 1)
+    with pytest.raises(ganserve.ServerError, match="2 scores for 1 samples"):
+        api.score(np.zeros((2, 2), np.uint8), 1)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "message"),
+    [
+        ([answer(2), answer(2, offset=3)], "gave 2 samples from 3, and 2 was next"),
+        ([answer(2), answer(4, offset=2)], "gave 4 samples from 2, and 2 was next"),
+        ([answer(0)], "gave 0 samples from 0, and 0 was next"),
+        ([answer(2), answer(1, offset=2)], "ended after 3 of 5 samples"),
+        ([], "ended after 0 of 5 samples"),
+    ],
+)
+def test_streams_that_make_no_sense(
+    connect: Callable[..., Api], script: Script, chunks: list[Any], message: str
+) -> None:
+    script.answers = [[gan_service_pb2.StreamSamplesResponse(chunk=chunk) for chunk in chunks]]
+    with pytest.raises(ganserve.ServerError, match=message):
+        connect(script.address).batches(5)
+
+
+def test_use_after_close(connect: Callable[..., Api], server: str) -> None:
+    api = connect(server)
+    stream = api.stream(10**6, model="tiny")
+    api.models()
+    api.close()
+    api.close()
+    for ask in (api.models, lambda: api.sample(1), lambda: api.next(stream), lambda: api.wait_until_ready(1)):
+        with pytest.raises(ganserve.ClientClosed, match="this client is closed"):
+            ask()
+
+
+def test_closing_ends_the_calls_of_other_threads(script: Script) -> None:
+    asked, hold = threading.Event(), threading.Event()
+    script.next = lambda request, context: (asked.set(), hold.wait(20))  # type: ignore[method-assign,assignment]
+    client, errors = Client(script.address), []
+
+    def ask() -> None:
+        try:
+            client.models()
+        except GanserveError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert asked.wait(20)
+    client.close()
+    thread.join(20)
+    hold.set()
+    assert [type(error) for error in errors] == [ganserve.RequestCancelled]
+
+
+def test_closing_ends_the_calls_of_other_tasks_and_a_cancelled_task_is_cancelled(script: Script) -> None:
+    asked, hold = threading.Semaphore(0), threading.Event()
+    script.next = lambda request, context: (asked.release(), hold.wait(20))  # type: ignore[method-assign,assignment]
+
+    async def main() -> None:
+        client = AsyncClient(script.address)
+        first, second = asyncio.create_task(client.models()), asyncio.create_task(client.models())
+        for _ in range(2):
+            assert await asyncio.to_thread(asked.acquire, timeout=20)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await client.close()
+        with pytest.raises(ganserve.RequestCancelled, match="the client was closed during this call"):
+            await second
+
+    try:
+        asyncio.run(main())
+    finally:
+        hold.set()
+
+
+def test_an_async_client_belongs_to_one_loop(server: str) -> None:
+    client = AsyncClient(server)
+    asyncio.run(client.models())
+    with pytest.raises(GanserveError, match=r"belongs to another event loop: make one for each asyncio\.run"):
+        asyncio.run(client.models())
+
+
+def test_one_client_for_many_threads(server: str) -> None:
+    with Client(server) as client:
+        expected = client.sample(20, model="tiny", seed=1).samples
+        results: list[Any] = []
+
+        def work() -> None:
+            results.extend(client.sample(20, model="tiny", seed=1).samples for _ in range(10))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 80
+    for result in results:
+        np.testing.assert_array_equal(result, expected)

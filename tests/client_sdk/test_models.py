@@ -1,0 +1,83 @@
+"""What a server tells of its models."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ganserve import Calibration, ModelState, SampleShape, Verification
+from server_process import running_server
+from tiny_packages import build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Api
+
+
+def test_models_lists_every_version(api: Api) -> None:
+    models = {model.name: model for model in api.models()}
+    assert list(models) == sorted(models)
+    tiny = models["tiny"]
+    assert [version.version for version in tiny.versions] == [1, 2]
+    assert tiny.latest == 2
+    version = tiny.versions[1]
+    assert version.state is ModelState.READY
+    assert version.reason == ""
+    assert version.sample == SampleShape(kind="image", dtype="uint8", shape=(8, 8, 1))
+    assert str(version.sample) == "image uint8 [8, 8, 1]"
+    assert version.label_names == ("zero", "one", "two")
+    assert version.providers
+    assert models["tiny-vector"].versions[0].sample == SampleShape(kind="vector", dtype="float32", shape=(2,))
+    assert models["tiny-unconditional"].versions[0].label_names == ()
+
+
+def test_model_describes_one_version(api: Api, repository: Path) -> None:
+    info = api.model("tiny", 1)
+    assert (info.name, info.version, info.conditional) == ("tiny", 1, True)
+    assert info.sample.shape == (8, 8, 1)
+    assert (info.latent_dim, info.latent_distribution) == (4, "normal")
+    assert info.label_names == ("zero", "one", "two")
+    assert (info.generator.file, info.generator.opset, info.generator.precision) == ("generator.onnx", 20, "float32")
+    assert info.generator.verification == Verification(batch_sizes=(1, 3, 64), max_abs_difference=0.0, tolerance=1.0)
+    assert info.critic is not None
+    assert info.critic.file == "critic.onnx"
+    assert info.critic_loss == "none"
+    assert info.calibration == Calibration(
+        slope=0.5, intercepts=(0.0,) * 3, real_count=1000, generated_count=1000, log_loss=0.5
+    )
+    files = {file.name: file for file in info.files}
+    for name, file in files.items():
+        content = (repository / "tiny" / "1" / name).read_bytes()
+        assert (file.sha256, file.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert info.provenance.created == datetime(2026, 1, 1, tzinfo=UTC)
+    assert info.provenance.ganserve_version == "0.1.0"
+    assert "onnx" in info.provenance.libraries
+    assert [engine.file for engine in info.engines] == ["generator.onnx", "critic.onnx"]
+    assert all(engine.max_batch_size > 0 for engine in info.engines)
+    assert sum(info.engines[0].nodes_by_provider.values()) > 0
+    assert info.providers == ("CPUExecutionProvider",) or info.providers[0] == "CUDAExecutionProvider"
+
+
+def test_other_kinds_of_models(api: Api) -> None:
+    vector = api.model("tiny-vector")
+    assert (vector.conditional, vector.latent_distribution, vector.sample.kind) == (False, "uniform", "vector")
+    uncritical = api.model("tiny-uncritical")
+    assert (uncritical.critic, uncritical.critic_loss, uncritical.calibration) == (None, None, None)
+    assert api.model("tiny").version == 2
+
+
+def test_the_only_model_needs_no_name_and_a_broken_one_says_why(connect: Callable[..., Api], tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "good", 7)
+    build_tiny_package(tmp_path, "good", 8).joinpath("generator.onnx").write_bytes(b"broken")
+    with running_server(tmp_path) as server:
+        api = connect(server.address)
+        assert api.model().name == "good"
+        assert api.sample(1, "one").version == 7
+        (model,) = api.models()
+        assert model.latest == 7
+        assert [version.state for version in model.versions] == [ModelState.READY, ModelState.FAILED]
+        assert "generator.onnx" in model.versions[1].reason
+        assert model.versions[1].sample is None

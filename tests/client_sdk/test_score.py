@@ -1,0 +1,177 @@
+"""Scoring, through both clients, with a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tiny_packages
+from ganserve import InvalidRequest, SampleBatch, UnsupportedByModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Api
+
+GRAY = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+LABELS = np.array([2, 0, 1, 1, 0])
+EXPECTED = tiny_packages.CONDITIONAL.scores(GRAY, LABELS)
+
+
+def test_scores_are_the_critics(api: Api) -> None:
+    scores = api.score(GRAY, LABELS, model="tiny")
+    assert (scores.scores.dtype, scores.probabilities.dtype) == (np.float32, np.float32)
+    np.testing.assert_array_equal(scores.scores, EXPECTED)
+    expected = tiny_packages.CONDITIONAL.probabilities(EXPECTED)
+    np.testing.assert_allclose(scores.probabilities, expected, rtol=0, atol=1e-6)
+    assert (scores.model, scores.version, scores.labels) == ("tiny", 2, (2, 0, 1, 1, 0))
+    assert len(scores) == 5
+    assert [score.score for score in scores] == EXPECTED.tolist()
+    assert scores[0].label == 2
+    assert scores[0].probability == scores.probabilities[0]
+    assert repr(scores).startswith("Scores(5 samples, model='tiny', version=2, mean score=")
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [
+        (GRAY, 5),
+        (GRAY[..., 0], 5),
+        (GRAY[0], 1),
+        (GRAY[0, ..., 0], 1),
+        (list(GRAY), 5),
+        ([GRAY[0, ..., 0], GRAY[1]], 2),
+        ([GRAY[:2], GRAY[2:]], 5),
+        (np.asfortranarray(GRAY), 5),
+        (Image.fromarray(GRAY[0, ..., 0]), 1),
+        ([Image.fromarray(image[..., 0]) for image in GRAY], 5),
+        ([GRAY[0], Image.fromarray(GRAY[1, ..., 0])], 2),
+        (Image.fromarray(GRAY[0].repeat(3, -1)), 1),  # RGB of equal channels is gray
+        (Image.fromarray(GRAY[0, ..., 0]).convert("LA"), 1),
+    ],
+)
+def test_every_form_of_images(api: Api, images: Any, count: int) -> None:
+    scores = api.score(images, LABELS[:count], model="tiny")
+    np.testing.assert_array_equal(scores.scores, EXPECTED[:count])
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"), [("two", ("two",) * 5), (2, (2,) * 5), (["two"] * 5, ("two",) * 5), (np.uint8(2), (2,) * 5)]
+)
+def test_one_label_for_all(api: Api, label: Any, expected: tuple[Any, ...]) -> None:
+    scores = api.score(GRAY, label, model="tiny")
+    assert scores.labels == expected
+    np.testing.assert_array_equal(scores.scores, tiny_packages.CONDITIONAL.scores(GRAY, np.full(5, 2)))
+
+
+def test_files(api: Api, tmp_path: Path) -> None:
+    for i, suffix in enumerate((".png", ".bmp", ".tiff")):
+        Image.fromarray(GRAY[i, ..., 0]).save(tmp_path / f"{i}{suffix}")
+    paths = sorted(tmp_path.iterdir())
+    scores = api.score([paths[0], str(paths[1]), paths[2]], LABELS[:3], model="tiny")
+    np.testing.assert_array_equal(scores.scores, EXPECTED[:3])
+    np.testing.assert_array_equal(api.score(str(paths[0]), 2, model="tiny").scores, EXPECTED[:1])
+
+
+def test_gray_pictures_for_a_model_of_colours(api: Api) -> None:
+    gray = np.random.default_rng(1).integers(0, 256, (16, 12), np.uint8)
+    scores = api.score(Image.fromarray(gray), "green", model="tiny-rgb")
+    expected = tiny_packages.RGB.scores(gray[None, ..., None].repeat(3, -1), np.array([1]))
+    np.testing.assert_array_equal(scores.scores, expected)
+
+
+def test_vectors(api: Api) -> None:
+    vectors = np.array([[0.5, -0.25], [1.0, 2.0]])
+    expected = tiny_packages.VECTOR.scores(vectors.astype(np.float32))
+    np.testing.assert_array_equal(api.score(vectors, model="tiny-vector").scores, expected)
+    scores = api.score(vectors[0].astype(np.float32), model="tiny-vector")
+    np.testing.assert_array_equal(scores.scores, expected[:1])
+    assert scores.labels is None
+    assert scores[0].label is None
+
+
+def test_a_grid_knows_its_samples_labels_and_model(api: Api, tmp_path: Path) -> None:
+    batch = api.sample(40, model="tiny-rgb", return_scores=True)
+    scores = api.score(batch.save_grid(tmp_path / "grid.png"))
+    np.testing.assert_array_equal(scores.scores, batch.scores)
+    np.testing.assert_array_equal(scores.probabilities, batch.probabilities)
+    assert scores.labels == batch.label_names
+    assert scores.model == "tiny-rgb"
+    files = batch[:3].save(tmp_path / "each")
+    np.testing.assert_array_equal(api.score(files).scores, batch[:3].scores)
+    with Image.open(tmp_path / "grid.png") as picture:
+        np.testing.assert_array_equal(api.score(picture).scores, batch.scores)
+
+
+def test_given_labels_and_models_go_before_the_grids(api: Api, tmp_path: Path) -> None:
+    batch = api.sample(6, "zero", model="tiny")
+    path = batch.save_grid(tmp_path / "grid.png")
+    expected = tiny_packages.CONDITIONAL.scores(batch.images, np.full(6, 1))
+    np.testing.assert_array_equal(api.score(path, "one").scores, expected)
+    scores = api.score(path, 1, version=1)
+    assert (scores.model, scores.version) == ("tiny", 1)
+    with pytest.raises(InvalidRequest, match=r"grid\.png' is 8x8 pixels; model 'tiny-rgb' takes 12x16"):
+        api.score(path, model="tiny-rgb")
+
+
+def test_a_grid_of_an_unconditional_model_has_no_labels(api: Api, tmp_path: Path) -> None:
+    batch = api.sample(3, model="tiny-unconditional", return_scores=True)
+    scores = api.score(batch.save_grid(tmp_path / "grid.png"))
+    np.testing.assert_array_equal(scores.scores, batch.scores)
+    assert scores.labels is None
+
+
+def test_labels_of_only_some_pictures_are_not_enough(api: Api, tmp_path: Path) -> None:
+    grid = api.sample(2, model="tiny").save_grid(tmp_path / "grid.png")
+    Image.fromarray(GRAY[0, ..., 0]).save(tmp_path / "plain.png")
+    with pytest.raises(InvalidRequest, match=r"label: is missing: .*plain\.png carries none, and others do"):
+        api.score([grid, tmp_path / "plain.png"], model="tiny")
+
+
+def test_a_picture_of_another_size_is_refused_with_both_sizes(api: Api, tmp_path: Path) -> None:
+    Image.new("L", (100, 80)).save(tmp_path / "big.png")
+    with pytest.raises(
+        InvalidRequest, match=r"images: '.*big\.png' is 100x80 pixels; model 'tiny' takes 8x8; only a grid"
+    ):
+        api.score(tmp_path / "big.png", 1, model="tiny")
+    with pytest.raises(InvalidRequest, match=r"images\[1\]: is 12x16 pixels; model 'tiny' takes 8x8"):
+        api.score([Image.new("L", (8, 8)), Image.new("L", (12, 16))], 1, model="tiny")
+
+
+def test_a_picture_that_would_lose_something_is_refused(api: Api) -> None:
+    colours = np.zeros((8, 8, 3), np.uint8)
+    colours[0, 0] = 1, 2, 3
+    with pytest.raises(InvalidRequest, match="images: has colours, and the model takes gray"):
+        api.score(Image.fromarray(colours), 1, model="tiny")
+
+
+def test_pictures_are_no_vectors(api: Api) -> None:
+    with pytest.raises(InvalidRequest, match=r"images: is a picture, and model 'tiny-vector' scores vectors \[2\]"):
+        api.score(Image.new("L", (8, 8)), model="tiny-vector")
+
+
+def test_a_model_without_a_critic(api: Api) -> None:
+    with pytest.raises(UnsupportedByModel, match="has no critic"):
+        api.score(GRAY, 1, model="tiny-uncritical")
+
+
+def test_a_conditional_model_needs_labels(api: Api) -> None:
+    with pytest.raises(InvalidRequest, match="label") as caught:
+        api.score(GRAY, model="tiny")
+    assert caught.value.violations[0].field == "label"
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_torch_tensors_are_arrays_too(api: Api) -> None:
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(api.score(torch.from_numpy(GRAY), LABELS, model="tiny").scores, EXPECTED)
+
+
+def test_what_stream_gives_can_be_scored(connect: Callable[..., Api], server: str) -> None:
+    api = connect(server)
+    batch = SampleBatch.concatenate(api.batches(50, model="tiny", chunk_size=20, return_scores=True))
+    np.testing.assert_array_equal(api.score(batch.images, batch.labels, model="tiny").scores, batch.scores)
