@@ -3,18 +3,20 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import lightning_fabric
 import torch
 
 from ganserve_training.data.images import DataInfo
 from ganserve_training.errors import ConfigError
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 
-def open_fabric(device: DeviceName) -> lightning_fabric.Fabric:
+def open_fabric(device: DeviceName) -> "Fabric":
     """One device, float32.
 
     Raises:
@@ -24,7 +26,9 @@ def open_fabric(device: DeviceName) -> lightning_fabric.Fabric:
         reason = "is built without CUDA" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
         raise ConfigError(f"--device cuda: torch {torch.__version__} {reason}: use --device cpu or auto")
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return lightning_fabric.Fabric(accelerator=accelerator, devices=1, precision="32-true")
+    from lightning_fabric import Fabric  # Takes a second to import, which a finished run has no use for.
+
+    return Fabric(accelerator=accelerator, devices=1, precision="32-true")
 
 
 def default_threads(data: DataInfo) -> int:

@@ -3,9 +3,8 @@
 N = batch, Z = latent, C, H, W = image.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning_fabric
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,9 @@ from ganserve_training.regularisers import CriticPass, build_regularisers
 from ganserve_training.rng import capture_rng, restore_rng, seed_global
 from ganserve_training.schedule import anneal, burn_in_progress
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 class Trainer:
     """Both networks, their optimisers and averages, and how to take one step.
@@ -30,7 +32,7 @@ class Trainer:
         fabric: where to compute, and in which precision.
     """
 
-    def __init__(self, config: TrainConfig, images: Images, fabric: lightning_fabric.Fabric) -> None:
+    def __init__(self, config: TrainConfig, images: Images, fabric: "Fabric") -> None:
         self.config = config
         self.step = 0
         """Steps taken."""

@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import lightning_fabric
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from ganserve_training.checkpoint import (
+    Checkpoint,
     clean_checkpoint_folder,
     load_latest_checkpoint,
     save_checkpoint,
@@ -30,6 +30,9 @@ from ganserve_training.progress import ProgressView, open_progress
 from ganserve_training.run_folder import RunFolder
 from ganserve_training.trained import draw_samples
 from ganserve_training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 GRID_COLUMNS = 10
 GRID_SEED = 0
@@ -81,16 +84,35 @@ def train(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1 (got {threads})")
-    fabric = open_fabric(device)
     folder = RunFolder(out)
+    console = console or Console(stderr=True)
     with folder.locked():
-        started_with = folder.read_config()
-        if started_with is not None:
-            check_same_config(started_with, config, where=str(out))
+        checkpoint = _find_checkpoint(config, folder, console)
+        if checkpoint is not None and checkpoint.state["step"] >= config.steps:
+            return RunResult(checkpoint.state["step"], checkpoint.state["step"], 0.0)
+        fabric = open_fabric(device)
         images = load_split(config.data, "train")
         with cpu_threads(threads or default_threads(images.info)):
-            run = _Run(config, folder, images, fabric, console or Console(stderr=True), stop_signal)
+            run = _Run(config, folder, images, fabric, console, stop_signal)
+            if checkpoint is not None:
+                run.resume(checkpoint)
+            folder.write_config(config)
             return run.finish()
+
+
+def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -> Checkpoint | None:
+    """Tidy the folder and find where this configuration goes on; None: at the beginning."""
+    started_with = folder.read_config()
+    if started_with is not None:
+        check_same_config(started_with, config, where=str(folder.root))
+    for part in (folder.root, folder.checkpoints, folder.samples):
+        remove_temporary_files(part)
+    clean_checkpoint_folder(folder.checkpoints)
+    checkpoint = load_latest_checkpoint(folder.checkpoints, lambda message: _say(console, message))
+    if checkpoint is not None:
+        check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
+        set_aside_damaged(folder.checkpoints, checkpoint.path)
+    return checkpoint
 
 
 class _Run:
@@ -101,7 +123,7 @@ class _Run:
         config: TrainConfig,
         folder: RunFolder,
         images: Images,
-        fabric: lightning_fabric.Fabric,
+        fabric: "Fabric",
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
@@ -119,41 +141,30 @@ class _Run:
         }
         self._pending: list[Tensor] = []  # Measures of the steps since the last line of the log.
         self._last_checkpoint: Path | None = None
-        for part in (folder.root, folder.checkpoints, folder.samples):
-            remove_temporary_files(part)
-        clean_checkpoint_folder(folder.checkpoints)
-        self._resume()
-        folder.write_config(config)
 
-    def _resume(self) -> None:
-        checkpoint = load_latest_checkpoint(self._folder.checkpoints, self._say)
-        if checkpoint is None:
-            return
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
         state = checkpoint.state
-        check_same_config(config_from_dict(state["config"]), self._config, where=str(checkpoint.path))
         if state["data_sha256"] != self._data_sha256:
             raise DataError(
                 f"the training data changed since {self._folder.root} was started: "
                 "restore them, or choose another --out"
             )
-        set_aside_damaged(self._folder.checkpoints, checkpoint.path)
+        _say(self._console, f"{self._folder.root}: going on from step {state['step']}")
+        for name, value in self._environment.items():
+            if state["environment"][name] != value:
+                _say(
+                    self._console,
+                    f"note: {name} was {state['environment'][name]}, now it is {value}; "
+                    "the weights will differ in rounding from those of an uninterrupted run",
+                )
         self._last_checkpoint = checkpoint.path
-        if state["step"] < self._config.steps:
-            self._say(f"{self._folder.root}: going on from step {state['step']}")
-            for name, value in self._environment.items():
-                if state["environment"][name] != value:
-                    self._say(
-                        f"note: {name} was {state['environment'][name]}, now it is {value}; "
-                        "the weights will differ in rounding from those of an uninterrupted run"
-                    )
         self._trainer.load_state_dict(state)
         self._pending = list(state["pending_measures"])
 
     def finish(self) -> RunResult:
         """Train up to the last step."""
         first_step = self._trainer.step
-        if first_step >= self._config.steps:
-            return RunResult(first_step, first_step, 0.0)
         log = LogWriter(self._folder.log, first_step)
         view = open_progress(self._console, first_step, self._config.steps)
         started = time.perf_counter()
@@ -241,5 +252,6 @@ class _Run:
         pixels = draw_samples(generator, latent_dim, labels, rows * GRID_COLUMNS, seed=GRID_SEED)
         save_sample_grid(self._folder.samples / f"step-{self._trainer.step:08d}.png", pixels, GRID_COLUMNS)
 
-    def _say(self, message: str) -> None:
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+def _say(console: Console, message: str) -> None:
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
