@@ -16,7 +16,7 @@ from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import GanserveServerError, StartupError
 from ganserve_server.core.gan import Gan
-from ganserve_server.core.providers import Provider, ProviderChoice, choose_parallelism, choose_provider
+from ganserve_server.core.providers import Provider, choose_parallelism, choose_provider
 from ganserve_server.core.repository import Repository
 from ganserve_server.core.requests import Limits
 from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
@@ -25,7 +25,7 @@ from ganserve_server.report import startup_report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OK, _FAILED, _REFUSED = 0, 1, 2
+_OK, _FAILED, _REFUSED, _INTERRUPTED = 0, 1, 2, 130
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     except GanserveServerError as error:
         sys.stderr.write(f"ganserve serve: error: {error}\n")
         return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 _DESCRIPTION = "Serves the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C."
@@ -69,13 +71,12 @@ async def serve(config: ServerConfig) -> int:
     """
     server = GrpcServer()
     port = server.bind(config.address)
-    # A signal while models load ends the process at once, as it does by default.
-    choice, repository = await asyncio.to_thread(_load, config)
+    # SIGTERM while models load ends the process at once, as it does by default.
+    repository, report = await asyncio.to_thread(_load, config)
     stop = _stop_signal()
     limits = Limits(max_response_bytes=MAX_PAYLOAD_BYTES)
     await server.start(Gan(repository, limits, max_batch_size=config.max_batch_size))
-    _say(startup_report(repository, choice))
-    _say(f"serving on {config.bracketed_host}:{port}\n")
+    _say(f"{report}serving on {config.bracketed_host}:{port}\n")
     await stop.wait()
     _log.info("stopping: new calls are turned away, those that run may take %g s", config.drain_timeout_s)
     cut_off = await server.drain(config.drain_timeout_s)
@@ -83,7 +84,8 @@ async def serve(config: ServerConfig) -> int:
     return _FAILED if cut_off else _OK
 
 
-def _load(config: ServerConfig) -> tuple[ProviderChoice, Repository]:
+def _load(config: ServerConfig) -> tuple[Repository, str]:
+    """Returns the repository, loaded, and what it has in words."""
     if not config.models.is_dir():
         raise StartupError(
             f"--models {config.models}: there is no such folder; "
@@ -91,14 +93,16 @@ def _load(config: ServerConfig) -> tuple[ProviderChoice, Repository]:
         )
     choice = choose_provider(Provider(config.provider))
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads)
-    batch_config = BatchConfig(
+    engine = EngineConfig(provider=choice.name, threads=threads)
+    batch = BatchConfig(
         max_batch_size=config.max_batch_size, max_queued_samples=config.max_queued_samples, workers=workers
     )
-    repository = Repository(config.models, EngineConfig(provider=choice.name, threads=threads), batch_config)
+    repository = Repository(config.models, engine, batch)
     repository.load()
+    report = startup_report(repository, choice, engine, batch)
     if not any(summary.latest for summary in repository.summaries()):
-        raise StartupError(f"nothing to serve in {config.models}:\n{startup_report(repository, choice)}")
-    return choice, repository
+        raise StartupError(f"there is nothing to serve in {config.models}:\n{report.rstrip()}")
+    return repository, report
 
 
 def _stop_signal() -> asyncio.Event:

@@ -9,15 +9,20 @@ from ganserve.v1 import gan_service_pb2, model_spec_pb2
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ganserve_server.core.batcher import BatchConfig
+    from ganserve_server.core.engine import EngineConfig
     from ganserve_server.core.providers import ProviderChoice
     from ganserve_server.core.repository import Repository
 
 _MOST_LABELS = 12
 
 
-def startup_report(repository: Repository, choice: ProviderChoice) -> str:
-    """Returns a line for the provider and for each version of each model, each ended by a newline."""
-    lines = [f"provider {choice.name} ({choice.reason})"]
+def startup_report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
+    """Returns a line for the provider, the calls, and each version of each model, each ended by a newline."""
+    lines = [
+        f"provider {choice.name} ({choice.reason})",
+        f"calls    {batch.workers} at a time of {engine.threads} CPU threads, up to {batch.max_batch_size} samples in each",
+    ]
     for model in repository.summaries():
         lines += [_version(model, version) for version in model.versions]
     lines += [f"ignored  {reason}" for reason in repository.ignored]

@@ -41,6 +41,8 @@ WorkT = TypeVar("WorkT")
 _BULK_SHARE = 0.25
 # Fewer samples are not shared out: on two cores a generator had the same samples/s from batches of 4 on.
 _MIN_SHARE = 8
+# A worker whose calls are shorter takes what came meanwhile itself, sooner than another thread would be awake.
+_WORTH_WAKING_S = 0.5e-3
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ class Batcher(Generic[WorkT]):
         self._bulk_credit = 0.0
         self._queued = 0
         self._samples_per_s = 0.0
+        self._call_s = 0.0
         self._idle = 0
         self._closed = False
         self._threads = [
@@ -159,7 +162,8 @@ class Batcher(Generic[WorkT]):
                 raise self._queue_full(count)
             self._queued += count
             (self._bulk if bulk or count > self._config.max_batch_size else self._short).append(ticket)
-            self._condition.notify()
+            if self._idle == len(self._threads) or self._helpers():
+                self._condition.notify()
         try:
             return await ticket.future
         except asyncio.CancelledError:
@@ -210,13 +214,17 @@ class Batcher(Generic[WorkT]):
                     self._condition.wait()
                     self._idle -= 1
                 self._fill(batch)
-            if self._queued and self._idle:
+            if self._queued and self._helpers():
                 self._condition.notify()
         return batch
 
+    def _helpers(self) -> int:
+        """Returns how many idle workers it is worth to wake beside one that runs; the lock is held."""
+        return self._idle if self._call_s > _WORTH_WAKING_S else 0
+
     def _fill(self, batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]]) -> None:
         # Idle workers get their shares of what waits, so that one request alone uses all of them.
-        share = -(-self._queued // (1 + self._idle))
+        share = -(-self._queued // (1 + self._helpers()))
         room = min(self._config.max_batch_size, max(share, _MIN_SHARE))
         reserved = 0
         if self._short and self._bulk:
@@ -271,7 +279,9 @@ class Batcher(Generic[WorkT]):
             self.statistics.calls += 1
             self.statistics.samples += at
             rate = at / max(elapsed_s, 1e-6) * self._config.workers
-            self._samples_per_s += (rate - self._samples_per_s) * (0.1 if self._samples_per_s else 1.0)
+            weight = 0.1 if self._samples_per_s else 1.0
+            self._samples_per_s += (rate - self._samples_per_s) * weight
+            self._call_s += (elapsed_s - self._call_s) * weight
         for loop, tickets in finished.items():
             _call_soon(loop, _resolve, tickets)
 

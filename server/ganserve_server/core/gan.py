@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganserve_server.core.batcher import Arrays
-    from ganserve_server.core.model import Model
+    from ganserve_server.core.model import GeneratorWork, Model
     from ganserve_server.core.package import ModelInfo
     from ganserve_server.core.repository import Repository
     from ganserve_server.core.requests import SamplePlan
 
 _CALLS_PER_CHUNK = 4
+# Larger answers are put together on another thread, so that the event loop lives on.
+_OFF_LOOP_BYTES = 2**20
 
 
 class Gan:
@@ -68,7 +70,10 @@ class Gan:
 
         def begin(start: int) -> asyncio.Task[gan_service_pb2.SampleResponse]:
             count = min(stream.chunk_size, plan.count - start)
-            return asyncio.ensure_future(_draw(model, plan, start, count, deadline, in_stream=True))
+            task = asyncio.ensure_future(_draw(model, plan, start, count, deadline, in_stream=True))
+            # A stream that ends early leaves its last task alone: nobody else looks at the error.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return task
 
         ahead = begin(0)
         try:
@@ -90,8 +95,10 @@ class Gan:
         """
         model = self._repository.resolve(request.model, request.version)
         work = plan_score(model, request)
+        assert model.critic is not None, "plans for scores are refused without a critic"
+        parts = await model.critic.submit(work, len(work.samples), deadline=deadline)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
-        await _score(model, work, response, deadline)
+        _set_scores(response, parts)
         return response
 
     def list_models(self, request: gan_service_pb2.ListModelsRequest) -> gan_service_pb2.ListModelsResponse:  # noqa: ARG002 - has no fields yet
@@ -112,52 +119,51 @@ async def _draw(
     model: Model, plan: SamplePlan, start: int, count: int, deadline: float | None, *, in_stream: bool
 ) -> gan_service_pb2.SampleResponse:
     """Draws samples start to start + count of a plan."""
-    info = model.info
     work = plan.work.from_sample(start, count) if in_stream else plan.work
     # Later parts of what was admitted are not turned away: a stream slows down in a full queue, it does not break.
     admitted = start > 0
     parts = await model.generator.submit(work, count, deadline=deadline, bulk=in_stream, always_admit=admitted)
+    scores: list[Arrays] = []
+    if plan.return_scores:
+        assert model.critic is not None, "plans for scores are refused without a critic"
+        labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False) if model.info.label_names else None
+        critic_work = CriticWork(samples=_joined([part[0] for part in parts]), labels=labels)
+        scores = await model.critic.submit(critic_work, count, deadline=deadline, bulk=in_stream, always_admit=True)
+    if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
+        return _sample_response(model.info, plan, work, parts, scores)
+    return await asyncio.to_thread(_sample_response, model.info, plan, work, parts, scores)
+
+
+def _sample_response(
+    info: ModelInfo, plan: SamplePlan, work: GeneratorWork, parts: list[Arrays], scores: list[Arrays]
+) -> gan_service_pb2.SampleResponse:
     response = gan_service_pb2.SampleResponse(model=info.name, version=info.version, seed=work.seed, offset=work.offset)
     samples = [part[0] for part in parts]
-    _set_tensor(response.samples.tensor, info.sample_data_type, (count, *info.sample_shape), samples)
+    _set_tensor(response.samples.tensor, info.sample_data_type, info.sample_shape, samples)
     if plan.return_latents:
         latents = [part[1] for part in parts]
-        _set_tensor(response.latents, tensor_pb2.DATA_TYPE_FLOAT32, (count, info.latent_dimension), latents)
+        _set_tensor(response.latents, tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), latents)
     if info.label_names:
         _set_labels(response, info, work.labels, parts)
-    if plan.return_scores:
-        labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False) if info.label_names else None
-        critic_work = CriticWork(samples=_joined(samples), labels=labels)
-        await _score(model, critic_work, response, deadline, bulk=in_stream, admitted=True)
+    _set_scores(response, scores)
     return response
-
-
-async def _score(
-    model: Model,
-    work: CriticWork,
-    response: gan_service_pb2.SampleResponse | gan_service_pb2.ScoreResponse,
-    deadline: float | None,
-    *,
-    bulk: bool = False,
-    admitted: bool = False,
-) -> None:
-    """Scores samples and sets the response's scores and probabilities."""
-    assert model.critic is not None, "plans for scores are refused without a critic"
-    parts = await model.critic.submit(work, len(work.samples), deadline=deadline, bulk=bulk, always_admit=admitted)
-    for scores, probabilities in parts:
-        response.scores.extend(scores.tolist())
-        response.probabilities.extend(probabilities.tolist())
 
 
 def _set_tensor(
     tensor: tensor_pb2.Tensor,
     data_type: tensor_pb2.DataType.ValueType,
-    shape: tuple[int, ...],
+    sample_shape: tuple[int, ...],
     parts: list[NDArray[np.generic]],
 ) -> None:
     tensor.data_type = data_type
-    tensor.shape.extend(shape)
+    tensor.shape.extend((sum(map(len, parts)), *sample_shape))
     tensor.data = b"".join(part.data for part in parts)
+
+
+def _set_scores(response: gan_service_pb2.SampleResponse | gan_service_pb2.ScoreResponse, parts: list[Arrays]) -> None:
+    for scores, probabilities in parts:
+        response.scores.extend(scores.tolist())
+        response.probabilities.extend(probabilities.tolist())
 
 
 def _set_labels(

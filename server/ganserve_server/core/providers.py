@@ -70,10 +70,10 @@ def choose_provider(provider: Provider) -> ProviderChoice:
 def choose_parallelism(provider: str, workers: int, threads: int) -> tuple[int, int]:
     """Returns workers (calls at a time) and threads of each; 0 as an argument leaves that one to this function.
 
-    On the CPU many calls of one thread beat one call of many threads: nothing waits for the slowest thread of each layer,
-    and spinning, which hides that wait, made calls three times slower when another process wanted the cores. Measured on
-    two cores for 64 samples of an 8x8 generator: 1.4 ms with two calls of one thread, 1.7 ms with one call of two spinning
-    threads, 2.9 ms with two threads that do not spin.
+    On the CPU many calls of one thread beat one call of many threads: nothing waits for the slowest thread of each
+    layer, and spinning, which hides that wait, made calls three times slower when another process wanted the cores.
+    Measured on two cores for 64 samples of an 8x8 generator: 1.4 ms with two calls of one thread, 1.7 ms with one call
+    of two spinning threads, 2.9 ms with two threads that do not spin (`benchmarks/serving/overhead.py`).
     """
     if provider == CUDA:
         return workers or 1, threads or 1

@@ -19,7 +19,7 @@ from ganserve_server.core.errors import (
 )
 from ganserve_server.core.model import Model
 from ganserve_server.core.package import read_package
-from ganserve_server.core.validation import shown
+from ganserve_server.core.validation import listed, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,12 +102,12 @@ class Repository:
             name = self._only_model(field)
         versions = self._models.get(name)
         if versions is None:
-            raise NotFoundError(f"there is no model {shown(name)}; there are: {', '.join(self._models)}")
+            raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._models)}")
         if version == 0:
             version = _latest(versions) or max(versions)
         entry = versions.get(version)
         if entry is None:
-            raise NotFoundError(f"model {name!r} has no version {version}; there are: {', '.join(map(str, versions))}")
+            raise NotFoundError(f"model {name!r} has no version {version}; there are: {listed(versions)}")
         if entry.model is not None:
             return entry.model
         if entry.state == gan_service_pb2.MODEL_STATE_FAILED:
@@ -127,7 +127,7 @@ class Repository:
         ready = [name for name, versions in self._models.items() if _latest(versions)]
         if len(ready) == 1:
             return ready[0]
-        description = f"is empty, which means the only model that is served; name one of: {', '.join(ready)}"
+        description = f"is empty, which means the only model that is served; name one of: {listed(ready)}"
         raise InvalidRequestError([FieldViolation(field, description)])
 
     def _scan(self) -> None:

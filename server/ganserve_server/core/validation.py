@@ -14,7 +14,7 @@ from ganserve.v1 import tensor_pb2
 from ganserve_server.core.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -115,6 +115,8 @@ def check_labels(
 
 def _label_indices(info: ModelInfo, indices: Sequence[int], findings: Findings) -> int | NDArray[np.int64] | None:
     known = len(info.label_names)
+    if len(indices) == 1 and indices[0] < known:
+        return indices[0]
     labels = np.array(indices, np.int64)
     wrong = np.flatnonzero(labels >= known)
     if len(wrong):
@@ -124,7 +126,7 @@ def _label_indices(info: ModelInfo, indices: Sequence[int], findings: Findings) 
             f"model {info.name!r} has the labels 0 to {known - 1}",
         )
         return None
-    return int(labels[0]) if len(labels) == 1 else labels
+    return labels
 
 
 def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -> int | NDArray[np.int64] | None:
@@ -134,7 +136,7 @@ def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -
         findings.invalid(
             "label_names",
             f"entry {wrong} is {shown(names[wrong])}{_and_others(found.count(-1))}; "
-            f"model {info.name!r} has the labels {_listed(info.label_names)}",
+            f"model {info.name!r} has the labels {listed(map(repr, info.label_names))}",
         )
         return None
     return found[0] if len(found) == 1 else np.array(found, np.int64)
@@ -212,7 +214,12 @@ def _and_others(wrong: int) -> str:
     return f" (and {wrong - 1} others are unknown too)" if wrong > 1 else ""
 
 
-def _listed(names: Sequence[str]) -> str:
-    most = 20
-    more = f", … ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+def listed(names: Iterable[object], most_characters: int = 300) -> str:
+    """Returns names for a message, separated by commas, as many as fit."""
+    texts = [str(name) for name in names]
+    kept, length = 0, 0
+    while kept < len(texts) and length + len(texts[kept]) + 2 <= most_characters:
+        length += len(texts[kept]) + 2
+        kept += 1
+    more = [f"… ({len(texts)} in all)"] if kept < len(texts) else []
+    return ", ".join(texts[:kept] + more)

@@ -36,9 +36,10 @@ _CODES = {
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     EngineError: grpc.StatusCode.INTERNAL,
 }
-# A status travels in HTTP/2 headers, which clients limit to 8 KiB by default, details and message together.
-_MAX_MESSAGE_CHARACTERS = 1500
-_MAX_VIOLATIONS = 16
+# A status travels in HTTP/2 headers, and clients take 8 KiB of them by default. The message is percent-encoded there
+# (up to three bytes for one), the details base64-encoded (four for three); the details repeat the message.
+_MAX_MESSAGE_BYTES = 800
+_MAX_DETAILS_BYTES = 2800
 
 
 def status_code(error: RequestError) -> grpc.StatusCode:
@@ -48,17 +49,19 @@ def status_code(error: RequestError) -> grpc.StatusCode:
 
 def status_message(error: Exception) -> str:
     """Returns the error's message, short enough for a header."""
-    text = str(error)
-    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else f"{text[:_MAX_MESSAGE_CHARACTERS]}…"
+    return _cut(str(error), _MAX_MESSAGE_BYTES)
 
 
 def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
     """Returns the trailing metadata that carries the error's google.rpc details, if it has any."""
     detail: Message
     if isinstance(error, InvalidRequestError):
+        share = _MAX_DETAILS_BYTES // max(1, len(error.violations))
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
-            for violation in error.violations[:_MAX_VIOLATIONS]
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.field, description=_cut(violation.description, share - len(violation.field))
+            )
+            for violation in error.violations
         ]
         detail = error_details_pb2.BadRequest(field_violations=violations)
     elif isinstance(error, QueueFullError):
@@ -72,3 +75,10 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
     code: int = status_code(error).value[0]
     status = status_pb2.Status(code=code, message=status_message(error), details=[packed])
     return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= most_bytes:
+        return text
+    return encoded[: max(0, most_bytes - 3)].decode(errors="ignore") + "…"

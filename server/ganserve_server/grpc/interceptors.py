@@ -75,49 +75,49 @@ class AdmissionInterceptor(_Interceptor):
         self._running = 0
         self._draining = False
         self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def running(self) -> int:
         """Calls that run."""
         return self._running
 
-    def drain(self) -> None:
-        """Turns calls away from now on."""
+    async def drain(self) -> None:
+        """Turns calls away from now on, and returns once none runs."""
         self._draining = True
-
-    async def wait_until_idle(self) -> None:
-        """Returns once no call runs."""
-        await self._idle.wait()
+        if self._running:
+            await self._idle.wait()
 
     def wrap(self, method: str, handler: Handler) -> Handler:  # noqa: ARG002 - the same for all methods
         """Returns a handler that is counted."""
         inner: Any = _function(handler)
 
         async def unary(request: Any, context: Context) -> Any:
-            with self._admitted():
+            self._enter()
+            try:
                 return await inner(request, context)
+            finally:
+                self._leave()
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            with self._admitted():
+            self._enter()
+            try:
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         yield response
+            finally:
+                self._leave()
 
         return _rebuilt(handler, stream if handler.response_streaming else unary)
 
-    @contextlib.contextmanager
-    def _admitted(self) -> Any:
+    def _enter(self) -> None:
         if self._draining:
             raise UnavailableError("the server is shutting down: ask another replica, or try again soon")
         self._running += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if self._draining and not self._running:
+            self._idle.set()
 
 
 class ErrorInterceptor(_Interceptor):

@@ -77,9 +77,8 @@ class GrpcServer:
             The calls that were cut off because they took longer than `timeout_s`.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._admission.drain()
         try:
-            await asyncio.wait_for(self._admission.wait_until_idle(), timeout_s)
+            await asyncio.wait_for(self._admission.drain(), timeout_s)
         except TimeoutError:
             _log.warning("%d calls did not finish within %g s and are cut off", self._admission.running, timeout_s)
         cut_off = self._admission.running

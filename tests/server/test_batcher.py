@@ -1,0 +1,307 @@
+"""The batcher by itself, with a computation that the tests hold back and let go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ganserve_server.core.batcher import BatchConfig, Batcher, Slice
+from ganserve_server.core.errors import (
+    DeadlineExpiredError,
+    EngineError,
+    QueueFullError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Call = list[tuple[str, int, int]]
+
+
+class Computation:
+    """Numbers each sample of a work named "a" as its index; can be held, and remembers its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.failing: set[str] = set()
+        self.started = threading.Semaphore(0)
+        self._gate = threading.Event()
+        self._gate.set()
+
+    def __call__(self, slices: Sequence[Slice[str]]) -> tuple[np.ndarray]:
+        self.calls.append([(part.work, part.start, part.count) for part in slices])
+        self.started.release()
+        self._gate.wait()
+        if failing := self.failing & {part.work for part in slices}:
+            raise RuntimeError(f"cannot compute {failing}")
+        return (np.concatenate([np.arange(part.start, part.start + part.count) for part in slices]),)
+
+    def hold(self) -> None:
+        self._gate.clear()
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+
+def run(
+    scenario: Callable[[Batcher[str], Computation], Awaitable[None]],
+    *,
+    workers: int = 1,
+    max_batch_size: int = 8,
+    max_queued_samples: int = 1000,
+) -> Computation:
+    computation = Computation()
+    config = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=workers)
+    batcher = Batcher("test", computation, config)
+
+    async def main() -> None:
+        await asyncio.wait_for(scenario(batcher, computation), 30)
+
+    try:
+        asyncio.run(main())
+    finally:
+        computation.let_go()
+        batcher.close()
+    return computation
+
+
+def values(parts: list[tuple[np.ndarray, ...]]) -> list[int]:
+    return np.concatenate([part[0] for part in parts]).tolist()
+
+
+async def started(computation: Computation) -> None:
+    """Waits until one more call has started."""
+    assert await asyncio.to_thread(computation.started.acquire, timeout=20)
+
+
+async def submitted(batcher: Batcher[str], work: str, count: int, **options: object) -> asyncio.Task:
+    """Submits and waits until the request is in the queue."""
+    task = asyncio.ensure_future(batcher.submit(work, count, **options))
+    await asyncio.sleep(0)
+    return task
+
+
+async def behind_a_held_call(batcher: Batcher[str], computation: Computation) -> asyncio.Task:
+    """Keeps the only worker busy, so that what is submitted next waits."""
+    computation.hold()
+    first = await submitted(batcher, "first", 1)
+    await started(computation)
+    return first
+
+
+def test_joins_waiting_requests_into_one_call() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        tasks = [await submitted(batcher, name, count) for name, count in [("a", 3), ("b", 1), ("c", 4), ("d", 2)]]
+        assert batcher.queued_samples == 10
+        computation.let_go()
+        assert [values(await task) for task in tasks] == [[0, 1, 2], [0], [0, 1, 2, 3], [0, 1]]
+        await first
+        assert batcher.queued_samples == 0
+
+    computation = run(scenario)
+    assert computation.calls == [[("first", 0, 1)], [("a", 0, 3), ("b", 0, 1), ("c", 0, 4)], [("d", 0, 2)]]
+
+
+def test_splits_large_requests_and_returns_them_in_order() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        assert values(await batcher.submit("a", 30)) == list(range(30))
+
+    computation = run(scenario, workers=3)
+    assert max(count for call in computation.calls for _, _, count in call) <= 8
+    assert sorted(part for call in computation.calls for part in call)[0] == ("a", 0, 8)
+
+
+def test_a_small_request_passes_a_huge_one() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        huge = await submitted(batcher, "huge", 800)
+        small = [await submitted(batcher, f"small{index}", 1) for index in range(4)]
+        computation.let_go()
+        await asyncio.gather(first, huge, *small)
+
+    computation = run(scenario)
+    assert {work for work, _, _ in computation.calls[1]} == {"small0", "small1", "small2", "small3", "huge"}
+
+
+def test_huge_requests_take_turns() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        tasks = [await submitted(batcher, name, 24) for name in ("a", "b")]
+        computation.let_go()
+        await asyncio.gather(first, *tasks)
+
+    computation = run(scenario)
+    assert [call[0][0] for call in computation.calls[1:]] == ["a", "b", "a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 2, 8])
+def test_a_flood_of_small_requests_does_not_starve_a_huge_one(max_batch_size: int) -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        huge = await submitted(batcher, "huge", 5 * max_batch_size)
+        small = [await submitted(batcher, "small", 1) for _ in range(60 * max_batch_size)]
+        computation.let_go()
+        await asyncio.gather(first, huge, *small)
+
+    computation = run(scenario, max_batch_size=max_batch_size)
+    order = [work for call in computation.calls for work, _, _ in call]
+    last_huge = len(order) - 1 - order[::-1].index("huge")
+    assert last_huge < len(order) / 2, "the huge request has a quarter of the room"
+
+
+def test_streamed_parts_wait_behind_short_requests() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        bulk = await submitted(batcher, "bulk", 8, bulk=True)
+        short = await submitted(batcher, "short", 6)
+        computation.let_go()
+        await asyncio.gather(first, bulk, short)
+
+    computation = run(scenario)
+    assert computation.calls[1] == [("short", 0, 6), ("bulk", 0, 2)]
+
+
+def test_one_request_is_shared_out_among_idle_workers() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        computation.hold()
+        # The first call tells the batcher that calls take long enough for others to help.
+        slow = await submitted(batcher, "slow", 1)
+        await started(computation)
+        await asyncio.to_thread(time.sleep, 0.01)
+        computation.let_go()
+        await slow
+        computation.hold()
+        task = await submitted(batcher, "a", 32)
+        for _ in range(2):
+            await started(computation)
+        computation.let_go()
+        assert values(await task) == list(range(32))
+
+    computation = run(scenario, workers=2, max_batch_size=32)
+    assert computation.calls[1:] == [[("a", 0, 16)], [("a", 16, 16)]]
+
+
+def test_a_cancelled_request_frees_its_place() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        cancelled = await submitted(batcher, "cancelled", 20)
+        with pytest.raises(QueueFullError):
+            await batcher.submit("late", 5)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert batcher.queued_samples == 0
+        late = await submitted(batcher, "late", 5)
+        computation.let_go()
+        await asyncio.gather(first, late)
+
+    computation = run(scenario, max_queued_samples=20)
+    assert "cancelled" not in {work for call in computation.calls for work, _, _ in call}
+
+
+def test_a_request_that_is_cancelled_halfway_leaves_the_rest_uncomputed() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        computation.hold()
+        task = await submitted(batcher, "a", 80)
+        await started(computation)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        computation.let_go()
+        assert values(await batcher.submit("b", 1)) == [0]
+
+    assert run(scenario).calls == [[("a", 0, 8)], [("b", 0, 1)]]
+
+
+def test_expired_work_is_not_computed() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        expired = await submitted(batcher, "expired", 3, deadline=time.monotonic())
+        in_time = await submitted(batcher, "in time", 1, deadline=time.monotonic() + 60)
+        computation.let_go()
+        with pytest.raises(DeadlineExpiredError, match="waited"):
+            await expired
+        await asyncio.gather(first, in_time)
+        assert batcher.statistics.expired == 1
+        assert batcher.queued_samples == 0
+
+    computation = run(scenario)
+    assert "expired" not in {work for call in computation.calls for work, _, _ in call}
+
+
+def test_a_full_queue_turns_requests_away_and_says_when_to_come_back() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        waiting = await submitted(batcher, "waiting", 18)
+        with pytest.raises(QueueFullError, match="18 samples wait already and 3 more would exceed 20") as caught:
+            await batcher.submit("too many", 3)
+        assert 0 < caught.value.retry_after_s <= 30
+        fits = await submitted(batcher, "fits", 2)
+        part = await submitted(batcher, "next part of a stream", 8, always_admit=True)
+        computation.let_go()
+        await asyncio.gather(first, waiting, fits, part)
+        assert batcher.statistics.rejected == 1
+
+    run(scenario, max_queued_samples=20)
+
+
+def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        assert values(await batcher.submit("a", 100)) == list(range(100))
+
+    run(scenario, max_queued_samples=20)
+
+
+def test_an_error_fails_the_requests_of_its_call_only() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        computation.failing = {"bad"}
+        first = await behind_a_held_call(batcher, computation)
+        bad = await submitted(batcher, "bad", 20)
+        good = await submitted(batcher, "good", 8, bulk=True)
+        computation.let_go()
+        with pytest.raises(EngineError, match="cannot compute"):
+            await bad
+        assert values(await good) == list(range(8))
+        assert values(await first) == [0]
+        assert values(await batcher.submit("later", 2)) == [0, 1]
+        assert batcher.queued_samples == 0
+
+    computation = run(scenario)
+    assert sum(call[0][0] == "bad" for call in computation.calls) == 1, "the rest of a failed request is dropped"
+
+
+def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        waiting = await submitted(batcher, "waiting", 1)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        with pytest.raises(UnavailableError):
+            await waiting
+        computation.let_go()
+        await closing
+        assert values(await first) == [0]
+        with pytest.raises(UnavailableError):
+            await batcher.submit("late", 1)
+
+    run(scenario)
+
+
+def test_many_concurrent_requests_of_all_sizes_come_back_whole() -> None:
+    sizes = [1, 2, 7, 8, 9, 30, 100]
+
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        async def one(index: int) -> None:
+            count = sizes[index % len(sizes)]
+            assert values(await batcher.submit("a", count, bulk=index % 5 == 0)) == list(range(count))
+
+        await asyncio.gather(*(one(index) for index in range(500)))
+
+    computation = run(scenario, workers=4, max_queued_samples=10**6)
+    assert all(sum(count for _, _, count in call) <= 8 for call in computation.calls)
