@@ -47,6 +47,7 @@ _CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
     grpc.StatusCode.CANCELLED: RequestCancelled,
 }  # every other status is a ServerError
 
+_NEVER_CONNECTED = ("failed to connect", "resolution", "resolving")  # gRPC's words where there was no connection
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
 
 
@@ -156,6 +157,8 @@ def _message(
         timeout_s: The call's deadline in seconds.
     """
     if kind is ServerUnavailable and not answered:
+        if not any(words in details for words in _NEVER_CONNECTED):
+            return f"the connection to the server at {target} broke ({details}): see its log, or try again"
         reason = details.rpartition("remote host: ")[2]  # gRPC lists what it tried first
         return (
             f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "

@@ -19,9 +19,11 @@ from ganserve import AsyncClient, Client, GanserveError
 from ganserve._calls import Call
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from scripted_server import Status, scripted_server
+from server_process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Api
 
@@ -105,6 +107,26 @@ def test_unavailable(connect: Callable[..., Api], closed_port: str) -> None:
     assert "ganserve serve" in str(caught.value)
     assert caught.value.code == "UNAVAILABLE"
     assert caught.value.request_id
+
+
+def test_a_connection_that_breaks(connect: Callable[..., Api], repository: Path) -> None:
+    with running_server(repository) as server:
+        api = connect(server.address)
+        stream = api.stream(10**9, model="tiny")
+        api.next(stream)
+        server.process.kill()
+        with pytest.raises(ganserve.ServerUnavailable, match=f"the connection to the server at {server.address} broke"):
+            _drain(api, stream)
+
+
+def _drain(api: Api, stream: Any) -> None:
+    while True:
+        api.next(stream)
+
+
+def test_a_name_that_does_not_exist(connect: Callable[..., Api]) -> None:
+    with pytest.raises(ganserve.ServerUnavailable, match=r"no server answers at no-such-host\.invalid:50051 \("):
+        connect("no-such-host.invalid", timeout_s=20).models()
 
 
 def test_deadline_exceeded(connect: Callable[..., Api], own_server: ServerProcess) -> None:
