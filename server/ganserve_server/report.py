@@ -21,7 +21,8 @@ def startup_report(repository: Repository, choice: ProviderChoice, engine: Engin
     """Returns a line for the provider, the calls, and each version of each model, each ended by a newline."""
     lines = [
         f"provider {choice.name} ({choice.reason})",
-        f"calls    {batch.workers} at a time of {engine.threads} CPU threads, up to {batch.max_batch_size} samples in each",
+        f"calls    {batch.workers} at a time on {engine.threads} CPU thread(s) each, "
+        f"of at most {batch.max_batch_size} samples",
     ]
     for model in repository.summaries():
         lines += [_version(model, version) for version in model.versions]
