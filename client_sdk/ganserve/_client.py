@@ -31,9 +31,9 @@ class Client:
         with Client("localhost:50051") as client:
             batch = client.sample(16, label="7", seed=42)
 
-    It connects with the first call, and any number of threads may use it. Calls that meet an unreachable or restarting
-    server are tried again, up to five times with growing pauses inside their deadline; each attempt is the same
-    request, because a sample without a seed gets one before the first.
+    It connects with the first call, and any number of threads may use it. A call that meets an unreachable or restarting
+    server makes up to five attempts, with growing pauses, inside its deadline; each is the same request, because a
+    sample without a seed gets one before the first.
 
     Args:
         target: The server: "host:port", "host" (port 50051), or a gRPC target with a scheme
