@@ -31,7 +31,7 @@ class Client:
         with Client("localhost:50051") as client:
             batch = client.sample(16, label="7", seed=42)
 
-    It connects with the first call, and any number of threads may use it. A call that meets an unreachable or restarting
+    It connects with the first call, and any number of threads may use it. A call that meets an unreachable or starting
     server makes up to five attempts, with growing pauses, inside its deadline; each is the same request, because a
     sample without a seed gets one before the first.
 
