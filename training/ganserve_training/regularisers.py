@@ -24,7 +24,7 @@ class CriticPass:
         real: real samples [N, C, H, W].
         fake: generated samples [N, C, H, W], without a graph.
         labels: int64 [N], shared by both, or None.
-        with_gradients: whether :meth:`input_gradients` will be asked for.
+        with_gradients: whether gradients will be asked for.
     """
 
     def __init__(
@@ -35,14 +35,24 @@ class CriticPass:
         self._samples = torch.cat([real, fake]).requires_grad_(with_gradients)
         self._scores = scorer(self._samples, None if labels is None else torch.cat([labels, labels]))
         self.real_scores, self.fake_scores = self._scores.chunk(2)
-        self._gradients: tuple[Tensor, Tensor] | None = None
+        self._gradients: Tensor | None = None
+        self._squared_norms: tuple[Tensor, Tensor] | None = None
 
     def input_gradients(self) -> tuple[Tensor, Tensor]:
         """Gradient of each score by its own sample, differentiable: real and generated, [N, C, H, W] each."""
+        real, fake = self._input_gradients().chunk(2)
+        return real, fake
+
+    def squared_gradient_norms(self) -> tuple[Tensor, Tensor]:
+        """Squared Euclidean norm of each sample's gradient, differentiable: real and generated, [N] each."""
+        if self._squared_norms is None:
+            real, fake = self._input_gradients().square().flatten(1).sum(dim=1).chunk(2)
+            self._squared_norms = (real, fake)
+        return self._squared_norms
+
+    def _input_gradients(self) -> Tensor:
         if self._gradients is None:
-            (gradients,) = torch.autograd.grad(self._scores.sum(), self._samples, create_graph=True)
-            real, fake = gradients.chunk(2)
-            self._gradients = (real, fake)
+            (self._gradients,) = torch.autograd.grad(self._scores.sum(), self._samples, create_graph=True)
         return self._gradients
 
 
@@ -52,7 +62,7 @@ class Regulariser(Protocol):
     name: str
     """What the log calls it."""
     needs_input_gradients: bool
-    """Whether it looks at :meth:`CriticPass.input_gradients`."""
+    """Whether it looks at the gradients of a :class:`CriticPass`."""
 
     def penalty(self, critic_pass: CriticPass, progress: float) -> Tensor:
         """The weighted term, a scalar; ``progress`` is the share of the burn-in that has passed, in [0, 1]."""
@@ -70,8 +80,8 @@ class R1:
 
     def penalty(self, critic_pass: CriticPass, progress: float) -> Tensor:
         """Half gamma times the mean squared norm of the real samples' gradients."""
-        real, _ = critic_pass.input_gradients()
-        return mean_squared_norm(real) * (anneal(self._gamma, progress) / 2)
+        real, _ = critic_pass.squared_gradient_norms()
+        return real.mean() * (anneal(self._gamma, progress) / 2)
 
 
 class R2:
@@ -85,13 +95,8 @@ class R2:
 
     def penalty(self, critic_pass: CriticPass, progress: float) -> Tensor:
         """Half gamma times the mean squared norm of the generated samples' gradients."""
-        _, fake = critic_pass.input_gradients()
-        return mean_squared_norm(fake) * (anneal(self._gamma, progress) / 2)
-
-
-def mean_squared_norm(gradients: Tensor) -> Tensor:
-    """Mean over the batch of each sample's squared Euclidean norm: [N, ...] -> scalar."""
-    return gradients.square().flatten(1).sum(dim=1).mean()
+        _, fake = critic_pass.squared_gradient_norms()
+        return fake.mean() * (anneal(self._gamma, progress) / 2)
 
 
 def build_regularisers(config: RegularisersConfig) -> tuple[Regulariser, ...]:

@@ -48,6 +48,7 @@ class Trainer:
         """The generator as trained; ``ema.module`` is the one to use."""
         self.critic: nn.Module = pair.critic.to(fabric.device)
         """The critic as trained."""
+        self._critic_parameters = [item for item in self.critic.parameters() if item.requires_grad]
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
         self.generator_optimiser = _adam(self.generator, config.optimisers.generator)
@@ -106,7 +107,8 @@ class Trainer:
         return loss, critic_pass, penalties
 
     def _update_generator(self, real: Tensor, labels: Tensor | None, progress: float) -> Tensor:
-        self.critic.requires_grad_(False)  # No graph for what stays as it is.
+        for parameter in self._critic_parameters:
+            parameter.requires_grad_(False)  # No graph for what stays as it is.
         real_scores = None
         if self._loss.generator_needs_real_scores:
             with torch.no_grad():
@@ -117,7 +119,8 @@ class Trainer:
         self._fabric.backward(loss)
         _set_learning_rate(self.generator_optimiser, anneal(self.config.optimisers.generator.learning_rate, progress))
         self._step_generator.step()
-        self.critic.requires_grad_(True)
+        for parameter in self._critic_parameters:
+            parameter.requires_grad_(True)
         return loss
 
     def _augmented_score(self, images: Tensor, labels: Tensor | None) -> Tensor:
