@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from ganserve_training.config import DataConfig
-from ganserve_training.data import DataInfo, Images, ShuffledOrder, load_split, to_float, to_uint8
+from ganserve_training.data import DataInfo, Images, InMemoryBatches, ShuffledOrder, load_split, to_float, to_uint8
 from ganserve_training.errors import DataError
 
 
@@ -90,3 +90,14 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 def test_no_samples_are_no_order() -> None:
     with pytest.raises(ValueError, match="count must be at least 1"):
         ShuffledOrder(0, 4, seed=0)
+
+
+def test_batches_are_the_samples_with_their_labels() -> None:
+    images = load_split(DataConfig(), "train")
+    source = InMemoryBatches(images, 5, 3, torch.device("cpu"))
+    samples, labels = source.batch(7)
+    indices = ShuffledOrder(len(images), 5, 3).batch(7)
+    assert torch.equal(to_uint8(samples), torch.from_numpy(images.pixels[indices]))
+    assert labels is not None
+    assert labels.tolist() == images.labels[indices].tolist()
+    assert InMemoryBatches(Images(pixels=images.pixels), 5, 3, torch.device("cpu")).batch(7)[1] is None

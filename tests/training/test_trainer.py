@@ -11,6 +11,7 @@ from torch.nn.utils import parameters_to_vector
 from ganserve_training.augment import random_translation
 from ganserve_training.config import Anneal, AugmentationConfig, RegularisersConfig, TrainConfig
 from ganserve_training.data import Images, load_split, to_float
+from ganserve_training.rng import noise_seed
 from ganserve_training.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
@@ -29,7 +30,7 @@ def test_steps_agree_with_the_algorithm_written_out_in_plain_torch() -> None:
     g_adam = torch.optim.Adam(generator.parameters(), lr=3e-3, betas=(0.0, 0.99))
     d_adam = torch.optim.Adam(critic.parameters(), lr=3e-3, betas=(0.0, 0.99))
     images = load_split(config.data, "train")
-    noise = torch.Generator().manual_seed(config.seed)
+    noise = torch.Generator().manual_seed(noise_seed(config.seed))
     order = np.random.Generator(np.random.Philox(key=np.array([config.seed, 0], np.uint64))).permutation(len(images))
 
     for step in range(3):
@@ -139,3 +140,10 @@ def test_a_weight_that_is_no_number_is_noticed() -> None:
     with torch.no_grad():
         next(trainer.ema.module.parameters()).view(-1)[0] = float("nan")
     assert not trainer.weights_are_finite()
+
+
+def test_latents_are_not_the_numbers_that_the_weights_were_drawn_from() -> None:
+    seeds = [noise_seed(seed) for seed in range(100)]
+    assert len(set(seeds)) == 100
+    assert not set(seeds) & set(range(100))
+    assert noise_seed(2**63 - 1) < 2**63

@@ -14,6 +14,15 @@ def seed_global(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def noise_seed(seed: int) -> int:
+    """A run's seed of latents and augmentation.
+
+    Not the run's seed itself, which draws the initial weights: equal seeds draw equal numbers, and the first weights
+    would be the first latents.
+    """
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def capture_rng(generator: torch.Generator) -> dict[str, Any]:
     """The states of the global generators and of ``generator``, in types that ``weights_only`` loading takes."""
     version, internal, gauss = random.getstate()

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from ganserve_training.augment import Augmentation
 from ganserve_training.config import AdamConfig, TrainConfig
-from ganserve_training.data.images import Images, to_float
-from ganserve_training.data.order import ShuffledOrder
+from ganserve_training.data import BatchSource, Images, InMemoryBatches
 from ganserve_training.ema import Ema
 from ganserve_training.losses import build_loss
 from ganserve_training.networks import build_networks
 from ganserve_training.regularisers import CriticPass, build_regularisers
-from ganserve_training.rng import capture_rng, restore_rng, seed_global
+from ganserve_training.rng import capture_rng, noise_seed, restore_rng, seed_global
 from ganserve_training.schedule import anneal, burn_in_progress
 
 if TYPE_CHECKING:
@@ -38,10 +37,8 @@ class Trainer:
         """Steps taken."""
         self._fabric = fabric
         seed_global(config.seed)
-        self._random = torch.Generator(fabric.device).manual_seed(config.seed)
-        self._order = ShuffledOrder(len(images), config.batch_size, config.seed)
-        self._real = to_float(torch.from_numpy(images.pixels)).to(fabric.device)
-        self._labels = None if images.labels is None else torch.from_numpy(images.labels).to(fabric.device)
+        self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
+        self._batches: BatchSource = InMemoryBatches(images, config.batch_size, config.seed, fabric.device)
 
         pair = build_networks(config.networks, images.info)
         self.generator: nn.Module = pair.generator.to(fabric.device)
@@ -79,9 +76,7 @@ class Trainer:
             The step's measures in the order of :attr:`measures`, [measures] on the device; reading it waits for it.
         """
         progress = burn_in_progress(self.config.schedule, self.step)
-        indices = torch.from_numpy(self._order.batch(self.step)).to(self._fabric.device)
-        real = self._real[indices]
-        labels = None if self._labels is None else self._labels[indices]
+        real, labels = self._batches.batch(self.step)
         critic_loss, critic_pass, penalties = self._update_critic(real, labels, progress)
         generator_loss = self._update_generator(real, labels, progress)
         self.step += 1
