@@ -49,7 +49,7 @@ def main() -> int:
             say(f"client.sample(100, label=[0, 0, …, 9, 9]) and client.sample({JUDGED:,}, …) at {target}")
             grid = client.sample(100, label=np.repeat(np.arange(10), 10), seed=0)
             judged = client.sample(JUDGED, label=np.arange(JUDGED) % 10, seed=1)
-        grid.save_grid(PICTURE, columns=10)
+        grid.save_grid(PICTURE, columns=10, scale=6)
     assert judged.labels is not None  # the digits are labelled
     with timed(times, "judge the samples"):
         judgement = evaluate_samples(judged.images, judged.labels, load_trained(RUN).config.data)

@@ -220,3 +220,10 @@ def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
     line = f"{sys.executable} -m ganserve models --json --target {shell.target} | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("[\n", "")
+
+
+def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
+    call = f"set -o pipefail; {sys.executable} -m ganserve sample --help | head -n 1"
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, check=False)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""

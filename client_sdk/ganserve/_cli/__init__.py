@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,9 @@ def _run(name: str, command: Command, arguments: Sequence[str]) -> int:
 
     try:
         entry: Callable[[Sequence[str]], int] = import_module(command.module).main
-        return entry(arguments)
+        code = entry(arguments)
+        sys.stdout.flush()
+        return code
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a defect, to be seen; any other is an extra that is not installed.
         missing = (error.name or "").partition(".")[0]
@@ -121,3 +123,9 @@ def _run(name: str, command: Command, arguments: Sequence[str]) -> int:
         return BAD_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. What is still buffered must not fail again at exit.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE

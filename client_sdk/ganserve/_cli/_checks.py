@@ -169,7 +169,7 @@ def check_torch(probe: subprocess.Popen[str], *, has_gpu: bool) -> Check:
     if not has_gpu:
         return Check("PyTorch", State.OK, cpu)
     if found["cuda"] is None:
-        fix = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
+        fix = "install torch's CUDA build: PyTorch's installation page has the command for this platform"
         return Check("PyTorch", State.NOTE, f"{cpu}, though there is a GPU: it is built without CUDA", fix)
     return Check(
         "PyTorch", State.BROKEN, f"{cpu}, though there is a GPU", f"a driver for CUDA {found['cuda']} or newer"
