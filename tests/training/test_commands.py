@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_nev
     """SIGKILL at random moments: while starting, between checkpoints, while writing one."""
     steps, out = 150, tmp_path / "killed"
     moments = random.Random(20)
-    for more_steps in (None, 7, 14, 28):
+    for more_steps in (None, 7, 21):
         with training(out, steps) as process:
             begun = newest_step(out)
             if more_steps is None:
@@ -177,6 +178,28 @@ def test_evaluating_nothing_is_one_line(tmp_path: Path) -> None:
     result = call("evaluate", tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: train first")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(finished: Path) -> None:
+    """The shell lets no file grow past 24 KiB, less than a checkpoint needs."""
+    before = {path: path.read_bytes() for path in (finished / "checkpoints").iterdir()}
+    limited = "ulimit -f 24; exec " + shlex.join(command("train", *train_arguments(finished, 30)))
+    result = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert result.returncode == 1
+    assert "step-00000021.pt can't be written" in result.stderr
+    assert "free some space" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert {path: path.read_bytes() for path in checkpoint_paths(finished / "checkpoints")} == {
+        path: content for path, content in before.items() if path.suffix == ".pt"
+    }
+
+
+def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = call("train", "digits", "--out", tmp_path / "file")
+    assert result.returncode == 1
+    assert result.stderr.startswith("ganserve train: error: ")
     assert result.stderr.count("\n") == 1
 
 

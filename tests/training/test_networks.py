@@ -47,6 +47,17 @@ def test_both_networks_look_at_the_label() -> None:
     assert not torch.equal(pair.critic(images, zero), pair.critic(images, one))
 
 
+def test_labels_are_never_ignored_and_never_forgotten() -> None:
+    latents, images, labels = torch.randn(2, 6), torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
+    unconditional, conditional = build_networks(SMALL, info(labels=0)), build_networks(SMALL, info())
+    for network, inputs in ((unconditional.generator, latents), (unconditional.critic, images)):
+        with pytest.raises(ValueError, match="unconditional and takes no labels"):
+            network(inputs, labels)
+    for network, inputs in ((conditional.generator, latents), (conditional.critic, images)):
+        with pytest.raises(ValueError, match=r"needs labels: int64 \[N\], 0 to 2"):
+            network(inputs)
+
+
 def test_every_sample_is_made_and_scored_alone_and_without_random_numbers() -> None:
     pair = build_networks(SMALL, info())
     generator, critic = pair.generator.eval(), pair.critic.eval()

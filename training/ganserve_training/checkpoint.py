@@ -33,7 +33,11 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
-    """Write ``state`` as the checkpoint of ``state["step"]``, then delete all but the last ``keep``."""
+    """Write ``state`` as the checkpoint of ``state["step"]``, then delete all but the last ``keep``.
+
+    Raises:
+        CheckpointError: it can't be written, because the disk is full for instance; the earlier ones are unharmed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state['step']:08d}.pt"
 
@@ -41,7 +45,13 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
         torch.save(state, temporary)
         write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
 
-    write_atomically(path, write)
+    try:
+        write_atomically(path, write)
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
+        raise CheckpointError(
+            f"checkpoint {path} can't be written ({error}): free some space and run the same command again; "
+            "the checkpoints before it are unharmed"
+        ) from error
     for old in checkpoint_paths(folder)[:-keep]:
         old.unlink(missing_ok=True)
         _digest_path(old).unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     except StoppedError as stop:
         sys.stderr.write(f"ganserve train: {stop}\n")
         return 128 + stop.signal_number
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         return _fail(str(error), 1)
 
 

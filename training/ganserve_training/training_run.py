@@ -133,6 +133,7 @@ class _Run:
         self._console = console
         self._stop_signal = stop_signal
         self._data_sha256 = images.sha256()
+        self._device = fabric.device
         self._trainer = Trainer(config, images, fabric)
         self._environment = {
             "device": fabric.device.type,
@@ -160,7 +161,7 @@ class _Run:
                 )
         self._last_checkpoint = checkpoint.path
         self._trainer.load_state_dict(state)
-        self._pending = list(state["pending_measures"])
+        self._pending = [row.to(self._device) for row in state["pending_measures"]]
 
     def finish(self) -> RunResult:
         """Train up to the last step."""

@@ -25,12 +25,19 @@ class UpsampleConv(nn.Module):
         return out
 
 
-def init_weights(module: nn.Module, gain: float = 1.0) -> None:
+def check_labels(embedding: nn.Embedding | None, labels: Tensor | None) -> None:
+    """Refuse labels for an unconditional network, and none for a conditional one; neither is ever ignored."""
+    if embedding is None and labels is not None:
+        raise ValueError("this network is unconditional and takes no labels: call it without them")
+    if embedding is not None and labels is None:
+        raise ValueError(f"this network needs labels: int64 [N], 0 to {embedding.num_embeddings - 1}")
+
+
+def init_weights(module: nn.Module) -> None:
     """He initialisation for leaky ReLUs, biases zero (He et al. 2015)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, a=LEAK, nonlinearity="leaky_relu")
-            part.weight.data.mul_(gain)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 

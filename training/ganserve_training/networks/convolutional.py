@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
 from ganserve_training.data.images import DataInfo
-from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
+from ganserve_training.networks.blocks import (
+    LEAK,
+    UpsampleConv,
+    check_labels,
+    init_weights,
+    level_widths,
+    resolution_levels,
+)
 
 
 class ConvolutionalGenerator(nn.Module):
@@ -30,6 +37,7 @@ class ConvolutionalGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents float32 [N, Z], labels int64 [N] (conditional) -> images [N, C, H, W] in about [-1, 1]."""
+        check_labels(self.embedding, labels)
         inputs = latents
         if self.embedding is not None:
             inputs = torch.cat([latents, self.embedding(labels)], dim=1)
@@ -61,6 +69,7 @@ class ConvolutionalCritic(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images [N, C, H, W], labels int64 [N] (conditional) -> scores [N]."""
+        check_labels(self.embedding, labels)
         features = F.leaky_relu(self.from_image(images), LEAK)
         for downsample in self.downsample:
             features = F.leaky_relu(downsample(features), LEAK)
