@@ -31,10 +31,7 @@ _log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ganserve serve` and returns its exit code: 0 stopped, 1 failed or cut calls off, 2 refused to start."""
-    try:
-        config = tyro.cli(ServerConfig, args=list(argv), prog="ganserve serve", description=_DESCRIPTION)
-    except ValueError as error:
-        return _refuse(str(error))
+    config = tyro.cli(ServerConfig, args=list(argv), prog="ganserve serve", description=_DESCRIPTION)
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return _run(config)

@@ -126,7 +126,7 @@ async def ask_all(address: str, requests: list[dict]) -> list[np.ndarray]:
         return await asyncio.gather(*(ask(stub, request) for request in requests))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(batch=st.lists(requests(), min_size=1, max_size=40))
 def test_samples_are_the_same_in_any_company(address: str, reference: Reference, batch: list[dict]) -> None:
     answers = asyncio.run(ask_all(address, batch))

@@ -36,7 +36,7 @@ class Findings:
     def __init__(self, prefix: str = "") -> None:
         """Collects findings about the fields below `prefix`, such as "request."."""
         self._prefix = prefix
-        self._violations: list[FieldViolation] = []
+        self._violations: dict[str, str] = {}
         self._unsupported: list[str] = []
         self._preconditions: list[str] = []
 
@@ -46,8 +46,8 @@ class Findings:
         return len(self._violations)
 
     def invalid(self, field: str, description: str) -> None:
-        """Notes a field that is wrong: its value, what was expected, and what to do."""
-        self._violations.append(FieldViolation(self._prefix + field, description))
+        """Notes a field that is wrong: its value, what was expected, what to do. The first note of a field stays."""
+        self._violations.setdefault(self._prefix + field, description)
 
     def unsupported(self, message: str) -> None:
         """Notes something that this version of the server does not do yet."""
@@ -66,7 +66,7 @@ class Findings:
             FailedPreconditionError: The model cannot do that.
         """
         if self._violations:
-            raise InvalidRequestError(self._violations)
+            raise InvalidRequestError([FieldViolation(*violation) for violation in self._violations.items()])
         if self._unsupported:
             raise UnsupportedError("; ".join(self._unsupported))
         if self._preconditions:

@@ -1,0 +1,44 @@
+"""On a real GPU: the CUDA provider really runs the graphs, and draws what the CPU draws to within a level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.providers import CPU, CUDA, cuda_obstacle
+from random_packages import build_convolutional_package, build_dense_package
+from server_process import running_server
+from stubs import connected, to_array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _needs_cuda() -> None:
+    obstacle = cuda_obstacle()
+    if obstacle is not None:
+        pytest.skip(f"CUDA cannot be had here: {obstacle}")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "auto"])
+def test_models_run_on_cuda_and_draw_what_the_cpu_draws(tmp_path: Path, provider: str) -> None:
+    build_convolutional_package(tmp_path, "convolutional")
+    build_dense_package(tmp_path, "dense")
+    with running_server(tmp_path, "--provider", provider) as server, connected(server.address) as gpu:
+        assert f"provider {CUDA} " in server.log
+        engines = gpu.gan.GetModel(gan_service_pb2.GetModelRequest(model="convolutional")).engines
+        assert engines[0].providers[0] == CUDA
+        assert engines[0].nodes_by_provider[CUDA] > engines[0].nodes_by_provider[CPU]
+        with running_server(tmp_path, "--provider", "cpu") as other, connected(other.address) as cpu:
+            for model, tolerance in [("convolutional", 1), ("dense", 1e-2)]:
+                fields = {"model": model, "count": 200, "seed": 5}
+                drawn = [to_array(stubs.sample(**fields).samples.tensor) for stubs in (gpu, cpu)]
+                difference = np.abs(drawn[0].astype(np.float64) - drawn[1])
+                assert difference.max() <= tolerance
+                assert gpu.sample(**fields).label_names == cpu.sample(**fields).label_names

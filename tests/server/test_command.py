@@ -1,0 +1,224 @@
+"""`ganserve serve` as a process: how it starts, refuses to start, and stops."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+import onnxruntime
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.providers import cuda_obstacle
+from server_process import ServerProcess, running_server
+from stubs import TIMEOUT_S, connected
+from tiny_packages import TinyModel, build_tiny_package
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stubs import Stubs
+
+# Large enough that an answer of it fills the buffers between server and client.
+LARGE = TinyModel(shape=(128, 128, 3), label_names=())
+
+
+def serve(*flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ganserve_server", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_says_what_it_serves_and_on_what(server_process: ServerProcess) -> None:
+    assert re.search(r"^provider CPUExecutionProvider \(CUDA cannot be had: .+\)$", server_process.log, re.MULTILINE)
+    assert re.search(r"^calls    \d+ at a time on \d+ CPU thread", server_process.log, re.MULTILINE)
+    assert "model    tiny version 2 (latest): images uint8 [8, 8, 1], labels zero, one, two\n" in server_process.log
+    assert "model    tiny-vector version 1: vectors float32 [2], unconditional\n" in server_process.log
+    assert server_process.log.count("\nserving on 127.0.0.1:") == 1
+
+
+def test_a_taken_port_is_refused(repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = serve("--models", str(repository), "--port", str(port))
+    assert result.returncode == 2
+    assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process has the port" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_port_that_a_server_has_is_refused(server: str, repository: Path) -> None:
+    result = serve("--models", str(repository), "--port", server.rpartition(":")[2])
+    assert result.returncode == 2
+    assert "another process has the port" in result.stderr
+
+
+def test_an_address_of_another_machine_is_refused(repository: Path) -> None:
+    result = serve("--models", str(repository), "--host", "192.0.2.1", "--port", "0")
+    assert result.returncode == 2
+    assert "cannot listen on 192.0.2.1:0" in result.stderr
+
+
+@pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA can be had here")
+def test_cuda_that_cannot_be_had_is_refused_with_the_reason(repository: Path) -> None:
+    result = serve("--models", str(repository), "--port", "0", "--provider", "cuda")
+    assert result.returncode == 2
+    assert "CUDA was asked for and cannot be had: " in result.stderr
+    assert cuda_obstacle() in result.stderr
+    assert "--provider cpu" in result.stderr
+    assert "serving on" not in result.stdout
+
+
+def test_cpu_is_taken_when_asked_for(repository: Path) -> None:
+    with running_server(repository, "--provider", "cpu", "--workers", "3", "--threads", "2") as server:
+        assert "provider CPUExecutionProvider (asked for)" in server.log
+        assert "calls    3 at a time on 2 CPU thread(s) each, of at most 64 samples" in server.log
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    result = serve("--models", str(tmp_path / "nowhere"), "--port", "0")
+    assert result.returncode == 2
+    assert "there is no such folder; write one with `ganserve export-onnx" in result.stderr
+
+
+def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "a").joinpath("manifest.json").unlink()
+    build_tiny_package(tmp_path, "b").joinpath("critic.onnx").unlink()
+    tmp_path.joinpath("c").mkdir()
+    result = serve("--models", str(tmp_path), "--port", "0")
+    assert result.returncode == 2
+    assert "there is nothing to serve in" in result.stderr
+    assert "FAILED   a version 1: manifest.json is missing" in result.stderr
+    assert "FAILED   b version 1: critic.onnx is missing" in result.stderr
+    assert "c: has no version's folder" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
+        (["--threads", "-1"], "threads must be at least 0"),
+        (["--max-batch-size", "0"], "max_batch_size must be at least 1"),
+        (["--max-queued-samples", "10"], "max_queued_samples must be at least max_batch_size (got 10 and 64)"),
+        (["--drain-timeout-s", "nan"], "drain_timeout_s must be at least 0"),
+        (["--provider", "tpu"], "--provider"),
+        (["--prot", "1"], "--prot"),
+    ],
+)
+def test_bad_flags_are_refused(flags: list[str], message: str) -> None:
+    result = serve(*flags)
+    assert result.returncode == 2
+    # Messages about flags stand in a box, wrapped.
+    assert message in " ".join((result.stderr + result.stdout).replace("│", " ").split())
+    assert "Traceback" not in result.stderr
+
+
+def test_help_lists_the_flags() -> None:
+    result = serve("--help")
+    assert result.returncode == 0
+    for flag in ("--models", "--port", "--provider", "--max-batch-size", "--drain-timeout-s"):
+        assert flag in result.stdout
+
+
+def test_sigterm_lets_calls_finish_turns_new_ones_away_and_exits_with_0(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, model=LARGE)
+    with running_server(tmp_path) as server, connected(server.address) as stubs:
+        stream = stubs.open_stream(count=1000, chunk_size=20, seed=1)
+        drawn = len(next(stream).chunk.samples.tensor.data)
+        health = health_pb2_grpc.HealthStub(stubs.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        server.terminate()
+        # The stream waits for its reader, so the server is still there.
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        answer = health.Check(health_pb2.HealthCheckRequest(service="ganserve.v1.GanService"), timeout=TIMEOUT_S)
+        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs.sample(count=1)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "shutting down" in caught.value.details()
+        drawn += sum(len(response.chunk.samples.tensor.data) for response in stream)
+        assert drawn == 1000 * LARGE.size
+        assert server.wait() == 0
+
+
+def test_sigterm_without_calls_exits_at_once_with_0(repository: Path) -> None:
+    with running_server(repository, "--drain-timeout-s", "1000") as server:
+        server.terminate()
+        assert server.wait() == 0
+        assert "Traceback" not in server.log
+
+
+def stalled(stubs: Stubs) -> grpc.Call:
+    """A stream that its client does not read on, which therefore never ends."""
+    stream = stubs.open_stream(count=2**40, seed=1)
+    next(stream)
+    return stream
+
+
+def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, model=LARGE)
+    with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
+        stream = stalled(stubs)
+        server.terminate()
+        assert server.wait() == 1
+        assert "1 calls did not finish within 0.2 s and are cut off" in server.log
+        with pytest.raises(grpc.RpcError):
+            list(stream)
+
+
+def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, model=LARGE)
+    with running_server(tmp_path, "--drain-timeout-s", "1000") as server, connected(server.address) as stubs:
+        stream = stalled(stubs)
+        server.terminate()
+        server.wait_for(re.compile("stopping: new calls are turned away"))
+        server.terminate()
+        assert server.wait() == 1
+        assert stream.is_active() or stream.code() is not None
+
+
+def test_concurrent_clients_of_one_server(server: str) -> None:
+    errors: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            with connected(server) as stubs:
+                for count in (1, 70, 3):
+                    answer = stubs.sample(model="tiny", count=count, seed=seed)
+                    assert len(answer.label_names) == count
+        except (AssertionError, grpc.RpcError) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_the_reason_names_what_is_missing() -> None:
+    obstacle = cuda_obstacle()
+    if obstacle is None:
+        pytest.skip("CUDA can be had here")
+    assert any(part in obstacle for part in ("NVIDIA driver", "built without CUDA", "is missing", "CUDA provider"))
+    assert "CPUExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def test_clients_that_ping_often_keep_their_connection(server: str) -> None:
+    """gRPC answers pings that come too soon with GOAWAY too_many_pings; the server lets one in 10 s pass."""
+    options = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_permit_without_calls", 1)]
+    with grpc.insecure_channel(server, options=options) as channel:
+        call = channel.unary_unary(
+            "/ganserve.v1.GanService/ListModels",
+            gan_service_pb2.ListModelsRequest.SerializeToString,
+            gan_service_pb2.ListModelsResponse.FromString,
+        )
+        assert len(call(gan_service_pb2.ListModelsRequest(), timeout=TIMEOUT_S).models) == 5

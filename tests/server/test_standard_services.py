@@ -1,0 +1,176 @@
+"""What stands beside GanService on the port, and what happens around every call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+from onnx import TensorProto, helper, numpy_helper
+
+from ganserve.v1 import admin_service_pb2, gan_service_pb2
+from ganserve_server.core.errors import EngineError
+from in_process import in_process_server
+from stubs import TIMEOUT_S, Stubs, to_array
+from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("service", ["", "ganserve.v1.GanService"])
+def test_health_is_serving(stubs: Stubs, service: str) -> None:
+    health = health_pb2_grpc.HealthStub(stubs.channel)
+    answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    watch = health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+def test_health_of_an_unknown_service_is_not_found(stubs: Stubs) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        health_pb2_grpc.HealthStub(stubs.channel).Check(health_pb2.HealthCheckRequest(service="x"), timeout=TIMEOUT_S)
+    assert caught.value.code() == StatusCode.NOT_FOUND
+
+
+def test_reflection_describes_the_services(stubs: Stubs) -> None:
+    database = ProtoReflectionDescriptorDatabase(stubs.channel)
+    assert set(database.get_services()) >= {
+        "ganserve.v1.GanService",
+        "ganserve.v1.AdminService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    file = database.FindFileContainingSymbol("ganserve.v1.GanService")
+    assert [method.name for method in file.service[0].method][:2] == ["Sample", "StreamSamples"]
+
+
+def test_what_is_not_there_yet_says_so(stubs: Stubs) -> None:
+    calls = [
+        lambda: stubs.admin.LoadModel(admin_service_pb2.LoadModelRequest(model="tiny"), timeout=TIMEOUT_S),
+        lambda: stubs.admin.UnloadModel(admin_service_pb2.UnloadModelRequest(model="tiny"), timeout=TIMEOUT_S),
+        lambda: stubs.admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest(), timeout=TIMEOUT_S),
+        lambda: list(stubs.gan.StreamScores(iter([gan_service_pb2.StreamScoresRequest()]), timeout=TIMEOUT_S)),
+    ]
+    for call, message in zip(calls, ["restart it", "restart it", "restart it", "call Score"], strict=True):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code() == StatusCode.UNIMPLEMENTED
+        assert message in caught.value.details()
+
+
+def test_errors_carry_a_request_id_and_keep_the_clients_own(stubs: Stubs) -> None:
+    def request_id(metadata: Sequence[tuple[str, str]]) -> str:
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs.gan.Sample(gan_service_pb2.SampleRequest(), metadata=metadata, timeout=TIMEOUT_S)
+        return dict(caught.value.trailing_metadata())["x-request-id"]
+
+    assert request_id([("x-request-id", "order-66")]) == "order-66"
+    assert request_id([]) != request_id([])
+    assert len(request_id([("x-request-id", "x" * 65)])) == 16, "too long to be an id"
+
+
+def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            model = server.repository.resolve("", 0)
+
+            def failing(feed: object) -> list[np.ndarray]:
+                raise EngineError("generator.onnx could not be executed: /secret/path")
+
+            works, model._generator.run = model._generator.run, failing
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=TIMEOUT_S)
+            error = caught.value
+            request_id = dict(error.trailing_metadata())["x-request-id"]
+            assert error.code() == StatusCode.INTERNAL
+            assert request_id in error.details()
+            assert "secret" not in error.details()
+            assert f"/ganserve.v1.GanService/Sample failed; request id {request_id}" in caplog.text
+            assert "/secret/path" in caplog.text
+            model._generator.run = works
+            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=TIMEOUT_S)
+            assert len(answer.label_names) == 1
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_is_resource_exhausted_with_retry_info(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path, max_queued_samples=64) as server:
+            requests = [gan_service_pb2.SampleRequest(count=5000) for _ in range(10)]
+            calls = [server.gan.Sample(request, timeout=TIMEOUT_S) for request in requests]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            errors = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+            assert errors
+            assert len(errors) < len(results), "at least the first is served"
+            for error in errors:
+                assert error.code() == StatusCode.RESOURCE_EXHAUSTED
+                retry = error_details_pb2.RetryInfo()
+                assert rpc_status.from_call(error).details[0].Unpack(retry)
+                assert 0 < retry.retry_delay.ToTimedelta().total_seconds() <= 30
+
+    asyncio.run(main())
+
+
+def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            huge = [server.gan.Sample(gan_service_pb2.SampleRequest(count=60_000), timeout=TIMEOUT_S) for _ in range(2)]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await server.gan.Sample(gan_service_pb2.SampleRequest(count=50_000), timeout=0.001)
+            assert caught.value.code() == StatusCode.DEADLINE_EXCEEDED
+            await asyncio.gather(*huge, return_exceptions=True)
+            assert server.repository.resolve("", 0).generator.statistics.samples <= 120_000
+
+    asyncio.run(main())
+
+
+def test_the_largest_answer_and_request_travel(tmp_path: Path) -> None:
+    """256 MiB both ways."""
+    large = TinyModel(shape=(256, 256, 4), label_names=(), latent_dimension=4)
+    constants = {"pixel": np.array([-1, 1, 1, 4]), "image": np.array([1, 256, 256, 4])}
+    nodes = [
+        helper.make_node("Cast", ["latents"], ["numbers"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["numbers", "pixel"], ["pixels"]),
+        helper.make_node("Expand", ["pixels", "image"], ["samples"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "expand",
+        [helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", 256, 256, 4])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    generator = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    graphs = {"generator.onnx": generator, "critic.onnx": critic_graph(large)}
+    write_package(tmp_path, "large", 1, model=large, graphs=graphs)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path, max_batch_size=8) as server:
+            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1024, seed=1))
+            assert to_array(answer.samples.tensor).shape == (1024, *large.shape)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await server.gan.Sample(gan_service_pb2.SampleRequest(count=1025, seed=1))
+            assert "ask for at most 1024, or use StreamSamples" in caught.value.details()
+            request = gan_service_pb2.ScoreRequest(samples=answer.samples, version=9)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await server.gan.Score(request)
+            assert caught.value.code() == StatusCode.NOT_FOUND, "it was received and read"
+
+    asyncio.run(main())

@@ -1,0 +1,53 @@
+"""The real gRPC server in the test's own process and event loop, so that tests see its insides."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+import grpc
+
+from ganserve.v1 import gan_service_pb2_grpc
+from ganserve_server.core.batcher import BatchConfig
+from ganserve_server.core.engine import EngineConfig
+from ganserve_server.core.gan import Gan
+from ganserve_server.core.repository import Repository
+from ganserve_server.core.requests import Limits
+from ganserve_server.grpc.server import GrpcServer
+from stubs import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class InProcess:
+    repository: Repository
+    server: GrpcServer
+    address: str
+    channel: grpc.aio.Channel
+    gan: gan_service_pb2_grpc.GanServiceAsyncStub
+
+
+@contextlib.asynccontextmanager
+async def in_process_server(
+    models: Path,
+    *,
+    limits: Limits | None = None,
+    max_batch_size: int = 64,
+    max_queued_samples: int = 65536,
+) -> AsyncIterator[InProcess]:
+    batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=1)
+    repository = Repository(models, EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
+    repository.load()
+    server = GrpcServer()
+    address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
+    await server.start(Gan(repository, limits, max_batch_size=max_batch_size))
+    try:
+        async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+            yield InProcess(repository, server, address, channel, gan_service_pb2_grpc.GanServiceStub(channel))
+    finally:
+        await server.drain(0)
+        repository.close()
