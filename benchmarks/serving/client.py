@@ -25,7 +25,9 @@ async def main(address: str, model: str, count: int, concurrency: int, seconds: 
             drawn += response.samples.tensor.shape[0]
 
     channels = [
-        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)])
+        grpc.aio.insecure_channel(
+            address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        )
         for _ in range(concurrency)
     ]
     stubs = [gan_service_pb2_grpc.GanServiceStub(channel) for channel in channels]

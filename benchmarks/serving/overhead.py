@@ -1,11 +1,13 @@
 """What the server adds to bare onnxruntime, on one machine in one run.
 
-    python benchmarks/serving/overhead.py [--package DIR]... [--trials 5] [--seconds 2] [--json FILE]
+    python benchmarks/serving/overhead.py [--package DIR]... [--trials 7] [--rounds 20] [--seconds 2] [--json FILE]
 
 Bare: a loop of `session.run` with 64 samples a call on the package's generator.onnx, for each of a few thread settings.
 Server: a `ganserve serve` process with its defaults, asked by a client process that keeps 4 requests of 64 samples in
-flight over gRPC. Trials of all alternate, so that what else the machine does hits all alike; the table has medians, the
-ratio is to the best bare setting. Without --package: the generators of `packages.py`, random weights.
+flight over gRPC. Both share the machine's cores. Trials of all alternate, so that what else the machine does hits all
+alike. A round of trials during which other processes took more than 5 % of the CPU time is done again, up to --rounds
+in all; the table is made of the quietest ones. Ratios are medians of the rounds' ratios, to the best setting of one
+call at a time. Without --package: the generators of `packages.py`, random weights.
 """
 
 from __future__ import annotations
@@ -47,13 +49,15 @@ BARE = {
     "bare, 1 call of all threads, spinning": (1, 0, True),
     "bare, a call of 1 thread for each core": (len(os.sched_getaffinity(0)), 1, False),
 }
+QUIET = 0.05
 SERVER = f"server, n={BATCH}, {CONCURRENCY} concurrent"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, action="append", default=[], help="folder of a model package")
-    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=7, help="quiet rounds to measure")
+    parser.add_argument("--rounds", type=int, default=20, help="most rounds")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a trial")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--serve-flags", default="", help="flags for `ganserve serve`, in one string")
@@ -66,39 +70,57 @@ def main() -> None:
             folders = [models / package.parent.name / package.name for package in arguments.package]
         else:
             folders = [write_generator_package(models, name) for name in SHAPES]
-        results = {
-            path.parent.name: measure(path, arguments.trials, arguments.seconds, arguments.serve_flags.split())
-            for path in folders
-        }
+        results = {path.parent.name: measure(path, arguments) for path in folders}
     report = {"machine": machine(), "command": sys.argv, "batch": BATCH, "concurrency": CONCURRENCY, "models": results}
     sys.stdout.write(table(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def measure(package: Path, trials: int, seconds: float, flags: list[str]) -> dict[str, object]:
-    """Returns samples/s of each way and the ratio of the server to the best bare one."""
+def measure(package: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    """Returns medians of samples/s of each way, and their ratios, over the quietest rounds."""
     ways: dict[str, Callable[[float], float]] = {
         name: bare(package, calls, threads, spinning=spinning) for name, (calls, threads, spinning) in BARE.items()
     }
-    rates: dict[str, list[float]] = {}
-    with server(package.parent.parent, flags) as address:
-        ways[SERVER] = lambda s: client(address, package.parent.name, s)
+    rounds: list[dict[str, float]] = []
+    with server(package.parent.parent, arguments.serve_flags.split()) as (process, address):
+        ways[SERVER] = lambda seconds: client(address, package.parent.name, seconds)
         for way in ways.values():
             way(0.3)
-        for _ in range(trials):
-            for name, way in ways.items():
-                rates.setdefault(name, []).append(way(seconds))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    best = max(BARE, key=lambda name: medians[name])
-    ratios = [server / max(bares) for server, *bares in zip(rates[SERVER], *(rates[name] for name in BARE), strict=True)]
+        while len(rounds) < arguments.rounds and sum(r["others"] <= QUIET for r in rounds) < arguments.trials:
+            watch = Bystanders(process.pid)
+            rates = {name: way(arguments.seconds) for name, way in ways.items()}
+            rounds.append({"others": watch.share(), **rates})
+    kept = sorted(rounds, key=lambda r: r["others"])[: arguments.trials]
+    one_call = [name for name, (calls, _, _) in BARE.items() if calls == 1]
+    best = max(one_call, key=lambda name: statistics.median(r[name] for r in kept))
     return {
-        "samples_per_s": medians,
-        "trials": rates,
+        "samples_per_s": {name: statistics.median(r[name] for r in kept) for name in ways},
+        "ratios": {name: statistics.median(r[name] / r[best] for r in kept) for name in ways},
         "best_bare": best,
-        "ratio": medians[SERVER] / medians[best],
-        "ratio_median_of_trials": statistics.median(ratios),
+        "others_share": {"kept": max(r["others"] for r in kept), "rounds": len(rounds)},
+        "kept": kept,
     }
+
+
+class Bystanders:
+    """Measures the share of the machine's CPU time that went to neither this process, its children nor one more."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._start = self._clocks()
+
+    def share(self) -> float:
+        """The share since construction."""
+        busy, own, every = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
+        return max(0.0, (busy - own) / every)
+
+    def _clocks(self) -> tuple[float, float, float]:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        idle = ticks[3] + ticks[4]
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK") + int(fields[11]) + int(fields[12])
+        return sum(ticks) - idle, own, sum(ticks)
 
 
 def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable[[float], float]:
@@ -108,9 +130,7 @@ def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    session = onnxruntime.InferenceSession(
-        package / spec.generator.file, options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(package / spec.generator.file, options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     feed = {"latents": random.standard_normal((BATCH, spec.latent.dimension)).astype(np.float32)}
     if spec.label_names:
@@ -136,14 +156,14 @@ def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable
 
 
 @contextlib.contextmanager
-def server(models: Path, flags: list[str]) -> Iterator[str]:
+def server(models: Path, flags: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-m", "ganserve_server", "--models", str(models), "--port", "0", "--provider", "cpu"]
     process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("serving on "):
-                yield line.split()[-1]
+                yield process, line.split()[-1]
                 return
         raise RuntimeError("the server ended before it served")
     finally:
@@ -157,7 +177,9 @@ def client(address: str, model: str, seconds: float) -> float:
 
 
 def machine() -> dict[str, object]:
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -170,9 +192,18 @@ def machine() -> dict[str, object]:
 def table(report: dict[str, object]) -> str:
     lines = []
     for model, result in report["models"].items():
-        lines += [f"### {model}", "", "| way | samples/s | of the best bare |", "|---|---|---|"]
-        best = result["samples_per_s"][result["best_bare"]]
-        lines += [f"| {name} | {rate:,.0f} | {rate / best:.2f} |" for name, rate in result["samples_per_s"].items()]
+        others = result["others_share"]
+        lines += [
+            f"### {model}",
+            "",
+            f"Other processes took at most {others['kept']:.0%} of the CPU time; rounds: {others['rounds']}.",
+            "",
+            "| way | samples/s | ratio |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {rate:,.0f} | {result['ratios'][name]:.2f} |" for name, rate in result["samples_per_s"].items()
+        ]
         lines.append("")
     return "\n".join(lines)
 

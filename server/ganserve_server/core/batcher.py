@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 WorkT = TypeVar("WorkT")
 
 _BULK_SHARE = 0.25
-# Fewer samples are not shared out: on two cores a generator had the same samples/s from batches of 4 on.
-_MIN_SHARE = 8
+# Less is not shared out: a call of few samples, or of little time, costs more than the other worker saves.
+_MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
 # A worker whose calls are shorter takes what came meanwhile itself, sooner than another thread would be awake.
 _WORTH_WAKING_S = 0.5e-3
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
@@ -225,7 +225,8 @@ class Batcher(Generic[WorkT]):
     def _fill(self, batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]]) -> None:
         # Idle workers get their shares of what waits, so that one request alone uses all of them.
         share = -(-self._queued // (1 + self._helpers()))
-        room = min(self._config.max_batch_size, max(share, _MIN_SHARE))
+        least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
+        room = min(self._config.max_batch_size, max(share, least))
         reserved = 0
         if self._short and self._bulk:
             self._bulk_credit += _BULK_SHARE * room

@@ -24,8 +24,13 @@ _ORT_DTYPES = {
 }
 
 
-# HEURISTIC: onnxruntime's default benchmarks every convolution again for each new batch size, which takes seconds.
-_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+_CUDA_OPTIONS = {
+    # The default benchmarks every convolution again for each new batch size, which takes seconds.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+    # The manifest says float32; TF32, the default, has 10 bits of mantissa.
+    "use_tf32": "0",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
