@@ -61,7 +61,7 @@ def newest_step(out: Path) -> int:
 
 def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_never_was(tmp_path: Path) -> None:
     """SIGKILL at random moments: while starting, between checkpoints, while writing one."""
-    steps, out = 150, tmp_path / "killed"
+    steps, out = 250, tmp_path / "killed"
     moments = random.Random(20)
     for more_steps in (None, 7, 21):
         with training(out, steps) as process:
