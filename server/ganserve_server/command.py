@@ -72,7 +72,7 @@ async def serve(config: ServerConfig) -> int:
     repository, report = await asyncio.to_thread(_load, config)
     stop = _stop_signal()
     limits = Limits(max_response_bytes=MAX_PAYLOAD_BYTES)
-    await server.start(Gan(repository, limits, max_batch_size=config.max_batch_size))
+    await server.start(Gan(repository, limits))
     _say(f"{report}serving on {config.bracketed_host}:{port}\n")
     await stop.wait()
     _log.info("stopping: new calls are turned away, those that run may take %g s", config.drain_timeout_s)

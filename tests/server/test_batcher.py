@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ganserve_server.core.batcher import BatchConfig, Batcher, Slice
+from ganserve_server.core.batcher import BatchConfig, Batcher
 from ganserve_server.core.errors import (
     DeadlineExpiredError,
     EngineError,
@@ -20,6 +20,8 @@ from ganserve_server.core.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from ganserve_server.core.lanes import Slice
 
 Call = list[tuple[str, int, int]]
 
@@ -226,7 +228,7 @@ def test_expired_work_is_not_computed() -> None:
         expired = await submitted(batcher, "expired", 3, deadline=time.monotonic())
         in_time = await submitted(batcher, "in time", 1, deadline=time.monotonic() + 60)
         computation.let_go()
-        with pytest.raises(DeadlineExpiredError, match="waited"):
+        with pytest.raises(DeadlineExpiredError, match="passed in the queue"):
             await expired
         await asyncio.gather(first, in_time)
         assert batcher.statistics.expired == 1

@@ -44,7 +44,7 @@ async def in_process_server(
     repository.load()
     server = GrpcServer()
     address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
-    await server.start(Gan(repository, limits, max_batch_size=max_batch_size))
+    await server.start(Gan(repository, limits))
     try:
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
             yield InProcess(repository, server, address, channel, gan_service_pb2_grpc.GanServiceStub(channel))

@@ -1,13 +1,8 @@
 """Joins the waiting requests of one graph into calls of bounded size, and cuts large requests up.
 
-A free worker takes what waits at once: nothing is delayed to wait for company. Requests wait in two lanes. A request
-that fits into one call waits in the short lane, first come first served, so that it is not cut without need. A longer
-one, or one that is a part of a stream, waits in the bulk lane, whose members take turns. Where both lanes have work, a
-quarter of the room goes to the bulk lane and the rest to the short one: a short request passes any number of samples of
-bulk work, and bulk work never stands still.
-
-Workers are threads. A worker forms its next call by itself, under a lock that is never held while computing, so that a
-busy event loop does not leave the engine without work.
+A free worker takes what waits at once: nothing is delayed to wait for company; `core.lanes` says which samples it
+takes. Workers are threads, and each forms its next call by itself, under a lock that is never held while computing, so
+that a busy event loop does not leave the engine without work.
 """
 
 from __future__ import annotations
@@ -18,7 +13,7 @@ import dataclasses
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from ganserve_server.core.errors import (
     DeadlineExpiredError,
@@ -27,34 +22,19 @@ from ganserve_server.core.errors import (
     RequestError,
     UnavailableError,
 )
+from ganserve_server.core.lanes import Lanes, Ticket, WorkT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from ganserve_server.core.lanes import Arrays, Slice
 
-    Arrays = tuple[NDArray[np.generic], ...]
-
-WorkT = TypeVar("WorkT")
-
-_BULK_SHARE = 0.25
 # Less is not shared out: a call of few samples, or of little time, costs more than the other worker saves.
 _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
 # A worker whose calls are shorter takes what came meanwhile itself, sooner than another thread would be awake.
 _WORTH_WAKING_S = 0.5e-3
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slice(Generic[WorkT]):
-    """The part of one request that goes into one call."""
-
-    work: WorkT
-    start: int
-    """First sample, counted within the request."""
-    count: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,23 +59,6 @@ class BatcherStatistics:
     rejected: int = 0
 
 
-class _Ticket(Generic[WorkT]):
-    """One request's place in the queue, and what is done of it so far."""
-
-    __slots__ = ("closed", "count", "deadline", "done", "future", "loop", "parts", "taken", "work")
-
-    def __init__(self, work: WorkT, count: int, deadline: float | None) -> None:
-        self.work = work
-        self.count = count
-        self.deadline = deadline
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[list[Arrays]] = self.loop.create_future()
-        self.taken = 0
-        self.done = 0
-        self.closed = False
-        self.parts: dict[int, Arrays] = {}
-
-
 class Batcher(Generic[WorkT]):
     """The queue of one graph and the threads that work it off."""
 
@@ -113,10 +76,7 @@ class Batcher(Generic[WorkT]):
         self._run = run
         self._config = config
         self._condition = threading.Condition()
-        self._short: collections.deque[_Ticket[WorkT]] = collections.deque()
-        self._bulk: collections.deque[_Ticket[WorkT]] = collections.deque()
-        self._bulk_credit = 0.0
-        self._queued = 0
+        self._lanes: Lanes[WorkT] = Lanes()
         self._samples_per_s = 0.0
         self._call_s = 0.0
         self._idle = 0
@@ -130,7 +90,7 @@ class Batcher(Generic[WorkT]):
     @property
     def queued_samples(self) -> int:
         """Samples that wait: accepted, and in no call yet."""
-        return self._queued
+        return self._lanes.queued
 
     async def submit(
         self, work: WorkT, count: int, *, deadline: float | None = None, bulk: bool = False, always_admit: bool = False
@@ -153,41 +113,39 @@ class Batcher(Generic[WorkT]):
             EngineError: A call failed.
             UnavailableError: The batcher was closed.
         """
-        ticket = _Ticket(work, count, deadline)
+        ticket = Ticket(work, count, deadline)
         with self._condition:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
-            if self._queued and self._queued + count > self._config.max_queued_samples and not always_admit:
+            queued = self._lanes.queued
+            if queued and queued + count > self._config.max_queued_samples and not always_admit:
                 self.statistics.rejected += 1
                 raise self._queue_full(count)
-            self._queued += count
-            (self._bulk if bulk or count > self._config.max_batch_size else self._short).append(ticket)
+            self._lanes.add(ticket, bulk=bulk or count > self._config.max_batch_size)
             if self._idle == len(self._threads) or self._helpers():
                 self._condition.notify()
         try:
             return await ticket.future
         except asyncio.CancelledError:
             with self._condition:
-                self._close_ticket(ticket)
+                self._lanes.close(ticket)
             raise
 
     def close(self) -> None:
         """Fails what waits, finishes the calls that run, and ends the threads. May block for one call."""
         with self._condition:
             self._closed = True
-            waiting = [ticket for ticket in (*self._short, *self._bulk) if not ticket.closed]
-            for ticket in waiting:
+            for ticket in self._lanes.clear():
                 self._fail(ticket, UnavailableError(f"{self._name} was unloaded: try again"))
-            self._short.clear()
-            self._bulk.clear()
             self._condition.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _queue_full(self, count: int) -> QueueFullError:
-        retry_after_s = self._queued / self._samples_per_s if self._samples_per_s else 1.0
+        queued = self._lanes.queued
+        retry_after_s = queued / self._samples_per_s if self._samples_per_s else 1.0
         return QueueFullError(
-            f"{self._name}: {self._queued} samples wait already and {count} more would exceed "
+            f"{self._name}: {queued} samples wait already and {count} more would exceed "
             f"{self._config.max_queued_samples}: try again later or ask another replica",
             retry_after_s=min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S),
         )
@@ -202,71 +160,39 @@ class Batcher(Generic[WorkT]):
             else:
                 self._deliver(batch, arrays, time.monotonic() - started)
 
-    def _next_batch(self) -> list[tuple[_Ticket[WorkT], Slice[WorkT]]]:
+    def _next_batch(self) -> list[tuple[Ticket[WorkT], Slice[WorkT]]]:
         """Waits for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
-        batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]] = []
+        batch: list[tuple[Ticket[WorkT], Slice[WorkT]]] = []
         with self._condition:
             while not batch:
-                while not self._short and not self._bulk:
+                while not self._lanes:
                     if self._closed:
                         return []
                     self._idle += 1
                     self._condition.wait()
                     self._idle -= 1
-                self._fill(batch)
-            if self._queued and self._helpers():
+                batch, expired = self._lanes.take(self._room(), time.monotonic())
+                for ticket in expired:
+                    self.statistics.expired += 1
+                    self._fail(ticket, DeadlineExpiredError("the deadline passed in the queue: ask for less, or later"))
+            if self._lanes.queued and self._helpers():
                 self._condition.notify()
         return batch
+
+    def _room(self) -> int:
+        """Returns how many samples the next call may have; the lock is held."""
+        # Idle workers get their shares of what waits, so that one request alone uses all of them.
+        share = -(-self._lanes.queued // (1 + self._helpers()))
+        least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
+        return min(self._config.max_batch_size, max(share, least))
 
     def _helpers(self) -> int:
         """Returns how many idle workers it is worth to wake beside one that runs; the lock is held."""
         return self._idle if self._call_s > _WORTH_WAKING_S else 0
 
-    def _fill(self, batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]]) -> None:
-        # Idle workers get their shares of what waits, so that one request alone uses all of them.
-        share = -(-self._queued // (1 + self._helpers()))
-        least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
-        room = min(self._config.max_batch_size, max(share, least))
-        reserved = 0
-        if self._short and self._bulk:
-            self._bulk_credit += _BULK_SHARE * room
-            reserved = int(self._bulk_credit)
-            self._bulk_credit -= reserved
-        room = self._take(self._short, batch, room - reserved) + reserved
-        room = self._take(self._bulk, batch, room)
-        self._take(self._short, batch, room)
-
-    def _take(
-        self, lane: collections.deque[_Ticket[WorkT]], batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]], room: int
-    ) -> int:
-        """Moves up to `room` samples from a lane into the batch and returns how much room is left."""
-        now = time.monotonic()
-        while room and lane:
-            ticket = lane.popleft()
-            if ticket.closed:
-                continue
-            if ticket.deadline is not None and ticket.deadline <= now:
-                self.statistics.expired += 1
-                self._fail(
-                    ticket, DeadlineExpiredError("the deadline passed while the request waited: ask for less, or later")
-                )
-                continue
-            count = min(room, ticket.count - ticket.taken)
-            batch.append((ticket, Slice(ticket.work, ticket.taken, count)))
-            ticket.taken += count
-            self._queued -= count
-            room -= count
-            if ticket.taken < ticket.count:
-                # Room is used up. A short request stays the first of its lane, a bulk one has had its turn.
-                if lane is self._short:
-                    lane.appendleft(ticket)
-                else:
-                    lane.append(ticket)
-        return room
-
-    def _deliver(self, batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]], arrays: Arrays, elapsed_s: float) -> None:
+    def _deliver(self, batch: list[tuple[Ticket[WorkT], Slice[WorkT]]], arrays: Arrays, elapsed_s: float) -> None:
         at = 0
-        finished: collections.defaultdict[asyncio.AbstractEventLoop, list[_Ticket[WorkT]]] = collections.defaultdict(
+        finished: collections.defaultdict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = collections.defaultdict(
             list
         )
         with self._condition:
@@ -286,7 +212,7 @@ class Batcher(Generic[WorkT]):
         for loop, tickets in finished.items():
             _call_soon(loop, _resolve, tickets)
 
-    def _deliver_failure(self, batch: list[tuple[_Ticket[WorkT], Slice[WorkT]]], error: Exception) -> None:
+    def _deliver_failure(self, batch: list[tuple[Ticket[WorkT], Slice[WorkT]]], error: Exception) -> None:
         if not isinstance(error, RequestError):
             _log.error("%s failed", self._name, exc_info=error)
             failure: RequestError = EngineError(f"{self._name} failed: {error}")
@@ -298,16 +224,10 @@ class Batcher(Generic[WorkT]):
                 if not ticket.closed:
                     self._fail(ticket, failure)
 
-    def _fail(self, ticket: _Ticket[WorkT], error: RequestError) -> None:
+    def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:
         """Ends a ticket with an error; the lock is held."""
-        self._close_ticket(ticket)
+        self._lanes.close(ticket)
         _call_soon(ticket.loop, _reject, ticket, error)
-
-    def _close_ticket(self, ticket: _Ticket[WorkT]) -> None:
-        """Frees a ticket's place in the queue; the lock is held. The lane drops the ticket when it comes to it."""
-        if not ticket.closed:
-            ticket.closed = True
-            self._queued -= ticket.count - ticket.taken
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
@@ -318,12 +238,12 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *
         _log.debug("a result came after its event loop was closed")
 
 
-def _resolve(tickets: Sequence[_Ticket[WorkT]]) -> None:
+def _resolve(tickets: Sequence[Ticket[WorkT]]) -> None:
     for ticket in tickets:
         if not ticket.future.done():
             ticket.future.set_result([ticket.parts[start] for start in sorted(ticket.parts)])
 
 
-def _reject(ticket: _Ticket[WorkT], error: RequestError) -> None:
+def _reject(ticket: Ticket[WorkT], error: RequestError) -> None:
     if not ticket.future.done():
         ticket.future.set_exception(error)

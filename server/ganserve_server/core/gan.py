@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.core.batcher import Arrays
+    from ganserve_server.core.lanes import Arrays
     from ganserve_server.core.model import GeneratorWork, Model
     from ganserve_server.core.package import ModelInfo
     from ganserve_server.core.repository import Repository
     from ganserve_server.core.requests import SamplePlan
 
-_CALLS_PER_CHUNK = 4
 # Larger answers are put together on another thread, so that the event loop lives on.
 _OFF_LOOP_BYTES = 2**20
 
@@ -37,10 +36,9 @@ class Gan:
     Deadlines are values of `time.monotonic()`; work that was not started by then is dropped.
     """
 
-    def __init__(self, repository: Repository, limits: Limits | None = None, *, max_batch_size: int = 64) -> None:
+    def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self._repository = repository
         self._limits = limits or Limits()
-        self._preferred_chunk = _CALLS_PER_CHUNK * max_batch_size
 
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
@@ -52,7 +50,9 @@ class Gan:
         """
         model = self._repository.resolve(request.model, request.version)
         plan = plan_sample(model, request, self._limits)
-        return await _draw(model, plan, 0, plan.count, deadline, in_stream=False)
+        response = gan_service_pb2.SampleResponse()
+        await _draw(model, plan, plan.work, plan.count, response, deadline)
+        return response
 
     async def stream_samples(
         self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
@@ -65,12 +65,19 @@ class Gan:
         if not request.HasField("request"):
             raise InvalidRequestError([FieldViolation("request", "is missing; expected what to draw")])
         model = self._repository.resolve(request.request.model, request.request.version, field="request.model")
-        stream = plan_stream(model, request, self._limits, self._preferred_chunk)
+        stream = plan_stream(model, request, self._limits)
         plan = stream.plan
 
-        def begin(start: int) -> asyncio.Task[gan_service_pb2.SampleResponse]:
+        async def draw(start: int) -> gan_service_pb2.StreamSamplesResponse:
             count = min(stream.chunk_size, plan.count - start)
-            task = asyncio.ensure_future(_draw(model, plan, start, count, deadline, in_stream=True))
+            response = gan_service_pb2.StreamSamplesResponse()
+            work = plan.work.from_sample(start, count)
+            # A stream slows down in a full queue; only its first chunk can be turned away.
+            await _draw(model, plan, work, count, response.chunk, deadline, bulk=True, always_admit=start > 0)
+            return response
+
+        def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
+            task = asyncio.create_task(draw(start))
             # A stream that ends early leaves its last task alone: nobody else looks at the error.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return task
@@ -78,10 +85,10 @@ class Gan:
         ahead = begin(0)
         try:
             for start in range(stream.chunk_size, plan.count, stream.chunk_size):
-                chunk = await ahead
+                response = await ahead
                 ahead = begin(start)
-                yield gan_service_pb2.StreamSamplesResponse(chunk=chunk)
-            yield gan_service_pb2.StreamSamplesResponse(chunk=await ahead)
+                yield response
+            yield await ahead
         finally:
             ahead.cancel()
 
@@ -101,7 +108,7 @@ class Gan:
         _set_scores(response, parts)
         return response
 
-    def list_models(self, request: gan_service_pb2.ListModelsRequest) -> gan_service_pb2.ListModelsResponse:  # noqa: ARG002 - has no fields yet
+    def list_models(self) -> gan_service_pb2.ListModelsResponse:
         """Lists the models and the state of each version."""
         return gan_service_pb2.ListModelsResponse(models=self._repository.summaries())
 
@@ -116,28 +123,40 @@ class Gan:
 
 
 async def _draw(
-    model: Model, plan: SamplePlan, start: int, count: int, deadline: float | None, *, in_stream: bool
-) -> gan_service_pb2.SampleResponse:
-    """Draws samples start to start + count of a plan."""
-    work = plan.work.from_sample(start, count) if in_stream else plan.work
-    # Later parts of what was admitted are not turned away: a stream slows down in a full queue, it does not break.
-    admitted = start > 0
-    parts = await model.generator.submit(work, count, deadline=deadline, bulk=in_stream, always_admit=admitted)
+    model: Model,
+    plan: SamplePlan,
+    work: GeneratorWork,
+    count: int,
+    response: gan_service_pb2.SampleResponse,
+    deadline: float | None,
+    *,
+    bulk: bool = False,
+    always_admit: bool = False,
+) -> None:
+    """Draws the samples of a work, which is a plan's or a part of it, and sets the response."""
+    parts = await model.generator.submit(work, count, deadline=deadline, bulk=bulk, always_admit=always_admit)
     scores: list[Arrays] = []
     if plan.return_scores:
         assert model.critic is not None, "plans for scores are refused without a critic"
         labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False) if model.info.label_names else None
         critic_work = CriticWork(samples=_joined([part[0] for part in parts]), labels=labels)
-        scores = await model.critic.submit(critic_work, count, deadline=deadline, bulk=in_stream, always_admit=True)
+        scores = await model.critic.submit(critic_work, count, deadline=deadline, bulk=bulk, always_admit=True)
     if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
-        return _sample_response(model.info, plan, work, parts, scores)
-    return await asyncio.to_thread(_sample_response, model.info, plan, work, parts, scores)
+        _set_response(response, model.info, plan, work, parts, scores)
+    else:
+        await asyncio.to_thread(_set_response, response, model.info, plan, work, parts, scores)
 
 
-def _sample_response(
-    info: ModelInfo, plan: SamplePlan, work: GeneratorWork, parts: list[Arrays], scores: list[Arrays]
-) -> gan_service_pb2.SampleResponse:
-    response = gan_service_pb2.SampleResponse(model=info.name, version=info.version, seed=work.seed, offset=work.offset)
+def _set_response(
+    response: gan_service_pb2.SampleResponse,
+    info: ModelInfo,
+    plan: SamplePlan,
+    work: GeneratorWork,
+    parts: list[Arrays],
+    scores: list[Arrays],
+) -> None:
+    response.model, response.version = info.name, info.version
+    response.seed, response.offset = work.seed, work.offset
     samples = [part[0] for part in parts]
     _set_tensor(response.samples.tensor, info.sample_data_type, info.sample_shape, samples)
     if plan.return_latents:
@@ -146,7 +165,6 @@ def _sample_response(
     if info.label_names:
         _set_labels(response, info, work.labels, parts)
     _set_scores(response, scores)
-    return response
 
 
 def _set_tensor(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.core.batcher import BatchConfig, Slice
+    from ganserve_server.core.batcher import BatchConfig
     from ganserve_server.core.engine import EngineConfig
+    from ganserve_server.core.lanes import Slice
     from ganserve_server.core.package import ModelInfo, Package
 
     Labels = int | NDArray[np.int64] | None
@@ -72,7 +73,7 @@ class Model:
         """
         self.info = package.info
         self.spec = package.spec
-        self._max_batch_size = batch_config.max_batch_size
+        self.max_batch_size = batch_config.max_batch_size
         latents, labels, samples, scores = _ports(package.info)
         self._generator = Engine(
             package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
@@ -101,7 +102,7 @@ class Model:
                 file=engine.file,
                 providers=engine.providers,
                 nodes_by_provider=engine.nodes_by_provider,
-                max_batch_size=self._max_batch_size,
+                max_batch_size=self.max_batch_size,
             )
             for engine in engines
         ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ganserve_server.core.package import ModelInfo
 
 _SCORE_BYTES = 8  # float32 score and probability
+_CALLS_PER_CHUNK = 4  # of a stream, where the client leaves it to the server
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,16 +72,8 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
     return plan
 
 
-def plan_stream(
-    model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits, preferred: int
-) -> StreamPlan:
+def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> StreamPlan:
     """Checks a request for a stream of samples.
-
-    Args:
-        model: The model.
-        request: The request.
-        limits: Sizes.
-        preferred: Samples of a chunk if the request leaves it to the server.
 
     Raises:
         RequestError: One of `Findings.raise_any`.
@@ -91,7 +84,7 @@ def plan_stream(
     plan = _plan(model, request.request, findings)
     findings.raise_any()
     most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
-    return StreamPlan(plan=plan, chunk_size=min(request.chunk_size or preferred, most))
+    return StreamPlan(plan=plan, chunk_size=min(request.chunk_size or _CALLS_PER_CHUNK * model.max_batch_size, most))
 
 
 def plan_score(model: Model, request: gan_service_pb2.ScoreRequest) -> CriticWork:

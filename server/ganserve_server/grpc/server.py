@@ -28,8 +28,9 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
     # Two servers on one port would each get half of the calls: a taken port is an error.
     ("grpc.so_reuseport", 0),
-    # Clients may ping every 30 s, also between calls; gRPC's default is 5 minutes, then GOAWAY too_many_pings.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Clients may ping every 30 s, also between calls; gRPC's default is 5 minutes, then GOAWAY too_many_pings. (This is
+    # what core calls GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS; the option's name has no "recv".)
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Finds clients that vanished without a word, so that their streams end.
     ("grpc.keepalive_time_ms", 60_000),

@@ -56,7 +56,7 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
         self, request: gan_service_pb2.ListModelsRequest, context: Context
     ) -> gan_service_pb2.ListModelsResponse:
         """Lists the models of the repository."""
-        return self._gan.list_models(request)
+        return self._gan.list_models()
 
     async def GetModel(
         self, request: gan_service_pb2.GetModelRequest, context: Context
