@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -78,11 +79,11 @@ class GrpcServer:
             The calls that were cut off because they took longer than `timeout_s`.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._admission.drain(), timeout_s)
-        except TimeoutError:
-            _log.warning("%d calls did not finish within %g s and are cut off", self._admission.running, timeout_s)
         cut_off = self._admission.running
+        if cut_off:
+            _log.warning("%d calls did not finish within %g s and are cut off", cut_off, timeout_s)
         # The grace lets the last answers, and open health watches, leave.
         await self._server.stop(grace=0.2)
         return cut_off
