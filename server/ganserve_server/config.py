@@ -20,7 +20,7 @@ class ServerConfig:
     provider: Literal["auto", "cuda", "cpu"] = "auto"
     """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda: refuses to start without it."""
     workers: int = 0
-    """Model calls at a time. 0: on the CPU one for each core, at most 8; on a GPU one."""
+    """Model calls at a time. 0: on the CPU one for each core, at most 16; on a GPU one."""
     threads: int = 0
     """CPU threads of one model call. 0: the cores shared out among the workers."""
     max_batch_size: int = 64

@@ -30,7 +30,7 @@ _IDENTITY_GRAPH = bytes.fromhex(
 )
 
 
-_MAX_WORKERS = 8
+_MAX_WORKERS = 16
 
 
 class Provider(enum.Enum):
