@@ -77,19 +77,14 @@ class Trainer:
         """
         progress = burn_in_progress(self.config.schedule, self.step)
         real, labels = self._batches.batch(self.step)
-        critic_loss, critic_pass, penalties = self._update_critic(real, labels, progress)
+        critic_measures = self._update_critic(real, labels, progress)
         generator_loss = self._update_generator(real, labels, progress)
         self.step += 1
         self.ema.update(self.config.batch_size, self.samples_seen)
-        with torch.no_grad():
-            real_scores, fake_scores = critic_pass.real_scores, critic_pass.fake_scores
-            accuracy = self._loss.accuracy(real_scores, fake_scores)
-            values = [critic_loss, accuracy, real_scores.mean(), fake_scores.mean(), *penalties, generator_loss]
-            return torch.stack([value.detach() for value in values])
+        return torch.stack([*critic_measures, generator_loss])
 
-    def _update_critic(
-        self, real: Tensor, labels: Tensor | None, progress: float
-    ) -> tuple[Tensor, CriticPass, list[Tensor]]:
+    def _update_critic(self, real: Tensor, labels: Tensor | None, progress: float) -> list[Tensor]:
+        """Returns the step's measures of the critic; nothing of the graph outlives the call."""
         with torch.no_grad():
             fake = self._generate(self._draw_latents(len(real)), labels)
         critic_pass = CriticPass(self._augmented_score, real, fake, labels, with_gradients=self._with_gradients)
@@ -99,7 +94,9 @@ class Trainer:
         self._fabric.backward(torch.stack([loss, *penalties]).sum())
         _set_learning_rate(self.critic_optimiser, anneal(self.config.optimisers.critic.learning_rate, progress))
         self._step_critic.step()
-        return loss, critic_pass, penalties
+        real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
+        accuracy = self._loss.accuracy(real_scores, fake_scores)
+        return [loss.detach(), accuracy, real_scores.mean(), fake_scores.mean(), *(item.detach() for item in penalties)]
 
     def _update_generator(self, real: Tensor, labels: Tensor | None, progress: float) -> Tensor:
         for parameter in self._critic_parameters:
@@ -116,7 +113,7 @@ class Trainer:
         self._step_generator.step()
         for parameter in self._critic_parameters:
             parameter.requires_grad_(True)
-        return loss
+        return loss.detach()
 
     def _augmented_score(self, images: Tensor, labels: Tensor | None) -> Tensor:
         scores: Tensor = self._score(self._augment(images), labels)
