@@ -7,13 +7,16 @@ Server: a `ganserve serve` process with its defaults, asked by a client process 
 flight over gRPC. Both share the machine's cores. Trials of all alternate, so that what else the machine does hits all
 alike. A round of trials during which other processes took more than 5 % of the CPU time is done again, up to --rounds
 in all; the table is made of the quietest ones. Ratios are medians of the rounds' ratios, to the best setting of one
-call at a time. Without --package: the generators of `packages.py`, random weights.
+call at a time. CPU time is that of 64 samples, a call or a request, in all threads; the server's includes its client's
+(the client's alone in brackets), and it depends little on what else the machine does. Without --package: the generators
+of `packages.py`, random weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -25,7 +28,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -78,29 +81,41 @@ def main() -> None:
 
 
 def measure(package: Path, arguments: argparse.Namespace) -> dict[str, object]:
-    """Returns medians of samples/s of each way, and their ratios, over the quietest rounds."""
-    ways: dict[str, Callable[[float], float]] = {
+    """Returns medians of samples/s of each way, their ratios and CPU times, over the quietest rounds."""
+    ways: dict[str, Callable[[float], Trial]] = {
         name: bare(package, calls, threads, spinning=spinning) for name, (calls, threads, spinning) in BARE.items()
     }
-    rounds: list[dict[str, float]] = []
+    rounds: list[dict[str, Any]] = []
     with server(package.parent.parent, arguments.serve_flags.split()) as (process, address):
-        ways[SERVER] = lambda seconds: client(address, package.parent.name, seconds)
+        ways[SERVER] = lambda seconds: client(process.pid, address, package.parent.name, seconds)
         for way in ways.values():
             way(0.3)
         while len(rounds) < arguments.rounds and sum(r["others"] <= QUIET for r in rounds) < arguments.trials:
             watch = Bystanders(process.pid)
-            rates = {name: way(arguments.seconds) for name, way in ways.items()}
-            rounds.append({"others": watch.share(), **rates})
+            trials = {name: way(arguments.seconds) for name, way in ways.items()}
+            rounds.append({"others": watch.share(), **trials})
     kept = sorted(rounds, key=lambda r: r["others"])[: arguments.trials]
     one_call = [name for name, (calls, _, _) in BARE.items() if calls == 1]
-    best = max(one_call, key=lambda name: statistics.median(r[name] for r in kept))
+    best = max(one_call, key=lambda name: statistics.median(r[name].samples_per_s for r in kept))
     return {
-        "samples_per_s": {name: statistics.median(r[name] for r in kept) for name in ways},
-        "ratios": {name: statistics.median(r[name] / r[best] for r in kept) for name in ways},
+        "samples_per_s": {name: statistics.median(r[name].samples_per_s for r in kept) for name in ways},
+        "ratios": {
+            name: statistics.median(r[name].samples_per_s / r[best].samples_per_s for r in kept) for name in ways
+        },
+        "cpu_ms": {name: statistics.median(r[name].cpu_ms for r in kept) for name in ways},
+        "client_cpu_ms": statistics.median(r[SERVER].client_cpu_ms for r in kept),
         "best_bare": best,
         "others_share": {"kept": max(r["others"] for r in kept), "rounds": len(rounds)},
-        "kept": kept,
+        "kept": [{name: dataclasses.asdict(r[name]) for name in ways} for r in kept],
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    samples_per_s: float
+    cpu_ms: float
+    """For 64 samples, in all threads, the client's included."""
+    client_cpu_ms: float = 0.0
 
 
 class Bystanders:
@@ -118,13 +133,18 @@ class Bystanders:
     def _clocks(self) -> tuple[float, float, float]:
         ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
         idle = ticks[3] + ticks[4]
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK") + int(fields[11]) + int(fields[12])
+        own = (sum(os.times()[:4]) + cpu_seconds(self._pid)) * os.sysconf("SC_CLK_TCK")
         return sum(ticks) - idle, own, sum(ticks)
 
 
-def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable[[float], float]:
-    """Returns a function that runs bare onnxruntime for some seconds and returns samples/s."""
+def cpu_seconds(pid: int) -> float:
+    """Returns the CPU time that a process used, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable[[float], Trial]:
+    """Returns a function that runs bare onnxruntime for some seconds."""
     spec = json_format.Parse((package / "manifest.json").read_text(), model_spec_pb2.ModelSpec())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -136,9 +156,9 @@ def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable
     if spec.label_names:
         feed["labels"] = np.arange(BATCH, dtype=np.int64) % len(spec.label_names)
 
-    def run(seconds: float) -> float:
+    def run(seconds: float) -> Trial:
         counts = [0] * calls
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
 
         def loop(index: int) -> None:
             while time.perf_counter() - start < seconds:
@@ -150,7 +170,8 @@ def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable
             worker.start()
         for worker in workers:
             worker.join()
-        return sum(counts) / (time.perf_counter() - start)
+        elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return Trial(sum(counts) / elapsed, cpu * 1e3 / (sum(counts) / BATCH))
 
     return run
 
@@ -171,9 +192,13 @@ def server(models: Path, flags: list[str]) -> Iterator[tuple[subprocess.Popen[st
         process.wait()
 
 
-def client(address: str, model: str, seconds: float) -> float:
+def client(server_pid: int, address: str, model: str, seconds: float) -> Trial:
     command = [sys.executable, CLIENT, address, model, str(BATCH), str(CONCURRENCY), str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    before = cpu_seconds(server_pid)
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    samples, elapsed, client_cpu = map(float, output.split())
+    cpu = cpu_seconds(server_pid) - before + client_cpu
+    return Trial(samples / elapsed, cpu * 1e3 / (samples / BATCH), client_cpu * 1e3 / (samples / BATCH))
 
 
 def machine() -> dict[str, object]:
@@ -198,12 +223,12 @@ def table(report: dict[str, object]) -> str:
             "",
             f"Other processes took at most {others['kept']:.0%} of the CPU time; rounds: {others['rounds']}.",
             "",
-            "| way | samples/s | ratio |",
-            "|---|---|---|",
+            "| way | samples/s | ratio | CPU ms for 64 samples |",
+            "|---|---|---|---|",
         ]
-        lines += [
-            f"| {name} | {rate:,.0f} | {result['ratios'][name]:.2f} |" for name, rate in result["samples_per_s"].items()
-        ]
+        for name, rate in result["samples_per_s"].items():
+            cpu = f"{result['cpu_ms'][name]:.2f}" + (f" ({result['client_cpu_ms']:.2f})" if name == SERVER else "")
+            lines.append(f"| {name} | {rate:,.0f} | {result['ratios'][name]:.2f} | {cpu} |")
         lines.append("")
     return "\n".join(lines)
 
