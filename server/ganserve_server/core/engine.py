@@ -99,16 +99,23 @@ class Engine:
             The outputs that were asked for at construction, in that order, [N, ...].
 
         Raises:
-            EngineError: The execution failed.
+            EngineError: The execution failed, or an output has another shape or type than it must have.
         """
         try:
             results: list[NDArray[np.generic]] = self._session.run(self._output_names, feed)
         except Exception as error:
             raise EngineError(f"{self.file} could not be executed: {error}") from error
+        count = len(next(iter(feed.values())))
+        for port, result in zip(self._outputs, results, strict=True):
+            if result.shape != (count, *port.sample_shape) or result.dtype != port.dtype:
+                raise EngineError(
+                    f"{self.file} gave {port.name} as {result.dtype} {list(result.shape)}; "
+                    f"expected {port.dtype} {[count, *port.sample_shape]}"
+                )
         return results
 
-    def warm_up(self, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """Runs the graph once and checks what comes out against the outputs that it must have.
+    def try_out(self, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """Runs the graph as `run` does, and distrusts it: what fails or is not finite condemns the package.
 
         Raises:
             PackageError: The execution fails, or an output has another shape or type or numbers that are not finite.
@@ -119,13 +126,8 @@ class Engine:
         except EngineError as error:
             raise PackageError(f"a trial run with {count} samples failed: {error}") from error
         for port, result in zip(self._outputs, results, strict=True):
-            if result.shape != (count, *port.sample_shape) or result.dtype != port.dtype:
-                raise PackageError(
-                    f"{self.file}: a trial run with {count} samples gave {port.name} as {result.dtype} "
-                    f"{list(result.shape)}; expected {port.dtype} {[count, *port.sample_shape]}"
-                )
             if result.dtype.kind == "f" and not np.isfinite(result).all():
-                raise PackageError(f"{self.file}: a trial run with {count} samples gave {port.name} that is not finite")
+                raise PackageError(f"a trial run with {count} samples: {self.file} gave {port.name} that is not finite")
         return results
 
 

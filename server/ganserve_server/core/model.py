@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     Labels = int | NDArray[np.int64] | None
 
+# How alike results must be that a provider computes in batches of different sizes: one of 255 levels, or 1 %.
+_ALIKE_LEVELS, _ALIKE = 1, 0.01
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -83,8 +85,7 @@ class Model:
             if package.critic is not None
             else None
         )
-        for count in sorted({1, batch_config.max_batch_size}):
-            self._warm_up(count)
+        self._warm_up()
         name = f"{self.info.name}/{self.info.version}"
         self.generator = Batcher(f"{name}/generator", self._generate, batch_config)
         self.critic = Batcher(f"{name}/critic", self._score, batch_config) if self._critic else None
@@ -113,19 +114,37 @@ class Model:
         if self.critic is not None:
             self.critic.close()
 
-    def _warm_up(self, count: int) -> None:
+    def _warm_up(self) -> None:
+        """Tries the graphs out with one sample and with a full batch, whose first sample must come out the same.
+
+        A network that looks across its batch (batch or minibatch statistics) would let a request's result depend on the
+        other requests beside it.
+        """
+        one = self._try_out(1)
+        full = self._try_out(self.max_batch_size)
+        for name, alone, among_others in zip(("samples", "scores", "probabilities"), one, full, strict=False):
+            difference = np.abs(alone.astype(np.float64) - among_others[:1].astype(np.float64)).max()
+            most = _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
+            if difference > most:
+                raise PackageError(
+                    f"the {name} of a latent differ by {difference:g} alone and in a batch of {self.max_batch_size}: "
+                    "the network looks across its batch; freeze such statistics and export again"
+                )
+
+    def _try_out(self, count: int) -> list[NDArray[np.generic]]:
         feed: dict[str, NDArray[np.generic]] = {
             "latents": draw_latents(0, 0, count, self.info.latent_dimension, self.info.distribution)
         }
         labels: dict[str, NDArray[np.generic]] = {}
         if self.info.label_names:
             labels["labels"] = np.arange(count, dtype=np.int64) % len(self.info.label_names)
-        (samples,) = self._generator.warm_up(feed | labels)
+        (samples,) = self._generator.try_out(feed | labels)
         if self._critic is None:
-            return
-        _, probabilities = self._critic.warm_up({"samples": samples} | labels)
+            return [samples]
+        scores, probabilities = self._critic.try_out({"samples": samples} | labels)
         if probabilities.min() < 0 or probabilities.max() > 1:
             raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
+        return [samples, scores, probabilities]
 
     def _generate(self, slices: Sequence[Slice[GeneratorWork]]) -> tuple[NDArray[np.generic], ...]:
         """Returns samples [N, ...], latents float32 [N, Z] and, of conditional models, labels int64 [N]."""
