@@ -231,7 +231,7 @@ def wrong_probabilities() -> onnx.ModelProto:
         (
             UNCONDITIONAL,
             {"generator.onnx": other_shape_when_run()},
-            r"trial run with 1 samples failed: generator\.onnx gave samples as uint8 \[2, 8, 8, 1\]; expected uint8 \[1, ",
+            r"trial run with 1 samples failed: generator\.onnx gave samples as uint8 \[2, 8, 8, 1\]; expected",
         ),
         (VECTOR, {"generator.onnx": dividing_by_zero()}, r"gave samples that is not finite"),
         (UNCONDITIONAL, {"generator.onnx": failing_when_run()}, r"trial run with 1 samples failed: generator\.onnx"),
