@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -133,21 +134,23 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
     async def main() -> None:
         async with in_process_server(tmp_path) as server:
             model = server.repository.resolve("", 0)
-            run, go_on = model._generator.run, threading.Event()
+            run, started, go_on = model._generator.run, threading.Event(), threading.Event()
 
             def held(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+                started.set()
                 assert go_on.wait(TIMEOUT_S)
                 return run(feed)
 
             model._generator.run = held
             first = asyncio.ensure_future(server.gan.Sample(gan_service_pb2.SampleRequest(count=10), timeout=TIMEOUT_S))
+            assert await asyncio.to_thread(started.wait, TIMEOUT_S)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await server.gan.Sample(gan_service_pb2.SampleRequest(count=64), timeout=0.1)
             assert caught.value.code() == StatusCode.DEADLINE_EXCEEDED
             # The server's own clock ends it a moment later and frees its place.
-            async with asyncio.timeout(TIMEOUT_S):
-                while model.generator.queued_samples:
-                    await asyncio.sleep(0.01)
+            until = time.monotonic() + TIMEOUT_S
+            while model.generator.queued_samples and time.monotonic() < until:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.01)
             go_on.set()
             await first
             await server.gan.Sample(gan_service_pb2.SampleRequest(count=5), timeout=TIMEOUT_S)
