@@ -73,14 +73,13 @@ def report(judgement: Judgement) -> bool:
         ("nearest neighbour", f"{distance:.3f}", "0.800 to 1.200", 0.8 <= distance <= 1.2),
     ]
     meanings = [
-        "share of the samples that a judge trained on real digits reads as the digit asked for",
-        f"accuracy on unseen real digits of a judge trained on the samples alone (on real ones: "
-        f"{judgement.judge_accuracy:.3f})",
-        "distance to the training digits relative to that of unseen real digits: below, copies; above, noise",
+        "generated digits that a judge trained on real ones reads as asked",
+        f"unseen real digits that a judge trained on these reads right (on real ones: {judgement.judge_accuracy:.3f})",
+        "distance to the training digits, beside unseen real ones: low, copies; high, noise",
     ]
     print(f"\nHow good the samples are: {JUDGED:,} that came through the server")
     for (name, value, expected, met), meaning in zip(figures, meanings, strict=True):
-        print(f"  {name:<18}{value}  {'ok' if met else 'MISSED'}, {expected}: {meaning}")
+        print(f"  {name:<18}{value}  {'ok' if met else 'MISSED'}, {expected}\n{'':20}{meaning}")
     return all(met for *_, met in figures)
 
 

@@ -54,14 +54,14 @@ INVALID_SAMPLE_REQUESTS = [
     ({"count": 2, "offset": 2**48 - 1}, {"offset": "281474976710655 + count 2 exceeds 2^48"}),
     ({"count": 1, "offset": 2**64 - 1}, {"offset": "exceeds 2^48"}),
     *[({"count": 1, "truncation": t}, {"truncation": "finite number above 0"}) for t in (0, -1, NAN, float("inf"))],
-    ({"count": 1, "label_indices": [3]}, {"label_indices": "entry 0 is 3; model 'tiny' has the labels 0 to 2"}),
+    ({"count": 1, "label_indices": [3]}, {"label_indices": "is 3; model 'tiny' has the labels 0 to 2"}),
     ({"count": 2, "label_indices": [0, 2**32 - 1]}, {"label_indices": "entry 1 is 4294967295"}),
     ({"count": 3, "label_indices": [5, 1, 6]}, {"label_indices": "entry 0 is 5 (and 1 others"}),
     (
         {"count": 1, "label_names": ["four"]},
-        {"label_names": "entry 0 is 'four'; model 'tiny' has the labels 'zero', 'one'"},
+        {"label_names": "is 'four'; model 'tiny' has the labels 'zero', 'one'"},
     ),
-    ({"count": 1, "label_names": [""]}, {"label_names": "entry 0 is ''"}),
+    ({"count": 1, "label_names": [""]}, {"label_names": "is ''"}),
     ({"count": 1, "label_names": ["ಠ_ಠ" * 1000]}, {"label_names": "characters"}),
     (
         {"count": 3, "label_indices": [0, 1]},
@@ -194,7 +194,7 @@ INVALID_SCORE_REQUESTS = [
             "samples": tensor_pb2.Samples(tensor=tensor(np.zeros((2, 8, 8, 1), np.uint8), data=b"")),
             "label_indices": [7],
         },
-        {"samples.tensor.data": "has 0 bytes", "label_indices": "entry 0 is 7"},
+        {"samples.tensor.data": "has 0 bytes", "label_indices": "is 7"},
     ),
     (
         {"model": "tiny-vector", "samples": tensor_pb2.Samples(tensor=tensor(np.full((2, 2), NAN, np.float32)))},

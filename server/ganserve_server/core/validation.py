@@ -122,11 +122,16 @@ def _label_indices(info: ModelInfo, indices: Sequence[int], findings: Findings) 
     if len(wrong):
         findings.invalid(
             "label_indices",
-            f"entry {wrong[0]} is {labels[wrong[0]]}{_and_others(len(wrong))}; "
+            f"{_which(wrong[0], len(labels))}is {labels[wrong[0]]}{_and_others(len(wrong))}; "
             f"model {info.name!r} has the labels 0 to {known - 1}",
         )
         return None
     return labels
+
+
+def _which(entry: int, entries: int) -> str:
+    """Names the entry that is wrong, unless there is only one."""
+    return f"entry {entry} " if entries > 1 else ""
 
 
 def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -> int | NDArray[np.int64] | None:
@@ -135,7 +140,7 @@ def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -
         wrong = found.index(-1)
         findings.invalid(
             "label_names",
-            f"entry {wrong} is {shown(names[wrong])}{_and_others(found.count(-1))}; "
+            f"{_which(wrong, len(names))}is {shown(names[wrong])}{_and_others(found.count(-1))}; "
             f"model {info.name!r} has the labels {listed(map(repr, info.label_names))}",
         )
         return None
