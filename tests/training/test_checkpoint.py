@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ganserve_training.checkpoint import (
+    FORMAT,
     checkpoint_paths,
     clean_checkpoint_folder,
     file_sha256,
@@ -15,7 +16,7 @@ from ganserve_training.checkpoint import (
     save_checkpoint,
     set_aside_damaged,
 )
-from ganserve_training.errors import CheckpointError
+from ganserve_training.errors import CheckpointError, CheckpointFormatError
 
 
 def state(step: int) -> dict[str, object]:
@@ -32,8 +33,15 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert checkpoint is not None
     assert checkpoint.path == path == tmp_path / "step-00000007.pt"
     assert torch.equal(checkpoint.state.pop("weights"), torch.full((100,), 7.0))
-    assert checkpoint.state == {"step": 7, "nested": {"numbers": [1, 2.5, "three"]}}
+    assert checkpoint.state == {"format": FORMAT, "step": 7, "nested": {"numbers": [1, 2.5, "three"]}}
     assert checkpoint.sha256 == file_sha256(path)
+
+
+def test_a_checkpoint_of_another_version_is_refused_and_never_taken_for_damaged(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(7), keep=3)
+    save_checkpoint(tmp_path, {**state(8), "format": FORMAT + 1}, keep=3)
+    with pytest.raises(CheckpointFormatError, match=rf"format {FORMAT + 1}, this version of ganserve reads {FORMAT}"):
+        load_latest_checkpoint(tmp_path, no_report)
 
 
 def test_the_digest_is_what_sha256sum_checks(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 
-from ganserve_training.errors import CheckpointError
+from ganserve_training.errors import CheckpointError, CheckpointFormatError
 from ganserve_training.files import remove_temporary_files, write_atomically, write_text_atomically
 
+FORMAT = 1
+"""Of the dictionary in a checkpoint; a change that an older version can't read makes it one more."""
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 Report = Callable[[str], None]
 """Takes one message for the user."""
@@ -42,7 +44,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
     path = folder / f"step-{state['step']:08d}.pt"
 
     def write(temporary: Path) -> None:
-        torch.save(state, temporary)
+        torch.save({"format": FORMAT, **state}, temporary)
         write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
 
     try:
@@ -104,6 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: it is missing, torn, or not what was written.
+        CheckpointFormatError: another version of ganserve wrote it, in a format that this one can't read.
     """
     try:
         expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
@@ -116,6 +119,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"checkpoint {path} can't be read: {error}") from error
+    if state.get("format") != FORMAT:
+        raise CheckpointFormatError(
+            f"checkpoint {path} has the format {state.get('format')}, this version of ganserve reads {FORMAT}: "
+            "use the version that wrote it"
+        )
     return Checkpoint(path, actual, state)
 
 

@@ -21,6 +21,10 @@ class CheckpointError(TrainingError):
     """No checkpoint can be read where one is needed."""
 
 
+class CheckpointFormatError(TrainingError):
+    """A checkpoint is whole, but another version of ganserve wrote it in a format that this one can't read."""
+
+
 class RunLockedError(TrainingError):
     """Another process is training in the same run folder."""
 

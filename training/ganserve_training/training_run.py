@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 GRID_COLUMNS = 10
 GRID_SEED = 0
-CHECKPOINT_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,6 @@ class _Run:
         if not self._trainer.weights_are_finite():
             self._diverged(f"a weight became NaN or infinite by step {self._trainer.step}")
         state: dict[str, Any] = {
-            "format": CHECKPOINT_FORMAT,
             **self._trainer.state_dict(),
             "pending_measures": [row.cpu() for row in self._pending],
             "config": config_to_dict(self._config),
