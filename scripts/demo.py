@@ -7,6 +7,7 @@ trains and exports nothing.
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import re
 import signal
@@ -38,8 +39,8 @@ def main() -> int:
     with timed(times, "train"):
         command("train", "digits", "--out", RUN)
     with timed(times, "export"):
-        if (MODELS / "digits" / "1").exists():
-            say(f"{MODELS}/digits/1 is there already: not exported again")
+        if package := exported(load_trained(RUN).checkpoint_sha256):
+            say(f"{package} holds this checkpoint already: not exported again")
         else:
             command("export-onnx", RUN, "--out", MODELS / "digits")
     started = time.perf_counter()
@@ -56,12 +57,22 @@ def main() -> int:
 
     print("\nWhere the time went")
     for name, seconds in times.items():
-        print(f"  {name:<22}{seconds:7.1f} s")
+        print(f"  {name:<22}{seconds:8.2f} s")
     good = report(judgement)
     print(f"\n{PICTURE} shows ten samples of each digit. Go on by hand, with the package that this made:")
     print(f"  {GANSERVE.relative_to(ROOT)} serve --models {MODELS} --port 50051")
     print(f"  {GANSERVE.relative_to(ROOT)} sample -n 64 --label 7 --out sevens.png       (in a second terminal)")
     return 0 if good else 1
+
+
+def exported(checkpoint_sha256: str) -> Path | None:
+    """The newest package, if it was made from this checkpoint."""
+    manifests = {int(path.parent.name): path for path in MODELS.glob("digits/[0-9]*/manifest.json")}
+    if not manifests:
+        return None
+    newest = manifests[max(manifests)]
+    provenance = json.loads(newest.read_text(encoding="utf-8"))["provenance"]
+    return newest.parent if provenance["checkpoint_sha256"] == checkpoint_sha256 else None
 
 
 def report(judgement: Judgement) -> bool:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
@@ -98,8 +99,16 @@ def _load(config: ServerConfig) -> tuple[Repository, str]:
     repository.load()
     report = startup_report(repository, choice, engine, batch)
     if not any(summary.latest for summary in repository.summaries()):
-        raise StartupError(f"there is nothing to serve in {config.models}:\n{report.rstrip()}")
+        raise StartupError(_nothing_to_serve(config.models, report))
     return repository, report
+
+
+def _nothing_to_serve(models: Path, report: str) -> str:
+    if any(models.glob("*/manifest.json")):
+        return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
+    write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`"
+    found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
+    return "\n".join([f"there is nothing to serve in {models}: {write}", *found])
 
 
 def _stop_signal() -> asyncio.Event:

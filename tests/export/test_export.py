@@ -80,6 +80,7 @@ def test_preview_has_one_row_a_label(exported: Exported) -> None:
 def test_next_export_is_the_next_version_and_leaves_nothing_behind(exported: Exported, run: Path) -> None:
     again = export_run(run, exported.folder.parent)
     assert again.version == exported.version + 1
+    assert again.calibration == exported.calibration  # the same checkpoint gives the same probabilities
     assert {path.name for path in exported.folder.parent.iterdir()} >= {"1", "2"}
     assert not [path for path in exported.folder.parent.iterdir() if path.name.startswith(".")]
 

@@ -174,6 +174,27 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
             list(stream)
 
 
+def test_a_stream_that_is_cut_off_is_told_so_and_how_to_go_on(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+    with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
+        stream = stubs.open_stream(count=2**40, seed=1)
+        next(stream)
+        server.terminate()
+        with pytest.raises(grpc.RpcError) as caught:
+            for _ in stream:
+                pass
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "go on at another replica" in caught.value.details()
+        assert server.wait() == 1
+
+
+def test_one_models_folder_in_place_of_the_repository_is_told_apart(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "tiny")
+    result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
+    assert result.returncode == 2
+    assert f"give the folder above it, --models {tmp_path}" in result.stderr
+
+
 def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=LARGE)
     with running_server(tmp_path, "--drain-timeout-s", "1000") as server, connected(server.address) as stubs:

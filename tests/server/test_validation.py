@@ -48,7 +48,7 @@ INVALID_SAMPLE_REQUESTS = [
     ({"count": 0}, {"count": "is 0; expected at least 1"}),
     (
         {"count": 2**40},
-        {"count": "more than the 268435456 bytes of one answer; ask for at most 3397917, or use Stream"},
+        {"count": "more than the 268435456 bytes of one answer; ask for at most 3397917, or for a stream"},
     ),
     ({"count": 2**64 - 1}, {"count": "at most", "offset": "exceeds 2^48"}),
     ({"count": 2, "offset": 2**48 - 1}, {"offset": "281474976710655 + count 2 exceeds 2^48"}),
@@ -86,7 +86,7 @@ INVALID_SAMPLE_REQUESTS = [
         },
         {"seed": "beside latents", "offset": "beside latents", "truncation": "beside latents", "selection": "beside"},
     ),
-    ({"count": 2, "latents": LATENTS}, {"label_indices": "with latents, model 'tiny' needs labels too"}),
+    ({"count": 2, "latents": LATENTS}, {"label_indices": "with latents, model 'tiny' needs labels"}),
     ({"count": 3, "label_indices": [0], "latents": LATENTS}, {"latents.shape": "has 2 latents, count is 3"}),
     (
         {"count": 2, "label_indices": [0], "latents": latents(2, 5)},
@@ -177,8 +177,8 @@ def test_a_stream_request_without_a_request_is_invalid(stubs: Stubs) -> None:
 
 
 INVALID_SCORE_REQUESTS = [
-    ({}, {"samples": "is missing", "label_indices": "scores samples by their labels"}),
-    ({"samples": SAMPLES}, {"label_indices": "scores samples by their labels"}),
+    ({}, {"samples": "is missing", "label_indices": "scores by label"}),
+    ({"samples": SAMPLES}, {"label_indices": "scores by label"}),
     ({"samples": SAMPLES, "label_indices": [0, 1, 2]}, {"label_indices": "has 3 entries"}),
     ({"samples": SAMPLES, "label_names": ["one", "nine"]}, {"label_names": "entry 1 is 'nine'"}),
     (
@@ -385,4 +385,4 @@ def test_garbage_in_a_stream_request_is_invalid(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         list(call(b"\xff\xff\xff", timeout=TIMEOUT_S))
     assert caught.value.code() == StatusCode.INVALID_ARGUMENT
-    assert "no message of the type" in violations(caught.value)[""]
+    assert "no message of the type" in violations(caught.value)["request"]

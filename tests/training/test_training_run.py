@@ -170,6 +170,8 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) ->
     (tmp_path / "config.json").unlink()  # The checkpoint knows too.
     with pytest.raises(ConfigChangedError, match="seed: 0 -> 5"):
         run(changed, tmp_path)
+    with pytest.raises(ConfigChangedError, match=r"at step 4 already \(got --steps 3\): a run can be made longer"):
+        run(tiny_config(steps=3), tmp_path)
     assert newest(tmp_path)["step"] == 4
 
 

@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
             description="Judge samples of a run's averaged generator, and save the figures in RUN/metrics.json.",
         )
         evaluation = evaluate_run(arguments.run, samples=arguments.samples, seed=arguments.seed)
+    except BrokenPipeError:
+        raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:
         sys.stderr.write(f"ganserve evaluate: error: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1

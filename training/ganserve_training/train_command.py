@@ -65,8 +65,12 @@ def main(argv: Sequence[str]) -> int:
     except StoppedError as stop:
         sys.stderr.write(f"ganserve train: {stop}\n")
         return 128 + stop.signal_number
-    except (TrainingError, OSError) as error:
+    except TrainingError as error:
         return _fail(str(error), 1)
+    except BrokenPipeError:
+        raise  # Whoever read the output has seen enough; the command line ends quietly.
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def _train(arguments: TrainArguments) -> int:

@@ -22,7 +22,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
 from ganserve_training.data import Images, load_split
 from ganserve_training.devices import DeviceName, cpu_threads, default_threads, open_fabric
-from ganserve_training.errors import ConfigError, DataError, DivergedError, StoppedError
+from ganserve_training.errors import ConfigChangedError, ConfigError, DataError, DivergedError, StoppedError
 from ganserve_training.files import remove_temporary_files
 from ganserve_training.grids import save_sample_grid
 from ganserve_training.logs import LogWriter
@@ -110,6 +110,11 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -
     checkpoint = load_latest_checkpoint(folder.checkpoints, lambda message: _say(console, message))
     if checkpoint is not None:
         check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
+        if config.steps < checkpoint.state["step"]:
+            raise ConfigChangedError(
+                f"{folder.root} is at step {checkpoint.state['step']} already (got --steps {config.steps}): a run "
+                "can be made longer, not shorter; choose another --out for a short one"
+            )
         set_aside_damaged(folder.checkpoints, checkpoint.path)
     return checkpoint
 

@@ -129,3 +129,7 @@ def _run(name: str, command: Command, arguments: Sequence[str]) -> int:
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        # What a command cannot put better itself, such as a full disk under a redirected output.
+        sys.stderr.write(f"ganserve {name}: error: {error}\n")
+        return FAILED

@@ -46,6 +46,10 @@ def _models(arguments: ModelsArguments) -> int:
     else:
         header = ("model", "version", "state", "sample", "labels", "provider")
         say(table(header, [_row(model, version) for model in models for version in model.versions]))
+        for model in models:
+            for version in model.versions:
+                if version.reason:
+                    say(f"{model.name} {version.version}: {version.reason}")
     return 0
 
 
@@ -53,7 +57,7 @@ def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
     return [
         model.name,
         f"{version.version}{'*' if version.version == model.latest else ''}",
-        f"{version.state}{version.reason and f': {version.reason}'}",
+        str(version.state),
         "" if version.sample is None else str(version.sample),
         _labels(version.label_names) if version.sample is not None else "",
         ", ".join(provider.removesuffix("ExecutionProvider") for provider in version.providers),

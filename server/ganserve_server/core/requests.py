@@ -66,7 +66,7 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
         findings.invalid(
             "count",
             f"is {plan.count}, at {plan.bytes_per_sample} bytes each more than the {limits.max_response_bytes} bytes "
-            f"of one answer; ask for at most {most}, or use StreamSamples",
+            f"of one answer; ask for at most {most}, or for a stream",
         )
     findings.raise_any()
     return plan
@@ -109,7 +109,8 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest) -> CriticWor
     labels = check_labels(info, request.label_indices, request.label_names, count, findings)
     if info.label_names and not request.label_indices and not request.label_names:
         findings.invalid(
-            "label_indices", f"is empty; model {info.name!r} scores samples by their labels: give these or label_names"
+            "label_indices",
+            f"is empty; model {info.name!r} scores by label: give one for all, or one a sample",
         )
     _check_critic(model, findings)
     findings.raise_any()
@@ -201,7 +202,8 @@ def _check_latents(
         )
     if info.label_names and not request.label_indices and not request.label_names:
         findings.invalid(
-            "label_indices", f"is empty; with latents, model {info.name!r} needs labels too: give these or label_names"
+            "label_indices",
+            f"is empty; with latents, model {info.name!r} needs labels: give one for all, or one a sample",
         )
     return cast("NDArray[np.float32] | None", latents)
 

@@ -74,6 +74,7 @@ class AdmissionInterceptor(_Interceptor):
         super().__init__()
         self._running = 0
         self._draining = False
+        self._cutting = False
         self._idle = asyncio.Event()
 
     @property
@@ -86,6 +87,10 @@ class AdmissionInterceptor(_Interceptor):
         self._draining = True
         if self._running:
             await self._idle.wait()
+
+    def cut_off(self) -> None:
+        """Ends running streams at their next message, with words."""
+        self._cutting = True
 
     def wrap(self, method: str, handler: Handler) -> Handler:  # noqa: ARG002 - the same for all methods
         """Returns a handler that is counted."""
@@ -104,6 +109,11 @@ class AdmissionInterceptor(_Interceptor):
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         yield response
+                        if self._cutting:
+                            raise UnavailableError(
+                                "the server is shutting down and ends this stream here: go on at another replica, with "
+                                "the same seed and the offset of the next sample"
+                            )
             finally:
                 self._leave()
 
@@ -166,7 +176,7 @@ def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 def _read_message(request: Any) -> Any:
     if isinstance(request, _Unreadable):
         description = "is no message of the type that this method takes: use the protos of this server's version"
-        raise InvalidRequestError([FieldViolation("", description)])
+        raise InvalidRequestError([FieldViolation("request", description)])
     return request
 
 

@@ -23,6 +23,7 @@ GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_nam
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 MAX_PAYLOAD_BYTES = 256 * 2**20
+_CUT_OFF_S = 0.5  # for streams to say why they end
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
@@ -84,6 +85,9 @@ class GrpcServer:
         cut_off = self._admission.running
         if cut_off:
             _log.warning("%d calls did not finish within %g s and are cut off", cut_off, timeout_s)
+            self._admission.cut_off()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._admission.drain(), _CUT_OFF_S)
         # The grace lets the last answers, and open health watches, leave.
         await self._server.stop(grace=0.2)
         return cut_off
