@@ -23,7 +23,7 @@ import numpy as np
 from ganserve import Client
 from ganserve_training import load_trained
 from ganserve_training.evaluate import evaluate_samples
-from ganserve_training.judge import Judgement
+from ganserve_training.judge import GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST, NN_DISTANCE_RATIO_WITHIN, Judgement
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Path("demo/runs/digits")
@@ -78,10 +78,12 @@ def exported(checkpoint_sha256: str) -> Path | None:
 def report(judgement: Judgement) -> bool:
     """Prints the three figures beside what is expected of them; returns whether all are met."""
     distance = judgement.nn_distance_ratio
+    low, high = NN_DISTANCE_RATIO_WITHIN
+    test_met, train_met = judgement.gan_test >= GAN_TEST_AT_LEAST, judgement.gan_train >= GAN_TRAIN_AT_LEAST
     figures = [
-        ("GAN-test", f"{judgement.gan_test:.3f}", "at least 0.980", judgement.gan_test >= 0.98),
-        ("GAN-train", f"{judgement.gan_train:.3f}", "at least 0.960", judgement.gan_train >= 0.96),
-        ("nearest neighbour", f"{distance:.3f}", "0.800 to 1.200", 0.8 <= distance <= 1.2),
+        ("GAN-test", f"{judgement.gan_test:.3f}", f"at least {GAN_TEST_AT_LEAST:.3f}", test_met),
+        ("GAN-train", f"{judgement.gan_train:.3f}", f"at least {GAN_TRAIN_AT_LEAST:.3f}", train_met),
+        ("nearest neighbour", f"{distance:.3f}", f"{low:.3f} to {high:.3f}", low <= distance <= high),
     ]
     meanings = [
         "generated digits that a judge trained on real ones reads as asked",

@@ -15,11 +15,12 @@ from ganserve_export._errors import ExportError
 from ganserve_export.calibration import LogisticCalibration, fit_calibration
 from ganserve_export.conversion import to_onnx
 from ganserve_export.folding import fold
-from ganserve_export.graphs import CriticGraph, GeneratorGraph, to_images
+from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.manifest import describe, describe_graph
 from ganserve_export.preview import write_preview
 from ganserve_export.verification import Difference, verify
-from ganserve_training import TrainingError, load_split, load_trained
+from ganserve_training import TrainingError, draw_samples, load_split, load_trained
+from ganserve_training.data import to_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,29 +150,28 @@ def _write_graph(
     return verify(file, reference.eval(), make_inputs, output_names, seed=seed)
 
 
-@torch.inference_mode()
 def _calibrate(trained: TrainedModel, held_out: Images) -> LogisticCalibration:
     """Scores held-out real samples and as many generated ones with the same labels, and fits the calibration."""
-    pixels, labels = held_out.pixels[:MAX_CALIBRATION_SAMPLES], held_out.labels
-    labels = None if labels is None else labels[:MAX_CALIBRATION_SAMPLES]
-    random = torch.Generator().manual_seed(CALIBRATION_SEED)
-    graph = GeneratorGraph(trained.generator).eval()
-    real_scores, generated_scores = [], []
-    for start in range(0, len(pixels), BATCH):
-        batch = torch.from_numpy(pixels[start : start + BATCH])
-        batch_labels = None if labels is None else torch.from_numpy(labels[start : start + BATCH])
-        latents = torch.randn(len(batch), trained.latent_dim, generator=random)
-        real_scores.append(_scores(trained, batch, batch_labels))
-        generated_scores.append(_scores(trained, graph(latents, batch_labels), batch_labels))
+    real = held_out.pixels[:MAX_CALIBRATION_SAMPLES]
+    labels = None if held_out.labels is None else held_out.labels[:MAX_CALIBRATION_SAMPLES]
+    generated = draw_samples(trained.generator, trained.latent_dim, labels, len(real), CALIBRATION_SEED)
     return fit_calibration(
-        np.concatenate(real_scores),
-        np.concatenate(generated_scores),
+        _scores(trained, real, labels),
+        _scores(trained, generated, labels),
         real_labels=labels,
         generated_labels=labels,
         label_count=len(trained.data.label_names),
     )
 
 
-def _scores(trained: TrainedModel, pixels: Tensor, labels: Tensor | None) -> npt.NDArray[np.float32]:
-    scores: npt.NDArray[np.float32] = trained.critic(to_images(pixels), labels).numpy()
-    return scores
+@torch.inference_mode()
+def _scores(
+    trained: TrainedModel, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.float32]:
+    """The critic's scores [N] of uint8 samples [N, H, W, C]."""
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        batch = to_float(torch.from_numpy(pixels[start : start + BATCH]))
+        batch_labels = None if labels is None else torch.from_numpy(labels[start : start + BATCH])
+        parts.append(trained.critic(batch, batch_labels).numpy())
+    return np.concatenate(parts)

@@ -11,21 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ganserve_training.data import to_float, to_uint8
+
 if TYPE_CHECKING:
     from ganserve_export.calibration import LogisticCalibration
-
-HALF_RANGE = 127.5
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """Rounds float images [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C]; values outside are clamped."""
-    levels = ((images + 1.0) * HALF_RANGE).clamp(0.0, 255.0).round()
-    return levels.permute(0, 2, 3, 1).to(torch.uint8)
-
-
-def to_images(pixels: Tensor) -> Tensor:
-    """Scales uint8 images [N, H, W, C] to float32 [N, C, H, W] in [-1, 1]."""
-    return pixels.permute(0, 3, 1, 2).to(torch.float32) / HALF_RANGE - 1.0
 
 
 class GeneratorGraph(nn.Module):
@@ -37,7 +26,7 @@ class GeneratorGraph(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Draws one sample a latent."""
-        return to_pixels(self.generator(latents, labels))
+        return to_uint8(self.generator(latents, labels))
 
 
 class CriticGraph(nn.Module):
@@ -54,6 +43,6 @@ class CriticGraph(nn.Module):
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores each sample, and tells how probable it is that the sample is real."""
-        scores = self.critic(to_images(samples), labels).to(torch.float32)
+        scores = self.critic(to_float(samples), labels).to(torch.float32)
         intercepts = self.intercepts[0] if labels is None else self.intercepts[labels]
         return scores, torch.sigmoid(self.slope * scores + intercepts)

@@ -11,14 +11,15 @@ from ganserve_export import ExportError, VerificationError
 from ganserve_export.calibration import LogisticCalibration
 from ganserve_export.conversion import to_onnx
 from ganserve_export.folding import fold, fold_upsampling
-from ganserve_export.graphs import CriticGraph, GeneratorGraph, to_images, to_pixels
+from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.verification import verify
+from ganserve_training.data import to_float, to_uint8
 from ganserve_training.networks.blocks import UpsampleConv
 
 
 def test_pixels_are_rounded_clamped_and_channel_last() -> None:
     images = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 7.0]).reshape(1, 2, 3, 1)
-    pixels = to_pixels(images)
+    pixels = to_uint8(images)
     assert pixels.shape == (1, 3, 1, 2)
     assert pixels.dtype == torch.uint8
     # (x + 1) * 127.5 is 127.5 for 0 and 191.25 for 0.5; halves go to the even neighbour.
@@ -28,7 +29,7 @@ def test_pixels_are_rounded_clamped_and_channel_last() -> None:
 
 def test_every_level_survives_the_way_through_floats() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
-    assert torch.equal(to_pixels(to_images(levels)), levels)
+    assert torch.equal(to_uint8(to_float(levels)), levels)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
