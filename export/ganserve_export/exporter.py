@@ -20,7 +20,7 @@ from ganserve_export.manifest import describe, describe_graph
 from ganserve_export.preview import write_preview
 from ganserve_export.verification import Difference, verify
 from ganserve_training import TrainingError, draw_samples, load_split, load_trained
-from ganserve_training.data import to_float
+from ganserve_training.data import to_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from ganserve_training import Images, TrainedModel
+    from ganserve_training import Samples, TrainedModel
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 MAX_CALIBRATION_SAMPLES = 10_000
@@ -82,21 +82,21 @@ def export_run(run: Path, model_folder: Path) -> Exported:
     with package.staging_folder(model_folder) as staging:
         generator = _write_graph(
             staging / GENERATOR,
-            GeneratorGraph(trained.generator),
-            GeneratorGraph(fold(trained.generator)),
+            GeneratorGraph(trained.generator, trained.data),
+            GeneratorGraph(fold(trained.generator), trained.data),
             inputs.for_generator,
             ("samples",),
             seed,
         )
         critic = _write_graph(
             staging / CRITIC,
-            CriticGraph(trained.critic, calibration),
-            CriticGraph(fold(trained.critic), calibration),
+            CriticGraph(trained.critic, calibration, trained.data),
+            CriticGraph(fold(trained.critic), calibration, trained.data),
             inputs.for_critic,
             ("scores", "probabilities"),
             seed,
         )
-        write_preview(staging / PREVIEW, staging / GENERATOR, trained.data, trained.latent_dim)
+        write_preview(staging / PREVIEW, staging / GENERATOR, trained.data, trained.prior.dim)
         spec = describe(
             trained, name, describe_graph(GENERATOR, generator), describe_graph(CRITIC, critic), calibration
         )
@@ -116,9 +116,9 @@ class _RandomInputs:
     """Draws inputs for the two graphs of a model."""
 
     def __init__(self, trained: TrainedModel) -> None:
-        self._latent_dim = trained.latent_dim
+        self._latent_dim = trained.prior.dim
         self._label_count = len(trained.data.label_names)
-        self._shape = (trained.data.height, trained.data.width, trained.data.channels)
+        self._shape = trained.data.sample_shape
 
     def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
         """Standard normal latents and uniform labels."""
@@ -150,11 +150,11 @@ def _write_graph(
     return verify(file, reference.eval(), make_inputs, output_names, seed=seed)
 
 
-def _calibrate(trained: TrainedModel, held_out: Images) -> LogisticCalibration:
+def _calibrate(trained: TrainedModel, held_out: Samples) -> LogisticCalibration:
     """Scores held-out real samples and as many generated ones with the same labels, and fits the calibration."""
-    real = held_out.pixels[:MAX_CALIBRATION_SAMPLES]
+    real = held_out.read(np.arange(min(len(held_out), MAX_CALIBRATION_SAMPLES)))
     labels = None if held_out.labels is None else held_out.labels[:MAX_CALIBRATION_SAMPLES]
-    generated = draw_samples(trained.generator, trained.latent_dim, labels, len(real), CALIBRATION_SEED)
+    generated = draw_samples(trained.generator, trained.prior, trained.data, labels, len(real), CALIBRATION_SEED)
     return fit_calibration(
         _scores(trained, real, labels),
         _scores(trained, generated, labels),
@@ -171,7 +171,7 @@ def _scores(
     """The critic's scores [N] of uint8 samples [N, H, W, C]."""
     parts = []
     for start in range(0, len(pixels), BATCH):
-        batch = to_float(torch.from_numpy(pixels[start : start + BATCH]))
+        batch = to_network(torch.from_numpy(pixels[start : start + BATCH]), trained.data)
         batch_labels = None if labels is None else torch.from_numpy(labels[start : start + BATCH])
         parts.append(trained.critic(batch, batch_labels).numpy())
     return np.concatenate(parts)

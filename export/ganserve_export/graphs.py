@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.data import to_float, to_uint8
+from ganserve_training.data import from_network, to_network
 
 if TYPE_CHECKING:
     from ganserve_export.calibration import LogisticCalibration
+    from ganserve_training import DataInfo
 
 
 class GeneratorGraph(nn.Module):
     """latents float32 [N, Z], labels int64 [N] if conditional -> samples uint8 [N, H, W, C]."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, data: DataInfo) -> None:
         super().__init__()
+        self._data = data
         self.generator = generator
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Draws one sample a latent."""
-        return to_uint8(self.generator(latents, labels))
+        return from_network(self.generator(latents, labels), self._data)
 
 
 class CriticGraph(nn.Module):
@@ -35,14 +37,15 @@ class CriticGraph(nn.Module):
     slope: Tensor
     intercepts: Tensor
 
-    def __init__(self, critic: nn.Module, calibration: LogisticCalibration) -> None:
+    def __init__(self, critic: nn.Module, calibration: LogisticCalibration, data: DataInfo) -> None:
         super().__init__()
+        self._data = data
         self.critic = critic
         self.register_buffer("slope", torch.tensor(calibration.slope, dtype=torch.float32))
         self.register_buffer("intercepts", torch.tensor(calibration.intercepts, dtype=torch.float32))
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores each sample, and tells how probable it is that the sample is real."""
-        scores = self.critic(to_float(samples), labels).to(torch.float32)
+        scores = self.critic(to_network(samples, self._data), labels).to(torch.float32)
         intercepts = self.intercepts[0] if labels is None else self.intercepts[labels]
         return scores, torch.sigmoid(self.slope * scores + intercepts)

@@ -30,10 +30,10 @@ def describe(
         sample=model_spec_pb2.SampleSpec(
             kind=model_spec_pb2.SAMPLE_KIND_IMAGE,
             data_type=tensor_pb2.DATA_TYPE_UINT8,
-            shape=[trained.data.height, trained.data.width, trained.data.channels],
+            shape=trained.data.sample_shape,
         ),
         latent=model_spec_pb2.LatentSpec(
-            dimension=trained.latent_dim, distribution=model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
+            dimension=trained.prior.dim, distribution=model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
         ),
         label_names=trained.data.label_names,
         generator=generator,

@@ -35,7 +35,7 @@ def test_manifest_describes_the_package(exported: Exported, run: Path) -> None:
     assert spec.sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE
     assert spec.sample.data_type == tensor_pb2.DATA_TYPE_UINT8
     assert list(spec.sample.shape) == [8, 8, 1]
-    assert spec.latent.dimension == trained.latent_dim
+    assert spec.latent.dimension == trained.prior.dim
     assert spec.score.loss == "relativistic-pairing"
     assert len(spec.score.calibration.intercepts) == 10
     assert spec.score.calibration.real_count == 360

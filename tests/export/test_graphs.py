@@ -13,13 +13,15 @@ from ganserve_export.conversion import to_onnx
 from ganserve_export.folding import fold, fold_upsampling
 from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.verification import verify
-from ganserve_training.data import to_float, to_uint8
+from ganserve_training.data import DataInfo, from_network, to_network
 from ganserve_training.networks.blocks import UpsampleConv
+
+GRAY = DataInfo(sample_shape=(4, 4, 1))
 
 
 def test_pixels_are_rounded_clamped_and_channel_last() -> None:
     images = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 7.0]).reshape(1, 2, 3, 1)
-    pixels = to_uint8(images)
+    pixels = from_network(images, GRAY)
     assert pixels.shape == (1, 3, 1, 2)
     assert pixels.dtype == torch.uint8
     # (x + 1) * 127.5 is 127.5 for 0 and 191.25 for 0.5; halves go to the even neighbour.
@@ -29,7 +31,7 @@ def test_pixels_are_rounded_clamped_and_channel_last() -> None:
 
 def test_every_level_survives_the_way_through_floats() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
-    assert torch.equal(to_uint8(to_float(levels)), levels)
+    assert torch.equal(from_network(to_network(levels, GRAY), GRAY), levels)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from ganserve_training.config import (
-    AdamConfig,
     Anneal,
     AugmentationConfig,
     EmaConfig,
     NetworksConfig,
+    OptimiserConfig,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
@@ -26,7 +26,7 @@ TINY_FLAGS = [
 
 def tiny_config(**changes: Any) -> TrainConfig:
     """Twelve steps with everything switched on and annealed; ``changes`` replace fields."""
-    adam = AdamConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
+    adam = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
     fields = {
         "steps": 12,
         "batch_size": 16,

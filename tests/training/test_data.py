@@ -5,7 +5,15 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from ganserve_training.config import DataConfig
-from ganserve_training.data import DataInfo, Images, InMemoryBatches, ShuffledOrder, load_split, to_float, to_uint8
+from ganserve_training.data import (
+    DataInfo,
+    Images,
+    InMemoryBatches,
+    ShuffledOrder,
+    from_network,
+    load_split,
+    to_network,
+)
 from ganserve_training.errors import DataError
 
 
@@ -23,7 +31,7 @@ def test_the_split_is_the_one_that_the_protocol_names() -> None:
 
 def test_digits_are_described_and_use_the_whole_range() -> None:
     images = load_split(DataConfig(), "train")
-    assert images.info == DataInfo(channels=1, height=8, width=8, label_names=tuple("0123456789"))
+    assert images.info == DataInfo(sample_shape=(8, 8, 1), label_names=tuple("0123456789"))
     assert DataInfo.from_dict(images.info.to_dict()) == images.info
     assert sorted(np.unique(images.pixels).tolist()) == [round(v * 255 / 16) for v in range(17)]
 
@@ -34,16 +42,19 @@ def test_another_seed_holds_out_other_samples() -> None:
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).reshape(2, 8, 8, 2)
-    images = to_float(pixels)
+    info = DataInfo(sample_shape=(8, 8, 2))
+    images = to_network(pixels, info)
     assert images.shape == (2, 2, 8, 8)
     assert images.dtype == torch.float32
     assert (images.min().item(), images.max().item()) == (-1.0, 1.0)
     assert images[1, 1, 2, 3].item() == pytest.approx(pixels[1, 2, 3, 1].item() / 127.5 - 1)
-    assert torch.equal(to_uint8(images), pixels)
+    assert torch.equal(from_network(images, info), pixels)
 
 
 def test_floats_out_of_range_are_clamped() -> None:
-    assert to_uint8(torch.tensor([-3.0, 5.0]).view(2, 1, 1, 1)).flatten().tolist() == [0, 255]
+    assert from_network(
+        torch.tensor([-3.0, 5.0]).view(2, 1, 1, 1), DataInfo(sample_shape=(1, 1, 1))
+    ).flatten().tolist() == [0, 255]
 
 
 @pytest.mark.parametrize(
@@ -66,38 +77,40 @@ def test_images_of_another_form_are_refused(
 
 @pytest.mark.parametrize(("count", "batch"), [(10, 4), (10, 10), (3, 8), (1, 5), (64, 7)])
 def test_every_epoch_shows_every_sample_once(count: int, batch: int) -> None:
-    order = ShuffledOrder(count, batch, seed=5)
+    order = ShuffledOrder(count, seed=5)
     epochs = 6
-    stream = np.concatenate([order.batch(i) for i in range(-(-epochs * count // batch))])[: epochs * count]
+    stream = np.concatenate([order.indices(i * batch, batch) for i in range(-(-epochs * count // batch))])[
+        : epochs * count
+    ]
     for epoch in stream.reshape(epochs, count):
         assert sorted(epoch.tolist()) == list(range(count))
 
 
 def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
-    forward = ShuffledOrder(10, 4, seed=5)
-    batches = [forward.batch(i) for i in range(20)]
+    forward = ShuffledOrder(10, seed=5)
+    batches = [forward.indices(4 * i, 4) for i in range(20)]
     for i in (19, 0, 7, 3):
-        np.testing.assert_array_equal(ShuffledOrder(10, 4, seed=5).batch(i), batches[i])
-        np.testing.assert_array_equal(forward.batch(i), batches[i])
+        np.testing.assert_array_equal(ShuffledOrder(10, seed=5).indices(4 * i, 4), batches[i])
+        np.testing.assert_array_equal(forward.indices(4 * i, 4), batches[i])
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    order = ShuffledOrder(100, 100, seed=5)
-    assert not np.array_equal(order.batch(0), order.batch(1))
-    assert not np.array_equal(order.batch(0), ShuffledOrder(100, 100, seed=6).batch(0))
+    order = ShuffledOrder(100, seed=5)
+    assert not np.array_equal(order.indices(0, 100), order.indices(100, 100))
+    assert not np.array_equal(order.indices(0, 100), ShuffledOrder(100, seed=6).indices(0, 100))
 
 
 def test_no_samples_are_no_order() -> None:
     with pytest.raises(ValueError, match="count must be at least 1"):
-        ShuffledOrder(0, 4, seed=0)
+        ShuffledOrder(0, seed=0)
 
 
 def test_batches_are_the_samples_with_their_labels() -> None:
     images = load_split(DataConfig(), "train")
-    source = InMemoryBatches(images, 5, 3, torch.device("cpu"))
-    samples, labels = source.batch(7)
-    indices = ShuffledOrder(len(images), 5, 3).batch(7)
-    assert torch.equal(to_uint8(samples), torch.from_numpy(images.pixels[indices]))
+    source = InMemoryBatches(images, 3, torch.device("cpu"))
+    samples, labels = source.batch(35, 5)
+    indices = ShuffledOrder(len(images), 3).indices(35, 5)
+    assert torch.equal(from_network(samples, images.info), torch.from_numpy(images.pixels[indices]))
     assert labels is not None
     assert labels.tolist() == images.labels[indices].tolist()
-    assert InMemoryBatches(Images(pixels=images.pixels), 5, 3, torch.device("cpu")).batch(7)[1] is None
+    assert InMemoryBatches(Images(pixels=images.pixels), 3, torch.device("cpu")).batch(35, 5)[1] is None

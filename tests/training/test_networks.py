@@ -13,7 +13,7 @@ SMALL = NetworksConfig(latent_dim=6, label_embedding_dim=3, generator_width=4, c
 
 def info(side: int = 8, channels: int = 1, labels: int = 3, width: int | None = None) -> DataInfo:
     names = tuple(f"label {i}" for i in range(labels))
-    return DataInfo(channels=channels, height=side, width=width or side, label_names=names)
+    return DataInfo(sample_shape=(side, width or side, channels), label_names=names)
 
 
 @pytest.mark.parametrize("side", [8, 16, 32, 64])

@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 
 from ganserve_training.augment import random_translation
 from ganserve_training.config import Anneal, AugmentationConfig, RegularisersConfig, TrainConfig
-from ganserve_training.data import Images, load_split, to_float
+from ganserve_training.data import Images, load_split, to_network
 from ganserve_training.rng import noise_seed
 from ganserve_training.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
@@ -37,7 +37,10 @@ def test_steps_agree_with_the_algorithm_written_out_in_plain_torch() -> None:
         cosine = 0.5 - 0.5 * np.cos(np.pi * step / 10)
         learning_rate, r1_gamma, r2_gamma = 3e-3 - 2e-3 * cosine, 1.0 - 0.9 * cosine, 0.3
         batch = order[16 * step : 16 * (step + 1)]
-        real, labels = to_float(torch.from_numpy(images.pixels[batch])), torch.from_numpy(images.labels[batch])
+        real, labels = (
+            to_network(torch.from_numpy(images.pixels[batch]), images.info),
+            torch.from_numpy(images.labels[batch]),
+        )
 
         fake = generator(torch.randn(16, 8, generator=noise), labels).detach().requires_grad_()
         real.requires_grad_()

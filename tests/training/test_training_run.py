@@ -254,7 +254,7 @@ def test_a_trained_model_is_the_averaged_generator_and_the_critic(uninterrupted:
     model = load_trained(uninterrupted)
     assert torch.equal(torch.get_rng_state(), state)
     saved = newest(uninterrupted)
-    assert (model.step, model.samples_seen, model.latent_dim) == (12, 192, 8)
+    assert (model.step, model.samples_seen, model.prior.dim) == (12, 192, 8)
     assert model.config == tiny_config()
     assert model.data.label_names == tuple("0123456789")
     assert model.checkpoint == uninterrupted / "checkpoints" / "step-00000012.pt"
@@ -277,11 +277,11 @@ def test_a_folder_without_a_run_says_how_to_train(tmp_path: Path) -> None:
 def test_samples_are_drawn_by_seed_whatever_the_count(uninterrupted: Path) -> None:
     model = load_trained(uninterrupted)
     labels = np.arange(300, dtype=np.int64) % 10
-    many = draw_samples(model.generator, model.latent_dim, labels, 300, seed=4)
+    many = draw_samples(model.generator, model.prior, model.data, labels, 300, seed=4)
     assert many.shape == (300, 8, 8, 1)
     assert many.dtype == np.uint8
-    np.testing.assert_array_equal(many, draw_samples(model.generator, model.latent_dim, labels, 300, seed=4))
-    assert not np.array_equal(many, draw_samples(model.generator, model.latent_dim, labels, 300, seed=5))
+    np.testing.assert_array_equal(many, draw_samples(model.generator, model.prior, model.data, labels, 300, seed=4))
+    assert not np.array_equal(many, draw_samples(model.generator, model.prior, model.data, labels, 300, seed=5))
 
 
 def test_data_options_reach_the_run(tmp_path: Path) -> None:

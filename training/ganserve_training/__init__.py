@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
     from ganserve_training.config_io import config_from_dict, config_to_dict
-    from ganserve_training.data import DataInfo, Images, load_split
+    from ganserve_training.data import DataInfo, Images, Samples, Vectors, load_split
     from ganserve_training.errors import TrainingError
     from ganserve_training.evaluate import Evaluation, evaluate_run, evaluate_samples
     from ganserve_training.judge import Judgement
@@ -24,9 +24,11 @@ _HOMES = {
     "Evaluation": "evaluate",
     "Judgement": "judge",
     "RunResult": "training_run",
+    "Samples": "data",
     "TrainConfig": "config",
     "TrainedModel": "trained",
     "TrainingError": "errors",
+    "Vectors": "data",
     "config_from_dict": "config_io",
     "config_to_dict": "config_io",
     "draw_samples": "trained",
@@ -44,9 +46,11 @@ __all__ = [
     "Images",
     "Judgement",
     "RunResult",
+    "Samples",
     "TrainConfig",
     "TrainedModel",
     "TrainingError",
+    "Vectors",
     "config_from_dict",
     "config_to_dict",
     "draw_samples",

@@ -85,6 +85,11 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         (inner,) = (arm for arm in typing.get_args(kind) if arm is not types.NoneType)
         return None if value is None else _build(inner, value, path)
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{path} must be a list of {item.__name__} (got {value!r})")
+        return tuple(_build(item, part, f"{path}[{index}]") for index, part in enumerate(value))
     if kind is float and type(value) is int:
         return float(value)
     if kind is int and type(value) is float and value.is_integer():  # Protobuf's Struct (manifests) has only floats.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ganserve_training.data.images import DataInfo
+from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ def open_fabric(device: DeviceName) -> "Fabric":
 
 
 def default_threads(data: DataInfo) -> int:
-    """CPU threads for samples of this size: one up to 16 x 16 pixels, else all cores of this process, at most 8.
+    """CPU threads for samples of this size: one for vectors and up to 16 x 16 pixels, else all cores, at most 8.
 
     Threads of small networks mostly wait for each other. Measured with the digits on 2 cores (torch 2.13): a second
     thread doubles the processor time and saves no wall time, and where other programs keep the cores busy it makes
     training many times slower.
     """
-    return 1 if data.height * data.width <= 256 else min(8, len(os.sched_getaffinity(0)))
+    small = not data.is_image or data.height * data.width <= 256
+    return 1 if small else min(8, len(os.sched_getaffinity(0)))
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def evaluate_run(run: Path, *, samples: int = EVALUATION_SAMPLES, seed: int = EV
     if not model.data.label_names:
         raise DataError(f"{run} is unconditional: the judge needs labels")
     labels = balanced_labels(samples, len(model.data.label_names))
-    pixels = draw_samples(model.generator, model.latent_dim, labels, samples, seed)
+    pixels = draw_samples(model.generator, model.prior, model.data, labels, samples, seed)
     evaluation = Evaluation(
         step=model.step,
         checkpoint_sha256=model.checkpoint_sha256,

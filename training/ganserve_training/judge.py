@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.images import Images
+from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
 # What the digits are known to reach; the distance ratio says "neither copies nor noise" for any data.
@@ -41,7 +41,7 @@ class Judgement:
         return asdict(self)
 
 
-def judge_samples(pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: Images, held_out: Images) -> Judgement:
+def judge_samples(pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
     """Judge generated samples against real ones.
 
     Args:
@@ -55,18 +55,20 @@ def judge_samples(pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: I
     """
     if train.labels is None or held_out.labels is None:
         raise DataError("the judge needs labelled data: these have no labels")
-    if pixels.shape[1:] != train.pixels.shape[1:]:
-        raise DataError(f"samples must be {list(train.pixels.shape[1:])} like the data (got {list(pixels.shape[1:])})")
-    if set(np.unique(labels)) != set(range(len(train.label_names))):
-        raise DataError(f"the judge needs samples of every label, 0 to {len(train.label_names) - 1}, and no others")
-    judge = fit_judge(train.pixels, train.labels)
+    if not train.info.is_image or pixels.shape[1:] != train.info.sample_shape:
+        raise DataError(f"samples must be {list(train.info.sample_shape)} like the data (got {list(pixels.shape[1:])})")
+    label_count = len(train.info.label_names)
+    if set(np.unique(labels)) != set(range(label_count)):
+        raise DataError(f"the judge needs samples of every label, 0 to {label_count - 1}, and no others")
+    train_pixels, held_out_pixels = (part.read(np.arange(len(part))) for part in (train, held_out))
+    judge = fit_judge(train_pixels, train.labels)
     student = fit_judge(pixels, labels)
     return Judgement(
         gan_test=float(judge.score(_flat(pixels), labels)),
-        gan_train=float(student.score(_flat(held_out.pixels), held_out.labels)),
-        nn_distance_ratio=mean_nearest_distance(pixels, train.pixels)
-        / mean_nearest_distance(held_out.pixels, train.pixels),
-        judge_accuracy=float(judge.score(_flat(held_out.pixels), held_out.labels)),
+        gan_train=float(student.score(_flat(held_out_pixels), held_out.labels)),
+        nn_distance_ratio=mean_nearest_distance(pixels, train_pixels)
+        / mean_nearest_distance(held_out_pixels, train_pixels),
+        judge_accuracy=float(judge.score(_flat(held_out_pixels), held_out.labels)),
     )
 
 

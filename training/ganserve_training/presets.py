@@ -1,10 +1,10 @@
 """Configurations that are known to work, by name. A preset is a value; variations are ``dataclasses.replace``."""
 
 from ganserve_training.config import (
-    AdamConfig,
     Anneal,
     EmaConfig,
     NetworksConfig,
+    OptimiserConfig,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
@@ -12,7 +12,7 @@ from ganserve_training.config import (
     TrainConfig,
 )
 
-_DIGITS_ADAM = AdamConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
+_DIGITS_ADAM = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
 
 DIGITS = TrainConfig(
     steps=4000,

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ganserve_training.checkpoint import load_latest_checkpoint
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_from_dict
-from ganserve_training.data.images import DataInfo, to_uint8
+from ganserve_training.data import DataInfo, from_network
 from ganserve_training.errors import CheckpointError
+from ganserve_training.latents import LatentPrior
 from ganserve_training.networks import build_networks
 from ganserve_training.run_folder import RunFolder
 
@@ -29,7 +31,7 @@ class TrainedModel:
     step: int
     samples_seen: int
     data: DataInfo
-    latent_dim: int
+    prior: LatentPrior
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
@@ -63,7 +65,7 @@ def load_trained(run: Path) -> TrainedModel:
         step=state["step"],
         samples_seen=state["samples_seen"],
         data=data,
-        latent_dim=config.networks.latent_dim,
+        prior=LatentPrior.of(config.networks),
         checkpoint=checkpoint.path,
         checkpoint_sha256=checkpoint.sha256,
         metrics=folder.read_metrics(checkpoint.sha256),
@@ -71,26 +73,32 @@ def load_trained(run: Path) -> TrainedModel:
 
 
 def draw_samples(
-    generator: nn.Module, latent_dim: int, labels: NDArray[np.int64] | None, count: int, seed: int
-) -> NDArray[np.uint8]:
-    """Samples from standard normal latents, on the generator's device.
+    generator: nn.Module,
+    prior: LatentPrior,
+    data: DataInfo,
+    labels: NDArray[np.int64] | None,
+    count: int,
+    seed: int,
+) -> NDArray[Any]:
+    """Samples as people see them, computed on the generator's device.
 
     Args:
         generator: a generator in eval mode.
-        latent_dim: Z.
+        prior: what latents are drawn from.
+        data: what a sample looks like.
         labels: int64 [count], or None for an unconditional generator.
         count: how many.
         seed: of the latents; the same seed gives the same latents on every device.
 
     Returns:
-        uint8 [count, H, W, C].
+        uint8 [count, H, W, C] or float32 [count, D].
     """
     device = next(generator.parameters()).device
-    latents = torch.randn((count, latent_dim), generator=torch.Generator().manual_seed(seed)).to(device)
+    latents = prior.draw(count, torch.Generator().manual_seed(seed)).to(device)
     label_tensor = None if labels is None else torch.from_numpy(labels).to(device)
-    parts = []
+    parts: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, count, 256):
             part = None if label_tensor is None else label_tensor[start : start + 256]
-            parts.append(to_uint8(generator(latents[start : start + 256], part)).cpu())
+            parts.append(from_network(generator(latents[start : start + 256], part), data).cpu())
     return torch.cat(parts).numpy()

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ganserve_training.augment import Augmentation
-from ganserve_training.config import AdamConfig, TrainConfig
-from ganserve_training.data import BatchSource, Images, InMemoryBatches
+from ganserve_training.config import OptimiserConfig, TrainConfig
+from ganserve_training.data import BatchSource, InMemoryBatches, Samples
 from ganserve_training.ema import Ema
+from ganserve_training.latents import LatentPrior
 from ganserve_training.losses import build_loss
 from ganserve_training.networks import build_networks
 from ganserve_training.regularisers import CriticPass, build_regularisers
@@ -27,20 +28,22 @@ class Trainer:
 
     Args:
         config: the run's configuration.
-        images: the training samples.
+        samples: the training samples.
         fabric: where to compute, and in which precision.
     """
 
-    def __init__(self, config: TrainConfig, images: Images, fabric: "Fabric") -> None:
+    def __init__(self, config: TrainConfig, samples: Samples, fabric: "Fabric") -> None:
         self.config = config
         self.step = 0
         """Steps taken."""
         self._fabric = fabric
         seed_global(config.seed)
         self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
-        self._batches: BatchSource = InMemoryBatches(images, config.batch_size, config.seed, fabric.device)
+        self._batches: BatchSource = InMemoryBatches(samples, config.seed, fabric.device)
 
-        pair = build_networks(config.networks, images.info)
+        self.prior = LatentPrior.of(config.networks)
+        """What latents are drawn from."""
+        pair = build_networks(config.networks, samples.info)
         self.generator: nn.Module = pair.generator.to(fabric.device)
         """The generator as trained; ``ema.module`` is the one to use."""
         self.critic: nn.Module = pair.critic.to(fabric.device)
@@ -76,7 +79,7 @@ class Trainer:
             The step's measures in the order of :attr:`measures`, [measures] on the device; reading it waits for it.
         """
         progress = burn_in_progress(self.config.schedule, self.step)
-        real, labels = self._batches.batch(self.step)
+        real, labels = self._batches.batch(self.samples_seen, self.config.batch_size)
         critic_measures = self._update_critic(real, labels, progress)
         generator_loss = self._update_generator(real, labels, progress)
         self.step += 1
@@ -120,8 +123,7 @@ class Trainer:
         return scores
 
     def _draw_latents(self, count: int) -> Tensor:
-        shape = (count, self.config.networks.latent_dim)
-        return torch.randn(shape, generator=self._random, device=self._fabric.device)
+        return self.prior.draw(count, self._random)
 
     def weights_are_finite(self) -> bool:
         """Whether every weight of both networks and of the average is a finite number."""
@@ -152,11 +154,11 @@ class Trainer:
         restore_rng(state["rng"], self._random)
 
 
-def _adam(network: nn.Module, config: AdamConfig) -> torch.optim.Adam:
+def _adam(network: nn.Module, config: OptimiserConfig) -> torch.optim.Adam:
     return torch.optim.Adam(
         network.parameters(),
         lr=config.learning_rate.start,
-        betas=(config.beta1, config.beta2),
+        betas=(config.beta1, config.beta2.start),
         fused=True,
     )
 

@@ -20,7 +20,7 @@ from ganserve_training.checkpoint import (
 )
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
-from ganserve_training.data import Images, load_split
+from ganserve_training.data import Samples, load_split
 from ganserve_training.devices import DeviceName, cpu_threads, default_threads, open_fabric
 from ganserve_training.errors import ConfigChangedError, ConfigError, DataError, DivergedError, StoppedError
 from ganserve_training.files import remove_temporary_files
@@ -90,9 +90,9 @@ def train(
         if checkpoint is not None and checkpoint.state["step"] >= config.steps:
             return RunResult(checkpoint.state["step"], checkpoint.state["step"], 0.0)
         fabric = open_fabric(device)
-        images = load_split(config.data, "train")
-        with cpu_threads(threads or default_threads(images.info)):
-            run = _Run(config, folder, images, fabric, console, stop_signal)
+        samples = load_split(config.data, "train")
+        with cpu_threads(threads or default_threads(samples.info)):
+            run = _Run(config, folder, samples, fabric, console, stop_signal)
             if checkpoint is not None:
                 run.resume(checkpoint)
             folder.write_config(config)
@@ -126,19 +126,19 @@ class _Run:
         self,
         config: TrainConfig,
         folder: RunFolder,
-        images: Images,
+        samples: Samples,
         fabric: "Fabric",
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
         self._config = config
         self._folder = folder
-        self._images = images
+        self._samples = samples
         self._console = console
         self._stop_signal = stop_signal
-        self._data_sha256 = images.sha256()
+        self._data_sha256 = samples.sha256()
         self._device = fabric.device
-        self._trainer = Trainer(config, images, fabric)
+        self._trainer = Trainer(config, samples, fabric)
         self._environment = {
             "device": fabric.device.type,
             "threads": torch.get_num_threads(),
@@ -238,7 +238,7 @@ class _Run:
             **self._trainer.state_dict(),
             "pending_measures": [row.cpu() for row in self._pending],
             "config": config_to_dict(self._config),
-            "data": self._images.info.to_dict(),
+            "data": self._samples.info.to_dict(),
             "data_sha256": self._data_sha256,
             "environment": self._environment,
         }
@@ -249,11 +249,12 @@ class _Run:
     def _save_samples(self) -> None:
         """Write the averaged generator's samples for fixed latents, one row a label."""
         labels = None
-        rows = max(1, len(self._images.label_names))
-        if self._images.labels is not None:
+        data = self._samples.info
+        rows = max(1, len(data.label_names))
+        if data.label_names:
             labels = np.repeat(np.arange(rows, dtype=np.int64), GRID_COLUMNS)
-        generator, latent_dim = self._trainer.ema.module, self._config.networks.latent_dim
-        pixels = draw_samples(generator, latent_dim, labels, rows * GRID_COLUMNS, seed=GRID_SEED)
+        generator, prior = self._trainer.ema.module, self._trainer.prior
+        pixels = draw_samples(generator, prior, data, labels, rows * GRID_COLUMNS, seed=GRID_SEED)
         save_sample_grid(self._folder.samples / f"step-{self._trainer.step:08d}.png", pixels, GRID_COLUMNS)
 
 

@@ -5,31 +5,28 @@ from numpy.typing import NDArray
 
 
 class ShuffledOrder:
-    """Endless epochs, each a fresh permutation; batches run on across the ends of epochs.
+    """An endless sequence of epochs, each a fresh permutation.
 
-    Every epoch's permutation comes from a counter-based generator (Philox) addressed by seed and epoch, so batch ``i``
-    is known without having drawn the batches before it.
+    Every epoch's permutation comes from a counter-based generator (Philox) addressed by seed and epoch, so any part of
+    the sequence is known without having drawn what comes before it.
 
     Args:
         count: how many samples there are.
-        batch_size: indices in one batch.
         seed: seed of the order.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int) -> None:
         if count < 1:
             raise ValueError(f"count must be at least 1 (got {count})")
         self._count = count
-        self._batch_size = batch_size
         self._seed = seed
         self._cached_epoch = -1
         self._cached: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def batch(self, index: int) -> NDArray[np.int64]:
-        """Indices of batch ``index``, counted from 0: int64 [batch_size]."""
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
         parts = []
-        position = index * self._batch_size
-        end = position + self._batch_size
+        end = position + count
         while position < end:
             epoch, offset = divmod(position, self._count)
             part = self._epoch(epoch)[offset : offset + end - position]

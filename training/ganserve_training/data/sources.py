@@ -7,14 +7,14 @@ import numpy as np
 
 from ganserve_training.config import DataConfig
 from ganserve_training.data.digits import load_digits
-from ganserve_training.data.images import Images
+from ganserve_training.data.samples import Samples
 
 SplitName = Literal["train", "held_out"]
 
-_SOURCES: dict[str, Callable[[], Images]] = {"digits": load_digits}
+_SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
 
 
-def load_split(config: DataConfig, split: SplitName) -> Images:
+def load_split(config: DataConfig, split: SplitName) -> Samples:
     """One side of the data's split into training and held-out samples.
 
     The split is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
@@ -26,11 +26,11 @@ def load_split(config: DataConfig, split: SplitName) -> Images:
     """
     from sklearn.model_selection import train_test_split
 
-    images = _SOURCES[config.source]()
+    samples = _SOURCES[config.source]()
     train, held_out = train_test_split(
-        np.arange(len(images)),
+        np.arange(len(samples)),
         test_size=config.held_out_fraction,
         random_state=config.split_seed % 2**32,
-        stratify=images.labels,
+        stratify=samples.labels,
     )
-    return images.take(train if split == "train" else held_out)
+    return samples.take(train if split == "train" else held_out)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.data.images import DataInfo
+from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
 
 LEAK = 0.2

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
-from ganserve_training.data.images import DataInfo
+from ganserve_training.data.info import DataInfo
 from ganserve_training.networks.blocks import (
     LEAK,
     UpsampleConv,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganserve_training.config import NetworksConfig
-from ganserve_training.data.images import DataInfo
+from ganserve_training.data.info import DataInfo
 from ganserve_training.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
 
 

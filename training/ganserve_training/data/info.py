@@ -1,0 +1,92 @@
+"""What one sample looks like, and the one conversion between samples as people see them and as networks do.
+
+N = batch, H = height, W = width, C = channels, D = values of a vector.
+
+People, files and servers: images uint8 [N, H, W, C], vectors float32 [N, D] in their own units. Networks: images
+float32 [N, C, H, W] in [-1, 1], vectors float32 [N, D] with mean 0 and standard deviation 1 in each dimension.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganserve_training.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataInfo:
+    """What one sample looks like, and what the labels are called."""
+
+    sample_shape: tuple[int, ...]
+    """(H, W, C) for images (C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA), (D,) for vectors."""
+    label_names: tuple[str, ...] = ()
+    """In the order of their indices; empty: unlabelled data."""
+    mean: tuple[float, ...] = ()
+    """Vectors only: the training samples' mean in each dimension, [D]."""
+    std: tuple[float, ...] = ()
+    """Vectors only: their standard deviation, [D]."""
+
+    def __post_init__(self) -> None:
+        if len(self.sample_shape) not in (1, 3):
+            raise DataError(f"a sample is an image (H, W, C) or a vector (D,) (got shape {self.sample_shape})")
+        expected = 0 if self.is_image else self.sample_shape[0]
+        if not len(self.mean) == len(self.std) == expected:
+            raise DataError(f"mean and std must have {expected} values (got {len(self.mean)} and {len(self.std)})")
+
+    @property
+    def is_image(self) -> bool:
+        """An image, or else a vector."""
+        return len(self.sample_shape) == 3
+
+    @property
+    def height(self) -> int:
+        """H of an image, in pixels."""
+        return self.sample_shape[0]
+
+    @property
+    def width(self) -> int:
+        """W of an image, in pixels."""
+        return self.sample_shape[1]
+
+    @property
+    def channels(self) -> int:
+        """C of an image."""
+        return self.sample_shape[2]
+
+    @property
+    def network_shape(self) -> tuple[int, ...]:
+        """What networks see, without the batch axis: (C, H, W) for images, (D,) for vectors."""
+        return (self.channels, self.height, self.width) if self.is_image else self.sample_shape
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return {
+            "sample_shape": list(self.sample_shape),
+            "label_names": list(self.label_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{name: tuple(value) for name, value in values.items()})
+
+
+def to_network(samples: Tensor, info: DataInfo) -> Tensor:
+    """Samples as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
+    if info.is_image:
+        return samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
+    mean, std = samples.new_tensor(info.mean), samples.new_tensor(info.std)
+    return (samples - mean) / std
+
+
+def from_network(outputs: Tensor, info: DataInfo) -> Tensor:
+    """What a generator makes -> samples as people see them: uint8 [N, H, W, C] or float32 [N, D]."""
+    outputs = outputs.to(torch.float32)
+    if info.is_image:
+        return outputs.add(1.0).mul_(127.5).clamp_(0.0, 255.0).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    mean, std = outputs.new_tensor(info.mean), outputs.new_tensor(info.std)
+    return outputs * std + mean

@@ -1,0 +1,43 @@
+"""What a generator's latents are drawn from. N = batch, Z = latent."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganserve_training.config.networks import LatentDistribution, NetworksConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentPrior:
+    """Independent values, the last of which may be InfoGAN's continuous codes."""
+
+    dim: int
+    """Z, codes included."""
+    distribution: LatentDistribution
+    """Of the values that are not codes."""
+    continuous_codes: int
+    """How many of the last values are codes, uniform on [-1, 1)."""
+
+    @classmethod
+    def of(cls, config: NetworksConfig) -> "LatentPrior":
+        """The prior that the networks of ``config`` are trained with."""
+        return cls(
+            dim=config.latent_dim,
+            distribution=config.latent_distribution,
+            continuous_codes=config.codes.continuous,
+        )
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Latents float32 [count, Z], on the generator's device."""
+        shape = (count, self.dim)
+        if self.distribution == "uniform":
+            return _uniform(shape, generator)
+        latents = torch.randn(shape, generator=generator, device=generator.device)
+        if self.continuous_codes:
+            latents[:, -self.continuous_codes :] = _uniform((count, self.continuous_codes), generator)
+        return latents
+
+
+def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device).mul_(2.0).sub_(1.0)
