@@ -17,6 +17,7 @@ from ganserve_training.data import DataInfo, from_network, to_network
 from ganserve_training.networks.blocks import UpsampleConv
 
 GRAY = DataInfo(sample_shape=(4, 4, 1))
+RGB = DataInfo(sample_shape=(4, 4, 3))
 
 
 def test_pixels_are_rounded_clamped_and_channel_last() -> None:
@@ -76,7 +77,7 @@ def latents(batch: int, random: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def test_unconditional_graph_has_a_dynamic_batch_and_no_paths_of_this_machine(tmp_path) -> None:
-    module = GeneratorGraph(TinyGenerator(3)).eval()
+    module = GeneratorGraph(TinyGenerator(3), RGB).eval()
     model = to_onnx(module, latents(2, torch.Generator()), ("samples",))
     content = model.SerializeToString()
     for trace in (b"site-packages", b".py", b"stack_trace", b"TinyGenerator"):
@@ -97,7 +98,7 @@ def test_critic_graph_applies_the_calibration(tmp_path, labels: int) -> None:
     )
     samples = torch.randint(0, 256, (6, 4, 4, 1), dtype=torch.uint8)
     inputs = {"samples": samples} | ({"labels": torch.arange(6) % 3} if labels else {})
-    module = CriticGraph(critic, calibration).eval()
+    module = CriticGraph(critic, calibration, RGB).eval()
     session = ort.InferenceSession(to_onnx(module, inputs, ("scores", "probabilities")).SerializeToString())
     scores, probabilities = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     with torch.no_grad():
@@ -122,11 +123,11 @@ class BranchesOnValues(TinyGenerator):
 @pytest.mark.parametrize("network", [WritesItsBatchSize, BranchesOnValues])
 def test_network_that_cannot_have_a_dynamic_batch_is_refused_with_advice(network: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match="dynamic batch"):
-        to_onnx(GeneratorGraph(network()).eval(), latents(2, torch.Generator()), ("samples",))
+        to_onnx(GeneratorGraph(network(), GRAY).eval(), latents(2, torch.Generator()), ("samples",))
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path) -> None:
-    exported, other = GeneratorGraph(TinyGenerator()).eval(), GeneratorGraph(TinyGenerator()).eval()
+    exported, other = GeneratorGraph(TinyGenerator(), GRAY).eval(), GeneratorGraph(TinyGenerator(), GRAY).eval()
     file = tmp_path / "generator.onnx"
     file.write_bytes(to_onnx(exported, latents(2, torch.Generator()), ("samples",)).SerializeToString())
     same = verify(file, exported, latents, ("samples",), seed=1)
@@ -137,7 +138,7 @@ def test_a_graph_that_computes_something_else_is_refused(tmp_path) -> None:
     with pytest.raises(VerificationError, match="outputs"):
         verify(file, exported, latents, ("images",), seed=1)
     with pytest.raises(VerificationError, match=r"\[1, 4, 4, 1\], PyTorch uint8 \[1, 4, 4, 3\]"):
-        verify(file, GeneratorGraph(TinyGenerator(3)).eval(), latents, ("samples",), seed=1)
+        verify(file, GeneratorGraph(TinyGenerator(3), RGB).eval(), latents, ("samples",), seed=1)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path) -> None:
@@ -146,7 +147,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path) -> None:
     calibration = LogisticCalibration(
         slope=1.0, intercepts=(0.0,), real_count=20, generated_count=20, log_loss=0.6, auc=0.7
     )
-    module = CriticGraph(critic, calibration).eval()
+    module = CriticGraph(critic, calibration, RGB).eval()
 
     def samples(batch: int, random: torch.Generator) -> dict[str, torch.Tensor]:
         return {"samples": torch.randint(0, 256, (batch, 4, 4, 1), generator=random, dtype=torch.uint8)}
