@@ -1,15 +1,33 @@
 """The generator and the critic."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from ganserve_training.config._checks import expect
 
-ArchitectureName = Literal["convolutional"]
+ArchitectureName = Literal["mlp", "convolutional", "dcgan", "residual", "progressive", "r3gan", "custom"]
 LatentDistribution = Literal["normal", "uniform"]
 GeneratorConditioning = Literal["auto", "none", "concatenation", "batch-norm"]
 CriticConditioning = Literal["auto", "none", "concatenation", "projection", "classifier"]
 SpectralNorm = Literal["off", "critic", "both"]
+Norm = Literal["auto", "none", "batch", "layer"]
+GeneratorActivation = Literal["relu", "leaky-relu", "tanh"]
+CriticActivation = Literal["relu", "leaky-relu", "tanh", "maxout"]
+
+# Settings that only some architectures have; elsewhere they must stay at their defaults, so that none is ignored.
+_ONLY_WITH: dict[str, tuple[str, ...]] = {
+    "generator_class": ("custom",),
+    "critic_class": ("custom",),
+    "generator_layers": ("mlp",),
+    "critic_layers": ("mlp",),
+    "generator_activation": ("mlp",),
+    "critic_activation": ("mlp",),
+    "maxout_pieces": ("mlp",),
+    "generator_norm": ("mlp", "dcgan", "residual"),
+    "critic_norm": ("mlp", "dcgan", "residual"),
+    "blocks_per_level": ("r3gan",),
+    "group_size": ("r3gan",),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +56,13 @@ class NetworksConfig:
     """The generator and the critic."""
 
     architecture: ArchitectureName = "convolutional"
-    """convolutional: plain convolutions and leaky ReLUs, no normalisation, any power-of-two size from 8."""
+    """mlp: fully connected, for vectors and small images. The others make square images of 8 to 512 pixels.
+    convolutional: plain convolutions, no normalisation. dcgan: Radford et al. 2016. residual: SNGAN's, Miyato et al.
+    2018. progressive: grown from 4 x 4, Karras et al. 2017. r3gan: Huang et al. 2024. custom: your own two classes."""
+    generator_class: str = ""
+    """custom: import path of your generator's class, such as my_package.models:MyGenerator."""
+    critic_class: str = ""
+    """custom: import path of your critic's class."""
     latent_dim: int = 32
     """Z, how many values make one latent, continuous codes included."""
     latent_distribution: LatentDistribution = "normal"
@@ -58,6 +82,25 @@ class NetworksConfig:
     """The same for the critic."""
     max_width: int = 256
     """Most channels at any resolution."""
+    generator_layers: int = 3
+    """mlp: hidden layers of the generator, each of generator_width units."""
+    critic_layers: int = 3
+    """mlp: hidden layers of the critic."""
+    generator_activation: GeneratorActivation = "leaky-relu"
+    """mlp: after each hidden layer."""
+    critic_activation: CriticActivation = "leaky-relu"
+    """mlp: after each hidden layer; maxout (Goodfellow et al. 2013) takes the largest of maxout_pieces."""
+    maxout_pieces: int = 5
+    """mlp: linear pieces of each maxout unit."""
+    generator_norm: Norm = "auto"
+    """mlp, dcgan, residual: normalisation before each activation. auto: batch for dcgan and residual, none for mlp."""
+    critic_norm: Norm = "auto"
+    """The same for the critic. auto: batch for dcgan, none for mlp and residual. Gradient penalties want none or layer,
+    as batch normalisation mixes samples."""
+    blocks_per_level: int = 1
+    """r3gan: residual blocks at each resolution; the paper's is 2."""
+    group_size: int = 16
+    """r3gan: channels of one group of the grouped 3 x 3 convolutions; the paper's is 16."""
     spectral_norm: SpectralNorm = "off"
     """Divides every weight by its largest singular value, in the critic or in both networks (Miyato et al. 2018)."""
     minibatch_stddev_group: int = 0
@@ -70,8 +113,11 @@ class NetworksConfig:
     def __post_init__(self) -> None:
         for name in (
             *("latent_dim", "label_embedding_dim", "generator_width", "critic_width", "max_width", "packing"),
+            *("generator_layers", "critic_layers", "blocks_per_level", "group_size"),
         ):
             expect(getattr(self, name) >= 1, f"networks.{name}", getattr(self, name), "at least 1")
+        expect(self.maxout_pieces >= 2, "networks.maxout_pieces", self.maxout_pieces, "at least 2")
+        self._check_architecture()
         group = self.minibatch_stddev_group
         expect(group == 0 or group >= 2, "networks.minibatch_stddev_group", group, "0 (off) or at least 2")
         expect(
@@ -79,4 +125,56 @@ class NetworksConfig:
             "networks.codes.continuous",
             self.codes.continuous,
             f"less than networks.latent_dim ({self.latent_dim})",
+        )
+
+    def _check_architecture(self) -> None:
+        """Refuse what the architecture doesn't have."""
+        architecture = self.architecture
+        defaults = {item.name: item.default for item in fields(self)}
+        for name, owners in _ONLY_WITH.items():
+            value = getattr(self, name)
+            expect(
+                architecture in owners or value == defaults[name],
+                f"networks.{name}",
+                value,
+                f"left at {defaults[name] or 'nothing'} with architecture {architecture}: it belongs to "
+                f"{', '.join(owners)}",
+            )
+        if architecture == "custom":
+            for name in ("generator_class", "critic_class"):
+                module, _, attribute = getattr(self, name).partition(":")
+                expect(
+                    bool(module and attribute),
+                    f"networks.{name}",
+                    getattr(self, name) or "nothing",
+                    "an import path such as my_package.models:MyClass with architecture custom",
+                )
+            expect(
+                self.generator_conditioning == "auto" and self.critic_conditioning in ("auto", "classifier"),
+                "networks.generator_conditioning and networks.critic_conditioning",
+                f"{self.generator_conditioning} and {self.critic_conditioning}",
+                "left at auto with architecture custom, whose networks decide how labels enter (the critic's may be "
+                "classifier: it then returns class_logits)",
+            )
+            expect(
+                self.minibatch_stddev_group == 0,
+                "networks.minibatch_stddev_group",
+                self.minibatch_stddev_group,
+                "0 with architecture custom: put ganserve_training.networks.MinibatchStddev into your critic",
+            )
+        expect(
+            self.spectral_norm == "off" or architecture not in ("progressive", "r3gan"),
+            "networks.spectral_norm",
+            self.spectral_norm,
+            "off with architecture progressive, whose equalised learning rate scales the same weights, and with r3gan, "
+            "which starts with zero weights and works without normalisation",
+        )
+        conditional_norm = self.generator_conditioning == "batch-norm"
+        has_batch_norm = architecture in ("dcgan", "residual") and self.generator_norm in ("auto", "batch")
+        expect(
+            not conditional_norm or has_batch_norm or (architecture == "mlp" and self.generator_norm == "batch"),
+            "networks.generator_conditioning",
+            self.generator_conditioning,
+            f"auto or concatenation with architecture {architecture} and generator_norm {self.generator_norm}, which "
+            "has no batch normalisation; dcgan and residual have it, mlp with generator_norm batch",
         )

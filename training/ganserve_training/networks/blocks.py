@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
 
 LEAK = 0.2
@@ -25,14 +24,6 @@ class UpsampleConv(nn.Module):
         return out
 
 
-def check_labels(embedding: nn.Embedding | None, labels: Tensor | None) -> None:
-    """Refuse labels for an unconditional network, and none for a conditional one; neither is ever ignored."""
-    if embedding is None and labels is not None:
-        raise ValueError("this network is unconditional and takes no labels: call it without them")
-    if embedding is not None and labels is None:
-        raise ValueError(f"this network needs labels: int64 [N], 0 to {embedding.num_embeddings - 1}")
-
-
 def init_weights(module: nn.Module) -> None:
     """He initialisation for leaky ReLUs, biases zero (He et al. 2015)."""
     for part in module.modules():
@@ -42,19 +33,24 @@ def init_weights(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def resolution_levels(data: DataInfo) -> int:
-    """How many doublings lead from 4 x 4 to the samples' resolution.
+def resolution_levels(shape: tuple[int, ...]) -> int:
+    """How many doublings lead from 4 x 4 to an image of this shape, (C, H, W).
 
     Raises:
-        ConfigError: the samples are not square with a side of 8, 16, 32 … 512 pixels.
+        ConfigError: not a square image with a side of 8, 16, 32 … 512 pixels.
     """
-    side = data.height
-    if data.height != data.width or side < 8 or side > 512 or side & (side - 1):
+    if len(shape) != 3:
+        raise ConfigError(
+            f"the convolutional networks make images, and a sample of these data is a vector of {shape[0]} values: "
+            "use --networks.architecture mlp"
+        )
+    _, height, width = shape
+    if height != width or height < 8 or height > 512 or height & (height - 1):
         raise ConfigError(
             f"the convolutional networks make square images of 8, 16, 32 … 512 pixels "
-            f"(got {data.height} x {data.width}): resize or crop the data"
+            f"(got {height} x {width}): resize or crop the data"
         )
-    return side.bit_length() - 3
+    return height.bit_length() - 3
 
 
 def level_widths(width: int, max_width: int, levels: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Architectures by name."""
+"""Architectures by name: a configuration and its data -> the two players."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,10 @@ from torch import nn
 
 from ganserve_training.config import NetworksConfig
 from ganserve_training.data.info import DataInfo
+from ganserve_training.networks.batch_statistics import PackedCritic
+from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
 from ganserve_training.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
+from ganserve_training.networks.players import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +18,34 @@ class NetworkPair:
     """The two players."""
 
     generator: nn.Module
-    """latents float32 [N, Z], labels int64 [N] or None -> images float32 [N, C, H, W]."""
+    """latents float32 [N, Z], labels int64 [N] or None -> samples float32 [N, C, H, W] or [N, D]."""
     critic: nn.Module
-    """images float32 [N, C, H, W], labels int64 [N] or None -> scores float32 [N]."""
+    """samples float32 [N, C, H, W] or [N, D], labels int64 [N] or None -> scores float32 [N], or a CriticOutput."""
+    label_names: tuple[str, ...] = ()
+    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
+    critic_uses_labels: bool = False
+    """Whether the critic's scores depend on labels, so that it can't be called without them."""
 
 
 def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     """A fresh pair for samples of this shape, with weights drawn from torch's global generator.
 
     Raises:
-        ConfigError: the architecture can't make samples of this shape.
+        ConfigError: the architecture can't make samples of this shape, or conditioning contradicts the data.
     """
-    return _ARCHITECTURES[config.architecture](config, data)
+    conditioning = resolve_conditioning(config, data)
+    shape = data.network_shape
+    build_generator, build_critic = _ARCHITECTURES[config.architecture]
+    generator = build_generator(config, shape, conditioning)
+    critic = build_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
+    return NetworkPair(
+        generator,
+        PackedCritic(critic, config.packing) if config.packing > 1 else critic,
+        conditioning.label_names,
+        conditioning.critic_uses_labels,
+    )
 
 
-def _convolutional(config: NetworksConfig, data: DataInfo) -> NetworkPair:
-    return NetworkPair(ConvolutionalGenerator(config, data), ConvolutionalCritic(config, data))
+_Build = Callable[[NetworksConfig, Shape, Conditioning], nn.Module]
 
-
-_ARCHITECTURES: dict[str, Callable[[NetworksConfig, DataInfo], NetworkPair]] = {"convolutional": _convolutional}
+_ARCHITECTURES: dict[str, tuple[_Build, _Build]] = {"convolutional": (ConvolutionalGenerator, ConvolutionalCritic)}

@@ -1,0 +1,110 @@
+"""Critics that look across their batch. N = batch, C = channels, H = height, W = width, D = values, m = packed samples.
+
+What such a critic says of a sample depends on the samples beside it, so real and generated samples must be scored
+apart; in eval mode all but a packed critic score each sample alone.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ganserve_training.networks.outputs import CriticOutput
+
+
+class MinibatchStddev(nn.Module):
+    """Appends one channel: how much the samples of a group differ (Karras et al. 2017, section 3).
+
+    In training the statistic is sqrt(variance + 1e-8) over each group, averaged over everything else, and its running
+    mean is tracked. In eval mode the running mean takes its place, so that each sample is scored alone.
+
+    Args:
+        group: samples of one group; a batch that is smaller is one group.
+    """
+
+    running_mean: Tensor
+    batches: Tensor
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+        self.register_buffer("running_mean", torch.zeros(()))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C + 1, H, W], or [N, D] -> [N, D + 1].
+
+        Raises:
+            ValueError: in training, the batch can't be cut into groups.
+        """
+        count = features.shape[0]
+        place = (1, *features.shape[2:])
+        if not self.training:
+            channel = self.running_mean.to(features.dtype).expand(count, *place)
+            return torch.cat([features, channel], dim=1)
+        group = min(self.group, count)
+        if count % group:
+            raise ValueError(
+                f"minibatch standard deviation needs a batch that is a multiple of its group (got batch={count}, "
+                f"networks.minibatch_stddev_group={self.group}): use batch {count - count % group} or another group"
+            )
+        grouped = features.reshape(group, count // group, -1)
+        deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1)
+        self._track(deviation.detach().mean())
+        channel = deviation.repeat(group).view(count, *[1] * len(place)).expand(count, *place)
+        return torch.cat([features, channel], dim=1)
+
+    @torch.no_grad()
+    def _track(self, value: Tensor) -> None:
+        # A plain mean at first, an exponential one of the last hundred batches later.
+        self.batches += 1
+        weight = (1.0 / self.batches).clamp(min=0.01)
+        self.running_mean.lerp_(value.to(self.running_mean.dtype), weight.to(self.running_mean.dtype))
+
+    def extra_repr(self) -> str:
+        """For print."""
+        return f"group={self.group}"
+
+
+class PackedCritic(nn.Module):
+    """Judges m samples at once (PacGAN, Lin et al. 2018): their channels, or values, side by side make one input.
+
+    Args:
+        critic: a critic for samples of m times the channels [N, m C, H, W], or values [N, m D].
+        packing: m.
+    """
+
+    def __init__(self, critic: nn.Module, packing: int) -> None:
+        super().__init__()
+        self.critic = critic
+        self.packing = packing
+
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
+        """Samples [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
+
+        Raises:
+            ValueError: the batch is no multiple of m, or there are labels.
+        """
+        count = samples.shape[0]
+        if count % self.packing:
+            raise ValueError(
+                f"a packed critic judges {self.packing} samples at once: the batch must be a multiple of it "
+                f"(got {count}): use batch {count + self.packing - count % self.packing}"
+            )
+        if labels is not None:
+            raise ValueError("a packed critic takes no labels: call it without them")
+        packed = samples.reshape(count // self.packing, self.packing * samples.shape[1], *samples.shape[2:])
+        output: Tensor | CriticOutput = self.critic(packed)
+        return output
+
+
+def looks_across_batch(critic: nn.Module) -> bool:
+    """Whether, in training, a score depends on the other samples of the batch.
+
+    Batch normalisation, minibatch standard deviation and packing do so; a custom critic that does so in a way of its
+    own says it with an attribute ``looks_across_batch = True``.
+    """
+    return any(
+        isinstance(module, _BatchNorm | MinibatchStddev | PackedCritic)
+        or getattr(module, "looks_across_batch", False) is True
+        for module in critic.modules()
+    )
