@@ -3,15 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
 from ganserve_training import evaluate_run, evaluate_samples, load_split, load_trained, train
 from ganserve_training.config import DataConfig
-from ganserve_training.data import Images
+from ganserve_training.data import DataInfo, Images
 from ganserve_training.errors import CheckpointError, DataError
 from ganserve_training.evaluate import balanced_labels
-from ganserve_training.judge import judge_samples, mean_nearest_distance
+from ganserve_training.judge import judge_probabilities, judge_samples, mean_nearest_distance
+from ganserve_training.values import flat_values
 from tiny_runs import tiny_config
 
 DIGITS = DataConfig()
@@ -59,11 +59,41 @@ def test_the_figures_agree_with_the_protocol_written_out() -> None:
 
 
 def test_nearest_distances_are_euclidean_on_pixel_values_of_one() -> None:
-    reference = np.zeros((2, 2, 2, 1), np.uint8)
-    reference[1] = 255
-    pixels = np.array([0, 0, 0, 51], np.uint8).reshape(1, 2, 2, 1)
-    assert mean_nearest_distance(pixels, reference) == pytest.approx(0.2)
-    assert NearestNeighbors(n_neighbors=1).fit(reference.reshape(2, 4)).n_samples_fit_ == 2
+    pixels = np.array([[0, 0, 0, 0], [255, 255, 255, 255], [0, 0, 0, 51]], np.uint8).reshape(3, 2, 2, 1)
+    values = flat_values(pixels, DataInfo(sample_shape=(2, 2, 1)))
+    assert mean_nearest_distance(values[2:], values[:2]) == pytest.approx(0.2)
+
+
+def test_the_judge_sees_the_averages_of_big_images_and_standardised_vectors() -> None:
+    pixels = np.zeros((1, 33, 64, 1), np.uint8)
+    pixels[0, 0, 4] = 255
+    values = flat_values(pixels, DataInfo(sample_shape=(33, 64, 1)))  # 2 x 4 pixels each; row 33 is left out.
+    assert values.shape == (1, 16 * 16)
+    assert values[0].tolist() == [0.0, 1 / 8] + [0.0] * 254
+    info = DataInfo(sample_shape=(2,), mean=(1.0, 2.0), std=(2.0, 4.0))
+    assert flat_values(np.float32([[3.0, 0.0]]), info).tolist() == [[1.0, -0.5]]
+
+
+def test_figures_by_label_are_those_of_the_label_alone() -> None:
+    train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
+    shifted = np.roll(held_out.pixels, 1, axis=2)
+    judgement = judge_samples(shifted, held_out.labels, train_images, held_out)
+    sevens = held_out.labels == 7
+    x, t, s = (images.reshape(len(images), 64) / 255 for images in (train_images.pixels, held_out.pixels, shifted))
+    judge = SVC(C=10, gamma="scale").fit(x, train_images.labels)
+    assert judgement.gan_test_by_label[7] == np.mean(judge.predict(s[sevens]) == 7)
+    student = SVC(C=10, gamma="scale").fit(s, held_out.labels)
+    assert judgement.gan_train_by_label[7] == np.mean(student.predict(t[sevens]) == 7)
+    assert len(judgement.gan_test_by_label) == len(judgement.gan_train_by_label) == 10
+
+
+def test_probabilities_follow_the_judge() -> None:
+    train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
+    values = flat_values(held_out.pixels, held_out.info)
+    probabilities = judge_probabilities(values, train_images, held_out)
+    assert probabilities.shape == (len(held_out), 10)
+    assert np.allclose(probabilities.sum(axis=1), 1.0)
+    assert np.mean(probabilities.argmax(axis=1) == held_out.labels) > 0.97
 
 
 def test_what_cannot_be_judged_is_refused() -> None:

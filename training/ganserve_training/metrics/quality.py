@@ -1,6 +1,6 @@
 """One cheap number for how good samples are, for a monitor that looks at them while training goes on.
 
-N = samples, H, W, C = image, D = values of a sample.
+N = samples, H, W, C = image, D = values of a vector.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
+from ganserve_training.judge import fit_judge
 from ganserve_training.metrics.coverage import Modes, mode_divergence
 from ganserve_training.metrics.kernel import kernel_distance
 from ganserve_training.metrics.sliced import sliced_wasserstein
+from ganserve_training.values import flat_values
 
 QualityChoice = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
 
-_REFERENCE_SAMPLES = 2000
+_REFERENCE_SAMPLES = 1000
 _REFERENCE_SEED = 0
-_SIDE_PX = 32  # Bigger images are averaged down to at most this many pixels a side.
-_KID_SAMPLES = 1000
+_KID_SAMPLES = 500
 
 
 class Quality(NamedTuple):
@@ -35,7 +36,7 @@ class QualityMeter:
     """Measures samples against one fixed reference, so that values over a run compare.
 
     Args:
-        reference: real samples, labelled for ``gan-test``; at most 2,000 of them are used, always the same.
+        reference: real samples, labelled for ``gan-test``; at most 1,000 of them are used, always the same.
         choice: what to measure. auto: mode-coverage where ``modes`` are known, else sliced-wasserstein.
         modes: the distribution's modes, for ``mode-coverage``.
 
@@ -55,13 +56,11 @@ class QualityMeter:
         self._info = reference.info
         count = min(len(reference), _REFERENCE_SAMPLES)
         chosen = np.sort(np.random.default_rng(_REFERENCE_SEED).permutation(len(reference))[:count])
-        self._real = self._flatten(reference.read(chosen))
+        self._real = flat_values(reference.read(chosen), self._info)
         self._judge = None
         if choice == "gan-test":
-            from sklearn.svm import SVC
-
             assert reference.labels is not None
-            self._judge = SVC(C=10.0, gamma="scale").fit(self._real, reference.labels[chosen])
+            self._judge = fit_judge(self._real, reference.labels[chosen])
 
     def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
         """The quality of samples as people see them, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are plenty.
@@ -73,7 +72,7 @@ class QualityMeter:
         if self._choice == "mode-coverage":
             assert self._modes is not None
             return Quality("mode_divergence", mode_divergence(samples, self._modes), higher_is_better=False)
-        flat = self._flatten(samples)
+        flat = flat_values(samples, self._info)
         if self._choice == "kid":
             value, _ = kernel_distance(flat[:_KID_SAMPLES], self._real[:_KID_SAMPLES], subsets=1)
             return Quality("kid", value, higher_is_better=False)
@@ -82,17 +81,6 @@ class QualityMeter:
                 raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
             return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
         return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
-
-    def _flatten(self, samples: NDArray[Any]) -> NDArray[np.float32]:
-        """Images -> values of [0, 1], at most 32 pixels a side; vectors -> standardised: float32 [N, D]."""
-        if not self._info.is_image:
-            mean, std = (np.asarray(part, np.float32) for part in (self._info.mean, self._info.std))
-            return np.asarray((samples - mean) / std, np.float32)
-        count, height, width, channels = samples.shape
-        down, right = max(1, height // _SIDE_PX), max(1, width // _SIDE_PX)
-        cut = samples[:, : height // down * down, : width // right * right]
-        cells = cut.reshape(count, height // down, down, width // right, right, channels)
-        return np.asarray(cells.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1) / 255.0, np.float32)
 
 
 def quick_quality(
