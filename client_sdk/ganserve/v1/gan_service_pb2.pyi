@@ -85,12 +85,32 @@ Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 class SampleRequest(_message.Message):
     """A request for samples.
 
-    Sample i of (model version, seed, label, truncation) is the same sample whatever the count, the offset, the other requests
-    in its batch, the stream's chunking or the replica: a request for 10 samples at offset 5 gives samples 5 to 14 of a
-    request for 15 at offset 0.
+    Sample i of (model version, seed, label, truncation, controls) is the same sample whatever the count, the offset, the
+    other requests in its batch, the stream's chunking or the replica: a request for 10 samples at offset 5 gives samples 5 to
+    14 of a request for 15 at offset 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ControlsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -105,6 +125,7 @@ class SampleRequest(_message.Message):
     RETURN_LATENTS_FIELD_NUMBER: _builtins.int
     RETURN_SCORES_FIELD_NUMBER: _builtins.int
     LATENTS_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
@@ -141,7 +162,15 @@ class SampleRequest(_message.Message):
 
     @_builtins.property
     def latents(self) -> _tensor_pb2.Tensor:
-        """The latents themselves, float32 [count, Z], instead of drawing them. Excludes seed, offset, truncation and selection."""
+        """The latents themselves, float32 [count, Z], instead of drawing them. Excludes seed, offset, truncation, selection and
+        controls.
+        """
+
+    @_builtins.property
+    def controls(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Values of the model's controls by name, for all samples; see LatentSpec.controls. Those that are not named are drawn,
+        and setting one changes nothing else in a latent. Models with controls only.
+        """
 
     def __init__(
         self,
@@ -159,10 +188,11 @@ class SampleRequest(_message.Message):
         return_latents: _builtins.bool = ...,
         return_scores: _builtins.bool = ...,
         latents: _tensor_pb2.Tensor | None = ...,
+        controls: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "latents", b"latents", "seed", b"seed", "selection", b"selection", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -376,11 +406,15 @@ class ScoreRequest(_message.Message):
 
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Labels by index: one for all samples, or one a sample. Conditional models need these or label_names."""
+        """Labels by index: one for all samples, or one a sample. Conditional models need these or label_names, unless their
+        critic takes none (ScoreSpec.label_free).
+        """
 
     @_builtins.property
     def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels by name: one for all samples, or one a sample. Conditional models need these or label_indices."""
+        """Labels by name: one for all samples, or one a sample. Conditional models need these or label_indices, unless their
+        critic takes none (ScoreSpec.label_free).
+        """
 
     def __init__(
         self,
@@ -570,12 +604,16 @@ class VersionSummary(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     LABEL_NAMES_FIELD_NUMBER: _builtins.int
     PROVIDERS_FIELD_NUMBER: _builtins.int
+    HAS_CRITIC_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of the model."""
     state: Global___ModelState.ValueType
     """Its state."""
     reason: _builtins.str
     """Why it is in that state, where that needs saying: the reason of a failure."""
+    has_critic: _builtins.bool
+    """Whether it has a critic, and so can score. Meaningful only if the state is ready."""
     @_builtins.property
     def sample(self) -> _model_spec_pb2.SampleSpec:
         """What one sample is. Absent unless the state is ready."""
@@ -588,6 +626,10 @@ class VersionSummary(_message.Message):
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The execution providers that run it, such as "CPUExecutionProvider"."""
 
+    @_builtins.property
+    def controls(self) -> _containers.RepeatedCompositeFieldContainer[_model_spec_pb2.LatentControl]:
+        """What a request may set by name. Empty: nothing, or not ready."""
+
     def __init__(
         self,
         *,
@@ -597,10 +639,12 @@ class VersionSummary(_message.Message):
         sample: _model_spec_pb2.SampleSpec | None = ...,
         label_names: _abc.Iterable[_builtins.str] | None = ...,
         providers: _abc.Iterable[_builtins.str] | None = ...,
+        has_critic: _builtins.bool = ...,
+        controls: _abc.Iterable[_model_spec_pb2.LatentControl] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_names", b"label_names", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "has_critic", b"has_critic", "label_names", b"label_names", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

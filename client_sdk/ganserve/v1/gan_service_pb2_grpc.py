@@ -30,7 +30,7 @@ class GanServiceStub(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 
@@ -77,7 +77,7 @@ class GanServiceServicer(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 
@@ -169,7 +169,7 @@ class GanService(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 

@@ -31,7 +31,7 @@ class GanServiceStub:
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 
@@ -58,7 +58,7 @@ class GanServiceAsyncStub(GanServiceStub):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 
@@ -81,7 +81,7 @@ class GanServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
+    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
     UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
     """
 

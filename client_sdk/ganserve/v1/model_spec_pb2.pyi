@@ -116,10 +116,13 @@ class ModelSpec(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    CRITIC_ABSENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: the package's folder, [a-z0-9][a-z0-9._-]*, at most 128 characters."""
     version: _builtins.int
     """The model's version: a positive integer, the package's sub-folder."""
+    critic_absence: _builtins.str
+    """Why the package has no critic, for people: "judges 2 samples together, …". Empty with a critic."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
         """What one sample is."""
@@ -138,8 +141,8 @@ class ModelSpec(_message.Message):
 
     @_builtins.property
     def critic(self) -> Global___GraphSpec:
-        """The critic's graph: samples (and labels int64 [N] if conditional) -> scores float32 [N], probabilities float32 [N].
-        Absent: the package has no critic, and Score answers FAILED_PRECONDITION.
+        """The critic's graph: samples (and labels int64 [N] if conditional, unless score.label_free) -> scores float32 [N],
+        probabilities float32 [N]. Absent: the package has no critic, and Score answers FAILED_PRECONDITION.
         """
 
     @_builtins.property
@@ -167,10 +170,11 @@ class ModelSpec(_message.Message):
         score: Global___ScoreSpec | None = ...,
         files: _abc.Iterable[Global___PackageFile] | None = ...,
         provenance: Global___Provenance | None = ...,
+        critic_absence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "generator", b"generator", "latent", b"latent", "provenance", b"provenance", "sample", b"sample", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "critic_absence", b"critic_absence", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,23 +220,71 @@ class LatentSpec(_message.Message):
 
     DIMENSION_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    CONTROLS_FIELD_NUMBER: _builtins.int
     dimension: _builtins.int
     """Z, the number of values in one latent."""
     distribution: Global___LatentDistribution.ValueType
-    """The distribution of each value; all are independent."""
+    """The distribution of each value that is no control; all values are independent."""
+    @_builtins.property
+    def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatentControl]:
+        """The values that a request may set by name, in the order of their indices."""
+
     def __init__(
         self,
         *,
         dimension: _builtins.int = ...,
         distribution: Global___LatentDistribution.ValueType = ...,
+        controls: _abc.Iterable[Global___LatentControl] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "distribution", b"distribution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "dimension", b"dimension", "distribution", b"distribution"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LatentSpec: _TypeAlias = LatentSpec  # noqa: Y015
+
+@_typing.final
+class LatentControl(_message.Message):
+    """One value of the latent that stands for something, such as a continuous code of InfoGAN. It is uniform on [low, high)
+    unless a request sets it; truncation does not apply to it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in SampleRequest.controls: a letter or underscore, then letters, digits, '_', '.' and '-'; at most 64
+    characters.
+    """
+    index: _builtins.int
+    """Which value of the latent it is, from 0."""
+    low: _builtins.float
+    """The least value that it may be set to."""
+    high: _builtins.float
+    """The greatest value that it may be set to."""
+    description: _builtins.str
+    """What it does, for people."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        index: _builtins.int = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "high", b"high", "index", b"index", "low", b"low", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatentControl: _TypeAlias = LatentControl  # noqa: Y015
 
 @_typing.final
 class GraphSpec(_message.Message):
@@ -310,8 +362,13 @@ class ScoreSpec(_message.Message):
 
     LOSS_FIELD_NUMBER: _builtins.int
     CALIBRATION_FIELD_NUMBER: _builtins.int
+    LABEL_FREE_FIELD_NUMBER: _builtins.int
     loss: _builtins.str
     """The loss that the critic was trained with, such as "relativistic-pairing". Higher scores always mean "more like the data"."""
+    label_free: _builtins.bool
+    """The critic takes no labels although the generator does (InfoGAN; AC-GAN, whose labels are another head's business):
+    it says how real a sample looks, whatever it shows, and a Score request that gives labels is refused.
+    """
     @_builtins.property
     def calibration(self) -> Global___Calibration:
         """Maps scores to probabilities."""
@@ -321,10 +378,11 @@ class ScoreSpec(_message.Message):
         *,
         loss: _builtins.str = ...,
         calibration: Global___Calibration | None = ...,
+        label_free: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "loss", b"loss"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "label_free", b"label_free", "loss", b"loss"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,8 +412,8 @@ class Calibration(_message.Message):
     """Mean negative log-likelihood in nats, cross-validated; ln 2 = 0.693 is what guessing gets."""
     @_builtins.property
     def intercepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """One a label for conditional models, one for all otherwise. A relativistic critic's scores are defined only up to a
-        constant per label, so each label needs its own.
+        """One a label for critics that take labels, one for all otherwise. A relativistic critic's scores are defined only up
+        to a constant per label, so each label needs its own.
         """
 
     def __init__(

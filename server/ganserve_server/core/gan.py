@@ -138,7 +138,10 @@ async def _draw(
     scores: list[Arrays] = []
     if plan.return_scores:
         assert model.critic is not None, "plans for scores are refused without a critic"
-        labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False) if model.info.label_names else None
+        # A critic that takes no labels scores what a conditional generator drew without them.
+        labels = None
+        if model.info.critic_takes_labels:
+            labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False)
         critic_work = CriticWork(samples=_joined([part[0] for part in parts]), labels=labels)
         scores = await model.critic.submit(critic_work, count, deadline=deadline, bulk=bulk, always_admit=True)
     if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:

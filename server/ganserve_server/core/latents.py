@@ -14,15 +14,19 @@ words.
   float32. With truncation t: a = Phi(-t), z = Phi^-1(a + u * (1 - 2 a)), clipped to the float32 numbers in [-t, t]. The
   same words are used with every t, so a sample varies continuously with it.
 - Uniform latents: z = floor(w / 2^40) / 2^23 - 1, exact in float32.
+- Controls (InfoGAN's continuous codes), unless the request sets them: z = low + floor(w / 2^40) / 2^24 * (high - low)
+  in float64, rounded to float32, where w is the word of the control's own place in the latent. On [-1, 1] that is the
+  uniform latent. Truncation does not apply, and setting one changes no other value.
 - Labels: floor(floor(w / 2^32) * K / 2^32).
 
-Sample i therefore depends on (seed, i, distribution, Z, t, K) and on nothing else, and samples i to i + n are one
-contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `ndtri`; another implementation of them can
+Sample i therefore depends on (seed, i, distribution, Z, t, K, controls) and on nothing else, and samples i to i + n are
+one contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `ndtri`; another implementation of them can
 differ in the last bit of the float32.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 import secrets
@@ -33,6 +37,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 MAX_INDEX = 2**48
@@ -54,6 +60,17 @@ class Distribution(enum.Enum):
 
     NORMAL = "normal"
     UNIFORM = "uniform"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Control:
+    """A value of the latent that a request may set, and that is uniform on [low, high) where none does."""
+
+    name: str
+    index: int
+    """Which value of the latent it is."""
+    low: float
+    high: float
 
 
 def draw_seed() -> int:
@@ -80,18 +97,32 @@ def random_words(seed: int, purpose: Purpose, start: int, count: int, words: int
 
 
 def latents_from_words(
-    words: NDArray[np.uint64], distribution: Distribution, truncations: NDArray[np.float64] | None = None
+    words: NDArray[np.uint64],
+    distribution: Distribution,
+    truncations: NDArray[np.float64] | None = None,
+    controls: Sequence[Control] = (),
 ) -> NDArray[np.float32]:
     """Maps random words to latents, each value by itself.
 
     Args:
         words: uint64 [N, Z].
-        distribution: Of each value.
+        distribution: Of each value that is no control.
         truncations: float64 [N], infinity for none, or None for none at all. Normal latents only.
+        controls: The values that are controls; all of them are drawn.
 
     Returns:
         float32 [N, Z].
     """
+    latents = _mapped(words, distribution, truncations)
+    for control in controls:
+        shares = (words[:, control.index] >> np.uint64(40)).astype(np.float64) * 2.0**-24
+        latents[:, control.index] = control.low + shares * (control.high - control.low)
+    return latents
+
+
+def _mapped(
+    words: NDArray[np.uint64], distribution: Distribution, truncations: NDArray[np.float64] | None
+) -> NDArray[np.float32]:
     if distribution is Distribution.UNIFORM:
         return (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
     uniform = (words >> np.uint64(12)).astype(np.float64)
@@ -114,12 +145,18 @@ def labels_from_words(words: NDArray[np.uint64], label_count: int) -> NDArray[np
 
 
 def draw_latents(
-    seed: int, start: int, count: int, dimension: int, distribution: Distribution, truncation: float | None = None
+    seed: int,
+    start: int,
+    count: int,
+    dimension: int,
+    distribution: Distribution,
+    truncation: float | None = None,
+    controls: Sequence[Control] = (),
 ) -> NDArray[np.float32]:
     """Returns the latents float32 [N, Z] of samples start to start + count of a seed."""
     words = random_words(seed, Purpose.LATENTS, start, count, dimension)
     truncations = None if truncation is None else np.full(count, truncation)
-    return latents_from_words(words, distribution, truncations)
+    return latents_from_words(words, distribution, truncations, controls)
 
 
 def draw_labels(seed: int, start: int, count: int, label_count: int) -> NDArray[np.int64]:

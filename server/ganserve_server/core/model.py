@@ -43,6 +43,8 @@ class GeneratorWork:
     truncation: float | None = None
     labels: Labels = None
     """One for all, int64 [N] for each, or None: drawn from (seed, index), or the model is unconditional."""
+    controls: tuple[tuple[int, float], ...] = ()
+    """Latent values that are set: index and value, for all samples."""
     latents: NDArray[np.float32] | None = None
     """float32 [N, Z] instead of drawing them."""
 
@@ -60,7 +62,7 @@ class CriticWork:
     samples: NDArray[np.generic]
     """[N, ...] in the model's shape and type."""
     labels: Labels = None
-    """One for all, or int64 [N]; None for unconditional models."""
+    """One for all, or int64 [N]; None for critics that take none."""
 
 
 class Model:
@@ -76,12 +78,14 @@ class Model:
         self.info = package.info
         self.spec = package.spec
         self.max_batch_size = batch_config.max_batch_size
+        self._controls = tuple(package.info.controls.values())
         latents, labels, samples, scores = _ports(package.info)
         self._generator = Engine(
             package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
         )
+        critic_inputs = [samples, *labels] if package.info.critic_takes_labels else [samples]
         self._critic = (
-            Engine(package.spec.critic.file, package.critic, engine_config, [samples, *labels], scores)
+            Engine(package.spec.critic.file, package.critic, engine_config, critic_inputs, scores)
             if package.critic is not None
             else None
         )
@@ -133,7 +137,9 @@ class Model:
 
     def _try_out(self, count: int) -> list[NDArray[np.generic]]:
         feed: dict[str, NDArray[np.generic]] = {
-            "latents": draw_latents(0, 0, count, self.info.latent_dimension, self.info.distribution)
+            "latents": draw_latents(
+                0, 0, count, self.info.latent_dimension, self.info.distribution, controls=self._controls
+            )
         }
         labels: dict[str, NDArray[np.generic]] = {}
         if self.info.label_names:
@@ -141,7 +147,9 @@ class Model:
         (samples,) = self._generator.try_out(feed | labels)
         if self._critic is None:
             return [samples]
-        scores, probabilities = self._critic.try_out({"samples": samples} | labels)
+        scores, probabilities = self._critic.try_out(
+            {"samples": samples} | (labels if self.info.critic_takes_labels else {})
+        )
         if probabilities.min() < 0 or probabilities.max() > 1:
             raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
         return [samples, scores, probabilities]
@@ -173,12 +181,15 @@ class Model:
                 if truncations is None:
                     truncations = np.full(total, np.inf)
                 truncations[rows] = work.truncation
-        latents = latents_from_words(words, self.info.distribution, truncations)
+        latents = latents_from_words(words, self.info.distribution, truncations, self._controls)
         at = 0
         for part in slices:
-            if part.work.latents is not None:
-                latents[at : at + part.count] = part.work.latents[part.start : part.start + part.count]
+            work, rows = part.work, slice(at, at + part.count)
             at += part.count
+            if work.latents is not None:
+                latents[rows] = work.latents[part.start : part.start + part.count]
+            for index, value in work.controls:
+                latents[rows, index] = value
         return latents
 
     def _labels(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.int64]:
@@ -199,7 +210,7 @@ class Model:
         assert self._critic is not None
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
-        if self.info.label_names:
+        if self.info.critic_takes_labels:
             labels = np.empty(len(feed["samples"]), np.int64)
             at = 0
             for part in slices:

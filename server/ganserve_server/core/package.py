@@ -17,7 +17,7 @@ from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_server.core.errors import PackageError
-from ganserve_server.core.latents import Distribution
+from ganserve_server.core.latents import Control, Distribution
 from ganserve_server.core.validation import enum_name
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _LABEL_OVERHEAD_BYTES = 11  # tag 1 and length up to 5 of the name, index up to 5
 _MAX_MANIFEST_BYTES = 16 * 2**20
 
@@ -49,10 +50,17 @@ class ModelInfo:
     latent_dimension: int
     """Z."""
     distribution: Distribution
+    """Of each latent value that is no control."""
+    controls: dict[str, Control]
+    """The latent values that a request may set, by name."""
     label_names: tuple[str, ...]
     """In the order of their indices; empty for unconditional models."""
     label_indices: dict[str, int]
     """Index of each label name."""
+    critic_takes_labels: bool
+    """Whether scores need labels: the model is conditional, and its critic is, too."""
+    critic_absence: str
+    """Why there is no critic, if there is none and the manifest says so."""
     sample_bytes: int
     """Length of one raw sample in bytes."""
     label_bytes: int
@@ -156,11 +164,32 @@ def _model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         sample_data_type=expected_type,
         latent_dimension=spec.latent.dimension,
         distribution=_DISTRIBUTIONS[spec.latent.distribution],
+        controls=_controls(spec.latent),
         label_names=tuple(spec.label_names),
         label_indices=labels,
+        critic_takes_labels=bool(labels) and not spec.score.label_free,
+        critic_absence=spec.critic_absence,
         sample_bytes=math.prod(shape) * sample_dtype.itemsize,
         label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
     )
+
+
+def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
+    controls: dict[str, Control] = {}
+    for control in latent.controls:
+        where = f"latent.controls has {control.name!r}"
+        if not _CONTROL_NAME.fullmatch(control.name):
+            raise PackageError(
+                f"{where}; a control's name is a letter or underscore, then at most 63 letters, digits, '_', '.' or '-'"
+            )
+        if control.name in controls or any(control.index == other.index for other in controls.values()):
+            raise PackageError(f"{where} with index {control.index}; names and indices must be distinct")
+        if control.index >= latent.dimension:
+            raise PackageError(f"{where} with index {control.index}; expected 0 to {latent.dimension - 1}")
+        if not (math.isfinite(control.low) and math.isfinite(control.high) and control.low < control.high):
+            raise PackageError(f"{where} with the range {control.low:g} to {control.high:g}; expected low below high")
+        controls[control.name] = Control(control.name, control.index, control.low, control.high)
+    return controls
 
 
 def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes]:

@@ -49,6 +49,8 @@ class VersionEntry:
             summary.sample.CopyFrom(self.model.spec.sample)
             summary.label_names.extend(self.model.info.label_names)
             summary.providers.extend(self.model.providers)
+            summary.has_critic = self.model.critic is not None
+            summary.controls.extend(self.model.spec.latent.controls)
         return summary
 
 

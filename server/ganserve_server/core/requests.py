@@ -10,7 +10,14 @@ import numpy as np
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.core.latents import MAX_INDEX, Distribution, draw_seed
 from ganserve_server.core.model import CriticWork, GeneratorWork
-from ganserve_server.core.validation import Findings, check_labels, check_tensor, check_truncation, enum_name
+from ganserve_server.core.validation import (
+    Findings,
+    check_controls,
+    check_labels,
+    check_tensor,
+    check_truncation,
+    enum_name,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 
 _SCORE_BYTES = 8  # float32 score and probability
 _CALLS_PER_CHUNK = 4  # of a stream, where the client leaves it to the server
+_BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: give one of the two"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,12 +115,19 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest) -> CriticWor
         findings.invalid("samples", "is missing; expected samples.tensor with the samples to score")
     count = len(samples) if samples is not None else _claimed_count(request.samples.tensor)
     labels = check_labels(info, request.label_indices, request.label_names, count, findings)
-    if info.label_names and not request.label_indices and not request.label_names:
+    given = bool(request.label_indices or request.label_names)
+    if model.critic is None:
+        _check_critic(model, findings)
+    elif info.critic_takes_labels and not given:
         findings.invalid(
             "label_indices",
             f"is empty; model {info.name!r} scores by label: give one for all, or one a sample",
         )
-    _check_critic(model, findings)
+    elif given and info.label_names and not info.critic_takes_labels:
+        findings.precondition(
+            f"the critic of model {info.name!r} scores without labels, though the generator takes them: "
+            "leave the labels out"
+        )
     findings.raise_any()
     assert samples is not None
     return CriticWork(samples=samples, labels=labels)
@@ -134,6 +149,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
             findings.precondition(
                 f"model {info.name!r} has uniform latents, truncation applies to normal ones: leave it out"
             )
+    controls = check_controls(info, request.controls, findings)
     labels = check_labels(info, request.label_indices, request.label_names, request.count, findings)
     if request.return_scores:
         _check_critic(model, findings)
@@ -145,6 +161,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
             offset=request.offset,
             truncation=request.truncation if request.HasField("truncation") else None,
             labels=labels,
+            controls=controls,
             latents=latents,
         ),
         return_latents=request.return_latents,
@@ -192,7 +209,9 @@ def _check_latents(
 ) -> NDArray[np.float32] | None:
     for field in ("seed", "truncation", "selection"):
         if request.HasField(field):
-            findings.invalid(field, "is given beside latents, which leave nothing to draw: give one of the two")
+            findings.invalid(field, _BESIDE_LATENTS)
+    if request.controls:
+        findings.invalid("controls", _BESIDE_LATENTS)
     if request.offset:
         findings.invalid("offset", f"is {request.offset} beside latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
@@ -212,7 +231,7 @@ def _check_critic(model: Model, findings: Findings) -> None:
     if model.critic is None:
         findings.precondition(
             f"version {model.info.version} of model {model.info.name!r} has no critic and cannot score: "
-            "export it with its critic"
+            f"{model.info.critic_absence or 'export it with its critic'}"
         )
 
 

@@ -14,7 +14,7 @@ from ganserve.v1 import tensor_pb2
 from ganserve_server.core.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -153,6 +153,37 @@ def check_truncation(truncation: float, findings: Findings) -> None:
         findings.invalid(
             "truncation", f"is {truncation}; expected a finite number above 0, or none at all for no truncation"
         )
+
+
+def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Findings) -> tuple[tuple[int, float], ...]:
+    """Checks the controls that a request sets.
+
+    Args:
+        info: The model.
+        controls: Values by name.
+        findings: Takes what is wrong.
+
+    Returns:
+        Index within the latent and value of each, in the order of the names.
+    """
+    if controls and not info.controls:
+        findings.precondition(
+            f"model {info.name!r} has no controls (got {listed(map(shown, sorted(controls)))}): leave them out"
+        )
+        return ()
+    found = []
+    for name, value in sorted(controls.items()):
+        control = info.controls.get(name)
+        if control is None:
+            findings.invalid(
+                f"controls.{name[:_MOST_SHOWN]}",
+                f"{shown(name)} is no control; model {info.name!r} has the controls {listed(info.controls)}",
+            )
+        elif not control.low <= value <= control.high:  # NaN is not between, either
+            findings.invalid(f"controls.{name}", f"{name} is {value:g}; expected {control.low:g} to {control.high:g}")
+        else:
+            found.append((control.index, value))
+    return tuple(found)
 
 
 def check_tensor(
