@@ -4,7 +4,9 @@ from torch import nn
 
 from ganserve_training.augment import Augmentation, random_translation
 from ganserve_training.config import AugmentationConfig, EmaConfig
+from ganserve_training.data import DataInfo
 from ganserve_training.ema import Ema, ema_decay
+from ganserve_training.rng import Noise
 
 
 def test_the_average_agrees_with_its_closed_form() -> None:
@@ -48,22 +50,22 @@ def test_the_average_is_frozen_in_eval_mode_and_copies_buffers() -> None:
 
 def test_translation_moves_each_image_by_its_own_shift_and_fills_with_background() -> None:
     images = torch.randn(64, 2, 5, 7)
-    moved = random_translation(images, 2, torch.Generator().manual_seed(0))
-    shifts = torch.randint(-2, 3, (2, 64), generator=torch.Generator().manual_seed(0))
-    for before, after, (down, right) in zip(images, moved, shifts.T.tolist(), strict=True):
+    moved = random_translation(images, 2, Noise(torch.Generator().manual_seed(0)))
+    shifts = torch.randint(-2, 3, (64, 2), generator=torch.Generator().manual_seed(0))
+    for before, after, (down, right) in zip(images, moved, shifts.tolist(), strict=True):
         expected = torch.full_like(before, -1.0)
         expected[:, max(0, down) : 5 + min(0, down), max(0, right) : 7 + min(0, right)] = before[
             :, max(0, -down) : 5 - max(0, down), max(0, -right) : 7 - max(0, right)
         ]
         assert torch.equal(after, expected)
-    assert len(set(map(tuple, shifts.T.tolist()))) > 10
+    assert len(set(map(tuple, shifts.tolist()))) > 10
 
 
 def test_translation_is_twice_differentiable() -> None:
     images = torch.randn(3, 1, 4, 4, dtype=torch.float64, requires_grad=True)
 
     def moved(values: torch.Tensor) -> torch.Tensor:
-        return random_translation(values, 1, torch.Generator().manual_seed(3)) ** 3
+        return random_translation(values, 1, Noise(torch.Generator().manual_seed(3))) ** 3
 
     assert torch.autograd.gradcheck(moved, (images,))
     assert torch.autograd.gradgradcheck(moved, (images,))
@@ -73,5 +75,8 @@ def test_no_augmentation_leaves_images_and_random_numbers_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = torch.randn(2, 1, 4, 4)
-    assert Augmentation(AugmentationConfig(), generator)(images) is images
+    assert (
+        Augmentation(AugmentationConfig(), DataInfo(sample_shape=(4, 4, 1)), Noise(generator))(images, 1.0, 0.0)
+        is images
+    )
     assert torch.equal(generator.get_state(), before)

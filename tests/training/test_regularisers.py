@@ -4,7 +4,10 @@ from torch import Tensor, nn
 
 from ganserve_training.augment import random_translation
 from ganserve_training.config import Anneal, RegularisersConfig
-from ganserve_training.regularisers import R1, R2, CriticPass, build_regularisers
+from ganserve_training.critic_pass import CriticPass
+from ganserve_training.networks.outputs import as_output
+from ganserve_training.regularisers import R1, R2, build_regularisers
+from ganserve_training.rng import Noise
 
 
 class Quadratic(nn.Module):
@@ -26,6 +29,10 @@ class Quadratic(nn.Module):
         return x @ (self.a + self.a.T) / 2 + self.b[labels]
 
 
+def scorer(critic):
+    return lambda samples, labels: as_output(critic(samples, labels))
+
+
 def random_batch(count: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
     real = torch.randn(count, 1, 2, 3, generator=generator, dtype=torch.float64)
@@ -36,7 +43,7 @@ def random_batch(count: int = 5) -> tuple[Tensor, Tensor, Tensor]:
 def test_r1_and_r2_agree_with_a_critic_whose_gradient_is_known() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
-    critic_pass = CriticPass(critic, real, fake, labels, with_gradients=True)
+    critic_pass = CriticPass(scorer(critic), real, fake, labels, with_gradients=True)
     for piece, samples in ((R1(Anneal.constant(0.7)), real), (R2(Anneal.constant(0.7)), fake)):
         norms = critic.gradient(samples, labels).square().sum(1)
         torch.testing.assert_close(critic_pass.squared_gradient_norms()[samples is fake], norms)
@@ -47,7 +54,9 @@ def test_r1_and_r2_agree_with_a_critic_whose_gradient_is_known() -> None:
 def test_the_gradient_of_a_penalty_agrees_with_a_critic_whose_gradient_is_known() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
-    R1(Anneal.constant(0.7)).penalty(CriticPass(critic, real, fake, labels, with_gradients=True), 0.0).backward()
+    R1(Anneal.constant(0.7)).penalty(
+        CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0
+    ).backward()
     reference = Quadratic(6)
     (0.7 / 2 * reference.gradient(real, labels).square().sum(1).mean()).backward()
     torch.testing.assert_close(critic.a.grad, reference.a.grad)
@@ -72,31 +81,33 @@ def test_penalties_agree_with_finite_differences_on_a_convolutional_critic() -> 
             up, down = sample + nudge.view_as(sample), sample - nudge.view_as(sample)
             partials.append(((score(up[None], None) - score(down[None], None)) / 2e-5).item())
         norms.append(sum(partial**2 for partial in partials))
-    critic_pass = CriticPass(score, real, fake, None, with_gradients=True)
+    critic_pass = CriticPass(scorer(score), real, fake, None, with_gradients=True)
     assert R2(Anneal.constant(2.0)).penalty(critic_pass, 0.0).item() == pytest.approx(sum(norms) / 3, abs=1e-6)
 
 
 def test_norms_are_per_sample_and_do_not_depend_on_the_batch() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch(1)
-    one = R1(Anneal.constant(1.0)).penalty(CriticPass(critic, real, fake, labels, with_gradients=True), 0.0)
-    many = CriticPass(critic, real.repeat(7, 1, 1, 1), fake.repeat(7, 1, 1, 1), labels.repeat(7), with_gradients=True)
+    one = R1(Anneal.constant(1.0)).penalty(CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0)
+    many = CriticPass(
+        scorer(critic), real.repeat(7, 1, 1, 1), fake.repeat(7, 1, 1, 1), labels.repeat(7), with_gradients=True
+    )
     assert R1(Anneal.constant(1.0)).penalty(many, 0.0).item() == pytest.approx(one.item(), rel=1e-12)
 
 
 def test_gradients_are_those_by_the_samples_before_augmentation() -> None:
     """A linear critic behind a shift: the gradient by the unshifted sample is the weights, shifted back."""
     weights = torch.arange(1.0, 17.0).view(1, 1, 4, 4)
-    shift = torch.Generator().manual_seed(4)
+    shift = Noise(torch.Generator().manual_seed(4))
 
     def score(samples: Tensor, labels: Tensor | None) -> Tensor:
         return (random_translation(samples, 1, shift) * weights).sum(dim=(1, 2, 3))
 
     real = torch.zeros(6, 1, 4, 4)
-    gradients, _ = CriticPass(score, real, real, None, with_gradients=True).input_gradients()
-    shifts = torch.randint(-1, 2, (2, 12), generator=torch.Generator().manual_seed(4))
-    assert set(shifts[:, :6].flatten().tolist()) == {-1, 0, 1}
-    for sample, (down, right) in zip(gradients, shifts.T.tolist(), strict=False):
+    gradients, _ = CriticPass(scorer(score), real, real, None, with_gradients=True).input_gradients()
+    shifts = torch.randint(-1, 2, (12, 2), generator=torch.Generator().manual_seed(4))
+    assert set(shifts[:6].flatten().tolist()) == {-1, 0, 1}
+    for sample, (down, right) in zip(gradients, shifts.tolist(), strict=False):
         expected = torch.zeros(4, 4)
         for row in range(4):
             for column in range(4):
@@ -109,13 +120,13 @@ def test_weights_are_annealed() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
     piece = R1(Anneal(start=1.0, end=0.0))
-    critic_pass = CriticPass(critic, real, fake, labels, with_gradients=True)
+    critic_pass = CriticPass(scorer(critic), real, fake, labels, with_gradients=True)
     full = piece.penalty(critic_pass, 0.0).item()
     assert piece.penalty(critic_pass, 0.5).item() == pytest.approx(full / 2)
     assert piece.penalty(critic_pass, 1.0).item() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_zero_switches_a_penalty_off() -> None:
-    off, on = Anneal.constant(0.0), Anneal(start=0.0, end=1.0)
-    assert [piece.name for piece in build_regularisers(RegularisersConfig(r1_gamma=on, r2_gamma=off))] == ["r1"]
-    assert build_regularisers(RegularisersConfig(r1_gamma=off, r2_gamma=off)) == ()
+    off, on, noise = Anneal.constant(0.0), Anneal(start=0.0, end=1.0), Noise(torch.Generator())
+    assert [piece.name for piece in build_regularisers(RegularisersConfig(r1_gamma=on, r2_gamma=off), noise)] == ["r1"]
+    assert build_regularisers(RegularisersConfig(r1_gamma=off, r2_gamma=off), noise) == ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from ganserve_training.config import Precision
 from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
 
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 
-def open_fabric(device: DeviceName) -> "Fabric":
-    """One device, float32.
+def open_fabric(device: DeviceName, precision: Precision = "float32") -> "Fabric":
+    """The device, and the other processes where torchrun started several.
+
+    Args:
+        device: where to compute; auto takes CUDA if there is any.
+        precision: of the networks' products.
 
     Raises:
         ConfigError: CUDA is asked for and can't be had.
@@ -28,7 +33,16 @@ def open_fabric(device: DeviceName) -> "Fabric":
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     from lightning_fabric import Fabric  # Takes a second to import, which a finished run has no use for.
 
-    return Fabric(accelerator=accelerator, devices=1, precision="32-true")
+    several = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=several,
+        num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // several,
+        strategy="ddp" if "TORCHELASTIC_RUN_ID" in os.environ else "auto",
+        precision="32-true" if precision == "float32" else "bf16-mixed",
+    )
+    fabric.launch()
+    return fabric
 
 
 def default_threads(data: DataInfo) -> int:

@@ -1,10 +1,54 @@
-"""States of every random number generator that training may draw from, as plain values."""
+"""The random numbers of training, and the states of all of their generators as plain values."""
 
 import random
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from ganserve_training.latents import LatentPrior
+
+
+class Noise:
+    """Random numbers of the training loop, the same however many processes share a batch.
+
+    Every process draws the numbers of the whole batch and keeps those of its own part, so that all generators stay in
+    step and any of them can be saved for all.
+
+    Args:
+        generator: where the numbers come from; equally seeded in every process.
+        rank: this process's place.
+        world: how many processes there are.
+    """
+
+    def __init__(self, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
+        self.generator = generator
+        self._rank = rank
+        self._world = world
+
+    def latents(self, prior: LatentPrior, count: int) -> Tensor:
+        """Float32 [count, Z] of this process."""
+        return self._mine(prior.draw(count * self._world, self.generator), count)
+
+    def uniform(self, count: int, *shape: int) -> Tensor:
+        """From [0, 1): float32 [count, *shape]."""
+        size = (count * self._world, *shape)
+        return self._mine(torch.rand(size, generator=self.generator, device=self.generator.device), count)
+
+    def normal(self, count: int, *shape: int) -> Tensor:
+        """Standard normal: float32 [count, *shape]."""
+        size = (count * self._world, *shape)
+        return self._mine(torch.randn(size, generator=self.generator, device=self.generator.device), count)
+
+    def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
+        """From low to high - 1: int64 [count, *shape]."""
+        size = (count * self._world, *shape)
+        numbers = torch.randint(low, high, size, generator=self.generator, device=self.generator.device)
+        return self._mine(numbers, count)
+
+    def _mine(self, everything: Tensor, count: int) -> Tensor:
+        return everything if self._world == 1 else everything[self._rank * count : (self._rank + 1) * count]
 
 
 def seed_global(seed: int) -> None:

@@ -80,3 +80,34 @@ class TrainConfig:
         expect_seed("seed", self.seed)
         for name in ("steps", "batch_size", "accumulate_batches"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse parts that contradict each other."""
+        loss, regularisers, networks = self.loss.name, self.regularisers, self.networks
+        expect(
+            regularisers.roth_gamma.most == 0.0 or loss in ("minimax", "modified-minimax"),
+            "regularisers.roth_gamma",
+            regularisers.roth_gamma,
+            f"0 with loss {loss}: its weights are probabilities, which only the logits of minimax and modified-minimax "
+            "give",
+        )
+        expect(
+            self.augmentation.ada.target == 0.0 or loss in ("minimax", "modified-minimax", "hinge", "least-squares"),
+            "augmentation.ada.target",
+            self.augmentation.ada.target,
+            f"0 with loss {loss}, whose scores have no fixed zero to take signs by: anneal augmentation.probability "
+            "instead, or use minimax, modified-minimax, hinge or least-squares",
+        )
+        expect(
+            regularisers.weight_clip == 0.0 or networks.spectral_norm == "off",
+            "regularisers.weight_clip",
+            regularisers.weight_clip,
+            f"0 with networks.spectral_norm {networks.spectral_norm}: both bound the critic's weights, choose one",
+        )
+        expect(
+            networks.architecture != "progressive" or self.schedule.unrolled_steps == 0,
+            "schedule.unrolled_steps",
+            self.schedule.unrolled_steps,
+            "0 with networks.architecture progressive, whose critic changes while it grows: use another architecture",
+        )
