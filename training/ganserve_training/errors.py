@@ -45,3 +45,7 @@ class StoppedError(TrainingError):
         super().__init__(message)
         self.signal_number = signal_number
         self.step = step
+
+
+class UnfinishedNetworkError(TrainingError):
+    """A network is not yet in a state in which it can be exported, such as one that is still growing."""

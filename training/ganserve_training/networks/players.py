@@ -104,10 +104,15 @@ class Critic(nn.Module):
         conditioning = self._conditioning
         if conditioning.critic_uses_labels or not conditioning.critic_has_label_head:
             check_labels(conditioning.label_count if conditioning.critic_uses_labels else 0, labels)
+        samples = self.prepare(samples)
         if self.label_input is not None:
             channels = self.label_input(labels).view(samples.shape[0], -1, *[1] * (samples.ndim - 2))
             samples = torch.cat([samples, channels.expand(-1, -1, *samples.shape[2:])], dim=1)
         return self._read(self.extract(samples), labels)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """What is done to samples before the label embedding joins them; an architecture may flatten."""
+        return samples
 
     def extract(self, samples: Tensor) -> Tensor:
         """Samples, with the label embedding as further channels where there is one, -> features [N, width]."""

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import ArchitectureName, NetworksConfig
 from ganserve_training.data.info import DataInfo
 from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
 from ganserve_training.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
+from ganserve_training.networks.custom import custom_critic, custom_generator
+from ganserve_training.networks.dcgan import DcganCritic, DcganGenerator
+from ganserve_training.networks.mlp import MlpCritic, MlpGenerator
+from ganserve_training.networks.normalisation import normalise_spectrally
 from ganserve_training.networks.players import Shape
+from ganserve_training.networks.progressive import ProgressiveCritic, ProgressiveGenerator
+from ganserve_training.networks.r3gan import R3ganCritic, R3ganGenerator
+from ganserve_training.networks.residual import ResidualCritic, ResidualGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,10 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     build_generator, build_critic = _ARCHITECTURES[config.architecture]
     generator = build_generator(config, shape, conditioning)
     critic = build_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
+    if config.spectral_norm != "off":
+        normalise_spectrally(critic)
+    if config.spectral_norm == "both":
+        normalise_spectrally(generator)
     return NetworkPair(
         generator,
         PackedCritic(critic, config.packing) if config.packing > 1 else critic,
@@ -48,4 +59,12 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
 
 _Build = Callable[[NetworksConfig, Shape, Conditioning], nn.Module]
 
-_ARCHITECTURES: dict[str, tuple[_Build, _Build]] = {"convolutional": (ConvolutionalGenerator, ConvolutionalCritic)}
+_ARCHITECTURES: dict[ArchitectureName, tuple[_Build, _Build]] = {
+    "mlp": (MlpGenerator, MlpCritic),
+    "convolutional": (ConvolutionalGenerator, ConvolutionalCritic),
+    "dcgan": (DcganGenerator, DcganCritic),
+    "residual": (ResidualGenerator, ResidualCritic),
+    "progressive": (ProgressiveGenerator, ProgressiveCritic),
+    "r3gan": (R3ganGenerator, R3ganCritic),
+    "custom": (custom_generator, custom_critic),
+}

@@ -1,0 +1,159 @@
+"""Your own networks, by import path. N = batch, Z = latent, C = channels, H = height, W = width, K = labels.
+
+The contract is in docs/networks.md; what can be checked on two samples is checked here, before training starts.
+"""
+
+import importlib
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.outputs import CriticOutput
+from ganserve_training.networks.players import Shape
+
+_TOLERANCE = 1e-4
+
+
+def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
+    """The generator that ``networks.generator_class`` names, checked.
+
+    Raises:
+        ConfigError: it can't be imported, made or called, or what it gives is not what generators give.
+    """
+    path = config.generator_class
+    offered = {"latent_dim": config.latent_dim, "sample_shape": shape, "label_count": conditioning.label_count}
+    generator = _construct(path, offered)
+    latents = torch.linspace(-1.0, 1.0, 2 * config.latent_dim).view(2, config.latent_dim)
+    labels = _two_labels(conditioning.label_count)
+    first, again = (_call(path, generator, latents, labels) for _ in range(2))
+    _expect_tensor(path, "samples", first, (2, *shape))
+    if not torch.equal(first, again):
+        raise ConfigError(
+            f"{path} gives different samples for the same latents in eval mode: it must draw no random numbers there, "
+            "so that a seed always gives the same sample; take all noise from the latents"
+        )
+    return generator
+
+
+def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
+    """The critic that ``networks.critic_class`` names, checked.
+
+    Args:
+        config: names the class.
+        shape: of one sample; a packed critic's holds m samples.
+        conditioning: labels that it takes or guesses, codes that it reads.
+
+    Raises:
+        ConfigError: it can't be imported, made or called, or what it gives is not what critics give.
+    """
+    path = config.critic_class
+    guesses = conditioning.critic == "classifier"
+    takes_labels = 0 if conditioning.code_categories else conditioning.label_count
+    offered = {
+        "sample_shape": shape,
+        "label_count": takes_labels,
+        "code_categories": conditioning.code_categories,
+        "continuous_codes": conditioning.continuous_codes,
+    }
+    critic = _construct(path, offered)
+    samples = torch.linspace(-1.0, 1.0, 2 * torch.Size(shape).numel()).view(2, *shape)
+    labels = None if guesses else _two_labels(takes_labels)
+    output = _call(path, critic, samples, labels)
+    scores = output.scores if isinstance(output, CriticOutput) else output
+    _expect_tensor(path, "scores", scores, (2,))
+    for head, width in (
+        ("class_logits", takes_labels if guesses else 0),
+        ("code_logits", conditioning.code_categories),
+        ("code_values", conditioning.continuous_codes),
+    ):
+        if width:
+            _expect_tensor(path, f"CriticOutput.{head}", getattr(output, head, None), (2, width))
+    alone = _call(path, critic, samples[:1], None if labels is None else labels[:1])
+    score = alone.scores if isinstance(alone, CriticOutput) else alone
+    if not torch.allclose(score, scores[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise ConfigError(
+            f"{path} scores a sample differently beside another one in eval mode: it must score each sample alone "
+            "there (running statistics in place of the batch's) and draw no random numbers"
+        )
+    return critic
+
+
+def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
+    """An instance, made with those of the offered keywords that its constructor names."""
+    factory = _import(path)
+    parameters = inspect.signature(factory).parameters.values()
+    takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
+    named = {item.name for item in parameters}
+    needed = [
+        item.name
+        for item in parameters
+        if item.default is inspect.Parameter.empty
+        and item.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        and item.name not in offered
+    ]
+    if needed:
+        raise ConfigError(
+            f"{path} needs the arguments {', '.join(needed)}, which nothing gives it: its constructor is called with "
+            f"those of {', '.join(offered)} that it names; give the others defaults"
+        )
+    try:
+        made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
+    except Exception as error:  # The user's code may raise anything.
+        raise ConfigError(f"{path} can't be made: {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{path} must be a class of torch.nn.Module (it made a {type(made).__name__})")
+    return made
+
+
+def _import(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{path}: {module_name} imports {error.name}, which is not installed") from error
+        raise ConfigError(
+            f"{path}: there is no module {error.name}: install your package, or set PYTHONPATH to the folder that "
+            "holds it"
+        ) from error
+    except Exception as error:  # The user's code may raise anything.
+        raise ConfigError(f"{path}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        classes = [
+            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
+        raise ConfigError(f"{path}: {module_name} has no class {name} (it has {', '.join(classes) or 'no networks'})")
+    return found
+
+
+def _call(path: str, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Any:
+    """Two samples through the network in eval mode, without a trace in its state."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            return network(inputs, labels)
+    except Exception as error:  # The user's code may raise anything.
+        given = f"{list(inputs.shape)}, {'None' if labels is None else f'labels int64 {list(labels.shape)}'}"
+        raise ConfigError(f"{path} called with ({given}) raised {type(error).__name__}: {error}") from error
+    finally:
+        network.train(training)
+
+
+def _expect_tensor(path: str, what: str, value: object, shape: Shape) -> None:
+    if not isinstance(value, Tensor):
+        raise ConfigError(f"{path} must give {what} {list(shape)} for two samples (got {type(value).__name__})")
+    if tuple(value.shape) != shape or not value.is_floating_point():
+        raise ConfigError(
+            f"{path} must give {what} float {list(shape)} for two samples (got {value.dtype} {list(value.shape)})"
+        )
+
+
+def _two_labels(count: int) -> Tensor | None:
+    return torch.tensor([0, count - 1]) if count else None

@@ -1,0 +1,77 @@
+"""DCGAN's pair (Radford et al. 2016): strided convolutions and batch normalisation.
+
+N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.normalisation import Normalisation, norm_kind
+from ganserve_training.networks.players import Critic, Generator, Shape
+
+
+class DcganGenerator(Generator):
+    """Projected to 4 x 4, then doubled by transposed convolutions; ReLU within, tanh at the end."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, conditioning)
+        levels = resolution_levels(shape)
+        widths = level_widths(config.generator_width, config.max_width, levels)[:-1]
+        norm = norm_kind(config.generator_norm, auto="batch")
+        bias = norm != "batch"
+        self.stem = nn.Linear(self.input_dim, widths[0] * 16, bias=bias)
+        self.norms = nn.ModuleList(
+            Normalisation(norm, width, image=True, label_count=self.norm_labels) for width in widths
+        )
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=bias) for i in range(levels - 1)
+        )
+        self.to_image = nn.ConvTranspose2d(widths[-1], shape[0], 4, stride=2, padding=1)
+        _init_weights(self)
+
+    def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, Z + E] -> images [N, C, H, W] in [-1, 1]."""
+        features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
+        features = F.relu(self.norms[0](features, labels))
+        for upsample, norm in zip(self.upsample, self.norms[1:], strict=True):
+            features = F.relu(norm(upsample(features), labels))
+        images: Tensor = torch.tanh(self.to_image(features))
+        return images
+
+
+class DcganCritic(Critic):
+    """Halved by strided convolutions down to 4 x 4, which is scored as it is; no normalisation at the image."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, shape, conditioning)
+        levels = resolution_levels(shape)
+        widths = level_widths(config.critic_width, config.max_width, levels)[-2::-1]
+        norm = norm_kind(config.critic_norm, auto="batch")
+        self.from_image = nn.Conv2d(self.input_channels, widths[0], 4, stride=2, padding=1)
+        self.downsample = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=norm != "batch") for i in range(levels - 1)
+        )
+        self.norms = nn.ModuleList(Normalisation(norm, width, image=True) for width in widths[1:])
+        self.add_heads((widths[-1] + self.extra_channels) * 16, _init_weights)
+
+    def extract(self, samples: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, 16 times the width at 4 x 4]."""
+        features = F.leaky_relu(self.from_image(samples), LEAK)
+        for downsample, norm in zip(self.downsample, self.norms, strict=True):
+            features = F.leaky_relu(norm(downsample(features)), LEAK)
+        return self.compare(features).flatten(1)
+
+
+def _init_weights(network: nn.Module) -> None:
+    """N(0, 0.02) for weights, N(1, 0.02) for the gains of batch normalisation (Radford et al. 2016, section 4)."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.normal_(module.weight, mean=1.0, std=0.02)

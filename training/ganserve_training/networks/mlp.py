@@ -1,0 +1,117 @@
+"""Fully connected pairs, for vectors, and for small images by flattening them.
+
+N = batch, Z = latent, E = label embedding, D = values of a sample, U = units of a layer, P = pieces of a maxout unit.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.config.networks import CriticActivation
+from ganserve_training.networks.blocks import LEAK
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.normalisation import Normalisation, NormKind, norm_kind
+from ganserve_training.networks.players import Critic, Generator, Shape
+
+
+class HiddenLayer(nn.Module):
+    """Linear, normalisation, activation: [N, inputs] -> [N, U].
+
+    He initialisation before rectifiers (He et al. 2015), Glorot's before tanh and maxout (Glorot & Bengio 2010).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        units: int,
+        activation: CriticActivation,
+        pieces: int = 1,
+        norm: NormKind = "none",
+        label_count: int = 0,
+    ) -> None:
+        super().__init__()
+        self._activation = activation
+        self._pieces = pieces if activation == "maxout" else 1
+        self.linear = nn.Linear(inputs, units * self._pieces, bias=norm != "batch")
+        self.norm = Normalisation(norm, units * self._pieces, image=False, label_count=label_count)
+        _init_linear(self.linear, activation)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[N, inputs] -> [N, U]."""
+        features: Tensor = self.norm(self.linear(inputs), labels)
+        if self._activation == "maxout":
+            return features.view(inputs.shape[0], -1, self._pieces).amax(dim=2)
+        if self._activation == "tanh":
+            return torch.tanh(features)
+        return F.relu(features) if self._activation == "relu" else F.leaky_relu(features, LEAK)
+
+
+class MlpGenerator(Generator):
+    """Hidden layers, then one value for each of a sample's; images end in tanh."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, conditioning)
+        self._shape = shape
+        norm = norm_kind(config.generator_norm, auto="none")
+        widths = [self.input_dim, *[config.generator_width] * config.generator_layers]
+        self.hidden = nn.ModuleList(
+            HiddenLayer(inputs, units, config.generator_activation, norm=norm, label_count=self.norm_labels)
+            for inputs, units in itertools.pairwise(widths)
+        )
+        self.output = nn.Linear(widths[-1], math.prod(shape))
+        _init_linear(self.output, "tanh")
+
+    def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, Z + E] -> vectors [N, D], or images [N, C, H, W] in [-1, 1]."""
+        features = inputs
+        for layer in self.hidden:
+            features = layer(features, labels)
+        values: Tensor = self.output(features)
+        if len(self._shape) == 1:
+            return values
+        return torch.tanh(values).view(inputs.shape[0], *self._shape)
+
+
+class MlpCritic(Critic):
+    """Hidden layers on the flattened sample."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, (math.prod(shape),), conditioning)
+        norm = norm_kind(config.critic_norm, auto="none")
+        widths = [self.input_channels, *[config.critic_width] * config.critic_layers]
+        self.hidden = nn.ModuleList(
+            HiddenLayer(inputs, units, config.critic_activation, config.maxout_pieces, norm)
+            for inputs, units in itertools.pairwise(widths)
+        )
+        self.add_heads(widths[-1] + self.extra_channels, _init_heads)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """[N, C, H, W] or [N, D] -> [N, D]."""
+        return samples.flatten(1)
+
+    def extract(self, samples: Tensor) -> Tensor:
+        """[N, D + E] -> [N, U]."""
+        features = samples
+        for layer in self.hidden:
+            features = layer(features)
+        return self.compare(features)
+
+
+def _init_linear(linear: nn.Linear, activation: CriticActivation) -> None:
+    if activation in ("relu", "leaky-relu"):
+        slope = LEAK if activation == "leaky-relu" else 0.0
+        nn.init.kaiming_normal_(linear.weight, a=slope, nonlinearity="leaky_relu")
+    else:
+        nn.init.xavier_normal_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+
+
+def _init_heads(critic: nn.Module) -> None:
+    for child in critic.children():  # Hidden layers have initialised their own.
+        if isinstance(child, nn.Linear):
+            _init_linear(child, "tanh")

@@ -1,0 +1,64 @@
+"""Normalisation layers, conditional or not. N = batch, C = channels or units, H = height, W = width, K = labels."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganserve_training.config.networks import Norm
+
+NormKind = Literal["none", "batch", "layer"]
+
+
+def norm_kind(setting: Norm, auto: NormKind) -> NormKind:
+    """What a setting means for an architecture whose own choice is ``auto``."""
+    return auto if setting == "auto" else setting
+
+
+class Normalisation(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015), layer normalisation over all but the batch (Ba et al. 2016), or none.
+
+    Args:
+        kind: which.
+        channels: C.
+        image: features are [N, C, H, W], or else [N, C].
+        label_count: K, of conditional batch normalisation (de Vries et al. 2017): gain and bias are learned for each
+            label. 0: one gain and bias for all.
+    """
+
+    def __init__(self, kind: NormKind, channels: int, *, image: bool, label_count: int = 0) -> None:
+        super().__init__()
+        self.gain: nn.Embedding | None = None
+        self.bias: nn.Embedding | None = None
+        self.norm: nn.Module = nn.Identity()
+        if kind == "layer":
+            self.norm = nn.GroupNorm(1, channels)
+        elif kind == "batch":
+            affine = label_count == 0
+            self.norm = nn.BatchNorm2d(channels, affine=affine) if image else nn.BatchNorm1d(channels, affine=affine)
+            if not affine:
+                self.gain, self.bias = nn.Embedding(label_count, channels), nn.Embedding(label_count, channels)
+                nn.init.ones_(self.gain.weight)
+                nn.init.zeros_(self.bias.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[N, C, …] -> the same shape; labels int64 [N] where it is conditional."""
+        normal: Tensor = self.norm(features)
+        if self.gain is None or self.bias is None:
+            return normal
+        place = (features.shape[0], -1, *[1] * (features.ndim - 2))
+        gained: Tensor = normal * self.gain(labels).view(place) + self.bias(labels).view(place)
+        return gained
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide every weight of layers and projections by its largest singular value (Miyato et al. 2018).
+
+    One step of power iteration in each training pass, none in eval mode.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            spectral_norm(module)
+    projection = getattr(network, "embedding", None)
+    if isinstance(projection, nn.Embedding) and hasattr(network, "score"):
+        spectral_norm(projection)

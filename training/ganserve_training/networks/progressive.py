@@ -1,0 +1,166 @@
+"""Progressive growing's pair (Karras et al. 2017): both players start at 4 x 4, and each new level is faded in.
+
+N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width. At level L images have 4 * 2^L pixels.
+"""
+
+import copy
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.equalised import equalise, pixel_norm
+from ganserve_training.networks.phase import Phase
+from ganserve_training.networks.players import Critic, Generator, Shape
+
+
+class UpBlock(nn.Module):
+    """One level of the generator: nearest-neighbour doubling and two 3 x 3 convolutions, pixel norm after each."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.upsample = UpsampleConv(in_channels, out_channels)
+        self.refine = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        equalise(self.upsample.conv)
+        equalise(self.refine)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        features = _activate(self.upsample(features))
+        return _activate(self.refine(features))
+
+
+class DownBlock(nn.Module):
+    """One level of the critic: two 3 x 3 convolutions and average pooling."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.refine = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.widen = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        equalise(self.refine)
+        equalise(self.widen)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, H / 2, W / 2]."""
+        features = F.leaky_relu(self.refine(features), LEAK)
+        return F.avg_pool2d(F.leaky_relu(self.widen(features), LEAK), 2)
+
+
+class ProgressiveGenerator(Generator):
+    """Makes images of 4 * 2^L pixels at level L."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, conditioning)
+        self.phase = Phase(resolution_levels(shape))
+        widths = level_widths(config.generator_width, config.max_width, self.phase.final_level)
+        self.stem = nn.Linear(self.input_dim, widths[0] * 16)
+        equalise(self.stem, gain=math.sqrt(2.0) / 4.0)  # As the authors' code: fan_in of a 4 x 4 convolution.
+        self.refine = nn.Conv2d(widths[0], widths[0], 3, padding=1)
+        equalise(self.refine)
+        self.blocks = nn.ModuleList(UpBlock(inputs, outputs) for inputs, outputs in itertools.pairwise(widths))
+        self.to_image = nn.ModuleList(nn.Conv2d(width, shape[0], 1) for width in widths)
+        for layer in self.to_image:
+            equalise(layer, gain=1.0)
+
+    def set_phase(self, level: int, alpha: float) -> None:
+        """Work at a level, of which ``alpha`` is faded in."""
+        self.phase.set(level, alpha)
+
+    def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
+        """[N, Z + E] -> images [N, C, 4 * 2^L, 4 * 2^L], about in [-1, 1]."""
+        level = self.phase.level
+        features = _activate(self.stem(pixel_norm(inputs)).view(inputs.shape[0], -1, 4, 4))
+        features = _activate(self.refine(features))
+        for block in self.blocks[: max(level - 1, 0)]:
+            features = block(features)
+        if level == 0:
+            return self._to_image(features, 0)
+        images = self._to_image(self.blocks[level - 1](features), level)
+        if self.phase.fading:
+            before = F.interpolate(self._to_image(features, level - 1), scale_factor=2.0, mode="nearest")
+            images = torch.lerp(before, images, self.phase.alpha)
+        return images
+
+    def _to_image(self, features: Tensor, level: int) -> Tensor:
+        # Counted from the last: a grown network keeps only that one.
+        images: Tensor = self.to_image[level - self.phase.final_level - 1](features)
+        return images
+
+    def for_inference(self) -> "ProgressiveGenerator":
+        """A copy without what only growing needed.
+
+        Raises:
+            UnfinishedNetworkError: it is still growing.
+        """
+        self.phase.check_grown()
+        grown = copy.deepcopy(self)
+        grown.to_image = grown.to_image[-1:]
+        return grown
+
+
+class ProgressiveCritic(Critic):
+    """Takes images of 4 * 2^L pixels at level L."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, shape, conditioning)
+        self.phase = Phase(resolution_levels(shape))
+        widths = level_widths(config.critic_width, config.max_width, self.phase.final_level)
+        self.from_image = nn.ModuleList(nn.Conv2d(self.input_channels, width, 1) for width in widths)
+        self.blocks = nn.ModuleList(DownBlock(inputs, outputs) for outputs, inputs in itertools.pairwise(widths))
+        self.refine = nn.Conv2d(widths[0] + self.extra_channels, widths[0], 3, padding=1)
+        self.features = nn.Linear(widths[0] * 16, widths[0])
+        for layer in (*self.from_image, self.refine, self.features):
+            equalise(layer)
+        self.add_heads(widths[0], _equalise_heads)
+
+    def set_phase(self, level: int, alpha: float) -> None:
+        """Work at a level, of which ``alpha`` is faded in."""
+        self.phase.set(level, alpha)
+
+    def extract(self, samples: Tensor) -> Tensor:
+        """[N, C, 4 * 2^L, 4 * 2^L] -> [N, width at 4 x 4]."""
+        level = self.phase.level
+        side = 4 << level
+        if samples.shape[-2:] != (side, side):
+            raise ValueError(f"at level {level} this critic takes images of {side} x {side} (got {samples.shape[-2:]})")
+        features = self._from_image(samples, level)
+        if level > 0:
+            features = self.blocks[level - 1](features)
+        if self.phase.fading:
+            before = self._from_image(F.avg_pool2d(samples, 2), level - 1)
+            features = torch.lerp(before, features, self.phase.alpha)
+        for index in range(level - 2, -1, -1):
+            features = self.blocks[index](features)
+        features = F.leaky_relu(self.refine(self.compare(features)), LEAK)
+        return F.leaky_relu(self.features(features.flatten(1)), LEAK)
+
+    def _from_image(self, images: Tensor, level: int) -> Tensor:
+        # Counted from the last: a grown network keeps only that one.
+        return F.leaky_relu(self.from_image[level - self.phase.final_level - 1](images), LEAK)
+
+    def for_inference(self) -> "ProgressiveCritic":
+        """A copy without what only growing needed.
+
+        Raises:
+            UnfinishedNetworkError: it is still growing.
+        """
+        self.phase.check_grown()
+        grown = copy.deepcopy(self)
+        grown.from_image = grown.from_image[-1:]
+        return grown
+
+
+def _activate(features: Tensor) -> Tensor:
+    return pixel_norm(F.leaky_relu(features, LEAK))
+
+
+def _equalise_heads(critic: nn.Module) -> None:
+    for name in ("score", "class_logits", "code_logits", "code_values"):
+        head = getattr(critic, name)
+        if head is not None:
+            equalise(head, gain=1.0)

@@ -1,0 +1,122 @@
+"""SNGAN's residual pair (Miyato et al. 2018, appendix B.4); for labels, conditional batch norm and projection.
+
+N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.normalisation import Normalisation, NormKind, norm_kind
+from ganserve_training.networks.players import Critic, Generator, Shape
+
+
+class UpBlock(nn.Module):
+    """Norm, ReLU, upsampling 3 x 3, norm, ReLU, 3 x 3, beside an upsampled 1 x 1."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormKind, label_count: int) -> None:
+        super().__init__()
+        self.norm1 = Normalisation(norm, in_channels, image=True, label_count=label_count)
+        self.conv1 = UpsampleConv(in_channels, out_channels)
+        self.norm2 = Normalisation(norm, out_channels, image=True, label_count=label_count)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        inner = self.conv1(F.relu(self.norm1(features, labels)))
+        inner = self.conv2(F.relu(self.norm2(inner, labels)))
+        # A 1 x 1 convolution commutes with repeating pixels, and costs a quarter before it.
+        outer = F.interpolate(self.shortcut(features), scale_factor=2.0, mode="nearest")
+        total: Tensor = inner + outer
+        return total
+
+
+class DownBlock(nn.Module):
+    """Norm, ReLU, 3 x 3, norm, ReLU, 3 x 3, average pooling, beside a 1 x 1 and average pooling.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        norm: before each ReLU.
+        first: the block at the image: no activation and no normalisation before its first convolution.
+        halve: pool at the end.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: NormKind, *, first: bool = False, halve: bool = True
+    ) -> None:
+        super().__init__()
+        self._first, self._halve = first, halve
+        self.norm1 = Normalisation("none" if first else norm, in_channels, image=True)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = Normalisation(norm, out_channels, image=True)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        learned = halve or in_channels != out_channels
+        self.shortcut: nn.Module = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, H / 2, W / 2], or [N, C_out, H, W] without halving."""
+        inner = features if self._first else F.relu(self.norm1(features))
+        inner = self.conv2(F.relu(self.norm2(self.conv1(inner))))
+        if not self._halve:
+            whole: Tensor = inner + self.shortcut(features)
+            return whole
+        halved: Tensor = F.avg_pool2d(inner, 2) + self.shortcut(F.avg_pool2d(features, 2))
+        return halved
+
+
+class ResidualGenerator(Generator):
+    """Projected to 4 x 4, then residual blocks that double; tanh at the end."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, conditioning)
+        levels = resolution_levels(shape)
+        widths = level_widths(config.generator_width, config.max_width, levels)
+        norm = norm_kind(config.generator_norm, auto="batch")
+        self.stem = nn.Linear(self.input_dim, widths[0] * 16)
+        self.blocks = nn.ModuleList(UpBlock(widths[i], widths[i + 1], norm, self.norm_labels) for i in range(levels))
+        self.norm = Normalisation(norm, widths[-1], image=True)
+        self.to_image = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
+        _init_weights(self)
+
+    def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, Z + E] -> images [N, C, H, W] in [-1, 1]."""
+        features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
+        for block in self.blocks:
+            features = block(features, labels)
+        images: Tensor = torch.tanh(self.to_image(F.relu(self.norm(features))))
+        return images
+
+
+class ResidualCritic(Critic):
+    """Residual blocks that halve down to 4 x 4, one more, then the sum over all pixels."""
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__(config, shape, conditioning)
+        levels = resolution_levels(shape)
+        widths = [self.input_channels, *level_widths(config.critic_width, config.max_width, levels)[-2::-1]]
+        norm = norm_kind(config.critic_norm, auto="none")
+        self.blocks = nn.ModuleList(DownBlock(widths[i], widths[i + 1], norm, first=i == 0) for i in range(levels))
+        self.last = DownBlock(widths[-1] + self.extra_channels, widths[-1], norm, halve=False)
+        self.add_heads(widths[-1], _init_weights)
+
+    def extract(self, samples: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, width at 4 x 4]."""
+        features = samples
+        for block in self.blocks:
+            features = block(features)
+        return F.relu(self.last(self.compare(features))).sum(dim=(2, 3))
+
+
+def _init_weights(network: nn.Module) -> None:
+    """Glorot's uniform initialisation; a gain of sqrt 2 within residual branches, as in the authors' code."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            in_branch = "conv1" in name or "conv2" in name
+            nn.init.xavier_uniform_(module.weight, gain=2.0**0.5 if in_branch else 1.0)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
