@@ -17,15 +17,21 @@ TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.
 def fold(network: nn.Module) -> nn.Module:
     """A copy of the network that computes the same without parametrizations and with fewer operations.
 
-    - Parametrizations (spectral norm and the like) become plain weights.
+    - Parametrizations (spectral norm, equalised learning rate) become plain weights.
+    - A network, or a part of one, that offers ``for_inference() -> nn.Module`` is replaced by what that gives, such as a
+      progressively grown generator without the fades.
     - Nearest-neighbour upsampling followed by a 3x3 convolution becomes one 4x4 transposed convolution of stride 2,
       with 2.25 times fewer operations: after upsampling, neighbouring taps read the same pixel, so their weights can be
       added beforehand. Exact up to rounding, borders included.
+
+    Raises:
+        UnfinishedNetworkError: the network says that it isn't ready, such as one that is still growing.
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
         if parametrize.is_parametrized(module):
             _remove_parametrizations(module)
+    folded = _for_inference(folded)
     if isinstance(folded, UpsampleConv):
         return fold_upsampling(folded)
     for module in list(folded.modules()):
@@ -33,6 +39,18 @@ def fold(network: nn.Module) -> nn.Module:
             if isinstance(child, UpsampleConv):
                 setattr(module, name, fold_upsampling(child))
     return folded
+
+
+def _for_inference(module: nn.Module) -> nn.Module:
+    """The module, or what it offers in its place; its parts likewise."""
+    offer = getattr(module, "for_inference", None)
+    if callable(offer):
+        offered = offer()
+        assert isinstance(offered, nn.Module)
+        return offered.eval()
+    for name, child in list(module.named_children()):
+        setattr(module, name, _for_inference(child))
+    return module
 
 
 def _remove_parametrizations(module: nn.Module) -> None:

@@ -1,0 +1,117 @@
+"""Every architecture's players become graphs that onnxruntime runs alike, at sizes that take moments."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganserve_export.conversion import to_onnx
+from ganserve_export.folding import fold
+from ganserve_export.verification import verify
+from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.errors import UnfinishedNetworkError
+from ganserve_training.networks import as_output, build_networks
+
+LATENT = 6
+LABELS = 3
+CASES = {
+    "mlp": {"critic_activation": "maxout", "generator_norm": "batch", "generator_conditioning": "batch-norm"},
+    "convolutional": {"critic_conditioning": "concatenation", "spectral_norm": "both"},
+    "dcgan": {"generator_conditioning": "batch-norm", "critic_conditioning": "classifier"},
+    "residual": {"spectral_norm": "both", "minibatch_stddev_group": 2, "critic_norm": "layer"},
+    "progressive": {"minibatch_stddev_group": 2},
+    "r3gan": {"group_size": 2, "minibatch_stddev_group": 2},
+}
+
+
+class Scores(nn.Module):
+    """Scores alone, as export does it."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        return as_output(self.critic(samples, labels)).scores
+
+
+def config(architecture: str, **changes) -> NetworksConfig:
+    small = {"latent_dim": LATENT, "label_embedding_dim": 2, "generator_width": 4, "critic_width": 4, "max_width": 8}
+    return NetworksConfig(architecture=architecture, **small | changes)
+
+
+def check(tmp_path, network: nn.Module, name: str, shape: tuple[int, ...], labels: int) -> onnx.ModelProto:
+    """Fold, convert, write, and compare with the network as it was trained."""
+
+    def inputs(batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        drawn = {"inputs": torch.randn(batch, *shape, generator=random)}
+        if labels:
+            drawn["labels"] = torch.randint(0, labels, (batch,), generator=random)
+        return drawn
+
+    network.eval()
+    wrap = Scores if name == "critic" else nn.Sequential if not labels else (lambda module: module)
+    file = tmp_path / f"{name}.onnx"
+    model = to_onnx(wrap(fold(network)).eval(), inputs(2, torch.Generator().manual_seed(1)), ("outputs",))
+    onnx.save_model(model, file)
+    verify(file, wrap(network).eval(), inputs, ("outputs",), seed=1)
+    return model
+
+
+def train_a_little(pair, shape: tuple[int, ...], labels: int) -> None:
+    """Running statistics and power iterations away from their first values."""
+    for _ in range(2):
+        given = torch.randint(0, labels, (4,)) if labels else None
+        with torch.no_grad():
+            pair.critic(pair.generator(torch.randn(4, LATENT), given), given if pair.critic_uses_labels else None)
+
+
+@pytest.mark.parametrize("architecture", CASES)
+def test_conditional_players_convert(architecture: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))
+    pair = build_networks(config(architecture, **CASES[architecture]), data)
+    train_a_little(pair, (2, 8, 8), LABELS)
+    generator = check(tmp_path, pair.generator, "generator", (LATENT,), LABELS)
+    assert [item.name for item in generator.graph.input] == ["inputs", "labels"]
+    check(tmp_path, pair.critic, "critic", (2, 8, 8), LABELS if pair.critic_uses_labels else 0)
+
+
+@pytest.mark.parametrize("architecture", ["dcgan", "residual", "r3gan"])
+def test_unconditional_players_convert_at_sixteen_pixels(architecture: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    changes = {"group_size": 4} if architecture == "r3gan" else {}
+    pair = build_networks(config(architecture, **changes), DataInfo(sample_shape=(16, 16, 3)))
+    train_a_little(pair, (3, 16, 16), 0)
+    check(tmp_path, pair.generator, "generator", (LATENT,), 0)
+    check(tmp_path, pair.critic, "critic", (3, 16, 16), 0)
+
+
+def test_players_of_vectors_with_codes_convert(tmp_path) -> None:
+    data = DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))
+    pair = build_networks(config("mlp", codes=CodesConfig(categories=4, continuous=2)), data)
+    assert pair.label_names == ("code-0", "code-1", "code-2", "code-3")
+    check(tmp_path, pair.generator, "generator", (LATENT,), 4)
+    check(tmp_path, pair.critic, "critic", (2,), 0)
+
+
+def test_a_grown_network_is_exported_without_its_fades_and_a_growing_one_is_refused() -> None:
+    data = DataInfo(sample_shape=(16, 16, 1))
+    pair = build_networks(config("progressive"), data)
+    latents = torch.randn(2, LATENT)
+    folded = fold(pair.generator)
+    torch.testing.assert_close(folded(latents), pair.generator.eval()(latents), rtol=1e-4, atol=1e-5)
+    names = set(folded.state_dict())
+    assert not any("parametrizations" in name for name in names)
+    assert {name for name in names if name.startswith("to_image")} == {"to_image.0.weight", "to_image.0.bias"}
+    assert len(pair.generator.to_image) == 3
+    for player in (pair.generator, pair.critic):
+        player.set_phase(2, 0.25)
+        with pytest.raises(UnfinishedNetworkError, match=r"level 2 of 2 \(16 of 16 pixels\), 25% faded in"):
+            fold(player)
+        player.set_phase(1, 1.0)
+        with pytest.raises(UnfinishedNetworkError, match=r"level 1 of 2 \(8 of 16 pixels\)"):
+            fold(player)
