@@ -1,23 +1,35 @@
 """Data: what can be learned from, how it is split, and in which order training sees it."""
 
-from ganserve_training.data.batches import BatchSource, InMemoryBatches
+from ganserve_training.data.bad_files import BadFile, BadFiles
+from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches
+from ganserve_training.data.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
 from ganserve_training.data.images import Images
 from ganserve_training.data.info import DataInfo, from_network, to_network
-from ganserve_training.data.order import ShuffledOrder
+from ganserve_training.data.order import ClassBalancedOrder, ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.sources import SplitName, load_split
+from ganserve_training.data.stored_images import StoredImages
 from ganserve_training.data.vectors import Vectors
 
 __all__ = [
+    "GRID_SIGMA",
+    "RING_SIGMA",
+    "BadFile",
+    "BadFiles",
     "BatchSource",
+    "ClassBalancedOrder",
     "DataInfo",
     "Images",
     "InMemoryBatches",
     "Samples",
     "ShuffledOrder",
     "SplitName",
+    "StoredImages",
     "Vectors",
     "from_network",
+    "grid_centres",
     "load_split",
+    "make_batches",
+    "ring_centres",
     "to_network",
 ]

@@ -1,14 +1,19 @@
-"""Batches for training. N = batch."""
+"""Batches for training. N = batch, C, H, W = image, D = values of a vector."""
 
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ganserve_training.config import DataConfig
 from ganserve_training.data.info import to_network
-from ganserve_training.data.order import ShuffledOrder
+from ganserve_training.data.order import ClassBalancedOrder, SampleOrder, ShuffledOrder, flips
 from ganserve_training.data.samples import Samples
+from ganserve_training.errors import DataError
+
+_AS_FLOATS_BYTES = 2**27
 
 
 class BatchSource(Protocol):
@@ -31,26 +36,97 @@ class BatchSource(Protocol):
         ...
 
 
+class Sequence:
+    """Which sample is at which place of a run's endless sequence, and whether it is mirrored there.
+
+    Args:
+        samples: what the sequence is made of.
+        seed: seed of the order and of what is mirrored.
+        flip: whether half of the images are mirrored left to right.
+        class_balanced: whether labels come equally often, rather than samples.
+
+    Raises:
+        DataError: vectors are to be mirrored, or unlabelled samples balanced.
+    """
+
+    def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
+        if flip and not samples.info.is_image:
+            raise DataError("data.flip is for images, and these data are vectors")
+        self._flip_seed = seed if flip else None
+        self._order: SampleOrder = ShuffledOrder(len(samples), seed)
+        if class_balanced:
+            if samples.labels is None:
+                raise DataError("data.class_balanced needs labels, and these data have none")
+            self._order = ClassBalancedOrder(samples.labels, seed)
+
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Which samples are at ``position`` to ``position + count - 1``: int64 [count]."""
+        return self._order.indices(position, count)
+
+    def mirrored(self, batch: Tensor, position: int) -> Tensor:
+        """The batch, [N, C, H, W] or [N, D], from ``position`` on, with the images that are mirrored there."""
+        if self._flip_seed is None:
+            return batch
+        mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)
+        return torch.where(mask[:, None, None, None], batch.flip(3), batch)
+
+
 class InMemoryBatches:
     """Batches of samples that all fit on the device.
 
     Args:
         samples: all of them.
-        seed: seed of the order.
+        seed: seed of the order, and of what is mirrored.
         device: where the batches are wanted.
+        flip: show half of the images mirrored.
+        class_balanced: show each label equally often.
+
+    Raises:
+        DataError: vectors are to be mirrored, or unlabelled samples balanced.
     """
 
-    def __init__(self, samples: Samples, seed: int, device: torch.device) -> None:
-        self._order = ShuffledOrder(len(samples), seed)
+    def __init__(
+        self, samples: Samples, seed: int, device: torch.device, *, flip: bool = False, class_balanced: bool = False
+    ) -> None:
+        self._sequence = Sequence(samples, seed, flip=flip, class_balanced=class_balanced)
         self._device = device
+        self._info = samples.info
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
-        self._samples = to_network(everything, samples.info).to(device)
+        # Floats take four times the bytes' memory: worth it only where that is little.
+        self._converted = everything.numel() * 4 <= _AS_FLOATS_BYTES
+        self._samples = (to_network(everything, samples.info) if self._converted else everything).to(device)
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Samples ``position`` to ``position + count - 1`` of the endless shuffled sequence, and their labels."""
-        indices = torch.from_numpy(self._order.indices(position, count)).to(self._device)
-        return self._samples[indices], None if self._labels is None else self._labels[indices]
+        """Samples ``position`` to ``position + count - 1`` of the endless sequence, and their labels."""
+        indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
+        samples = self._samples[indices]
+        if not self._converted:
+            samples = to_network(samples, self._info)
+        return self._sequence.mirrored(samples, position), None if self._labels is None else self._labels[indices]
 
     def close(self) -> None:
         """Nothing reads ahead."""
+
+
+def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
+    """Batches of any samples, in the order that the configuration and the seed say.
+
+    The sequence is the same whether samples are in memory or read ahead by ``config.workers`` processes.
+
+    Args:
+        samples: what to learn.
+        config: flip, class_balanced and workers.
+        seed: the run's seed.
+        device: where the batches are wanted.
+
+    Raises:
+        DataError: the samples don't go with the configuration.
+    """
+    if samples.in_memory:
+        return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)
+    from ganserve_training.data.loader import LoaderBatches
+
+    return LoaderBatches(
+        samples, seed, device, flip=config.flip, class_balanced=config.class_balanced, workers=config.workers
+    )

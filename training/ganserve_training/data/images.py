@@ -1,6 +1,6 @@
 """Images in memory. N = images, M = images taken, H = height, W = width, C = channels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class Images:
         """The images at ``indices``, int64 [M]."""
         labels = None if self.labels is None else self.labels[indices]
         return Images(pixels=self.pixels[indices], labels=labels, label_names=self.label_names)
+
+    def without_labels(self) -> "Images":
+        """The same images, unlabelled."""
+        return replace(self, labels=None, label_names=())
 
     def sha256(self) -> str:
         """A digest of pixels, labels and names: what training saw."""

@@ -1,7 +1,23 @@
-"""The order in which training sees the samples: a pure function of the seed, so that resuming needs no state."""
+"""The order in which training sees the samples: a pure function of the seed, so that resuming needs no state.
+
+K = labels.
+"""
+
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+_FLIP_STREAM, _LABEL_STREAM = 2, 3  # rng.noise_seed has 1.
+_FLIP_BLOCK = 1024
+
+
+class SampleOrder(Protocol):
+    """An endless sequence of indices, any part of which is known without what comes before it."""
+
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
+        ...
 
 
 class ShuffledOrder:
@@ -40,3 +56,55 @@ class ShuffledOrder:
             self._cached = np.random.Generator(bits).permutation(self._count)
             self._cached_epoch = epoch
         return self._cached
+
+
+class ClassBalancedOrder:
+    """An endless sequence of rounds, each of which shows every label once, in a fresh order.
+
+    Within its label, every sample is shown once before any is shown again, as in :class:`ShuffledOrder`.
+
+    Args:
+        labels: int64 [N]; labels that no sample has are left out.
+        seed: seed of the order.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], seed: int) -> None:
+        present = np.unique(labels)
+        if not len(present):
+            raise ValueError("there must be at least 1 label (got none)")
+        self._members = [np.flatnonzero(labels == label) for label in present]
+        self._rounds = ShuffledOrder(len(present), stream_seed(seed, _LABEL_STREAM))
+        self._within = [
+            ShuffledOrder(len(members), stream_seed(seed, _LABEL_STREAM, int(label)))
+            for label, members in zip(present, self._members, strict=True)
+        ]
+
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
+        classes = self._rounds.indices(position, count)
+        rounds = np.arange(position, position + count) // len(self._members)
+        result = np.empty(count, np.int64)
+        for number in np.unique(classes):
+            places = np.flatnonzero(classes == number)
+            # A label comes once a round, and rounds follow each other.
+            chosen = self._within[number].indices(int(rounds[places[0]]), len(places))
+            result[places] = self._members[number][chosen]
+        return result
+
+
+def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
+    """Which places from ``position`` on are shown mirrored: fair coins, a pure function of seed and place. [count]."""
+    first, last = position // _FLIP_BLOCK, (position + count - 1) // _FLIP_BLOCK
+    key = stream_seed(seed, _FLIP_STREAM)
+    words = [
+        np.random.Philox(key=np.array([key, block], np.uint64)).random_raw(_FLIP_BLOCK // 64)
+        for block in range(first, last + 1)
+    ]
+    coins = np.unpackbits(np.concatenate(words).astype("<u8").view(np.uint8))
+    offset = position - first * _FLIP_BLOCK
+    return coins[offset : offset + count].astype(np.bool_)
+
+
+def stream_seed(*address: int) -> int:
+    """A seed of its own for each address, such as a seed and the number of what is drawn."""
+    return int(np.random.SeedSequence(list(address)).generate_state(1, np.uint64)[0] >> np.uint64(1))

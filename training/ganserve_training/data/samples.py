@@ -41,6 +41,10 @@ class Samples(Protocol):
         """The subset at ``indices``, int64 [M], in that order."""
         ...
 
+    def without_labels(self) -> "Samples":
+        """The same samples, unlabelled."""
+        ...
+
     def sha256(self) -> str:
         """A digest of what training would see; another digest: other data."""
         ...

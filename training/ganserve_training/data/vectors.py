@@ -1,6 +1,6 @@
 """Vectors in memory. N = vectors, M = vectors taken, D = values of a vector."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class Vectors:
         return Vectors(
             values=self.values[indices], mean=self.mean, std=self.std, labels=labels, label_names=self.label_names
         )
+
+    def without_labels(self) -> "Vectors":
+        """The same vectors, unlabelled."""
+        return replace(self, labels=None, label_names=())
 
     def sha256(self) -> str:
         """A digest of values, scale, labels and names: what training saw."""

@@ -1,0 +1,63 @@
+"""Files that can't be read: named, counted, and never passed over in silence."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ganserve_training.errors import DataError
+
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """One image that can't be used."""
+
+    name: str
+    """Its path, or its Parquet file and row."""
+    why: str
+    """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class BadFiles:
+    """All images of a set that can't be used, in the set's order."""
+
+    files: tuple[BadFile, ...]
+    """Each of them."""
+    total: int
+    """How many images there are, good and bad."""
+
+    def message(self, limit: int = _NAMED) -> str:
+        """The count, then the first ``limit`` of them, one a line."""
+        lines = [f"{len(self.files):,} of {self.total:,} images can't be used:"]
+        lines += [f"  {file}" for file in self.files[:limit]]
+        if len(self.files) > limit:
+            lines.append(f"  and {len(self.files) - limit:,} more")
+        return "\n".join(lines)
+
+
+ReportBadFiles = Callable[[BadFiles], None]
+"""Told once about all bad files that are skipped."""
+
+
+def settle_bad_files(
+    bad: Sequence[BadFile], total: int, *, on_bad_file: Literal["fail", "skip"], report: ReportBadFiles | None
+) -> None:
+    """Stop because of bad files, or report them.
+
+    Raises:
+        DataError: there are some, and ``on_bad_file`` says fail; or none of ``total`` is left.
+    """
+    if not bad:
+        return
+    found = BadFiles(tuple(bad), total)
+    if on_bad_file == "fail":
+        raise DataError(f"{found.message()}\nRepair or remove them, or go on without them: --data.on-bad-file skip")
+    if len(bad) == total:
+        raise DataError(f"{found.message()}\nNone is left to learn from")
+    if report is not None:
+        report(found)

@@ -1,0 +1,49 @@
+"""The IDX format, in which MNIST is distributed (LeCun et al. 1998): big-endian sizes, then the bytes."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.errors import DataError
+
+_UNSIGNED_BYTE = 0x08
+_GZIP = b"\x1f\x8b"
+
+
+def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The array in an IDX file of unsigned bytes, packed by gzip or not.
+
+    Args:
+        path: the file.
+        dimensions: how many it may have: 1 for labels, 3 or 4 for images.
+
+    Raises:
+        DataError: its magic number, its dimensions or its length are others.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} can't be read: {error}") from error
+    expected = " or ".join(f"0x0000080{count}" for count in dimensions)
+    if len(data) < 4:
+        raise DataError(f"{path} is no IDX file: it has {len(data)} bytes, and its magic number alone would have 4")
+    zeros, kind, count = struct.unpack(">HBB", data[:4])
+    if zeros != 0 or kind != _UNSIGNED_BYTE or count not in dimensions:
+        raise DataError(f"{path} must start with the IDX magic number {expected} (got 0x{data[:4].hex()})")
+    header = 4 + 4 * count
+    if len(data) < header:
+        raise DataError(f"{path} is truncated: its header alone should have {header} bytes (got {len(data)})")
+    shape = struct.unpack(f">{count}I", data[4:header])
+    size = header + math.prod(shape)
+    if len(data) != size:
+        what = "truncated" if len(data) < size else "too long"
+        sizes = " x ".join(map(str, shape))
+        raise DataError(f"{path} is {what}: {sizes} bytes and its header are {size:,} (got {len(data):,})")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,103 @@
+"""Labels in whatever form they come, as indices and names. N = samples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.errors import DataError
+
+
+def index_labels(values: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels by name -> int64 [N], and the names in order: by number if all are whole numbers, else by text."""
+    names = tuple(sorted(set(values), key=_order_of(values)))
+    place = {name: index for index, name in enumerate(names)}
+    return np.array([place[value] for value in values], np.int64), names
+
+
+def index_label_array(
+    values: NDArray[Any], where: str, names: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as an array -> int64 [N], and their names.
+
+    Args:
+        values: [N], integers or text.
+        where: what they were read from, for messages.
+        names: what the integers 0, 1, ... are called; None: the integers themselves, those that occur.
+
+    Raises:
+        DataError: they are neither, or have no name.
+    """
+    if values.ndim != 1:
+        raise DataError(f"{where} must hold one label a sample, [N] (got {list(values.shape)})")
+    if values.dtype.kind in "US" and names is None:
+        return index_labels([_text(value) for value in values.tolist()])
+    if values.dtype.kind not in "iu":
+        expected = "integers" if names is not None else "integers or text"
+        raise DataError(f"{where} must hold labels that are {expected} (got {values.dtype})")
+    if names is None:
+        distinct, indices = np.unique(values, return_inverse=True)
+        return indices.astype(np.int64).reshape(-1), tuple(map(str, distinct.tolist()))
+    if len(set(names)) != len(names):
+        raise DataError(f"{where} names two labels alike: {', '.join(names)}")
+    if len(values) and not 0 <= int(values.min()) <= int(values.max()) < len(names):
+        raise DataError(f"{where} must hold labels from 0 to {len(names) - 1} (got {values.min()} to {values.max()})")
+    return values.astype(np.int64), tuple(names)
+
+
+def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samples_where: str) -> None:
+    """As many labels as samples.
+
+    Raises:
+        DataError: there are not.
+    """
+    if len(labels) != samples:
+        raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
+
+
+def read_label_csv(path: Path) -> list[tuple[str, str]]:
+    """Pairs of file and label from a CSV file (RFC 4180, UTF-8) whose first line names the columns, in its order.
+
+    Raises:
+        DataError: a column is missing, a line has no value, or a file is named twice.
+    """
+    import csv
+
+    rows: dict[str, str] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            columns = reader.fieldnames or ()
+            for column in ("file", "label"):
+                if column not in columns:
+                    raise DataError(
+                        f"{path} has no column {column!r} (it has: {', '.join(columns) or 'none'}): "
+                        "its first line must be file,label"
+                    )
+            for row in reader:
+                file, label = row["file"], row["label"]
+                if not file or not label:
+                    raise DataError(f"{path}, line {reader.line_num}: both file and label must have a value")
+                if file in rows:
+                    raise DataError(f"{path}, line {reader.line_num}: {file} is listed twice")
+                rows[file] = label
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} can't be read as a CSV file: {error}") from error
+    if not rows:
+        raise DataError(f"{path} lists no files")
+    return list(rows.items())
+
+
+def _order_of(values: Sequence[str]) -> Any:
+    try:
+        for value in values:
+            int(value)
+    except ValueError:
+        return str
+    return lambda name: (int(name), name)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()

@@ -1,0 +1,127 @@
+"""Encoded pictures: what they are, and as pixels of the wanted form. S = side, C = channels."""
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CHANNEL_NAMES = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "rgba"}
+"""Names of channel counts, as ``data.channels`` has them."""
+CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
+"""Their inverse."""
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class UnreadableError(Exception):
+    """A picture can't be decoded; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What a picture is before anything is done to it."""
+
+    width: int
+    """In pixels, the right way up."""
+    height: int
+    """In pixels, the right way up."""
+    channels: int
+    """1 gray, 2 gray + alpha, 3 RGB, 4 RGBA."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageForm:
+    """The form that every picture of a set is brought into."""
+
+    side: int
+    """S, width and height in pixels."""
+    channels: int
+    """C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA."""
+
+    def apply(self, picture: "Image.Image") -> NDArray[np.uint8]:
+        """The middle square of a picture, resized with Lanczos' filter, antialiased: uint8 [S, S, C].
+
+        Alpha that the form doesn't have is laid over white; alpha that the picture doesn't have is opaque.
+        """
+        from PIL import Image
+
+        picture = _convert(picture, self.channels)
+        width, height = picture.size
+        short = min(width, height)
+        left, top = (width - short) // 2, (height - short) // 2
+        if short != self.side:
+            box = (left, top, left + short, top + short)
+            picture = picture.resize((self.side, self.side), Image.Resampling.LANCZOS, box=box)
+        elif width != height:
+            picture = picture.crop((left, top, left + short, top + short))
+        return np.asarray(picture, np.uint8).reshape(self.side, self.side, self.channels)
+
+
+def decode_picture(data: bytes) -> "Image.Image":
+    """The picture in an encoded PNG, JPEG or WebP, turned as its EXIF orientation says, with 8 bits a channel.
+
+    Its mode is L, LA, RGB or RGBA; of an animation, the first frame.
+
+    Raises:
+        UnreadableError: it can't be decoded.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not data:
+        raise UnreadableError("it is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+            picture.load()
+            return _to_eight_bits(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError:
+        raise UnreadableError("it is no PNG, JPEG or WebP") from None
+    # What Pillow raises for damaged files, by format and kind of damage.
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise UnreadableError(str(error) or type(error).__name__) from error
+
+
+def picture_facts(picture: "Image.Image") -> PictureFacts:
+    """Facts of a picture that :func:`decode_picture` or :func:`picture_of_array` gave."""
+    return PictureFacts(picture.width, picture.height, len(picture.getbands()))
+
+
+def picture_of_array(pixels: NDArray[np.uint8]) -> "Image.Image":
+    """A picture of uint8 [H, W, C]."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
+def _to_eight_bits(picture: "Image.Image") -> "Image.Image":
+    """Any of Pillow's modes -> L, LA, RGB or RGBA."""
+    from PIL import Image
+
+    if picture.mode in _SIXTEEN_BIT:  # Pillow's own conversion clips at 255.
+        values = np.asarray(picture).astype(np.uint32)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise UnreadableError(f"it has 32 bits a pixel (mode {picture.mode}): save it with 8")
+    alpha = picture.has_transparency_data
+    if picture.mode in ("1", "L", "LA", "La"):
+        return picture.convert("LA" if alpha else "L")
+    return picture.convert("RGBA" if alpha else "RGB")
+
+
+def _convert(picture: "Image.Image", channels: int) -> "Image.Image":
+    from PIL import Image
+
+    mode = _MODES[channels]
+    if picture.mode == mode:
+        return picture
+    if "A" in picture.mode and "A" not in mode:
+        picture = picture.convert("RGBA")
+        white: Any = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert(mode)
