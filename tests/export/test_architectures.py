@@ -115,3 +115,26 @@ def test_a_grown_network_is_exported_without_its_fades_and_a_growing_one_is_refu
         player.set_phase(1, 1.0)
         with pytest.raises(UnfinishedNetworkError, match=r"level 1 of 2 \(8 of 16 pixels\)"):
             fold(player)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "left"),
+    [
+        ("mlp", {"generator_norm": "batch"}, 0),
+        ("mlp", {"generator_norm": "batch", "generator_conditioning": "batch-norm"}, 0),
+        ("dcgan", {"generator_conditioning": "batch-norm"}, 1),  # after the stem, which is reshaped in between
+        ("dcgan", {"spectral_norm": "both"}, 1),
+        ("residual", {}, 3),  # those before a convolution and after a sum
+    ],
+)
+def test_batch_normalisation_becomes_weights(architecture: str, changes: dict, left: int) -> None:
+    data = DataInfo(sample_shape=(16, 16, 1), label_names=tuple("abc"))
+    pair = build_networks(config(architecture, **changes), data)
+    train_a_little(pair, (1, 16, 16), LABELS)
+    latents, labels = torch.randn(5, LATENT), torch.tensor([0, 1, 2, 0, 1])
+    folded = fold(pair.generator)
+    torch.testing.assert_close(folded(latents, labels), pair.generator.eval()(latents, labels), rtol=1e-4, atol=1e-5)
+    assert sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in folded.modules()) == left
+    before = pair.generator.state_dict()
+    fold(pair.generator)
+    assert before.keys() == pair.generator.state_dict().keys()

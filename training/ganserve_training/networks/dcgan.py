@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from ganserve_training.config import NetworksConfig
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.normalisation import Normalisation, norm_kind
+from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm, norm_kind
 from ganserve_training.networks.players import Critic, Generator, Shape
 
 
@@ -42,6 +44,13 @@ class DcganGenerator(Generator):
         images: Tensor = torch.tanh(self.to_image(features))
         return images
 
+    def for_inference(self) -> "DcganGenerator":
+        """A copy with the batch normalisations in the weights of the convolutions before them."""
+        network = copy.deepcopy(self).eval()
+        for index, norm in enumerate(network.norms[1:]):
+            network.upsample[index] = absorb_batch_norm(network.upsample[index], norm)
+        return network
+
 
 class DcganCritic(Critic):
     """Halved by strided convolutions down to 4 x 4, which is scored as it is; no normalisation at the image."""
@@ -64,6 +73,13 @@ class DcganCritic(Critic):
         for downsample, norm in zip(self.downsample, self.norms, strict=True):
             features = F.leaky_relu(norm(downsample(features)), LEAK)
         return self.compare(features).flatten(1)
+
+    def for_inference(self) -> "DcganCritic":
+        """A copy with the batch normalisations in the weights of the convolutions before them."""
+        network = copy.deepcopy(self).eval()
+        for index, norm in enumerate(network.norms):
+            network.downsample[index] = absorb_batch_norm(network.downsample[index], norm)
+        return network
 
 
 def _init_weights(network: nn.Module) -> None:

@@ -3,6 +3,7 @@
 N = batch, Z = latent, E = label embedding, D = values of a sample, U = units of a layer, P = pieces of a maxout unit.
 """
 
+import copy
 import itertools
 import math
 
@@ -14,7 +15,7 @@ from ganserve_training.config import NetworksConfig
 from ganserve_training.config.networks import CriticActivation
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.normalisation import Normalisation, NormKind, norm_kind
+from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
 from ganserve_training.networks.players import Critic, Generator, Shape
 
 
@@ -48,6 +49,12 @@ class HiddenLayer(nn.Module):
         if self._activation == "tanh":
             return torch.tanh(features)
         return F.relu(features) if self._activation == "relu" else F.leaky_relu(features, LEAK)
+
+    def for_inference(self) -> "HiddenLayer":
+        """A copy with the batch normalisation in its weights."""
+        layer = copy.deepcopy(self).eval()
+        layer.linear = absorb_batch_norm(layer.linear, layer.norm)
+        return layer
 
 
 class MlpGenerator(Generator):

@@ -1,13 +1,17 @@
 """Normalisation layers, conditional or not. N = batch, C = channels or units, H = height, W = width, K = labels."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganserve_training.config.networks import Norm
 
 NormKind = Literal["none", "batch", "layer"]
+_Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def norm_kind(setting: Norm, auto: NormKind) -> NormKind:
@@ -49,6 +53,32 @@ class Normalisation(nn.Module):
         place = (features.shape[0], -1, *[1] * (features.ndim - 2))
         gained: Tensor = normal * self.gain(labels).view(place) + self.bias(labels).view(place)
         return gained
+
+
+def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
+    """In eval mode a batch normalisation is linear, and can be part of the weights of the layer before it.
+
+    Args:
+        layer: the layer before.
+        after: what follows it; left with the label's gain and bias where it is conditional, otherwise without effect.
+
+    Returns:
+        The layer to use in place of ``layer``: itself if there is nothing to absorb, or if it is parametrized.
+    """
+    norm = after.norm if isinstance(after, Normalisation) else None
+    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or parametrize.is_parametrized(layer):
+        return layer
+    assert isinstance(after, Normalisation)
+    after.norm = nn.Identity()
+    layer, norm = layer.eval(), norm.eval()
+    if norm.weight is None:  # fuse_linear_bn_eval takes no normalisation without gain and bias (torch 2.13).
+        mean = norm.running_mean
+        assert mean is not None
+        norm.weight, norm.bias = nn.Parameter(torch.ones_like(mean)), nn.Parameter(torch.zeros_like(mean))
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
 
 
 def normalise_spectrally(network: nn.Module) -> None:

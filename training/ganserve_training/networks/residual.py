@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from ganserve_training.config import NetworksConfig
 from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.normalisation import Normalisation, NormKind, norm_kind
+from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
 from ganserve_training.networks.players import Critic, Generator, Shape
 
 
@@ -33,6 +35,12 @@ class UpBlock(nn.Module):
         outer = F.interpolate(self.shortcut(features), scale_factor=2.0, mode="nearest")
         total: Tensor = inner + outer
         return total
+
+    def for_inference(self) -> "UpBlock":
+        """A copy with the second batch normalisation in the weights of the convolution before it."""
+        block = copy.deepcopy(self).eval()
+        block.conv1.conv = absorb_batch_norm(block.conv1.conv, block.norm2)
+        return block
 
 
 class DownBlock(nn.Module):
