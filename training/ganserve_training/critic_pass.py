@@ -39,7 +39,9 @@ class CriticPass:
         self.scorer = scorer
         self.labels = labels
         if together:
-            both = torch.cat([real, fake]).requires_grad_(with_gradients)
+            both = torch.cat([real, fake])
+            if with_gradients:  # Never set to False: an unrolled critic's generated samples have a graph.
+                both.requires_grad_()
             output = scorer(both, None if labels is None else torch.cat([labels, labels]))
             self._batches, self._scores = [both], [output.scores]
             self.real, self.fake = output.halves()
