@@ -17,6 +17,8 @@ from ganserve._streams import AsyncSampleStream
 from ganserve._transport import AsyncTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from ganserve._batch import SampleBatch
@@ -63,6 +65,7 @@ class AsyncClient:
         offset: int = 0,
         truncation: float | None = None,
         latents: npt.ArrayLike | None = None,
+        controls: Mapping[str, float] | None = None,
         return_scores: bool = False,
         return_latents: bool = False,
         timeout_s: float | None = None,
@@ -77,6 +80,7 @@ class AsyncClient:
             offset=offset,
             truncation=truncation,
             latents=latents,
+            controls=controls,
             return_scores=return_scores,
             return_latents=return_latents,
         )
@@ -92,6 +96,7 @@ class AsyncClient:
         seed: int | None = None,
         offset: int = 0,
         truncation: float | None = None,
+        controls: Mapping[str, float] | None = None,
         return_scores: bool = False,
         return_latents: bool = False,
         chunk_size: int | None = None,
@@ -107,6 +112,7 @@ class AsyncClient:
             offset=offset,
             truncation=truncation,
             latents=None,
+            controls=controls,
             return_scores=return_scores,
             return_latents=return_latents,
         )

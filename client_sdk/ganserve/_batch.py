@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ganserve import _pictures
+from ganserve import _pictures, _tables
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 
 if TYPE_CHECKING:
@@ -203,6 +203,22 @@ class SampleBatch:
         stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
         np.savez_compressed(file, **stored)
         return file
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Writes vectors as a table with the columns x0, x1 …, and label, score and probability where there are any.
+
+        Args:
+            path: The file; must end in .csv.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: The path has another ending.
+            UnsupportedByModel: The model makes images.
+            OSError: The file cannot be written.
+        """
+        return _tables.write_csv(self, _pictures.check_suffix(path, ".csv"))
 
     def __len__(self) -> int:
         return len(self.samples)

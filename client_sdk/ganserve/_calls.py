@@ -94,7 +94,7 @@ def score(
     """Scores samples; with the model's description, by exactly that version of it."""
     samples = inputs.samples(info)
     count = len(samples)
-    labels = inputs.labels(count)
+    labels = inputs.labels(count, info)
     if info is not None:
         model, version = info.name, info.version
     request = _requests.score_request(samples, labels, model=model, version=version)

@@ -17,6 +17,8 @@ from ganserve._streams import SampleStream
 from ganserve._transport import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from ganserve._batch import SampleBatch
@@ -63,14 +65,15 @@ class Client:
         offset: int = 0,
         truncation: float | None = None,
         latents: npt.ArrayLike | None = None,
+        controls: Mapping[str, float] | None = None,
         return_scores: bool = False,
         return_latents: bool = False,
         timeout_s: float | None = None,
     ) -> SampleBatch:
         """Draws samples.
 
-        Sample i of (model version, seed, label, truncation) is the same sample whatever n, the offset and the server's
-        load.
+        Sample i of (model version, seed, label, truncation, controls) is the same sample whatever n, the offset and the
+        server's load.
 
         Args:
             n: N, how many; at least 1. An answer is at most 256 MiB: use `stream` for more.
@@ -82,7 +85,9 @@ class Client:
             offset: Index of the first sample within the seed's sequence; offset + n is at most 2^48.
             truncation: Restricts each latent value to [-truncation, truncation]: less varied, more typical. Default: no
                 truncation.
-            latents: The latents themselves, float32 [N, Z], instead of seed, offset and truncation.
+            latents: The latents themselves, float32 [N, Z], instead of seed, offset, truncation and controls.
+            controls: Values of the model's controls by name (`ModelInfo.controls`), for all samples: {"c0": 0.5}. Those
+                that are not named are drawn; setting one changes nothing else in a latent.
             return_scores: Whether to return the critic's scores and probabilities of the samples.
             return_latents: Whether to return the latents.
             timeout_s: Deadline in seconds, retries included; math.inf is none. Default: the client's.
@@ -93,7 +98,8 @@ class Client:
         Raises:
             InvalidRequest: An argument is wrong.
             ModelNotFound: There is no such model or version.
-            UnsupportedByModel: A label for an unconditional model, scores from a model without a critic and the like.
+            UnsupportedByModel: A label for an unconditional model, a control that the model has not, scores from a
+                model without a critic and the like.
             ServerUnavailable: The server cannot be reached.
             GanserveError: Any other failure; see the error's class.
         """
@@ -106,6 +112,7 @@ class Client:
             offset=offset,
             truncation=truncation,
             latents=latents,
+            controls=controls,
             return_scores=return_scores,
             return_latents=return_latents,
         )
@@ -121,6 +128,7 @@ class Client:
         seed: int | None = None,
         offset: int = 0,
         truncation: float | None = None,
+        controls: Mapping[str, float] | None = None,
         return_scores: bool = False,
         return_latents: bool = False,
         chunk_size: int | None = None,
@@ -138,6 +146,7 @@ class Client:
             seed: As for `sample`.
             offset: As for `sample`.
             truncation: As for `sample`.
+            controls: As for `sample`.
             return_scores: As for `sample`.
             return_latents: As for `sample`.
             chunk_size: Most samples in one batch. Default: the server chooses.
@@ -159,6 +168,7 @@ class Client:
             offset=offset,
             truncation=truncation,
             latents=None,
+            controls=controls,
             return_scores=return_scores,
             return_latents=return_latents,
         )
@@ -181,7 +191,8 @@ class Client:
                 H, W] (W > 4), [H, W]; float32 vectors [N, D], [D]. Pillow images, and paths of pictures (these need the
                 extra `images`), which must have the model's size; gray becomes RGB and RGB gray where nothing is lost.
                 A PNG that `SampleBatch.save_grid` or `save` wrote is cut into its samples, exactly.
-            label: As for `sample`; conditional models need it. Default: the labels that the PNGs carry.
+            label: As for `sample`; conditional models need it, unless their critic takes none
+                (`ModelInfo.critic_takes_labels`). Default: the labels that the PNGs carry, if the critic takes any.
             model: The model's name. Default: the one that drew the PNGs, if they tell, else the only one that is
                 served.
             version: The model's version. Default: the latest that is ready.

@@ -99,14 +99,21 @@ class ScoreInputs:
                 raise piece.source.refuse(f"is {got}; expected {expected} like the others")
         return first if len(parts) == 1 else np.concatenate(parts)
 
-    def labels(self, count: int) -> LabelFields:
+    def labels(self, count: int, info: ModelInfo | None) -> LabelFields:
         """The label fields for these `count` samples: the caller's, or those that the pictures carry.
+
+        Args:
+            count: N, the number of samples.
+            info: The model that is to score them, if known. Where it has labels and its critic takes none, those that
+                the pictures carry stay here; the caller's own are sent, for the server to refuse.
 
         Raises:
             InvalidRequest: The labels are wrong, or only some of the pictures carry them.
         """
         if self.label is not None:
             return label_fields(self.label, count)
+        if info is not None and info.conditional and not info.critic_takes_labels:
+            return LabelFields()
         without = [piece.source.file or piece.source.argument for piece in self.pieces if piece.labels is None]
         if len(without) == len(self.pieces):
             return LabelFields()

@@ -41,6 +41,25 @@ class SampleShape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LatentControl:
+    """A value of the latent that a request may set by name, such as a continuous code of InfoGAN."""
+
+    name: str
+    """Its name, as in `Client.sample(controls={name: value})`."""
+    index: int
+    """Which value of the latent it is."""
+    low: float
+    """The least value that it may be set to; where it is not set, it is uniform on [low, high)."""
+    high: float
+    """The greatest value that it may be set to."""
+    description: str
+    """What it does, for people."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.low:g} to {self.high:g})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VersionSummary:
     """One version of a model."""
 
@@ -56,6 +75,10 @@ class VersionSummary:
     """Names of the labels, in the order of their indices; empty for unconditional models, or unless ready."""
     providers: tuple[str, ...]
     """The execution providers that run it, such as "CPUExecutionProvider"."""
+    has_critic: bool
+    """Whether it can score; False unless the version is ready."""
+    controls: tuple[LatentControl, ...]
+    """What a request may set by name; empty for most models, or unless ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,13 +194,19 @@ class ModelInfo:
     latent_dim: int
     """Z, the number of values in one latent."""
     latent_distribution: Literal["normal", "uniform", "unknown"]
-    """What each value of a latent is drawn from: N(0, 1), or uniform on [-1, 1)."""
+    """What each value of a latent, but the controls, is drawn from: N(0, 1), or uniform on [-1, 1)."""
+    controls: tuple[LatentControl, ...]
+    """The values of the latent that a request may set by name; empty for most models."""
     label_names: tuple[str, ...]
     """Names of the labels, in the order of their indices; empty: unconditional, takes no labels."""
     generator: GraphInfo
     """The graph that draws samples."""
     critic: GraphInfo | None
     """The graph that scores samples; None: the model cannot score."""
+    critic_absence: str
+    """Why there is no critic; empty with a critic, or if the package does not say."""
+    critic_takes_labels: bool
+    """Whether scores need labels; False without a critic, and where it judges samples whatever they show."""
     critic_loss: str | None
     """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
     calibration: Calibration | None

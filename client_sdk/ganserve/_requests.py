@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import operator
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def sample_request(
     offset: int,
     truncation: float | None,
     latents: npt.ArrayLike | None,
+    controls: Mapping[str, float] | None,
     return_scores: bool,
     return_latents: bool,
 ) -> gan_service_pb2.SampleRequest:
@@ -60,6 +62,7 @@ def sample_request(
             ("seed", seed is not None),
             ("offset", offset != 0),
             ("truncation", truncation is not None),
+            ("controls", bool(controls)),
         ):
             if given:
                 raise InvalidRequest.of(
@@ -73,6 +76,8 @@ def sample_request(
         raise InvalidRequest.of("offset", f"is {offset}; expected offset + n of at most 2^48 (n is {count})")
     if truncation is not None:
         request.truncation = _truncation(truncation)
+    if controls is not None:
+        request.controls.update(_controls(controls))
     return request
 
 
@@ -142,7 +147,23 @@ def _version(version: int | None) -> int:
 
 
 def _truncation(truncation: float) -> float:
-    number = isinstance(truncation, int | float | np.integer | np.floating) and not isinstance(truncation, bool)
-    if not number or not math.isfinite(truncation) or truncation <= 0:
+    if not _is_finite(truncation) or truncation <= 0:
         raise InvalidRequest.of("truncation", f"is {truncation!r}; expected a finite number above 0")
     return float(truncation)
+
+
+def _controls(controls: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(controls, Mapping):
+        raise InvalidRequest.of("controls", f'is {controls!r}; expected values by name, such as {{"c0": 0.5}}')
+    for name, value in controls.items():
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest.of("controls", f"has the name {name!r}; expected the name of a control of the model")
+        if not _is_finite(value):
+            raise InvalidRequest.of("controls", f"has {name} = {value!r}; expected a finite number")
+    return {name: float(value) for name, value in controls.items()}
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a finite number; NumPy's count, bools don't."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and math.isfinite(value)

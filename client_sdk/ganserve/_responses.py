@@ -15,6 +15,7 @@ from ganserve._models import (
     Calibration,
     EngineInfo,
     GraphInfo,
+    LatentControl,
     ModelInfo,
     ModelState,
     ModelSummary,
@@ -28,7 +29,7 @@ from ganserve._scores import Scores
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -110,6 +111,8 @@ def model_summaries(response: gan_service_pb2.ListModelsResponse) -> list[ModelS
                     sample=_sample_shape(version.sample) if version.HasField("sample") else None,
                     label_names=tuple(version.label_names),
                     providers=tuple(version.providers),
+                    has_critic=version.has_critic,
+                    controls=_controls(version.controls),
                 )
                 for version in model.versions
             ),
@@ -129,9 +132,12 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         sample=_sample_shape(spec.sample),
         latent_dim=spec.latent.dimension,
         latent_distribution=_DISTRIBUTIONS.get(spec.latent.distribution, "unknown"),
+        controls=_controls(spec.latent.controls),
         label_names=tuple(spec.label_names),
         generator=_graph(spec.generator),
         critic=_graph(spec.critic) if spec.HasField("critic") else None,
+        critic_absence=spec.critic_absence,
+        critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,
         critic_loss=spec.score.loss if spec.HasField("score") else None,
         calibration=None if calibration is None else _calibration(calibration),
         files=tuple(PackageFile(name=file.name, sha256=file.sha256, size_bytes=file.size_bytes) for file in spec.files),
@@ -165,6 +171,19 @@ def _names(names: Sequence[str], count: int) -> tuple[str, ...] | None:
 def _sample_shape(spec: model_spec_pb2.SampleSpec) -> SampleShape:
     return SampleShape(
         kind=_KINDS.get(spec.kind, "unknown"), dtype=_DTYPES.get(spec.data_type, "unknown"), shape=tuple(spec.shape)
+    )
+
+
+def _controls(controls: Iterable[model_spec_pb2.LatentControl]) -> tuple[LatentControl, ...]:
+    return tuple(
+        LatentControl(
+            name=control.name,
+            index=control.index,
+            low=control.low,
+            high=control.high,
+            description=control.description,
+        )
+        for control in controls
     )
 
 

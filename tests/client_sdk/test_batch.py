@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from ganserve import InvalidRequest, SampleBatch, UnsupportedByModel
+from ganserve._tables import read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +167,39 @@ def test_an_archive_holds_everything(tmp_path: Path) -> None:
         assert set(archive) == {"samples", "indices", "model", "version", "latents"}
     with pytest.raises(InvalidRequest, match=r"path: is .*; expected a name that ends in \.npz"):
         batch.save_npz(tmp_path / "x.zip")
+
+
+def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    samples = random.standard_normal((40, 3)).astype(np.float32) * np.float32([1e-9, 1, 1e9])
+    labels = np.arange(40) % 2
+    batch = dataclasses.replace(
+        images(40), samples=samples, labels=labels, label_names=tuple(('a, "b"', "ü")[label] for label in labels)
+    )
+    file = batch.save_csv(tmp_path / "x.csv")
+    assert file.read_text(encoding="utf-8").startswith("x0,x1,x2,label,score,probability\n")
+    read, names = read_samples(file)
+    np.testing.assert_array_equal(read.astype(np.float32), samples)
+    assert names == list(batch.label_names or ())
+    np.testing.assert_array_equal(read_samples(batch.save_npz(tmp_path / "x.npz"))[0], samples)
+    assert read_samples(tmp_path / "x.npz")[1] == names
+    with pytest.raises(UnsupportedByModel, match="makes images"):
+        images().save_csv(tmp_path / "images.csv")
+    with pytest.raises(InvalidRequest, match=r"ends in \.csv"):
+        batch.save_csv(tmp_path / "x.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.csv", b"a,b\n1,2\n", "no columns x0, x1"),
+        ("x.csv", b"x0,x1\n1,two\n", "could not convert"),
+        ("x.csv", b"", "no columns"),
+        ("x.npy", b"nonsense", "cannot be read as samples"),
+        ("x.npz", b"PK\x03\x04", "cannot be read as samples"),
+    ],
+)
+def test_a_file_that_holds_no_samples_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidRequest, match=reason):
+        read_samples(tmp_path / name)

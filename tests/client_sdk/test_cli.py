@@ -138,6 +138,29 @@ def test_an_archive(shell: Shell) -> None:
     assert (facts["count"], facts["seed"], facts["out"], facts["labels"]) == (5000, 1, "x.npz", None)
 
 
+def test_vectors_in_files_of_numbers(shell: Shell) -> None:
+    at = ("sample", "-n", "300", "--model", "tiny-vector", "--seed", "1", "--out")
+    for name in ("x.npz", "x.npy", "x.csv"):
+        assert shell.ok(*at, name).splitlines()[0].endswith(f" s -> {name}")
+    with Client(shell.target) as client:
+        drawn = client.sample(300, model="tiny-vector", seed=1, return_scores=True)
+    np.testing.assert_array_equal(np.load(shell.folder / "x.npy"), drawn.samples)
+    header, *rows = (shell.folder / "x.csv").read_text().splitlines()
+    assert header == "x0,x1"
+    np.testing.assert_array_equal(np.array([row.split(",") for row in rows], np.float32), drawn.samples)
+    for name in ("x.npz", "x.npy", "x.csv"):
+        (facts,) = json.loads(shell.ok("score", name, "--model", "tiny-vector", "--json"))
+        np.testing.assert_array_equal(np.array(facts["scores"], np.float32), drawn.scores)
+
+
+def test_controls(shell: Shell) -> None:
+    said = shell.ok("sample", "-n", "50", "--model", "tiny-codes", "--control", "c0=0.5", "--seed", "1", "-o", "x.npy")
+    assert " of tiny-codes version 1 with c0=0.5 in " in said
+    with Client(shell.target) as client:
+        drawn = client.sample(50, model="tiny-codes", seed=1, controls={"c0": 0.5})
+    np.testing.assert_array_equal(np.load(shell.folder / "x.npy"), drawn.samples)
+
+
 def test_facts_without_files(shell: Shell) -> None:
     facts = json.loads(
         shell.ok("sample", "-n", "4", "--model", "tiny", "--version", "1", "--truncation", "0.5", "--scores", "--json")
@@ -153,10 +176,14 @@ def test_facts_without_files(shell: Shell) -> None:
 
 def test_models(shell: Shell) -> None:
     lines = shell.ok("models").splitlines()
-    assert lines[0].split() == ["model", "version", "state", "sample", "labels", "provider"]
+    assert lines[0].split() == ["model", "version", "state", "sample", "labels", "provider", "notes"]
     assert lines[2].startswith("tiny                2*       ready  image uint8 [8, 8, 1]    zero, one, two  C")
+    noted = {line.split()[0]: line.rpartition("  ")[2] for line in lines[1:]}
+    assert noted["tiny-codes"] == "controls c0 (-1 to 1)"
+    assert noted["tiny-uncritical"] == "no critic"
     listed: list[dict[str, Any]] = json.loads(shell.ok("models", "--json"))
-    assert [model["name"] for model in listed][:2] == ["tiny", "tiny-rgb"]
+    assert [model["name"] for model in listed][:2] == ["tiny", "tiny-codes"]
+    assert listed[1]["versions"][0]["controls"][0]["name"] == "c0"
     assert listed[0]["versions"][0]["sample"] == {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]}
     assert listed[0]["versions"][0]["state"] == "ready"
 
@@ -172,11 +199,17 @@ def test_models(shell: Shell) -> None:
         (
             2,
             ("sample", "--model", "tiny", "--out", "x.jpg"),
-            "--out: is 'x.jpg'; expected NAME.png, NAME.npz or a folder",
+            "--out: is 'x.jpg'; expected NAME.png, NAME.npz, NAME.npy, NAME.csv or a folder",
         ),
         (2, ("sample", "--model", "tiny", "--out", "no/x.png"), "--out: is 'no/x.png', and there is no folder 'no'"),
         (1, ("sample", "--model", "nope"), "there is no model 'nope'; there are: tiny"),
         (1, ("sample", "--model", "tiny-vector", "--out", "x.png"), "model 'tiny-vector' makes no pictures but vector"),
+        (1, ("sample", "--model", "tiny", "--out", "x.csv"), "model 'tiny' makes no vectors but image uint8 [8, 8, 1]"),
+        (2, ("sample", "--control", "c0"), "--control: is 'c0'; expected NAME=FLOAT, such as c0=0.5"),
+        (2, ("sample", "--control", "c0=half"), "--control: is 'c0=half'; expected NAME=FLOAT"),
+        (2, ("sample", "--control", "c0=1", "--control", "c0=2"), "--control: sets c0 twice"),
+        (1, ("sample", "--model", "tiny", "--control", "c0=1"), "model 'tiny' has no controls (got 'c0')"),
+        (2, ("score", "no.npy", "--model", "tiny-vector"), "images: 'no.npy' does not exist"),
         (1, ("sample", "--model", "tiny-uncritical", "--scores"), "version 1 of model 'tiny-uncritical' has no critic"),
         (2, ("score",), "FILE: is missing"),
         (2, ("score", "no.png", "--model", "tiny"), "images: 'no.png' does not exist"),

@@ -43,7 +43,7 @@ def test_this_machine(server: str) -> None:
     assert checks["CUDA"]["message"].startswith(("models run on the CPU", "onnxruntime made a CUDA session"))
     assert "trains on" in checks["PyTorch"]["message"]
     assert checks["server"]["state"] == "ok"
-    assert checks["server"]["message"].startswith(f"{server} serves tiny 2, tiny-rgb 1")
+    assert checks["server"]["message"].startswith(f"{server} serves tiny 2, tiny-codes 1")
 
 
 def test_what_is_installed_and_does_not_load_is_broken(tmp_path: Path, closed_port: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ganserve import Calibration, ModelState, SampleShape, Verification
+from ganserve import Calibration, LatentControl, ModelState, SampleShape, Verification
 from server_process import running_server
 from tiny_packages import build_tiny_package
 
@@ -32,6 +32,9 @@ def test_models_lists_every_version(api: Api) -> None:
     assert version.providers
     assert models["tiny-vector"].versions[0].sample == SampleShape(kind="vector", dtype="float32", shape=(2,))
     assert models["tiny-unconditional"].versions[0].label_names == ()
+    assert (version.has_critic, version.controls) == (True, ())
+    assert not models["tiny-uncritical"].versions[0].has_critic
+    assert list(map(str, models["tiny-codes"].versions[0].controls)) == ["c0 (-1 to 1)"]
 
 
 def test_model_describes_one_version(api: Api, repository: Path) -> None:
@@ -66,7 +69,12 @@ def test_other_kinds_of_models(api: Api) -> None:
     assert (vector.conditional, vector.latent_distribution, vector.sample.kind) == (False, "uniform", "vector")
     uncritical = api.model("tiny-uncritical")
     assert (uncritical.critic, uncritical.critic_loss, uncritical.calibration) == (None, None, None)
-    assert api.model("tiny").version == 2
+    assert uncritical.critic_absence == "it judges 2 samples together"
+    tiny = api.model("tiny")
+    assert (tiny.version, tiny.critic_takes_labels, tiny.critic_absence, tiny.controls) == (2, True, "", ())
+    codes = api.model("tiny-codes")
+    assert (codes.conditional, codes.critic_takes_labels) == (True, False)
+    assert codes.controls == (LatentControl(name="c0", index=2, low=-1.0, high=1.0, description="the code c0"),)
 
 
 def test_the_only_model_needs_no_name_and_a_broken_one_says_why(connect: Callable[..., Api], tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ BAD_SAMPLE_ARGUMENTS: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
     ("truncation", "is inf", (1,), {"truncation": math.inf}),
     ("truncation", "is True", (1,), {"truncation": True}),
     ("truncation", "is 'small'", (1,), {"truncation": "small"}),
+    ("controls", "is 0.5; expected values by name", (1,), {"controls": 0.5}),
+    ("controls", "has c0 = nan; expected a finite number", (1,), {"controls": {"c0": math.nan}}),
+    ("controls", "has c0 = '1'; expected a finite number", (1,), {"controls": {"c0": "1"}}),
+    ("controls", "has c0 = True; expected a finite number", (1,), {"controls": {"c0": True}}),
+    ("controls", "has the name 0; expected the name of a control", (1,), {"controls": {0: 1.0}}),
     ("model", "is ''; expected a model's name", (1,), {"model": ""}),
     ("model", "is 7; expected a model's name", (1,), {"model": 7}),
     ("version", "is 0; expected at least 1", (1,), {"version": 0}),
@@ -69,6 +74,7 @@ BAD_LATENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("seed", "is given beside latents", {"latents": np.ones((2, 4)), "seed": 0}),
     ("offset", "is given beside latents", {"latents": np.ones((2, 4)), "offset": 1}),
     ("truncation", "is given beside latents", {"latents": np.ones((2, 4)), "truncation": 1.0}),
+    ("controls", "is given beside latents", {"latents": np.ones((2, 4)), "controls": {"c0": 1.0}}),
 ]
 BAD_IMAGES: list[tuple[str, str, Any]] = [
     ("images", "is a NoneType; expected uint8 images", None),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import tiny_packages
+from ganserve import InvalidRequest, SampleBatch, UnsupportedByModel
 
 if TYPE_CHECKING:
     from conftest import Api
@@ -80,6 +82,42 @@ def test_truncation_bounds_the_latents(api: Api) -> None:
     batch = api.sample(200, 0, model="tiny", seed=1, truncation=0.5, return_latents=True)
     assert batch.latents is not None
     assert 0.3 < np.abs(batch.latents).max() <= 0.5
+
+
+def test_controls_set_values_of_the_latents(api: Api) -> None:
+    drawn = api.sample(20, model="tiny-codes", seed=1, return_latents=True)
+    left = api.sample(20, model="tiny-codes", seed=1, controls={"c0": np.float32(-0.5)}, return_latents=True)
+    assert drawn.latents is not None
+    assert left.latents is not None
+    np.testing.assert_array_equal(left.latents[:, :2], drawn.latents[:, :2])
+    assert set(left.latents[:, 2]) == {-0.5}
+    streamed = SampleBatch.concatenate(api.batches(20, model="tiny-codes", seed=1, controls={"c0": -0.5}))
+    np.testing.assert_array_equal(streamed.samples, left.samples)
+
+
+@pytest.mark.parametrize(
+    ("model", "controls", "error", "message"),
+    [
+        ("tiny-codes", {"c0": 2}, InvalidRequest, "controls: c0 is 2; expected -1 to 1"),
+        (
+            "tiny-codes",
+            {"c9": 0},
+            InvalidRequest,
+            "controls: 'c9' is no control; model 'tiny-codes' has the controls c0",
+        ),
+        ("tiny", {"c0": 0}, UnsupportedByModel, "model 'tiny' has no controls (got 'c0'): leave them out"),
+    ],
+)
+def test_controls_that_the_model_has_not(
+    api: Api, model: str, controls: dict[str, float], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        api.sample(1, model=model, controls=controls)
+
+
+def test_scores_of_a_critic_that_takes_no_labels_come_with_labelled_samples(api: Api) -> None:
+    batch = api.sample(6, "code-1", model="tiny-codes", seed=1, return_scores=True)
+    np.testing.assert_array_equal(batch.scores, tiny_packages.CODES.scores(batch.samples))
 
 
 def test_scores_come_with_the_samples(api: Api) -> None:

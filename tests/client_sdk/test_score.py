@@ -155,8 +155,20 @@ def test_pictures_are_no_vectors(api: Api) -> None:
 
 
 def test_a_model_without_a_critic(api: Api) -> None:
-    with pytest.raises(UnsupportedByModel, match="has no critic"):
+    with pytest.raises(UnsupportedByModel, match="has no critic and cannot score: it judges 2 samples together"):
         api.score(GRAY, 1, model="tiny-uncritical")
+
+
+def test_a_critic_that_takes_no_labels(api: Api, tmp_path: Path) -> None:
+    expected = tiny_packages.CODES.scores(GRAY)
+    np.testing.assert_array_equal(api.score(GRAY, model="tiny-codes").scores, expected)
+    with pytest.raises(UnsupportedByModel, match="scores without labels, though the generator takes them"):
+        api.score(GRAY, "code-1", model="tiny-codes")
+    # The labels in a picture of ganserve's are nobody's wish to have it scored by them.
+    batch = api.sample(4, "code-1", model="tiny-codes", seed=1, return_scores=True)
+    scored = api.score(batch.save_grid(tmp_path / "grid.png"))
+    assert (scored.model, scored.labels) == ("tiny-codes", None)
+    np.testing.assert_array_equal(scored.scores, batch.scores)
 
 
 def test_a_conditional_model_needs_labels(api: Api) -> None:

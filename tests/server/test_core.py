@@ -45,7 +45,7 @@ async def main():
         assert [violation.field for violation in error.violations] == ["count"]
     else:
         raise AssertionError("a request for no samples was taken")
-    assert len(gan.list_models().models) == 5
+    assert len(gan.list_models().models) == 6
     assert gan.get_model(gan_service_pb2.GetModelRequest(model="tiny")).spec.version == 2
 
 asyncio.run(main())

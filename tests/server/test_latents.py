@@ -12,6 +12,7 @@ from scipy import stats
 
 from ganserve_server.core.latents import (
     MAX_INDEX,
+    Control,
     Distribution,
     Purpose,
     draw_labels,
@@ -126,6 +127,31 @@ def test_the_extreme_words_give_finite_latents() -> None:
     assert low == -high
     assert 8 < high < 9
     assert latents_from_words(words, Distribution.UNIFORM)[0].tolist() == [-1.0, 1 - 2**-23]
+
+
+def test_a_control_is_uniform_on_its_range_and_leaves_the_others_alone() -> None:
+    controls = [Control("c0", 1, -1.0, 1.0), Control("wide", 4, 10.0, 14.0)]
+    plain, uniform = (draw_latents(7, 0, 20_000, 5, distribution) for distribution in Distribution)
+    mixed = draw_latents(7, 0, 20_000, 5, Distribution.NORMAL, controls=controls)
+    np.testing.assert_array_equal(mixed[:, [0, 2, 3]], plain[:, [0, 2, 3]])
+    np.testing.assert_array_equal(mixed[:, 1], uniform[:, 1])
+    assert stats.kstest(mixed[:, 4], stats.uniform(10, 4).cdf).pvalue > 1e-3
+    np.testing.assert_allclose(mixed[:, 4], (uniform[:, 4] + 1) * 2 + 10, rtol=1e-6)
+
+
+def test_training_draws_from_the_same_distributions() -> None:
+    # The two draw different numbers, and may: what must agree is where each value of a latent comes from.
+    torch = pytest.importorskip("torch")
+    from ganserve_training.latents import LatentPrior
+
+    prior = LatentPrior(dim=4, distribution="normal", continuous_codes=2)
+    ours = draw_latents(3, 0, 20_000, 4, Distribution.NORMAL, None, [Control("c0", 2, -1, 1), Control("c1", 3, -1, 1)])
+    theirs = prior.draw(20_000, torch.Generator().manual_seed(0)).numpy()
+    for value in range(4):
+        assert stats.ks_2samp(ours[:, value], theirs[:, value]).pvalue > 1e-3
+    uniform = LatentPrior(dim=1, distribution="uniform", continuous_codes=0)
+    theirs = uniform.draw(20_000, torch.Generator().manual_seed(0)).numpy()
+    assert stats.ks_2samp(draw_latents(3, 0, 20_000, 1, Distribution.UNIFORM)[:, 0], theirs[:, 0]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("purpose_of_seed", [0, 1, 2**63])

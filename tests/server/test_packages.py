@@ -113,6 +113,26 @@ BROKEN = {
     "no distribution": (setting("latent.distribution", 0), r"latent\.distribution is LATENT_DISTRIBUTION_UNSPECIFIED"),
     "label twice": (edited(lambda spec: spec.label_names.append("one")), r"label_names must be distinct"),
     "empty label": (edited(lambda spec: spec.label_names.append("")), r"label_names must be distinct and not empty"),
+    "control outside the latent": (
+        edited(lambda spec: spec.latent.controls.add(name="c0", index=4, low=-1, high=1)),
+        r"latent\.controls has 'c0' with index 4; expected 0 to 3",
+    ),
+    "control twice": (
+        edited(lambda spec: [spec.latent.controls.add(name=name, index=1, high=1) for name in ("c0", "c1")]),
+        r"latent\.controls has 'c1' with index 1; names and indices must be distinct",
+    ),
+    "control without a range": (
+        edited(lambda spec: spec.latent.controls.add(name="c0", index=1)),
+        r"latent\.controls has 'c0' with the range 0 to 0; expected low below high",
+    ),
+    "control without a name": (
+        edited(lambda spec: spec.latent.controls.add(name="c=0", index=1, high=1)),
+        r"latent\.controls has 'c=0'; a control's name is",
+    ),
+    "critic without the labels that it takes": (
+        edited(lambda spec: setattr(spec.score, "label_free", True)),
+        r"critic\.onnx has the inputs \['labels', 'samples'\]; expected samples uint8",
+    ),
     "path": (
         edited(lambda spec: setattr(spec.files[0], "name", "../1/critic.onnx")),
         r"files names '\.\./1/critic\.onnx'; .*own folder",

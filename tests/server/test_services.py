@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
-from ganserve_server.core.latents import Distribution, draw_labels, draw_latents
+from ganserve_server.core.latents import Control, Distribution, draw_labels, draw_latents
 from stubs import to_array, to_tensor
-from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel
+from tiny_packages import CODES, CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel
 
 if TYPE_CHECKING:
     from stubs import Stubs
 
-MODELS = {"tiny": CONDITIONAL, "tiny-unconditional": UNCONDITIONAL, "tiny-rgb": RGB, "tiny-vector": VECTOR}
+MODELS = {
+    "tiny": CONDITIONAL,
+    "tiny-codes": CODES,
+    "tiny-unconditional": UNCONDITIONAL,
+    "tiny-rgb": RGB,
+    "tiny-vector": VECTOR,
+}
 
 
 def expected_latents(
@@ -23,7 +29,9 @@ def expected_latents(
 ) -> np.ndarray:
     normal = model.distribution == model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
     distribution = Distribution.NORMAL if normal else Distribution.UNIFORM
-    return draw_latents(seed, offset, count, model.latent_dimension, distribution, truncation)
+    first = model.latent_dimension - len(model.controls)
+    controls = [Control(name, first + i, -1.0, 1.0) for i, name in enumerate(model.controls)]
+    return draw_latents(seed, offset, count, model.latent_dimension, distribution, truncation, controls)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -43,6 +51,29 @@ def test_samples_are_those_of_the_latents(stubs: Stubs, name: str, count: int) -
     assert list(response.label_names) == ([] if labels is None else [model.label_names[label] for label in labels])
 
 
+def test_a_control_sets_one_value_of_the_latents_and_no_other(stubs: Stubs) -> None:
+    fields = {"model": "tiny-codes", "count": 100, "seed": 3, "return_latents": True}
+    drawn, left = stubs.sample(**fields), stubs.sample(**fields, controls={"c0": 0.25})
+    latents = expected_latents(CODES, 3, 0, 100)
+    np.testing.assert_array_equal(to_array(drawn.latents), latents)
+    latents[:, 2] = 0.25
+    np.testing.assert_array_equal(to_array(left.latents), latents)
+    assert list(left.label_indices) == list(drawn.label_indices)
+    labels = np.array(drawn.label_indices)
+    np.testing.assert_array_equal(to_array(left.samples.tensor), CODES.samples(latents, labels))
+    chunks = stubs.stream(model="tiny-codes", count=100, seed=3, controls={"c0": 0.25}, chunk_size=9)
+    streamed = np.concatenate([to_array(chunk.samples.tensor) for chunk in chunks])
+    np.testing.assert_array_equal(streamed, to_array(left.samples.tensor))
+
+
+def test_truncation_does_not_touch_controls(stubs: Stubs) -> None:
+    fields = {"model": "tiny-codes", "count": 200, "seed": 3, "return_latents": True}
+    plain, cut = (to_array(stubs.sample(**fields, **more).latents) for more in ({}, {"truncation": 0.1}))
+    np.testing.assert_array_equal(cut[:, 2], plain[:, 2])
+    assert np.abs(cut[:, 2]).max() > 0.9
+    assert np.abs(cut[:, :2]).max() <= 0.1
+
+
 def test_streams_any_count_in_chunks(stubs: Stubs) -> None:
     chunks = stubs.stream(model="tiny", count=1000, seed=5, offset=7, label_names=["two"], chunk_size=150)
     whole = stubs.sample(model="tiny", count=1000, seed=5, offset=7, label_indices=[2])
@@ -57,7 +88,7 @@ def test_streams_any_count_in_chunks(stubs: Stubs) -> None:
 def test_scores_samples(stubs: Stubs, name: str) -> None:
     model = MODELS[name]
     samples = model.samples(expected_latents(model, 1, 0, 100), None)
-    labels = np.arange(100) % len(model.label_names) if model.label_names else None
+    labels = np.arange(100) % len(model.label_names) if model.label_names and not model.label_free else None
     fields = {} if labels is None else {"label_indices": labels}
     response = stubs.score(model=name, samples=tensor_pb2.Samples(tensor=to_tensor(samples)), **fields)
     np.testing.assert_array_equal(np.float32(response.scores), model.scores(samples, labels))
@@ -68,6 +99,7 @@ def test_lists_models(stubs: Stubs) -> None:
     models = stubs.gan.ListModels(gan_service_pb2.ListModelsRequest()).models
     assert [model.name for model in models] == [
         "tiny",
+        "tiny-codes",
         "tiny-rgb",
         "tiny-unconditional",
         "tiny-uncritical",
@@ -80,6 +112,11 @@ def test_lists_models(stubs: Stubs) -> None:
     assert list(version.label_names) == ["zero", "one", "two"]
     assert list(version.sample.shape) == [8, 8, 1]
     assert list(version.providers) == ["CPUExecutionProvider"]
+    assert version.has_critic
+    assert not version.controls
+    by_name = {model.name: model.versions[0] for model in models}
+    assert [(control.name, control.index) for control in by_name["tiny-codes"].controls] == [("c0", 2)]
+    assert not by_name["tiny-uncritical"].has_critic
 
 
 def test_describes_a_model(stubs: Stubs) -> None:

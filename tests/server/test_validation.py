@@ -44,7 +44,7 @@ def selection(method: int = 1, most: int = 4) -> gan_service_pb2.Selection:
 
 
 INVALID_SAMPLE_REQUESTS = [
-    ({"model": "", "count": 1}, {"model": "tiny, tiny-rgb, tiny-unconditional, tiny-uncritical, tiny-vector"}),
+    ({"model": "", "count": 1}, {"model": "tiny, tiny-codes, tiny-rgb, tiny-unconditional, tiny-uncritical"}),
     ({"count": 0}, {"count": "is 0; expected at least 1"}),
     (
         {"count": 2**40},
@@ -85,6 +85,20 @@ INVALID_SAMPLE_REQUESTS = [
             "selection": selection(),
         },
         {"seed": "beside latents", "offset": "beside latents", "truncation": "beside latents", "selection": "beside"},
+    ),
+    (
+        {"count": 2, "label_indices": [0], "latents": LATENTS, "controls": {"c0": 0.5}},
+        {"controls": "beside latents"},
+    ),
+    ({"model": "tiny-codes", "count": 1, "controls": {"c0": 1.01}}, {"controls.c0": "c0 is 1.01; expected -1 to 1"}),
+    ({"model": "tiny-codes", "count": 1, "controls": {"c0": NAN}}, {"controls.c0": "c0 is nan; expected -1 to 1"}),
+    (
+        {"model": "tiny-codes", "count": 1, "controls": {"c1": 0, "c0": -2, "": 0}},
+        {
+            "controls.c1": "'c1' is no control; model 'tiny-codes' has the controls c0",
+            "controls.c0": "c0 is -2",
+            "controls.": "'' is no control",
+        },
     ),
     ({"count": 2, "latents": LATENTS}, {"label_indices": "with latents, model 'tiny' needs labels"}),
     ({"count": 3, "label_indices": [0], "latents": LATENTS}, {"latents.shape": "has 2 latents, count is 3"}),
@@ -215,7 +229,7 @@ def test_each_bad_field_of_a_score_request_is_told(stubs: Stubs, fields: dict, e
 
 
 OTHER_REFUSALS = [
-    ("sample", {"model": "huge", "count": 1}, StatusCode.NOT_FOUND, "no model 'huge'; there are: tiny, tiny-rgb"),
+    ("sample", {"model": "huge", "count": 1}, StatusCode.NOT_FOUND, "no model 'huge'; there are: tiny, tiny-codes"),
     ("sample", {"model": "Ünïcödé" * 500, "count": 1}, StatusCode.NOT_FOUND, "characters"),
     ("sample", {"model": "../tiny", "count": 1}, StatusCode.NOT_FOUND, "'../tiny'"),
     ("sample", {"model": "tiny", "version": 7, "count": 1}, StatusCode.NOT_FOUND, "no version 7; there are: 1, 2"),
@@ -249,7 +263,25 @@ OTHER_REFUSALS = [
         "score",
         {"model": "tiny-uncritical", "samples": SAMPLES, "label_indices": [0]},
         StatusCode.FAILED_PRECONDITION,
-        "has no critic and cannot score",
+        "has no critic and cannot score: it judges 2 samples together",
+    ),
+    (
+        "score",
+        {"model": "tiny-codes", "samples": SAMPLES, "label_indices": [0]},
+        StatusCode.FAILED_PRECONDITION,
+        "scores without labels, though the generator takes them: leave the labels out",
+    ),
+    (
+        "sample",
+        {"model": "tiny", "count": 1, "controls": {"c0": 0.5, "b": 1}},
+        StatusCode.FAILED_PRECONDITION,
+        "has no controls (got 'b', 'c0'): leave them out",
+    ),
+    (
+        "stream",
+        {"model": "tiny-vector", "count": 1, "controls": {"c0": 0}},
+        StatusCode.FAILED_PRECONDITION,
+        "has no controls",
     ),
     (
         "sample",
@@ -313,7 +345,9 @@ def module_stubs(server_process: object) -> Iterator[Stubs]:
 # Numbers where types, signs, limits and lengths meet.
 UINT32 = st.sampled_from([0, 1, 2, 3, 4, 8, 64, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
 UINT64 = st.sampled_from([0, 1, 2, 3, 100, 2**47, 2**48, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1)
-NAMES = st.sampled_from(["", "tiny", "tiny-rgb", "tiny-unconditional", "tiny-uncritical", "tiny-vector", "one", "red"])
+NAMES = st.sampled_from(
+    ["", "tiny", "tiny-codes", "tiny-rgb", "tiny-unconditional", "tiny-uncritical", "tiny-vector", "one", "red"]
+)
 TEXT = NAMES | st.text(max_size=30)
 ENUM = st.integers(-(2**31), 2**31 - 1) | st.integers(0, 5)
 TENSOR = st.builds(
@@ -341,6 +375,8 @@ SAMPLE_REQUEST = st.builds(
     return_latents=st.booleans(),
     return_scores=st.booleans(),
     latents=st.none() | TENSOR,
+    controls=st.just({})
+    | st.dictionaries(st.sampled_from(["c0", "c1"]) | st.text(max_size=5), st.floats(), max_size=3),
     **MODEL,
     **LABELS,
 )

@@ -42,6 +42,10 @@ class TinyModel:
     label_names: tuple[str, ...] = ("zero", "one", "two")
     latent_dimension: int = 4
     distribution: model_spec_pb2.LatentDistribution = model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
+    controls: tuple[str, ...] = ()
+    """Names of the last latent values, which requests may set from -1 to 1."""
+    label_free: bool = False
+    """The critic takes no labels, whatever the generator does."""
 
     @property
     def is_image(self) -> bool:
@@ -82,7 +86,7 @@ class TinyModel:
 
     def scores(self, samples: NDArray[np.generic], labels: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Returns the critic's scores [N] of samples [N, *shape] and labels [N]."""
-        labels = np.zeros(len(samples), np.int64) if labels is None else labels
+        labels = np.zeros(len(samples), np.int64) if labels is None or self.label_free else labels
         sums = (samples.reshape(-1, self.size).astype(np.float32) * self.weight).sum(1, dtype=np.float32)
         return sums * np.float32(2**-10) + labels.astype(np.float32) * np.float32(0.25)
 
@@ -97,6 +101,8 @@ RGB = TinyModel(shape=(16, 12, 3), label_names=("red", "green"), latent_dimensio
 VECTOR = TinyModel(
     shape=(2,), label_names=(), latent_dimension=2, distribution=model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM
 )
+# As InfoGAN has it: a discrete code, served as labels; a continuous one, served as a control; an unconditional critic.
+CODES = TinyModel(label_names=("code-0", "code-1"), latent_dimension=3, controls=("c0",), label_free=True)
 
 
 def build_tiny_package(
@@ -117,11 +123,12 @@ def build_tiny_package(
 def build_tiny_repository(models_dir: Path) -> Path:
     """Writes the repository of the `repository` fixture into `models_dir` and returns it.
 
-    `tiny` (versions 1 and 2, the same), `tiny-unconditional`, `tiny-rgb`, `tiny-vector`, and `tiny-uncritical`, which
-    has no critic.
+    `tiny` (versions 1 and 2, the same), `tiny-codes`, `tiny-unconditional`, `tiny-rgb`, `tiny-vector`, and
+    `tiny-uncritical`, which has no critic.
     """
     build_tiny_package(models_dir, "tiny", 1)
     build_tiny_package(models_dir, "tiny", 2)
+    build_tiny_package(models_dir, "tiny-codes", model=CODES)
     build_tiny_package(models_dir, "tiny-unconditional", model=UNCONDITIONAL)
     build_tiny_package(models_dir, "tiny-rgb", model=RGB)
     build_tiny_package(models_dir, "tiny-vector", model=VECTOR)
@@ -163,6 +170,7 @@ LEVELS = {"one": 1.0, "half_range": 127.5, "lowest": 0.0, "highest": 255.0}
 
 def critic_graph(model: TinyModel) -> onnx.ModelProto:
     """Returns samples [N, *shape], labels i64 [N] (conditional only) -> scores f32 [N], probabilities f32 [N]."""
+    takes_labels = bool(model.label_names) and not model.label_free
     constants = {
         "flat_shape": np.array([-1, model.size], np.int64),
         "weight": model.weight,
@@ -175,9 +183,9 @@ def critic_graph(model: TinyModel) -> onnx.ModelProto:
         helper.make_node("Reshape", ["numbers", "flat_shape"], ["flat"]),
         helper.make_node("Mul", ["flat", "weight"], ["weighted"]),
         helper.make_node("ReduceSum", ["weighted", "axes"], ["sums"], keepdims=0),
-        helper.make_node("Mul", ["sums", "scale"], ["scaled" if model.label_names else "scores"]),
+        helper.make_node("Mul", ["sums", "scale"], ["scaled" if takes_labels else "scores"]),
     ]
-    if model.label_names:
+    if takes_labels:
         constants["per_label"] = np.array(0.25, np.float32)
         nodes += [
             helper.make_node("Cast", ["labels"], ["label_numbers"], to=TensorProto.FLOAT),
@@ -189,7 +197,8 @@ def critic_graph(model: TinyModel) -> onnx.ModelProto:
         helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
     ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("scores", "probabilities")]
-    return _model("critic", nodes, [_samples_info(model), *_labels_input(model)], outputs, constants)
+    labels = _labels_input(model) if takes_labels else []
+    return _model("critic", nodes, [_samples_info(model), *labels], outputs, constants)
 
 
 def write_package(
@@ -214,13 +223,18 @@ def write_package(
         label_names=model.label_names,
         generator=_graph_spec("generator.onnx"),
     )
+    for position, control in enumerate(model.controls, start=model.latent_dimension - len(model.controls)):
+        spec.latent.controls.add(name=control, index=position, low=-1, high=1, description=f"the code {control}")
     if "critic.onnx" in graphs:
         spec.critic.CopyFrom(_graph_spec("critic.onnx"))
         spec.score.loss = "none"
+        spec.score.label_free = model.label_free
         spec.score.calibration.slope = SCORE_SLOPE
-        spec.score.calibration.intercepts.extend([0.0] * max(1, len(model.label_names)))
+        spec.score.calibration.intercepts.extend([0.0] * (1 if model.label_free else max(1, len(model.label_names))))
         spec.score.calibration.real_count = spec.score.calibration.generated_count = 1000
         spec.score.calibration.log_loss = 0.5
+    else:
+        spec.critic_absence = "it judges 2 samples together"
     spec.provenance.ganserve_version = "0.1.0"
     spec.provenance.created.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
     spec.provenance.libraries["onnx"] = onnx.__version__

@@ -44,8 +44,13 @@ def _models(arguments: ModelsArguments) -> int:
     elif not models:
         say(f"the server at {target} has no models")
     else:
-        header = ("model", "version", "state", "sample", "labels", "provider")
-        say(table(header, [_row(model, version) for model in models for version in model.versions]))
+        header: tuple[str, ...] = ("model", "version", "state", "sample", "labels", "provider")
+        rows = [_row(model, version) for model in models for version in model.versions]
+        notes = [_notes(version) for model in models for version in model.versions]
+        if any(notes):
+            header += ("notes",)
+            rows = [[*row, note] for row, note in zip(rows, notes, strict=True)]
+        say(table(header, rows))
         for model in models:
             for version in model.versions:
                 if version.reason:
@@ -62,6 +67,16 @@ def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
         _labels(version.label_names) if version.sample is not None else "",
         ", ".join(provider.removesuffix("ExecutionProvider") for provider in version.providers),
     ]
+
+
+def _notes(version: VersionSummary) -> str:
+    """What is not as with most models."""
+    if version.sample is None:
+        return ""
+    notes = [] if version.has_critic else ["no critic"]
+    if version.controls:
+        notes.append(f"controls {', '.join(map(str, version.controls))}")
+    return "; ".join(notes)
 
 
 def _labels(names: Sequence[str]) -> str:

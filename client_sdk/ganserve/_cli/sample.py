@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._grid import check_count
 from ganserve._pictures import has_pillow
 from ganserve._requests import MAX_INDEX, check_integer
+from ganserve._tables import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +30,7 @@ _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
     "ganserve sample -n 1000 --out samples/              # a picture each, named for its index and label",
     "ganserve sample -n 50000 --seed 1 --out digits.npz  # a NumPy archive: samples, labels, seed",
+    "ganserve sample -n 500 --control c0=0.5 -o half.csv # vectors as a table; a code of InfoGAN set",
     "ganserve sample -n 4 --scores --json                # what the critic thinks of them",
 )
 
@@ -40,8 +44,8 @@ class SampleArguments:
     label: Text = None
     """Their label, by name or index. Without it, a conditional model draws each sample's label."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
-    """Where to: NAME.png is one picture, NAME.npz a NumPy archive, anything else a folder with one picture
-    a sample. Without it, only the facts are printed."""
+    """Where to: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the samples' array alone, NAME.csv a table
+    of vectors, anything else a folder with one picture a sample. Without it, only the facts are printed."""
     model: Text = None
     """The model's name. Without it, the only one that is served."""
     version: Integer = None
@@ -52,6 +56,11 @@ class SampleArguments:
     """Index of the first sample within the seed's sequence."""
     truncation: Number = None
     """Restricts each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
+    control: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FLOAT", help_behavior_hint="")
+    ] = ()
+    """Sets a control of the model; may be given for each of them. `ganserve models` lists them. Those that are not set
+    are drawn."""
     scores: Flag = False
     """Asks for the critic's scores, too."""
     json: Flag = False
@@ -71,11 +80,18 @@ def main(argv: Sequence[str]) -> int:
 def _sample(arguments: SampleArguments) -> int:
     check_integer("--count", arguments.count, 1, MAX_INDEX)
     kind = _check_out(arguments.out)
+    controls = _controls(arguments.control)
     started = time.monotonic()
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
         info = client.model(arguments.model, arguments.version)
         if kind in ("png", "folder") and info.sample.kind != "image":
-            raise UnsupportedByModel(f"model {info.name!r} makes no pictures but {info.sample}: --out NAME.npz")
+            raise UnsupportedByModel(
+                f"model {info.name!r} makes no pictures but {info.sample}: --out NAME.npz, NAME.npy or NAME.csv"
+            )
+        if kind == "csv" and info.sample.kind != "vector":
+            raise UnsupportedByModel(
+                f"model {info.name!r} makes no vectors but {info.sample}: --out NAME.png, NAME.npz or a folder"
+            )
         if kind == "png":
             check_count(arguments.count, *info.sample.shape[:2])
         stream = client.stream(
@@ -86,6 +102,7 @@ def _sample(arguments: SampleArguments) -> int:
             seed=arguments.seed,
             offset=arguments.offset,
             truncation=arguments.truncation,
+            controls=controls,
             return_scores=arguments.scores,
         )
         batches = []
@@ -93,13 +110,13 @@ def _sample(arguments: SampleArguments) -> int:
             if kind == "folder" and arguments.out is not None:
                 batch.save(arguments.out)
             # What is written already, or never will be, need not be kept: there may be more than fits.
-            keep = kind in ("png", "npz") or info.sample.kind == "vector"
+            keep = kind in ("png", *_TABLES) or info.sample.kind == "vector"
             batches.append(batch if keep else replace(batch, samples=np.empty((len(batch), 0), np.uint8)))
     batch = SampleBatch.concatenate(batches)
     if arguments.out is not None and kind == "png":
         batch.save_grid(arguments.out)
-    elif arguments.out is not None and kind == "npz":
-        batch.save_npz(arguments.out)
+    elif arguments.out is not None and kind in _TABLES:
+        _TABLES[kind](batch, arguments.out)
     if arguments.json:
         say_json(_facts(batch, arguments.out))
     else:
@@ -108,7 +125,7 @@ def _sample(arguments: SampleArguments) -> int:
 
 
 def _check_out(out: Path | None) -> str:
-    """What `--out` asks for: "png", "npz", "folder" or "" for nothing; checked before a sample is drawn."""
+    """What `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing; checked before a sample is drawn."""
     if out is None:
         return ""
     suffix = out.suffix.lower()
@@ -116,17 +133,48 @@ def _check_out(out: Path | None) -> str:
         kind = "folder"
         if out.exists() and not out.is_dir():
             raise InvalidRequest.of(
-                "--out", f"is {str(out)!r}, which is a file; expected a folder, NAME.png or NAME.npz"
+                "--out",
+                f"is {str(out)!r}, which is a file; expected a folder, NAME.png, NAME.npz, NAME.npy or NAME.csv",
             )
-    elif suffix in (".png", ".npz"):
+    elif suffix in (".png", *SUFFIXES):
         kind = suffix[1:]
         if not out.parent.is_dir():
             raise InvalidRequest.of("--out", f"is {str(out)!r}, and there is no folder {str(out.parent)!r}")
     else:
-        raise InvalidRequest.of("--out", f"is {str(out)!r}; expected NAME.png, NAME.npz or a folder")
-    if kind != "npz" and not has_pillow():
+        raise InvalidRequest.of(
+            "--out", f"is {str(out)!r}; expected NAME.png, NAME.npz, NAME.npy, NAME.csv or a folder"
+        )
+    if kind in ("png", "folder") and not has_pillow():
         raise MissingExtra.of("images", "Pillow", f"--out {out}")
     return kind
+
+
+def _save_npy(batch: SampleBatch, out: Path) -> None:
+    np.save(out, batch.samples, allow_pickle=False)
+
+
+_TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
+    "npz": SampleBatch.save_npz,
+    "npy": _save_npy,
+    "csv": SampleBatch.save_csv,
+}
+
+
+def _controls(given: Sequence[str]) -> dict[str, float] | None:
+    """The controls of the command line, NAME=FLOAT each, by name."""
+    controls: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not name or not equals or not math.isfinite(number):
+            raise InvalidRequest.of("--control", f"is {text!r}; expected NAME=FLOAT, such as c0=0.5")
+        if name in controls:
+            raise InvalidRequest.of("--control", f"sets {name} twice; expected each control once")
+        controls[name] = number
+    return controls or None
 
 
 def _with_progress(stream: Iterator[SampleBatch], count: int) -> Iterator[SampleBatch]:
@@ -160,6 +208,7 @@ def _facts(batch: SampleBatch, out: Path | None) -> dict[str, Any]:
 
 def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, seconds: float) -> str:
     label = "" if arguments.label is None else f" with label {arguments.label}"
+    label += "".join(f" with {control}" for control in arguments.control)
     where = "" if arguments.out is None else f" -> {arguments.out}"
     lines = [
         f"{len(batch)} samples ({info.sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",

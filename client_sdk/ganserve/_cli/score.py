@@ -11,6 +11,7 @@ import tyro
 from ganserve import Client
 from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, parse, run, say, say_json, table
 from ganserve._errors import InvalidRequest
+from ganserve._tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,19 +22,20 @@ _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
     "ganserve score samples/                 # each PNG of a folder",
     "ganserve score my-digit.png --label 7   # any picture of the model's size",
+    "ganserve score points.csv               # vectors of `ganserve sample`: .csv, .npz or .npy",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreArguments:
-    """Scores pictures with a model's critic: the higher, the more like the data that the model was trained on."""
+    """Scores samples with a model's critic: the higher, the more like the data that the model was trained on."""
 
     files: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")
     ]
-    """Pictures, or folders of PNGs."""
+    """Pictures, folders of PNGs, or samples as numbers: .npy, .npz, .csv."""
     label: Text = None
-    """The pictures' label, by name or index. Without it, the labels that pictures of `ganserve sample` carry."""
+    """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: Text = None
     """The model's name. Without it, the one that drew the picture, if it says so, else the only one that is served."""
     version: Integer = None
@@ -58,15 +60,24 @@ def _score(arguments: ScoreArguments) -> int:
         label: str | int | None = arguments.label
         if arguments.label is not None and arguments.label.isdecimal():
             label = label_of(arguments.label, client.model(arguments.model, arguments.version).label_names)
-        results = [
-            (file, client.score(file, label, model=arguments.model, version=arguments.version)) for file in files
-        ]
+        results = [(file, _score_file(client, file, label, arguments)) for file in files]
     if arguments.json:
         say_json([_facts(file, scores) for file, scores in results])
     else:
         header = ("file", "label", "samples", "score", "lowest", "highest", "probability", "critic")
         say(table(header, [row for file, scores in results for row in _rows(file, scores)]))
     return 0
+
+
+def _score_file(client: Client, file: Path, label: str | int | None, arguments: ScoreArguments) -> Scores:
+    if file.suffix.lower() not in SUFFIXES:
+        return client.score(file, label, model=arguments.model, version=arguments.version)
+    samples, names = read_samples(file)
+    if names is not None and label is None:
+        info = client.model(arguments.model, arguments.version)
+        if info.critic_takes_labels or not info.conditional:  # an unconditional one refuses them
+            return client.score(samples, names, model=info.name, version=info.version)
+    return client.score(samples, label, model=arguments.model, version=arguments.version)
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:
