@@ -42,7 +42,8 @@ class AdaController:
         """After step ``step``, counted from 1: adjust if it is time."""
         if step % self._config.every_steps or not self._signs:
             return
-        mean = torch.stack(self._signs).mean().reshape(1)
+        device = self._signs[-1].device  # Those of a checkpoint may lie elsewhere.
+        mean = torch.stack([sign.to(device) for sign in self._signs]).mean().reshape(1)
         self._processes.average([mean])
         direction = float(torch.sign(mean - self._config.target))
         moved = self.probability + direction * self._samples / (self._config.kimg * 1000.0)

@@ -32,12 +32,13 @@ class Augmentation:
         _check(config, data)
         self._config = config
         self._noise = noise
+        self._full_width = data.width if data.is_image else 0
 
     def __call__(self, samples: Tensor, probability: float, noise_std: float) -> Tensor:
         """Changed samples.
 
         Args:
-            samples: [N, C, H, W], or [N, D] where only noise is on.
+            samples: [N, C, H, W], smaller than the data's while networks grow, or [N, D] where only noise is on.
             probability: of each change.
             noise_std: standard deviation of the noise added last.
 
@@ -52,9 +53,10 @@ class Augmentation:
                 samples = self._sometimes(samples, random_saturation(samples, config.saturation, noise), probability)
             if config.contrast:
                 samples = self._sometimes(samples, random_contrast(samples, config.contrast, noise), probability)
-            if config.translation_px:
-                shifted = random_translation(samples, config.translation_px, noise)
-                samples = self._sometimes(samples, shifted, probability)
+            # Pixels of the full image: while networks grow, the same share of a smaller one.
+            most_px = round(config.translation_px * samples.shape[-1] / self._full_width)
+            if most_px:
+                samples = self._sometimes(samples, random_translation(samples, most_px, noise), probability)
             if config.cutout_fraction:
                 samples = self._sometimes(samples, random_cutout(samples, config.cutout_fraction, noise), probability)
         if noise_std > 0.0:
@@ -106,8 +108,9 @@ def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
     inside = None
     for axis, size in ((2, height), (3, width)):
         length = max(1, int(size * fraction + 0.5))
-        # The centre may lie at the very edge: parts of the rectangle then fall outside.
-        first = noise.integers(-(length // 2), size - length // 2, count).view(-1, 1, 1, 1)
+        # The centre may lie at the very edge: parts of the rectangle then fall outside. An even length has its centre
+        # between two pixels, and one more place to be.
+        first = noise.integers(-(length // 2), size - length // 2 + 1 - length % 2, count).view(-1, 1, 1, 1)
         view = [1, 1, 1, 1]
         view[axis] = size
         place = torch.arange(size, device=images.device).view(view)

@@ -1,25 +1,68 @@
 """What a configuration can only know together with its data, its networks and its processes."""
 
-from ganserve_training.config import TrainConfig
-from ganserve_training.data import DataInfo
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ganserve_training.config import ProgressiveConfig, TrainConfig
 from ganserve_training.errors import ConfigError
-from ganserve_training.growth import growing_levels
-from ganserve_training.networks import NetworkPair
+from ganserve_training.growth import Growth, growing_levels
+from ganserve_training.networks import MinibatchStddev, NetworkPair
 
 
-def check_pair(config: TrainConfig, pair: NetworkPair, data: DataInfo, processes: int) -> None:
+def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
     """Refuse batches that can't be cut up as asked, and a run that ends before its networks have grown.
 
     Raises:
         ConfigError: with the value, the expectation and a fix.
     """
     levels = growing_levels(pair.generator)
+    _check_batches(config, pair.critic, levels, processes)
+    _check_growth(config, levels)
+    if config.regularisers.gradient_penalty.weight and any(isinstance(m, _BatchNorm) for m in pair.critic.modules()):
+        raise ConfigError(
+            "regularisers.gradient_penalty.weight must be 0 for a critic with batch normalisation, in which a score "
+            "has no gradient of its own sample alone (Gulrajani et al. 2017, section 4) (got "
+            f"{config.regularisers.gradient_penalty.weight}): use --networks.critic-norm layer or none"
+        )
+
+
+def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, processes: int) -> None:
+    """Every part of a batch must be whole, down to the groups of samples that the critic compares."""
     sizes = (config.batch_size,) if levels is None else (config.progressive.batch_sizes or (config.batch_size,))
     share = config.accumulate_batches * processes * config.networks.packing
+    groups = [module.group for module in critic.modules() if isinstance(module, MinibatchStddev)]
     for size in sizes:
         if size % share:
             below = max(share, size - size % share)
             raise ConfigError(
-                f"the batch must be a multiple of {share}: accumulate_batches ({config.accumulate_batches}) x processes "
-                f"({processes}) x packing ({config.networks.packing}) (got {size}): use {below} or {below + share}"
+                f"the batch must be a multiple of {share}: accumulate_batches ({config.accumulate_batches}) x "
+                f"processes ({processes}) x packing ({config.networks.packing}) (got {size}): use {below} or "
+                f"{below + share}"
             )
+        scored = size // share
+        for group in groups:
+            if scored % min(group, scored):
+                raise ConfigError(
+                    f"networks.minibatch_stddev_group must divide what the critic scores at a time, {scored} samples "
+                    f"or packs of a batch of {size} (got {group}): use batch {size - scored % group * share}, or a "
+                    "group that divides it"
+                )
+
+
+def _check_growth(config: TrainConfig, levels: int | None) -> None:
+    if levels is None:
+        if config.progressive != ProgressiveConfig():
+            raise ConfigError(
+                f"the options progressive.* belong to networks that grow, and networks.architecture "
+                f"{config.networks.architecture} doesn't: leave them out, or use --networks.architecture progressive"
+            )
+        return
+    growth = Growth(config.progressive, levels, config.batch_size)
+    needed = growth.steps_until_grown(config.schedule.critic_steps)
+    if config.steps < needed:
+        raise ConfigError(
+            f"steps must be at least {needed} for networks that grow to {4 << levels} x {4 << levels} (got "
+            f"{config.steps}): with fewer the last level isn't fully in, and nothing can be exported; use --steps "
+            f"{needed} or more, or less of --progressive.fade-kimg ({config.progressive.fade_kimg:g}) and "
+            f"--progressive.stable-kimg ({config.progressive.stable_kimg:g})"
+        )

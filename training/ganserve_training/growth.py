@@ -3,6 +3,7 @@
 N = batch, C = channels, S = side of the full image, s = side at a level, 4 * 2^level.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from ganserve_training.config import ProgressiveConfig
 from ganserve_training.errors import ConfigError
+from ganserve_training.networks.phase import Phase as NetworkPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,20 @@ class Growth:
         """Real samples after which the last level is fully faded in."""
         return (self._stable + self._fade) * self.last_level
 
+    def steps_until_grown(self, critic_steps: int) -> int:
+        """Training steps after which the last level is fully faded in.
+
+        Args:
+            critic_steps: batches that the critic is shown in one step.
+        """
+        seen, steps = 0, 0
+        for level, size in enumerate(self._sizes):
+            last = level == self.last_level
+            ends = self.grown_after if last else self._stable + level * (self._fade + self._stable)
+            taken = max(0, math.ceil((ends - seen) / (size * critic_steps)))
+            seen, steps = seen + taken * size * critic_steps, steps + taken
+        return steps
+
     def phase(self, samples_seen: int) -> Phase:
         """The phase after so many real samples."""
         level, into = divmod(max(0.0, samples_seen - self._stable), self._fade + self._stable)
@@ -67,9 +83,9 @@ class Growth:
 
 
 def growing_levels(network: nn.Module) -> int | None:
-    """The last level of a network that grows; None: it doesn't."""
-    levels = getattr(network, "last_level", None)
-    return levels if isinstance(levels, int) else None
+    """The last level of a network that grows, which has a ``phase``; None: it doesn't."""
+    phase = getattr(network, "phase", None)
+    return phase.final_level if isinstance(phase, NetworkPhase) else None
 
 
 def reals_at(images: Tensor, phase: Phase) -> Tensor:

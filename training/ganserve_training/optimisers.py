@@ -52,8 +52,9 @@ class Updater:
                 group["betas"] = (self.config.beta1, anneal(self.config.beta2, progress))
             elif self.config.name == "rmsprop":
                 group["alpha"] = anneal(self.config.beta2, progress)
-        if self.config.weight_decay:
-            torch._foreach_mul_(list(self.parameters), 1.0 - learning_rate * self.config.weight_decay)
+        if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
+            moving = [item for item in self.parameters if item.grad is not None]
+            torch._foreach_mul_(moving, 1.0 - learning_rate * self.config.weight_decay)
         self.optimiser.step()
 
     def reset(self) -> None:

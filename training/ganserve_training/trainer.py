@@ -68,7 +68,7 @@ class Trainer:
         self.prior = LatentPrior.of(config.networks)
         """What latents are drawn from."""
         pair = build_networks(config.networks, samples.info)
-        check_pair(config, pair, samples.info, self.processes.world)
+        check_pair(config, pair, self.processes.world)
         self.label_names = pair.label_names
         """Of the labels that the generator takes."""
         self._code_categories = config.networks.codes.categories

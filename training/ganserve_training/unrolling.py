@@ -27,14 +27,16 @@ class ImaginedCritic:
 
     def __init__(self, critic: nn.Module) -> None:
         self._critic = critic
-        self.parameters: Parameters = dict(critic.named_parameters())
-        """Its weights now; a later call of :meth:`advance` replaces them here only."""
-        self._buffers = {name: buffer.clone() for name, buffer in critic.named_buffers()}
+        weights = dict(critic.named_parameters())
+        self.parameters: Parameters = {name: weight for name, weight in weights.items() if weight.requires_grad}
+        """Its trained weights now; a later call of :meth:`advance` replaces them here only."""
+        self._fixed: Parameters = {name: weight for name, weight in weights.items() if not weight.requires_grad}
+        self._fixed |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
 
     def __call__(self, samples: Tensor, labels: Tensor | None) -> object:
         """What the critic would answer with :attr:`parameters`."""
         return torch.func.functional_call(
-            self._critic, {**self.parameters, **self._buffers}, (samples, labels), strict=True
+            self._critic, {**self.parameters, **self._fixed}, (samples, labels), strict=True
         )
 
     def advance(self, loss: Callable[[], Tensor], rule: "DifferentiableRule") -> None:
@@ -62,18 +64,22 @@ class DifferentiableRule:
         self._clip = clip
         self._first: Parameters = {}
         self._second: Parameters = {}
-        self._step = 0
+        self._steps: dict[str, int] = {}
+        steps: list[Tensor] = []
         for parameter in updater.parameters:
             name, state = names[id(parameter)], updater.optimiser.state.get(parameter, {})
             first = state.get("exp_avg", state.get("momentum_buffer"))
             second = state.get("exp_avg_sq", state.get("square_avg"))
             self._first[name] = torch.zeros_like(parameter) if first is None else first.clone()
             self._second[name] = torch.zeros_like(parameter) if second is None else second.clone()
-            self._step = int(state.get("step", 0))
+            steps.append(torch.as_tensor(state.get("step", 0.0), dtype=torch.float32))
+            self._steps[name] = 0
+        if steps:  # One look at the device for all of them.
+            counts = torch.stack([step.to(steps[0].device) for step in steps]).tolist()
+            self._steps = {name: int(count) for name, count in zip(self._steps, counts, strict=True)}
 
     def update(self, parameters: Parameters, gradients: Mapping[str, Tensor | None]) -> Parameters:
         """The next weights; a weight without a gradient stays."""
-        self._step += 1
         updated = {}
         for name, value in parameters.items():
             gradient = gradients[name]
@@ -87,11 +93,13 @@ class DifferentiableRule:
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
         if self._kind == "adam":
+            self._steps[name] += 1
+            step = self._steps[name]
             first = self._first[name] * self._beta1 + gradient * (1.0 - self._beta1)
             second = self._second[name] * self._beta2 + gradient.square() * (1.0 - self._beta2)
             self._first[name], self._second[name] = first, second
-            root = (second + TINY).sqrt() / (1.0 - self._beta2**self._step) ** 0.5
-            direction: Tensor = first / (1.0 - self._beta1**self._step) / (root + EPSILON)
+            root = (second + TINY).sqrt() / (1.0 - self._beta2**step) ** 0.5
+            direction: Tensor = first / (1.0 - self._beta1**step) / (root + EPSILON)
             return direction
         scaled = gradient
         if self._kind == "rmsprop":

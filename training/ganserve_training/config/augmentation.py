@@ -25,6 +25,14 @@ class AdaConfig:
         expect(0.0 <= self.target < 1.0, "augmentation.ada.target", self.target, "from 0 (off) to below 1")
         expect(self.kimg > 0.0, "augmentation.ada.kimg", self.kimg, "positive")
         expect(self.every_steps >= 1, "augmentation.ada.every_steps", self.every_steps, "at least 1")
+        for name, default in (("kimg", 500.0), ("every_steps", 4)):
+            expect(
+                self.target > 0.0 or getattr(self, name) == default,
+                f"augmentation.ada.{name}",
+                getattr(self, name),
+                f"left at {default} while augmentation.ada.target is 0, which switches the controller off: the paper's "
+                "target is 0.6",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +69,13 @@ class AugmentationConfig:
             expect_not_negative(f"augmentation.{name}", getattr(self, name))
         low, high = min(self.probability.start, self.probability.end), self.probability.most
         expect(low >= 0.0 and high <= 1.0, "augmentation.probability", self.probability, "from 0 to 1")
+        expect(
+            self.on_samples or self.probability == Anneal.constant(1.0),
+            "augmentation.probability",
+            self.probability,
+            "left at 1 while no augmentation is on: switch on translation_px, cutout_fraction, brightness, saturation "
+            "or contrast (it does not apply to instance_noise)",
+        )
         if self.ada.target > 0.0:
             expect(
                 self.probability == Anneal.constant(1.0),

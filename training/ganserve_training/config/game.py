@@ -59,6 +59,14 @@ class GradientPenaltyConfig:
     def __post_init__(self) -> None:
         expect_not_negative("regularisers.gradient_penalty.weight", self.weight)
         expect(self.target > 0.0, "regularisers.gradient_penalty.target", self.target, "positive")
+        for name, default in (("target", 1.0), ("one_sided", False)):
+            expect(
+                self.weight > 0.0 or getattr(self, name) == default,
+                f"regularisers.gradient_penalty.{name}",
+                getattr(self, name),
+                f"left at {default} while regularisers.gradient_penalty.weight is 0, which switches the penalty off: "
+                "the paper's weight is 10",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +112,12 @@ class OptimiserConfig:
         beta2 = self.beta2
         expect(min(beta2.start, beta2.end) >= 0.0 and beta2.most < 1.0, "beta2", beta2, "at least 0 and less than 1")
         expect_not_negative("weight_decay", self.weight_decay)
+        expect(
+            self.name != "sgd" or beta2 == Anneal.constant(0.99),
+            "beta2",
+            beta2,
+            "left at 0.99 with optimiser sgd, which has no mean of squared gradients: use adam or rmsprop",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,3 +142,9 @@ class EmaConfig:
     def __post_init__(self) -> None:
         expect_not_negative("ema.half_life_kimg", self.half_life_kimg)
         expect_not_negative("ema.warm_up_fraction", self.warm_up_fraction)
+        expect(
+            self.half_life_kimg > 0.0 or self.warm_up_fraction in (0.0, 0.05),
+            "ema.warm_up_fraction",
+            self.warm_up_fraction,
+            "left alone while ema.half_life_kimg is 0: nothing is averaged, so nothing warms up",
+        )
