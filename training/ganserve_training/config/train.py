@@ -83,7 +83,8 @@ class TrainConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Refuse parts that contradict each other."""
+        """Refuse parts that contradict each other, and settings that nothing would look at."""
+        self._check_heads()
         loss, regularisers, networks = self.loss.name, self.regularisers, self.networks
         expect(
             regularisers.roth_gamma.most == 0.0 or loss in ("minimax", "modified-minimax"),
@@ -99,6 +100,18 @@ class TrainConfig:
             f"0 with loss {loss}, whose scores have no fixed zero to take signs by: anneal augmentation.probability "
             "instead, or use minimax, modified-minimax, hinge or least-squares",
         )
+        bounds = (regularisers.weight_clip, regularisers.gradient_penalty.weight)
+        gammas = (regularisers.r1_gamma.most, regularisers.r2_gamma.most)
+        expect(
+            loss != "wasserstein"
+            or any((*bounds, *gammas))
+            or networks.spectral_norm != "off"
+            or networks.architecture == "custom",
+            "loss.name",
+            loss,
+            "another one while nothing bounds the critic, whose scores would grow without end: set regularisers."
+            "weight_clip (0.01), regularisers.gradient_penalty.weight (10) or networks.spectral_norm critic",
+        )
         expect(
             regularisers.weight_clip == 0.0 or networks.spectral_norm == "off",
             "regularisers.weight_clip",
@@ -111,3 +124,28 @@ class TrainConfig:
             self.schedule.unrolled_steps,
             "0 with networks.architecture progressive, whose critic changes while it grows: use another architecture",
         )
+
+    def _check_heads(self) -> None:
+        """The weights of terms that a critic's further heads add."""
+        loss, networks = self.loss, self.networks
+        for name, weight, there, needs in (
+            (
+                "classification_weight",
+                loss.classification_weight,
+                networks.critic_conditioning == "classifier",
+                "networks.critic_conditioning classifier",
+            ),
+            ("information_weight", loss.information_weight, networks.codes.any, "networks.codes"),
+        ):
+            expect(
+                there or weight == 1.0,
+                f"loss.{name}",
+                weight,
+                f"left at 1 without {needs}, which the term belongs to",
+            )
+            expect(
+                not there or weight > 0.0,
+                f"loss.{name}",
+                weight,
+                f"positive with {needs}: nothing else makes samples follow what they are asked for",
+            )
