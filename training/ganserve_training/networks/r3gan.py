@@ -31,8 +31,8 @@ class Block(nn.Module):
     def __init__(self, channels: int, group_size: int, block_count: int) -> None:
         super().__init__()
         inner = channels * EXPANSION
-        groups = max(inner // group_size, 1)
-        if inner % groups:
+        groups = inner // group_size if inner > group_size else 1
+        if inner > group_size and inner % group_size:
             raise ConfigError(
                 f"networks.group_size {group_size} does not divide the {inner} inner channels of a block (twice "
                 f"{channels}): use a width that is a multiple of {max(group_size // EXPANSION, 1)}, or another group"

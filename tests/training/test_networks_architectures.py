@@ -1,0 +1,216 @@
+"""What holds for every architecture."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks import as_output, build_networks, looks_across_batch
+
+IMAGES = ("convolutional", "dcgan", "residual", "progressive", "r3gan")
+ALL = ("mlp", *IMAGES)
+LATENT = 6
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def config(architecture: str, width: int = 4, most: int = 16, **changes) -> NetworksConfig:
+    fields = {"latent_dim": LATENT, "label_embedding_dim": 3, "generator_width": width, "critic_width": width}
+    fields |= {"max_width": most} | ({"group_size": 2} if architecture == "r3gan" else {})
+    return NetworksConfig(architecture=architecture, **fields | changes)
+
+
+def images(side: int = 8, channels: int = 1, labels: int = 3) -> DataInfo:
+    return DataInfo(sample_shape=(side, side, channels), label_names=tuple(f"label {i}" for i in range(labels)))
+
+
+def vectors(dim: int = 2, labels: int = 0) -> DataInfo:
+    names = tuple(f"label {i}" for i in range(labels))
+    return DataInfo(sample_shape=(dim,), mean=(0.0,) * dim, std=(1.0,) * dim, label_names=names)
+
+
+@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize(("side", "channels", "labels"), [(8, 1, 3), (8, 4, 0), (16, 2, 0), (64, 3, 3)])
+def test_any_size_any_channels_with_and_without_labels(
+    architecture: str, side: int, channels: int, labels: int
+) -> None:
+    pair = build_networks(config(architecture, width=2), images(side, channels, labels))
+    given = torch.tensor([0, 2]) if labels else None
+    made = pair.generator(torch.randn(2, LATENT), given)
+    assert made.shape == (2, channels, side, side)
+    assert torch.isfinite(made).all()
+    assert as_output(pair.critic(made, given)).scores.shape == (2,)
+    assert pair.label_names == tuple(f"label {i}" for i in range(labels))
+    assert pair.critic_uses_labels == (labels > 0)
+
+
+@pytest.mark.parametrize("architecture", IMAGES)
+def test_five_hundred_and_twelve_pixels(architecture: str) -> None:
+    changes = {"group_size": 1} if architecture == "r3gan" else {}
+    pair = build_networks(config(architecture, width=1, most=2, **changes), images(512, 1, 0))
+    with torch.no_grad():
+        made = pair.generator(torch.randn(1, LATENT))
+        assert made.shape == (1, 1, 512, 512)
+        assert pair.critic(made.expand(2, -1, -1, -1)).shape == (2,)
+
+
+@pytest.mark.parametrize("architecture", IMAGES)
+def test_convolutional_architectures_refuse_vectors_and_odd_sizes(architecture: str) -> None:
+    with pytest.raises(ConfigError, match=r"a vector of 2 values: use --networks.architecture mlp"):
+        build_networks(config(architecture), vectors())
+    with pytest.raises(ConfigError, match=r"8, 16, 32 … 512 pixels \(got 12 x 12\)"):
+        build_networks(config(architecture), images(12))
+
+
+def test_mlp_makes_vectors() -> None:
+    pair = build_networks(config("mlp"), vectors(3, labels=2))
+    labels = torch.tensor([0, 1, 1, 0])
+    made = pair.generator(torch.randn(4, LATENT), labels)
+    assert made.shape == (4, 3)
+    assert pair.critic(made, labels).shape == (4,)
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_both_networks_look_at_the_label(architecture: str) -> None:
+    pair = build_networks(config(architecture), images(8))
+    generator, critic = pair.generator.eval(), pair.critic.eval()
+    if architecture == "residual":  # Conditional gains and biases start equal for all labels.
+        for name, parameter in generator.named_parameters():
+            if "gain" in name or "bias.weight" in name:
+                nn.init.normal_(parameter)
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    latents, samples = torch.randn(1, LATENT), torch.randn(1, 1, 8, 8)
+    assert not torch.equal(generator(latents, zero), generator(latents, one))
+    assert not torch.equal(critic(samples, zero), critic(samples, one))
+
+
+@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("stddev", [False, True])
+def test_in_eval_mode_each_sample_is_alone_and_nothing_is_random(architecture: str, stddev: bool) -> None:
+    options: dict = {"critic_norm": "batch"} if architecture in ("mlp", "dcgan", "residual") else {}
+    options |= {"minibatch_stddev_group": 2} if stddev else {}
+    pair = build_networks(config(architecture, **options), images(16))
+    for _ in range(3):  # Running statistics move away from their first values.
+        labels = torch.randint(0, 3, (4,))
+        pair.critic(pair.generator(torch.randn(4, LATENT), labels), labels)
+    generator, critic = pair.generator.eval(), pair.critic.eval()
+    latents, labels = torch.randn(5, LATENT), torch.tensor([0, 1, 2, 0, 1])
+    state = torch.get_rng_state()
+    made = generator(latents, labels)
+    scores = critic(made, labels)
+    assert torch.equal(torch.get_rng_state(), state)
+    apart = [generator(z[None], y[None]) for z, y in zip(latents, labels, strict=True)]
+    torch.testing.assert_close(torch.cat(apart), made, rtol=1e-4, atol=1e-5)
+    apart = [critic(x[None], y[None]) for x, y in zip(made, labels, strict=True)]
+    torch.testing.assert_close(torch.cat(apart), scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "across"),
+    [
+        ("mlp", {}, False),
+        ("mlp", {"critic_norm": "layer"}, False),
+        ("mlp", {"critic_norm": "batch"}, True),
+        ("convolutional", {}, False),
+        ("convolutional", {"packing": 2}, True),
+        ("dcgan", {}, True),
+        ("dcgan", {"critic_norm": "none"}, False),
+        ("residual", {"spectral_norm": "critic"}, False),
+        ("progressive", {"minibatch_stddev_group": 4}, True),
+        ("r3gan", {}, False),
+    ],
+)
+def test_a_critic_that_looks_across_its_batch_says_so_and_does(architecture: str, options: dict, across: bool) -> None:
+    pair = build_networks(config(architecture, **options), images(16, labels=0))
+    assert looks_across_batch(pair.critic) is across
+    samples, others = torch.randn(4, 1, 16, 16), torch.randn(4, 1, 16, 16)
+    others[0] = samples[0]
+    # Spectral norm's power iteration moves in every training pass: so compare two passes of copies.
+    first, second = (copy.deepcopy(pair.critic)(batch)[0] for batch in (samples, others))
+    assert torch.allclose(first, second, rtol=1e-4, atol=1e-6) is not across
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_every_weight_gets_a_gradient_the_input_gradient_too(architecture: str) -> None:
+    """Of a loss with R1 in it: gradients of gradients flow through every part of the critic."""
+    changes = {"minibatch_stddev_group": 2, "critic_conditioning": "concatenation"}
+    pair = build_networks(config(architecture, **changes), images(16))
+    if architecture == "r3gan":  # The last convolution of a block is zero at first, and nothing passes it.
+        for name, parameter in [*pair.generator.named_parameters(), *pair.critic.named_parameters()]:
+            if "narrow" in name:
+                nn.init.normal_(parameter)
+    if architecture == "progressive":  # While it fades, the image layers of two levels take part.
+        for player in (pair.generator, pair.critic):
+            player.set_phase(2, 0.5)
+    labels = torch.tensor([0, 1, 2, 0])
+    made = pair.generator(torch.randn(4, LATENT), labels)
+    scores = pair.critic(made, labels)
+    (gradient,) = torch.autograd.grad(scores.sum(), made, create_graph=True)
+    (scores.square().sum() + gradient.square().sum()).backward()
+    unused = ("to_image.0", "from_image.0") if architecture == "progressive" else "nothing"
+    for network in (pair.generator, pair.critic):
+        for name, parameter in network.named_parameters():
+            if name.startswith(unused):
+                continue
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_state_survives_saving_copying_and_functional_calls(architecture: str) -> None:
+    options = {"minibatch_stddev_group": 2}
+    if architecture not in ("progressive", "r3gan"):
+        options["spectral_norm"] = "both"
+    pair, fresh = (build_networks(config(architecture, **options), images(8)) for _ in range(2))
+    labels = torch.tensor([0, 1, 2, 0])
+    pair.critic(pair.generator(torch.randn(4, LATENT), labels), labels)
+    latents, samples = torch.randn(4, LATENT), torch.randn(4, 1, 8, 8)
+    for network, other, inputs in (
+        (pair.generator.eval(), fresh.generator.eval(), latents),
+        (pair.critic.eval(), fresh.critic.eval(), samples),
+    ):
+        expected = network(inputs, labels)
+        assert not torch.equal(other(inputs, labels), expected)
+        other.load_state_dict(network.state_dict())
+        assert torch.equal(other(inputs, labels), expected)
+        assert torch.equal(copy.deepcopy(network)(inputs, labels), expected)
+        weights = {name: value.clone() for name, value in network.named_parameters()}
+        assert torch.equal(torch.func.functional_call(network, weights, (inputs, labels)), expected)
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_heads_share_the_features(architecture: str) -> None:
+    classifier = build_networks(config(architecture, critic_conditioning="classifier"), images(8))
+    samples, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    classifier.critic.eval()
+    output = as_output(classifier.critic(samples))
+    assert output.scores.shape == (4,)
+    assert output.class_logits is not None
+    assert output.class_logits.shape == (4, 3)
+    assert output.code_logits is None
+    assert not classifier.critic_uses_labels
+    assert torch.equal(as_output(classifier.critic(samples, labels)).scores, output.scores)
+
+    codes = CodesConfig(categories=5, continuous=2)
+    information = build_networks(config(architecture, codes=codes), images(8, labels=0))
+    assert information.label_names == ("code-0", "code-1", "code-2", "code-3", "code-4")
+    assert not information.critic_uses_labels
+    made = information.generator(torch.randn(4, LATENT), torch.tensor([0, 4, 2, 1]))
+    output = as_output(information.critic(made))
+    assert output.class_logits is None
+    assert output.code_logits is not None
+    assert output.code_values is not None
+    assert output.code_logits.shape == (4, 5)
+    assert output.code_values.shape == (4, 2)
+    real, fake = as_output(information.critic.eval()(made)).halves()
+    assert fake.code_logits is not None
+    torch.testing.assert_close(real.scores, as_output(information.critic(made[:2])).scores)
+    torch.testing.assert_close(fake.code_logits, as_output(information.critic(made[2:])).code_logits)
+    assert real.class_logits is None

@@ -1,0 +1,147 @@
+"""Labels and codes: what "auto" means, what is refused, and how they enter."""
+
+import re
+
+import pytest
+import torch
+
+from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks import build_networks
+from ganserve_training.networks.conditioning import resolve_conditioning
+
+PLAIN = DataInfo(sample_shape=(8, 8, 1))
+LABELLED = DataInfo(sample_shape=(8, 8, 1), label_names=("cat", "dog"))
+
+
+def config(**changes) -> NetworksConfig:
+    fields = {"latent_dim": 4, "label_embedding_dim": 3, "generator_width": 4, "critic_width": 4, "max_width": 8}
+    return NetworksConfig(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "data", "generator", "critic"),
+    [
+        ("convolutional", PLAIN, "none", "none"),
+        ("convolutional", LABELLED, "concatenation", "projection"),
+        ("dcgan", LABELLED, "concatenation", "projection"),
+        ("residual", LABELLED, "batch-norm", "projection"),
+        ("residual", PLAIN, "none", "none"),
+        ("progressive", LABELLED, "concatenation", "projection"),
+        ("r3gan", LABELLED, "concatenation", "projection"),
+    ],
+)
+def test_auto(architecture: str, data: DataInfo, generator: str, critic: str) -> None:
+    resolved = resolve_conditioning(config(architecture=architecture), data)
+    assert (resolved.generator, resolved.critic, resolved.label_names) == (generator, critic, data.label_names)
+
+
+def test_codes_take_the_place_of_labels() -> None:
+    resolved = resolve_conditioning(config(codes=CodesConfig(categories=3, continuous=2)), PLAIN)
+    assert resolved.label_names == ("code-0", "code-1", "code-2")
+    assert (resolved.generator, resolved.critic) == ("concatenation", "none")
+    assert (resolved.code_categories, resolved.continuous_codes) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "words"),
+    [
+        (
+            {"generator_conditioning": "concatenation"},
+            PLAIN,
+            "generator_conditioning concatenation needs labels, and the data have none",
+        ),
+        (
+            {"critic_conditioning": "projection"},
+            PLAIN,
+            "critic_conditioning projection needs labels, and the data have",
+        ),
+        (
+            {"critic_conditioning": "classifier", "codes": CodesConfig(categories=3)},
+            PLAIN,
+            "critic_conditioning classifier needs labels",
+        ),
+        (
+            {"generator_conditioning": "none"},
+            LABELLED,
+            "the data have 2 labels and networks.generator_conditioning is none: labels are never ignored by accident; "
+            "use --data.labels ignore",
+        ),
+        ({"critic_conditioning": "none"}, LABELLED, "networks.critic_conditioning is none: labels are never ignored"),
+        ({"packing": 2}, LABELLED, "packing 2 judges several samples together, which have no common label"),
+        ({"packing": 2, "codes": CodesConfig(continuous=1)}, PLAIN, "which have no common label or code"),
+        (
+            {"codes": CodesConfig(categories=3)},
+            LABELLED,
+            "discrete code takes the place of labels, and the data have 2",
+        ),
+        (
+            {"codes": CodesConfig(categories=3), "generator_conditioning": "none"},
+            PLAIN,
+            "discrete code enters the generator: leave networks.generator_conditioning auto",
+        ),
+    ],
+)
+def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        build_networks(config(**changes), data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"architecture": "convolutional", "generator_conditioning": "batch-norm"},
+            "architecture convolutional and generator_norm auto, which has no batch normalisation",
+        ),
+        ({"architecture": "mlp", "generator_conditioning": "batch-norm"}, "mlp with generator_norm batch"),
+        (
+            {"architecture": "dcgan", "generator_conditioning": "batch-norm", "generator_norm": "none"},
+            "generator_norm none, which has no batch normalisation",
+        ),
+        (
+            {"architecture": "dcgan", "critic_layers": 5},
+            "networks.critic_layers must be left at 3 with architecture dcgan: it belongs to mlp (got 5)",
+        ),
+        ({"generator_class": "a:B"}, "left at nothing with architecture convolutional: it belongs to custom (got a:B)"),
+        ({"architecture": "r3gan", "critic_norm": "batch"}, "left at auto with architecture r3gan"),
+        ({"architecture": "progressive", "spectral_norm": "critic"}, "whose equalised learning rate scales the same"),
+        ({"architecture": "r3gan", "spectral_norm": "both"}, "starts with zero weights"),
+        ({"architecture": "custom"}, "an import path such as my_package.models:MyClass"),
+        ({"maxout_pieces": 1}, "at least 2"),
+    ],
+)
+def test_settings_that_an_architecture_lacks_are_refused_in_words(changes: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config(**changes)
+
+
+def test_projection_adds_the_inner_product_of_features_and_label_vector() -> None:
+    critic = build_networks(config(), LABELLED).critic
+    samples, labels = torch.randn(3, 1, 8, 8), torch.tensor([0, 1, 1])
+    features = critic.extract(samples)
+    expected = [
+        features[i] @ critic.score.weight[0] + critic.score.bias[0] + features[i] @ critic.embedding.weight[labels[i]]
+        for i in range(3)
+    ]
+    torch.testing.assert_close(critic(samples, labels), torch.stack(expected))
+
+
+def test_concatenation_gives_the_critic_constant_channels_and_the_generator_a_longer_latent() -> None:
+    pair = build_networks(config(critic_conditioning="concatenation"), LABELLED)
+    samples, latents, labels = torch.randn(2, 1, 8, 8), torch.randn(2, 4), torch.tensor([1, 0])
+    planes = torch.stack([pair.critic.label_input.weight[y][:, None, None].expand(3, 8, 8) for y in labels])
+    expected = pair.critic.score(pair.critic.extract(torch.cat([samples, planes], dim=1))).squeeze(1)
+    torch.testing.assert_close(pair.critic(samples, labels), expected)
+    table = pair.generator.embedding.weight
+    inputs = torch.stack([torch.cat([z, table[y]]) for z, y in zip(latents, labels, strict=True)])
+    torch.testing.assert_close(pair.generator(latents, labels), pair.generator.generate(inputs, labels))
+
+
+def test_an_mlp_critic_concatenates_the_label_vector_to_the_values() -> None:
+    pair = build_networks(config(architecture="mlp", critic_conditioning="concatenation"), LABELLED)
+    samples, labels = torch.randn(2, 1, 8, 8), torch.tensor([1, 0])
+    assert pair.critic.hidden[0].linear.in_features == 64 + 3
+    inputs = torch.cat([samples.flatten(1), pair.critic.label_input(labels)], dim=1)
+    torch.testing.assert_close(pair.critic(samples, labels), pair.critic.score(pair.critic.extract(inputs)).squeeze(1))

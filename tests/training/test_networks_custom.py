@@ -1,0 +1,199 @@
+"""Networks of one's own, by import path."""
+
+import re
+import textwrap
+
+import pytest
+import torch
+
+from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks import as_output, build_networks
+
+SOURCE = """
+import math
+import torch
+from torch import nn
+from ganserve_training.networks import CriticOutput
+
+class Generator(nn.Module):
+    def __init__(self, latent_dim, sample_shape, label_count=0, width=8):
+        super().__init__()
+        self.shape = tuple(sample_shape)
+        self.embedding = nn.Embedding(label_count, 4) if label_count else None
+        inputs = latent_dim + (4 if label_count else 0)
+        self.body = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, math.prod(sample_shape)))
+
+    def forward(self, latents, labels=None):
+        if self.embedding is not None:
+            latents = torch.cat([latents, self.embedding(labels)], dim=1)
+        return self.body(latents).view(latents.shape[0], *self.shape)
+
+class Critic(nn.Module):
+    def __init__(self, sample_shape, **others):
+        super().__init__()
+        self.others = others
+        self.body = nn.Linear(math.prod(sample_shape), 8)
+        self.score = nn.Linear(8, 1)
+        self.embedding = nn.Embedding(others["label_count"], 8) if others["label_count"] else None
+        self.values = nn.Linear(8, others["continuous_codes"]) if others["continuous_codes"] else None
+
+    def forward(self, samples, labels=None):
+        features = torch.relu(self.body(samples.flatten(1)))
+        scores = self.score(features).squeeze(1)
+        if self.embedding is not None:
+            scores = scores + (features * self.embedding(labels)).sum(1)
+        return scores if self.values is None else CriticOutput(scores, code_values=self.values(features))
+
+class Noisy(Generator):
+    def forward(self, latents, labels=None):
+        out = super().forward(latents, labels)
+        return out + torch.randn_like(out)
+
+class Flat(Generator):
+    def forward(self, latents, labels=None):
+        return super().forward(latents, labels).flatten()
+
+class Demanding(nn.Module):
+    def __init__(self, latent_dim, depth):
+        super().__init__()
+
+class Failing(nn.Module):
+    def __init__(self):
+        raise RuntimeError("no such weights")
+
+class NoLabels(nn.Module):
+    def __init__(self, sample_shape):
+        super().__init__()
+        self.body = nn.Linear(math.prod(sample_shape), 1)
+    def forward(self, samples):
+        return self.body(samples.flatten(1)).squeeze(1)
+
+class Column(NoLabels):
+    def forward(self, samples, labels=None):
+        return self.body(samples.flatten(1))
+
+class Comparing(NoLabels):
+    def forward(self, samples, labels=None):
+        scores = self.body(samples.flatten(1)).squeeze(1)
+        return scores - scores.mean()
+
+class Normalised(NoLabels):
+    def __init__(self, sample_shape):
+        super().__init__(sample_shape)
+        self.norm = nn.BatchNorm1d(math.prod(sample_shape))
+    def forward(self, samples, labels=None):
+        return self.body(self.norm(samples.flatten(1))).squeeze(1)
+
+a_number = 3
+
+def make_list():
+    return []
+"""
+
+PLANE = DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))
+PICTURES = DataInfo(sample_shape=(6, 6, 3), label_names=("a", "b"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "ganserve_test_models.py").write_text(textwrap.dedent(SOURCE))
+    (folder / "ganserve_test_broken.py").write_text("import no_such_library\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+
+
+def config(generator: str = "Generator", critic: str = "Critic", **changes) -> NetworksConfig:
+    paths = (name if ":" in name else f"ganserve_test_models:{name}" for name in (generator, critic))
+    return NetworksConfig(
+        **{"architecture": "custom", "latent_dim": 5}
+        | dict(zip(("generator_class", "critic_class"), paths, strict=True)),
+        **changes,
+    )
+
+
+def test_a_pair_for_vectors() -> None:
+    pair = build_networks(config(), PLANE)
+    made = pair.generator(torch.randn(4, 5), None)
+    assert made.shape == (4, 2)
+    assert pair.critic(made, None).shape == (4,)
+    assert (pair.label_names, pair.critic_uses_labels) == ((), False)
+    assert pair.critic.others == {"label_count": 0, "code_categories": 0, "continuous_codes": 0}
+
+
+def test_a_pair_for_labelled_images_of_any_size() -> None:
+    pair = build_networks(config(), PICTURES)
+    labels = torch.tensor([0, 1, 1, 0])
+    made = pair.generator(torch.randn(4, 5), labels)
+    assert made.shape == (4, 3, 6, 6)
+    assert pair.critic(made, labels).shape == (4,)
+    assert (pair.label_names, pair.critic_uses_labels) == (("a", "b"), True)
+    assert pair.generator.training
+    assert pair.critic.training
+
+
+def test_packing_codes_and_spectral_norm_work_with_it() -> None:
+    packed = build_networks(config(packing=2, spectral_norm="critic"), PLANE)
+    assert packed.critic(torch.randn(6, 2)).shape == (3,)
+    assert "critic.body.parametrizations.weight.original" in packed.critic.state_dict()
+    informed = build_networks(config(codes=CodesConfig(continuous=2)), PLANE)
+    assert as_output(informed.critic(torch.randn(3, 2))).code_values.shape == (3, 2)
+
+
+def test_checking_leaves_running_statistics_and_random_numbers_alone() -> None:
+    pair = build_networks(config(critic="Normalised"), PLANE)
+    assert pair.critic.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "words"),
+    [
+        (
+            {"generator": "no_such_package.models:G"},
+            PLANE,
+            "there is no module no_such_package: install your package, or",
+        ),
+        ({"generator": "ganserve_test_broken:G"}, PLANE, "ganserve_test_broken imports no_such_library, which is not"),
+        ({"generator": "Generatr"}, PLANE, "has no class Generatr (it has Generator, Critic, Noisy"),
+        ({"generator": "a_number"}, PLANE, "has no class a_number"),
+        ({"generator": "make_list"}, PLANE, "must be a class of torch.nn.Module (it made a list)"),
+        ({"generator": "Demanding"}, PLANE, "needs the arguments depth, which nothing gives it"),
+        ({"generator": "Failing"}, PLANE, "can't be made: RuntimeError: no such weights"),
+        ({"generator": "Noisy"}, PLANE, "different samples for the same latents in eval mode"),
+        ({"generator": "Flat"}, PLANE, "must give samples float [2, 2] for two samples (got torch.float32 [4])"),
+        ({"critic": "NoLabels"}, PLANE, "called with ([2, 2], None) raised TypeError"),
+        ({"critic": "NoLabels"}, PICTURES, "called with ([2, 3, 6, 6], labels int64 [2]) raised TypeError"),
+        ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
+        ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),
+        (
+            {"critic": "Normalised", "codes": CodesConfig(continuous=1)},
+            PLANE,
+            "must give CriticOutput.code_values [2, 1] for two samples (got NoneType)",
+        ),
+        (
+            {"critic": "Normalised", "critic_conditioning": "classifier"},
+            PICTURES,
+            "must give CriticOutput.class_logits [2, 2]",
+        ),
+    ],
+)
+def test_what_breaks_the_contract_is_refused_in_words(changes: dict, data: DataInfo, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        build_networks(config(**changes), data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"generator_conditioning": "concatenation"}, "whose networks decide how labels enter"),
+        ({"critic_conditioning": "projection"}, "whose networks decide how labels enter"),
+        ({"minibatch_stddev_group": 4}, "put ganserve_training.networks.MinibatchStddev into your critic"),
+        ({"generator": "no_colon:"}, "an import path such as"),
+    ],
+)
+def test_settings_that_custom_networks_decide_themselves(changes: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        config(**changes)
