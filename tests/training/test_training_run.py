@@ -69,7 +69,7 @@ def test_a_run_folder_holds_what_it_should(tmp_path: Path) -> None:
     assert [record["step"] for record in records] == [3, 6, 9, 12]
     assert set(records[0]) == {
         *("step", "samples_seen", "critic_loss", "generator_loss", "critic_accuracy", "real_score", "fake_score"),
-        *("r1", "r2", "samples_per_second"),
+        *("generator_gradient_norm", "r1", "r2", "samples_per_second"),
     }
     assert records[-1]["samples_seen"] == 12 * 16
     assert not list(out.rglob("*.tmp"))
@@ -80,7 +80,7 @@ def test_a_checkpoint_contains_everything(tmp_path: Path) -> None:
     state = newest(tmp_path)
     assert set(state) == {
         *("format", "step", "samples_seen", "generator", "critic", "ema", "generator_optimiser", "critic_optimiser"),
-        *("rng", "pending_measures", "config", "data", "data_sha256", "environment"),
+        *("level", "ada", "rng", "pending_measures", "config", "data", "data_sha256", "environment", "diagnosis"),
     }
     assert set(state["rng"]) == {"training", "torch", "cuda", "python", "numpy"}
     assert state["config"] == config_to_dict(tiny_config())

@@ -1,7 +1,8 @@
 """Checkpoints: written atomically, checked by digest, never trusted silently.
 
 ``checkpoints/step-00001500.pt`` is a dictionary of plain values and tensors (``torch.load(weights_only=True)`` reads
-it); ``step-00001500.pt.sha256`` beside it, in the format of ``sha256sum``, is written first.
+it); ``step-00001500.pt.sha256`` beside it, in the format of ``sha256sum``, is written first. ``best-00001200.pt`` is
+the same, less what only training needs, of the step with the best quality.
 """
 
 import hashlib
@@ -21,6 +22,9 @@ from ganserve_training.files import remove_temporary_files, write_atomically, wr
 FORMAT = 1
 """Of the dictionary in a checkpoint; a change that an older version can't read makes it one more."""
 _NAME = re.compile(r"step-(\d{8,})\.pt")
+_TRAINING_ONLY = frozenset(
+    ("generator", "generator_optimiser", "critic_optimiser", "ada", "rng", "pending_measures", "diagnosis")
+)
 Report = Callable[[str], None]
 """Takes one message for the user."""
 
@@ -40,8 +44,40 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
     Raises:
         CheckpointError: it can't be written, because the disk is full for instance; the earlier ones are unharmed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{state['step']:08d}.pt"
+    path = _write(folder / f"step-{state['step']:08d}.pt", state)
+    for old in checkpoint_paths(folder)[:-keep]:
+        _delete(old)
+    return path
+
+
+def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str, Any]) -> Path:
+    """Write what is needed to use the networks of ``state`` as the run's best checkpoint, then delete the former.
+
+    Its name holds its step, so that a crash at any moment leaves the former or the new one, whole.
+
+    Args:
+        folder: the run's ``checkpoints`` folder.
+        state: a checkpoint's; what only going on with training needs is left out.
+        quality: ``name``, ``value`` and ``higher_is_better`` of what it is the best by.
+
+    Raises:
+        CheckpointError: it can't be written; the former best is unharmed.
+    """
+    kept = {name: value for name, value in state.items() if name not in _TRAINING_ONLY}
+    path = _write(folder / f"best-{state['step']:08d}.pt", {**kept, "quality": quality})
+    for old in folder.glob("best-*.pt"):
+        if old != path:
+            _delete(old)
+    return path
+
+
+def best_checkpoint_path(folder: Path) -> Path | None:
+    """The best checkpoint in ``folder``, the later one should a crash have left two; None: the run keeps none."""
+    return max(folder.glob("best-*.pt"), key=lambda path: (len(path.name), path.name), default=None)
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(temporary: Path) -> None:
         torch.save({"format": FORMAT, **state}, temporary)
@@ -54,10 +90,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
             f"checkpoint {path} can't be written ({error}): free some space and run the same command again; "
             "the checkpoints before it are unharmed"
         ) from error
-    for old in checkpoint_paths(folder)[:-keep]:
-        old.unlink(missing_ok=True)
-        _digest_path(old).unlink(missing_ok=True)
     return path
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _digest_path(path).unlink(missing_ok=True)
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -130,7 +168,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def clean_checkpoint_folder(folder: Path) -> None:
     """Delete what a killed process left half-written, and digests without a checkpoint."""
     remove_temporary_files(folder)
-    for digest in folder.glob("step-*.pt.sha256"):
+    for digest in folder.glob("*.pt.sha256"):
         if not digest.with_suffix("").exists():
             digest.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.errors import ConfigChangedError, ConfigError
 
 # Changing these does not change what the weights are at any step that two runs both reach.
-FREE_ON_RESUME = ("steps", "output")
+FREE_ON_RESUME = ("steps", "diagnosis", "output")
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -45,8 +45,8 @@ def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
 def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None:
     """Refuse to continue a run with a configuration that would have led to other weights.
 
-    ``steps`` and everything under ``output`` may differ: they decide how long a run goes on and what it writes, not
-    what its weights are at a given step.
+    ``steps`` and everything under ``diagnosis`` and ``output`` may differ: they decide how long a run goes on, how it
+    is watched and what it writes, not what its weights are at a given step.
 
     Raises:
         ConfigChangedError: another field differs; the message lists each with its old and new value.

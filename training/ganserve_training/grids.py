@@ -33,8 +33,12 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas, _MODES[channels])
 
 
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
 def save_sample_grid(path: Path, pixels: NDArray[np.uint8], columns: int) -> None:
     """Write :func:`sample_grid` as a PNG, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grid = sample_grid(pixels, columns)
-    write_atomically(path, lambda temporary: grid.save(temporary, format="PNG"))
+    save_picture(path, sample_grid(pixels, columns))

@@ -1,14 +1,15 @@
-"""The run's log: one JSON object a line."""
+"""A run's logs (measures, observations, findings): one JSON object a line, each with its ``step``."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ganserve_training.errors import DataError
 from ganserve_training.files import TEMPORARY_SUFFIX
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a log; a last line that a crash tore off is left out.
 
     Raises:
@@ -42,7 +43,7 @@ class LogWriter:
         temporary.replace(path)
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, record: Mapping[str, float]) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
         """Append one record and hand it to the operating system, so that a killed process loses none."""
         self._file.write(_line(record))
         self._file.flush()
@@ -52,5 +53,5 @@ class LogWriter:
         self._file.close()
 
 
-def _line(record: Mapping[str, float]) -> str:
+def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(record) + "\n"

@@ -17,13 +17,18 @@ from ganserve_training.files import write_text_atomically
 class RunFolder:
     """Paths and small files of a run.
 
-    config.json, log.jsonl, checkpoints/, samples/, metrics.json.
+    config.json, log.jsonl, observations.jsonl, diagnosis.jsonl, checkpoints/, samples/, tensorboard/, metrics.json,
+    report.html.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.json"
         self.log = root / "log.jsonl"
+        self.observations = root / "observations.jsonl"
+        self.diagnosis = root / "diagnosis.jsonl"
+        self.tensorboard = root / "tensorboard"
+        self.report = root / "report.html"
         self.checkpoints = root / "checkpoints"
         self.samples = root / "samples"
         self.metrics = root / "metrics.json"

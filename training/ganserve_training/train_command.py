@@ -84,7 +84,14 @@ def _train(arguments: TrainArguments) -> int:
             threads=arguments.threads,
             stop_signal=lambda: requests[0] if requests else None,
         )
-    if result.step == result.resumed_step:
+    if result.stopped:
+        patience = arguments.config.diagnosis.patience
+        sys.stdout.write(
+            f"{arguments.out} is finished: it stopped by itself at step {result.step} of {arguments.config.steps}, "
+            f"after {patience} looks at a declined quality; checkpoints/best-*.pt is the best, and --diagnosis.patience 0 "
+            "goes on\n"
+        )
+    elif result.step == result.resumed_step:
         sys.stdout.write(f"{arguments.out} is finished: step {result.step} of {arguments.config.steps}\n")
     else:
         sys.stdout.write(f"{arguments.out} finished: step {result.step}, {result.seconds:.0f} s of training\n")

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganserve_training.checkpoint import load_latest_checkpoint
+from ganserve_training.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_from_dict
 from ganserve_training.data import DataInfo, from_network
@@ -18,10 +18,13 @@ from ganserve_training.latents import LatentPrior
 from ganserve_training.networks import build_networks
 from ganserve_training.run_folder import RunFolder
 
+Which = Literal["auto", "latest", "best"]
+"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedModel:
-    """The networks of a run's newest checkpoint, on the CPU, float32, in eval mode."""
+    """The networks of one of a run's checkpoints, on the CPU, float32, in eval mode."""
 
     generator: nn.Module
     """With the averaged weights: latents float32 [N, Z], labels int64 [N] or None -> images [N, C, H, W]."""
@@ -38,19 +41,20 @@ class TrainedModel:
     """What `ganserve evaluate` found for this checkpoint; empty if it has not looked at it."""
 
 
-def load_trained(run: Path) -> TrainedModel:
-    """The newest whole checkpoint of a run folder.
+def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
+    """The networks that a run has come to.
+
+    Args:
+        run: the run's folder.
+        which: the latest checkpoint, or the one with the best quality. The measure that training can afford is noisy,
+            and the best of many noisy values is not always better than the last: auto takes the latest unless the
+            diagnosis found that the quality has declined.
 
     Raises:
-        CheckpointError: there is none, or the newest is damaged.
+        CheckpointError: there is none, or it is damaged.
     """
     folder = RunFolder(run)
-    damaged: list[str] = []
-    checkpoint = load_latest_checkpoint(folder.checkpoints, damaged.append)
-    if damaged:
-        raise CheckpointError(f"{damaged[0]}: the same `ganserve train` command repairs the run")
-    if checkpoint is None:
-        raise CheckpointError(f"{run} holds no checkpoint: train first, with `ganserve train digits --out {run}`")
+    checkpoint = find_checkpoint(folder, which)
     state = checkpoint.state
     config = config_from_dict(state["config"])
     data = DataInfo.from_dict(state["data"])
@@ -70,6 +74,33 @@ def load_trained(run: Path) -> TrainedModel:
         checkpoint_sha256=checkpoint.sha256,
         metrics=folder.read_metrics(checkpoint.sha256),
     )
+
+
+def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
+    """The checkpoint that ``which`` means, read and found whole; :func:`load_trained` says more.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    damaged: list[str] = []
+    latest = load_latest_checkpoint(folder.checkpoints, damaged.append)
+    if damaged:
+        raise CheckpointError(f"{damaged[0]}: the same `ganserve train` command repairs the run")
+    if latest is None:
+        raise CheckpointError(
+            f"{folder.root} holds no checkpoint: train first, with `ganserve train digits --out {folder.root}`"
+        )
+    best = best_checkpoint_path(folder.checkpoints)
+    if which == "best":
+        if best is None:
+            raise CheckpointError(
+                f"{folder.root} keeps no best checkpoint: it was trained without --diagnosis.keep-best, or for less "
+                "than --diagnosis.every-steps; use the latest"
+            )
+        return load_checkpoint(best)
+    diagnosis = latest.state.get("diagnosis")
+    declined = diagnosis is not None and "decline" in diagnosis["debounce"]["lasting"]
+    return load_checkpoint(best) if which == "auto" and declined and best is not None else latest
 
 
 def draw_samples(

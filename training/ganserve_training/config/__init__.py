@@ -3,6 +3,7 @@
 from ganserve_training.config.anneal import Anneal
 from ganserve_training.config.augmentation import AdaConfig, AugmentationConfig
 from ganserve_training.config.data import DataConfig, SourceName
+from ganserve_training.config.diagnosis import DiagnosisConfig
 from ganserve_training.config.game import (
     EmaConfig,
     GradientPenaltyConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "AugmentationConfig",
     "CodesConfig",
     "DataConfig",
+    "DiagnosisConfig",
     "EmaConfig",
     "GradientPenaltyConfig",
     "LossConfig",

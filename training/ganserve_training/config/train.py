@@ -6,6 +6,7 @@ from typing import Literal
 from ganserve_training.config._checks import expect, expect_seed
 from ganserve_training.config.augmentation import AugmentationConfig
 from ganserve_training.config.data import DataConfig
+from ganserve_training.config.diagnosis import DiagnosisConfig
 from ganserve_training.config.game import EmaConfig, LossConfig, OptimisersConfig, RegularisersConfig
 from ganserve_training.config.networks import NetworksConfig
 from ganserve_training.config.progressive import ProgressiveConfig
@@ -45,6 +46,8 @@ class OutputConfig:
     """Steps between pictures in samples/."""
     keep_checkpoints: int = 3
     """How many of the last checkpoints stay on disk."""
+    tensorboard: bool = False
+    """Whether to write TensorBoard's event files too, into the run's folder tensorboard; JSON lines there are always."""
 
     def __post_init__(self) -> None:
         for name in ("log_every_steps", "checkpoint_every_steps", "samples_every_steps", "keep_checkpoints"):
@@ -74,6 +77,7 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
+    diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
 
     def __post_init__(self) -> None:

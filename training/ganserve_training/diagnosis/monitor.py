@@ -1,0 +1,198 @@
+"""Watches a run: looks every so often, keeps the history, says what is going on, knows the best step so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ganserve_training.augment import Augmentation
+from ganserve_training.config import TrainConfig
+from ganserve_training.data import Samples, load_split
+from ganserve_training.diagnosis.advice import advise
+from ganserve_training.diagnosis.debounce import Debounce
+from ganserve_training.diagnosis.findings import Finding, Kind
+from ganserve_training.diagnosis.observation import Observation
+from ganserve_training.diagnosis.probe import Change, Players, Probe
+from ganserve_training.diagnosis.rules import best_observation, diagnose, is_better
+from ganserve_training.growth import reals_at
+from ganserve_training.logs import LogWriter, read_log
+from ganserve_training.metrics import Modes, Quality, QualityMeter
+from ganserve_training.networks.conditioning import resolve_conditioning
+from ganserve_training.rng import Noise
+from ganserve_training.run_folder import RunFolder
+from ganserve_training.schedule import anneal, burn_in_progress
+from ganserve_training.trained import draw_samples
+
+if TYPE_CHECKING:
+    from ganserve_training.trainer import Trainer
+
+_QUALITY_SAMPLES = 500
+_QUALITY_SEED = 30_000_001  # Far from the small seeds that people train and sample with.
+_AUGMENTATION_SEED = 30_000_002
+_ENOUGH_HELD_OUT = 256
+"""Held-out samples from which they are the quality's reference; fewer say less than the training samples do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look led to."""
+
+    observation: Observation
+    findings: tuple[Finding, ...]
+    """To be told now."""
+    is_best: bool
+    """Whether the quality is better than ever before in this run."""
+
+
+class Monitor:
+    """Watches one run in its folder.
+
+    Args:
+        trainer: whose players to look at.
+        train: the samples that they learn from.
+        folder: where observations.jsonl and diagnosis.jsonl go.
+        say: takes one message for the user.
+        modes: the distribution's modes, where they are known.
+    """
+
+    def __init__(
+        self,
+        trainer: "Trainer",
+        train: Samples,
+        folder: RunFolder,
+        say: Callable[[str], None],
+        modes: Modes | None = None,
+    ) -> None:
+        self._trainer = trainer
+        self._config: TrainConfig = trainer.config
+        self._say = say
+        self._train = train
+        self._modes = modes
+        self._eyes: _Eyes | None = None  # Made at the first look: a run that has none pays nothing.
+        self._history: list[Observation] = []
+        self._debounce = Debounce()
+        self._stopped_after = 0
+        self._observations = LogWriter(folder.observations, trainer.step)
+        self._findings = LogWriter(folder.diagnosis, trainer.step)
+        self._history.extend(Observation.from_dict(record) for record in read_log(folder.observations))
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the run has been in decline for as long as its configuration allows."""
+        return self._stopped_after > 0
+
+    @property
+    def best(self) -> Observation | None:
+        """The observation with the best quality so far."""
+        return best_observation(self._history)
+
+    def look(self) -> Look:
+        """Look at the players as they are now; keep and tell what there is to tell."""
+        trainer = self._trainer
+        self._eyes = self._eyes or _Eyes(trainer, self._train, self._modes)
+        observation = self._eyes.look()
+        is_best = is_better(observation, self.best)
+        self._history.append(observation)
+        self._observations.write(observation.to_dict())
+        conditions = diagnose(self._history)
+        findings = tuple(
+            Finding(step=trainer.step, kind=kind, message=conditions[kind], advice=advise(kind, self._config))
+            for kind in self._debounce.feed(conditions)
+        )
+        for finding in findings:
+            self._findings.write(finding.to_dict())
+            self._say(str(finding))
+        patience = self._config.diagnosis.patience
+        declined = self._debounce.streak("decline") if "decline" in self._debounce.lasting else 0
+        self._stopped_after = declined if 0 < patience <= declined else 0
+        return Look(observation, findings, is_best)
+
+    def note_divergence(self, message: str) -> None:
+        """Keep a finding that the user is told as an error, because it ends the run."""
+        kind: Kind = "divergence"
+        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=advise(kind, self._config))
+        self._findings.write(finding.to_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into a checkpoint, beside the history in observations.jsonl.
+
+        ``stopped_after`` is for how many looks the quality had declined when the run stopped by itself, else 0.
+        """
+        return {"debounce": self._debounce.state_dict(), "stopped_after": self._stopped_after}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._debounce.load_state_dict(state["debounce"])
+
+    def close(self) -> None:
+        """Close the files."""
+        self._observations.close()
+        self._findings.close()
+
+
+class _Eyes:
+    """The probe and the quality's measure, with what training does to samples."""
+
+    def __init__(self, trainer: "Trainer", train: Samples, modes: Modes | None) -> None:
+        self._trainer = trainer
+        self._info = train.info
+        config = trainer.config
+        device = next(trainer.generator.parameters()).device
+        held_out = load_split(config.data, "held_out")
+        players = Players(
+            generator=trainer.generator,
+            critic=trainer.critic,
+            prior=trainer.prior,
+            loss=trainer.loss,
+            label_names=trainer.label_names,
+            critic_uses_labels=resolve_conditioning(config.networks, train.info).critic_uses_labels,
+        )
+        self._probe = Probe(config, players, train, held_out, device, modes)
+        reference = held_out if len(held_out) >= _ENOUGH_HELD_OUT else train
+        self._meter = QualityMeter(reference, config.diagnosis.quality, modes)
+        self._random = torch.Generator(device)
+        self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
+
+    def look(self) -> Observation:
+        """At the players as they are now."""
+        trainer = self._trainer
+        return self._probe.look(
+            trainer.step,
+            trainer.samples_seen,
+            augment=self._augment(),
+            fade=self._fade(),
+            quality=self._measure_quality(),
+        )
+
+    def _measure_quality(self) -> Quality:
+        trainer = self._trainer
+        count = _QUALITY_SAMPLES
+        names = len(trainer.label_names)
+        labels = np.arange(count, dtype=np.int64) % names if names else None
+        samples = draw_samples(trainer.ema.module, trainer.prior, self._info, labels, count, _QUALITY_SEED)
+        if self._info.is_image and samples.shape[1] < self._info.height:  # Of networks that still grow.
+            factor = self._info.height // samples.shape[1]
+            samples = samples.repeat(factor, axis=1).repeat(factor, axis=2)
+        return self._meter.measure(samples, labels if self._info.label_names else None)
+
+    def _augment(self) -> Change:
+        """What training does to samples before the critic sees them, with the same random numbers at every look.
+
+        Under adaptive augmentation, clean samples are among what the critic is shown: they stay clean here.
+        """
+        config = self._trainer.config.augmentation
+        progress = burn_in_progress(self._trainer.config.schedule, self._trainer.step)
+        probability = 0.0 if config.ada.target else anneal(config.probability, progress)
+        noise_std = anneal(config.instance_noise, progress)
+        self._random.manual_seed(_AUGMENTATION_SEED)
+        return lambda samples: self._augmentation(samples, probability, noise_std)
+
+    def _fade(self) -> Change:
+        """What growing does to real samples."""
+        growth = self._trainer.growth
+        if growth is None:
+            return lambda samples: samples
+        phase = growth.phase(self._trainer.samples_seen)
+        return lambda samples: reals_at(samples, phase)

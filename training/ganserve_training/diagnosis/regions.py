@@ -1,0 +1,133 @@
+"""Which parts of the data's distribution generated samples reach. N = samples, K = regions, F = features.
+
+Three ways to cut a distribution into parts, the best that the data allow: known modes; labels, where a judge can read
+them off a sample; clusters of the training samples (as "number of statistically different bins", Richardson & Weiss
+2018).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganserve_training.data import DataInfo, from_network
+from ganserve_training.diagnosis.features import FeatureSpace
+from ganserve_training.diagnosis.observation import RegionKind
+from ganserve_training.metrics import Modes
+
+CLUSTERS = 20  # With 256 samples about 13 each: a cluster that nothing reaches is no accident.
+REACHED_SHARE = 0.1
+"""A region counts as reached from this share of what it gets of the real samples."""
+JUDGE_ACCURACY = 0.8
+"""A judge that is right less often on held-out samples is no judge; clusters take its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How generated samples spread over the regions."""
+
+    kind: RegionKind
+    regions: int
+    reached: int
+    relative_entropy: float
+    """Entropy of the generated samples' regions over that of the real ones'."""
+
+
+class Regions:
+    """A fixed division of the samples' space.
+
+    Args:
+        kind: what the regions are.
+        assign: samples as networks see them -> the region of each, int64 [N].
+        count: K.
+        reference: training samples, which show how much every region should get.
+    """
+
+    def __init__(
+        self, kind: RegionKind, assign: Callable[[Tensor], NDArray[np.int64]], count: int, reference: Tensor
+    ) -> None:
+        self._kind: RegionKind = kind
+        self._assign = assign
+        self._count = count
+        self._real = self._shares(reference)
+
+    def coverage(self, samples: Tensor) -> Coverage:
+        """How samples, as networks see them, spread over the regions."""
+        shares = self._shares(samples)
+        there = self._real > 0.0  # A label or mode that the training samples lack can't be missed.
+        entropy, expected = _entropy(shares), _entropy(self._real)
+        return Coverage(
+            kind=self._kind,
+            regions=int(there.sum()),
+            reached=int((shares[there] >= REACHED_SHARE * self._real[there]).sum()),
+            relative_entropy=entropy / expected if expected > 0.0 else 1.0,
+        )
+
+    def _shares(self, samples: Tensor) -> NDArray[np.float64]:
+        counts = np.bincount(self._assign(samples), minlength=self._count)
+        return np.asarray(counts / counts.sum(), np.float64)
+
+
+def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
+    """The modes that the data are known to have; each sample belongs to the nearest."""
+
+    def assign(samples: Tensor) -> NDArray[np.int64]:
+        return modes.assign(from_network(samples.cpu(), info).numpy())[0]
+
+    return Regions("modes", assign, modes.count, reference)
+
+
+def label_regions(
+    space: FeatureSpace,
+    reference: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    classes: int,
+) -> Regions | None:
+    """The data's labels, read by a support vector machine in the feature space; None: it reads them too badly.
+
+    Args:
+        space: where to compare.
+        reference: training samples and their labels, int64 [N].
+        held_out: held-out samples and theirs, which test the judge.
+        classes: how many labels there are.
+    """
+    from sklearn.svm import SVC
+
+    if int(reference[1].min()) == int(reference[1].max()):
+        return None
+    judge = SVC(C=10.0, gamma="scale").fit(_numpy(space(reference[0])), reference[1].cpu().numpy())
+
+    def assign(samples: Tensor) -> NDArray[np.int64]:
+        return np.asarray(judge.predict(_numpy(space(samples))), np.int64)
+
+    if float(np.mean(assign(held_out[0]) == held_out[1].cpu().numpy())) < JUDGE_ACCURACY:
+        return None
+    return Regions("labels", assign, classes, reference[0])
+
+
+def cluster_regions(space: FeatureSpace, reference: Tensor) -> Regions:
+    """Clusters of the training samples, by k-means."""
+    from sklearn.cluster import KMeans
+
+    features = _numpy(space(reference))
+    count = min(CLUSTERS, len(np.unique(features, axis=0)))
+    centres = torch.from_numpy(KMeans(count, n_init=1, random_state=0).fit(features).cluster_centers_).float()
+
+    def assign(samples: Tensor) -> NDArray[np.int64]:
+        nearest = torch.cdist(space(samples).cpu(), centres).argmin(dim=1)
+        return np.asarray(nearest.numpy(), np.int64)
+
+    return Regions("clusters", assign, count, reference)
+
+
+def _numpy(features: Tensor) -> NDArray[Any]:
+    return np.asarray(features.cpu().numpy())
+
+
+def _entropy(shares: NDArray[np.float64]) -> float:
+    seen = shares[shares > 0.0]
+    return float(-(seen * np.log(seen)).sum())
