@@ -105,6 +105,15 @@ def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -
         raise ExportError(f"cannot publish to {model_folder}: {error.strerror}") from error
 
 
+def package_folder(path: Path) -> Path | None:
+    """The package at a path: the path itself, or the newest version if it is a model's folder; None: neither."""
+    if (path / MANIFEST).is_file():
+        return path
+    versions = _versions(path) if path.is_dir() else []
+    newest = path / str(max(versions, default=0))
+    return newest if (newest / MANIFEST).is_file() else None
+
+
 def _versions(model_folder: Path) -> list[int]:
     return [int(path.name) for path in model_folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", path.name)]
 

@@ -99,7 +99,7 @@ def test_without_pillow_what_needs_it_says_how_to_install_it() -> None:
     ("command", "missing", "extra"),
     [
         ("train", "torch", "training"),
-        ("evaluate", "torch", "training"),
+        ("evaluate", "torch", "export"),
         ("export-onnx", "onnx", "export"),
         ("serve", "onnxruntime", "server"),
     ],

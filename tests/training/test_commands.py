@@ -133,22 +133,26 @@ def test_a_changed_configuration_is_a_usage_error_with_the_difference(
     assert "\n  seed: 0 -> 1\n" in errors
 
 
-def test_evaluate_explains_three_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = call("evaluate", finished, "--samples", 50)
+def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = ("--samples", "50", "--metrics", "gan-train-test", "precision-recall", "--features", "pixels")
+    result = call("evaluate", finished, *only)
     assert result.returncode == 0, result.stderr
-    head, test, student, distance = result.stdout.splitlines()
-    assert head.startswith(f"{finished}, step 20, 50 samples; a judge trained on real samples gets 0.994")
-    assert test.startswith("GAN-test ")
-    assert "(good: at least 0.98)" in test
-    assert student.startswith("GAN-train ")
-    assert "(good: at least 0.96)" in student
-    assert distance.startswith("NN distance ratio ")
-    assert "(good: 0.8 to 1.2)" in distance
-    assert evaluate_command.main([str(finished), "--samples", "50", "--json"]) == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{finished}, step 20: 50 samples, 1,437 real ones"
+    table = {line.split("  ")[0].strip(): line for line in lines}
+    assert "at least 0.98" in table["GAN-test"]
+    assert "at least 0.96" in table["GAN-train"]
+    assert "0.8 to 1.2" in table["NN distance ratio"]
+    assert "0.994" in table["judge's accuracy"]
+    assert "FID" not in table
+    assert {str(digit) for digit in range(10)} <= table.keys()
+    assert lines[-1] == "features: pixels; resizing: none"
+    assert evaluate_command.main([str(finished), *only, "--json"]) == 0
     as_json = json.loads(capsys.readouterr().out)
     assert as_json.pop("run") == str(finished)
     assert as_json == json.loads((finished / "metrics.json").read_text())
-    assert f"{as_json['metrics']['gan_test']:.3f}" in test
+    assert f"{as_json['metrics']['gan_test']:.3f}" in table["GAN-test"]
+    assert f"{as_json['metrics']['precision']:.3f}" in table["precision"]
 
 
 @pytest.mark.parametrize(

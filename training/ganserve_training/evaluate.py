@@ -1,6 +1,7 @@
-"""How good a run's samples are."""
+"""How good a model's samples are. N = samples, H, W, C = image, D = values of a vector."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.config import DataConfig
-from ganserve_training.data import load_split
-from ganserve_training.errors import DataError
+from ganserve_training.data import DataInfo, load_split
+from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.features import Features, classifier_features, plain_features, torchscript_features
+from ganserve_training.features.base import FeatureRange
 from ganserve_training.judge import Judgement, judge_samples
+from ganserve_training.measures import (
+    FEATURE_METRICS,
+    Material,
+    MetricName,
+    check_metrics,
+    default_metrics,
+    measure,
+)
+from ganserve_training.metrics.coverage import Modes
+from ganserve_training.reference import Reference, data_config, load_reference
 from ganserve_training.run_folder import RunFolder
-from ganserve_training.trained import draw_samples, load_trained
+from ganserve_training.subjects import RunSubject, Subject
+from ganserve_training.trained import Which
 
-EVALUATION_SAMPLES = 1500
 EVALUATION_SEED = 20_000_003  # Far from the small seeds that people train and sample with.
+FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
+
+FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
+"""Makes features from a file: its path, what the samples look like, side in pixels, range of values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationOptions:
+    """What to measure, and how."""
+
+    data: str | None = None
+    """The real data: a source such as digits, or the path of a file or folder. None: what the model learned from."""
+    metrics: tuple[MetricName, ...] = ()
+    """Which figures; empty: those that suit the data."""
+    features: str = "auto"
+    """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
+    layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx file: an ONNX
+    network. auto: classifier where there are labels, else pixels."""
+    feature_side_px: int | None = None
+    """Height and width of the images that a TorchScript network takes. None: those of the data; ONNX: of the file."""
+    feature_range: FeatureRange = "0..1"
+    """What black and white are to a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
+    samples: int | None = None
+    """How many to draw, with balanced labels. None: 2,500 for ring and grid, 26,000 for stacked digits (the published
+    protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
+    seed: int = EVALUATION_SEED
+    """Of latents, directions and subsets."""
+
+    def __post_init__(self) -> None:
+        if self.samples is not None and self.samples < 1:
+            raise ConfigError(f"samples must be at least 1 (got {self.samples})")
+        if self.feature_side_px is not None and self.feature_side_px < 1:
+            raise ConfigError(f"feature-side-px must be at least 1 (got {self.feature_side_px})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureReport:
+    """What the compared features were."""
+
+    name: str
+    sha256: str | None
+    resizer: str
+    accuracy: float | None
+    """Of the classifier, on held-out real samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What was judged, and the verdict."""
+    """What was judged, how, and the verdict."""
 
     step: int
     """Training step of the checkpoint."""
@@ -29,59 +86,127 @@ class Evaluation:
     """How many were drawn, with balanced labels."""
     seed: int
     """Of their latents."""
-    judgement: Judgement
+    data: str
+    """Where the real samples come from."""
+    real_samples: int
+    """How many they were compared with: training samples."""
+    held_out_samples: int
+    """How many others the judge and the distance ratio used."""
+    reference_sha256: str
+    """Of the training samples."""
+    features: FeatureReport | None
+    """None: no metric needed any."""
+    label_names: tuple[str, ...]
+    """Of by_label."""
+    metrics: dict[str, float]
+    """By name, such as fid, precision, gan_test."""
+    by_label: dict[str, tuple[float, ...]]
+    """gan_test and gan_train of each label."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form: what metrics.json holds."""
-        return {
-            "step": self.step,
-            "checkpoint_sha256": self.checkpoint_sha256,
-            "samples": self.samples,
-            "seed": self.seed,
-            "metrics": self.judgement.to_dict(),
+        """A JSON-able form: what metrics.json holds. A figure that is not a number is null."""
+        values = asdict(self)
+        values["label_names"] = list(self.label_names)
+        values["by_label"] = {
+            name: [None if np.isnan(value) else value for value in each] for name, each in self.by_label.items()
         }
+        return values
 
 
-def evaluate_run(run: Path, *, samples: int = EVALUATION_SAMPLES, seed: int = EVALUATION_SEED) -> Evaluation:
+def evaluate_run(
+    run: Path,
+    options: EvaluationOptions | None = None,
+    *,
+    which: Which = "auto",
+    load_features: FeatureLoader | None = None,
+    samples: int | None = None,
+) -> Evaluation:
     """Judge samples of a run's averaged generator and save the figures in its metrics.json.
 
     Args:
         run: the run's folder.
-        samples: how many to draw, with balanced labels.
-        seed: of their latents.
+        options: what to measure.
+        which: of its checkpoints, as :func:`load_trained` says.
+        load_features: makes features of other files than TorchScript's.
+        samples: how many to draw, where ``options`` aren't given.
 
     Raises:
         CheckpointError: the run has no whole checkpoint.
-        DataError: its data have no labels, or there are fewer samples than labels.
+        ConfigError: a metric or the features don't suit the data.
+        DataError: the data can't be read, or there are too few samples.
     """
-    model = load_trained(run)
-    if not model.data.label_names:
-        raise DataError(f"{run} is unconditional: the judge needs labels")
-    labels = balanced_labels(samples, len(model.data.label_names))
-    pixels = draw_samples(model.generator, model.prior, model.data, labels, samples, seed)
-    evaluation = Evaluation(
-        step=model.step,
-        checkpoint_sha256=model.checkpoint_sha256,
-        samples=samples,
-        seed=seed,
-        judgement=evaluate_samples(pixels, labels, model.config.data),
+    evaluation = evaluate(
+        RunSubject(run, which), options or EvaluationOptions(samples=samples), load_features=load_features
     )
     RunFolder(run).write_evaluation(evaluation.to_dict())
     return evaluation
 
 
-def evaluate_samples(pixels: NDArray[np.uint8], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
+def evaluate(subject: Subject, options: EvaluationOptions, *, load_features: FeatureLoader | None = None) -> Evaluation:
+    """Judge samples of anything that draws them; arguments and errors as of :func:`evaluate_run`."""
+    config = subject.learned_from
+    if options.data is not None:
+        config = data_config(options.data, config, subject.sample_shape)
+    if config is None:
+        raise ConfigError("the model doesn't tell which data it learned from: give them with --data")
+    reference = load_reference(config, subject.sample_shape)
+    train = reference.train
+    names = subject.label_names
+    conditional = bool(names) and names == train.info.label_names
+    metrics = options.metrics or default_metrics(train, reference.modes, conditional=conditional)
+    check_metrics(metrics, train, reference.modes, conditional=conditional)
+    features, accuracy = None, None
+    if FEATURE_METRICS & set(metrics):
+        features, accuracy = _features(options, reference, load_features)
+    count = options.samples or default_samples(reference.modes, len(train))
+    labels = balanced_labels(count, len(names)) if names else None
+    material = Material(
+        samples=subject.draw(labels, count, options.seed),
+        labels=labels if conditional else None,
+        train=train,
+        held_out=reference.held_out,
+        features=features,
+        modes=reference.modes,
+        seed=options.seed,
+    )
+    measured = measure(metrics, material)
+    return Evaluation(
+        step=subject.step,
+        checkpoint_sha256=subject.checkpoint_sha256,
+        samples=count,
+        seed=options.seed,
+        data=config.source if config.path is None else f"{config.source} {config.path}",
+        real_samples=len(train),
+        held_out_samples=len(reference.held_out),
+        reference_sha256=reference.sha256,
+        features=None
+        if features is None
+        else FeatureReport(name=features.name, sha256=features.sha256, resizer=features.resizer, accuracy=accuracy),
+        label_names=names if measured.by_label else (),
+        metrics=measured.metrics,
+        by_label=measured.by_label,
+    )
+
+
+def default_samples(modes: Modes | None, real: int) -> int:
+    """How many samples to draw: the published protocols' counts, or else about as many as there are real ones."""
+    if modes is not None:
+        return 26_000 if modes.count == 1000 else 2500
+    return min(max(real, FEWEST_SAMPLES), MOST_SAMPLES)
+
+
+def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
     """Judge generated samples, wherever they come from, against the data that ``config`` names.
 
     Args:
-        pixels: uint8 [N, H, W, C].
+        samples: uint8 [N, H, W, C] or float32 [N, D].
         labels: the labels that were asked for, int64 [N].
         config: the data that the generator learned from.
 
     Raises:
         DataError: the data have no labels, the samples have another shape, or a label has no sample.
     """
-    return judge_samples(pixels, labels, load_split(config, "train"), load_split(config, "held_out"))
+    return judge_samples(samples, labels, load_split(config, "train"), load_split(config, "held_out"))
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
@@ -93,3 +218,24 @@ def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
     if count < classes:
         raise DataError(f"samples must be at least {classes}, one for each label (got {count})")
     return np.arange(count, dtype=np.int64) % classes
+
+
+def _features(
+    options: EvaluationOptions, reference: Reference, load: FeatureLoader | None
+) -> tuple[Features, float | None]:
+    """The features that ``options`` ask for, and the classifier's accuracy."""
+    info, choice = reference.train.info, options.features
+    if choice == "auto":
+        choice = "classifier" if info.is_image and reference.train.labels is not None else "pixels"
+    if choice in ("pixels", "values"):
+        return plain_features(info), None
+    if choice == "classifier":
+        return classifier_features(reference.train, reference.held_out)
+    file = Path(choice)
+    if not file.is_file():
+        raise ConfigError(f"features must be auto, pixels, classifier, a .pt file or a .onnx file (got {choice})")
+    if file.suffix in (".pt", ".pth", ".jit"):
+        return torchscript_features(file, info, side_px=options.feature_side_px, values=options.feature_range), None
+    if load is None:
+        raise ConfigError(f"features {file} can't be read here: use a TorchScript file, named .pt")
+    return load(file, info, options.feature_side_px, options.feature_range), None

@@ -1,8 +1,8 @@
-"""``ganserve evaluate``: how good a run's samples are, in three numbers and words."""
+"""``ganserve evaluate``: how good a model's samples are, as a table or JSON."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,34 +10,58 @@ from typing import Annotated
 import tyro
 
 from ganserve_training.errors import ConfigError, TrainingError
-from ganserve_training.evaluate import EVALUATION_SAMPLES, EVALUATION_SEED, Evaluation, evaluate_run
-from ganserve_training.judge import GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST, NN_DISTANCE_RATIO_WITHIN
+from ganserve_training.evaluate import EvaluationOptions, FeatureLoader, evaluate, evaluate_run
+from ganserve_training.evaluation_table import show
+from ganserve_training.subjects import Subject
+from ganserve_training.trained import Which
+
+PackageOpener = Callable[[Path], Subject | None]
+"""Opens an exported model package; None: the path is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateArguments:
     """What to judge."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run's folder, such as runs/digits."""
-    samples: int = EVALUATION_SAMPLES
-    """Samples to draw, with balanced labels."""
-    seed: int = EVALUATION_SEED
-    """Seed of their latents."""
+    model: Annotated[Path, tyro.conf.Positional]
+    """A run's folder, such as runs/digits, or a model package's: models/digits or models/digits/1."""
+    measurement: Annotated[EvaluationOptions, tyro.conf.OmitArgPrefixes]
+    """What to compare with what."""
+    checkpoint: Which = "auto"
+    """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it."""
     json: bool = False
-    """Write the figures as one JSON object instead of words."""
+    """Write one JSON object instead of a table."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit status."""
+def main(
+    argv: Sequence[str],
+    *,
+    open_package: PackageOpener = lambda path: None,  # noqa: ARG005
+    load_features: FeatureLoader | None = None,
+) -> int:
+    """Run the command; returns its exit status.
+
+    Args:
+        argv: the command's arguments.
+        open_package: opens model packages; ganserve_export has it.
+        load_features: makes features of ONNX files; ganserve_export has it.
+    """
     try:
         arguments = tyro.cli(
             EvaluateArguments,
             args=list(argv),
             prog="ganserve evaluate",
-            description="Judge samples of a run's averaged generator, and save the figures in RUN/metrics.json.",
+            description="Judge samples of a run's averaged generator, and save the figures in RUN/metrics.json; or "
+            "judge those of an exported model package, through onnxruntime.",
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
-        evaluation = evaluate_run(arguments.run, samples=arguments.samples, seed=arguments.seed)
+        package = open_package(arguments.model)
+        if package is None:
+            evaluation = evaluate_run(
+                arguments.model, arguments.measurement, which=arguments.checkpoint, load_features=load_features
+            )
+        else:
+            evaluation = evaluate(package, arguments.measurement, load_features=load_features)
     except BrokenPipeError:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:
@@ -46,42 +70,11 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     if arguments.json:
-        sys.stdout.write(json.dumps({"run": str(arguments.run), **evaluation.to_dict()}) + "\n")
+        kind = "run" if package is None else "package"
+        sys.stdout.write(json.dumps({kind: str(arguments.model), **evaluation.to_dict()}) + "\n")
     else:
-        sys.stdout.write(describe(arguments.run, evaluation))
+        show(str(arguments.model), evaluation)
     return 0
-
-
-def describe(run: Path, evaluation: Evaluation) -> str:
-    """The figures with their meaning and what counts as good."""
-    judgement = evaluation.judgement
-    low, high = NN_DISTANCE_RATIO_WITHIN
-    rows = [
-        (
-            "GAN-test",
-            judgement.gan_test,
-            f"(good: at least {GAN_TEST_AT_LEAST})",
-            "generated samples that the judge gives the requested label",
-        ),
-        (
-            "GAN-train",
-            judgement.gan_train,
-            f"(good: at least {GAN_TRAIN_AT_LEAST})",
-            "held-out real samples that a judge trained on generated ones gets right",
-        ),
-        (
-            "NN distance ratio",
-            judgement.nn_distance_ratio,
-            f"(good: {low} to {high})",
-            "distance to the nearest training sample: 1 like real ones, 0 copies",
-        ),
-    ]
-    lines = [f"{name:<17}  {value:.3f}  {good:<21}  {meaning}\n" for name, value, good, meaning in rows]
-    head = (
-        f"{run}, step {evaluation.step}, {evaluation.samples} samples; "
-        f"a judge trained on real samples gets {judgement.judge_accuracy:.3f} of held-out real ones right\n"
-    )
-    return head + "".join(lines)
 
 
 if __name__ == "__main__":

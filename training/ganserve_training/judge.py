@@ -32,7 +32,9 @@ def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
     return SVC(C=10.0, gamma="scale").fit(values, labels)
 
 
-def judge_probabilities(values: NDArray[Any], train: Samples, held_out: Samples) -> NDArray[np.float64]:
+def judge_probabilities(
+    values: NDArray[Any], train: Samples, held_out: Samples
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The probability that a judge gives to each label of each sample.
 
     The judge learns from ``train``; its distances become probabilities by logistic regressions on ``held_out`` (Platt
@@ -44,7 +46,7 @@ def judge_probabilities(values: NDArray[Any], train: Samples, held_out: Samples)
         held_out: others.
 
     Returns:
-        float64 [N, K].
+        Of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
@@ -52,8 +54,10 @@ def judge_probabilities(values: NDArray[Any], train: Samples, held_out: Samples)
     assert train.labels is not None
     assert held_out.labels is not None
     judge = fit_judge(_values(train), train.labels)
-    calibrated = CalibratedClassifierCV(FrozenEstimator(judge), method="sigmoid")
-    return np.asarray(calibrated.fit(_values(held_out), held_out.labels).predict_proba(values), np.float64)
+    others = _values(held_out)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(judge), method="sigmoid").fit(others, held_out.labels)
+    ours, real = (np.asarray(calibrated.predict_proba(part), np.float64) for part in (values, others))
+    return ours, real
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

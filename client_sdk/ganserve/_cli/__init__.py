@@ -32,7 +32,7 @@ GROUPS = {
     },
     "Make a model and serve it": {
         "train": Command("ganserve_training.train_command", "training", "train a GAN; resumes after an interruption"),
-        "evaluate": Command("ganserve_training.evaluate_command", "training", "measure how good a run's samples are"),
+        "evaluate": Command("ganserve_export.evaluate_command", "export", "measure how good a model's samples are"),
         "export-onnx": Command("ganserve_export.command", "export", "export a run as a verified ONNX model package"),
         "serve": Command("ganserve_server.command", "server", "serve model packages over gRPC"),
     },

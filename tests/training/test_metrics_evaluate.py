@@ -1,0 +1,198 @@
+"""Evaluations as a whole: what is measured by default, what a report says, and what is refused."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from channel_means import ChannelMeans
+from ganserve_training import evaluate_run, load_split, load_trained, train
+from ganserve_training.config import DataConfig
+from ganserve_training.data import Images, grid_centres
+from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.evaluate import EvaluationOptions, default_samples, evaluate
+from ganserve_training.measures import METRIC_NAMES, default_metrics
+from ganserve_training.metrics import GaussianModes, mode_coverage
+from ganserve_training.metrics.modes import StackedDigitModes, modes_of
+from ganserve_training.reference import data_config, load_reference, source_of
+from tiny_runs import tiny_config
+
+DIGITS = DataConfig()
+
+
+class Copies:
+    """Draws training samples instead of generating any."""
+
+    def __init__(self, config: DataConfig, *, labelled: bool = True) -> None:
+        self._train = load_split(config, "train")
+        self._labelled = labelled
+        self.learned_from: DataConfig | None = config
+        self.sample_shape = self._train.info.sample_shape
+        self.label_names = self._train.info.label_names if labelled else ()
+        self.step = 7
+        self.checkpoint_sha256 = "c0ffee"
+
+    def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
+        rng = np.random.default_rng(seed)
+        if labels is None:
+            return self._train.read(rng.integers(len(self._train), size=count))
+        assert self._train.labels is not None
+        members = [np.flatnonzero(self._train.labels == label) for label in range(len(self.label_names))]
+        return self._train.read(np.array([rng.choice(members[label]) for label in labels]))
+
+
+def test_real_digits_score_as_real_digits() -> None:
+    evaluation = evaluate(Copies(DIGITS), EvaluationOptions())
+    assert (evaluation.samples, evaluation.real_samples, evaluation.held_out_samples) == (1500, 1437, 360)
+    assert (evaluation.step, evaluation.checkpoint_sha256, evaluation.data) == (7, "c0ffee", "digits")
+    assert evaluation.reference_sha256 == load_split(DIGITS, "train").sha256()
+    assert evaluation.features is not None
+    assert (evaluation.features.name, evaluation.features.resizer) == ("classifier", "none")
+    assert evaluation.features.accuracy is not None
+    assert evaluation.features.accuracy > 0.97
+    found = evaluation.metrics
+    assert set(found) == {
+        *("fid", "kid", "kid_std", "precision", "recall", "density", "coverage", "sliced_wasserstein"),
+        *("gan_test", "gan_train", "judge_accuracy", "nn_distance_ratio", "inception_score", "inception_score_real"),
+    }
+    assert -0.01 < found["kid"] < 0.0  # Unbiased for independent samples; copies come out below zero.
+    assert found["precision"] == 1.0  # Each lies in its original's ball.
+    assert found["recall"] > 0.8
+    assert found["gan_test"] > 0.99
+    assert found["nn_distance_ratio"] < 1e-6
+    assert found["inception_score"] == pytest.approx(found["inception_score_real"], rel=0.1)
+    assert found["sliced_wasserstein"] < 0.02
+    assert len(evaluation.by_label["gan_test"]) == len(evaluation.label_names) == 10
+    assert json.loads(json.dumps(evaluation.to_dict()))["metrics"] == found
+
+
+def test_an_unconditional_model_of_labelled_data_is_judged_without_labels() -> None:
+    only = ("nn-distance", "inception-score", "sliced-wasserstein")
+    evaluation = evaluate(Copies(DIGITS, labelled=False), EvaluationOptions(metrics=only, samples=100))
+    assert set(evaluation.metrics) == {
+        *("nn_distance_ratio", "inception_score", "inception_score_real", "sliced_wasserstein"),
+    }
+    assert (evaluation.features, evaluation.by_label, evaluation.label_names) == (None, {}, ())
+    with pytest.raises(ConfigError, match="a generator that takes their labels"):
+        evaluate(Copies(DIGITS, labelled=False), EvaluationOptions(metrics=("gan-train-test",)))
+
+
+@pytest.mark.parametrize(("source", "modes"), [("ring", 8), ("grid", 25)])
+def test_points_with_known_modes_are_counted(source: Any, modes: int) -> None:
+    evaluation = evaluate(Copies(DataConfig(source=source, count=5000)), EvaluationOptions())
+    assert evaluation.samples == 2500
+    assert set(evaluation.metrics) == {"modes", "high_quality", "reverse_kl", "mode_divergence", "sliced_wasserstein"}
+    assert evaluation.metrics["modes"] == modes
+    assert evaluation.metrics["high_quality"] == pytest.approx(0.989, abs=0.007)
+    assert evaluation.metrics["reverse_kl"] < 0.02
+
+
+def test_stacked_digits_are_read_channel_by_channel() -> None:
+    digits = load_split(DIGITS, "held_out")
+    assert isinstance(digits, Images)
+    assert digits.labels is not None
+    rng = np.random.default_rng(0)
+    picked = rng.integers(len(digits), size=(400, 3))
+    stacks = np.stack([digits.pixels[picked[:, channel], :, :, 0] for channel in range(3)], axis=-1)
+    modes = StackedDigitModes()
+    nearest, high_quality = modes.assign(stacks)
+    expected = digits.labels[picked] @ np.array([100, 10, 1])
+    assert np.mean(nearest == expected) > 0.98
+    assert high_quality.all()
+    coverage = mode_coverage(np.repeat(stacks[:1], 50, axis=0), modes)
+    assert (coverage.modes, coverage.reverse_kl) == (1, pytest.approx(math.log(1000)))
+    assert default_samples(modes, 40_000) == 26_000
+
+
+def test_modes_belong_to_their_data() -> None:
+    grid = modes_of(DataConfig(source="grid"))
+    assert isinstance(grid, GaussianModes)
+    assert np.array_equal(grid.centres, grid_centres())
+    assert modes_of(DIGITS) is None
+
+
+def test_defaults_suit_the_data() -> None:
+    digits = load_split(DIGITS, "train")
+    assert isinstance(digits, Images)
+    labelled = default_metrics(digits, None, conditional=True)
+    assert labelled == tuple(name for name in METRIC_NAMES if name != "mode-coverage")
+    bare = default_metrics(Images(pixels=digits.pixels), None, conditional=False)
+    assert set(labelled) - set(bare) == {"inception-score", "gan-train-test"}
+    ring = load_split(DataConfig(source="ring", count=100), "train")
+    assert default_metrics(ring, None, conditional=False) == (
+        *("precision-recall", "density-coverage", "sliced-wasserstein", "nn-distance"),
+    )
+    assert [default_samples(None, real) for real in (100, 5000, 60_000)] == [1500, 5000, 10_000]
+
+
+def test_features_from_a_file_are_reported(tmp_path: Path) -> None:
+    file = tmp_path / "means.pt"
+    torch.jit.script(ChannelMeans(1)).save(str(file))
+    options = EvaluationOptions(metrics=("fid",), features=str(file), samples=1437)
+    evaluation = evaluate(Copies(DIGITS), options)
+    assert evaluation.features is not None
+    assert evaluation.features.name == "means.pt"
+    assert evaluation.features.accuracy is None
+    means = load_split(DIGITS, "train").read(np.arange(1437)).mean(axis=(1, 2))[:, 0] / 255
+    drawn = Copies(DIGITS).draw(np.arange(1437) % 10, 1437, options.seed).mean(axis=(1, 2))[:, 0] / 255
+    by_hand = (means.mean() - drawn.mean()) ** 2 + (means.std(ddof=1) - drawn.std(ddof=1)) ** 2
+    assert evaluation.metrics["fid"] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    subject = Copies(DIGITS)
+    with pytest.raises(ConfigError, match="mode-coverage needs data whose modes are known"):
+        evaluate(subject, EvaluationOptions(metrics=("mode-coverage",)))
+    with pytest.raises(ConfigError, match="features must be auto, pixels, classifier"):
+        evaluate(subject, EvaluationOptions(metrics=("fid",), features="inception"))
+    with pytest.raises(ConfigError, match="samples must be at least 1"):
+        EvaluationOptions(samples=0)
+    with pytest.raises(DataError, match=r"the model makes samples of shape \[8, 8, 1\], the data have \[2\]"):
+        evaluate(subject, EvaluationOptions(data="ring"))
+    subject.learned_from = None
+    with pytest.raises(ConfigError, match="give them with --data"):
+        evaluate(subject, EvaluationOptions())
+    assert evaluate(subject, EvaluationOptions(data="digits", metrics=("sliced-wasserstein",))).data == "digits"
+
+
+def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
+    assert data_config("digits", DataConfig(split_seed=5), (8, 8, 1)).split_seed == 5
+    assert data_config("ring", DIGITS, (2,)) == DataConfig(source="ring")
+    array = tmp_path / "images.npy"
+    np.save(array, np.zeros((4, 8, 8, 1), np.uint8))
+    config = data_config(str(array), DIGITS, (8, 8, 1))
+    assert (config.source, config.path, config.size, config.channels) == ("array", str(array), 8, "gray")
+    names = ("part.parquet", "data_batch_1.bin", "train-images-idx3-ubyte.gz", "cat.png")
+    kinds = []
+    for name in names:
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).touch()
+        kinds.append(source_of(folder))
+    assert kinds == ["parquet", "cifar10", "idx", "folder"]
+    with pytest.raises(ConfigError, match="nowhere is neither a file or folder nor a source: there are digits"):
+        data_config("nowhere", None, (8, 8, 1))
+
+
+def test_a_large_reference_is_a_fixed_part() -> None:
+    reference = load_reference(DataConfig(source="ring", count=30_000), (2,))
+    assert len(reference.train) == 10_000
+    assert reference.sha256 == load_reference(DataConfig(source="ring", count=30_000), (2,)).sha256
+
+
+def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:
+    train(tiny_config(), tmp_path, device="cpu")
+    options = EvaluationOptions(samples=40, metrics=("gan-train-test", "sliced-wasserstein"))
+    evaluation = evaluate_run(tmp_path, options)
+    model = load_trained(tmp_path)
+    assert model.metrics == evaluation.metrics
+    assert json.loads((tmp_path / "metrics.json").read_text()) == evaluation.to_dict()
+    assert (evaluation.step, evaluation.checkpoint_sha256) == (12, model.checkpoint_sha256)
+    assert evaluate_run(tmp_path, options) == evaluation
+    train(tiny_config(steps=13), tmp_path, device="cpu")
+    assert load_trained(tmp_path).metrics == {}  # Those were of another checkpoint.
