@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,13 +16,17 @@ from ganserve_export._errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ganserve_export.calibration import LogisticCalibration
     from ganserve_export.exporter import Exported
+    from ganserve_export.verification import Difference
 
 PROG = "ganserve export-onnx"
-DESCRIPTION = """Export the latest checkpoint of a training run as the next version of a model.
+DESCRIPTION = """Export a checkpoint of a training run as the next version of a model.
 
 The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside, are compared
-with PyTorch on fresh random inputs, and are published whole or not at all.
+with PyTorch on fresh random inputs, and are published whole or not at all. Parametrizations, fades and batch statistics
+are folded or frozen; a packed critic, which judges several samples together, is left out. Networks of your own are
+imported again: export where you trained, with the same PYTHONPATH.
 
 Example: ganserve export-onnx runs/digits --out models/digits"""
 
@@ -35,6 +39,10 @@ class Options:
     """Folder of the training run."""
     out: Path
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
+    checkpoint: Literal["auto", "latest", "best"] = "auto"
+    """Which of the run's checkpoints. auto: the latest, but the best where the quality declined after it."""
+    generator_only: bool = False
+    """Leave the critic out: the server then cannot score."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -46,7 +54,9 @@ def main(argv: Sequence[str]) -> int:
         # Only now: torch and onnxruntime take seconds, --help must not.
         from ganserve_export.exporter import export_run
 
-        exported = export_run(options.run, options.out)
+        exported = export_run(
+            options.run, options.out, checkpoint=options.checkpoint, generator_only=options.generator_only
+        )
     except ExportError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
         return 1
@@ -62,21 +72,34 @@ def _as_json(exported: Exported) -> str:
 
 
 def _as_text(exported: Exported) -> str:
-    generator, critic, calibration = exported.generator, exported.critic, exported.calibration
-    batches = ", ".join(map(str, generator.batch_sizes))
-    if calibration.informative:
-        ranking = f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
+    batches = ", ".join(map(str, exported.generator.batch_sizes))
+    lines = [
+        f"{exported.name} version {exported.version}, from step {exported.step:,}",
+        f"verified against PyTorch on random inputs at batch {batches}; largest differences:",
+        f"  generator  {_difference(exported.generator)}",
+    ]
+    if exported.critic is not None:
+        lines.append(f"  critic     {_difference(exported.critic)}")
+    if exported.calibration is not None:
+        lines.append(f"the critic {_ranking(exported.calibration)}")
     else:
-        ranking = (
-            "does not rank held-out real samples above generated ones: all probabilities are 0.5 "
-            "(it has trained too little, or has overfitted)"
+        lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
+    return "\n".join([*lines, f"published {exported.folder}\n"])
+
+
+def _difference(difference: Difference) -> str:
+    if difference.is_pixels:
+        return (
+            f"{difference.largest:g} of 255 levels, in {difference.share:.3%} of the values "
+            f"(allowed {difference.tolerance:g})"
         )
+    return f"{difference.largest:.1e} (allowed {difference.tolerance:.1e})"
+
+
+def _ranking(calibration: LogisticCalibration) -> str:
+    if calibration.informative:
+        return f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
     return (
-        f"{exported.name} version {exported.version}, from step {exported.step:,}\n"
-        f"verified against PyTorch on random inputs at batch {batches}; largest differences:\n"
-        f"  generator  {generator.largest:g} of 255 levels, in {generator.share:.3%} of the values "
-        f"(allowed {generator.tolerance:g})\n"
-        f"  critic     {critic.largest:.1e} (allowed {critic.tolerance:.1e})\n"
-        f"the critic {ranking}\n"
-        f"published {exported.folder}\n"
+        "does not rank held-out real samples above generated ones: all probabilities are 0.5 "
+        "(it has trained too little, or has overfitted)"
     )

@@ -6,36 +6,38 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 import torch
 
 from ganserve_export import package
 from ganserve_export._errors import ExportError
-from ganserve_export.calibration import LogisticCalibration, fit_calibration
 from ganserve_export.conversion import to_onnx
+from ganserve_export.critic_calibration import calibrate
 from ganserve_export.folding import fold
 from ganserve_export.graphs import CriticGraph, GeneratorGraph
-from ganserve_export.manifest import describe, describe_graph
+from ganserve_export.independence import BATCH, check_alone
+from ganserve_export.inputs import RandomInputs
+from ganserve_export.manifest import CriticDescription, describe
 from ganserve_export.preview import write_preview
 from ganserve_export.verification import Difference, verify
-from ganserve_training import TrainingError, draw_samples, load_split, load_trained
+from ganserve_training import TrainingError, load_split, load_trained
 from ganserve_training.data import to_network
+from ganserve_training.growth import Growth
+from ganserve_training.networks import as_output
+from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
+from ganserve_training.networks.phase import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
     from torch import Tensor, nn
 
-    from ganserve_training import Samples, TrainedModel
+    from ganserve_export.calibration import LogisticCalibration
+    from ganserve_training import TrainedModel
+    from ganserve_training.trained import Which
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
-MAX_CALIBRATION_SAMPLES = 10_000
-# Fixed: two exports of one checkpoint must give the same probabilities.
-CALIBRATION_SEED = 20_000_017
-BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,18 +54,22 @@ class Exported:
     """Training step of the checkpoint."""
     generator: Difference
     """How far the generator's graph is from PyTorch."""
-    critic: Difference
-    """How far the critic's graph is from PyTorch."""
-    calibration: LogisticCalibration
-    """How the critic's probabilities were calibrated."""
+    critic: Difference | None
+    """How far the critic's graph is from PyTorch; None: the package has no critic."""
+    calibration: LogisticCalibration | None
+    """How the critic's probabilities were calibrated; None without a critic."""
+    critic_absence: str
+    """Why the package has no critic; empty with one."""
 
 
-def export_run(run: Path, model_folder: Path) -> Exported:
-    """Exports the latest checkpoint of a run as the next version of a model.
+def export_run(run: Path, model_folder: Path, *, checkpoint: Which = "auto", generator_only: bool = False) -> Exported:
+    """Exports a checkpoint of a run as the next version of a model.
 
     Args:
         run: The folder of the training run.
         model_folder: Where the model's versions lie: <repository>/<name>. Made if it does not exist.
+        checkpoint: Which checkpoint, as `ganserve_training.load_trained` takes it.
+        generator_only: Leaves the critic out. One that cannot score single samples is left out in any case.
 
     Raises:
         ExportError: The run cannot be read or exported, or a graph does not compute what its network computes. Nothing
@@ -71,36 +77,58 @@ def export_run(run: Path, model_folder: Path) -> Exported:
     """
     name = package.check_name(model_folder)
     try:
-        trained = load_trained(run)
-        held_out = load_split(trained.config.data, "held_out")
+        trained = load_trained(run, checkpoint)
+        conditioning = resolve_conditioning(trained.config.networks, trained.data)
+        _check_grown(trained, run)
+        absence = "it was exported without one" if generator_only else _critic_absence(trained)
+        inputs = RandomInputs(trained, conditioning)
+        _check_generator(trained, inputs)
+        calibration = None
+        if not absence:
+            _check_critic(trained, inputs)
+            calibration = calibrate(trained, conditioning, load_split(trained.config.data, "held_out"))
+        with package.staging_folder(model_folder) as staging:
+            return _publish(trained, conditioning, calibration, absence, inputs, staging, model_folder, name)
     except TrainingError as error:
         raise ExportError(str(error)) from error
 
+
+def _publish(
+    trained: TrainedModel,
+    conditioning: Conditioning,
+    calibration: LogisticCalibration | None,
+    absence: str,
+    inputs: RandomInputs,
+    staging: Path,
+    model_folder: Path,
+    name: str,
+) -> Exported:
+    """Writes and verifies the package's files, and publishes them."""
     seed = secrets.randbits(32)  # fresh inputs at each export; a failed verification tells the seed
-    calibration = _calibrate(trained, held_out)
-    inputs = _RandomInputs(trained)
-    with package.staging_folder(model_folder) as staging:
-        generator = _write_graph(
-            staging / GENERATOR,
-            GeneratorGraph(trained.generator, trained.data),
-            GeneratorGraph(fold(trained.generator), trained.data),
-            inputs.for_generator,
-            ("samples",),
-            seed,
-        )
+    data = trained.data
+    generator = _write_graph(
+        staging / GENERATOR,
+        GeneratorGraph(trained.generator, data),
+        GeneratorGraph(fold(trained.generator), data),
+        inputs.for_generator,
+        ("samples",),
+        seed,
+        scale=data.std,
+    )
+    critic, description = None, None
+    if calibration is not None:
         critic = _write_graph(
             staging / CRITIC,
-            CriticGraph(trained.critic, calibration, trained.data),
-            CriticGraph(fold(trained.critic), calibration, trained.data),
+            CriticGraph(trained.critic, calibration, data),
+            CriticGraph(fold(trained.critic), calibration, data),
             inputs.for_critic,
             ("scores", "probabilities"),
             seed,
         )
-        write_preview(staging / PREVIEW, staging / GENERATOR, trained.data, trained.prior.dim)
-        spec = describe(
-            trained, name, describe_graph(GENERATOR, generator), describe_graph(CRITIC, critic), calibration
-        )
-        folder = package.publish(staging, model_folder, spec)
+        description = CriticDescription(file=CRITIC, difference=critic, calibration=calibration)
+    write_preview(staging / PREVIEW, staging / GENERATOR, trained.prior, conditioning.label_count)
+    spec = describe(trained, conditioning, name, GENERATOR, generator, description or absence)
+    folder = package.publish(staging, model_folder, spec)
     return Exported(
         folder=folder,
         name=name,
@@ -109,31 +137,57 @@ def export_run(run: Path, model_folder: Path) -> Exported:
         generator=generator,
         critic=critic,
         calibration=calibration,
+        critic_absence=absence,
     )
 
 
-class _RandomInputs:
-    """Draws inputs for the two graphs of a model."""
+def _critic_absence(trained: TrainedModel) -> str:
+    """Why this model's critic cannot be served; empty: it can."""
+    packing = trained.config.networks.packing
+    if packing > 1:
+        return f"it judges {packing} samples together (networks.packing, PacGAN) and has no score for a single one"
+    return ""
 
-    def __init__(self, trained: TrainedModel) -> None:
-        self._latent_dim = trained.prior.dim
-        self._label_count = len(trained.data.label_names)
-        self._shape = trained.data.sample_shape
 
-    def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        """Standard normal latents and uniform labels."""
-        latents = torch.randn(batch, self._latent_dim, generator=random)
-        return {"latents": latents, **self._labels(batch, random)}
+def _check_grown(trained: TrainedModel, run: Path) -> None:
+    """Refuses a progressively grown generator whose last level is not fully in."""
+    phase = getattr(trained.generator, "phase", None)
+    if not isinstance(phase, Phase) or (phase.level == phase.final_level and not phase.fading):
+        return
+    levels = phase.final_level
+    growth = Growth(trained.config.progressive, levels, trained.config.batch_size)
+    # The networks learn of a batch's samples with the next one.
+    missing = max(0, round(growth.grown_after) - trained.samples_seen) + growth.phase(trained.samples_seen).batch_size
+    raise ExportError(
+        f"{run} is still growing: level {phase.level} of {levels} ({4 << phase.level} of {4 << levels} pixels), "
+        f"{phase.alpha:.0%} faded in. Train on for {missing:,} more real samples ({trained.samples_seen:,} were seen): "
+        "`ganserve train` with more --steps"
+    )
 
-    def for_critic(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        """Uniform pixels and uniform labels."""
-        samples = torch.randint(0, 256, (batch, *self._shape), generator=random, dtype=torch.uint8)
-        return {"samples": samples, **self._labels(batch, random)}
 
-    def _labels(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        if not self._label_count:
-            return {}
-        return {"labels": torch.randint(0, self._label_count, (batch,), generator=random)}
+def _check_generator(trained: TrainedModel, inputs: RandomInputs) -> None:
+    network = trained.generator
+    given = inputs.for_generator(BATCH, torch.Generator().manual_seed(0))
+    check_alone(
+        lambda latents, labels=None: network(latents, labels),
+        list(given.values()),
+        trained.data.network_shape,
+        f"generator {type(network).__name__}",
+    )
+
+
+def _check_critic(trained: TrainedModel, inputs: RandomInputs) -> None:
+    network = trained.critic
+    given = inputs.for_critic(BATCH, torch.Generator().manual_seed(0))
+    try:
+        check_alone(
+            lambda samples, labels=None: as_output(network(to_network(samples, trained.data), labels)).scores,
+            list(given.values()),
+            (),
+            f"critic {type(network).__name__}",
+        )
+    except ExportError as error:
+        raise ExportError(f"{error}, or export the generator alone with --generator-only") from error
 
 
 def _write_graph(
@@ -143,35 +197,9 @@ def _write_graph(
     make_inputs: Callable[[int, torch.Generator], dict[str, Tensor]],
     output_names: tuple[str, ...],
     seed: int,
+    scale: Sequence[float] = (),
 ) -> Difference:
     """Converts a folded module, writes it, and compares the written file with the module as it was trained."""
     example = make_inputs(2, torch.Generator().manual_seed(seed))
     onnx.save_model(to_onnx(module.eval(), example, output_names), file)
-    return verify(file, reference.eval(), make_inputs, output_names, seed=seed)
-
-
-def _calibrate(trained: TrainedModel, held_out: Samples) -> LogisticCalibration:
-    """Scores held-out real samples and as many generated ones with the same labels, and fits the calibration."""
-    real = held_out.read(np.arange(min(len(held_out), MAX_CALIBRATION_SAMPLES)))
-    labels = None if held_out.labels is None else held_out.labels[:MAX_CALIBRATION_SAMPLES]
-    generated = draw_samples(trained.generator, trained.prior, trained.data, labels, len(real), CALIBRATION_SEED)
-    return fit_calibration(
-        _scores(trained, real, labels),
-        _scores(trained, generated, labels),
-        real_labels=labels,
-        generated_labels=labels,
-        label_count=len(trained.data.label_names),
-    )
-
-
-@torch.inference_mode()
-def _scores(
-    trained: TrainedModel, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None
-) -> npt.NDArray[np.float32]:
-    """The critic's scores [N] of uint8 samples [N, H, W, C]."""
-    parts = []
-    for start in range(0, len(pixels), BATCH):
-        batch = to_network(torch.from_numpy(pixels[start : start + BATCH]), trained.data)
-        batch_labels = None if labels is None else torch.from_numpy(labels[start : start + BATCH])
-        parts.append(trained.critic(batch, batch_labels).numpy())
-    return np.concatenate(parts)
+    return verify(file, reference.eval(), make_inputs, output_names, seed=seed, scale=scale)

@@ -1,7 +1,8 @@
 """The two graphs of a model package, as modules: networks with pre- and post-processing inside.
 
-N = batch, Z = latent, H, W, C = height, width, channels. Networks work on float32 [N, C, H, W] in [-1, 1]; graphs speak
-uint8 [N, H, W, C], ready to show, so that clients in every language need no scaling, rounding or transposing.
+N = batch, Z = latent, H, W, C = height, width, channels, D = vector. Networks work on float32 [N, C, H, W] in [-1, 1]
+or standardised [N, D]; graphs speak uint8 [N, H, W, C], ready to show, or float32 [N, D] in the data's own units, so
+that clients in every language need no scaling, rounding or transposing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganserve_training.data import from_network, to_network
+from ganserve_training.networks import as_output
 
 if TYPE_CHECKING:
     from ganserve_export.calibration import LogisticCalibration
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class GeneratorGraph(nn.Module):
-    """latents float32 [N, Z], labels int64 [N] if conditional -> samples uint8 [N, H, W, C]."""
+    """latents float32 [N, Z], labels int64 [N] if conditional -> samples uint8 [N, H, W, C] or float32 [N, D]."""
 
     def __init__(self, generator: nn.Module, data: DataInfo) -> None:
         super().__init__()
@@ -32,7 +34,11 @@ class GeneratorGraph(nn.Module):
 
 
 class CriticGraph(nn.Module):
-    """samples uint8 [N, H, W, C], labels int64 [N] if conditional -> scores and probabilities, float32 [N] each."""
+    """samples, labels int64 [N] if the critic takes them -> scores and probabilities, float32 [N] each.
+
+    Samples are uint8 [N, H, W, C] or float32 [N, D]. What other heads read from them (AC-GAN's labels, InfoGAN's codes)
+    is not part of the graph.
+    """
 
     slope: Tensor
     intercepts: Tensor
@@ -46,6 +52,6 @@ class CriticGraph(nn.Module):
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores each sample, and tells how probable it is that the sample is real."""
-        scores = self.critic(to_network(samples, self._data), labels).to(torch.float32)
+        scores = as_output(self.critic(to_network(samples, self._data), labels)).scores.to(torch.float32)
         intercepts = self.intercepts[0] if labels is None else self.intercepts[labels]
         return scores, torch.sigmoid(self.slope * scores + intercepts)

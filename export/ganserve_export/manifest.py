@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
@@ -12,43 +13,98 @@ from ganserve_training import config_to_dict
 if TYPE_CHECKING:
     from ganserve_export.calibration import LogisticCalibration
     from ganserve_export.verification import Difference
-    from ganserve_training import TrainedModel
+    from ganserve_training import DataInfo, TrainedModel
+    from ganserve_training.latents import LatentPrior
+    from ganserve_training.networks.conditioning import Conditioning
 
+_DISTRIBUTIONS = {
+    "normal": model_spec_pb2.LATENT_DISTRIBUTION_NORMAL,
+    "uniform": model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM,
+}
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CriticDescription:
+    """A verified critic."""
+
+    file: str
+    """Name of its graph's file."""
+    difference: Difference
+    """How far its graph is from PyTorch."""
+    calibration: LogisticCalibration
+    """How its probabilities were calibrated."""
 
 
 def describe(
     trained: TrainedModel,
+    conditioning: Conditioning,
     name: str,
-    generator: model_spec_pb2.GraphSpec,
-    critic: model_spec_pb2.GraphSpec,
-    calibration: LogisticCalibration,
+    generator_file: str,
+    generator: Difference,
+    critic: CriticDescription | str,
 ) -> model_spec_pb2.ModelSpec:
-    """The manifest of a trained model, but for version and files, which are known only when it is published."""
-    return model_spec_pb2.ModelSpec(
+    """The manifest of a trained model, but for version and files, which are known only when it is published.
+
+    Args:
+        trained: The model.
+        conditioning: Whose labels generator and critic take.
+        name: The model's name.
+        generator_file: Name of the generator's file.
+        generator: How far its graph is from PyTorch.
+        critic: The critic, or why the package has none.
+    """
+    spec = model_spec_pb2.ModelSpec(
         name=name,
-        sample=model_spec_pb2.SampleSpec(
-            kind=model_spec_pb2.SAMPLE_KIND_IMAGE,
-            data_type=tensor_pb2.DATA_TYPE_UINT8,
-            shape=trained.data.sample_shape,
-        ),
-        latent=model_spec_pb2.LatentSpec(
-            dimension=trained.prior.dim, distribution=model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
-        ),
-        label_names=trained.data.label_names,
-        generator=generator,
-        critic=critic,
-        score=model_spec_pb2.ScoreSpec(
-            loss=trained.config.loss.name,
-            calibration=model_spec_pb2.Calibration(
-                slope=calibration.slope,
-                intercepts=calibration.intercepts,
-                real_count=calibration.real_count,
-                generated_count=calibration.generated_count,
-                log_loss=calibration.log_loss,
-            ),
-        ),
+        sample=_sample(trained.data),
+        latent=_latent(trained.prior),
+        label_names=conditioning.label_names,
+        generator=describe_graph(generator_file, generator),
         provenance=_provenance(trained),
+    )
+    if isinstance(critic, str):
+        spec.critic_absence = critic
+        return spec
+    calibration = critic.calibration
+    spec.critic.CopyFrom(describe_graph(critic.file, critic.difference))
+    spec.score.loss = trained.config.loss.name
+    spec.score.label_free = bool(conditioning.label_names) and not conditioning.critic_uses_labels
+    spec.score.calibration.CopyFrom(
+        model_spec_pb2.Calibration(
+            slope=calibration.slope,
+            intercepts=calibration.intercepts,
+            real_count=calibration.real_count,
+            generated_count=calibration.generated_count,
+            log_loss=calibration.log_loss,
+        )
+    )
+    return spec
+
+
+def _sample(data: DataInfo) -> model_spec_pb2.SampleSpec:
+    return model_spec_pb2.SampleSpec(
+        kind=model_spec_pb2.SAMPLE_KIND_IMAGE if data.is_image else model_spec_pb2.SAMPLE_KIND_VECTOR,
+        data_type=tensor_pb2.DATA_TYPE_UINT8 if data.is_image else tensor_pb2.DATA_TYPE_FLOAT32,
+        shape=data.sample_shape,
+    )
+
+
+def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
+    """The prior's continuous codes, its last values, become controls."""
+    first = prior.dim - prior.continuous_codes
+    return model_spec_pb2.LatentSpec(
+        dimension=prior.dim,
+        distribution=_DISTRIBUTIONS[prior.distribution],
+        controls=[
+            model_spec_pb2.LatentControl(
+                name=f"c{code}",
+                index=first + code,
+                low=-1.0,
+                high=1.0,
+                description=f"continuous code {code}: what it changes was found in training (InfoGAN)",
+            )
+            for code in range(prior.continuous_codes)
+        ],
     )
 
 

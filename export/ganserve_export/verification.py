@@ -12,7 +12,7 @@ import torch
 from ganserve_export._errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -24,6 +24,7 @@ BATCH_SIZES = (1, 3, 64)
 PIXEL_TOLERANCE = 1.0
 PIXEL_SHARE_TOLERANCE = 1e-2
 RELATIVE_TOLERANCE = 1e-4
+FLOAT32_STEPS = 8  # of the last bit of a float32, which are large where vectors lie far from zero
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Difference:
     """Largest difference allowed, in the same unit."""
     share: float
     """Share of all output values that differ at all."""
+    is_pixels: bool
+    """Whether differences are levels of uint8 pixels."""
 
 
 def verify(
@@ -47,6 +50,7 @@ def verify(
     output_names: tuple[str, ...],
     *,
     seed: int,
+    scale: Sequence[float] = (),
 ) -> Difference:
     """Runs the file in onnxruntime and the module in PyTorch, both on the CPU, and compares every output value.
 
@@ -56,6 +60,7 @@ def verify(
         make_inputs: Draws inputs by name for a batch size from a random generator.
         output_names: The outputs that the file must have, in order.
         seed: Seed of the random inputs.
+        scale: The data's deviation in each value, [D], for a generator of vectors: what differences are measured by.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
@@ -69,7 +74,7 @@ def verify(
         raise VerificationError(f"{file.name} has the outputs {names}, expected {output_names}")
 
     generator = torch.Generator().manual_seed(seed)
-    largest = tolerance = 0.0
+    found: list[tuple[float, float]] = []
     different = total = 0
     for batch in BATCH_SIZES:
         inputs = make_inputs(batch, generator)
@@ -79,8 +84,7 @@ def verify(
         actual = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         for name, mine, theirs in zip(names, actual, expected, strict=True):
             where = f"{file.name}, output {name}, batch {batch}, seed {seed}"
-            difference, allowed = _compare(mine, theirs, where)
-            largest, tolerance = max(largest, difference), max(tolerance, allowed)
+            found.append(_compare(mine, theirs, where, scale))
             different += int(np.count_nonzero(mine != theirs))
             total += mine.size
     share = different / total
@@ -89,15 +93,20 @@ def verify(
             f"{file.name}: {share:.2%} of the pixel values differ from PyTorch's by a level (at most "
             f"{PIXEL_SHARE_TOLERANCE:.1%} expected, seed {seed}). Not published."
         )
-    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share)
+    largest, tolerance = max(found, key=_ratio)
+    return Difference(
+        batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=_is_pixels(expected)
+    )
 
 
 def _is_pixels(outputs: list[npt.NDArray[np.generic]]) -> bool:
     return outputs[0].dtype == np.uint8
 
 
-def _compare(actual: npt.NDArray[np.generic], expected: npt.NDArray[np.generic], where: str) -> tuple[float, float]:
-    """Returns the largest absolute difference and the largest one allowed."""
+def _compare(
+    actual: npt.NDArray[np.generic], expected: npt.NDArray[np.generic], where: str, scale: Sequence[float]
+) -> tuple[float, float]:
+    """Returns the difference that is largest beside what is allowed, and what is allowed there."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         raise VerificationError(
             f"{where}: the graph gives {actual.dtype} {list(actual.shape)}, PyTorch {expected.dtype} "
@@ -106,12 +115,26 @@ def _compare(actual: npt.NDArray[np.generic], expected: npt.NDArray[np.generic],
     mine, theirs = actual.astype(np.float64), expected.astype(np.float64)
     if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
         raise VerificationError(f"{where}: not all values are finite. Not published: export an earlier checkpoint.")
-    difference = float(np.abs(mine - theirs).max())
-    allowed = (
-        PIXEL_TOLERANCE if actual.dtype == np.uint8 else RELATIVE_TOLERANCE * max(1.0, float(np.abs(theirs).max()))
-    )
-    if difference > allowed:
+    if actual.dtype == np.uint8:
+        pair = float(np.abs(mine - theirs).max()), PIXEL_TOLERANCE
+    elif scale:
+        allowed = _vector_tolerance(theirs, np.asarray(scale))
+        pair = max(zip(np.abs(mine - theirs).max(axis=0).tolist(), allowed.tolist(), strict=True), key=_ratio)
+    else:
+        pair = float(np.abs(mine - theirs).max()), RELATIVE_TOLERANCE * max(1.0, float(np.abs(theirs).max()))
+    if _ratio(pair) > 1.0:
         raise VerificationError(
-            f"{where}: the graph differs from PyTorch by {difference:.3g}, more than {allowed:.3g}. Not published."
+            f"{where}: the graph differs from PyTorch by {pair[0]:.3g}, more than {pair[1]:.3g}. Not published."
         )
-    return difference, allowed
+    return pair
+
+
+def _vector_tolerance(vectors: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What each value of vectors [N, D] may differ by, [D]: a share of their spread, which is at least `scale`."""
+    spread = np.maximum(np.abs(vectors - vectors.mean(axis=0)).max(axis=0), scale)
+    last_bit = np.finfo(np.float32).eps * np.abs(vectors).max(axis=0)
+    return np.asarray(RELATIVE_TOLERANCE * spread + FLOAT32_STEPS * last_bit, np.float64)
+
+
+def _ratio(pair: tuple[float, float]) -> float:
+    return pair[0] / pair[1]

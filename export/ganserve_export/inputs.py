@@ -1,0 +1,51 @@
+"""Random inputs for the two graphs of a model, such as a server will feed. N = batch, Z = latent, D = vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganserve_training import TrainedModel
+    from ganserve_training.networks.conditioning import Conditioning
+
+
+class RandomInputs:
+    """Draws inputs by name for a batch size.
+
+    Args:
+        trained: Whose prior and data they follow.
+        conditioning: Whether generator and critic take labels, and how many there are.
+    """
+
+    def __init__(self, trained: TrainedModel, conditioning: Conditioning) -> None:
+        self._prior = trained.prior
+        self._data = trained.data
+        self._label_count = conditioning.label_count
+        self._critic_uses_labels = conditioning.critic_uses_labels
+
+    def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        """Latents of the prior, and uniform labels if it takes them."""
+        inputs = {"latents": self._prior.draw(batch, random)}
+        if self._label_count:
+            inputs["labels"] = self._labels(batch, random)
+        return inputs
+
+    def for_critic(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        """Uniform pixels, or normal vectors with the data's mean and deviation; uniform labels if it takes them."""
+        data = self._data
+        if data.is_image:
+            samples = torch.randint(0, 256, (batch, *data.sample_shape), generator=random, dtype=torch.uint8)
+        else:
+            normal = torch.randn(batch, *data.sample_shape, generator=random)
+            samples = normal * torch.tensor(data.std) + torch.tensor(data.mean)
+        inputs = {"samples": samples}
+        if self._critic_uses_labels:
+            inputs["labels"] = self._labels(batch, random)
+        return inputs
+
+    def _labels(self, batch: int, random: torch.Generator) -> Tensor:
+        return torch.randint(0, self._label_count, (batch,), generator=random)
