@@ -1,12 +1,23 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ganserve_training.augment import random_translation
-from ganserve_training.config import Anneal, RegularisersConfig
+from ganserve_training.config import Anneal, GradientPenaltyConfig, RegularisersConfig
 from ganserve_training.critic_pass import CriticPass
 from ganserve_training.networks.outputs import as_output
-from ganserve_training.regularisers import R1, R2, build_regularisers
+from ganserve_training.regularisers import (
+    R1,
+    R2,
+    Drift,
+    GradientPenalty,
+    Regulariser,
+    Roth,
+    build_regularisers,
+    clip_weights,
+)
 from ganserve_training.rng import Noise
 
 
@@ -130,3 +141,193 @@ def test_zero_switches_a_penalty_off() -> None:
     off, on, noise = Anneal.constant(0.0), Anneal(start=0.0, end=1.0), Noise(torch.Generator())
     assert [piece.name for piece in build_regularisers(RegularisersConfig(r1_gamma=on, r2_gamma=off), noise)] == ["r1"]
     assert build_regularisers(RegularisersConfig(r1_gamma=off, r2_gamma=off), noise) == ()
+
+
+class Logistic(nn.Module):
+    """D(x) = w . x, scores that Roth's weights can be written out for; its gradient is w everywhere."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.w = nn.Parameter(torch.randn(size, generator=generator, dtype=torch.float64))
+
+    def forward(self, samples: Tensor, labels: Tensor | None) -> Tensor:
+        return samples.flatten(1) @ self.w
+
+
+class Packed(nn.Module):
+    """A quadratic critic of two samples at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Quadratic(12)
+
+    def forward(self, samples: Tensor, labels: Tensor | None) -> Tensor:
+        return self.inner(samples.reshape(len(samples) // 2, 12), None)
+
+
+def passed(critic: nn.Module, count: int = 6, *, labelled: bool = False, together: bool = True) -> CriticPass:
+    real, fake, labels = random_batch(count)
+    return CriticPass(scorer(critic), real, fake, labels if labelled else None, with_gradients=True, together=together)
+
+
+def gradient_penalty(noise_seed: int = 5, **settings: float | bool) -> GradientPenalty:
+    return GradientPenalty(
+        GradientPenaltyConfig(**{"weight": 10.0, **settings}), Noise(torch.Generator().manual_seed(noise_seed))
+    )
+
+
+def points_between(count: int, noise_seed: int = 5) -> Tensor:
+    """x + a (G - x) with one a for each sample, from the same random numbers."""
+    real, fake, _ = random_batch(count)
+    shares = torch.rand(count, generator=torch.Generator().manual_seed(noise_seed)).tolist()
+    return torch.stack([r + share * (f - r) for r, f, share in zip(real, fake, shares, strict=True)])
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("target", [1.0, 4.0])
+def test_the_gradient_penalty_agrees_with_its_formula(one_sided: bool, target: float) -> None:
+    critic = Quadratic(6)
+    labels = random_batch(6)[2]
+    norms = critic.gradient(points_between(6), labels).square().sum(1).sqrt().tolist()
+    assert min(norms) < 4.0 < max(norms)  # Both sides of the second target.
+    excesses = [norm / target - 1.0 for norm in norms]
+    expected = 10.0 * sum((max(0.0, e) if one_sided else e) ** 2 for e in excesses) / 6
+    piece = gradient_penalty(target=target, one_sided=one_sided)
+    assert piece.penalty(passed(critic, labelled=True), 0.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_gradient_penalty_of_tf_gan() -> None:
+    """Its losses_impl_test.py: twice the sum of four values has a gradient of norm 4: 9, and 1 with target 2."""
+    real = torch.tensor([[-12.3, 23.2, 16.3, -43.2]])
+    fake = torch.tensor([[3.1, 2.3, -12.3, 32.1]])
+    critic_pass = CriticPass(lambda samples, _: as_output(2.0 * samples.sum(1)), real, fake, None, with_gradients=False)
+    assert gradient_penalty(weight=1.0).penalty(critic_pass, 0.0).item() == pytest.approx(9.0, abs=1e-6)
+    assert gradient_penalty(weight=1.0, one_sided=True).penalty(critic_pass, 0.0).item() == pytest.approx(9.0, abs=1e-6)
+    assert gradient_penalty(weight=1.0, target=2.0).penalty(critic_pass, 0.0).item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_gradient_penaltys_own_gradient_agrees_with_differences() -> None:
+    critic = Quadratic(6)
+    gradient_penalty().penalty(passed(critic, labelled=True), 0.0).backward()
+    for row, column in ((0, 0), (2, 4)):
+        values = []
+        for nudge in (1e-5, -1e-5):
+            moved = Quadratic(6)
+            with torch.no_grad():
+                moved.a[row, column] += nudge
+            values.append(gradient_penalty().penalty(passed(moved, labelled=True), 0.0).item())
+        assert critic.a.grad[row, column].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
+
+
+def test_a_gradient_of_zero_costs_the_target_and_is_no_nan() -> None:
+    critic = Quadratic(6)
+    with torch.no_grad():
+        critic.a.zero_()
+    penalty = gradient_penalty().penalty(passed(critic), 0.0)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(10.0)  # (0 - 1)^2 for every sample.
+    assert torch.equal(critic.a.grad, torch.zeros_like(critic.a))
+    for piece in (R1(Anneal.constant(1.0)), R2(Anneal.constant(1.0)), Roth(Anneal.constant(1.0))):
+        critic.a.grad = None
+        penalty = piece.penalty(passed(critic), 0.0)
+        penalty.backward()
+        assert penalty.item() == 0.0
+        assert critic.a.grad.isfinite().all()
+
+
+def test_roth_agrees_with_its_formula() -> None:
+    critic = Logistic(6)
+    real, fake, _ = random_batch(6)
+    squared = critic.w.square().sum().item()
+
+    def sigma(sample: Tensor) -> float:
+        return 1.0 / (1.0 + math.exp(-(sample.flatten() @ critic.w).item()))
+
+    unsure = [sum((1 - sigma(sample)) ** 2 for sample in real) / 6, sum(sigma(sample) ** 2 for sample in fake) / 6]
+    penalty = Roth(Anneal.constant(0.8)).penalty(passed(critic), 0.0)
+    assert penalty.item() == pytest.approx(0.8 / 2 * squared * sum(unsure), abs=1e-10)
+
+
+def test_drift_is_the_mean_squared_score_of_real_samples() -> None:
+    critic = Logistic(6)
+    scores = [(sample.flatten() @ critic.w).item() for sample in random_batch(6)[0]]
+    expected = 0.001 * sum(score**2 for score in scores) / 6
+    assert Drift(0.001).penalty(passed(critic), 0.0).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("piece", [R1(Anneal.constant(1.0)), R2(Anneal.constant(1.0)), Roth(Anneal.constant(1.0))])
+def test_one_pass_or_two_give_the_same(piece: Regulariser) -> None:
+    """Unless the critic looks across its batch, of course."""
+    critic = Quadratic(6)
+    one, two = (piece.penalty(passed(critic, labelled=True, together=together), 0.0) for together in (True, False))
+    assert one.item() == pytest.approx(two.item(), rel=1e-12)
+
+
+def test_a_packed_score_has_one_gradient_by_all_of_its_samples() -> None:
+    critic = Packed()
+    real, fake, _ = random_batch(6)
+    critic_pass = passed(critic, together=False)
+    for norms, samples in zip(critic_pass.squared_gradient_norms(), (real, fake), strict=True):
+        rows = samples.reshape(3, 12)
+        expected = (rows @ (critic.inner.a + critic.inner.a.T) / 2).square().sum(1)
+        torch.testing.assert_close(norms, expected)
+    rows = points_between(6).reshape(3, 12)
+    norms = (rows @ (critic.inner.a + critic.inner.a.T) / 2).norm(dim=1)
+    penalty = gradient_penalty().penalty(critic_pass, 0.0)
+    assert penalty.item() == pytest.approx((10.0 * (norms - 1).square().mean()).item(), rel=1e-9)
+
+
+def test_a_critic_that_looks_across_its_batch_is_shown_one_kind_at_a_time() -> None:
+    sizes: list[int] = []
+
+    def score(samples: Tensor, labels: Tensor | None) -> Tensor:
+        sizes.append(len(samples))
+        centred = samples.flatten(1) - samples.flatten(1).mean(0)
+        return centred.square().sum(1)
+
+    real, fake, _ = random_batch(4)
+    critic_pass = CriticPass(scorer(score), real, fake + 3.0, None, with_gradients=True, together=False)
+    assert sizes == [4, 4]
+    centred = real.flatten(1) - real.flatten(1).mean(0)
+    torch.testing.assert_close(critic_pass.real_scores, centred.square().sum(1))
+    # The gradient of all real scores together: no generated sample is in it.
+    torch.testing.assert_close(critic_pass.input_gradients()[0].flatten(1), 2 * centred)
+
+
+def test_penalties_flow_through_samples_that_carry_a_graph() -> None:
+    """As an unrolled critic's do: the penalty depends on the generator's weights."""
+    critic = Quadratic(6)
+    real, fake, _ = random_batch(4)
+    shift = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    for together in (True, False):
+        for with_gradients in (True, False):
+            critic_pass = CriticPass(
+                scorer(critic), real, fake + shift, None, with_gradients=with_gradients, together=together
+            )
+            (gradient,) = torch.autograd.grad(critic_pass.fake_scores.sum(), shift, retain_graph=True)
+            expected = (fake.flatten(1) @ (critic.a + critic.a.T) / 2).sum()
+            assert gradient.item() == pytest.approx(expected.item())
+            if with_gradients:
+                (gradient,) = torch.autograd.grad(R2(Anneal.constant(2.0)).penalty(critic_pass, 0.0), shift)
+                symmetric = (critic.a + critic.a.T) / 2
+                inner = fake.flatten(1) @ symmetric
+                assert gradient.item() == pytest.approx((2 * inner * symmetric.sum(1)).sum(1).mean().item())
+
+
+def test_weights_are_clipped_in_place_and_zero_leaves_them() -> None:
+    weights = [torch.tensor([-0.5, -0.009, 0.0, 0.02]), torch.tensor([[0.5]])]
+    clip_weights(weights, 0.0)
+    assert weights[0].tolist() == pytest.approx([-0.5, -0.009, 0.0, 0.02])
+    clip_weights(weights, 0.01)
+    assert weights[0].tolist() == pytest.approx([-0.01, -0.009, 0.0, 0.01])
+    assert weights[1].tolist() == [[pytest.approx(0.01)]]
+
+
+def test_every_penalty_can_be_built() -> None:
+    on = Anneal.constant(0.5)
+    config = RegularisersConfig(
+        r1_gamma=on, r2_gamma=on, roth_gamma=on, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001
+    )
+    pieces = build_regularisers(config, Noise(torch.Generator()))
+    assert [piece.name for piece in pieces] == ["r1", "r2", "roth", "gradient_penalty", "drift"]
