@@ -48,7 +48,9 @@ class CriticPass:
         else:
             if with_gradients:
                 real = real.detach().requires_grad_()
-                fake = fake if fake.requires_grad else fake.detach().requires_grad_()
+                # An unrolled critic's weights depend on the generated samples too: the gradient by the samples as its
+                # input must be that by a tensor of their own.
+                fake = fake.view_as(fake) if fake.requires_grad else fake.detach().requires_grad_()
             self.real, self.fake = scorer(real, labels), scorer(fake, labels)
             self._batches, self._scores = [real, fake], [self.real.scores, self.fake.scores]
         self.real_samples, self.fake_samples = real, fake

@@ -1,0 +1,133 @@
+"""One player's update against the arithmetic of its optimiser, written out for a single weight."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ganserve_training.config import Anneal, OptimiserConfig
+from ganserve_training.config.game import OptimiserName
+from ganserve_training.distributed import Processes
+from ganserve_training.optimisers import Updater
+
+START, GRADIENTS = 0.5, [0.3, -0.2, 0.25, 0.0, 1.5]
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    return start + (end - start) * (0.5 - 0.5 * math.cos(math.pi * progress))
+
+
+def written_out(name: OptimiserName, momentum: float, decay: float, rate: Anneal, beta2: Anneal) -> list[float]:
+    """The weight after each gradient; annealed over as many steps as there are gradients."""
+    weight, first, second, weights = START, 0.0, 0.0, []
+    for step, gradient in enumerate(GRADIENTS):
+        progress = step / len(GRADIENTS)
+        lr, b2 = cosine(rate.start, rate.end, progress), cosine(beta2.start, beta2.end, progress)
+        weight *= 1.0 - lr * decay
+        if name == "adam":
+            first = momentum * first + (1.0 - momentum) * gradient
+            second = b2 * second + (1.0 - b2) * gradient**2
+            unbiased = math.sqrt(second / (1.0 - b2 ** (step + 1)))
+            weight -= lr * first / (1.0 - momentum ** (step + 1)) / (unbiased + 1e-8)
+        elif name == "rmsprop":
+            second = b2 * second + (1.0 - b2) * gradient**2
+            first = momentum * first + gradient / (math.sqrt(second) + 1e-8)
+            weight -= lr * first
+        else:
+            first = momentum * first + gradient
+            weight -= lr * first
+        weights.append(weight)
+    return weights
+
+
+def updater_of(*weights: nn.Parameter, **settings: object) -> Updater:
+    return Updater(weights, OptimiserConfig(**settings), Processes())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_updates_agree_with_written_out_arithmetic(name: OptimiserName, momentum: float, decay: float) -> None:
+    rate = Anneal(start=0.1, end=0.02)
+    beta2 = Anneal.constant(0.99) if name == "sgd" else Anneal(start=0.9, end=0.99)
+    weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
+    updater = updater_of(weight, name=name, learning_rate=rate, beta1=momentum, beta2=beta2, weight_decay=decay)
+    found = []
+    for step, gradient in enumerate(GRADIENTS):
+        updater.zero_grad()
+        (weight * gradient).sum().backward()
+        updater.step(step / len(GRADIENTS))
+        found.append(weight.item())
+    assert found == pytest.approx(written_out(name, momentum, decay, rate, beta2), abs=1e-12)
+
+
+def test_decay_is_decoupled_from_the_gradient() -> None:
+    """A large gradient changes nothing about how much a weight is pulled to zero (Loshchilov & Hutter 2019)."""
+    moved = []
+    for scale in (1.0, 1000.0):
+        weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
+        updater = updater_of(weight, learning_rate=Anneal.constant(0.1), weight_decay=0.5)
+        (weight * scale).sum().backward()
+        updater.step(0.0)
+        moved.append(weight.item())
+    assert moved == pytest.approx([START * 0.95 - 0.1] * 2, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+def test_a_weight_without_a_gradient_stays_whatever_the_decay(name: OptimiserName) -> None:
+    """As do levels of a progressive network that have not grown yet."""
+    moving, resting = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    updater = updater_of(moving, resting, name=name, weight_decay=1.0)
+    moving.sum().backward()
+    updater.step(0.0)
+    assert torch.equal(resting, torch.ones(2))
+    assert (moving < 1.0).all()
+
+
+def test_frozen_weights_are_not_trained() -> None:
+    frozen, free = nn.Parameter(torch.ones(1), requires_grad=False), nn.Parameter(torch.ones(1))
+    assert updater_of(frozen, free).parameters == [free]
+
+
+def test_the_norm_of_a_gradient_is_over_all_weights_together() -> None:
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1, 3))]
+    updater = updater_of(*weights)
+    (weights[0].sum() * 3.0 + (weights[1] * torch.tensor([1.0, -2.0, 2.0])).sum()).backward()
+    assert updater.gradient_norm().item() == pytest.approx(math.sqrt(9 + 9 + 1 + 4 + 4))
+
+
+def test_a_reset_forgets_the_moments_and_begins_anew() -> None:
+    weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
+    updater = updater_of(weight, learning_rate=Anneal.constant(0.1), beta1=0.9)
+    for gradient in (0.3, 0.4):
+        updater.zero_grad()
+        (weight * gradient).sum().backward()
+        updater.step(0.0)
+    updater.reset()
+    before = weight.item()
+    updater.zero_grad()
+    (weight * -0.001).sum().backward()
+    updater.step(0.0)
+    assert weight.item() - before == pytest.approx(0.1, rel=1e-4)  # Adam's first step has the rate's length.
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+def test_a_restored_updater_goes_on_as_if_nothing_had_happened(name: OptimiserName) -> None:
+    weights = [nn.Parameter(torch.tensor([START])) for _ in range(2)]
+    updaters = [updater_of(weight, name=name, beta1=0.5) for weight in weights]
+
+    def advance(index: int, gradients: list[float]) -> None:
+        for gradient in gradients:
+            updaters[index].zero_grad()
+            (weights[index] * gradient).sum().backward()
+            updaters[index].step(0.0)
+
+    advance(0, GRADIENTS)
+    advance(1, GRADIENTS[:2])
+    restored = nn.Parameter(weights[1].detach().clone())
+    state = updaters[1].state_dict()
+    weights[1], updaters[1] = restored, updater_of(restored, name=name, beta1=0.5)
+    updaters[1].load_state_dict(state)
+    advance(1, GRADIENTS[2:])
+    assert torch.equal(weights[0], weights[1])
