@@ -14,6 +14,7 @@ from ganserve_export.folding import fold, fold_upsampling
 from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.verification import verify
 from ganserve_training.data import DataInfo, from_network, to_network
+from ganserve_training.networks import CriticOutput
 from ganserve_training.networks.blocks import UpsampleConv
 
 GRAY = DataInfo(sample_shape=(4, 4, 1))
@@ -139,6 +140,55 @@ def test_a_graph_that_computes_something_else_is_refused(tmp_path) -> None:
         verify(file, exported, latents, ("images",), seed=1)
     with pytest.raises(VerificationError, match=r"\[1, 4, 4, 1\], PyTorch uint8 \[1, 4, 4, 3\]"):
         verify(file, GeneratorGraph(TinyGenerator(3), RGB).eval(), latents, ("samples",), seed=1)
+
+
+# Far from zero and of very different spreads, so that no absolute tolerance would do.
+VECTORS = DataInfo(sample_shape=(2,), mean=(5000.0, -2e-6), std=(10.0, 1e-6))
+
+
+class VectorGenerator(nn.Module):
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, latents, labels=None):
+        return latents[:, :2] * torch.tensor([1.0, self.factor])
+
+
+def test_vectors_leave_in_their_own_units_and_are_compared_in_their_own_spread(tmp_path) -> None:
+    module = GeneratorGraph(VectorGenerator(), VECTORS).eval()
+    file = tmp_path / "generator.onnx"
+    file.write_bytes(to_onnx(module, latents(2, torch.Generator()), ("samples",)).SerializeToString())
+    given = latents(1000, torch.Generator().manual_seed(0))["latents"].numpy()
+    (samples,) = ort.InferenceSession(file).run(None, {"latents": given})
+    assert samples.dtype == np.float32
+    expected = given[:, :2] * np.float64(VECTORS.std) + np.float64(VECTORS.mean)
+    np.testing.assert_allclose((samples - expected) / VECTORS.std, 0, atol=1e-4)
+
+    same = verify(file, module, latents, ("samples",), seed=1, scale=VECTORS.std)
+    assert not same.is_pixels
+    assert same.largest <= same.tolerance
+    # A thousandth of the second value's spread is 1e-9, which no tolerance in the first one's units would find.
+    wrong = GeneratorGraph(VectorGenerator(1.001), VECTORS).eval()
+    with pytest.raises(VerificationError, match="differs from PyTorch by"):
+        verify(file, wrong, latents, ("samples",), seed=1, scale=VECTORS.std)
+
+
+def test_vectors_enter_the_critic_in_their_own_units() -> None:
+    class Sum(nn.Module):
+        def forward(self, vectors, labels=None):
+            return CriticOutput(vectors.sum(dim=1), code_values=vectors)
+
+    calibration = LogisticCalibration(
+        slope=2.0, intercepts=(1.0,), real_count=20, generated_count=20, log_loss=0.6, auc=0.7
+    )
+    samples = {"samples": torch.randn(5, 2) * torch.tensor(VECTORS.std) + torch.tensor(VECTORS.mean)}
+    model = to_onnx(CriticGraph(Sum(), calibration, VECTORS).eval(), samples, ("scores", "probabilities"))
+    session = ort.InferenceSession(model.SerializeToString())
+    scores, probabilities = session.run(None, {"samples": samples["samples"].numpy()})
+    expected = ((samples["samples"].numpy().astype(np.float64) - VECTORS.mean) / VECTORS.std).sum(1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-(2 * scores + 1))), rtol=1e-5)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path) -> None:
