@@ -96,7 +96,7 @@ def _divergence(config: TrainConfig) -> str:
 
 def _convergence(config: TrainConfig) -> str:
     keeps = (
-        "checkpoints/best.pt keeps the best so far"
+        "checkpoints/best-*.pt keeps the best so far"
         if config.diagnosis.keep_best
         else "keep the best with --diagnosis.keep-best"
     )
@@ -111,7 +111,9 @@ def _decline(config: TrainConfig) -> str:
     if not config.diagnosis.patience:
         tries.append("--diagnosis.patience 10, which stops such a run by itself")
     kept = (
-        "Use checkpoints/best.pt, which keeps the best; for another run, try " if config.diagnosis.keep_best else "Try "
+        "Use checkpoints/best-*.pt, which keeps the best; for another run, try "
+        if config.diagnosis.keep_best
+        else "Try "
     )
     return kept + _join(tries) + "."
 

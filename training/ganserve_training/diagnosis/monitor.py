@@ -19,6 +19,7 @@ from ganserve_training.diagnosis.rules import best_observation, diagnose, is_bet
 from ganserve_training.growth import reals_at
 from ganserve_training.logs import LogWriter, read_log
 from ganserve_training.metrics import Modes, Quality, QualityMeter
+from ganserve_training.metrics.modes import modes_of
 from ganserve_training.networks.conditioning import resolve_conditioning
 from ganserve_training.rng import Noise
 from ganserve_training.run_folder import RunFolder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # Far from the small seeds that people train and sample with.
 _AUGMENTATION_SEED = 30_000_002
+_PER_MODE = 8  # Samples below which a mode may be missed by accident.
 _ENOUGH_HELD_OUT = 256
 """Held-out samples from which they are the quality's reference; fewer say less than the training samples do."""
 
@@ -54,7 +56,6 @@ class Monitor:
         train: the samples that they learn from.
         folder: where observations.jsonl and diagnosis.jsonl go.
         say: takes one message for the user.
-        modes: the distribution's modes, where they are known.
     """
 
     def __init__(
@@ -63,13 +64,11 @@ class Monitor:
         train: Samples,
         folder: RunFolder,
         say: Callable[[str], None],
-        modes: Modes | None = None,
     ) -> None:
         self._trainer = trainer
         self._config: TrainConfig = trainer.config
         self._say = say
         self._train = train
-        self._modes = modes
         self._eyes: _Eyes | None = None  # Made at the first look: a run that has none pays nothing.
         self._history: list[Observation] = []
         self._debounce = Debounce()
@@ -91,7 +90,7 @@ class Monitor:
     def look(self) -> Look:
         """Look at the players as they are now; keep and tell what there is to tell."""
         trainer = self._trainer
-        self._eyes = self._eyes or _Eyes(trainer, self._train, self._modes)
+        self._eyes = self._eyes or _Eyes(trainer, self._train)
         observation = self._eyes.look()
         is_best = is_better(observation, self.best)
         self._history.append(observation)
@@ -135,12 +134,14 @@ class Monitor:
 class _Eyes:
     """The probe and the quality's measure, with what training does to samples."""
 
-    def __init__(self, trainer: "Trainer", train: Samples, modes: Modes | None) -> None:
+    def __init__(self, trainer: "Trainer", train: Samples) -> None:
         self._trainer = trainer
         self._info = train.info
         config = trainer.config
         device = next(trainer.generator.parameters()).device
         held_out = load_split(config.data, "held_out")
+        diagnosis, modes = config.diagnosis, modes_of(config.data)
+        countable = _countable(modes, diagnosis.samples)
         players = Players(
             generator=trainer.generator,
             critic=trainer.critic,
@@ -149,9 +150,11 @@ class _Eyes:
             label_names=trainer.label_names,
             critic_uses_labels=resolve_conditioning(config.networks, train.info).critic_uses_labels,
         )
-        self._probe = Probe(config, players, train, held_out, device, modes)
+        self._probe = Probe(config, players, train, held_out, device, countable)
         reference = held_out if len(held_out) >= _ENOUGH_HELD_OUT else train
-        self._meter = QualityMeter(reference, config.diagnosis.quality, modes)
+        self._meter = QualityMeter(
+            reference, diagnosis.quality, modes if diagnosis.quality == "mode-coverage" else countable
+        )
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
@@ -196,3 +199,8 @@ class _Eyes:
             return lambda samples: samples
         phase = growth.phase(self._trainer.samples_seen)
         return lambda samples: reals_at(samples, phase)
+
+
+def _countable(modes: Modes | None, samples: int) -> Modes | None:
+    """The modes, if ``samples`` are enough to count them."""
+    return modes if modes is not None and modes.count * _PER_MODE <= samples else None

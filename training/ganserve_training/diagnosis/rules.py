@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 
 from ganserve_training.diagnosis.findings import Kind
 from ganserve_training.diagnosis.observation import Observation
@@ -22,8 +22,8 @@ WARM_UP = 4
 
 CRITIC_WINS = 0.95
 """Accuracy on training and on generated samples from which the critic tells nearly all of them apart."""
-SATURATED_SLOPE = 0.02
-"""Loss slope below which the loss passes on less than a fiftieth of the critic's gradient. For the minimax loss it is
+SATURATED_SLOPE = 0.05
+"""Loss slope below which the loss passes on less than a twentieth of the critic's gradient. For the minimax loss it is
 the mean probability of "real" that the critic gives to generated samples."""
 VANISHED_SHARE = 0.01
 """The gradient that reaches the samples has vanished below this share of the run's own median so far."""
@@ -35,7 +35,7 @@ COLLAPSED_REGIONS = 0.6
 
 SWING_WINDOW = 10
 """Looks over which swings are counted: enough for two full ones."""
-SWING_STEP = 0.15
+SWING_STEP = 0.3
 """Mean movement of the generated centre from look to look, in mean pairwise distances of the data."""
 SWING_DETOUR = 3.0
 """The centre's path over its net displacement: a centre that learns goes somewhere, one that swings comes back."""
@@ -69,8 +69,8 @@ SMOOTHING = 3
 """Looks of which the quality's median is taken: one alone may be lucky."""
 DECLINED = 1.5
 """The error, so smoothed, against the best that it was."""
-DECLINE_NOISE = 4.0
-"""And the difference is this many times the usual change from look to look."""
+DECLINE_NOISE = 6.0
+"""And the difference is this many times the mean distance of a look from the median of itself and its neighbours."""
 
 
 def vanishing_gradients(history: History) -> str | None:
@@ -255,7 +255,7 @@ class _Trend:
     best: float
     """The lowest that this median was."""
     noise: float
-    """Median change from one look to the next, over the last ones: as the run settles, so does its noise."""
+    """Mean distance of a look from the median of itself and its neighbours: small for a steady trend."""
 
 
 def _quality_trend(history: History) -> _Trend | None:
@@ -265,7 +265,7 @@ def _quality_trend(history: History) -> _Trend | None:
     if len(errors) < WARM_UP + SMOOTHING:
         return None
     smooth = [median(errors[end - SMOOTHING : end]) for end in range(SMOOTHING, len(errors) + 1)]
-    noise = median(abs(a - b) for a, b in pairwise(errors[-2 * SWING_WINDOW :]))
+    noise = fmean(abs(middle - value) for value, middle in zip(errors[1:-1], smooth, strict=True))
     return _Trend(smooth[-1], min(smooth), noise)
 
 

@@ -1,0 +1,217 @@
+"""Diagnosis inside whole runs: nobody notices it, it survives interruptions, it keeps the best and may end a run."""
+
+import io
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ganserve_training import load_trained, train
+from ganserve_training.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
+from ganserve_training.config import Anneal, DiagnosisConfig, OutputConfig, RegularisersConfig, TrainConfig
+from ganserve_training.diagnosis import Finding, Observation
+from ganserve_training.diagnosis import monitor as monitor_module
+from ganserve_training.errors import CheckpointError, DivergedError, StoppedError
+from ganserve_training.logs import read_log
+from ganserve_training.metrics import Quality
+from ganserve_training.run_folder import RunFolder
+from ganserve_training.train_command import main
+from ganserve_training.training_run import RunResult
+from tiny_runs import TINY_FLAGS, assert_same, tiny_config
+
+WATCHED = DiagnosisConfig(every_steps=2, samples=32)
+
+
+def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> RunResult:
+    """Train on the CPU; with ``stop_after``, a signal comes in after that many steps of this call."""
+    countdown = iter(range(stop_after or 10**9, -1, -1))
+    return train(
+        config,
+        out,
+        device="cpu",
+        console=Console(file=said or io.StringIO(), width=10_000),
+        stop_signal=lambda: signal.SIGTERM if next(countdown) == 1 else None,
+    )
+
+
+def newest(out: Path) -> dict[str, Any]:
+    return load_checkpoint(checkpoint_paths(out / "checkpoints")[-1]).state
+
+
+def observations(out: Path) -> list[Observation]:
+    return [Observation.from_dict(record) for record in read_log(RunFolder(out).observations)]
+
+
+def findings(out: Path) -> list[Finding]:
+    return [Finding.from_dict(record) for record in read_log(RunFolder(out).diagnosis)]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("watched")
+    run(tiny_config(diagnosis=WATCHED), out)
+    return out
+
+
+def test_a_watched_run_ends_bit_for_bit_like_an_unwatched_one(tmp_path: Path, watched: Path) -> None:
+    run(tiny_config(diagnosis=DiagnosisConfig(enabled=False)), tmp_path)
+    ours, theirs = newest(watched), newest(tmp_path)
+    for part in ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser", "rng", "pending_measures"):
+        assert_same(ours[part], theirs[part], part)
+    assert [item.step for item in observations(watched)] == [2, 4, 6, 8, 10, 12]
+    assert observations(tmp_path) == []
+    assert best_checkpoint_path(tmp_path / "checkpoints") is None
+
+
+@pytest.mark.parametrize("stops", [[1], [5, 1, 3], [8]])
+def test_an_interrupted_run_has_the_same_history(tmp_path: Path, watched: Path, stops: list[int]) -> None:
+    for stop_after in stops:
+        with pytest.raises(StoppedError):
+            run(tiny_config(diagnosis=WATCHED), tmp_path, stop_after=stop_after)
+    run(tiny_config(diagnosis=WATCHED), tmp_path)
+    assert observations(tmp_path) == observations(watched)
+    assert findings(tmp_path) == findings(watched)
+    assert_same(newest(tmp_path), newest(watched))
+    ours, theirs = best(tmp_path), best(watched)
+    assert ours.name == theirs.name
+    assert_same(load_checkpoint(ours).state, load_checkpoint(theirs).state)
+
+
+def test_what_a_killed_run_saw_after_its_checkpoint_is_seen_again(tmp_path: Path, watched: Path) -> None:
+    with pytest.raises(StoppedError):
+        run(tiny_config(diagnosis=WATCHED), tmp_path, stop_after=5)
+    folder = RunFolder(tmp_path)
+    with folder.observations.open("a") as file:
+        file.write(json.dumps({**observations(watched)[2].to_dict(), "real_score": 99.0}) + "\n")
+    run(tiny_config(diagnosis=WATCHED), tmp_path)
+    assert observations(tmp_path) == observations(watched)
+
+
+def best(out: Path) -> Path:
+    path = best_checkpoint_path(out / "checkpoints")
+    assert path is not None
+    return path
+
+
+def test_the_best_checkpoint_is_kept_beside_the_others(watched: Path) -> None:
+    seen = observations(watched)
+    expected = min(seen, key=lambda item: item.quality or 0.0)
+    checkpoint = load_checkpoint(best(watched))
+    assert checkpoint.path.name == f"best-{expected.step:08d}.pt"
+    assert checkpoint.state["quality"] == {
+        "name": "sliced_wasserstein",
+        "value": expected.quality,
+        "higher_is_better": False,
+    }
+    assert not {"rng", "generator", "generator_optimiser", "critic_optimiser"} & set(checkpoint.state)
+    assert sorted(path.name for path in best(watched).parent.glob("best-*")) == [
+        checkpoint.path.name,
+        f"{checkpoint.path.name}.sha256",
+    ]
+    model = load_trained(watched, "best")
+    assert (model.step, model.checkpoint) == (expected.step, checkpoint.path)
+    assert_same(dict(model.generator.state_dict()), dict(checkpoint.state["ema"]))
+    assert load_trained(watched).step == load_trained(watched, "latest").step == 12
+
+
+def test_a_run_without_a_best_says_so_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    run(tiny_config(steps=4, diagnosis=replace(WATCHED, keep_best=False)), tmp_path)
+    with pytest.raises(CheckpointError, match=r"keeps no best checkpoint: .*--diagnosis.keep-best"):
+        load_trained(tmp_path, "best")
+    run(tiny_config(steps=6, diagnosis=WATCHED), tmp_path)
+    if (path := best_checkpoint_path(tmp_path / "checkpoints")) is not None:
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(CheckpointError, match=r"best-\d+.pt is damaged"):
+            load_trained(tmp_path, "best")
+        assert load_trained(tmp_path).step == 6
+
+
+@pytest.fixture
+def declining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real loop, whose quality goes down to step 10 and then up: only the measured value is given."""
+
+    def measure(eyes: Any) -> Quality:
+        step = eyes._trainer.step
+        return Quality("sliced_wasserstein", 0.1 + abs(step - 10) * 0.05, higher_is_better=False)
+
+    monkeypatch.setattr(monitor_module._Eyes, "_measure_quality", measure)
+
+
+@pytest.mark.usefixtures("declining")
+def test_a_declined_run_stops_by_itself_and_its_best_is_what_it_gives(tmp_path: Path) -> None:
+    config = tiny_config(
+        steps=60,
+        diagnosis=DiagnosisConfig(every_steps=1, samples=16, patience=4),
+        output=OutputConfig(log_every_steps=10, checkpoint_every_steps=7, samples_every_steps=50),
+    )
+    said = io.StringIO()
+    result = run(config, tmp_path, said=said)
+    assert result.stopped
+    assert best(tmp_path).name == "best-00000010.pt"
+    (told,) = (item for item in findings(tmp_path) if item.kind == "decline")
+    # Over three looks the median is at best 0.15, at step 11; it passes 1.5 times that at step 14, and is told at
+    # the third look in a row; the fourth is where patience ends.
+    assert (told.step, result.step) == (16, 17)
+    assert said.getvalue().count("decline at step") == 1
+    assert "was 0.1 then" in said.getvalue()
+    assert newest(tmp_path)["step"] == result.step
+    assert (tmp_path / "samples" / f"step-{result.step:08d}.png").exists()
+    assert load_trained(tmp_path).step == 10
+    assert load_trained(tmp_path, "latest").step == result.step
+
+    again = run(config, tmp_path)
+    assert (again.step, again.resumed_step, again.stopped) == (result.step, result.step, True)
+    on = replace(config, diagnosis=replace(config.diagnosis, patience=0), steps=result.step + 5)
+    assert run(on, tmp_path).step == result.step + 5
+    assert [item.kind for item in findings(tmp_path)].count("decline") == 1
+
+
+@pytest.mark.usefixtures("declining")
+def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["digits", "--out", str(tmp_path), *TINY_FLAGS, "--device", "cpu", "--steps", "60"]
+    flags += ["--diagnosis.every-steps", "1", "--diagnosis.samples", "16", "--diagnosis.patience", "3"]
+    for _ in range(2):
+        assert main(flags) == 0
+        assert "is finished: it stopped by itself at step 1" in capsys.readouterr().out
+
+
+def test_a_divergence_that_ends_a_run_is_in_its_diagnosis(tmp_path: Path) -> None:
+    config = tiny_config(regularisers=RegularisersConfig(r1_gamma=Anneal.constant(1e45)), diagnosis=WATCHED)
+    with pytest.raises(DivergedError):
+        run(config, tmp_path)
+    (told,) = findings(tmp_path)
+    assert (told.kind, told.message) == ("divergence", "r1 became inf at step 1.")
+
+
+def test_diagnosis_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    run(tiny_config(steps=4, diagnosis=WATCHED), tmp_path)
+    run(tiny_config(steps=9, diagnosis=DiagnosisConfig(every_steps=3, samples=16, quality="gan-test")), tmp_path)
+    assert [(item.step, item.quality_name) for item in observations(tmp_path)] == [
+        (2, "sliced_wasserstein"),
+        (4, "sliced_wasserstein"),
+        (6, "gan_test"),
+        (9, "gan_test"),
+    ]
+    run(tiny_config(steps=10, diagnosis=DiagnosisConfig(enabled=False)), tmp_path)
+    assert load_trained(tmp_path).step == 10
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tiny_config(diagnosis=WATCHED, output=replace(tiny_config().output, tensorboard=True))
+    with pytest.raises(StoppedError):
+        run(config, tmp_path, stop_after=7)
+    run(config, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    records = {record["step"]: record for record in read_log(tmp_path / "log.jsonl")}
+    losses = {event.step: event.value for event in events.Scalars("training/critic_loss")}
+    assert losses == {step: pytest.approx(record["critic_loss"]) for step, record in records.items()}
+    diversity = {event.step: event.value for event in events.Scalars("diagnosis/diversity")}
+    assert diversity == {item.step: pytest.approx(item.diversity) for item in observations(tmp_path)}
+    assert [event.step for event in events.Images("samples")] == [6, 12]

@@ -1,0 +1,245 @@
+"""The pure parts of diagnosis: rules over made-up histories, saying things once, advice, and the form on disk."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import tyro
+
+from ganserve_training.config import (
+    Anneal,
+    AugmentationConfig,
+    DiagnosisConfig,
+    LossConfig,
+    NetworksConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from ganserve_training.config.diagnosis import QualityName
+from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
+from ganserve_training.diagnosis.advice import advise
+from ganserve_training.diagnosis.debounce import Debounce
+from ganserve_training.diagnosis.rules import RULES, best_observation, is_better
+from ganserve_training.errors import ConfigError
+from ganserve_training.metrics import QualityChoice
+from ganserve_training.train_command import TrainArguments
+from observations import HEALTHY, history
+
+
+def test_a_healthy_run_is_silent() -> None:
+    for count in range(1, 25):
+        assert diagnose(history(count)) == {}
+
+
+@pytest.mark.parametrize(("slope", "told"), [(0.049, True), (0.051, False)])
+def test_a_saturated_loss_of_a_critic_that_wins_is_vanishing_gradients(slope: float, told: bool) -> None:
+    seen = history(1, real_accuracy=1.0, fake_accuracy=0.97, loss_slope=slope)
+    assert ("vanishing-gradients" in diagnose(seen)) == told
+    beaten = history(1, real_accuracy=1.0, fake_accuracy=0.94, loss_slope=slope)
+    assert "vanishing-gradients" not in diagnose(beaten)
+
+
+def test_a_gradient_that_falls_far_below_its_usual_size_is_vanishing_gradients() -> None:
+    norms = [0.2, 0.3, 0.2, 0.2, 0.001]
+    wins = {"real_accuracy": 0.99, "held_out_accuracy": 0.99, "fake_accuracy": 0.99}
+    seen = history(5, **wins, sample_gradient_norm=norms)
+    assert "0.50% of what it usually was" in diagnose(seen)["vanishing-gradients"]
+    assert diagnose(seen[:4]) == {}
+    assert diagnose(history(5, sample_gradient_norm=norms)) == {}  # At an equilibrium gradients are small, and may be.
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"diversity": 0.39}, "differ from each other by 39% of what real samples do, and reach 19 of the 20 clusters"),
+        ({"diversity": 0.41}, None),
+        ({"regions_reached": 11}, "reach only 11 of the 20 clusters of the data"),
+        ({"regions_reached": 12}, None),
+        ({"regions_reached": 3, "regions": 8, "region_kind": "modes"}, "reach only 3 of the 8 modes"),
+    ],
+)
+def test_too_like_samples_or_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
+    seen = history(5, **changes)
+    assert told is None or told in diagnose(seen)["mode-collapse"]
+    assert ("mode-collapse" in diagnose(seen)) == (told is not None)
+    assert "mode-collapse" not in diagnose(seen[:4])  # Too early to tell.
+
+
+def test_samples_that_jump_to_and_fro_are_oscillation() -> None:
+    there_and_back = [(0.3, 0.0), (-0.3, 0.0)] * 5
+    assert "by 60% of the real samples' mean distance" in diagnose(history(10, centre=there_and_back))["oscillation"]
+    assert "oscillation" not in diagnose(history(9, centre=there_and_back[:9]))
+    going_somewhere = [(3.0 - 0.3 * step, 0.0) for step in range(10)]
+    assert "oscillation" not in diagnose(history(10, centre=going_somewhere, offset=0.5))
+    trembling = [(0.05, 0.0), (-0.05, 0.0)] * 5
+    assert "oscillation" not in diagnose(history(10, centre=trembling))
+
+
+def test_a_critic_that_is_fooled_every_other_time_is_oscillation() -> None:
+    seen = history(10, fake_accuracy=[0.9, 0.5, 0.1, 0.5, 0.9, 0.5, 0.1, 0.5, 0.9, 0.5])
+    assert "4 times" in diagnose(seen)["oscillation"]
+    seen = history(10, fake_accuracy=[0.9, 0.5, 0.3, 0.5, 0.9, 0.5, 0.3, 0.5, 0.9, 0.5])
+    assert "oscillation" not in diagnose(seen)
+
+
+def test_a_gap_to_held_out_samples_is_critic_overfitting() -> None:
+    told = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=0.7))["critic-overfitting"]
+    assert "takes 90% of its training samples for real, but only 70% of real samples that it never saw" in told
+    assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.9, 0.9, 0.6])) == {}  # By accident, once.
+    assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=None, held_out_score=None)) == {}
+
+
+def test_scores_that_run_away_are_divergence() -> None:
+    told = diagnose(history(6, fake_score=[-10.0, -20.0, -40.0, -80.0, -120.0, -160.0]))["divergence"]
+    assert "160 apart, up from 10.5 5 looks ago" in told
+    assert diagnose(history(6, fake_score=-160.0)) == {}  # Wide apart, and at rest.
+    assert diagnose(history(6, fake_score=[-1.0, -2.0, -4.0, -8.0, -16.0, -32.0])) == {}
+
+
+def test_samples_that_leave_the_data_are_divergence_and_not_mode_collapse() -> None:
+    assert set(diagnose(history(5, offset=4.0, diversity=0.01))) == {"divergence"}
+    assert set(diagnose(history(5, diversity=5.0))) == {"divergence"}
+
+
+def test_numbers_that_are_none_are_divergence_at_once() -> None:
+    seen = [*history(3), replace(HEALTHY, critic_loss=math.nan)]
+    assert diagnose(seen) == {"divergence": "The players' numbers are no longer finite."}
+
+
+def test_a_critic_that_cannot_tell_good_samples_is_convergence() -> None:
+    even = {"real_accuracy": 0.55, "fake_accuracy": 0.6}
+    assert "right 57% of the time" in diagnose(history(7, **even))["convergence"]
+    assert diagnose(history(4, **even)) == {}  # So does a critic that has learned nothing yet.
+    assert diagnose(history(7, real_accuracy=0.7, fake_accuracy=0.7)) == {}
+    for poor in ({"diversity": 0.6}, {"offset": 0.3}):
+        assert diagnose(history(7, **even, **poor)) == {}
+    assert "convergence" not in diagnose(history(7, **even, regions_reached=5))
+    falling = [0.1] * 6 + [0.4] * 6
+    assert "convergence" not in diagnose(history(12, **even, quality=falling))
+
+
+def test_a_quality_that_was_better_is_decline() -> None:
+    errors = [1.0, 0.6, 0.3, 0.11, 0.10, 0.12, 0.11, 0.10, 0.15, 0.2, 0.3]
+    told = diagnose(history(11, quality=errors))["decline"]
+    assert "since step 1000: sliced_wasserstein was 0.1 then and is 0.3 now" in told
+    assert "decline" not in diagnose(history(9, quality=errors[:9]))
+    noisy = [1.0, 0.5, 0.1, 0.4, 0.15, 0.45, 0.1, 0.4, 0.2, 0.45, 0.3]  # Up and down as ever.
+    assert "decline" not in diagnose(history(11, quality=noisy))
+    shares = [0.5, 0.9, 0.95, 0.96, 0.96, 0.95, 0.96, 0.9, 0.9, 0.88]
+    assert "decline" in diagnose(history(10, quality=shares, quality_name="gan_test", higher_is_better=True))
+    unbiased = [1.0, 0.3, 0.01, -0.001, 0.002, 0.001, -0.002, 0.001, 0.002, 0.001]  # KID may be below zero.
+    assert "decline" not in diagnose(history(10, quality=unbiased, quality_name="kid"))
+
+
+def test_every_kind_has_a_rule_and_needs_no_quality() -> None:
+    assert tuple(RULES) == KINDS
+    assert diagnose(history(20, quality=None, quality_name=None)) == {}
+
+
+def test_the_best_observation_is_the_first_with_the_best_quality() -> None:
+    seen = history(4, quality=[0.3, 0.1, 0.1, 0.2])
+    assert best_observation(seen) == seen[1]
+    assert best_observation(history(2, quality=None)) is None
+    assert is_better(seen[1], seen[0])
+    assert not is_better(seen[2], seen[1])
+    assert is_better(seen[0], None)
+    assert not is_better(replace(HEALTHY, quality=None), None)
+    shares = history(3, quality=[0.5, 0.9, 0.7], higher_is_better=True)
+    assert best_observation(shares) == shares[1]
+
+
+def test_a_condition_is_told_once_when_it_lasts_and_again_only_after_it_was_gone() -> None:
+    debounce = Debounce()
+    there: list[bool] = [True, True, False, True, True, True, True, False, True, False, False, False, True, True, True]
+    told = [bool(debounce.feed({"decline"} if now else set())) for now in there]
+    assert [index for index, now in enumerate(told) if now] == [5, 14]
+    assert debounce.lasting == {"decline"}
+    assert debounce.streak("decline") == 3
+
+
+def test_a_debounce_goes_on_from_its_state() -> None:
+    straight, first = Debounce(), Debounce()
+    looks = [{"decline"}, {"decline", "oscillation"}, {"oscillation"}, {"decline", "oscillation"}, {"decline"}]
+    told = [straight.feed(now) for now in looks]
+    early = [first.feed(now) for now in looks[:2]]
+    second = Debounce()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert early + [second.feed(now) for now in looks[2:]] == told
+    assert second.state_dict() == straight.state_dict()
+
+
+def test_observations_and_findings_survive_their_form_on_disk() -> None:
+    for observation in (
+        HEALTHY,
+        replace(HEALTHY, held_out_accuracy=None, held_out_score=None, quality=None, quality_name=None),
+        replace(HEALTHY, critic_loss=math.inf, fake_score=-math.inf, centre=(0.5, math.inf)),
+    ):
+        text = json.dumps(observation.to_dict(), allow_nan=False)
+        assert Observation.from_dict(json.loads(text)) == observation
+    broken = Observation.from_dict(json.loads(json.dumps(replace(HEALTHY, offset=math.nan).to_dict())))
+    assert math.isnan(broken.offset)
+    assert not broken.is_finite
+    finding = Finding(step=400, kind="mode-collapse", message="They are alike.", advice="Try this.")
+    assert Finding.from_dict(json.loads(json.dumps(finding.to_dict()))) == finding
+    assert str(finding) == "mode collapse at step 400: They are alike. Try this."
+
+
+def as_arguments(flags: set[str]) -> list[str]:
+    """Each flag with the value that it has anyway, found by its path in the configuration."""
+    arguments = []
+    for flag in sorted(flags):
+        value: object = TrainConfig()
+        for name in flag.removeprefix("--").replace("-", "_").split("."):
+            value = getattr(value, name)
+        arguments += [flag] if isinstance(value, bool) else [flag, str(value)]
+    return arguments
+
+
+CONFIGS = [
+    TrainConfig(),
+    TrainConfig(
+        loss=LossConfig(name="minimax"),
+        regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0)),
+        schedule=ScheduleConfig(critic_steps=5),
+    ),
+    TrainConfig(loss=LossConfig(name="wasserstein"), regularisers=RegularisersConfig(weight_clip=0.01)),
+    TrainConfig(regularisers=RegularisersConfig(r2_gamma=Anneal.constant(0.0))),
+    TrainConfig(
+        schedule=ScheduleConfig(unrolled_steps=5),
+        networks=NetworksConfig(packing=2, minibatch_stddev_group=4),
+        augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0), translation_px=1),
+        diagnosis=DiagnosisConfig(patience=5, keep_best=False),
+    ),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_flag_that_advice_names_exists(kind: Kind) -> None:
+    for config in CONFIGS:
+        advice = advise(kind, config)
+        named = set(re.findall(r"--[a-z][\w.-]*[a-z0-9]", advice)) - {"--out"}
+        assert advice.endswith(".")
+        default = TrainArguments(config=TrainConfig(), out=Path("runs/x"))
+        arguments = tyro.cli(TrainArguments, args=as_arguments(named), default=default)
+        assert arguments == default
+
+
+def test_advice_is_what_the_run_has_not_tried() -> None:
+    assert "--loss.name modified-minimax" in advise("vanishing-gradients", CONFIGS[1])
+    assert "modified-minimax" not in advise("vanishing-gradients", TrainConfig())
+    assert "--schedule.unrolled-steps" in advise("mode-collapse", CONFIGS[1])
+    assert "--schedule.unrolled-steps" not in advise("mode-collapse", CONFIGS[4])
+    assert "--diagnosis.patience" in advise("decline", TrainConfig())
+    assert "--diagnosis.patience" not in advise("decline", CONFIGS[4])
+
+
+def test_the_configuration_names_the_measures_that_there_are() -> None:
+    assert get_args(QualityName) == get_args(QualityChoice)
+    for wrong in ({"every_steps": 0}, {"samples": 8}, {"patience": -1}):
+        with pytest.raises(ConfigError, match=f"diagnosis.{next(iter(wrong))} must be"):
+            DiagnosisConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""Each diagnosis on a real run that is set up to fail in just that way, and silence on healthy ones.
+
+docs/diagnosis.md tells what each run shows. All are small, seeded, and take a few seconds of one core.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganserve_training.config import (
+    Anneal,
+    DataConfig,
+    DiagnosisConfig,
+    EmaConfig,
+    LossConfig,
+    NetworksConfig,
+    OptimiserConfig,
+    OptimisersConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from ganserve_training.data import load_split
+from ganserve_training.devices import cpu_threads, open_fabric
+from ganserve_training.diagnosis import Kind
+from ganserve_training.diagnosis.monitor import Monitor
+from ganserve_training.run_folder import RunFolder
+from ganserve_training.trainer import Trainer
+
+RING = DataConfig(source="ring", count=4000)
+DIGITS = DataConfig(source="digits")
+MLP = NetworksConfig(architecture="mlp", latent_dim=8, generator_width=64, critic_width=64)
+CONVOLUTIONAL = NetworksConfig(latent_dim=16, generator_width=8, critic_width=8)
+
+
+def constant(value: float) -> Anneal:
+    return Anneal.constant(value)
+
+
+def setting(
+    loss: str, *, steps: int, every: int, rates: tuple[float, float], gamma: Anneal | None = None, **changes: Any
+) -> TrainConfig:
+    """A run of the MLP on the ring; ``rates`` are the generator's and the critic's learning rates."""
+    gamma = gamma or constant(0.0)
+    beta1 = changes.pop("beta1", 0.0)
+    generator, critic = (OptimiserConfig(learning_rate=constant(rate), beta1=beta1) for rate in rates)
+    fields = {
+        "steps": steps,
+        "data": RING,
+        "networks": MLP,
+        "loss": LossConfig(name=loss),  # type: ignore[arg-type]
+        "regularisers": RegularisersConfig(r1_gamma=gamma, r2_gamma=gamma),
+        "optimisers": OptimisersConfig(generator=generator, critic=critic),
+        "ema": EmaConfig(half_life_kimg=1.0),
+        "diagnosis": DiagnosisConfig(every_steps=every),
+    }
+    return TrainConfig(**(fields | changes))
+
+
+FAILING: dict[str, TrainConfig] = {
+    # The saturating loss and a discriminator that takes three steps for one, each twenty times as long.
+    "vanishing-gradients": setting(
+        "minimax",
+        steps=200,
+        every=20,
+        rates=(1e-4, 2e-3),
+        data=DIGITS,
+        networks=CONVOLUTIONAL,
+        schedule=ScheduleConfig(critic_steps=3),
+    ),
+    # A vanilla GAN on the grid whose generator takes five steps for one of the discriminator.
+    "mode-collapse": setting(
+        "modified-minimax",
+        steps=700,
+        every=60,
+        rates=(1e-3, 1e-3),
+        beta1=0.5,
+        data=DataConfig(source="grid", count=4000),
+        schedule=ScheduleConfig(generator_steps=5),
+    ),
+    # Ten times the discriminator's learning rate: the generator runs from mode to mode before it can follow.
+    "oscillation": setting("modified-minimax", steps=1400, every=100, rates=(1e-3, 1e-4), beta1=0.5),
+    # 50 training images and nothing that holds the discriminator back.
+    "critic-overfitting": setting(
+        "modified-minimax",
+        steps=480,
+        every=60,
+        rates=(1e-4, 1e-3),
+        data=replace(DIGITS, held_out_fraction=0.972),
+        networks=replace(CONVOLUTIONAL, critic_width=16),
+    ),
+    # A Wasserstein critic with nothing that keeps it Lipschitz: a bound on the weights that they never reach.
+    "divergence": setting(
+        "wasserstein",
+        steps=1300,
+        every=50,
+        rates=(1e-3, 1e-3),
+        regularisers=RegularisersConfig(r1_gamma=constant(0.0), r2_gamma=constant(0.0), weight_clip=1e9),
+    ),
+    # Penalties that fade away over the first two thirds, at a learning rate that then is too high.
+    "decline": setting(
+        "relativistic-pairing",
+        steps=2400,
+        every=60,
+        rates=(3e-3, 3e-3),
+        gamma=Anneal(start=0.1, end=0.0),
+        schedule=ScheduleConfig(burn_in_steps=1600),
+        diagnosis=DiagnosisConfig(every_steps=60, quality="sliced-wasserstein"),
+    ),
+}
+
+HEALTHY: dict[str, tuple[TrainConfig, set[Kind]]] = {
+    "ring": (setting("relativistic-pairing", steps=1500, every=50, rates=(1e-3, 1e-3), gamma=constant(0.1)), set()),
+    "digits": (
+        setting(
+            "relativistic-pairing",
+            steps=600,
+            every=50,
+            rates=(3e-3, 3e-3),
+            gamma=constant(0.3),
+            data=DIGITS,
+            networks=CONVOLUTIONAL,
+        ),
+        {"convergence"},
+    ),
+}
+
+
+def findings(config: TrainConfig, folder: Path) -> list[Kind]:
+    """What is told of a run, in order."""
+    with cpu_threads(1):
+        samples = load_split(config.data, "train")
+        trainer = Trainer(config, samples, open_fabric("cpu"))
+        monitor = Monitor(trainer, samples, RunFolder(folder), lambda _: None)
+        told: list[Kind] = []
+        while trainer.step < config.steps:
+            trainer.run_step()
+            if trainer.step % config.diagnosis.every_steps == 0:
+                told += [finding.kind for finding in monitor.look().findings]
+        monitor.close()
+        trainer.close()
+    return told
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_run_set_up_to_fail_is_told_how(kind: Kind, tmp_path: Path) -> None:
+    told = findings(FAILING[kind], tmp_path)
+    assert kind in told
+    if kind not in ("mode-collapse", "oscillation"):  # A generator that hops between modes shows both.
+        assert set(told) <= {kind, "convergence"}
+    assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_is_not_called_sick(name: str, tmp_path: Path) -> None:
+    config, expected = HEALTHY[name]
+    assert set(findings(config, tmp_path)) == expected
