@@ -1,8 +1,10 @@
 """Batches of samples too large for memory, read ahead by worker processes. N = batch."""
 
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,7 @@ class LoaderBatches:
         assert self._batches is not None
         try:
             found = next(self._batches)
-        except RuntimeError as error:  # Torch's word for a worker that was killed.
+        except (RuntimeError, OSError, EOFError) as error:  # What torch and the pipe say of a worker that was killed.
             self.close()
             raise DataError(
                 f"a process that reads data died: {error}. If memory ran out, use fewer: --data.workers 0"
@@ -96,8 +98,10 @@ class LoaderBatches:
         if self._last is not None and self._last[1] == count and position > self._last[0]:
             stride = position - self._last[0]
         self._requests.start(position, count, stride)
-        self._loader = self._loader or self._open()
-        self._batches = iter(self._loader)
+        if self._loader is None:
+            self._loader = self._open()
+        with _keep_child_handler():
+            self._batches = iter(self._loader)
 
     def _open(self) -> "DataLoader[Any]":
         return DataLoader(
@@ -156,6 +160,19 @@ class _Reading(Dataset[Any]):
             return torch.from_numpy(self._samples.read(indices))
         except DataError as error:
             return DataError(str(error))
+
+
+@contextmanager
+def _keep_child_handler() -> Iterator[None]:
+    """Torch's own handler raises wherever the main thread is when a worker dies; the next batch will tell, too."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -1,0 +1,226 @@
+"""The sequence of batches: pure functions of seed and position, in memory or read ahead by workers."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data import (
+    BatchSource,
+    ClassBalancedOrder,
+    Images,
+    InMemoryBatches,
+    StoredImages,
+    Vectors,
+    load_split,
+    make_batches,
+)
+from ganserve_training.data import stored_images as stored_images_module
+from ganserve_training.data.loader import LoaderBatches
+from ganserve_training.data.order import flips
+from ganserve_training.errors import DataError
+from image_files import random_pixels, write_folder
+
+CPU = torch.device("cpu")
+COUNT = 37
+LABELS = [("rare" if index % 6 == 0 else "common") for index in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("images"), random_pixels(COUNT), LABELS)
+
+
+@pytest.fixture
+def stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
+    """Images that stay on disk, as a large set would."""
+    monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
+    samples = load_split(DataConfig(source="folder", path=str(folder)), "train")
+    assert isinstance(samples, StoredImages)
+    return samples
+
+
+def in_memory(samples: StoredImages) -> Images:
+    pixels = samples.read(np.arange(len(samples)))
+    return Images(pixels=pixels, labels=samples.labels, label_names=samples.label_names)
+
+
+def assert_equal_batches(ours: tuple[Tensor, Tensor | None], theirs: tuple[Tensor, Tensor | None]) -> None:
+    assert torch.equal(ours[0], theirs[0])
+    assert ours[1] is not None
+    assert theirs[1] is not None
+    assert torch.equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("balanced", [False, True], ids=["shuffled", "balanced"])
+def test_workers_give_what_memory_gives_wherever_they_start(stored: StoredImages, balanced: bool) -> None:
+    expected = InMemoryBatches(in_memory(stored), 3, CPU, flip=True, class_balanced=balanced)
+    loader = LoaderBatches(stored, 3, CPU, flip=True, class_balanced=balanced, workers=2)
+    try:
+        requests = [(8 * step, 8) for step in range(9)]  # One after the other, over the end of the epoch.
+        requests += [(step, 4) for step in range(200, 300, 12)]  # A process of three, at another batch size.
+        requests += [(0, 8), (8, 8), (5, 3), (1_000_000, 8)]  # Back, elsewhere, far ahead.
+        for position, count in requests:
+            assert_equal_batches(loader.batch(position, count), expected.batch(position, count))
+    finally:
+        loader.close()
+
+
+def test_a_resumed_loader_goes_on_bit_for_bit(stored: StoredImages) -> None:
+    whole = LoaderBatches(stored, 9, CPU, flip=True, workers=2)
+    uninterrupted = [whole.batch(5 * step, 5) for step in range(12)]
+    whole.close()
+    first = LoaderBatches(stored, 9, CPU, flip=True, workers=2)
+    parts = [first.batch(5 * step, 5) for step in range(5)]
+    first.close()  # In the middle of an epoch, with batches read ahead that nobody took.
+    second = LoaderBatches(stored, 9, CPU, flip=True, workers=1)
+    parts += [second.batch(5 * step, 5) for step in range(5, 12)]
+    second.close()
+    for ours, theirs in zip(parts, uninterrupted, strict=True):
+        assert_equal_batches(ours, theirs)
+
+
+def test_what_is_read_ahead_follows_the_stride(stored: StoredImages) -> None:
+    loader = LoaderBatches(stored, 3, CPU, workers=0)
+    loader.batch(0, 4)
+    loader.batch(12, 4)
+    started = loader._batches
+    for position in (24, 36, 48):
+        loader.batch(position, 4)
+    assert loader._batches is started
+
+
+def test_reading_leaves_the_global_generators_alone(stored: StoredImages) -> None:
+    before = torch.get_rng_state()
+    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    loader.batch(0, 4)
+    loader.batch(100, 4)
+    loader.close()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredImages) -> None:
+    expected = InMemoryBatches(in_memory(stored), 3, CPU)
+    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    try:
+        loader.batch(0, 4)
+        (worker,) = loader._batches._workers  # type: ignore[union-attr]
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+        for position in range(4, 60, 4):
+            assert_equal_batches(loader.batch(position, 4), expected.batch(position, 4))
+    finally:
+        loader.close()
+
+
+def test_a_killed_worker_is_an_error_that_says_so(stored: StoredImages) -> None:
+    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    loader.batch(0, 4)
+    (worker,) = loader._batches._workers  # type: ignore[union-attr]
+    os.kill(worker.pid, signal.SIGKILL)
+    positions = range(4, 100, 4)
+    with pytest.raises(DataError, match=r"a process that reads data died: .*--data.workers 0"):
+        [loader.batch(position, 4) for position in positions]
+    assert_equal_batches(loader.batch(0, 4), InMemoryBatches(in_memory(stored), 3, CPU).batch(0, 4))
+    loader.close()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
+    write_folder(tmp_path, random_pixels(6))
+    samples = load_split(DataConfig(source="folder", path=str(tmp_path)), "train")
+    for file in tmp_path.iterdir():
+        file.unlink()
+    loader = LoaderBatches(samples, 0, CPU, workers=workers)
+    with pytest.raises(DataError, match=r"^/.*\.png can't be read any more: No such file or directory"):
+        loader.batch(0, 2)
+    loader.close()
+
+
+def test_small_sets_are_read_into_memory_and_large_ones_ahead(
+    folder: Path, stored: StoredImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DataConfig(source="folder", path=str(folder), flip=True, class_balanced=True, workers=1)
+    large = make_batches(stored, config, 3, CPU)
+    assert isinstance(large, LoaderBatches)
+    monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 2**20)
+    small_samples = load_split(config, "train")
+    small = make_batches(small_samples, config, 3, CPU)
+    assert isinstance(small, InMemoryBatches)
+    assert small_samples.info == stored.info
+    for position in (0, 16, 1600):
+        assert_equal_batches(small.batch(position, 16), large.batch(position, 16))
+    large.close()
+
+
+def test_bytes_kept_as_bytes_give_the_same_batches(stored: StoredImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_floats = InMemoryBatches(in_memory(stored), 3, CPU, flip=True)
+    monkeypatch.setattr("ganserve_training.data.batches._AS_FLOATS_BYTES", 0)
+    assert_equal_batches(InMemoryBatches(in_memory(stored), 3, CPU, flip=True).batch(30, 16), as_floats.batch(30, 16))
+
+
+def _sources(samples: StoredImages) -> Iterator[BatchSource]:
+    yield InMemoryBatches(in_memory(samples), 3, CPU, flip=True)
+    yield LoaderBatches(samples, 3, CPU, flip=True, workers=0)
+
+
+def test_half_of_the_images_are_mirrored_whatever_the_batch_size(stored: StoredImages) -> None:
+    plain = InMemoryBatches(in_memory(stored), 3, CPU).batch(1000, 64)[0]
+    mask = torch.from_numpy(flips(1000, 64, 3))
+    for source in _sources(stored):
+        for size in (1, 7, 64):
+            parts = [source.batch(1000 + start, min(size, 64 - start))[0] for start in range(0, 64, size)]
+            mirrored = torch.cat(parts)
+            assert torch.equal(mirrored[mask], plain[mask].flip(3))
+            assert torch.equal(mirrored[~mask], plain[~mask])
+
+
+def test_mirroring_is_a_fair_coin_of_seed_and_place() -> None:
+    coins = flips(0, 100_000, 5)
+    assert abs(coins.mean() - 0.5) < 5 * 0.5 / np.sqrt(100_000)
+    np.testing.assert_array_equal(flips(54_321, 3000, 5), coins[54_321:57_321])
+    assert not np.array_equal(flips(0, 100, 6), coins[:100])
+
+
+def test_balanced_rounds_show_every_label_once_and_every_sample_in_turn() -> None:
+    labels = np.array([4, 0, 0, 0, 2, 0, 0, 2], np.int64)
+    order = ClassBalancedOrder(labels, 7)
+    rounds = order.indices(0, 3 * 40).reshape(40, 3)
+    for row in rounds:
+        assert sorted(labels[row].tolist()) == [0, 2, 4]
+    assert len({tuple(labels[row].tolist()) for row in rounds}) == 6  # Each order of three labels occurs.
+    zeros = rounds[labels[rounds] == 0].reshape(8, 5)  # Five samples: eight epochs.
+    for epoch in zeros:
+        assert sorted(epoch.tolist()) == [1, 2, 3, 5, 6]
+    for position, count in ((0, 1), (7, 11), (50, 33), (119, 1)):
+        np.testing.assert_array_equal(
+            ClassBalancedOrder(labels, 7).indices(position, count), rounds.reshape(-1)[position : position + count]
+        )
+    assert not np.array_equal(ClassBalancedOrder(labels, 8).indices(0, 120), rounds.reshape(-1))
+
+
+def test_what_cannot_be_balanced_or_mirrored_is_refused() -> None:
+    vectors = Vectors.standardised(np.zeros((4, 2), np.float32))
+    with pytest.raises(DataError, match="flip is for images"):
+        make_batches(vectors, DataConfig(flip=True), 0, CPU)
+    with pytest.raises(DataError, match="class_balanced needs labels"):
+        make_batches(vectors, DataConfig(class_balanced=True), 0, CPU)
+
+
+def test_subsets_keep_their_labels_and_lose_them_when_asked(stored: StoredImages) -> None:
+    some = stored.take(np.array([5, 2]))
+    np.testing.assert_array_equal(some.read(np.array([1, 0])), stored.read(np.array([2, 5])))
+    assert some.labels is not None
+    assert stored.labels is not None
+    assert some.labels.tolist() == stored.labels[[5, 2]].tolist()
+    assert some.without_labels().info == replace(stored.info, label_names=())
+    digests = {stored.sha256(), some.sha256(), some.without_labels().sha256(), stored.take(np.array([2, 5])).sha256()}
+    assert len(digests) == 4
