@@ -1,0 +1,96 @@
+"""Networks of one's own, in a package that only the user has: trained, exported, served and sampled by the commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ganserve import Client
+from server_process import running_server
+
+GANSERVE = Path(sys.executable).with_name("ganserve")
+# Labels enter each in a way of its own; the critic has a batch normalisation, which export freezes.
+NETWORKS = """
+import math
+
+import torch
+from torch import nn
+
+
+class MyGenerator(nn.Module):
+    def __init__(self, latent_dim, sample_shape, label_count, width=24):
+        super().__init__()
+        self.styles = nn.Embedding(label_count, latent_dim)
+        self.body = nn.Sequential(nn.Linear(latent_dim, width), nn.SiLU(), nn.Linear(width, math.prod(sample_shape)))
+        self.sample_shape = sample_shape
+
+    def forward(self, latents, labels=None):
+        return torch.tanh(self.body(latents * self.styles(labels))).unflatten(1, self.sample_shape)
+
+
+class MyCritic(nn.Module):
+    def __init__(self, sample_shape, label_count, width=24):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(), nn.Linear(math.prod(sample_shape), width), nn.BatchNorm1d(width), nn.ELU()
+        )
+        self.directions = nn.Embedding(label_count, width)
+
+    def forward(self, samples, labels=None):
+        return (self.body(samples) * self.directions(labels)).sum(1)
+"""
+
+
+def ganserve(*arguments: object, folder: Path, code: int = 0, **environment: str) -> str:
+    """What the command says: on stdout, or on stderr if it is to fail."""
+    done = subprocess.run(
+        [GANSERVE, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stderr if code else done.stdout
+
+
+def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path) -> None:
+    package = tmp_path / "code" / "my_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "models.py").write_text(NETWORKS)
+    path = {"PYTHONPATH": str(package.parent)}
+    networks = (
+        *("--networks.architecture", "custom", "--networks.latent-dim", 6),
+        *("--networks.generator-conditioning", "auto", "--networks.critic-conditioning", "auto"),
+    )
+    classes = (
+        *("--networks.generator-class", "my_package.models:MyGenerator"),
+        *("--networks.critic-class", "my_package.models:MyCritic"),
+    )
+    # A penalty on the gradient of single samples wants a critic without batch normalisation.
+    penalties = [f"--regularisers.{name}-gamma.{end}" for name in ("r1", "r2") for end in ("start", "end")]
+    game = ("--loss.name", "hinge", *(part for penalty in penalties for part in (penalty, 0)))
+    sizes = ("--steps", 6, "--batch-size", 16)
+    ganserve("train", "digits", "--out", "run", *networks, *classes, *game, *sizes, folder=tmp_path, **path)
+
+    said = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path, code=1, PYTHONPATH="")
+    assert said.startswith("ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package")
+    assert "PYTHONPATH" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+    said = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path, **path)
+    assert said.startswith("mine version 1, from step 6\nverified against PyTorch")
+    # The server has neither torch's classes nor the package.
+    with running_server(tmp_path / "models") as server, Client(server.address) as client:
+        batch = client.sample(12, "7", seed=3, return_scores=True)
+        assert (batch.images.shape, set(batch.label_names)) == ((12, 8, 8, 1), {"7"})
+        assert np.ptp(batch.images) > 0
+        np.testing.assert_allclose(client.score(batch.images, "7").scores, batch.scores, rtol=1e-4, atol=1e-5)
+        assert (client.score(batch.images, "1").scores != batch.scores).any()
