@@ -58,7 +58,7 @@ class Growth:
         return (self._stable + self._fade) * self.last_level
 
     def steps_until_grown(self, critic_steps: int) -> int:
-        """Training steps after which the last level is fully faded in.
+        """Training steps of which the last is the first one with the last level fully in.
 
         Args:
             critic_steps: batches that the critic is shown in one step.
@@ -69,7 +69,7 @@ class Growth:
             ends = self.grown_after if last else self._stable + level * (self._fade + self._stable)
             taken = max(0, math.ceil((ends - seen) / (size * critic_steps)))
             seen, steps = seen + taken * size * critic_steps, steps + taken
-        return steps
+        return steps + 1
 
     def phase(self, samples_seen: int) -> Phase:
         """The phase after so many real samples."""

@@ -1,0 +1,225 @@
+"""Progressive growing: the timetable at its boundaries, what reals look like, and what the trainer does with both."""
+
+import copy
+
+import lightning_fabric
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganserve_training.config import (
+    AugmentationConfig,
+    DataConfig,
+    LossConfig,
+    NetworksConfig,
+    ProgressiveConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from ganserve_training.data import load_split
+from ganserve_training.errors import ConfigError
+from ganserve_training.growth import Growth, Phase, growing_levels, reals_at
+from ganserve_training.networks import build_networks
+from ganserve_training.trainer import Trainer
+from tiny_runs import assert_same, tiny_config
+
+
+def growth(batch_sizes: tuple[int, ...] = ()) -> Growth:
+    """Levels 0 to 2, 4 x 4 to 16 x 16: 300 samples each in full, 200 to fade in."""
+    return Growth(ProgressiveConfig(fade_kimg=0.2, stable_kimg=0.3, batch_sizes=batch_sizes), 2, 64)
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "alpha"),
+    [
+        (0, 0, 1.0),
+        (299, 0, 1.0),
+        (300, 1, 0.0),
+        (400, 1, 0.5),
+        (499, 1, 0.995),
+        (500, 1, 1.0),
+        (799, 1, 1.0),
+        (800, 2, 0.0),
+        (850, 2, 0.25),
+        (1000, 2, 1.0),
+        (1299, 2, 1.0),
+        (1300, 2, 1.0),
+        (10**9, 2, 1.0),
+    ],
+)
+def test_the_timetable(seen: int, level: int, alpha: float) -> None:
+    phase = growth().phase(seen)
+    assert (phase.level, phase.batch_size) == (level, 64)
+    assert phase.alpha == pytest.approx(alpha, abs=1e-12)
+
+
+def test_each_level_has_its_batch_size() -> None:
+    timetable = growth((8, 4, 2))
+    assert [timetable.phase(seen).batch_size for seen in (0, 299, 300, 799, 800, 10**6)] == [8, 8, 4, 4, 2, 2]
+    with pytest.raises(ConfigError, match=r"must have 3 values, one for each level from 4 x 4 to 16 x 16 \(got 2\)"):
+        growth((8, 4))
+
+
+@pytest.mark.parametrize("batch_sizes", [(), (100, 50, 25), (7, 11, 13), (2000, 3, 2), (300, 500, 200)])
+@pytest.mark.parametrize("critic_steps", [1, 3])
+def test_how_many_steps_it_takes_to_grow(batch_sizes: tuple[int, ...], critic_steps: int) -> None:
+    timetable, seen, steps = growth(batch_sizes), 0, 1
+    while (timetable.phase(seen).level, timetable.phase(seen).alpha) != (2, 1.0):
+        seen += timetable.phase(seen).batch_size * critic_steps
+        steps += 1
+    assert timetable.steps_until_grown(critic_steps) == steps
+    assert seen >= timetable.grown_after == pytest.approx(1000.0)
+
+
+def block_mean(image: list[list[float]], side: int) -> list[list[float]]:
+    """Means over squares of ``side`` x ``side`` pixels."""
+    count = len(image) // side
+    return [
+        [
+            sum(image[row * side + i][column * side + j] for i in range(side) for j in range(side)) / side**2
+            for column in range(count)
+        ]
+        for row in range(count)
+    ]
+
+
+def picture() -> Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_reals_shrink_by_box_means() -> None:
+    full = picture()
+    for level, side in ((0, 4), (1, 2)):
+        shown = reals_at(full, Phase(level, 1.0, 1))
+        expected = torch.tensor(block_mean(full[1, 2].tolist(), side))
+        torch.testing.assert_close(shown[1, 2].float(), expected)
+    assert torch.equal(reals_at(full, Phase(2, 1.0, 1)), full)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_fading_reals_are_blended_with_the_level_before(level: int) -> None:
+    full, alpha = picture(), 0.3
+    shown = reals_at(full, Phase(level, alpha, 1))[0, 1]
+    side = 4 << level
+    assert shown.shape == (side, side)
+    fine = block_mean(full[0, 1].tolist(), 16 // side)
+    coarse = block_mean(full[0, 1].tolist(), 32 // side)
+    for row in range(side):
+        for column in range(side):
+            expected = (1 - alpha) * coarse[row // 2][column // 2] + alpha * fine[row][column]
+            assert shown[row, column].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_new_level_that_is_not_seen_yet_changes_nothing() -> None:
+    """The picture at the end of one level is that at the start of the next, doubled."""
+    full = picture()
+    before, after = reals_at(full, Phase(1, 1.0, 1)), reals_at(full, Phase(2, 0.0, 1))
+    torch.testing.assert_close(F.interpolate(before, scale_factor=2.0, mode="nearest"), after)
+
+
+PROGRESSIVE = NetworksConfig(architecture="progressive", latent_dim=8, generator_width=4, critic_width=4)
+SLOW = ProgressiveConfig(fade_kimg=0.032, stable_kimg=0.032, batch_sizes=(16, 8))
+
+
+def config_of(**changes: object) -> TrainConfig:
+    defaults: dict[str, object] = {
+        "networks": PROGRESSIVE,
+        "progressive": SLOW,
+        "augmentation": AugmentationConfig(),
+        "loss": LossConfig(name="hinge"),
+    }
+    return tiny_config(**(defaults | changes))
+
+
+def trainer_of(config: TrainConfig) -> Trainer:
+    return Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+
+
+def test_the_trainer_grows_both_players_and_the_average() -> None:
+    trainer = trainer_of(config_of())
+    found = []
+    for _ in range(7):
+        before = trainer.samples_seen
+        measures = dict(zip(trainer.measures, trainer.run_step().tolist(), strict=True))
+        phases = [network.phase for network in (trainer.generator, trainer.critic, trainer.ema.module)]
+        assert len({(phase.level, phase.alpha) for phase in phases}) == 1
+        assert measures["level"] == pytest.approx(phases[0].level - 1 + phases[0].alpha)
+        found.append((trainer.samples_seen - before, phases[0].level, phases[0].alpha))
+    fading = [(8, 1, 0.0), (8, 1, 0.25), (8, 1, 0.5), (8, 1, 0.75), (8, 1, 1.0)]
+    assert found == [(16, 0, 1.0), (16, 0, 1.0), *fading]
+    trainer.ema.module.phase.check_grown()
+    assert trainer.growth is not None
+    assert trainer.growth.steps_until_grown(1) == 7
+
+
+def test_a_new_level_starts_with_fresh_moments() -> None:
+    trainer = trainer_of(config_of())
+    for _ in range(2):
+        trainer.run_step()
+
+    def steps_taken() -> set[int]:
+        return {
+            int(state["step"])
+            for updater in (trainer._generator_updater, trainer._critic_updater)
+            for state in updater.optimiser.state.values()
+        }
+
+    assert steps_taken() == {2}
+    trainer.run_step()
+    assert steps_taken() == {1}
+    trainer.run_step()
+    assert steps_taken() == {2}  # Within a level they go on.
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_growing_goes_on_from_a_checkpoint_bit_for_bit(at: int) -> None:
+    """Before a level ends, at its very end, and while the next one fades in."""
+    straight = trainer_of(config_of())
+    for _ in range(at):
+        straight.run_step()
+    saved = copy.deepcopy(straight.state_dict())
+    restored = trainer_of(config_of())
+    restored.load_state_dict(saved)
+    for _ in range(4):
+        assert torch.equal(straight.run_step(), restored.run_step())
+    assert_same(dict(restored.generator.state_dict()), dict(straight.generator.state_dict()))
+
+
+def test_levels_that_have_not_grown_stay_as_they_were_drawn() -> None:
+    trainer = trainer_of(config_of())
+    before = copy.deepcopy(dict(trainer.generator.named_parameters()))
+    for _ in range(2):
+        trainer.run_step()
+    still = {
+        name for name, weight in trainer.generator.named_parameters() if torch.equal(weight.detach(), before[name])
+    }
+    # The one block that doubles, and the layer from its features to the image.
+    assert {name for name in before if name.startswith(("blocks.", "to_image.1."))} == still
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"progressive": ProgressiveConfig(), "steps": 100},
+            r"steps must be at least 75001 for networks that grow to 8 x 8 \(got 100\).*fade-kimg \(600\)",
+        ),
+        ({"steps": 6}, r"steps must be at least 7 .*\(got 6\)"),
+        ({"progressive": ProgressiveConfig(batch_sizes=(16, 8, 4))}, "must have 2 values"),
+        (
+            {"networks": NetworksConfig(latent_dim=8)},
+            r"the options progressive\.\* belong to networks that grow, and .* convolutional doesn't",
+        ),
+        ({"accumulate_batches": 16}, r"the batch must be a multiple of 16.*\(got 8\)"),
+    ],
+)
+def test_timetables_that_cannot_be_kept_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trainer_of(config_of(**{"batch_size": 16, "schedule": ScheduleConfig(), **changes}))
+
+
+def test_only_progressive_networks_grow() -> None:
+    info = load_split(DataConfig(), "train").info
+    assert growing_levels(build_networks(PROGRESSIVE, info).generator) == 1
+    assert growing_levels(build_networks(NetworksConfig(), info).generator) is None
