@@ -29,6 +29,7 @@ HEALTHY = Observation(
     region_entropy=0.98,
     quality_name="sliced_wasserstein",
     quality=0.1,
+    untrained_quality=1.0,
     higher_is_better=False,
 )
 """What a healthy run shows in the middle of training."""

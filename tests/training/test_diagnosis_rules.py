@@ -119,6 +119,7 @@ def test_a_critic_that_cannot_tell_good_samples_is_convergence() -> None:
     for poor in ({"diversity": 0.6}, {"offset": 0.3}):
         assert diagnose(history(7, **even, **poor)) == {}
     assert "convergence" not in diagnose(history(7, **even, regions_reached=5))
+    assert diagnose(history(7, **even, quality=0.6)) == {}  # Of 1 before training.
     falling = [0.1] * 6 + [0.4] * 6
     assert "convergence" not in diagnose(history(12, **even, quality=falling))
 
@@ -176,7 +177,7 @@ def test_a_debounce_goes_on_from_its_state() -> None:
 def test_observations_and_findings_survive_their_form_on_disk() -> None:
     for observation in (
         HEALTHY,
-        replace(HEALTHY, held_out_accuracy=None, held_out_score=None, quality=None, quality_name=None),
+        replace(HEALTHY, held_out_accuracy=None, held_out_score=None, quality=None, untrained_quality=None),
         replace(HEALTHY, critic_loss=math.inf, fake_score=-math.inf, centre=(0.5, math.inf)),
     ):
         text = json.dumps(observation.to_dict(), allow_nan=False)

@@ -94,19 +94,20 @@ FAILING: dict[str, TrainConfig] = {
     # A Wasserstein critic with nothing that keeps it Lipschitz: a bound on the weights that they never reach.
     "divergence": setting(
         "wasserstein",
-        steps=1300,
+        steps=800,
         every=50,
         rates=(1e-3, 1e-3),
+        schedule=ScheduleConfig(critic_steps=3),
         regularisers=RegularisersConfig(r1_gamma=constant(0.0), r2_gamma=constant(0.0), weight_clip=1e9),
     ),
-    # Penalties that fade away over the first two thirds, at a learning rate that then is too high.
+    # Penalties that fade away over the first half, at a learning rate that then is too high.
     "decline": setting(
         "relativistic-pairing",
-        steps=2400,
+        steps=2000,
         every=60,
-        rates=(3e-3, 3e-3),
+        rates=(5e-3, 5e-3),
         gamma=Anneal(start=0.1, end=0.0),
-        schedule=ScheduleConfig(burn_in_steps=1600),
+        schedule=ScheduleConfig(burn_in_steps=1000),
         diagnosis=DiagnosisConfig(every_steps=60, quality="sliced-wasserstein"),
     ),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ganserve_training.augment import Augmentation
 from ganserve_training.config import TrainConfig
@@ -14,14 +15,15 @@ from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
 from ganserve_training.diagnosis.findings import Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
-from ganserve_training.diagnosis.probe import Change, Players, Probe
+from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.rules import best_observation, diagnose, is_better
 from ganserve_training.growth import reals_at
 from ganserve_training.logs import LogWriter, read_log
 from ganserve_training.metrics import Modes, Quality, QualityMeter
 from ganserve_training.metrics.modes import modes_of
+from ganserve_training.networks import build_networks
 from ganserve_training.networks.conditioning import resolve_conditioning
-from ganserve_training.rng import Noise
+from ganserve_training.rng import Noise, seed_global
 from ganserve_training.run_folder import RunFolder
 from ganserve_training.schedule import anneal, burn_in_progress
 from ganserve_training.trained import draw_samples
@@ -155,6 +157,7 @@ class _Eyes:
         self._meter = QualityMeter(
             reference, diagnosis.quality, modes if diagnosis.quality == "mode-coverage" else countable
         )
+        self._untrained_quality = self._measure_untrained(device)
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
@@ -166,15 +169,24 @@ class _Eyes:
             trainer.samples_seen,
             augment=self._augment(),
             fade=self._fade(),
-            quality=self._measure_quality(),
+            quality=self._measure_quality(trainer.ema.module),
+            untrained_quality=self._untrained_quality,
         )
 
-    def _measure_quality(self) -> Quality:
+    def _measure_untrained(self, device: torch.device) -> float:
+        """The quality that the run began with, at whatever step this is."""
+        config = self._trainer.config
+        with undisturbed(device):
+            seed_global(config.seed)
+            generator = build_networks(config.networks, self._info).generator
+        return self._measure_quality(generator.to(device).eval()).value
+
+    def _measure_quality(self, generator: nn.Module) -> Quality:
         trainer = self._trainer
         count = _QUALITY_SAMPLES
         names = len(trainer.label_names)
         labels = np.arange(count, dtype=np.int64) % names if names else None
-        samples = draw_samples(trainer.ema.module, trainer.prior, self._info, labels, count, _QUALITY_SEED)
+        samples = draw_samples(generator, trainer.prior, self._info, labels, count, _QUALITY_SEED)
         if self._info.is_image and samples.shape[1] < self._info.height:  # Of networks that still grow.
             factor = self._info.height // samples.shape[1]
             samples = samples.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -64,6 +64,8 @@ class Observation:
     """What quality was measured; None: none."""
     quality: float | None
     """Of the averaged generator's samples."""
+    untrained_quality: float | None
+    """Of the samples that the run began with."""
     higher_is_better: bool
     """For quality."""
 

@@ -122,6 +122,7 @@ class Probe:
         augment: Change = lambda samples: samples,
         fade: Change = lambda samples: samples,
         quality: Quality | None = None,
+        untrained_quality: float | None = None,
     ) -> Observation:
         """Look at the players as they are now.
 
@@ -131,8 +132,9 @@ class Probe:
             augment: what is done to all samples before the critic sees them.
             fade: what is done to real ones before that, while networks grow.
             quality: of the averaged generator's samples, to be noted beside.
+            untrained_quality: of those that the run began with.
         """
-        with _undisturbed(self._latents.device):
+        with undisturbed(self._latents.device):
             real = fade(self._real)
             fake, slope, sample_norm, generator_norm, generator_loss = self._generator_gradient(augment, real)
             with torch.no_grad():
@@ -173,6 +175,7 @@ class Probe:
             region_entropy=coverage.relative_entropy,
             quality_name=None if quality is None else quality.name,
             quality=None if quality is None else quality.value,
+            untrained_quality=untrained_quality,
             higher_is_better=quality is not None and quality.higher_is_better,
         )
 
@@ -228,8 +231,8 @@ def _buffers(module: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Put every global generator of random numbers back afterwards: networks with dropout draw from them."""
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Put every global generator of random numbers back afterwards: networks may draw from them."""
     unused = torch.Generator(device)
     state = capture_rng(unused)
     try:

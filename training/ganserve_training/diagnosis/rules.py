@@ -7,7 +7,7 @@ between what healthy runs and runs set up to fail in just that way show; docs/di
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -63,11 +63,13 @@ CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25
 """The generated centre is at the data's, within a quarter of their mean pairwise distance."""
 CONVERGED_QUALITY = 1.5
-"""And the quality's error is at most this many times the best that the run has had."""
+"""And the quality's error is at most this many times the best that the run has had,"""
+CONVERGED_GAIN = 0.5
+"""and this share of what it was before training: a critic that has learned nothing can't tell either."""
 
 SMOOTHING = 3
 """Looks of which the quality's median is taken: one alone may be lucky."""
-DECLINED = 1.5
+DECLINED = 1.3
 """The error, so smoothed, against the best that it was."""
 DECLINE_NOISE = 6.0
 """And the difference is this many times the mean distance of a look from the median of itself and its neighbours."""
@@ -176,6 +178,7 @@ def convergence(history: History) -> str | None:
         now.diversity < CONVERGED_DIVERSITY
         or now.offset > CONVERGED_OFFSET
         or now.regions_reached < COLLAPSED_REGIONS * now.regions
+        or _has_learned_little(now)
     )
     trend = _quality_trend(history)
     if poor or (trend is not None and trend.now > CONVERGED_QUALITY * trend.best + DECLINE_NOISE * trend.noise):
@@ -256,6 +259,12 @@ class _Trend:
     """The lowest that this median was."""
     noise: float
     """Mean distance of a look from the median of itself and its neighbours: small for a steady trend."""
+
+
+def _has_learned_little(now: Observation) -> bool:
+    if now.quality is None or now.untrained_quality is None:
+        return False
+    return _error(now) > CONVERGED_GAIN * _error(replace(now, quality=now.untrained_quality))
 
 
 def _quality_trend(history: History) -> _Trend | None:
