@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve import Client, LatentControl, UnsupportedByModel
-from ganserve_export import Exported, ExportError, export_run
+from ganserve_export import Exported, ExportError, command, export_run
 from ganserve_training import TrainedModel, load_split, load_trained, train
 from ganserve_training.config import (
     Anneal,
@@ -21,6 +22,7 @@ from ganserve_training.config import (
     DataConfig,
     LossConfig,
     NetworksConfig,
+    OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
     TrainConfig,
@@ -189,7 +191,10 @@ def test_a_grown_network_is_served_at_its_final_level(client: Client, runs: dict
 
 
 def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run", CONFIGS["grown"], steps=4)
+    often = OutputConfig(checkpoint_every_steps=4)
+    run = trained_run(tmp_path / "run", dataclasses.replace(CONFIGS["grown"], output=often))
+    for newest in (run / "checkpoints").glob("step-00000006.pt*"):
+        newest.unlink()  # as if training had come to step 4 only
     # 64 samples were seen; the last level is in after 64, which the networks learn of with one batch more.
     with pytest.raises(
         ExportError, match=r"still growing: level 1 of 1 \(8 of 8 pixels\), 50% faded in\. Train on for 16"
@@ -198,7 +203,14 @@ def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Pa
     assert not (tmp_path / "models").exists()
 
 
-def test_the_generator_alone_on_request(runs: dict[str, Path], tmp_path: Path) -> None:
-    package = export_run(runs["codes"], tmp_path / "alone", generator_only=True)
-    assert (package.critic, package.critic_absence) == (None, "it was exported without one")
-    assert {path.name for path in package.folder.iterdir()} == {"generator.onnx", "preview.png", "manifest.json"}
+def test_the_generator_alone_on_request(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([str(runs["codes"]), "--out", str(tmp_path / "alone"), "--generator-only"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "alone version 1, from step 6"
+    assert re.fullmatch(r"  generator  \d\.\de-\d\d \(allowed \d\.\de-\d\d\)", lines[2])
+    assert lines[3] == "without its critic, so the server cannot score: it was exported without one"
+    assert lines[4] == f"published {tmp_path / 'alone' / '1'}"
+    files = {path.name for path in (tmp_path / "alone" / "1").iterdir()}
+    assert files == {"generator.onnx", "preview.png", "manifest.json"}
