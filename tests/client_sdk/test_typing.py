@@ -32,6 +32,8 @@ def blocking(target: str, names: list[str], indices: npt.NDArray[np.int64]) -> N
         client.sample(2, indices)
         client.sample(2, np.int32(1))
         client.sample(2, latents=[[0.5, 1.0], [1.0, 2.0]])
+        assert_type(client.sample(2, controls={"c0": 0.5}).save_csv("x.csv"), Path)
+        assert_type(client.model().controls, tuple[ganserve.LatentControl, ...])
         for part in client.stream(1000, 7, chunk_size=10):
             assert_type(part, SampleBatch)
         assert_type(client.score(batch.images, batch.labels), Scores)

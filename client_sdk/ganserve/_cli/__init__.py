@@ -26,12 +26,13 @@ class Command:
 
 GROUPS = {
     "Use a server": {
-        "sample": Command("ganserve._cli.sample", None, "draw samples: a picture, a folder of pictures or an archive"),
-        "score": Command("ganserve._cli.score", None, "score pictures with a model's critic"),
+        "sample": Command("ganserve._cli.sample", None, "draw samples: a picture, a folder of pictures, an archive or a table"),
+        "score": Command("ganserve._cli.score", None, "score pictures or vectors with a model's critic"),
         "models": Command("ganserve._cli.models", None, "list what the server has"),
     },
     "Make a model and serve it": {
         "train": Command("ganserve_training.train_command", "training", "train a GAN; resumes after an interruption"),
+        "report": Command("ganserve_training.report_command", "training", "write one page about a run, for people"),
         "evaluate": Command("ganserve_export.evaluate_command", "export", "measure how good a model's samples are"),
         "export-onnx": Command("ganserve_export.command", "export", "export a run as a verified ONNX model package"),
         "serve": Command("ganserve_server.command", "server", "serve model packages over gRPC"),
