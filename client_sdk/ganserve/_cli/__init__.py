@@ -26,7 +26,7 @@ class Command:
 
 GROUPS = {
     "Use a server": {
-        "sample": Command("ganserve._cli.sample", None, "draw samples: one picture, a folder of them, an archive or a table"),
+        "sample": Command("ganserve._cli.sample", None, "draw samples as a picture, a folder, an archive or a table"),
         "score": Command("ganserve._cli.score", None, "score pictures or vectors with a model's critic"),
         "models": Command("ganserve._cli.models", None, "list what the server has"),
     },
