@@ -13,6 +13,7 @@ from ganserve_training.errors import DataError
 from ganserve_training.grids import sample_grid, save_sample_grid
 from ganserve_training.logs import LogWriter, read_log
 from ganserve_training.progress import BarProgress, PlainProgress, open_progress
+from ganserve_training.scatter import ScatterView
 
 RECORD = {
     "step": 50,
@@ -65,6 +66,33 @@ def test_a_grid_holds_every_sample_row_by_row(tmp_path: Path, channels: int, mod
 
 def test_large_images_are_not_enlarged_and_a_last_row_may_be_short() -> None:
     assert sample_grid(np.zeros((5, 64, 64, 1), np.uint8), columns=2).size == (2 * 66 + 2, 3 * 66 + 2)
+
+
+def test_points_are_drawn_where_they_lie_over_the_real_ones() -> None:
+    real = np.array([[0.0, 0.0], [10.0, 10.0]], np.float32)
+    view = ScatterView(real)
+    picture = np.asarray(view.draw(np.array([[10.0, 0.0], [0.0, 10.0], [1e6, 0.0], [np.nan, 0.0]], np.float32)))
+    side = picture.shape[0]
+    assert picture.shape == (side, side, 3)
+    low, high = (round((0.5 + shift / 13.0) * side) for shift in (-5.0, 5.0))  # 10 and a margin of 15 % on both sides.
+    for (x, y), expected in {
+        (low, high): "real",
+        (high, low): "real",
+        (high, high): "generated",  # Rows are counted from above.
+        (low, low): "generated",
+        (side // 2, side // 2): "nothing",
+    }.items():
+        red, _, blue = (int(value) for value in picture[y, x])
+        assert ("generated" if blue > red + 50 else "real" if red < 230 else "nothing") == expected
+    np.testing.assert_array_equal(np.asarray(view.draw(real[:0])), np.asarray(ScatterView(real).draw(real[:0])))
+
+
+@pytest.mark.parametrize("dim", [1, 5])
+def test_vectors_of_any_length_are_drawn(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(200, dim)).astype(np.float32) * np.linspace(5.0, 1.0, dim, dtype=np.float32)
+    picture = np.asarray(ScatterView(real).draw(real[:50] * 0.5))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
 
 
 def test_where_there_is_no_terminal_progress_is_plain_lines() -> None:

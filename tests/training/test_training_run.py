@@ -17,8 +17,10 @@ from ganserve_training import config_to_dict, draw_samples, load_trained, train
 from ganserve_training.checkpoint import checkpoint_paths, load_checkpoint
 from ganserve_training.config import (
     Anneal,
+    AugmentationConfig,
     DataConfig,
     EmaConfig,
+    NetworksConfig,
     OutputConfig,
     RegularisersConfig,
     ScheduleConfig,
@@ -282,6 +284,20 @@ def test_samples_are_drawn_by_seed_whatever_the_count(uninterrupted: Path) -> No
     assert many.dtype == np.uint8
     np.testing.assert_array_equal(many, draw_samples(model.generator, model.prior, model.data, labels, 300, seed=4))
     assert not np.array_equal(many, draw_samples(model.generator, model.prior, model.data, labels, 300, seed=5))
+
+
+def test_a_run_on_vectors_draws_points(tmp_path: Path) -> None:
+    config = tiny_config(
+        steps=4,
+        data=DataConfig(source="ring", count=500),
+        networks=NetworksConfig(architecture="mlp", latent_dim=4, generator_width=8, critic_width=8),
+        augmentation=AugmentationConfig(),
+    )
+    run(config, tmp_path)
+    with Image.open(tmp_path / "samples" / "step-00000004.png") as picture:
+        assert picture.size == (480, 480)
+    model = load_trained(tmp_path)
+    assert draw_samples(model.generator, model.prior, model.data, None, 5, seed=0).dtype == np.float32
 
 
 def test_data_options_reach_the_run(tmp_path: Path) -> None:

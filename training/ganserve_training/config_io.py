@@ -31,10 +31,14 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
+def flat_config(config: TrainConfig) -> dict[str, Any]:
+    """Every field's value by its path ``a.b.c``, in the order of the fields."""
+    return dict(_flatten(config_to_dict(config)))
+
+
 def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
     """One line ``a.b.c: old -> new`` for each field that differs, in the order of the fields."""
-    old_values = dict(_flatten(config_to_dict(old)))
-    new_values = dict(_flatten(config_to_dict(new)))
+    old_values, new_values = flat_config(old), flat_config(new)
     return [
         f"{path}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
         for path in old_values | new_values

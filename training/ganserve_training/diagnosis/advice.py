@@ -120,7 +120,7 @@ def _decline(config: TrainConfig) -> str:
 
 def _sentence(tries: list[str]) -> str:
     return (
-        f"Try, in another --out, {_join(tries)}."
+        f"For another run, try {_join(tries)}."
         if tries
         else "Every remedy known to ganserve is on already: try more of each."
     )

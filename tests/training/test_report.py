@@ -1,0 +1,193 @@
+"""The report: everything of a run in one file, and nothing from elsewhere."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from ganserve_training import train
+from ganserve_training.config import DiagnosisConfig
+from ganserve_training.diagnosis import KINDS, Finding
+from ganserve_training.report import write_report
+from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
+from ganserve_training.report.material import MOST_PICTURES, read_run
+from ganserve_training.report.page import _with_flags
+from ganserve_training.report_command import main
+from ganserve_training.run_folder import RunFolder
+from tiny_runs import tiny_config
+
+CONFIG = tiny_config(seed=3, diagnosis=DiagnosisConfig(every_steps=2, samples=32))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "a <b> & c"
+    train(CONFIG, out, device="cpu", console=Console(file=io.StringIO()))
+    finding = Finding(
+        step=8, kind="mode-collapse", message="Only 2 < 3.", advice="For another run, try --networks.packing 2."
+    )
+    folder = RunFolder(out)
+    folder.diagnosis.write_text(json.dumps(finding.to_dict()) + "\n")
+    folder.write_evaluation({"step": 12, "checkpoint_sha256": "0", "metrics": {"gan_test": 0.98765, "by": {"a": 1}}})
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(finished: Path) -> str:
+    path = write_report(finished)
+    assert path == finished / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """Collects what a page is made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "input"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def parsed(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader._open == []
+    return reader
+
+
+def test_a_report_needs_nothing_from_elsewhere(parsed: Reader, page: str) -> None:
+    for tag, attributes in parsed.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "srcset", "action"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert page.count("plotly.js v") == 1
+
+
+def test_a_report_shows_every_picture_and_the_last_at_first(parsed: Reader, finished: Path) -> None:
+    images = [attributes for tag, attributes in parsed.tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["samples at step 6", "samples at step 12"]
+    assert ["hidden" in image for image in images] == [True, False]
+    source = images[1]["src"]
+    assert source is not None
+    written = (finished / "samples" / "step-00000012.png").read_bytes()
+    assert base64.b64decode(source.partition(",")[2]) == written
+    (slider,) = (attributes for tag, attributes in parsed.tags if tag == "input")
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "1", "1")
+    text = " ".join(parsed.words)
+    assert "One row a label" in text
+    assert re.search(r"0 1 2 3 4 5 6 7 8 9", text)
+
+
+def test_a_report_tells_state_findings_metrics_and_what_differs(parsed: Reader) -> None:
+    text = " ".join(" ".join(parsed.words).split())
+    for part in (
+        "a <b> & c",
+        "step 12 of 12, finished",
+        "mode collapse at step 8",
+        "Only 2 < 3.",
+        "For another run, try --networks.packing 2 .",
+        "gan test 0.9877",
+        "by.a 1",
+        "Of the checkpoint of step 12.",
+        "seed 0 3",
+        "networks.latent_dim 32 8",
+        "loss.name 'relativistic-pairing'",
+        "torch 2.",
+    ):
+        assert part in text, part
+    assert "data.held_out_fraction 0.2 0.2" not in text
+
+
+def test_the_curves_have_the_run_s_numbers_and_its_findings(finished: Path) -> None:
+    run = read_run(RunFolder(finished))
+    made = {title: figure for title, _, figure in charts(run)}
+    assert list(made) == [
+        *("Losses", "Critic accuracy", "Diversity", "Scores", "Gradients", "Quality: sliced wasserstein"),
+    ]
+    losses = {line.name: line for line in made["Losses"].data}
+    assert list(losses["critic"].x) == [3, 6, 9, 12]
+    assert list(losses["critic"].y) == [pytest.approx(record["critic_loss"], rel=1e-4) for record in run.log]
+    accuracy = {line.name: line for line in made["Critic accuracy"].data}
+    assert list(accuracy["held-out samples"].y) == [
+        pytest.approx(item.held_out_accuracy, rel=1e-4) for item in run.observations
+    ]
+    best = made["Quality: sliced wasserstein"].data[-1]
+    assert best.y[0] == min(item.quality or 0.0 for item in run.observations)
+    for figure in made.values():
+        (mark,) = figure.layout.annotations
+        assert (mark.x, mark.text, mark.bgcolor) == (8, "<b>1</b>", KIND_COLOURS["mode-collapse"])
+    assert set(KIND_COLOURS) == set(KINDS)
+
+
+def test_long_curves_are_thinned_by_means() -> None:
+    points = [(float(step), float(step % 2)) for step in range(4800)]
+    thin = _thinned(points)
+    assert len(thin) == 1200
+    assert thin[0] == (1.5, 0.5)
+    assert _thinned(points[:1200]) == points[:1200]
+
+
+def test_many_pictures_are_thinned_and_counted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_config(CONFIG)
+    folder.samples.mkdir()
+    for step in range(1, 201):
+        Image.new("L", (2, 2)).save(folder.samples / f"step-{step:08d}.png")
+    run = read_run(folder)
+    assert (len(run.pictures), run.picture_count) == (MOST_PICTURES, 200)
+    assert (run.pictures[0].step, run.pictures[-1].step) == (1, 200)
+    assert "60 of 200 pictures are shown" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(replace(CONFIG, diagnosis=DiagnosisConfig(enabled=False)))
+    text = write_report(tmp_path, tmp_path / "pages" / "early.html").read_text(encoding="utf-8")
+    assert "step 0 of 12" in text
+    assert "Switched off for this run" in text
+    assert "Not evaluated yet" in text
+
+
+def test_flags_are_set_apart_with_their_values() -> None:
+    assert _with_flags("try --loss.name modified-minimax, which <b>, or (--networks.packing 2).") == (
+        "try <code>--loss.name modified-minimax</code>, which &lt;b&gt;, or (<code>--networks.packing 2</code>)."
+    )
+    assert _with_flags("--a.b 0.3.") == "<code>--a.b 0.3</code>."
+
+
+def test_the_command_says_where_the_report_is_and_what_is_wrong(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page.html"
+    assert main([str(finished), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: ")
+    assert main([str(tmp_path / "nothing")]) == 1
+    assert "holds no run: train first" in capsys.readouterr().err
+    (finished / "metrics.json").write_text("{")
+    assert main([str(finished)]) == 1
+    assert "metrics.json is not JSON" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("[]")
+    assert main([str(tmp_path)]) == 2

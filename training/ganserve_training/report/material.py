@@ -1,0 +1,147 @@
+"""What a report is made of, read from a run's folder."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganserve_training.checkpoint import checkpoint_paths
+from ganserve_training.config import TrainConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.diagnosis import Finding, Observation
+from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.logs import read_log
+from ganserve_training.networks.conditioning import resolve_conditioning
+from ganserve_training.run_folder import RunFolder
+
+_PICTURE = re.compile(r"step-(\d+)\.png")
+MOST_PICTURES = 60
+"""Pictures that a report shows, evenly spaced, the last one always among them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """What the generator made at one step."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunMaterial:
+    """Everything that a run's folder tells."""
+
+    name: str
+    config: TrainConfig
+    log: list[dict[str, float]]
+    observations: list[Observation]
+    findings: list[Finding]
+    pictures: list[Picture]
+    picture_count: int
+    """How many there are, shown or not."""
+    metrics: dict[str, float]
+    """What `ganserve evaluate` found, by name."""
+    evaluated_step: int | None
+    environment: dict[str, str]
+    """Where the newest checkpoint was trained."""
+    row_labels: tuple[str, ...]
+    """Names of the labels that the generator takes, one for each row of a picture of images."""
+    is_image: bool
+    """Whether samples are images, not vectors."""
+    stopped: bool
+    """Whether the run stopped by itself."""
+
+    @property
+    def step(self) -> int:
+        """The last one that is known of."""
+        steps = [int(self.log[-1]["step"])] if self.log else []
+        return max(steps + [item.step for item in self.observations[-1:]], default=0)
+
+
+def read_run(folder: RunFolder) -> RunMaterial:
+    """Read a run's folder.
+
+    Raises:
+        DataError: it holds no run, or one of its logs is damaged.
+        ConfigError: its config.json is not a configuration.
+    """
+    config = folder.read_config()
+    if config is None:
+        raise DataError(f"{folder.root} holds no run: train first, with `ganserve train digits --out {folder.root}`")
+    pictures = _pictures(folder.samples)
+    state = _newest_state(folder)
+    metrics, evaluated_step = _metrics(folder.metrics)
+    diagnosis = state.get("diagnosis") or {}
+    return RunMaterial(
+        name=folder.root.resolve().name,
+        config=config,
+        log=read_log(folder.log),
+        observations=[Observation.from_dict(record) for record in read_log(folder.observations)],
+        findings=[Finding.from_dict(record) for record in read_log(folder.diagnosis)],
+        pictures=_thinned(pictures),
+        picture_count=len(pictures),
+        metrics=metrics,
+        evaluated_step=evaluated_step,
+        environment={name: str(value) for name, value in state.get("environment", {}).items()},
+        row_labels=_row_labels(config, state),
+        is_image=len(state.get("data", {}).get("sample_shape", ())) == 3,
+        stopped=bool(diagnosis.get("stopped_after", 0)),
+    )
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    found = [(int(match[1]), path) for path in folder.glob("*.png") if (match := _PICTURE.fullmatch(path.name))]
+    return [Picture(step=step, path=path) for step, path in sorted(found)]
+
+
+def _thinned(pictures: list[Picture]) -> list[Picture]:
+    count = len(pictures)
+    if count <= MOST_PICTURES:
+        return pictures
+    return [pictures[round(place * (count - 1) / (MOST_PICTURES - 1))] for place in range(MOST_PICTURES)]
+
+
+def _newest_state(folder: RunFolder) -> dict[str, Any]:
+    """Of the newest checkpoint that can be opened; its tensors stay on disk. Empty: there is none yet."""
+    for path in reversed(checkpoint_paths(folder.checkpoints)):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (OSError, RuntimeError, EOFError, ValueError):
+            continue  # Loading for use is strict; a report says what it can.
+        return state
+    return {}
+
+
+def _metrics(path: Path) -> tuple[dict[str, float], int | None]:
+    try:
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON: delete it and run `ganserve evaluate` again") from error
+    return dict(_flatten(evaluation.get("metrics", {}))), evaluation.get("step")
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """Numbers, however deep, by their path."""
+    found = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append((prefix + name, float(value)))
+    return found
+
+
+def _row_labels(config: TrainConfig, state: Mapping[str, Any]) -> tuple[str, ...]:
+    if "data" not in state:
+        return ()
+    info = DataInfo.from_dict(state["data"])
+    try:
+        return resolve_conditioning(config.networks, info).label_names if info.is_image else ()
+    except ConfigError:  # Custom networks may see it in another way.
+        return info.label_names
