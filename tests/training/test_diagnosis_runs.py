@@ -85,7 +85,7 @@ FAILING: dict[str, TrainConfig] = {
     # 50 training images and nothing that holds the discriminator back.
     "critic-overfitting": setting(
         "modified-minimax",
-        steps=480,
+        steps=600,
         every=60,
         rates=(1e-4, 1e-3),
         data=replace(DIGITS, held_out_fraction=0.972),

@@ -62,10 +62,9 @@ EVEN = 0.15
 CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25
 """The generated centre is at the data's, within a quarter of their mean pairwise distance."""
-CONVERGED_QUALITY = 1.5
-"""And the quality's error is at most this many times the best that the run has had,"""
 CONVERGED_GAIN = 0.5
-"""and this share of what it was before training: a critic that has learned nothing can't tell either."""
+"""And the quality's error is at most this share of what it was before training: a critic that has learned nothing can't
+tell either."""
 
 SMOOTHING = 3
 """Looks of which the quality's median is taken: one alone may be lucky."""
@@ -180,8 +179,7 @@ def convergence(history: History) -> str | None:
         or now.regions_reached < COLLAPSED_REGIONS * now.regions
         or _has_learned_little(now)
     )
-    trend = _quality_trend(history)
-    if poor or (trend is not None and trend.now > CONVERGED_QUALITY * trend.best + DECLINE_NOISE * trend.noise):
+    if poor or decline(history):
         return None
     quality = "" if now.quality is None else f", {now.quality_name} {now.quality:.3g}"
     return (
