@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _train(arguments: TrainArguments) -> int:
-    from ganserve_training.training_run import train
+    from ganserve_training.training_run import is_first_process, train
 
     with _stop_requests() as requests:
         result = train(
@@ -84,6 +84,8 @@ def _train(arguments: TrainArguments) -> int:
             threads=arguments.threads,
             stop_signal=lambda: requests[0] if requests else None,
         )
+    if not is_first_process():
+        return 0
     if result.stopped:
         patience = arguments.config.diagnosis.patience
         sys.stdout.write(

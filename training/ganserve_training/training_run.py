@@ -76,7 +76,7 @@ def train(
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1 (got {threads})")
     folder = RunFolder(out)
-    first = _launched("RANK", 0) == 0
+    first = is_first_process()
     console = (console or Console(stderr=True)) if first else Console(quiet=True)
     with folder.locked() if first else nullcontext():
         checkpoint = _find_checkpoint(config, folder, console) if first else None
@@ -98,6 +98,11 @@ def train(
             first_step, started = loop.step, time.perf_counter()
             stopped = loop.run()
             return RunResult(loop.step, first_step, time.perf_counter() - started, stopped)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks: the only one, or the first of torchrun's."""
+    return _launched("RANK", 0) == 0
 
 
 def _launched(variable: str, default: int) -> int:
