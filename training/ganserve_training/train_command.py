@@ -90,8 +90,8 @@ def _train(arguments: TrainArguments) -> int:
         patience = arguments.config.diagnosis.patience
         sys.stdout.write(
             f"{arguments.out} is finished: it stopped by itself at step {result.step} of {arguments.config.steps}, "
-            f"after {patience} looks at a declined quality; checkpoints/best-*.pt is the best, and --diagnosis.patience 0 "
-            "goes on\n"
+            f"after {patience} looks at a declined quality; checkpoints/best-*.pt is the best, "
+            "--diagnosis.patience 0 goes on\n"
         )
     elif result.step == result.resumed_step:
         sys.stdout.write(f"{arguments.out} is finished: step {result.step} of {arguments.config.steps}\n")
