@@ -83,9 +83,15 @@ class Growth:
 
 
 def growing_levels(network: nn.Module) -> int | None:
-    """The last level of a network that grows, which has a ``phase``; None: it doesn't."""
-    phase = getattr(network, "phase", None)
-    return phase.final_level if isinstance(phase, NetworkPhase) else None
+    """The last level of a network that grows, which has a phase somewhere within; None: it doesn't."""
+    return next((module.final_level for module in network.modules() if isinstance(module, NetworkPhase)), None)
+
+
+def enter_phase(network: nn.Module, phase: Phase) -> None:
+    """Let a network that grows, within a packed critic or not, work at a phase's level."""
+    for module in network.modules():
+        if isinstance(module, NetworkPhase):
+            module.set(phase.level, phase.alpha)
 
 
 def reals_at(images: Tensor, phase: Phase) -> Tensor:

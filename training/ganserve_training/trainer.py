@@ -16,10 +16,10 @@ from ganserve_training.augment import Augmentation
 from ganserve_training.compatibility import check_pair
 from ganserve_training.config import TrainConfig
 from ganserve_training.critic_pass import CriticPass, Scorer
-from ganserve_training.data import BatchSource, InMemoryBatches, Samples
+from ganserve_training.data import BatchSource, Samples, make_batches
 from ganserve_training.distributed import Processes
 from ganserve_training.ema import Ema
-from ganserve_training.growth import Growth, Phase, growing_levels, reals_at
+from ganserve_training.growth import Growth, Phase, enter_phase, growing_levels, reals_at
 from ganserve_training.heads import Heads
 from ganserve_training.latents import LatentPrior
 from ganserve_training.losses import build_loss
@@ -63,7 +63,7 @@ class Trainer:
         seed_global(config.seed)
         self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
         self._noise = Noise(self._random, self.processes.rank, self.processes.world)
-        self._batches: BatchSource = InMemoryBatches(samples, config.seed, fabric.device)
+        self._batches: BatchSource = make_batches(samples, config.data, config.seed, fabric.device)
 
         self.prior = LatentPrior.of(config.networks)
         """What latents are drawn from."""
@@ -142,7 +142,7 @@ class Trainer:
             self._generator_updater.reset()
             self._critic_updater.reset()
         for network in (self.generator, self.critic, self.ema.module):
-            network.set_phase(phase.level, phase.alpha)  # type: ignore[operator]
+            enter_phase(network, phase)
         return phase
 
     def _read_parts(self, batch_size: int, phase: Phase | None) -> list[Part]:
