@@ -53,7 +53,7 @@ class Updater:
             elif self.config.name == "rmsprop":
                 group["alpha"] = anneal(self.config.beta2, progress)
         if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
-            moving = [item for item in self.parameters if item.grad is not None]
+            moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
             torch._foreach_mul_(moving, 1.0 - learning_rate * self.config.weight_decay)
         self.optimiser.step()
 

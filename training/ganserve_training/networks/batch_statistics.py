@@ -47,10 +47,11 @@ class MinibatchStddev(nn.Module):
                 f"minibatch standard deviation needs a batch that is a multiple of its group (got batch={count}, "
                 f"networks.minibatch_stddev_group={self.group}): use batch {count - count % group} or another group"
             )
-        grouped = features.reshape(group, count // group, -1)
+        exact = torch.promote_types(features.dtype, torch.float32)  # bfloat16 has too few digits for variances.
+        grouped = features.reshape(group, count // group, -1).to(exact)
         deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1)
         self._track(deviation.detach().mean())
-        channel = deviation.repeat(group).view(count, *[1] * len(place)).expand(count, *place)
+        channel = deviation.to(features.dtype).repeat(group).view(count, *[1] * len(place)).expand(count, *place)
         return torch.cat([features, channel], dim=1)
 
     @torch.no_grad()

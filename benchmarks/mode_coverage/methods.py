@@ -1,0 +1,173 @@
+"""The rows of the tables: each method is a configuration, so that anyone can run it by `ganserve train` as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ganserve_training import PRESETS
+from ganserve_training.config import (
+    Anneal,
+    AugmentationConfig,
+    DataConfig,
+    EmaConfig,
+    GradientPenaltyConfig,
+    LossConfig,
+    NetworksConfig,
+    OptimiserConfig,
+    OptimisersConfig,
+    OutputConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+if TYPE_CHECKING:
+    from ganserve_training.config import LossName
+
+OFF = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
+RARELY = 1_000_000
+QUIET = OutputConfig(log_every_steps=500, checkpoint_every_steps=RARELY, samples_every_steps=RARELY, keep_checkpoints=1)
+TOYS = ("ring", "grid")
+RATE = Anneal(start=1e-3, end=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """One row: a name and how it is trained on each data set."""
+
+    name: str
+    configs: dict[str, TrainConfig]
+
+
+def best() -> list[Method]:
+    """The presets `ring`, `grid` and `stacked-digits` as they are."""
+    return [Method(name="preset", configs={name: _measured(PRESETS[name]) for name in (*TOYS, "stacked-digits")})]
+
+
+def literature() -> list[Method]:
+    """One small pair and one budget for all; each method is the published remedy with its paper's own constants."""
+    modified = _small("modified-minimax")
+    return [
+        _row("minimax", _small("minimax")),
+        _row("modified minimax", modified),
+        _row("Wasserstein, clipped", _wasserstein_clip()),
+        _row("WGAN-GP", _wasserstein_penalty()),
+        *(
+            _row(
+                f"unrolled, {steps} steps", replace(modified, schedule=replace(modified.schedule, unrolled_steps=steps))
+            )
+            for steps in (0, 1, 5, 10)
+        ),
+        *(
+            _row(f"PacGAN{packing}", replace(modified, networks=replace(modified.networks, packing=packing)))
+            for packing in (2, 3)
+        ),
+        _row(
+            "instance noise",
+            replace(modified, augmentation=AugmentationConfig(instance_noise=Anneal(start=0.3, end=0.0))),
+        ),
+        _row("Roth", replace(modified, regularisers=replace(OFF, roth_gamma=Anneal(start=1.0, end=0.01)))),
+        _row("R1", replace(modified, regularisers=replace(OFF, r1_gamma=Anneal(start=1.0, end=0.01)))),
+        _row("RpGAN + R1 + R2", _relativistic()),
+    ]
+
+
+def stacked() -> list[Method]:
+    """Stacked digits: the literature's methods and R3GAN's ablation, all with the networks of the best preset."""
+    preset = _measured(PRESETS["stacked-digits"])
+    adam = _both(OptimiserConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999)))
+    dcgan = replace(
+        preset,
+        networks=replace(preset.networks, architecture="dcgan"),
+        loss=LossConfig(name="modified-minimax"),
+        regularisers=OFF,
+        optimisers=adam,
+    )
+    penalty = replace(
+        preset,
+        loss=LossConfig(name="wasserstein"),
+        regularisers=replace(OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+        schedule=replace(preset.schedule, critic_steps=5),
+        optimisers=_both(OptimiserConfig(learning_rate=Anneal.constant(1e-4), beta1=0.0, beta2=Anneal.constant(0.9))),
+        steps=preset.steps // 3,
+    )
+    classic = LossConfig(name="modified-minimax")
+    one_sided = replace(preset.regularisers, r2_gamma=Anneal.constant(0.0))
+    rows = {
+        "DCGAN": dcgan,
+        "PacDCGAN2": replace(dcgan, networks=replace(dcgan.networks, packing=2)),
+        "WGAN-GP": penalty,
+        "RpGAN + R1": replace(preset, regularisers=one_sided),
+        "GAN + R1 + R2": replace(preset, loss=classic),
+        "RpGAN + R1 + R2": preset,
+    }
+    return [Method(name=name, configs={"stacked-digits": config}) for name, config in rows.items()]
+
+
+def _row(name: str, config: TrainConfig) -> Method:
+    return Method(name=name, configs={data: replace(config, data=DataConfig(source=data)) for data in TOYS})
+
+
+def _small(loss: LossName, regularisers: RegularisersConfig = OFF, steps: int = 6000) -> TrainConfig:
+    """One pair for all rows."""
+    adam = OptimiserConfig(learning_rate=RATE, beta1=0.5, beta2=Anneal.constant(0.999))
+    return TrainConfig(
+        steps=steps,
+        batch_size=120,  # A multiple of 2 and 3, for packing.
+        networks=NetworksConfig(
+            architecture="mlp",
+            latent_dim=2,
+            generator_width=128,
+            critic_width=128,
+            generator_layers=4,
+            critic_layers=2,
+            generator_activation="relu",
+            critic_activation="relu",
+        ),
+        loss=LossConfig(name=loss),
+        regularisers=regularisers,
+        optimisers=_both(adam),
+        ema=EmaConfig(half_life_kimg=0.0),
+        schedule=ScheduleConfig(burn_in_steps=steps),
+        output=QUIET,
+    )
+
+
+def _wasserstein_clip() -> TrainConfig:
+    base = _small("wasserstein", replace(OFF, weight_clip=0.1))
+    rmsprop = OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(5e-4), beta2=Anneal.constant(0.99))
+    return replace(
+        base,
+        optimisers=_both(rmsprop),
+        schedule=replace(base.schedule, critic_steps=5),
+    )
+
+
+def _wasserstein_penalty() -> TrainConfig:
+    base = _small("wasserstein", replace(OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)))
+    adam = OptimiserConfig(learning_rate=RATE, beta1=0.0, beta2=Anneal.constant(0.9))
+    return replace(
+        base,
+        optimisers=_both(adam),
+        schedule=replace(base.schedule, critic_steps=5),
+    )
+
+
+def _relativistic() -> TrainConfig:
+    base = _small("relativistic-pairing")
+    gamma = Anneal(start=1.0, end=0.01)
+    adam = OptimiserConfig(learning_rate=RATE, beta1=0.0, beta2=Anneal(start=0.9, end=0.99))
+    return replace(base, regularisers=replace(OFF, r1_gamma=gamma, r2_gamma=gamma), optimisers=_both(adam))
+
+
+def _both(optimiser: OptimiserConfig) -> OptimisersConfig:
+    return OptimisersConfig(generator=optimiser, critic=optimiser)
+
+
+def _measured(config: TrainConfig) -> TrainConfig:
+    """Without the files that nobody reads here."""
+    return replace(config, output=QUIET)
+
+
+SUITES = {"best": best, "literature": literature, "stacked": stacked}

@@ -1,0 +1,136 @@
+"""Bare training loops, written by hand in plain PyTorch: what a researcher's script would hold, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganserve_training.data import load_split, to_network
+from ganserve_training.networks import build_networks
+
+if TYPE_CHECKING:
+    from ganserve_training import TrainConfig
+
+
+class BareLoop:
+    """The networks, data and batch size of a preset, and a loop for its loss.
+
+    Args:
+        config: the preset.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        torch.manual_seed(config.seed)
+        samples = load_split(config.data, "train")
+        everything = torch.from_numpy(samples.read(np.arange(len(samples))))
+        self.samples = to_network(everything, samples.info)
+        self.labels = None if samples.labels is None else torch.from_numpy(samples.labels)
+        pair = build_networks(config.networks, samples.info)
+        self.generator, self.critic = pair.generator, pair.critic
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.config = config
+        self.batch = config.batch_size
+        self.seen = 0
+        self.order = torch.randperm(len(self.samples))
+        self.optimisers = [
+            torch.optim.Adam(
+                network.parameters(),
+                lr=player.learning_rate.start,
+                betas=(player.beta1, player.beta2.start),
+                fused=True,
+            )
+            for network, player in (
+                (self.generator, config.optimisers.generator),
+                (self.critic, config.optimisers.critic),
+            )
+        ]
+        self.step = {"relativistic-pairing": self.relativistic, "modified-minimax": self.classic}[config.loss.name]
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step()
+
+    def next_batch(self) -> tuple[Tensor, Tensor | None]:
+        start = self.seen % len(self.samples)
+        indices = self.order[start : start + self.batch]
+        if len(indices) < self.batch:
+            self.order = torch.randperm(len(self.samples))
+            indices = torch.cat([indices, self.order[: self.batch - len(indices)]])
+        self.seen += self.batch
+        return self.samples[indices], None if self.labels is None else self.labels[indices]
+
+    def relativistic(self) -> None:
+        """RpGAN + R1 + R2, all annealed along half a cosine, with an averaged generator."""
+        config = self.config
+        generator_adam, critic_adam = self.optimisers
+        passed = min(1.0, self.seen / self.batch / config.schedule.burn_in_steps)
+        weight = 0.5 - 0.5 * math.cos(math.pi * passed)
+        gammas = [
+            g.start + (g.end - g.start) * weight for g in (config.regularisers.r1_gamma, config.regularisers.r2_gamma)
+        ]
+        rates = [
+            p.learning_rate.start + (p.learning_rate.end - p.learning_rate.start) * weight
+            for p in (config.optimisers.generator, config.optimisers.critic)
+        ]
+        real, labels = self.next_batch()
+        both_labels = None if labels is None else torch.cat([labels, labels])
+        with torch.no_grad():
+            fake = self.generator(torch.randn(self.batch, config.networks.latent_dim), labels)
+        both = torch.cat([real, fake]).requires_grad_()
+        scores = self.critic(both, both_labels)
+        real_scores, fake_scores = scores.chunk(2)
+        (gradient,) = torch.autograd.grad(scores.sum(), both, create_graph=True)
+        real_norms, fake_norms = gradient.square().flatten(1).sum(1).chunk(2)
+        loss = F.softplus(fake_scores - real_scores).mean()
+        loss = loss + gammas[0] / 2 * real_norms.mean() + gammas[1] / 2 * fake_norms.mean()
+        critic_adam.zero_grad()
+        loss.backward()
+        critic_adam.param_groups[0]["lr"] = rates[1]
+        critic_adam.step()
+
+        self.critic.requires_grad_(False)
+        with torch.no_grad():
+            real_scores = self.critic(real, labels)
+        fake = self.generator(torch.randn(self.batch, config.networks.latent_dim), labels)
+        loss = F.softplus(real_scores - self.critic(fake, labels)).mean()
+        generator_adam.zero_grad()
+        loss.backward()
+        generator_adam.param_groups[0]["lr"] = rates[0]
+        generator_adam.step()
+        self.critic.requires_grad_(True)
+        self.follow()
+
+    def classic(self) -> None:
+        """DCGAN: modified minimax, real and generated samples through batch normalisation apart."""
+        generator_adam, critic_adam = self.optimisers
+        real, labels = self.next_batch()
+        with torch.no_grad():
+            fake = self.generator(torch.randn(self.batch, self.config.networks.latent_dim), labels)
+        loss = F.softplus(-self.critic(real, labels)).mean() + F.softplus(self.critic(fake, labels)).mean()
+        critic_adam.zero_grad()
+        loss.backward()
+        critic_adam.step()
+
+        self.critic.requires_grad_(False)
+        fake = self.generator(torch.randn(self.batch, self.config.networks.latent_dim), labels)
+        loss = F.softplus(-self.critic(fake, labels)).mean()
+        generator_adam.zero_grad()
+        loss.backward()
+        generator_adam.step()
+        self.critic.requires_grad_(True)
+        self.follow()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        half_life = min(self.config.ema.half_life_kimg * 1000, self.seen * self.config.ema.warm_up_fraction)
+        weight = 1 - 0.5 ** (self.batch / half_life)
+        for ours, theirs in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            ours.lerp_(theirs, weight)
+        for ours, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            ours.copy_(theirs)

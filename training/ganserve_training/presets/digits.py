@@ -1,0 +1,56 @@
+"""Scikit-learn's handwritten digits, 8 x 8 gray: real data that need no download."""
+
+from dataclasses import replace
+
+from ganserve_training.config import (
+    Anneal,
+    CodesConfig,
+    DataConfig,
+    EmaConfig,
+    NetworksConfig,
+    OptimiserConfig,
+    OptimisersConfig,
+    OutputConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+_ADAM = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
+
+DIGITS = TrainConfig(
+    steps=4000,
+    networks=NetworksConfig(
+        latent_dim=64,
+        generator_width=16,
+        critic_width=16,
+        generator_conditioning="concatenation",
+        critic_conditioning="projection",
+    ),
+    regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.3), r2_gamma=Anneal.constant(0.3)),
+    optimisers=OptimisersConfig(generator=_ADAM, critic=_ADAM),
+    ema=EmaConfig(half_life_kimg=10.0),
+    schedule=ScheduleConfig(burn_in_steps=3500),
+    output=OutputConfig(samples_every_steps=500),
+)
+"""Conditional, in about a minute on one core.
+
+Chosen by measurement, at equal processor time: twice the width learns at half the pace and ends no better; learning
+rate 3e-3 beats 1e-3; gamma 0.3 gives cleaner labels than 1 and more variety than 0.1; shifting the samples by a pixel
+costs 3 % of GAN-train, so nothing is augmented; after 4,000 steps nothing improves any more.
+"""
+
+DIGITS_ACGAN = replace(DIGITS, networks=replace(DIGITS.networks, critic_conditioning="classifier"))
+"""The same with an auxiliary classifier in place of projection (Odena et al. 2017)."""
+
+DIGITS_INFOGAN = replace(
+    DIGITS,
+    data=DataConfig(labels="ignore"),
+    networks=replace(
+        DIGITS.networks,
+        generator_conditioning="auto",
+        critic_conditioning="auto",
+        codes=CodesConfig(categories=10, continuous=2),
+    ),
+)
+"""Without labels: one discrete and two continuous codes, which training finds a meaning for (Chen et al. 2016)."""

@@ -1,0 +1,119 @@
+"""The literature's recipes for images, on 32 x 32 patches of scikit-learn's two photographs, labelled by photograph.
+
+They are real RGB data that need no download. For your own pictures take the recipe and name the data:
+``ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32``. Widths are chosen for two CPU cores.
+"""
+
+from dataclasses import replace
+
+from ganserve_training.config import (
+    Anneal,
+    DataConfig,
+    EmaConfig,
+    GradientPenaltyConfig,
+    LossConfig,
+    NetworksConfig,
+    OptimiserConfig,
+    OptimisersConfig,
+    OutputConfig,
+    ProgressiveConfig,
+    RegularisersConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+_OFF = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
+_OUTPUT = OutputConfig(samples_every_steps=250, checkpoint_every_steps=250)
+
+
+def _adam(learning_rate: float, beta1: float, beta2: float) -> OptimiserConfig:
+    return OptimiserConfig(learning_rate=Anneal.constant(learning_rate), beta1=beta1, beta2=Anneal.constant(beta2))
+
+
+DCGAN_32 = TrainConfig(
+    steps=3000,
+    batch_size=32,
+    data=DataConfig(source="patches", size=32),
+    networks=NetworksConfig(architecture="dcgan", latent_dim=100, generator_width=16, critic_width=16),
+    loss=LossConfig(name="modified-minimax"),
+    regularisers=_OFF,
+    optimisers=OptimisersConfig(generator=_adam(2e-4, 0.5, 0.999), critic=_adam(2e-4, 0.5, 0.999)),
+    ema=EmaConfig(half_life_kimg=5.0),
+    output=_OUTPUT,
+)
+"""Batch normalisation in both players, Adam 2e-4 with beta1 0.5 (Radford et al. 2016)."""
+
+WGAN_32 = replace(
+    DCGAN_32,
+    networks=replace(DCGAN_32.networks, critic_norm="none"),
+    loss=LossConfig(name="wasserstein"),
+    regularisers=replace(_OFF, weight_clip=0.01),
+    optimisers=OptimisersConfig(
+        generator=OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(5e-5)),
+        critic=OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(5e-5)),
+    ),
+    schedule=ScheduleConfig(critic_steps=5),
+)
+"""Clipped weights, RMSprop 5e-5, five critic updates (Arjovsky et al. 2017)."""
+
+WGAN_GP_32 = replace(
+    WGAN_32,
+    steps=2000,
+    regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+    optimisers=OptimisersConfig(generator=_adam(1e-4, 0.0, 0.9), critic=_adam(1e-4, 0.0, 0.9)),
+)
+"""Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017)."""
+
+SNGAN_32 = replace(
+    DCGAN_32,
+    steps=2000,
+    networks=NetworksConfig(
+        architecture="residual",
+        latent_dim=128,
+        generator_width=16,
+        critic_width=16,
+        max_width=64,
+        generator_conditioning="batch-norm",
+        critic_conditioning="projection",
+        spectral_norm="critic",
+    ),
+    loss=LossConfig(name="hinge"),
+    optimisers=OptimisersConfig(generator=_adam(2e-4, 0.0, 0.9), critic=_adam(2e-4, 0.0, 0.9)),
+)
+"""Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato & Koyama
+2018)."""
+
+PROGRESSIVE_32 = replace(
+    DCGAN_32,
+    steps=3800,
+    networks=NetworksConfig(
+        architecture="progressive",
+        latent_dim=64,
+        generator_width=16,
+        critic_width=16,
+        max_width=64,
+        minibatch_stddev_group=4,
+    ),
+    loss=LossConfig(name="wasserstein"),
+    regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001),
+    optimisers=OptimisersConfig(generator=_adam(1e-3, 0.0, 0.99), critic=_adam(1e-3, 0.0, 0.99)),
+    progressive=ProgressiveConfig(fade_kimg=20.0, stable_kimg=20.0, batch_sizes=(64, 64, 64, 32)),
+)
+"""Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017);
+their 600 thousand samples a phase are 20 here."""
+
+_GAMMA = Anneal(start=1.0, end=0.1)
+_R3GAN_ADAM = OptimiserConfig(learning_rate=Anneal(start=5e-4, end=5e-5), beta2=Anneal(start=0.9, end=0.99))
+
+R3GAN_32 = replace(
+    DCGAN_32,
+    steps=2000,
+    networks=NetworksConfig(
+        architecture="r3gan", latent_dim=64, generator_width=16, critic_width=16, max_width=64, group_size=8
+    ),
+    loss=LossConfig(name="relativistic-pairing"),
+    regularisers=RegularisersConfig(r1_gamma=_GAMMA, r2_gamma=_GAMMA),
+    optimisers=OptimisersConfig(generator=_R3GAN_ADAM, critic=_R3GAN_ADAM),
+    schedule=ScheduleConfig(burn_in_steps=1800),
+)
+"""R3GAN's blocks, loss and penalties, everything annealed (Huang et al. 2024); their CIFAR-10 run is 2e-4 -> 5e-5."""
