@@ -22,12 +22,16 @@ _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
 # What each extra installs: names of distributions; onnxruntime stands for either of its two.
+_TRAINING = (
+    *("lightning-fabric", "pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),
+)
 EXTRAS = {
     "images": ("pillow",),
     "server": ("grpcio-health-checking", "grpcio-reflection", "onnxruntime", "scipy", "uvloop"),
     "cuda": ("nvidia-cuda-runtime", "nvidia-cudnn-cu13"),
-    "training": ("lightning-fabric", "pillow", "rich", "scikit-learn", "torch"),
-    "export": ("lightning-fabric", "onnx", "onnxruntime", "onnxscript", "pillow", "rich", "scikit-learn", "torch"),
+    "training": _TRAINING,
+    "tensorboard": (*_TRAINING, "tensorboard"),
+    "export": (*_TRAINING, "onnx", "onnxruntime", "onnxscript"),
 }
 LIBRARIES = ("grpcio", "protobuf", "numpy", "tyro")
 
