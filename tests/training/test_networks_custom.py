@@ -79,6 +79,10 @@ class Comparing(NoLabels):
         scores = self.body(samples.flatten(1)).squeeze(1)
         return scores - scores.mean()
 
+class Guessing(NoLabels):
+    def forward(self, samples, labels=None):
+        return CriticOutput(super().forward(samples), class_logits=samples.flatten(1)[:, :2])
+
 class Normalised(NoLabels):
     def __init__(self, sample_shape):
         super().__init__(sample_shape)
@@ -167,6 +171,7 @@ def test_checking_leaves_running_statistics_and_random_numbers_alone() -> None:
         ({"critic": "NoLabels"}, PLANE, "called with ([2, 2], None) raised TypeError"),
         ({"critic": "NoLabels"}, PICTURES, "called with ([2, 3, 6, 6], labels int64 [2]) raised TypeError"),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
+        ({"critic": "Guessing"}, PICTURES, "gives CriticOutput.class_logits, which nothing would train: set networks."),
         ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),
         (
             {"critic": "Normalised", "codes": CodesConfig(continuous=1)},

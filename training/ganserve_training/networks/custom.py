@@ -17,6 +17,11 @@ from ganserve_training.networks.outputs import CriticOutput
 from ganserve_training.networks.players import Shape
 
 _TOLERANCE = 1e-4
+_HEAD_SETTINGS = {
+    "class_logits": "networks.critic_conditioning classifier",
+    "code_logits": "networks.codes.categories",
+    "code_values": "networks.codes.continuous",
+}
 
 
 def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
@@ -73,6 +78,11 @@ def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioni
     ):
         if width:
             _expect_tensor(path, f"CriticOutput.{head}", getattr(output, head, None), (2, width))
+        elif getattr(output, head, None) is not None:
+            raise ConfigError(
+                f"{path} gives CriticOutput.{head}, which nothing would train: set {_HEAD_SETTINGS[head]}, or leave "
+                "the head out"
+            )
     alone = _call(path, critic, samples[:1], None if labels is None else labels[:1])
     score = alone.scores if isinstance(alone, CriticOutput) else alone
     if not torch.allclose(score, scores[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
