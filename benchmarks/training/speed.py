@@ -1,6 +1,6 @@
 """Samples a second of `ganserve train` beside a bare loop, in one run.
 
-    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 9] [--steps 100] [--threads 1] [--json FILE]
+    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 5] [--steps 400] [--threads 1] [--json FILE]
 
 Ours: `ganserve_training.train` itself with the preset's own log, pictures, checkpoints and diagnosis, resumed from
 round to round; timed from its first to its last step. Bare: bare.py, the same networks, losses, penalties, optimisers
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["digits", "dcgan-32"], choices=sorted(PRESETS))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -36,6 +36,8 @@ class RunResult:
     """The step that this call started from; the same as step: there was nothing left to do."""
     seconds: float
     """Wall time of this call's steps."""
+    cpu_seconds: float = 0.0
+    """Processor time of this process meanwhile, over all of its threads."""
     stopped: bool = False
     """Whether the run stopped by itself before ``config.steps``, because its quality had declined for long
     (``config.diagnosis.patience``)."""
@@ -95,9 +97,10 @@ def train(
                 loop.resume(checkpoint)
             if first:
                 folder.write_config(config)
-            first_step, started = loop.step, time.perf_counter()
+            first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
             stopped = loop.run()
-            return RunResult(loop.step, first_step, time.perf_counter() - started, stopped)
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped)
 
 
 def is_first_process() -> bool:
