@@ -31,14 +31,14 @@ class Ema:
     def __init__(self, source: nn.Module, config: EmaConfig) -> None:
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
         self._config = config
-        self._source = source
         self._ours = [p.data for p in self.module.parameters()]
         self._theirs = [p.data for p in source.parameters()]
+        self._buffers = list(zip(self.module.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, batch_size: int, samples_seen: int) -> None:
         """Move towards the source's current weights; buffers are copied."""
         decay = ema_decay(self._config, batch_size, samples_seen)
         torch._foreach_lerp_(self._ours, self._theirs, 1.0 - decay)
-        for ours, theirs in zip(self.module.buffers(), self._source.buffers(), strict=True):
+        for ours, theirs in self._buffers:
             ours.copy_(theirs)

@@ -166,7 +166,7 @@ class Trainer:
             with torch.no_grad():
                 fake, asked = self._draw_fakes(len(real), labels)
             objective, row = self._critic_objective(scorer, real, fake, labels, asked, progress)
-            self._fabric.backward(objective / len(parts))
+            self._backward(objective, self._critic_updater, len(parts))
             rows.append(row)
         self._critic_updater.average_gradients()
         self._critic_updater.step(progress)
@@ -206,7 +206,7 @@ class Trainer:
         rows = []
         for real, labels in parts:
             objective, row = self._generator_objective(real, labels, progress, unrolled=unrolled)
-            self._fabric.backward(objective / len(parts))
+            self._backward(objective, self._generator_updater, len(parts))
             rows.append(row)
         if not unrolled:
             self._train_critic(True)
@@ -272,6 +272,10 @@ class Trainer:
 
     def _precision(self) -> AbstractContextManager[object]:
         return nullcontext() if self.config.precision == "float32" else self._fabric.autocast()
+
+    def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
+        """Add one part's share of the gradients, and none by anything but the updater's weights."""
+        self._fabric.backward(objective if parts == 1 else objective / parts, inputs=updater.parameters)
 
     def _train_critic(self, on: bool) -> None:
         for parameter in self._critic_updater.parameters:
