@@ -44,7 +44,9 @@ def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImag
         expect_label_count(labels, len(samples), config.labels_path or str(path), str(path))
     if samples.ndim == 2 and samples.dtype.kind == "f":
         _refuse_image_options(path, config)
-        return Vectors.standardised(np.ascontiguousarray(samples, np.float32), labels, names)
+        with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
+            values = np.ascontiguousarray(samples, np.float32)
+        return Vectors.standardised(values, labels, names)
     if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
         raise DataError(
             f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "

@@ -43,9 +43,8 @@ def load_parquet(config: DataConfig, report: ReportBadFiles | None) -> StoredIma
     if config.labels == "ignore" and any(config.label_column not in schema.names for schema in schemas):
         return build_stored_images(store, None, (), config, report)
     for file, schema in zip(files, schemas, strict=True):
-        _expect_column(
-            file, schema, config.label_column, "data.label-column", "; or leave labels out: --data.labels ignore"
-        )
+        otherwise = "; or learn without labels: --data.labels ignore"
+        _expect_column(file, schema, config.label_column, "data.label-column", otherwise)
     labels, names = _read_labels(files, schemas, config.label_column)
     return build_stored_images(store, labels, names, config, report)
 

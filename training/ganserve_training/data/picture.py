@@ -56,11 +56,10 @@ class ImageForm:
         width, height = picture.size
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
-        if short != self.side:
-            box = (left, top, left + short, top + short)
-            picture = picture.resize((self.side, self.side), Image.Resampling.LANCZOS, box=box)
-        elif width != height:
+        if width != height:  # Before resizing, so that nothing from outside of the square comes in.
             picture = picture.crop((left, top, left + short, top + short))
+        if short != self.side:
+            picture = picture.resize((self.side, self.side), Image.Resampling.LANCZOS)
         return np.asarray(picture, np.uint8).reshape(self.side, self.side, self.channels)
 
 

@@ -41,10 +41,11 @@ class Vectors:
         label_names: tuple[str, ...] = (),
     ) -> "Vectors":
         """Vectors whose own mean and standard deviation the networks are to see as 0 and 1; a constant stays itself."""
-        std = values.std(axis=0, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
+            mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
         return cls(
             values=values,
-            mean=tuple(values.mean(axis=0, dtype=np.float64).tolist()),
+            mean=tuple(mean.tolist()),
             std=tuple(np.where(std > 0.0, std, 1.0).tolist()),
             labels=labels,
             label_names=label_names,
