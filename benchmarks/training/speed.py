@@ -1,6 +1,6 @@
 """Samples a second of `ganserve train` beside a bare loop, in one run.
 
-    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 5] [--steps 400] [--threads 1] [--json FILE]
+    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 5] [--steps 400] [--threads 1] [--json F]
 
 Ours: `ganserve_training.train` itself with the preset's own log, pictures, checkpoints and diagnosis, resumed from
 round to round; timed from its first to its last step. Bare: bare.py, the same networks, losses, penalties, optimisers
