@@ -51,7 +51,7 @@ class FileStore:
 
     def _look(self) -> list[Inspected]:
         if not self._inspected:
-            self._inspected = inspect_all(len(self.files), self._encoded)
+            self._inspected = inspect_all([self.root / file for file in self.files], len(self.files), self._encoded)
         return self._inspected
 
     def _encoded(self, index: int) -> bytes:

@@ -112,7 +112,8 @@ class ParquetStore:
 
     def _look(self) -> list[Inspected]:
         if not self._inspected:
-            self._inspected = inspect_all(len(self), self._encoded)
+            # The column is part of what is looked at.
+            self._inspected = inspect_all([*self._files, Path(self._column)], len(self), self._encoded)
         return self._inspected
 
     def _group_of(self, index: int) -> int:
