@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import lightning_fabric
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,9 @@ from ganserve_training.data import stored_images as stored_images_module
 from ganserve_training.data.loader import LoaderBatches
 from ganserve_training.data.order import flips
 from ganserve_training.errors import DataError
+from ganserve_training.trainer import Trainer
 from image_files import random_pixels, write_folder
+from tiny_runs import assert_same, tiny_config
 
 CPU = torch.device("cpu")
 COUNT = 37
@@ -224,3 +227,15 @@ def test_subsets_keep_their_labels_and_lose_them_when_asked(stored: StoredImages
     assert some.without_labels().info == replace(stored.info, label_names=())
     digests = {stored.sha256(), some.sha256(), some.without_labels().sha256(), stored.take(np.array([2, 5])).sha256()}
     assert len(digests) == 4
+
+
+def test_training_from_disk_gives_the_weights_of_training_from_memory(stored: StoredImages) -> None:
+    config = tiny_config(steps=4, data=DataConfig(source="folder", path="x", flip=True, workers=1))
+    states = []
+    for samples in (stored, in_memory(stored)):
+        trainer = Trainer(config, samples, lightning_fabric.Fabric(accelerator="cpu", devices=1))
+        for _ in range(4):
+            trainer.run_step()
+        states.append(trainer.state_dict())
+        trainer.close()
+    assert_same(*states)

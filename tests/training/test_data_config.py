@@ -4,8 +4,8 @@ import pytest
 import tyro
 
 from ganserve_training.config import DataConfig, TrainConfig
-from ganserve_training.config_io import config_from_dict, config_to_dict
-from ganserve_training.errors import ConfigError
+from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
+from ganserve_training.errors import ConfigChangedError, ConfigError
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,11 @@ def test_bad_files_have_a_short_flag_too(flag: str) -> None:
         Annotated[TrainConfig, tyro.conf.arg(name="")], args=["--data.source", "folder", "--data.path", "x", flag]
     )
     assert config.data.on_bad_file == "skip"
+
+
+def test_data_may_move_between_two_calls_of_a_run_but_not_change_their_form() -> None:
+    old = TrainConfig(data=DataConfig(source="folder", path="a", labels_path="a.csv"))
+    new = TrainConfig(data=DataConfig(source="folder", path="b", labels_path="b.csv", workers=0))
+    check_same_config(old, new, where="run")
+    with pytest.raises(ConfigChangedError, match=r"data.size: \(not set\) -> 32"):
+        check_same_config(old, TrainConfig(data=DataConfig(source="folder", path="b", size=32)), where="run")

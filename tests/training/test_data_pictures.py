@@ -306,3 +306,20 @@ def test_the_digest_is_of_contents_names_and_form_not_of_where_they_are(tmp_path
     file.write_bytes(encode(255 - pixels[2]))
     changed = load_folder(config(tmp_path / "two"), None)
     assert len({item.sha256() for item in (first, smaller, renamed, changed)}) == 4
+
+
+def test_unchanged_files_are_decoded_for_inspection_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, random_pixels(6))
+    looked_at: list[int] = []
+
+    def decode(data: bytes) -> Image.Image:
+        looked_at.append(len(data))
+        return decode_picture(data)
+
+    monkeypatch.setattr("ganserve_training.data.encoded_store.decode_picture", decode)
+    before = load_split(config(tmp_path), "train").sha256()
+    load_split(config(tmp_path, flip=True), "held_out")
+    assert len(looked_at) == 6
+    (tmp_path / "0000.png").write_bytes(encode(random_pixels(1, seed=5)[0]))
+    assert load_split(config(tmp_path), "train").sha256() != before
+    assert len(looked_at) == 12

@@ -10,7 +10,8 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.errors import ConfigChangedError, ConfigError
 
 # Changing these does not change what the weights are at any step that two runs both reach.
-FREE_ON_RESUME = ("steps", "diagnosis", "output")
+# Where data lie is free because what they are is compared by their digest.
+FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "data.labels_path")
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -50,18 +51,22 @@ def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None
     """Refuse to continue a run with a configuration that would have led to other weights.
 
     ``steps`` and everything under ``diagnosis`` and ``output`` may differ: they decide how long a run goes on, how it
-    is watched and what it writes, not what its weights are at a given step.
+    is watched and what it writes, not what its weights are at a given step. So may the place of the data.
 
     Raises:
         ConfigChangedError: another field differs; the message lists each with its old and new value.
     """
-    lines = [line for line in config_diff(old, new) if line.split(":", 1)[0].split(".")[0] not in FREE_ON_RESUME]
+    lines = [line for line in config_diff(old, new) if not _is_free(line.split(":", 1)[0])]
     if lines:
         raise ConfigChangedError(
             f"{where} was trained with another configuration:\n"
             + "".join(f"  {line}\n" for line in lines)
             + "Go back to the old values to continue it, or choose another --out for the new ones."
         )
+
+
+def _is_free(path: str) -> bool:
+    return any(path == free or path.startswith(f"{free}.") for free in FREE_ON_RESUME)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

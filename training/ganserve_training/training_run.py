@@ -1,17 +1,18 @@
 """A training run in a folder: start or resume, and a good end whatever happens."""
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from ganserve_training import launched
 from ganserve_training.checkpoint import (
     Checkpoint,
     clean_checkpoint_folder,
+    load_checkpoint,
     load_latest_checkpoint,
     set_aside_damaged,
 )
@@ -20,7 +21,7 @@ from ganserve_training.config_io import check_same_config, config_from_dict
 from ganserve_training.data import load_split
 from ganserve_training.devices import DeviceName, cpu_threads, default_threads, open_fabric
 from ganserve_training.distributed import Processes
-from ganserve_training.errors import ConfigChangedError, ConfigError
+from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import remove_temporary_files
 from ganserve_training.run_folder import RunFolder
 from ganserve_training.run_loop import RunLoop, say
@@ -54,8 +55,8 @@ def train(
 ) -> RunResult:
     """Train in the folder ``out`` until ``config.steps``, from its newest checkpoint if it has one.
 
-    Seeds Python's, NumPy's and torch's global random generators. Under torchrun its processes share each batch; the
-    first one writes.
+    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or ``ganserve
+    train --processes`` started share each batch; the first one writes.
 
     Args:
         config: the run's configuration; on resume it must be the one that the run was started with, but for ``steps``,
@@ -73,44 +74,58 @@ def train(
         DataError: the data are not those that the run was started with.
         DivergedError: a loss or a weight became NaN or infinite.
         StoppedError: ``stop_signal`` said so.
-        CheckpointError: every checkpoint is damaged.
+        CheckpointError: every checkpoint is damaged, or one can't be written.
+        LostProcessError: another of the processes ended.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1 (got {threads})")
     folder = RunFolder(out)
-    first = is_first_process()
-    console = (console or Console(stderr=True)) if first else Console(quiet=True)
-    with folder.locked() if first else nullcontext():
-        checkpoint = _find_checkpoint(config, folder, console) if first else None
-        if _launched("WORLD_SIZE", 1) == 1 and checkpoint is not None and _is_finished(checkpoint, config):
-            return _nothing_to_do(checkpoint, config)
-        fabric = open_fabric(device, config.precision)
-        Processes.of(fabric).barrier()  # The first process has tidied the folder up.
-        if not first:
-            checkpoint = load_latest_checkpoint(folder.checkpoints, lambda _: None)
+    console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
+    # One process alone opens its device late, as a finished run has no use for it.
+    fabric = open_fabric(device, config.precision) if launched.world() > 1 else None
+    processes = Processes() if fabric is None else Processes.of(fabric)
+    with ExitStack() as stack:
+
+        def begin() -> Checkpoint | None:
+            stack.enter_context(folder.locked())
+            return _find_checkpoint(config, folder, console)
+
+        checkpoint = _shared_checkpoint(begin, processes)
         if checkpoint is not None and _is_finished(checkpoint, config):
             return _nothing_to_do(checkpoint, config)
-        samples = load_split(config.data, "train")
+        fabric = fabric or open_fabric(device, config.precision)
+        samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
         with cpu_threads(threads or default_threads(samples.info)):
             loop = RunLoop(config, folder, samples, fabric, console, stop_signal)
             if checkpoint is not None:
                 loop.resume(checkpoint)
-            if first:
+            if processes.writes:
                 folder.write_config(config)
-            first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
+            first_step, started = loop.step, time.perf_counter()
             stopped = loop.run()
-            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped)
+            return RunResult(loop.step, first_step, time.perf_counter() - started, stopped)
 
 
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and speaks: the only one, or the first of torchrun's."""
-    return _launched("RANK", 0) == 0
+def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
+    """What ``find`` gives in the first process; the others read the same file."""
+    found: list[Checkpoint] = []
 
+    def place() -> tuple[Path, str] | None:
+        checkpoint = find()
+        if checkpoint is None:
+            return None
+        found.append(checkpoint)
+        return checkpoint.path, checkpoint.sha256
 
-def _launched(variable: str, default: int) -> int:
-    """What torchrun tells each of its processes; ``default`` where it has not started this one."""
-    return int(os.environ.get(variable, default)) if "TORCHELASTIC_RUN_ID" in os.environ else default
+    where = processes.ask_first(place)
+    if where is None:
+        return None
+    checkpoint = found[0] if found else load_checkpoint(where[0])
+    if checkpoint.sha256 != where[1]:
+        raise CheckpointError(
+            f"checkpoint {where[0]} is not the one that the first process reads: all processes need the same folder"
+        )
+    return checkpoint
 
 
 def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:

@@ -49,7 +49,6 @@ def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], byte
 
 
 def _inspect_all(count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-
     def inspect(index: int) -> Inspected:
         sha256 = b""
         try:
