@@ -42,14 +42,20 @@ class AdaController:
         """After step ``step``, counted from 1: adjust if it is time."""
         if step % self._config.every_steps or not self._signs:
             return
-        device = self._signs[-1].device  # Those of a checkpoint may lie elsewhere.
-        mean = torch.stack([sign.to(device) for sign in self._signs]).mean().reshape(1)
-        self._processes.average([mean])
-        direction = float(torch.sign(mean - self._config.target))
+        self.share()
+        direction = float(torch.sign(torch.stack(self._signs).mean() - self._config.target))
         moved = self.probability + direction * self._samples / (self._config.kimg * 1000.0)
         self.probability = min(1.0, max(0.0, moved))
         self._signs.clear()
         self._samples = 0
+
+    def share(self) -> None:
+        """Make what was seen since the last adjustment that of all processes; to do it again changes nothing."""
+        if self._signs:
+            device = self._signs[-1].device  # Those of a checkpoint may lie elsewhere.
+            signs = torch.stack([sign.to(device) for sign in self._signs])
+            self._processes.average([signs])
+            self._signs = list(signs)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next adjustment depends on."""

@@ -26,12 +26,14 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
         )
 
 
-def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, processes: int) -> None:
-    """Every part of a batch must be whole, down to the groups of samples that the critic compares."""
-    sizes = (config.batch_size,) if levels is None else (config.progressive.batch_sizes or (config.batch_size,))
+def check_shares(config: TrainConfig, processes: int) -> None:
+    """Refuse batches that can't be dealt out evenly: what can be known before anything is built.
+
+    Raises:
+        ConfigError: with the value, the expectation and a fix.
+    """
     share = config.accumulate_batches * processes * config.networks.packing
-    groups = [module.group for module in critic.modules() if isinstance(module, MinibatchStddev)]
-    for size in sizes:
+    for size in config.progressive.batch_sizes or (config.batch_size,):
         if size % share:
             below = max(share, size - size % share)
             raise ConfigError(
@@ -39,6 +41,15 @@ def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, p
                 f"processes ({processes}) x packing ({config.networks.packing}) (got {size}): use {below} or "
                 f"{below + share}"
             )
+
+
+def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, processes: int) -> None:
+    """Every part of a batch must be whole, down to the groups of samples that the critic compares."""
+    check_shares(config, processes)
+    sizes = (config.batch_size,) if levels is None else (config.progressive.batch_sizes or (config.batch_size,))
+    share = config.accumulate_batches * processes * config.networks.packing
+    groups = [module.group for module in critic.modules() if isinstance(module, MinibatchStddev)]
+    for size in sizes:
         scored = size // share
         for group in groups:
             if scored % min(group, scored):

@@ -4,19 +4,26 @@ A GAN's update runs a network several times before one backward pass and differe
 which torch's DistributedDataParallel is made for. Averaging the gradients when they are complete is exact for both.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+from ganserve_training.errors import LostProcessError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+T = TypeVar("T")
+
 
 class Processes:
     """This process's place among those that train together.
+
+    Every method but :attr:`writes` is a meeting: all processes must call it, in the same order.
 
     Args:
         rank: from 0; rank 0 writes files.
@@ -40,11 +47,16 @@ class Processes:
         return self.rank == 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor, in place, by its mean over the processes."""
+        """Replace each floating tensor, in place, by its mean over the processes.
+
+        Raises:
+            LostProcessError: another process has ended. The tensors are as they were.
+        """
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with notice_lost_processes():
+            dist.all_reduce(flat)
         flat.div_(self.world)
         start = 0
         for tensor in tensors:
@@ -52,14 +64,74 @@ class Processes:
             start += tensor.numel()
 
     def most(self, value: int) -> int:
-        """The largest of the processes' numbers: how they agree to stop."""
+        """The largest of the processes' numbers: how they agree to stop.
+
+        Raises:
+            LostProcessError: another process has ended.
+        """
         if self.world == 1:
             return value
         tensor = torch.tensor([value], device=self._device)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        with notice_lost_processes():
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
+    def ask_first(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns in the first process, the only one that does it; it must be possible to pickle.
+
+        Raises:
+            LostProcessError: in the others, should it raise in the first.
+        """
+        if self.world == 1:
+            return work()
+        answer: list[Any] = [False, None]
+        if self.rank == 0:
+            try:
+                answer = [True, work()]
+            finally:
+                self._broadcast(answer)
+        else:
+            self._broadcast(answer)
+            if not answer[0]:
+                raise LostProcessError("the first process gave up and says why")
+        result: T = answer[1]
+        return result
+
     def barrier(self) -> None:
-        """Wait for the others."""
-        if self.world > 1:
-            dist.barrier()
+        """Wait for the others.
+
+        Raises:
+            LostProcessError: another process has ended.
+        """
+        self.most(0)  # Unlike dist.barrier, it needs no guess about which device is this process's.
+
+    def _broadcast(self, answer: list[Any]) -> None:
+        with notice_lost_processes():
+            dist.broadcast_object_list(answer, src=0, device=self._device)
+
+
+@contextmanager
+def notice_lost_processes() -> Iterator[None]:
+    """Turn what torch, gloo and NCCL say of a broken connection into :class:`LostProcessError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise LostProcessError(
+            f"another process that trains together with this one ended or can't be reached ({reason}): the same "
+            "command goes on from the last checkpoint, with as many processes or others"
+        ) from error
+
+
+def running_statistics(*networks: nn.Module) -> list[Tensor]:
+    """What networks remember of the batches they saw: buffers called ``running_...``, as batch normalisation's are.
+
+    Each process sees its own share, and the update of such a buffer is linear in what it sees. So their mean over the
+    processes, whenever it is taken, is what one process that had seen all shares one by one would remember.
+    """
+    return [
+        buffer
+        for network in networks
+        for name, buffer in network.named_buffers()
+        if name.rpartition(".")[2].startswith("running_") and buffer.is_floating_point()
+    ]

@@ -33,6 +33,10 @@ class DivergedError(TrainingError):
     """A loss or a weight became NaN or infinite."""
 
 
+class LostProcessError(TrainingError):
+    """Another of the processes that train together ended, or can't be reached."""
+
+
 class StoppedError(TrainingError):
     """Training was asked to stop, by a signal; a checkpoint was written first.
 

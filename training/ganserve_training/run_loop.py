@@ -64,6 +64,7 @@ class RunLoop:
             "device": fabric.device.type,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
+            "processes": self._processes.world,
         }
         self._pending: list[Tensor] = []  # Measures of the steps since the last line of the log.
         self._last_checkpoint: Path | None = None
@@ -84,11 +85,12 @@ class RunLoop:
             )
         say(self._console, f"{self._folder.root}: going on from step {state['step']}")
         for name, value in self._environment.items():
-            if state["environment"][name] != value:
+            before = state["environment"].get(name, value)  # Older checkpoints don't know of processes.
+            if before != value:
                 say(
                     self._console,
-                    f"note: {name} was {state['environment'][name]}, now it is {value}; "
-                    "the weights will differ in rounding from those of an uninterrupted run",
+                    f"note: {name} was {before}, now it is {value}; the weights will differ from those of an "
+                    "uninterrupted run, by no more than rounding where each sample counts for itself",
                 )
         self._last_checkpoint = checkpoint.path
         self._trainer.load_state_dict(state)
@@ -189,11 +191,13 @@ class RunLoop:
     def _save_checkpoint(self) -> None:
         if self._pending:
             self._finite_rows()
+        self._trainer.share_state()
         if not self._trainer.weights_are_finite():
             self._diverged(f"a weight became NaN or infinite by step {self._trainer.step}")
         if self._outputs is not None:
             keep = self._config.output.keep_checkpoints
             self._last_checkpoint = save_checkpoint(self._folder.checkpoints, self._state(), keep=keep)
+        self._processes.barrier()  # Whoever leaves after this knows that it is written.
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ganserve_training import launched
 from ganserve_training.config import TrainConfig
-from ganserve_training.errors import ConfigError, StoppedError, TrainingError
+from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets import PRESETS
 
 _USAGE = """usage: ganserve train PRESET [--out RUN] [OPTIONS]
@@ -37,7 +38,10 @@ class TrainArguments:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if torch can use one."""
     threads: int | None = None
-    """CPU threads; one for images up to 16 x 16 pixels, else all cores, at most 8."""
+    """CPU threads of each process; one for images up to 16 x 16 pixels, else all cores, at most 8, shared evenly."""
+    processes: int = 1
+    """Processes on this machine that share each batch, each with a GPU of its own where there are any; torchrun does
+    the same over several machines."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,14 +61,23 @@ def main(argv: Sequence[str]) -> int:
             prog=f"ganserve train {preset}",
             description="Train a GAN, or go on with a run that was interrupted.",
         )
+        if arguments.processes != 1 and not launched.is_launched():
+            return _supervise(arguments, argv)
         return _train(arguments)
     except KeyboardInterrupt:  # Before the first step; later ones are for the training loop to act on.
         return 130
     except ConfigError as error:
         return _fail(str(error), 2)
     except StoppedError as stop:
-        sys.stderr.write(f"ganserve train: {stop}\n")
+        if launched.is_first():
+            sys.stderr.write(f"ganserve train: {stop}\n")
         return 128 + stop.signal_number
+    except DivergedError as error:
+        return _fail(str(error), 1) if launched.is_first() else 1  # All processes see it.
+    except LostProcessError as error:
+        if launched.is_supervised():  # Which says what happened to the other process.
+            return launched.LOST_PEER_STATUS
+        return _fail(str(error), 1)
     except TrainingError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:
@@ -73,8 +86,27 @@ def main(argv: Sequence[str]) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
+def _supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
+    """Check what can be checked before, then train in several processes."""
+    if arguments.processes < 1:
+        raise ConfigError(f"--processes must be at least 1 (got {arguments.processes})")
+    from ganserve_training.compatibility import check_shares
+    from ganserve_training.devices import check_device
+    from ganserve_training.supervisor import supervise
+
+    check_shares(arguments.config, arguments.processes)
+    check_device(arguments.device, arguments.processes)
+    with _stop_requests(again=True) as requests:
+        return supervise(argv, arguments.processes, arguments.out, requests)
+
+
 def _train(arguments: TrainArguments) -> int:
-    from ganserve_training.training_run import is_first_process, train
+    if arguments.processes not in (1, launched.world()):
+        raise ConfigError(
+            f"--processes must be left out where torchrun starts the processes (got {arguments.processes}, torchrun "
+            f"started {launched.world()})"
+        )
+    from ganserve_training.training_run import train
 
     with _stop_requests() as requests:
         result = train(
@@ -82,9 +114,9 @@ def _train(arguments: TrainArguments) -> int:
             arguments.out,
             device=arguments.device,
             threads=arguments.threads,
-            stop_signal=lambda: requests[0] if requests else None,
+            stop_signal=lambda: requests[0] if requests else signal.SIGTERM if launched.is_orphaned() else None,
         )
-    if not is_first_process():
+    if not launched.is_first():
         return 0
     if result.stopped:
         patience = arguments.config.diagnosis.patience
@@ -101,13 +133,18 @@ def _train(arguments: TrainArguments) -> int:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM for the training loop to act on; a second signal ends the process at once."""
+def _stop_requests(*, again: bool = False) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM for the training loop to act on; a second signal ends the process at once.
+
+    Args:
+        again: collect further signals, too.
+    """
     requests: list[int] = []
 
     def request(number: int, _frame: FrameType | None) -> None:
         requests.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        if not again:
+            signal.signal(number, signal.SIG_DFL)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -118,7 +155,8 @@ def _stop_requests() -> Iterator[list[int]]:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"ganserve train: error: {message}\n")
+    who = "" if launched.is_first() else f"process {launched.rank() + 1} of {launched.world()}: "
+    sys.stderr.write(f"ganserve train: error: {who}{message}\n")
     return status
 
 

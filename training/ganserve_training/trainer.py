@@ -17,7 +17,7 @@ from ganserve_training.compatibility import check_pair
 from ganserve_training.config import TrainConfig
 from ganserve_training.critic_pass import CriticPass, Scorer
 from ganserve_training.data import BatchSource, Samples, make_batches
-from ganserve_training.distributed import Processes
+from ganserve_training.distributed import Processes, running_statistics
 from ganserve_training.ema import Ema
 from ganserve_training.growth import Growth, Phase, enter_phase, growing_levels, reals_at
 from ganserve_training.heads import Heads
@@ -80,6 +80,7 @@ class Trainer:
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
+        self._statistics = running_statistics(self.generator, self.critic)
         self._generator_updater = Updater(self.generator.parameters(), config.optimisers.generator, self.processes)
         self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
 
@@ -122,6 +123,7 @@ class Trainer:
             parts = self._read_parts(batch_size, phase)
             critic_rows.append(self._update_critic(parts, progress))
         generator_rows = [self._update_generator(parts, progress) for _ in range(schedule.generator_steps)]
+        self.processes.average(self._statistics)
         self.step += 1
         self.ema.update(batch_size * schedule.critic_steps, self.samples_seen)
         row = torch.cat([_mean(critic_rows), _mean(generator_rows)])
@@ -297,8 +299,16 @@ class Trainer:
         """Stop what reads data ahead."""
         self._batches.close()
 
+    def share_state(self) -> None:
+        """Make what processes keep of their own shares that of all: before any of them saves it for all."""
+        if self._ada is not None:
+            self._ada.share()
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, in plain values and tensors."""
+        """Everything that the next step depends on, in plain values and tensors.
+
+        Of several processes, all call :meth:`share_state` before.
+        """
         return {
             "step": self.step,
             "samples_seen": self.samples_seen,

@@ -101,9 +101,10 @@ def train(
                 loop.resume(checkpoint)
             if processes.writes:
                 folder.write_config(config)
-            first_step, started = loop.step, time.perf_counter()
+            first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
             stopped = loop.run()
-            return RunResult(loop.step, first_step, time.perf_counter() - started, stopped)
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped)
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:

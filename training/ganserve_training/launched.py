@@ -1,0 +1,47 @@
+"""What a process learns from its environment about those that it was started with. Imports nothing heavy."""
+
+import os
+
+SUPERVISOR = "GANSERVE_TRAIN_SUPERVISOR"
+"""Environment variable: the pid of the ``ganserve train --processes`` that started this process."""
+LOST_PEER_STATUS = 75
+"""Exit status of a supervised process that ended only because another one had."""
+
+
+def rank() -> int:
+    """This process's place among all, from 0."""
+    return _told("RANK", 0)
+
+
+def world() -> int:
+    """How many processes train together."""
+    return _told("WORLD_SIZE", 1)
+
+
+def local_world() -> int:
+    """How many of them run on this machine."""
+    return _told("LOCAL_WORLD_SIZE", 1)
+
+
+def is_launched() -> bool:
+    """Whether torchrun, or ``ganserve train --processes``, which speaks to its processes likewise, started this one."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks: the only one, or the first of several."""
+    return rank() == 0
+
+
+def is_supervised() -> bool:
+    """Whether ``ganserve train --processes`` started this process and says how it ended."""
+    return SUPERVISOR in os.environ
+
+
+def is_orphaned() -> bool:
+    """Whether the supervisor is gone, so that nobody is left to stop this process."""
+    return is_supervised() and os.getppid() != int(os.environ[SUPERVISOR])
+
+
+def _told(variable: str, alone: int) -> int:
+    return int(os.environ.get(variable, alone)) if is_launched() else alone
