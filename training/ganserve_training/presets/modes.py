@@ -59,7 +59,7 @@ RING = replace(
 """The ring of 8, in about 80 seconds. With the grid's last gamma of 0.01 its generator falls apart at the end."""
 
 _STACKED_GAMMA = Anneal(start=1.0, end=0.1)
-_STACKED_ADAM = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
+_STACKED_ADAM = OptimiserConfig(learning_rate=Anneal(start=1e-3, end=1e-5))
 
 STACKED_DIGITS = TrainConfig(
     steps=16_000,
@@ -68,9 +68,10 @@ STACKED_DIGITS = TrainConfig(
     networks=NetworksConfig(architecture="mlp", latent_dim=64, generator_width=256, critic_width=256),
     regularisers=RegularisersConfig(r1_gamma=_STACKED_GAMMA, r2_gamma=_STACKED_GAMMA),
     optimisers=OptimisersConfig(generator=_STACKED_ADAM, critic=_STACKED_ADAM),
-    ema=EmaConfig(half_life_kimg=10.0),
+    ema=EmaConfig(half_life_kimg=50.0),
     schedule=ScheduleConfig(burn_in_steps=14_400),
     output=OutputConfig(log_every_steps=200, checkpoint_every_steps=1000, samples_every_steps=2000),
 )
 """Three digits stacked, 1,000 modes, without labels. A plain MLP covers them evenly where small convolutional networks
-lose some: the channels have nothing in common that a shared filter could use."""
+lose some: the channels have nothing in common that a shared filter could use. A learning rate of 3e-3 does as well on most
+seeds and loses modes on one of four; 1e-3, annealed to a hundredth, doesn't."""
