@@ -126,8 +126,8 @@ def notice_lost_processes() -> Iterator[None]:
 def running_statistics(*networks: nn.Module) -> list[Tensor]:
     """What networks remember of the batches they saw: buffers called ``running_...``, as batch normalisation's are.
 
-    Each process sees its own share, and the update of such a buffer is linear in what it sees. So their mean over the
-    processes, whenever it is taken, is what one process that had seen all shares one by one would remember.
+    Each process updates them by its own share. The update is linear in the share's statistics, so the mean over the
+    processes is the same whenever it is taken: what one process would remember that updated by the shares' means.
     """
     return [
         buffer
