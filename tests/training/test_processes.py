@@ -30,8 +30,8 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.config_io import config_from_dict
-from ganserve_training.distributed import running_statistics
-from ganserve_training.errors import StoppedError
+from ganserve_training.distributed import notice_lost_processes, running_statistics
+from ganserve_training.errors import LostProcessError, StoppedError
 from ganserve_training.logs import read_log
 from process_group import do_together, train_job
 from tiny_runs import TINY_FLAGS, tiny_config
@@ -209,6 +209,16 @@ def test_only_what_follows_the_batches_is_a_running_statistic() -> None:
     network = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
     network.register_buffer("filter", torch.ones(3))
     assert [tuple(item.shape) for item in running_statistics(network)] == [(3,), (3,)]
+
+
+def test_a_broken_connection_is_told_without_the_transports_chatter() -> None:
+    """Gloo's words as they come, when the process at the other end is killed."""
+    with pytest.raises(LostProcessError) as lost, notice_lost_processes():
+        raise RuntimeError(
+            "[/__w/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:12496: Connection "
+            "reset by peer. This is typically caused by a remote worker hanging or bugs in the application."
+        )
+    assert "can't be reached (Read error [127.0.0.1]:12496: Connection reset by peer): the same" in str(lost.value)
 
 
 def test_processes_hold_the_same_networks_to_the_bit(together: dict[str, list[dict[str, Any]]]) -> None:

@@ -4,6 +4,7 @@ A GAN's update runs a network several times before one backward pass and differe
 which torch's DistributedDataParallel is made for. Averaging the gradients when they are complete is exact for both.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,7 +117,8 @@ def notice_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
+        # Gloo begins with the place in its source, and ends with advice to its developers.
+        reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
             f"another process that trains together with this one ended or can't be reached ({reason}): the same "
             "command goes on from the last checkpoint, with as many processes or others"
