@@ -47,7 +47,7 @@ class OutputConfig:
     keep_checkpoints: int = 3
     """How many of the last checkpoints stay on disk."""
     tensorboard: bool = False
-    """Whether to write TensorBoard's event files too, into the run's folder tensorboard; JSON lines there are always."""
+    """Whether to write TensorBoard's event files too, into tensorboard/ in the run's folder."""
 
     def __post_init__(self) -> None:
         for name in ("log_every_steps", "checkpoint_every_steps", "samples_every_steps", "keep_checkpoints"):
