@@ -1,0 +1,77 @@
+"""Every preset, by its name: two steps on its own data, there and back as JSON, and a command line of its own."""
+
+import functools
+import json
+from dataclasses import replace
+
+import lightning_fabric
+import pytest
+import torch
+
+from ganserve_training.config import DataConfig, ProgressiveConfig
+from ganserve_training.config_io import config_from_dict, config_to_dict, flat_config
+from ganserve_training.data import Samples, load_split
+from ganserve_training.growth import Growth, growing_levels
+from ganserve_training.networks import build_networks
+from ganserve_training.presets import PRESETS
+from ganserve_training.train_command import main
+from ganserve_training.trainer import Trainer
+
+
+@functools.cache
+def training_samples(data: DataConfig) -> Samples:
+    return load_split(data, "train")
+
+
+def fewer(data: DataConfig) -> DataConfig:
+    """The same data, but drawn less of, where they are drawn."""
+    return data if data.source == "digits" else replace(data, count=2000)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_steps_move_both_players(name: str) -> None:
+    config = replace(PRESETS[name], batch_size=8)
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(config, training_samples(fewer(config.data)), fabric)
+    players = [trainer.generator, trainer.critic]
+    before = [[parameter.detach().clone() for parameter in player.parameters()] for player in players]
+    measures = torch.stack([trainer.run_step() for _ in range(2)])
+    assert measures.isfinite().all(), dict(zip(trainer.measures, measures.tolist()[-1], strict=True))
+    assert trainer.weights_are_finite()
+    for player, weights in zip(players, before, strict=True):
+        assert any(not torch.equal(old, new) for old, new in zip(weights, player.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_there_and_back_as_json(name: str) -> None:
+    preset = PRESETS[name]
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(preset)))) == preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_nothing_is_still_annealed_at_the_end(name: str) -> None:
+    preset = PRESETS[name]
+    values = flat_config(preset)
+    moves = [path for path in values if path.endswith(".start") and values[path] != values[path[:-5] + "end"]]
+    assert not moves or preset.schedule.burn_in_steps <= preset.steps
+
+
+def test_the_growing_preset_ends_well_after_it_has_grown() -> None:
+    growing = [preset for preset in PRESETS.values() if preset.progressive != ProgressiveConfig()]
+    assert growing
+    for preset in growing:
+        info = training_samples(fewer(preset.data)).info
+        last_level = growing_levels(build_networks(preset.networks, info).generator)
+        assert last_level is not None
+        growth = Growth(preset.progressive, last_level, preset.batch_size)
+        assert growth.steps_until_grown(preset.schedule.critic_steps) <= 0.9 * preset.steps
+
+
+@pytest.mark.parametrize("name", ["digits-infogan", "progressive-32", "r3gan-32"])
+def test_the_command_line_lists_its_values(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert f"runs/{name}" in text
+    assert f"(default: {PRESETS[name].networks.architecture})" in " ".join(text.replace("│", " ").split())
