@@ -30,7 +30,8 @@ _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
     "ganserve sample -n 1000 --out samples/              # a picture each, named for its index and label",
     "ganserve sample -n 50000 --seed 1 --out digits.npz  # a NumPy archive: samples, labels, seed",
-    "ganserve sample -n 500 --control c0=0.5 -o half.csv # vectors as a table; a code of InfoGAN set",
+    "ganserve sample -n 50 --control c0=0.5 -o half.png  # a continuous code of InfoGAN set",
+    "ganserve sample -n 500 --out points.csv             # vectors as a table",
     "ganserve sample -n 4 --scores --json                # what the critic thinks of them",
 )
 

@@ -78,7 +78,8 @@ class DataConfig:
             if suited is not None and self.source not in suited and value != field.default:
                 raise ConfigError(
                     f"data.{field.name} is for the sources {', '.join(suited)} only "
-                    f"(got {value} with the source {self.source}): leave it out"
+                    f"(got {value} with the source {self.source}): leave it out, or set it back to "
+                    f"{field.default} where a preset set it"
                 )
         if self.source in _STORED and not self.path:
             raise ConfigError(f"data.path must say where the data are for the source {self.source}: add --data.path")

@@ -50,7 +50,7 @@ def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImag
     if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
         raise DataError(
             f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
-            f"(got {samples.dtype} {list(samples.shape)})"
+            f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
         )
     return images_of_array(samples, labels, names, config, str(path))
 

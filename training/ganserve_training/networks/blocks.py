@@ -48,7 +48,7 @@ def resolution_levels(shape: tuple[int, ...]) -> int:
     if height != width or height < 8 or height > 512 or height & (height - 1):
         raise ConfigError(
             f"the convolutional networks make square images of 8, 16, 32 … 512 pixels "
-            f"(got {height} x {width}): resize or crop the data"
+            f"(got {height} x {width}): resize the data, for instance by --data.size 32"
         )
     return height.bit_length() - 3
 

@@ -92,4 +92,7 @@ def resolve_conditioning(config: NetworksConfig, data: DataInfo) -> Conditioning
 
 
 def _no_labels(setting: str) -> ConfigError:
-    return ConfigError(f"{setting} needs labels, and the data have none: give the data labels, or leave it at auto")
+    return ConfigError(
+        f"{setting} needs labels, and the data have none: give the data labels, or train without them by "
+        "--networks.generator-conditioning auto --networks.critic-conditioning auto"
+    )
