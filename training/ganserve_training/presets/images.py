@@ -41,7 +41,11 @@ DCGAN_32 = TrainConfig(
     ema=EmaConfig(half_life_kimg=5.0),
     output=_OUTPUT,
 )
-"""Batch normalisation in both players, Adam 2e-4 with beta1 0.5 (Radford et al. 2016)."""
+"""Batch normalisation in both players, Adam 2e-4 with beta1 0.5 (Radford et al. 2016).
+
+Measured: 140 CPU seconds; one image a label until about step 1,000 (diversity 0.1), then varied (0.98 at the end). R1
+of 0.5 in place of the critic's batch normalisation had not left that state by step 800.
+"""
 
 WGAN_32 = replace(
     DCGAN_32,
@@ -58,7 +62,7 @@ WGAN_32 = replace(
 
 WGAN_GP_32 = replace(
     WGAN_32,
-    steps=2000,
+    steps=1200,
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
     optimisers=OptimisersConfig(generator=_adam(1e-4, 0.0, 0.9), critic=_adam(1e-4, 0.0, 0.9)),
 )
@@ -66,7 +70,7 @@ WGAN_GP_32 = replace(
 
 SNGAN_32 = replace(
     DCGAN_32,
-    steps=2000,
+    steps=1000,
     networks=NetworksConfig(
         architecture="residual",
         latent_dim=128,
@@ -80,40 +84,50 @@ SNGAN_32 = replace(
     loss=LossConfig(name="hinge"),
     optimisers=OptimisersConfig(generator=_adam(2e-4, 0.0, 0.9), critic=_adam(2e-4, 0.0, 0.9)),
 )
-"""Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato & Koyama
-2018)."""
+"""Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato and
+Koyama 2018).
+
+Measured: 600 steps take 122 CPU seconds and show edges of petals and roofs.
+"""
 
 PROGRESSIVE_32 = replace(
     DCGAN_32,
-    steps=3800,
+    steps=2000,
     networks=NetworksConfig(
         architecture="progressive",
         latent_dim=64,
-        generator_width=16,
-        critic_width=16,
+        generator_width=8,
+        critic_width=8,
         max_width=64,
         minibatch_stddev_group=4,
     ),
     loss=LossConfig(name="wasserstein"),
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001),
     optimisers=OptimisersConfig(generator=_adam(1e-3, 0.0, 0.99), critic=_adam(1e-3, 0.0, 0.99)),
-    progressive=ProgressiveConfig(fade_kimg=20.0, stable_kimg=20.0, batch_sizes=(64, 64, 64, 32)),
+    progressive=ProgressiveConfig(fade_kimg=12.0, stable_kimg=12.0, batch_sizes=(64, 64, 32, 32)),
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017);
-their 600 thousand samples a phase are 20 here."""
+their 600 thousand samples a phase are 12 here.
+
+Measured: 168 CPU seconds, the last 312 of 2,000 steps with 32 x 32 fully in; petals, and roofs before the sky.
+"""
 
 _GAMMA = Anneal(start=1.0, end=0.1)
 _R3GAN_ADAM = OptimiserConfig(learning_rate=Anneal(start=5e-4, end=5e-5), beta2=Anneal(start=0.9, end=0.99))
 
 R3GAN_32 = replace(
     DCGAN_32,
-    steps=2000,
+    steps=600,
     networks=NetworksConfig(
         architecture="r3gan", latent_dim=64, generator_width=16, critic_width=16, max_width=64, group_size=8
     ),
     loss=LossConfig(name="relativistic-pairing"),
     regularisers=RegularisersConfig(r1_gamma=_GAMMA, r2_gamma=_GAMMA),
     optimisers=OptimisersConfig(generator=_R3GAN_ADAM, critic=_R3GAN_ADAM),
-    schedule=ScheduleConfig(burn_in_steps=1800),
+    schedule=ScheduleConfig(burn_in_steps=540),
 )
-"""R3GAN's blocks, loss and penalties, everything annealed (Huang et al. 2024); their CIFAR-10 run is 2e-4 -> 5e-5."""
+"""R3GAN's blocks, loss and penalties, everything annealed (Huang et al. 2024); their CIFAR-10 run is 2e-4 -> 5e-5.
+
+Measured: 137 CPU seconds; every colour and as varied as the photographs (diversity 1.0), but still soft. With gamma
+0.1 -> 0.01 and twice the learning rate the generator fell behind (critic accuracy 90 %, diversity 0.66).
+"""
