@@ -1,5 +1,6 @@
 """Where training computes, and with how many threads."""
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import torch
 from ganserve_training import launched
 from ganserve_training.config import Precision
 from ganserve_training.data.info import DataInfo
-from ganserve_training.distributed import notice_lost_processes
+from ganserve_training.distributed import leave_group, notice_lost_processes
 from ganserve_training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def open_fabric(device: DeviceName, precision: Precision = "float32") -> "Fabric
     )
     with notice_lost_processes() if launched.world() > 1 else nullcontext():
         fabric.launch()
+    if launched.is_launched() and fabric.device.type == "cpu":
+        atexit.register(leave_group)  # With CUDA, Fabric has done it.
     return fabric
 
 

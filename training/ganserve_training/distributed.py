@@ -125,6 +125,12 @@ def notice_lost_processes() -> Iterator[None]:
         ) from error
 
 
+def leave_group() -> None:
+    """Close the connections while Python still runs: gloo's threads abort a process that ends before them."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def running_statistics(*networks: nn.Module) -> list[Tensor]:
     """What networks remember of the batches they saw: buffers called ``running_...``, as batch normalisation's are.
 
