@@ -62,7 +62,7 @@ WGAN_32 = replace(
 
 WGAN_GP_32 = replace(
     WGAN_32,
-    steps=1200,
+    steps=800,
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
     optimisers=OptimisersConfig(generator=_adam(1e-4, 0.0, 0.9), critic=_adam(1e-4, 0.0, 0.9)),
 )

@@ -1,0 +1,35 @@
+"""docs/presets.md: every preset has its row, and every command line is one that training accepts."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from ganserve_training.presets import PRESETS
+from ganserve_training.train_command import TrainArguments
+
+TEXT = (Path(__file__).parents[2] / "docs" / "presets.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    words
+    for block in BLOCK.findall(TEXT)
+    for line in block.replace("\\\n", " ").splitlines()
+    if (words := shlex.split(line, comments=True))[:2] == ["ganserve", "train"]
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_training_accepts_the_command_line(words: list[str]) -> None:
+    preset = words[2]
+    default = TrainArguments(config=PRESETS[preset], out=Path("runs") / preset)
+    arguments = tyro.cli(TrainArguments, args=words[3:], default=default)
+    # A line that changes nothing shows nothing.
+    assert arguments != default or words == ["ganserve", "train", preset]
+
+
+def test_every_preset_has_its_row() -> None:
+    assert COMMANDS
+    rows = re.findall(r"^\| `([a-z0-9-]+)`", TEXT, re.MULTILINE)
+    assert sorted(set(rows)) == sorted(PRESETS)
