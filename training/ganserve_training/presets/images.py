@@ -58,7 +58,7 @@ WGAN_32 = replace(
     ),
     schedule=ScheduleConfig(critic_steps=5),
 )
-"""Clipped weights, RMSprop 5e-5, five critic updates (Arjovsky et al. 2017)."""
+"""Clipped weights, RMSprop 5e-5, five critic updates (Arjovsky et al. 2017). Not trained to its end here."""
 
 WGAN_GP_32 = replace(
     WGAN_32,
@@ -66,7 +66,11 @@ WGAN_GP_32 = replace(
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
     optimisers=OptimisersConfig(generator=_adam(1e-4, 0.0, 0.9), critic=_adam(1e-4, 0.0, 0.9)),
 )
-"""Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017)."""
+"""Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017).
+
+Measured: about 190 CPU seconds (the last 413 of 800 steps: 98). Noise and one image a label for 300 steps, while the
+distance stays at 60; then it falls to 10, and at the end roofs stand before the sky and petals before leaves.
+"""
 
 SNGAN_32 = replace(
     DCGAN_32,
