@@ -25,7 +25,7 @@ from ganserve_training.config import (
 if TYPE_CHECKING:
     from ganserve_training.config import LossName
 
-OFF = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
+OFF = RegularisersConfig.none()
 RARELY = 1_000_000
 QUIET = OutputConfig(log_every_steps=500, checkpoint_every_steps=RARELY, samples_every_steps=RARELY, keep_checkpoints=1)
 TOYS = ("ring", "grid")
@@ -74,12 +74,14 @@ def literature() -> list[Method]:
 
 
 def stacked() -> list[Method]:
-    """Stacked digits: the literature's methods and R3GAN's ablation, all with the networks of the best preset."""
+    """Stacked digits: R3GAN's ablation and WGAN-GP with the best preset's networks, DCGAN and PacGAN with DCGAN's."""
     preset = _measured(PRESETS["stacked-digits"])
-    adam = _both(OptimiserConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999)))
+    adam = OptimisersConfig.both(
+        OptimiserConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999))
+    )
     dcgan = replace(
         preset,
-        networks=replace(preset.networks, architecture="dcgan"),
+        networks=replace(preset.networks, architecture="dcgan", generator_width=32, critic_width=32),
         loss=LossConfig(name="modified-minimax"),
         regularisers=OFF,
         optimisers=adam,
@@ -89,7 +91,9 @@ def stacked() -> list[Method]:
         loss=LossConfig(name="wasserstein"),
         regularisers=replace(OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
         schedule=replace(preset.schedule, critic_steps=5),
-        optimisers=_both(OptimiserConfig(learning_rate=Anneal.constant(1e-4), beta1=0.0, beta2=Anneal.constant(0.9))),
+        optimisers=OptimisersConfig.both(
+            OptimiserConfig(learning_rate=Anneal.constant(1e-4), beta1=0.0, beta2=Anneal.constant(0.9))
+        ),
         steps=preset.steps // 3,
     )
     classic = LossConfig(name="modified-minimax")
@@ -142,7 +146,7 @@ def _small(
 def _wasserstein_clip() -> TrainConfig:
     base = _small("wasserstein", replace(OFF, weight_clip=0.1))
     rmsprop = OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(5e-4), beta2=Anneal.constant(0.99))
-    return replace(base, optimisers=_both(rmsprop), schedule=replace(base.schedule, critic_steps=5))
+    return replace(base, optimisers=OptimisersConfig.both(rmsprop), schedule=replace(base.schedule, critic_steps=5))
 
 
 def _wasserstein_penalty() -> TrainConfig:
@@ -154,10 +158,6 @@ def _wasserstein_penalty() -> TrainConfig:
 def _relativistic() -> TrainConfig:
     gamma = Anneal(start=1.0, end=0.01)
     return _small("relativistic-pairing", replace(OFF, r1_gamma=gamma, r2_gamma=gamma), beta1=0.0, beta2=0.99)
-
-
-def _both(optimiser: OptimiserConfig) -> OptimisersConfig:
-    return OptimisersConfig(generator=optimiser, critic=optimiser)
 
 
 def _measured(config: TrainConfig) -> TrainConfig:

@@ -84,6 +84,11 @@ class Material:
         """float64 [N, D]."""
         return flat_values(self.samples, self.train.info)
 
+    @cached_property
+    def real_values(self) -> NDArray[np.float64]:
+        """float64 [M, D]."""
+        return flat_values(_all(self.train), self.train.info)
+
     def _features(self, samples: NDArray[Any]) -> NDArray[Any]:
         assert self.features is not None
         return self.features.extract(samples)
@@ -171,13 +176,13 @@ def _inception(material: Material) -> dict[str, float]:
 
 
 def _sliced(material: Material) -> dict[str, float]:
-    real = flat_values(_all(material.train), material.train.info)
-    return {"sliced_wasserstein": sliced_wasserstein(material.values, real, seed=material.seed)}
+    distance = sliced_wasserstein(material.values, material.real_values, seed=material.seed)
+    return {"sliced_wasserstein": distance}
 
 
 def _nearest(material: Material) -> dict[str, float]:
-    train, held_out = (flat_values(_all(part), part.info) for part in (material.train, material.held_out))
-    return {"nn_distance_ratio": nearest_distance_ratio(material.values, train, held_out)}
+    held_out = flat_values(_all(material.held_out), material.held_out.info)
+    return {"nn_distance_ratio": nearest_distance_ratio(material.values, material.real_values, held_out)}
 
 
 def _modes(material: Material) -> dict[str, float]:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.config import DataConfig
-from ganserve_training.networks.conditioning import resolve_conditioning
 from ganserve_training.trained import Which, draw_samples, load_trained
 
 
@@ -72,7 +71,7 @@ class RunSubject:
     @property
     def label_names(self) -> tuple[str, ...]:
         """Of the data's labels, or of InfoGAN's codes."""
-        return resolve_conditioning(self._model.config.networks, self._model.data).label_names
+        return self._model.label_names
 
     @property
     def learned_from(self) -> DataConfig:

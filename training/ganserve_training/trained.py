@@ -35,6 +35,8 @@ class TrainedModel:
     samples_seen: int
     data: DataInfo
     prior: LatentPrior
+    label_names: tuple[str, ...]
+    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
@@ -70,6 +72,7 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
         samples_seen=state["samples_seen"],
         data=data,
         prior=LatentPrior.of(config.networks),
+        label_names=pair.label_names,
         checkpoint=checkpoint.path,
         checkpoint_sha256=checkpoint.sha256,
         metrics=folder.read_metrics(checkpoint.sha256),

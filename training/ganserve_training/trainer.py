@@ -72,7 +72,8 @@ class Trainer:
         self.label_names = pair.label_names
         """Of the labels that the generator takes."""
         self._code_categories = config.networks.codes.categories
-        self._critic_uses_labels = pair.critic_uses_labels
+        self.critic_uses_labels = pair.critic_uses_labels
+        """Whether the critic's scores depend on labels."""
         self.generator: nn.Module = pair.generator.to(fabric.device)
         """The generator as trained; ``ema.module`` is the one to use."""
         self.critic: nn.Module = pair.critic.to(fabric.device)
@@ -185,7 +186,7 @@ class Trainer:
         progress: float,
     ) -> tuple[Tensor, Tensor]:
         """What the critic minimises, a scalar, and its measures."""
-        seen = labels if self._critic_uses_labels else None
+        seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
         penalties = [piece.penalty(critic_pass, progress) for piece in self._regularisers]
@@ -222,7 +223,7 @@ class Trainer:
         self, real: Tensor, labels: Tensor | None, progress: float, *, unrolled: bool
     ) -> tuple[Tensor, Tensor]:
         """What the generator minimises, a scalar, and its measures but for the norm of its gradient."""
-        seen = labels if self._critic_uses_labels else None
+        seen = labels if self.critic_uses_labels else None
         if unrolled:
             fake, asked = self._draw_fakes(len(real), labels)
             scorer = self._unrolled_scorer(real, fake, labels, asked, progress)

@@ -85,6 +85,11 @@ class RegularisersConfig:
     weight_clip: float = 0.0
     """After each step every weight of the critic is cut off to [-c, c] (Arjovsky et al. 2017 use 0.01)."""
 
+    @classmethod
+    def none(cls) -> "RegularisersConfig":
+        """Nothing at all: R1 and R2, which are on by default, switched off too."""
+        return cls(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
+
     def __post_init__(self) -> None:
         for name in ("r1_gamma", "r2_gamma", "roth_gamma", "drift", "weight_clip"):
             expect_not_negative(f"regularisers.{name}", getattr(self, name))
@@ -128,6 +133,11 @@ class OptimisersConfig:
     """The generator's."""
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     """The critic's."""
+
+    @classmethod
+    def both(cls, optimiser: OptimiserConfig) -> "OptimisersConfig":
+        """The same for both."""
+        return cls(generator=optimiser, critic=optimiser)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,6 @@ from ganserve_training.logs import LogWriter, read_log
 from ganserve_training.metrics import Modes, Quality, QualityMeter
 from ganserve_training.metrics.modes import modes_of
 from ganserve_training.networks import build_networks
-from ganserve_training.networks.conditioning import resolve_conditioning
 from ganserve_training.rng import Noise, seed_global
 from ganserve_training.run_folder import RunFolder
 from ganserve_training.schedule import anneal, burn_in_progress
@@ -150,7 +149,7 @@ class _Eyes:
             prior=trainer.prior,
             loss=trainer.loss,
             label_names=trainer.label_names,
-            critic_uses_labels=resolve_conditioning(config.networks, train.info).critic_uses_labels,
+            critic_uses_labels=trainer.critic_uses_labels,
         )
         self._probe = Probe(config, players, train, held_out, device, countable)
         reference = held_out if len(held_out) >= _ENOUGH_HELD_OUT else train

@@ -28,7 +28,7 @@ DIGITS = TrainConfig(
         critic_conditioning="projection",
     ),
     regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.3), r2_gamma=Anneal.constant(0.3)),
-    optimisers=OptimisersConfig(generator=_ADAM, critic=_ADAM),
+    optimisers=OptimisersConfig.both(_ADAM),
     ema=EmaConfig(half_life_kimg=10.0),
     schedule=ScheduleConfig(burn_in_steps=3500),
     output=OutputConfig(samples_every_steps=500),

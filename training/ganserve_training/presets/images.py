@@ -22,7 +22,7 @@ from ganserve_training.config import (
     TrainConfig,
 )
 
-_OFF = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
+_OFF = RegularisersConfig.none()
 _OUTPUT = OutputConfig(samples_every_steps=250, checkpoint_every_steps=250)
 
 
@@ -37,7 +37,7 @@ DCGAN_32 = TrainConfig(
     networks=NetworksConfig(architecture="dcgan", latent_dim=100, generator_width=16, critic_width=16),
     loss=LossConfig(name="modified-minimax"),
     regularisers=_OFF,
-    optimisers=OptimisersConfig(generator=_adam(2e-4, 0.5, 0.999), critic=_adam(2e-4, 0.5, 0.999)),
+    optimisers=OptimisersConfig.both(_adam(2e-4, 0.5, 0.999)),
     ema=EmaConfig(half_life_kimg=5.0),
     output=_OUTPUT,
 )
@@ -64,7 +64,7 @@ WGAN_GP_32 = replace(
     WGAN_32,
     steps=800,
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
-    optimisers=OptimisersConfig(generator=_adam(1e-4, 0.0, 0.9), critic=_adam(1e-4, 0.0, 0.9)),
+    optimisers=OptimisersConfig.both(_adam(1e-4, 0.0, 0.9)),
 )
 """Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017).
 
@@ -86,7 +86,7 @@ SNGAN_32 = replace(
         spectral_norm="critic",
     ),
     loss=LossConfig(name="hinge"),
-    optimisers=OptimisersConfig(generator=_adam(2e-4, 0.0, 0.9), critic=_adam(2e-4, 0.0, 0.9)),
+    optimisers=OptimisersConfig.both(_adam(2e-4, 0.0, 0.9)),
 )
 """Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato and
 Koyama 2018).
@@ -107,7 +107,7 @@ PROGRESSIVE_32 = replace(
     ),
     loss=LossConfig(name="wasserstein"),
     regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001),
-    optimisers=OptimisersConfig(generator=_adam(1e-3, 0.0, 0.99), critic=_adam(1e-3, 0.0, 0.99)),
+    optimisers=OptimisersConfig.both(_adam(1e-3, 0.0, 0.99)),
     progressive=ProgressiveConfig(fade_kimg=12.0, stable_kimg=12.0, batch_sizes=(64, 64, 32, 32)),
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017);
@@ -127,7 +127,7 @@ R3GAN_32 = replace(
     ),
     loss=LossConfig(name="relativistic-pairing"),
     regularisers=RegularisersConfig(r1_gamma=_GAMMA, r2_gamma=_GAMMA),
-    optimisers=OptimisersConfig(generator=_R3GAN_ADAM, critic=_R3GAN_ADAM),
+    optimisers=OptimisersConfig.both(_R3GAN_ADAM),
     schedule=ScheduleConfig(burn_in_steps=540),
 )
 """R3GAN's blocks, loss and penalties, everything annealed (Huang et al. 2024); their CIFAR-10 run is 2e-4 -> 5e-5.
