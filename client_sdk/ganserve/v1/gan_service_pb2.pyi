@@ -21,6 +21,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Not set: means PRIORITY_NORMAL."""
+    PRIORITY_HIGH: _Priority.ValueType  # 1
+    """Before all others: somebody waits for the answer."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """As it comes."""
+    PRIORITY_LOW: _Priority.ValueType  # 3
+    """With the room that the others leave: data made in advance."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Which waiting requests a free engine takes first. Whatever the priority, the others keep a small share of the room, so
+    that none waits for ever.
+    """
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Not set: means PRIORITY_NORMAL."""
+PRIORITY_HIGH: Priority.ValueType  # 1
+"""Before all others: somebody waits for the answer."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""As it comes."""
+PRIORITY_LOW: Priority.ValueType  # 3
+"""With the room that the others leave: data made in advance."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _SelectionMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -32,7 +62,9 @@ class _SelectionMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Selec
     SELECTION_METHOD_BEST_OF_N: _SelectionMethod.ValueType  # 1
     """Of every max_proposals_per_sample proposals, the one with the highest score."""
     SELECTION_METHOD_REJECTION: _SelectionMethod.ValueType  # 2
-    """Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018)."""
+    """Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first proposal that is accepted,
+    or the likeliest of all where none is.
+    """
 
 class SelectionMethod(_SelectionMethod, metaclass=_SelectionMethodEnumTypeWrapper):
     """A rule by which the critic chooses among proposed samples."""
@@ -42,7 +74,9 @@ SELECTION_METHOD_UNSPECIFIED: SelectionMethod.ValueType  # 0
 SELECTION_METHOD_BEST_OF_N: SelectionMethod.ValueType  # 1
 """Of every max_proposals_per_sample proposals, the one with the highest score."""
 SELECTION_METHOD_REJECTION: SelectionMethod.ValueType  # 2
-"""Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018)."""
+"""Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first proposal that is accepted,
+or the likeliest of all where none is.
+"""
 Global___SelectionMethod: _TypeAlias = SelectionMethod  # noqa: Y015
 
 class _ModelState:
@@ -126,6 +160,7 @@ class SampleRequest(_message.Message):
     RETURN_SCORES_FIELD_NUMBER: _builtins.int
     LATENTS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
@@ -146,6 +181,8 @@ class SampleRequest(_message.Message):
     """Returns the latents that the samples were made from."""
     return_scores: _builtins.bool
     """Returns the critic's scores and probabilities of the samples."""
+    priority: Global___Priority.ValueType
+    """Who goes first while requests wait."""
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Labels by index: one for all samples, or one a sample. Conditional models only; excludes label_names. With neither, a
@@ -189,10 +226,11 @@ class SampleRequest(_message.Message):
         return_scores: _builtins.bool = ...,
         latents: _tensor_pb2.Tensor | None = ...,
         controls: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "latents", b"latents", "seed", b"seed", "selection", b"selection", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -207,7 +245,12 @@ Global___SampleRequest: _TypeAlias = SampleRequest  # noqa: Y015
 
 @_typing.final
 class Selection(_message.Message):
-    """Critic-guided selection."""
+    """Critic-guided selection.
+
+    Proposal j of sample i is sample i * max_proposals_per_sample + j of the same seed without selection, with the label of
+    sample i; so a selected sample, too, depends on (model version, seed, label, truncation, controls) and its selection
+    alone. (offset + count) * max_proposals_per_sample is at most 2^48.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -216,7 +259,7 @@ class Selection(_message.Message):
     method: Global___SelectionMethod.ValueType
     """How the critic chooses."""
     max_proposals_per_sample: _builtins.int
-    """Most proposals drawn per returned sample; at least 1."""
+    """Most proposals drawn per returned sample; 1 to 1024."""
     def __init__(
         self,
         *,
@@ -396,10 +439,13 @@ class ScoreRequest(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     LABEL_INDICES_FIELD_NUMBER: _builtins.int
     LABEL_NAMES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
     """Version of the model. 0: the latest that is ready."""
+    priority: Global___Priority.ValueType
+    """Who goes first while requests wait."""
     @_builtins.property
     def samples(self) -> _tensor_pb2.Samples:
         """The samples to score, of the model's shape."""
@@ -424,10 +470,11 @@ class ScoreRequest(_message.Message):
         samples: _tensor_pb2.Samples | None = ...,
         label_indices: _abc.Iterable[_builtins.int] | None = ...,
         label_names: _abc.Iterable[_builtins.str] | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "model", b"model", "samples", b"samples", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "model", b"model", "priority", b"priority", "samples", b"samples", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -736,10 +783,21 @@ class EngineInfo(_message.Message):
     PROVIDERS_FIELD_NUMBER: _builtins.int
     NODES_BY_PROVIDER_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    BATCH_BUCKETS_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    CUDA_GRAPHS_FIELD_NUMBER: _builtins.int
+    TF32_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """The graph's file name, as in GraphSpec."""
     max_batch_size: _builtins.int
     """Most samples that the engine runs in one call."""
+    cuda_graphs: _builtins.bool
+    """Whether whole calls are replayed as CUDA graphs."""
+    tf32: _builtins.bool
+    """Whether float32 arithmetic may be rounded to TF32 inside matrix products and convolutions (CUDA only)."""
+    threads: _builtins.int
+    """Threads of one call on the CPU."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The execution providers of the session, first choice first, as onnxruntime reports them after the session was made."""
@@ -748,6 +806,14 @@ class EngineInfo(_message.Message):
     def nodes_by_provider(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many of the graph's nodes run on each execution provider. Empty where onnxruntime does not tell."""
 
+    @_builtins.property
+    def batch_buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The batch sizes that calls are padded to, ascending. Empty: calls have any size up to max_batch_size."""
+
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sessions of the graph, one an entry, each with the number of its device: "cpu", "cuda:0", "cuda:1"."""
+
     def __init__(
         self,
         *,
@@ -755,10 +821,15 @@ class EngineInfo(_message.Message):
         providers: _abc.Iterable[_builtins.str] | None = ...,
         nodes_by_provider: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         max_batch_size: _builtins.int = ...,
+        batch_buckets: _abc.Iterable[_builtins.int] | None = ...,
+        instances: _abc.Iterable[_builtins.str] | None = ...,
+        cuda_graphs: _builtins.bool = ...,
+        tf32: _builtins.bool = ...,
+        threads: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_buckets", b"batch_buckets", "cuda_graphs", b"cuda_graphs", "file", b"file", "instances", b"instances", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers", "tf32", b"tf32", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ganserve/v1/tensor.proto\x12\x0bganserve.v1\"O\n\x06Tensor\x12(\n\tdata_type\x18\x01 \x01(\x0e\x32\x15.ganserve.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"G\n\rEncodedImages\x12\'\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x15.ganserve.v1.Encoding\x12\r\n\x05\x66iles\x18\x02 \x03(\x0c\"f\n\x07Samples\x12%\n\x06tensor\x18\x01 \x01(\x0b\x32\x13.ganserve.v1.TensorH\x00\x12,\n\x06images\x18\x02 \x01(\x0b\x32\x1a.ganserve.v1.EncodedImagesH\x00\x42\x06\n\x04\x64\x61ta*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*n\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NCODING_RAW\x10\x01\x12\x10\n\x0c\x45NCODING_PNG\x10\x02\x12\x11\n\rENCODING_JPEG\x10\x03\x12\x11\n\rENCODING_WEBP\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ganserve/v1/tensor.proto\x12\x0bganserve.v1\"O\n\x06Tensor\x12(\n\tdata_type\x18\x01 \x01(\x0e\x32\x15.ganserve.v1.DataType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"G\n\rEncodedImages\x12\'\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x15.ganserve.v1.Encoding\x12\r\n\x05\x66iles\x18\x02 \x03(\x0c\"f\n\x07Samples\x12%\n\x06tensor\x18\x01 \x01(\x0b\x32\x13.ganserve.v1.TensorH\x00\x12,\n\x06images\x18\x02 \x01(\x0b\x32\x1a.ganserve.v1.EncodedImagesH\x00\x42\x06\n\x04\x64\x61ta*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*\x84\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NCODING_RAW\x10\x01\x12\x10\n\x0c\x45NCODING_PNG\x10\x02\x12\x11\n\rENCODING_JPEG\x10\x03\x12\x11\n\rENCODING_WEBP\x10\x04\x12\x14\n\x10\x45NCODING_FLOAT32\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATATYPE']._serialized_start=299
   _globals['_DATATYPE']._serialized_end=380
-  _globals['_ENCODING']._serialized_start=382
-  _globals['_ENCODING']._serialized_end=492
+  _globals['_ENCODING']._serialized_start=383
+  _globals['_ENCODING']._serialized_end=515
   _globals['_TENSOR']._serialized_start=41
   _globals['_TENSOR']._serialized_end=120
   _globals['_ENCODEDIMAGES']._serialized_start=122

@@ -59,6 +59,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """One JPEG file a sample (lossy)."""
     ENCODING_WEBP: _Encoding.ValueType  # 4
     """One WebP file a sample (lossy)."""
+    ENCODING_FLOAT32: _Encoding.ValueType  # 5
+    """One tensor of float32: images as value / 255, 0 to 1; vectors as they are."""
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
     """How samples travel."""
@@ -73,6 +75,8 @@ ENCODING_JPEG: Encoding.ValueType  # 3
 """One JPEG file a sample (lossy)."""
 ENCODING_WEBP: Encoding.ValueType  # 4
 """One WebP file a sample (lossy)."""
+ENCODING_FLOAT32: Encoding.ValueType  # 5
+"""One tensor of float32: images as value / 255, 0 to 1; vectors as they are."""
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
 
 @_typing.final
