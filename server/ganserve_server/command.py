@@ -17,7 +17,7 @@ from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import GanserveServerError, StartupError
 from ganserve_server.core.gan import Gan
-from ganserve_server.core.providers import Provider, choose_parallelism, choose_provider
+from ganserve_server.core.providers import Provider, choose_buckets, choose_parallelism, choose_provider
 from ganserve_server.core.repository import Repository
 from ganserve_server.core.requests import Limits
 from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
@@ -90,10 +90,25 @@ def _load(config: ServerConfig) -> tuple[Repository, str]:
             f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
         )
     choice = choose_provider(Provider(config.provider))
-    workers, threads = choose_parallelism(choice.name, config.workers, config.threads)
-    engine = EngineConfig(provider=choice.name, threads=threads)
+    sessions = len(config.devices) * config.instances
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
+    engine = EngineConfig(
+        provider=choice.name,
+        threads=threads,
+        spinning=config.spinning,
+        devices=config.devices,
+        instances=config.instances,
+        buckets=choose_buckets(choice.name, config.batch_buckets, config.max_batch_size),
+        cuda_graphs=config.cuda_graphs,
+        conv_search=config.conv_search,
+        tf32=config.tf32,
+        gpu_memory_limit_mib=config.gpu_memory_limit_mib,
+    )
     batch = BatchConfig(
-        max_batch_size=config.max_batch_size, max_queued_samples=config.max_queued_samples, workers=workers
+        max_batch_size=config.max_batch_size,
+        max_queued_samples=config.max_queued_samples,
+        workers=workers,
+        queue_delay_s=config.queue_delay_ms / 1e3,
     )
     repository = Repository(config.models, engine, batch)
     repository.load()

@@ -17,14 +17,32 @@ class ServerConfig:
     """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
     port: int = 50051
     """TCP port. 0: a free one, which is printed."""
-    provider: Literal["auto", "cuda", "cpu"] = "auto"
-    """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda: refuses to start without it."""
+    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
+    """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda, tensorrt: that or nothing."""
+    devices: tuple[int, ...] = (0,)
+    """GPUs to use, by CUDA's numbers; each holds every model."""
+    instances: int = 1
+    """Sessions of each graph on each device. On the CPU one serves all workers."""
     workers: int = 0
-    """Model calls at a time. 0: on the CPU one for each core, at most 16; on a GPU one."""
+    """Model calls at a time. 0: on the CPU one for each core, at most 16; on GPUs one for each session."""
     threads: int = 0
     """CPU threads of one model call. 0: the cores shared out among the workers."""
+    spinning: bool = False
+    """CPU threads of a call burn their cores while they wait for each other: quicker alone, much slower in company."""
     max_batch_size: int = 64
     """Most samples in one model call."""
+    batch_buckets: tuple[int, ...] = ()
+    """Batch sizes that calls are padded to; max_batch_size is always one. None: on GPUs powers of 4, on the CPU any."""
+    queue_delay_ms: float = 0.0
+    """How long a free worker waits for a model call to become full. 0: it takes at once what waits."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Whether model calls are replayed as CUDA graphs. auto: where all of a graph's nodes run on CUDA."""
+    conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
+    """How cuDNN chooses algorithms. measure: the quicker of heuristic and exhaustive, timed when a model is loaded."""
+    tf32: bool = False
+    """Lets CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa."""
+    gpu_memory_limit_mib: int = 0
+    """Most GPU memory of each session's arena. 0: no limit."""
     max_queued_samples: int = 65536
     """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
     drain_timeout_s: float = 30.0
@@ -39,6 +57,18 @@ class ServerConfig:
             raise ValueError(
                 f"workers and threads must be at least 0 (got {self.workers} and {self.threads}); 0 chooses for you"
             )
+        if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
+            raise ValueError(f"devices must be distinct numbers of at least 0 (got {list(self.devices)})")
+        if self.instances < 1:
+            raise ValueError(f"instances must be at least 1 (got {self.instances})")
+        if any(not 1 <= bucket <= self.max_batch_size for bucket in self.batch_buckets):
+            raise ValueError(
+                f"batch_buckets must be 1 to max_batch_size (got {list(self.batch_buckets)} and {self.max_batch_size})"
+            )
+        if not 0 <= self.queue_delay_ms <= 60_000:
+            raise ValueError(f"queue_delay_ms must be 0 to 60000 (got {self.queue_delay_ms})")
+        if self.gpu_memory_limit_mib < 0:
+            raise ValueError(f"gpu_memory_limit_mib must be at least 0 (got {self.gpu_memory_limit_mib}); 0: no limit")
         if self.max_batch_size < 1:
             raise ValueError(f"max_batch_size must be at least 1 (got {self.max_batch_size})")
         if self.max_queued_samples < self.max_batch_size:

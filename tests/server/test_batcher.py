@@ -17,6 +17,8 @@ from ganserve_server.core.errors import (
     QueueFullError,
     UnavailableError,
 )
+from ganserve_server.core.lanes import Priority
+from ganserve_server.core.statistics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +38,7 @@ class Computation:
         self._gate = threading.Event()
         self._gate.set()
 
-    def __call__(self, slices: Sequence[Slice[str]]) -> tuple[np.ndarray]:
+    def __call__(self, slices: Sequence[Slice[str]], worker: int) -> tuple[np.ndarray]:
         self.calls.append([(part.work, part.start, part.count) for part in slices])
         self.started.release()
         self._gate.wait()
@@ -57,9 +59,15 @@ def run(
     workers: int = 1,
     max_batch_size: int = 8,
     max_queued_samples: int = 1000,
+    queue_delay_s: float = 0.0,
 ) -> Computation:
     computation = Computation()
-    config = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=workers)
+    config = BatchConfig(
+        max_batch_size=max_batch_size,
+        max_queued_samples=max_queued_samples,
+        workers=workers,
+        queue_delay_s=queue_delay_s,
+    )
     batcher = Batcher("test", computation, config)
 
     async def main() -> None:
@@ -168,6 +176,91 @@ def test_streamed_parts_wait_behind_short_requests() -> None:
 
     computation = run(scenario)
     assert computation.calls[1] == [("short", 0, 6), ("bulk", 0, 2)]
+
+
+def test_higher_priorities_go_first() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        tasks = [
+            await submitted(batcher, priority.name, 8, priority=priority, bulk=priority is Priority.HIGH)
+            for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH)
+        ]
+        computation.let_go()
+        await asyncio.gather(first, *tasks)
+
+    computation = run(scenario)
+    assert [call[0][0] for call in computation.calls[1:]] == ["HIGH", "NORMAL", "LOW"]
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 8])
+def test_low_priority_does_not_stand_still(max_batch_size: int) -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        low = await submitted(batcher, "low", 2, priority=Priority.LOW)
+        high = [await submitted(batcher, "high", 1, priority=Priority.HIGH) for _ in range(100)]
+        computation.let_go()
+        await asyncio.gather(first, low, *high)
+
+    computation = run(scenario, max_batch_size=max_batch_size)
+    order = [work for call in computation.calls for work, _, count in call for _ in range(count)]
+    last_low = len(order) - 1 - order[::-1].index("low")
+    assert 20 < last_low < 50, "two sixteenths of the samples"
+
+
+def test_a_delay_waits_for_a_full_call_and_not_beyond() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        full = [await submitted(batcher, name, 4) for name in ("a", "b")]
+        await asyncio.gather(*full)
+        assert computation.calls == [[("a", 0, 4), ("b", 0, 4)]]
+
+    run(scenario, queue_delay_s=20)
+
+    async def alone(batcher: Batcher[str], computation: Computation) -> None:
+        assert values(await batcher.submit("a", 1)) == [0]
+        assert batcher.statistics.queue_s.sum >= 0.05
+
+    run(alone, queue_delay_s=0.05)
+
+
+def test_closing_does_not_wait_for_a_delay() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        waiting = await submitted(batcher, "a", 1)
+        await asyncio.to_thread(batcher.close)
+        with pytest.raises(UnavailableError):
+            await waiting
+
+    run(scenario, queue_delay_s=3600)
+
+
+def test_what_was_done_is_counted() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        tasks = [
+            await submitted(batcher, name, count) for name, count in (("a", 3), ("b", 20), ("gone", 1), ("late", 1))
+        ]
+        late = await submitted(batcher, "late", 1, deadline=time.monotonic() - 1)
+        gone = [tasks.pop(), tasks.pop(), late]
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        computation.let_go()
+        await asyncio.gather(first, *tasks)
+        done = batcher.statistics
+        assert (done.requests, done.samples, done.calls) == (3, 24, 4)
+        assert (done.rejected, done.expired, done.cancelled, done.failed) == (0, 1, 2, 0)
+        assert (done.batch_sizes.count, done.batch_sizes.sum) == (4, 24)
+        assert done.queue_s.count == 3
+        assert done.compute_s.count == 4
+
+    run(scenario)
+
+
+def test_a_histogram_includes_its_bounds() -> None:
+    histogram = Histogram((1, 2, 4))
+    for value in (0, 1, 2, 3, 4, 5, 100):
+        histogram.observe(value)
+    assert histogram.counts == [2, 1, 2, 2]
+    assert (histogram.count, histogram.sum) == (7, 115)
 
 
 def test_one_request_is_shared_out_among_idle_workers() -> None:

@@ -30,14 +30,15 @@ MAX_BATCH_SIZE = 16
 LENGTH = 60  # samples of each reference sequence
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=[(), ("--batch-buckets", "4", "--instances", "2")], ids=["any size", "buckets"])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of two workers and a small batch, so that requests of a few samples are cut up and joined."""
     models = tmp_path_factory.mktemp("models")
     build_convolutional_package(models, "convolutional")
     build_dense_package(models, "dense")
     build_tiny_package(models, "vector", model=VECTOR)
-    with running_server(models, "--max-batch-size", str(MAX_BATCH_SIZE), "--workers", "2", "--threads", "1") as server:
+    sizes = ("--max-batch-size", str(MAX_BATCH_SIZE), "--workers", "2", "--threads", "1")
+    with running_server(models, *sizes, *request.param) as server:
         yield server.address
 
 

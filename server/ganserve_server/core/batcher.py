@@ -1,8 +1,8 @@
 """Joins the waiting requests of one graph into calls of bounded size, and cuts large requests up.
 
-A free worker takes what waits at once: nothing is delayed to wait for company; `core.lanes` says which samples it
-takes. Workers are threads, and each forms its next call by itself, under a lock that is never held while computing, so
-that a busy event loop does not leave the engine without work.
+A free worker takes what waits at once: nothing is delayed to wait for company, unless a delay is asked for;
+`core.lanes` says which samples it takes. Workers are threads, and each forms its next call by itself, under a lock that
+is never held while computing, so that a busy event loop does not leave the engine without work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ganserve_server.core.errors import (
     RequestError,
     UnavailableError,
 )
-from ganserve_server.core.lanes import Lanes, Ticket, WorkT
+from ganserve_server.core.lanes import Lanes, Priority, Ticket, WorkT
+from ganserve_server.core.statistics import GraphStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,42 +48,36 @@ class BatchConfig:
     """A request that finds others waiting, and would make it more than this many samples, is turned away."""
     workers: int
     """Calls at a time."""
-
-
-@dataclasses.dataclass(slots=True)
-class BatcherStatistics:
-    """Counts since the start."""
-
-    calls: int = 0
-    samples: int = 0
-    expired: int = 0
-    rejected: int = 0
+    queue_delay_s: float = 0.0
+    """How long a free worker waits for a call to become full, from the arrival of the first request that waits."""
 
 
 class Batcher(Generic[WorkT]):
     """The queue of one graph and the threads that work it off."""
 
-    def __init__(self, name: str, run: Callable[[Sequence[Slice[WorkT]]], Arrays], config: BatchConfig) -> None:
+    def __init__(self, name: str, run: Callable[[Sequence[Slice[WorkT]], int], Arrays], config: BatchConfig) -> None:
         """Starts the workers.
 
         Args:
             name: For the threads' names and messages.
             run: Computes the samples of some slices, one after the other along the first axis of each array. Called by
-                the workers' threads.
+                the workers' threads, with the worker's number: no two calls with the same number run at once.
             config: Sizes.
         """
-        self.statistics = BatcherStatistics()
+        self.statistics = GraphStatistics()
         self._name = name
         self._run = run
         self._config = config
         self._condition = threading.Condition()
         self._lanes: Lanes[WorkT] = Lanes()
+        self._waits_since = 0.0  # meaningful while something waits
         self._samples_per_s = 0.0
         self._call_s = 0.0
         self._idle = 0
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{index}", daemon=True) for index in range(config.workers)
+            threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
+            for index in range(config.workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -93,7 +88,14 @@ class Batcher(Generic[WorkT]):
         return self._lanes.queued
 
     async def submit(
-        self, work: WorkT, count: int, *, deadline: float | None = None, bulk: bool = False, always_admit: bool = False
+        self,
+        work: WorkT,
+        count: int,
+        *,
+        deadline: float | None = None,
+        bulk: bool = False,
+        always_admit: bool = False,
+        priority: Priority = Priority.NORMAL,
     ) -> list[Arrays]:
         """Has a request computed; cancelling this frees its place.
 
@@ -103,6 +105,7 @@ class Batcher(Generic[WorkT]):
             deadline: `time.monotonic()` after which work that was not started is dropped.
             bulk: Waits in the bulk lane even if it would fit into one call.
             always_admit: Is admitted to a full queue: the next part of what was admitted before.
+            priority: Who goes first.
 
         Returns:
             The arrays of each part in the order of the samples; together they have `count` samples.
@@ -121,21 +124,37 @@ class Batcher(Generic[WorkT]):
             if queued and queued + count > self._config.max_queued_samples and not always_admit:
                 self.statistics.rejected += 1
                 raise self._queue_full(count)
-            self._lanes.add(ticket, bulk=bulk or count > self._config.max_batch_size)
-            if self._idle == len(self._threads) or self._helpers():
+            if not self._lanes:
+                self._waits_since = ticket.arrived
+            self._lanes.add(ticket, bulk=bulk or count > self._config.max_batch_size, priority=priority)
+            if self._config.queue_delay_s:
+                self._condition.notify_all()  # also who waits for a full call
+            elif self._idle == len(self._threads) or self._helpers():
                 self._condition.notify()
         try:
             return await ticket.future
         except asyncio.CancelledError:
             with self._condition:
-                self._lanes.close(ticket)
+                self._withdraw(ticket)
             raise
+
+    def _withdraw(self, ticket: Ticket[WorkT]) -> None:
+        """Frees the place of a ticket that nobody waits for any more; the lock is held."""
+        if ticket.closed:
+            return
+        # The transport cancels what has passed its deadline, mostly before a worker comes to look.
+        if ticket.deadline is not None and ticket.deadline <= time.monotonic():
+            self.statistics.expired += 1
+        else:
+            self.statistics.cancelled += 1
+        self._lanes.close(ticket)
 
     def close(self) -> None:
         """Fails what waits, finishes the calls that run, and ends the threads. May block for one call."""
         with self._condition:
             self._closed = True
             for ticket in self._lanes.clear():
+                self.statistics.failed += 1
                 self._fail(ticket, UnavailableError(f"{self._name} was unloaded: try again"))
             self._condition.notify_all()
         for thread in self._threads:
@@ -150,11 +169,11 @@ class Batcher(Generic[WorkT]):
             retry_after_s=min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S),
         )
 
-    def _work(self) -> None:
+    def _work(self, worker: int) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
             try:
-                arrays = self._run([part for _, part in batch])
+                arrays = self._run([part for _, part in batch], worker)
             except Exception as error:  # noqa: BLE001 - whatever it is belongs to these requests; the worker lives on
                 self._deliver_failure(batch, error)
             else:
@@ -162,22 +181,36 @@ class Batcher(Generic[WorkT]):
 
     def _next_batch(self) -> list[tuple[Ticket[WorkT], Slice[WorkT]]]:
         """Waits for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
-        batch: list[tuple[Ticket[WorkT], Slice[WorkT]]] = []
         with self._condition:
-            while not batch:
+            while True:
                 while not self._lanes:
                     if self._closed:
                         return []
                     self._idle += 1
                     self._condition.wait()
                     self._idle -= 1
-                batch, expired = self._lanes.take(self._room(), time.monotonic())
-                for ticket in expired:
+                if (delay_s := self._delay_s()) > 0:
+                    self._condition.wait(delay_s)
+                    continue
+                now = time.monotonic()
+                batch = self._lanes.take(self._room(), now)
+                for ticket in batch.expired:
                     self.statistics.expired += 1
                     self._fail(ticket, DeadlineExpiredError("the deadline passed in the queue: ask for less, or later"))
+                if batch.slices:
+                    break
+            for ticket, part in batch.slices:
+                if part.start == 0:
+                    self.statistics.queue_s.observe(now - ticket.arrived)
             if self._lanes.queued and self._helpers():
                 self._condition.notify()
-        return batch
+        return batch.slices
+
+    def _delay_s(self) -> float:
+        """Returns how long to wait for the next call to become full; the lock is held."""
+        if not self._config.queue_delay_s or self._closed or self._lanes.queued >= self._config.max_batch_size:
+            return 0.0
+        return self._waits_since + self._config.queue_delay_s - time.monotonic()
 
     def _room(self) -> int:
         """Returns how many samples the next call may have; the lock is held."""
@@ -203,8 +236,11 @@ class Batcher(Generic[WorkT]):
                 if ticket.done == ticket.count and not ticket.closed:
                     ticket.closed = True
                     finished[ticket.loop].append(ticket)
+                    self.statistics.requests += 1
             self.statistics.calls += 1
             self.statistics.samples += at
+            self.statistics.batch_sizes.observe(at)
+            self.statistics.compute_s.observe(elapsed_s)
             rate = at / max(elapsed_s, 1e-6) * self._config.workers
             weight = 0.1 if self._samples_per_s else 1.0
             self._samples_per_s += (rate - self._samples_per_s) * weight
@@ -222,6 +258,7 @@ class Batcher(Generic[WorkT]):
         with self._condition:
             for ticket, _ in batch:
                 if not ticket.closed:
+                    self.statistics.failed += 1
                     self._fail(ticket, failure)
 
     def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:

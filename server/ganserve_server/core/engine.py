@@ -1,16 +1,15 @@
-"""Runs one ONNX graph with onnxruntime on the execution provider that was chosen. N = batch."""
+"""Runs one ONNX graph on its sessions: one or several, on one device or several. N = batch."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
-from ganserve_server.core.errors import EngineError, PackageError, ProviderError
-from ganserve_server.core.providers import CPU, CUDA
+from ganserve_server.core.errors import EngineError, PackageError
+from ganserve_server.core.providers import CPU
+from ganserve_server.core.sessions import BoundSession, PlainSession, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,23 +23,14 @@ _ORT_DTYPES = {
 }
 
 
-_CUDA_OPTIONS = {
-    # The default benchmarks every convolution again for each new batch size, which takes seconds.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    "arena_extend_strategy": "kSameAsRequested",
-    # The manifest says float32; TF32, the default, has 10 bits of mantissa.
-    "use_tf32": "0",
-}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig:
+class EngineConfig(SessionConfig):
     """How graphs are run."""
 
-    provider: str
-    """onnxruntime's name of the execution provider, from `providers.choose_provider`."""
-    threads: int
-    """Threads of one call on the CPU."""
+    devices: tuple[int, ...] = (0,)
+    """GPUs, by CUDA's numbers."""
+    instances: int = 1
+    """Sessions of each graph on each device."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +47,7 @@ class TensorPort:
 
 
 class Engine:
-    """One graph, loaded and checked. `run` may be called from several threads at once."""
+    """One graph, loaded and checked. Calls of different workers may run at once."""
 
     def __init__(
         self,
@@ -67,7 +57,7 @@ class Engine:
         inputs: Sequence[TensorPort],
         outputs: Sequence[TensorPort],
     ) -> None:
-        """Makes the session; takes seconds, so not on an event loop.
+        """Makes the sessions; takes seconds, so not on an event loop.
 
         Args:
             file: Name of the graph's file, for messages.
@@ -81,31 +71,80 @@ class Engine:
             PackageError: onnxruntime cannot load the graph, or its inputs or outputs are others.
         """
         self.file = file
+        self.config = config
         self._outputs = outputs
-        self._output_names = [port.name for port in outputs]
-        self._session = _make_session(file, content, config)
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        self.nodes_by_provider = _nodes_by_provider(self._session)
-        _check_ports(file, "input", self._session.get_inputs(), inputs, exact=True)
-        _check_ports(file, "output", self._session.get_outputs(), outputs, exact=False)
+        names = [port.name for port in outputs]
+        kind = BoundSession if config.buckets else PlainSession
+        devices = (0,) if config.provider == CPU else config.devices
+        self._sessions = [
+            kind(file, content, config, names, device) for device in devices for _ in range(config.instances)
+        ]
+        described = self._sessions[0].session
+        _check_ports(file, "input", described.get_inputs(), inputs, exact=True)
+        _check_ports(file, "output", described.get_outputs(), outputs, exact=False)
 
-    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers of its sessions, first choice first."""
+        return tuple(self._sessions[0].session.get_providers())
+
+    @property
+    def nodes_by_provider(self) -> dict[str, int]:
+        """How many nodes each execution provider runs."""
+        return self._sessions[0].nodes_by_provider
+
+    @property
+    def instances(self) -> list[str]:
+        """The device of each session, such as "cuda:1"."""
+        return [session.device for session in self._sessions]
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether calls are replayed as CUDA graphs."""
+        return any(session.cuda_graphs for session in self._sessions)
+
+    def run(self, feed: Mapping[str, NDArray[np.generic]], worker: int = 0) -> list[NDArray[np.generic]]:
         """Runs the graph; releases the GIL meanwhile.
 
         Args:
             feed: Each input by name, [N, ...].
+            worker: Who calls: workers share the sessions out among them by this number.
 
         Returns:
             The outputs that were asked for at construction, in that order, [N, ...].
 
         Raises:
+            MemoryFullError: The device had no memory left for it.
             EngineError: The execution failed, or an output has another shape or type than it must have.
         """
+        return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed))
+
+    def warm_up(self, feeds: Sequence[Mapping[str, NDArray[np.generic]]]) -> list[list[NDArray[np.generic]]]:
+        """Tries the graph out on every session, and returns the first one's outputs for each feed.
+
+        Raises:
+            PackageError: It fails, or gives what it must not.
+        """
+        tried = [[self._try_out(session, feed) for feed in feeds] for session in self._sessions]
+        return tried[0]
+
+    def _try_out(
+        self, session: PlainSession | BoundSession, feed: Mapping[str, NDArray[np.generic]]
+    ) -> list[NDArray[np.generic]]:
+        count = _count(feed)
         try:
-            results: list[NDArray[np.generic]] = self._session.run(self._output_names, feed)
-        except Exception as error:
-            raise EngineError(f"{self.file} could not be executed: {error}") from error
-        count = len(next(iter(feed.values())))
+            results = self._checked(feed, session.run(feed))
+        except EngineError as error:
+            raise PackageError(f"a trial run with {count} samples failed: {error}") from error
+        for port, result in zip(self._outputs, results, strict=True):
+            if result.dtype.kind == "f" and not np.isfinite(result).all():
+                raise PackageError(f"a trial run with {count} samples: {self.file} gave {port.name} that is not finite")
+        return results
+
+    def _checked(
+        self, feed: Mapping[str, NDArray[np.generic]], results: list[NDArray[np.generic]]
+    ) -> list[NDArray[np.generic]]:
+        count = _count(feed)
         for port, result in zip(self._outputs, results, strict=True):
             if result.shape != (count, *port.sample_shape) or result.dtype != port.dtype:
                 raise EngineError(
@@ -114,48 +153,9 @@ class Engine:
                 )
         return results
 
-    def try_out(self, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """Runs the graph as `run` does, and distrusts it: what fails or is not finite condemns the package.
 
-        Raises:
-            PackageError: The execution fails, or an output has another shape or type or numbers that are not finite.
-        """
-        count = len(next(iter(feed.values())))
-        try:
-            results = self.run(feed)
-        except EngineError as error:
-            raise PackageError(f"a trial run with {count} samples failed: {error}") from error
-        for port, result in zip(self._outputs, results, strict=True):
-            if result.dtype.kind == "f" and not np.isfinite(result).all():
-                raise PackageError(f"a trial run with {count} samples: {self.file} gave {port.name} that is not finite")
-        return results
-
-
-def _make_session(file: str, content: bytes, config: EngineConfig) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; they are raised too, warnings are about the exporter's leftovers
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # On a GPU the CPU's threads only run the few nodes that CUDA has no kernel for.
-    options.intra_op_num_threads = 1 if config.provider == CUDA else config.threads
-    providers = [(CUDA, _CUDA_OPTIONS), (CPU, {})] if config.provider == CUDA else [(CPU, {})]
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
-    except Exception as error:
-        raise PackageError(f"{file}: onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
-    if session.get_providers()[0] != config.provider:
-        raise ProviderError(
-            f"{file}: asked onnxruntime for {config.provider} and got {', '.join(session.get_providers())} "
-            "(its log says more)"
-        )
-    return session
-
-
-def _nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:
-    counts: collections.Counter[str] = collections.Counter()
-    for subgraph in session.get_provider_graph_assignment_info():
-        counts[subgraph.ep_name] += len(subgraph.get_nodes())
-    return dict(counts)
+def _count(feed: Mapping[str, NDArray[np.generic]]) -> int:
+    return len(next(iter(feed.values())))
 
 
 def _check_ports(file: str, kind: str, found: Sequence[Any], expected: Sequence[TensorPort], *, exact: bool) -> None:

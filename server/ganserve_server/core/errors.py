@@ -67,6 +67,10 @@ class QueueFullError(RequestError):
         super().__init__(message)
 
 
+class MemoryFullError(RequestError):
+    """The device has no memory left for this call; the server lives on."""
+
+
 class DeadlineExpiredError(RequestError):
     """The request's deadline passed before its work was started, so the rest of it was dropped."""
 

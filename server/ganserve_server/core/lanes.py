@@ -1,9 +1,11 @@
 """The waiting requests of one graph, and which of their samples the next call takes.
 
-Requests wait in two lanes. A request that fits into one call waits in the short lane, first come first served, so that
-it is not cut without need. A longer one, or one that is a part of a stream, waits in the bulk lane, whose members take
-turns. Where both lanes have work, a quarter of the room goes to the bulk lane and the rest to the short one: a short
-request passes any number of samples of bulk work, and bulk work never stands still.
+Requests of one priority wait in two lanes. A request that fits into one call waits in the short lane, first come first
+served, so that it is not cut without need. A longer one, or one that is a part of a stream, waits in the bulk lane,
+whose members take turns. Where both lanes have work, a quarter of the room goes to the bulk lane and the rest to the
+short one: a short request passes any number of samples of bulk work, and bulk work never stands still.
+
+Higher priorities go first. Where they leave nothing, a sixteenth of the room goes to the lower ones all the same.
 
 Nothing here locks; `core.batcher` does.
 """
@@ -13,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import enum
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -23,7 +27,16 @@ if TYPE_CHECKING:
 
 WorkT = TypeVar("WorkT")
 
-_BULK_SHARE = 0.25
+_BULK_SHARE = 1 / 4
+_LOWER_SHARE = 1 / 16
+
+
+class Priority(enum.IntEnum):
+    """Who goes first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,12 +52,13 @@ class Slice(Generic[WorkT]):
 class Ticket(Generic[WorkT]):
     """One request's place in the queue, and what is done of it so far. Made on the event loop that waits for it."""
 
-    __slots__ = ("closed", "count", "deadline", "done", "future", "loop", "parts", "taken", "work")
+    __slots__ = ("arrived", "closed", "count", "deadline", "done", "future", "loop", "parts", "taken", "work")
 
     def __init__(self, work: WorkT, count: int, deadline: float | None) -> None:
         self.work = work
         self.count = count
         self.deadline = deadline
+        self.arrived = time.monotonic()
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[list[Arrays]] = self.loop.create_future()
         self.taken = 0
@@ -53,23 +67,31 @@ class Ticket(Generic[WorkT]):
         self.parts: dict[int, Arrays] = {}
 
 
+@dataclasses.dataclass(slots=True)
+class Batch(Generic[WorkT]):
+    """What one call takes."""
+
+    slices: list[tuple[Ticket[WorkT], Slice[WorkT]]] = dataclasses.field(default_factory=list)
+    expired: list[Ticket[WorkT]] = dataclasses.field(default_factory=list)
+    """Tickets whose deadline has passed; they are yet to be closed."""
+
+
 class Lanes(Generic[WorkT]):
-    """The two lanes."""
+    """The lanes of all priorities."""
 
     def __init__(self) -> None:
         self.queued = 0
         """Samples that wait: of tickets that are not closed, in no call yet."""
-        self._short: collections.deque[Ticket[WorkT]] = collections.deque()
-        self._bulk: collections.deque[Ticket[WorkT]] = collections.deque()
-        self._bulk_credit = 0.0
+        self._pairs: tuple[_Pair[WorkT], ...] = tuple(_Pair() for _ in Priority)
 
     def __bool__(self) -> bool:
-        return bool(self._short or self._bulk)
+        return any(self._pairs)
 
-    def add(self, ticket: Ticket[WorkT], *, bulk: bool) -> None:
+    def add(self, ticket: Ticket[WorkT], *, bulk: bool, priority: Priority = Priority.NORMAL) -> None:
         """Puts a ticket at the end of a lane."""
         self.queued += ticket.count
-        (self._bulk if bulk else self._short).append(ticket)
+        pair = self._pairs[priority]
+        (pair.bulk if bulk else pair.short).append(ticket)
 
     def close(self, ticket: Ticket[WorkT]) -> None:
         """Frees a ticket's place; its lane drops it on the way."""
@@ -79,58 +101,89 @@ class Lanes(Generic[WorkT]):
 
     def clear(self) -> list[Ticket[WorkT]]:
         """Empties the lanes and returns the tickets that waited; they are yet to be closed."""
-        waiting = [ticket for ticket in (*self._short, *self._bulk) if not ticket.closed]
-        self._short.clear()
-        self._bulk.clear()
-        return waiting
+        return [ticket for pair in self._pairs for ticket in pair.clear() if not ticket.closed]
 
-    def take(self, room: int, now: float) -> tuple[list[tuple[Ticket[WorkT], Slice[WorkT]]], list[Ticket[WorkT]]]:
+    def take(self, room: int, now: float) -> Batch[WorkT]:
         """Takes samples for one call.
 
         Args:
             room: Most samples.
             now: The time on the clock of the deadlines.
-
-        Returns:
-            The slices, each with its ticket, and the tickets whose deadline has passed, which are yet to be closed.
         """
-        batch: list[tuple[Ticket[WorkT], Slice[WorkT]]] = []
-        expired: list[Ticket[WorkT]] = []
-        reserved = 0
-        if self._short and self._bulk:
-            self._bulk_credit += _BULK_SHARE * room
-            reserved = int(self._bulk_credit)
-            self._bulk_credit -= reserved
-        room = self._take(self._short, batch, expired, room - reserved, now) + reserved
-        room = self._take(self._bulk, batch, expired, room, now)
-        self._take(self._short, batch, expired, room, now)
-        return batch, expired
+        batch: Batch[WorkT] = Batch()
+        self._take(0, batch, room, now)
+        self.queued -= sum(part.count for _, part in batch.slices)
+        return batch
 
-    def _take(
-        self,
-        lane: collections.deque[Ticket[WorkT]],
-        batch: list[tuple[Ticket[WorkT], Slice[WorkT]]],
-        expired: list[Ticket[WorkT]],
-        room: int,
-        now: float,
-    ) -> int:
-        """Moves up to `room` samples from a lane into the batch and returns how much room is left."""
-        while room and lane:
-            ticket = lane.popleft()
-            if ticket.closed:
-                continue
-            if ticket.deadline is not None and ticket.deadline <= now:
-                expired.append(ticket)
-                continue
-            count = min(room, ticket.count - ticket.taken)
-            batch.append((ticket, Slice(ticket.work, ticket.taken, count)))
-            ticket.taken += count
-            self.queued -= count
-            room -= count
-            if ticket.taken < ticket.count:
-                # Room is used up. A short request stays the first of its lane, a bulk one has had its turn.
-                if lane is self._short:
-                    lane.appendleft(ticket)
-                else:
-                    lane.append(ticket)
-        return room
+    def _take(self, level: int, batch: Batch[WorkT], room: int, now: float) -> int:
+        """Moves up to `room` samples of a priority and those below it into the batch; returns the room that is left."""
+        pair, lower = self._pairs[level], level + 1
+        if not any(self._pairs[lower:]):
+            return pair.take(batch, room, now)
+        reserved = pair.reserve(_LOWER_SHARE, room) if pair else 0
+        room = pair.take(batch, room - reserved, now) + reserved
+        room = self._take(lower, batch, room, now)
+        return pair.take(batch, room, now)
+
+
+class _Pair(Generic[WorkT]):
+    """The short and the bulk lane of one priority."""
+
+    def __init__(self) -> None:
+        self.short: collections.deque[Ticket[WorkT]] = collections.deque()
+        self.bulk: collections.deque[Ticket[WorkT]] = collections.deque()
+        # Shares of calls too small to have a whole sample for the bulk lane, or for the priorities below.
+        self._credits = {_BULK_SHARE: 0.0, _LOWER_SHARE: 0.0}
+
+    def __bool__(self) -> bool:
+        return bool(self.short or self.bulk)
+
+    def clear(self) -> list[Ticket[WorkT]]:
+        waiting = [*self.short, *self.bulk]
+        self.short.clear()
+        self.bulk.clear()
+        return waiting
+
+    def reserve(self, share: float, room: int) -> int:
+        """Returns the samples that others may have of this call, by their share of the room over all calls."""
+        self._credits[share] += share * room
+        reserved = int(self._credits[share])
+        self._credits[share] -= reserved
+        return reserved
+
+    def take(self, batch: Batch[WorkT], room: int, now: float) -> int:
+        reserved = self.reserve(_BULK_SHARE, room) if self.short and self.bulk else 0
+        room = _take(self.short, batch, room - reserved, now, again_first=True) + reserved
+        room = _take(self.bulk, batch, room, now, again_first=False)
+        return _take(self.short, batch, room, now, again_first=True)
+
+
+def _take(
+    lane: collections.deque[Ticket[WorkT]], batch: Batch[WorkT], room: int, now: float, *, again_first: bool
+) -> int:
+    """Moves up to `room` samples from a lane into the batch and returns how much room is left.
+
+    Args:
+        lane: The lane.
+        batch: The call.
+        room: Most samples.
+        now: The time on the clock of the deadlines.
+        again_first: Whether a ticket that room ran out for stays the first of its lane, or has had its turn.
+    """
+    while room and lane:
+        ticket = lane.popleft()
+        if ticket.closed:
+            continue
+        if ticket.deadline is not None and ticket.deadline <= now:
+            batch.expired.append(ticket)
+            continue
+        count = min(room, ticket.count - ticket.taken)
+        batch.slices.append((ticket, Slice(ticket.work, ticket.taken, count)))
+        ticket.taken += count
+        room -= count
+        if ticket.taken < ticket.count:
+            if again_first:
+                lane.appendleft(ticket)
+            else:
+                lane.append(ticket)
+    return room

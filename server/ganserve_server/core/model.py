@@ -108,6 +108,11 @@ class Model:
                 providers=engine.providers,
                 nodes_by_provider=engine.nodes_by_provider,
                 max_batch_size=self.max_batch_size,
+                batch_buckets=engine.config.buckets,
+                instances=engine.instances,
+                cuda_graphs=engine.cuda_graphs,
+                tf32=engine.config.tf32,
+                threads=engine.config.threads,
             )
             for engine in engines
         ]
@@ -119,49 +124,55 @@ class Model:
             self.critic.close()
 
     def _warm_up(self) -> None:
-        """Tries the graphs out with one sample and with a full batch, whose first sample must come out the same.
+        """Tries the graphs out at every size that calls are padded to, on every session.
 
-        A network that looks across its batch (batch or minibatch statistics) would let a request's result depend on the
-        other requests beside it.
+        The first sample must come out the same alone and in a full batch: a network that looks across its batch (batch
+        or minibatch statistics) would let a request's result depend on the other requests beside it.
         """
-        one = self._try_out(1)
-        full = self._try_out(self.max_batch_size)
-        for name, alone, among_others in zip(("samples", "scores", "probabilities"), one, full, strict=False):
-            difference = np.abs(alone.astype(np.float64) - among_others[:1].astype(np.float64)).max()
-            most = _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
-            if difference > most:
-                raise PackageError(
-                    f"the {name} of a latent differ by {difference:g} alone and in a batch of {self.max_batch_size}: "
-                    "the network looks across its batch; freeze such statistics and export again"
-                )
-
-    def _try_out(self, count: int) -> list[NDArray[np.generic]]:
-        feed: dict[str, NDArray[np.generic]] = {
-            "latents": draw_latents(
-                0, 0, count, self.info.latent_dimension, self.info.distribution, controls=self._controls
-            )
-        }
-        labels: dict[str, NDArray[np.generic]] = {}
-        if self.info.label_names:
-            labels["labels"] = np.arange(count, dtype=np.int64) % len(self.info.label_names)
-        (samples,) = self._generator.try_out(feed | labels)
+        sizes = sorted({1, self.max_batch_size, *self._generator.config.buckets})
+        feeds = [self._trial_feed(size) for size in sizes]
+        drawn = self._generator.warm_up(feeds)
+        self._compare("samples", drawn[0][0], drawn[-1][0])
         if self._critic is None:
-            return [samples]
-        scores, probabilities = self._critic.try_out(
-            {"samples": samples} | (labels if self.info.critic_takes_labels else {})
+            return
+        judged = self._critic.warm_up(
+            [
+                {"samples": samples} | ({"labels": feed["labels"]} if self.info.critic_takes_labels else {})
+                for (samples,), feed in zip(drawn, feeds, strict=True)
+            ]
         )
-        if probabilities.min() < 0 or probabilities.max() > 1:
-            raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
-        return [samples, scores, probabilities]
+        for _, probabilities in judged:
+            if probabilities.min() < 0 or probabilities.max() > 1:
+                raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
+        self._compare("scores", judged[0][0], judged[-1][0])
+        self._compare("probabilities", judged[0][1], judged[-1][1])
 
-    def _generate(self, slices: Sequence[Slice[GeneratorWork]]) -> tuple[NDArray[np.generic], ...]:
+    def _compare(self, name: str, alone: NDArray[np.generic], among_others: NDArray[np.generic]) -> None:
+        difference = np.abs(alone.astype(np.float64) - among_others[:1].astype(np.float64)).max()
+        most = _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
+        if difference > most:
+            raise PackageError(
+                f"the {name} of a latent differ by {difference:g} alone and in a batch of {len(among_others)}: "
+                "the network looks across its batch; freeze such statistics and export again"
+            )
+
+    def _trial_feed(self, count: int) -> dict[str, NDArray[np.generic]]:
+        info = self.info
+        feed: dict[str, NDArray[np.generic]] = {
+            "latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=self._controls)
+        }
+        if info.label_names:
+            feed["labels"] = np.arange(count, dtype=np.int64) % len(info.label_names)
+        return feed
+
+    def _generate(self, slices: Sequence[Slice[GeneratorWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
         """Returns samples [N, ...], latents float32 [N, Z] and, of conditional models, labels int64 [N]."""
         total = sum(part.count for part in slices)
         latents = self._latents(slices, total)
         if not self.info.label_names:
-            return self._generator.run({"latents": latents})[0], latents
+            return self._generator.run({"latents": latents}, worker)[0], latents
         labels = self._labels(slices, total)
-        return self._generator.run({"latents": latents, "labels": labels})[0], latents, labels
+        return self._generator.run({"latents": latents, "labels": labels}, worker)[0], latents, labels
 
     def _latents(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.float32]:
         """Draws the words of each slice, then maps all of them at once."""
@@ -205,7 +216,7 @@ class Model:
                 labels[rows] = _of_slice(work.labels, part)
         return labels
 
-    def _score(self, slices: Sequence[Slice[CriticWork]]) -> tuple[NDArray[np.generic], ...]:
+    def _score(self, slices: Sequence[Slice[CriticWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
         """Returns scores and probabilities, each float32 [N]."""
         assert self._critic is not None
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
@@ -218,7 +229,7 @@ class Model:
                 labels[at : at + part.count] = _of_slice(part.work.labels, part)
                 at += part.count
             feed["labels"] = labels
-        scores, probabilities = self._critic.run(feed)
+        scores, probabilities = self._critic.run(feed, worker)
         return scores, probabilities
 
 

@@ -15,13 +15,18 @@ import io
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
 
 from ganserve_server.core.errors import ProviderError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 
 # A graph of one Identity node, as ONNX: making a session of it makes the provider.
 _IDENTITY_GRAPH = bytes.fromhex(
@@ -38,6 +43,7 @@ class Provider(enum.Enum):
 
     AUTO = "auto"
     CUDA = "cuda"
+    TENSORRT = "tensorrt"
     CPU = "cpu"
 
 
@@ -55,11 +61,18 @@ def choose_provider(provider: Provider) -> ProviderChoice:
     """Chooses the execution provider.
 
     Raises:
-        ProviderError: CUDA was asked for and cannot be had; the message says why.
+        ProviderError: CUDA or TensorRT was asked for and cannot be had; the message says why.
     """
     if provider is Provider.CPU:
         return ProviderChoice(name=CPU, reason="asked for")
     obstacle = cuda_obstacle()
+    if provider is Provider.TENSORRT:
+        obstacle = obstacle or _tensorrt_obstacle()
+        if obstacle is not None:
+            raise ProviderError(
+                f"TensorRT was asked for and cannot be had: {obstacle}. To run without it: --provider cuda or cpu"
+            )
+        return ProviderChoice(name=TENSORRT, reason="asked for")
     if obstacle is None:
         return ProviderChoice(name=CUDA, reason="asked for" if provider is Provider.CUDA else "a GPU was found")
     if provider is Provider.CUDA:
@@ -67,16 +80,18 @@ def choose_provider(provider: Provider) -> ProviderChoice:
     return ProviderChoice(name=CPU, reason=f"CUDA cannot be had: {obstacle}")
 
 
-def choose_parallelism(provider: str, workers: int, threads: int) -> tuple[int, int]:
+def choose_parallelism(provider: str, workers: int, threads: int, sessions: int = 1) -> tuple[int, int]:
     """Returns workers (calls at a time) and threads of each; 0 as an argument leaves that one to this function.
+
+    On GPUs each session of a graph gets its worker.
 
     On the CPU many calls of one thread beat one call of many threads: nothing waits for the slowest thread of each
     layer, and spinning, which hides that wait, made calls three times slower when another process wanted the cores.
     Measured on two cores for 64 samples of an 8x8 generator: 1.4 ms with two calls of one thread, 1.7 ms with one call
     of two spinning threads, 2.9 ms with two threads that do not spin (`benchmarks/serving/overhead.py`).
     """
-    if provider == CUDA:
-        return workers or 1, threads or 1
+    if provider != CPU:
+        return workers or sessions, threads or 1
     cores = usable_cores()
     workers = workers or min(cores, _MAX_WORKERS)
     return workers, threads or max(1, cores // workers)
@@ -137,8 +152,31 @@ def _library_obstacle() -> str | None:
     return None
 
 
-def _session_obstacle() -> str | None:
-    session = onnxruntime.InferenceSession(_IDENTITY_GRAPH, providers=[CUDA, CPU])
-    if session.get_providers()[0] == CUDA:
+def _session_obstacle(provider: str = CUDA) -> str | None:
+    session = onnxruntime.InferenceSession(_IDENTITY_GRAPH, providers=[provider, CPU])
+    if session.get_providers()[0] == provider:
         return None
-    return "onnxruntime could not create its CUDA provider, although driver and libraries are there (its log says more)"
+    return f"onnxruntime could not create its {provider}, although its libraries are there (its log says more)"
+
+
+def _tensorrt_obstacle() -> str | None:
+    if TENSORRT not in onnxruntime.get_available_providers():
+        return f"the installed onnxruntime {onnxruntime.__version__} is built without TensorRT"
+    try:
+        ctypes.CDLL(str(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_tensorrt.so"))
+    except OSError as error:
+        return f"a library of TensorRT is missing ({error}); install NVIDIA's tensorrt package"
+    return _session_obstacle(TENSORRT)
+
+
+def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -> tuple[int, ...]:
+    """Returns the batch sizes that calls are padded to, the last one `max_batch_size`; none: any size.
+
+    On the CPU a call of few samples costs as much as they do, so that padding is waste. On a GPU a small call costs as
+    much as a somewhat larger one, and each size must be searched, captured and kept in memory.
+    """
+    if not buckets:
+        if provider == CPU:
+            return ()
+        buckets = [4**power for power in range(16) if 4**power < max_batch_size]
+    return tuple(sorted({*(bucket for bucket in buckets if bucket < max_batch_size), max_batch_size}))
