@@ -45,6 +45,23 @@ class LogisticCalibration:
     """Probability that a held-out real sample gets a higher probability than a generated one, cross-validated; 0.5 is
     chance."""
 
+    @classmethod
+    def uncalibrated(cls, label_count: int) -> LogisticCalibration:
+        """Takes scores for log odds, as a discriminator's are: probability = sigmoid(score). Fitted on nothing."""
+        return cls(
+            slope=1.0,
+            intercepts=(0.0,) * max(label_count, 1),
+            real_count=0,
+            generated_count=0,
+            log_loss=0.0,
+            auc=0.5,
+        )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted on samples."""
+        return self.real_count > 0
+
     @property
     def informative(self) -> bool:
         """Whether the scores tell real from generated at all."""

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from ganserve_export._errors import ExportError
+from ganserve_export.wording import describe_difference, describe_ranking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ganserve_export.calibration import LogisticCalibration
     from ganserve_export.exporter import Exported
-    from ganserve_export.verification import Difference
 
 PROG = "ganserve export-onnx"
 DESCRIPTION = """Export a checkpoint of a training run as the next version of a model.
@@ -76,30 +75,12 @@ def _as_text(exported: Exported) -> str:
     lines = [
         f"{exported.name} version {exported.version}, from step {exported.step:,}",
         f"verified against PyTorch on random inputs at batch {batches}; largest differences:",
-        f"  generator  {_difference(exported.generator)}",
+        f"  generator  {describe_difference(exported.generator)}",
     ]
     if exported.critic is not None:
-        lines.append(f"  critic     {_difference(exported.critic)}")
+        lines.append(f"  critic     {describe_difference(exported.critic)}")
     if exported.calibration is not None:
-        lines.append(f"the critic {_ranking(exported.calibration)}")
+        lines.append(f"the critic {describe_ranking(exported.calibration)}")
     else:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
     return "\n".join([*lines, f"published {exported.folder}\n"])
-
-
-def _difference(difference: Difference) -> str:
-    if difference.is_pixels:
-        return (
-            f"{difference.largest:g} of 255 levels, in {difference.share:.3%} of the values "
-            f"(allowed {difference.tolerance:g})"
-        )
-    return f"{difference.largest:.1e} (allowed {difference.tolerance:.1e})"
-
-
-def _ranking(calibration: LogisticCalibration) -> str:
-    if calibration.informative:
-        return f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
-    return (
-        "does not rank held-out real samples above generated ones: all probabilities are 0.5 "
-        "(it has trained too little, or has overfitted)"
-    )

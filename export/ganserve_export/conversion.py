@@ -60,7 +60,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     if converted is None:
         raise ExportError(f"torch.onnx returned no graph for {type(module).__name__}")
     model = converted.model_proto
-    _strip_metadata(model)
+    strip_metadata(model)
     _name_batch_axis(model.graph)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -69,7 +69,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     return model
 
 
-def _strip_metadata(model: onnx.ModelProto) -> None:
+def strip_metadata(model: onnx.ModelProto) -> None:
     """Removes the exporter's notes: stack traces with the paths of this machine, a third of a small file's size."""
     graph = model.graph
     described: tuple[Iterable[Any], ...] = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)

@@ -12,6 +12,8 @@ from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
     from torch import Tensor
 
@@ -41,7 +43,7 @@ def calibrate(trained: TrainedModel, conditioning: Conditioning, held_out: Sampl
         ExportError: There are too few of them, or a score is not finite.
     """
     data = trained.data
-    count = min(len(held_out), MAX_SAMPLES, max(MIN_SAMPLES, MAX_VALUES // int(np.prod(data.sample_shape))))
+    count = samples_to_score(held_out)
     random = torch.Generator().manual_seed(SEED)
     latents = trained.prior.draw(count, random)
     if conditioning.code_categories:
@@ -50,22 +52,60 @@ def calibrate(trained: TrainedModel, conditioning: Conditioning, held_out: Sampl
         labels = None if held_out.labels is None else torch.from_numpy(held_out.labels[:count])
     uses_labels = conditioning.critic_uses_labels
 
+    def generate(rows: slice) -> Tensor:
+        return from_network(trained.generator(latents[rows], labels[rows] if labels is not None else None), data)
+
+    def score(samples: Tensor, rows: slice) -> Tensor:
+        own = labels[rows] if uses_labels and labels is not None else None
+        return as_output(trained.critic(to_network(samples, data), own)).scores
+
+    return fit_to_scores(
+        held_out,
+        generate,
+        score,
+        labels=labels.numpy() if uses_labels and labels is not None else None,
+        label_count=conditioning.label_count if uses_labels else 0,
+    )
+
+
+def samples_to_score(held_out: Samples) -> int:
+    """How many samples of either kind the calibration is fitted on."""
+    size = int(np.prod(held_out.info.sample_shape))
+    return min(len(held_out), MAX_SAMPLES, max(MIN_SAMPLES, MAX_VALUES // size))
+
+
+def fit_to_scores(
+    held_out: Samples,
+    generate: Callable[[slice], Tensor],
+    score: Callable[[Tensor, slice], Tensor],
+    *,
+    labels: npt.NDArray[np.int64] | None,
+    label_count: int,
+) -> LogisticCalibration:
+    """Scores the first `samples_to_score` real samples and as many generated ones, and fits the calibration.
+
+    Args:
+        held_out: Real samples.
+        generate: Draws the samples of some rows, as people see them: a served critic scores rounded pixels, too.
+        score: Scores samples, as people see them, that have the labels of some rows: [N, ...] -> [N].
+        labels: Labels of the rows, for a critic that takes them.
+        label_count: How many labels there are, for a critic that takes them; else 0.
+
+    Raises:
+        ExportError: There are too few samples, or a score is not finite.
+    """
+    count = samples_to_score(held_out)
     real_scores: list[npt.NDArray[np.float32]] = []
     generated_scores: list[npt.NDArray[np.float32]] = []
     for start in range(0, count, BATCH):
         rows = slice(start, min(start + BATCH, count))
-        own = labels[rows] if labels is not None else None
-        # Through the samples as people see them: a served critic scores rounded pixels, too.
-        generated = from_network(trained.generator(latents[rows], own), data)
         real = torch.from_numpy(held_out.read(np.arange(rows.start, rows.stop)))
-        for samples, scores in ((real, real_scores), (generated, generated_scores)):
-            output = trained.critic(to_network(samples, data), own if uses_labels else None)
-            scores.append(as_output(output).scores.numpy())
-    of_critic: npt.NDArray[np.int64] | None = labels.numpy() if uses_labels and labels is not None else None
+        generated_scores.append(score(generate(rows), rows).numpy())
+        real_scores.append(score(real, rows).numpy())
     return fit_calibration(
         np.concatenate(real_scores),
         np.concatenate(generated_scores),
-        real_labels=of_critic,
-        generated_labels=of_critic,
-        label_count=conditioning.label_count if uses_labels else 0,
+        real_labels=labels,
+        generated_labels=labels,
+        label_count=label_count,
     )

@@ -11,13 +11,13 @@ import torch
 
 from ganserve_export import package
 from ganserve_export._errors import ExportError
-from ganserve_export.conversion import to_onnx
+from ganserve_export.conversion import OPSET, to_onnx
 from ganserve_export.critic_calibration import calibrate
 from ganserve_export.folding import fold
 from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.independence import BATCH, check_alone
 from ganserve_export.inputs import RandomInputs
-from ganserve_export.manifest import CriticDescription, describe
+from ganserve_export.manifest import CriticDescription, describe, describe_graph, provenance_of_run
 from ganserve_export.preview import write_preview
 from ganserve_export.verification import Difference, verify
 from ganserve_training import TrainingError, load_split, load_trained
@@ -81,7 +81,12 @@ def export_run(run: Path, model_folder: Path, *, checkpoint: Which = "auto", gen
         conditioning = resolve_conditioning(trained.config.networks, trained.data)
         _check_grown(trained, run)
         absence = "it was exported without one" if generator_only else _critic_absence(trained)
-        inputs = RandomInputs(trained, conditioning)
+        inputs = RandomInputs(
+            trained.prior,
+            trained.data,
+            label_count=conditioning.label_count,
+            critic_uses_labels=conditioning.critic_uses_labels,
+        )
         _check_generator(trained, inputs)
         calibration = None
         if not absence:
@@ -125,9 +130,22 @@ def _publish(
             ("scores", "probabilities"),
             seed,
         )
-        description = CriticDescription(file=CRITIC, difference=critic, calibration=calibration)
+        description = CriticDescription(
+            graph=describe_graph(CRITIC, critic, opset=OPSET),
+            loss=trained.config.loss.name,
+            label_free=bool(conditioning.label_names) and not conditioning.critic_uses_labels,
+            calibration=calibration,
+        )
     write_preview(staging / PREVIEW, staging / GENERATOR, trained.prior, conditioning.label_count)
-    spec = describe(trained, conditioning, name, GENERATOR, generator, description or absence)
+    spec = describe(
+        name=name,
+        data=data,
+        prior=trained.prior,
+        label_names=conditioning.label_names,
+        generator=describe_graph(GENERATOR, generator, opset=OPSET),
+        critic=description or absence,
+        provenance=provenance_of_run(trained),
+    )
     folder = package.publish(staging, model_folder, spec)
     return Exported(
         folder=folder,

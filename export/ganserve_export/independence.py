@@ -21,10 +21,20 @@ BATCH = 64
 PARTS = (1, 3)
 # Of the spread of the outputs, and of their size: rounding differs with the batch size by a hundredth of that.
 SPREAD_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 5e-6
+FREEZE = (
+    "freeze such a statistic in eval mode (running means, as BatchNorm and "
+    "ganserve_training.networks.MinibatchStddev do)"
+)
 
 
 def check_alone(
-    call: Callable[..., Tensor], inputs: Sequence[Tensor], sample_shape: tuple[int, ...], name: str
+    call: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    sample_shape: tuple[int, ...],
+    name: str,
+    *,
+    rounding: float = RELATIVE_TOLERANCE,
+    advice: str = FREEZE,
 ) -> None:
     """Checks that each sample's output has its shape, and is the same whatever is beside it in the batch.
 
@@ -33,6 +43,8 @@ def check_alone(
         inputs: A batch of 64 of each input.
         sample_shape: Of one output.
         name: Of the network, for the error: "generator MyGenerator".
+        rounding: How far an output may be off, as a share of the largest one, by its own number format.
+        advice: What to do about a network that looks across its batch.
 
     Raises:
         ExportError: It does not; the message says in which way.
@@ -45,19 +57,17 @@ def check_alone(
             )
         if not torch.equal(together, _call(call, inputs, name)):
             raise ExportError(
-                f"the {name} gives another result for the same inputs: it draws random numbers in eval mode, and must "
-                "not, so that a seed always gives the same sample"
+                f"the {name} gives another result for the same inputs: it draws random numbers, and must not, so that "
+                "a seed always gives the same sample"
             )
-        allowed = SPREAD_TOLERANCE * float(together.std()) + RELATIVE_TOLERANCE * float(together.abs().max())
+        allowed = SPREAD_TOLERANCE * float(together.std()) + rounding * float(together.abs().max())
         for count in PARTS:
             few = _call(call, [value[:count] for value in inputs], name)
             difference = float((few - together[:count]).abs().max())
             if difference > allowed:
                 raise ExportError(
-                    f"the {name} looks across its batch in eval mode, too: a sample's result differs by "
-                    f"{difference:.3g} among {count} and among {BATCH} samples. A server's batches hold the samples of "
-                    "strangers: freeze such a statistic in eval mode (running means, as BatchNorm and "
-                    "ganserve_training.networks.MinibatchStddev do)"
+                    f"the {name} looks across its batch: a sample's result differs by {difference:.3g} among "
+                    f"{count} and among {BATCH} samples. A server's batches hold the samples of strangers: {advice}"
                 )
 
 

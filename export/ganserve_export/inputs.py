@@ -9,23 +9,25 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganserve_training import TrainedModel
-    from ganserve_training.networks.conditioning import Conditioning
+    from ganserve_training import DataInfo
+    from ganserve_training.latents import LatentPrior
 
 
 class RandomInputs:
     """Draws inputs by name for a batch size.
 
     Args:
-        trained: Whose prior and data they follow.
-        conditioning: Whether generator and critic take labels, and how many there are.
+        prior: What latents are drawn from.
+        data: What a sample looks like.
+        label_count: Labels that the generator takes; 0: none.
+        critic_uses_labels: Whether the critic takes them, too.
     """
 
-    def __init__(self, trained: TrainedModel, conditioning: Conditioning) -> None:
-        self._prior = trained.prior
-        self._data = trained.data
-        self._label_count = conditioning.label_count
-        self._critic_uses_labels = conditioning.critic_uses_labels
+    def __init__(self, prior: LatentPrior, data: DataInfo, *, label_count: int, critic_uses_labels: bool) -> None:
+        self._prior = prior
+        self._data = data
+        self._label_count = label_count
+        self._critic_uses_labels = critic_uses_labels
 
     def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
         """Latents of the prior, and uniform labels if it takes them."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
-from ganserve_export.conversion import OPSET
 from ganserve_training import config_to_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ganserve_export.calibration import LogisticCalibration
     from ganserve_export.verification import Difference
     from ganserve_training import DataInfo, TrainedModel
     from ganserve_training.latents import LatentPrior
-    from ganserve_training.networks.conditioning import Conditioning
 
 _DISTRIBUTIONS = {
     "normal": model_spec_pb2.LATENT_DISTRIBUTION_NORMAL,
@@ -28,47 +28,52 @@ LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "n
 class CriticDescription:
     """A verified critic."""
 
-    file: str
-    """Name of its graph's file."""
-    difference: Difference
-    """How far its graph is from PyTorch."""
+    graph: model_spec_pb2.GraphSpec
+    """Its graph, from `describe_graph`."""
+    loss: str
+    """What it was trained with."""
+    label_free: bool
+    """It takes no labels although the generator does."""
     calibration: LogisticCalibration
-    """How its probabilities were calibrated."""
+    """What turns its scores into probabilities."""
 
 
 def describe(
-    trained: TrainedModel,
-    conditioning: Conditioning,
+    *,
     name: str,
-    generator_file: str,
-    generator: Difference,
+    data: DataInfo,
+    prior: LatentPrior,
+    label_names: Sequence[str],
+    generator: model_spec_pb2.GraphSpec,
     critic: CriticDescription | str,
+    provenance: model_spec_pb2.Provenance,
 ) -> model_spec_pb2.ModelSpec:
-    """The manifest of a trained model, but for version and files, which are known only when it is published.
+    """The manifest of a package, but for version and files, which are known only when it is published.
 
     Args:
-        trained: The model.
-        conditioning: Whose labels generator and critic take.
         name: The model's name.
-        generator_file: Name of the generator's file.
-        generator: How far its graph is from PyTorch.
+        data: What a sample is.
+        prior: What latents are drawn from.
+        label_names: Of the labels that the generator takes; empty: none.
+        generator: The generator's graph, from `describe_graph`.
         critic: The critic, or why the package has none.
+        provenance: Where it came from.
     """
     spec = model_spec_pb2.ModelSpec(
         name=name,
-        sample=_sample(trained.data),
-        latent=_latent(trained.prior),
-        label_names=conditioning.label_names,
-        generator=describe_graph(generator_file, generator),
-        provenance=_provenance(trained),
+        sample=_sample(data),
+        latent=_latent(prior),
+        label_names=label_names,
+        generator=generator,
+        provenance=provenance,
     )
     if isinstance(critic, str):
         spec.critic_absence = critic
         return spec
     calibration = critic.calibration
-    spec.critic.CopyFrom(describe_graph(critic.file, critic.difference))
-    spec.score.loss = trained.config.loss.name
-    spec.score.label_free = bool(conditioning.label_names) and not conditioning.critic_uses_labels
+    spec.critic.CopyFrom(critic.graph)
+    spec.score.loss = critic.loss
+    spec.score.label_free = critic.label_free
     spec.score.calibration.CopyFrom(
         model_spec_pb2.Calibration(
             slope=calibration.slope,
@@ -108,27 +113,39 @@ def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
     )
 
 
-def describe_graph(file: str, difference: Difference) -> model_spec_pb2.GraphSpec:
+def describe_graph(
+    file: str,
+    difference: Difference,
+    *,
+    opset: int,
+    precision: model_spec_pb2.Precision.ValueType = model_spec_pb2.PRECISION_FLOAT32,
+) -> model_spec_pb2.GraphSpec:
     """The manifest's entry for a verified graph."""
     return model_spec_pb2.GraphSpec(
         file=file,
-        opset=OPSET,
-        precision=model_spec_pb2.PRECISION_FLOAT32,
+        opset=opset,
+        precision=precision,
         verification=model_spec_pb2.Verification(
             batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
         ),
     )
 
 
-def _provenance(trained: TrainedModel) -> model_spec_pb2.Provenance:
+def provenance_now() -> model_spec_pb2.Provenance:
+    """Time and versions; what the package was made from is still to be added."""
     provenance = model_spec_pb2.Provenance(
-        ganserve_version=importlib.metadata.version("ganserve"),
-        libraries=_installed(),
-        step=trained.step,
-        checkpoint_sha256=trained.checkpoint_sha256,
-        metrics=trained.metrics,
+        ganserve_version=importlib.metadata.version("ganserve"), libraries=_installed()
     )
     provenance.created.GetCurrentTime()
+    return provenance
+
+
+def provenance_of_run(trained: TrainedModel) -> model_spec_pb2.Provenance:
+    """Of a model that ganserve trained."""
+    provenance = provenance_now()
+    provenance.step = trained.step
+    provenance.checkpoint_sha256 = trained.checkpoint_sha256
+    provenance.metrics.update(trained.metrics)
     provenance.config.update(config_to_dict(trained.config))
     return provenance
 

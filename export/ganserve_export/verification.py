@@ -1,4 +1,4 @@
-"""Proof that a graph computes what its network computes, on fresh random inputs at several batch sizes."""
+"""Proof that a graph computes what its original computes, on fresh random inputs at several batch sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-    from torch import Tensor, nn
+    from torch import Tensor
 
 BATCH_SIZES = (1, 3, 64)
 # Rounding to whole levels turns a difference of 1e-6 into one level where a value lies on the edge between two: seen in
@@ -29,7 +29,7 @@ FLOAT32_STEPS = 8  # of the last bit of a float32, which are large where vectors
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far a graph was from its network."""
+    """How far a graph was from its original."""
 
     batch_sizes: tuple[int, ...]
     """Batch sizes compared."""
@@ -45,22 +45,24 @@ class Difference:
 
 def verify(
     file: Path,
-    module: nn.Module,
+    original: Callable[..., Tensor | tuple[Tensor, ...]],
     make_inputs: Callable[[int, torch.Generator], Mapping[str, Tensor]],
     output_names: tuple[str, ...],
     *,
     seed: int,
     scale: Sequence[float] = (),
+    name: str = "PyTorch",
 ) -> Difference:
-    """Runs the file in onnxruntime and the module in PyTorch, both on the CPU, and compares every output value.
+    """Runs the file in onnxruntime, and its original, both on the CPU, and compares every output value.
 
     Args:
         file: The ONNX file as it will be published.
-        module: The module that it was exported from, in eval mode.
+        original: What it was made from: a module in eval mode, or anything that is called with the inputs by position.
         make_inputs: Draws inputs by name for a batch size from a random generator.
         output_names: The outputs that the file must have, in order.
         seed: Seed of the random inputs.
         scale: The data's deviation in each value, [D], for a generator of vectors: what differences are measured by.
+        name: Of the original, for messages.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
@@ -79,18 +81,18 @@ def verify(
     for batch in BATCH_SIZES:
         inputs = make_inputs(batch, generator)
         with torch.inference_mode():
-            outputs = module(*inputs.values())
+            outputs = original(*inputs.values())
         expected = [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
         actual = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        for name, mine, theirs in zip(names, actual, expected, strict=True):
-            where = f"{file.name}, output {name}, batch {batch}, seed {seed}"
-            found.append(_compare(mine, theirs, where, scale))
+        for output, mine, theirs in zip(names, actual, expected, strict=True):
+            where = f"{file.name}, output {output}, batch {batch}, seed {seed}"
+            found.append(_compare(mine, theirs, where, scale, name))
             different += int(np.count_nonzero(mine != theirs))
             total += mine.size
     share = different / total
     if _is_pixels(expected) and share > PIXEL_SHARE_TOLERANCE:
         raise VerificationError(
-            f"{file.name}: {share:.2%} of the pixel values differ from PyTorch's by a level (at most "
+            f"{file.name}: {share:.2%} of the pixel values differ from {name}'s by a level (at most "
             f"{PIXEL_SHARE_TOLERANCE:.1%} expected, seed {seed}). Not published."
         )
     largest, tolerance = max(found, key=_ratio)
@@ -104,12 +106,16 @@ def _is_pixels(outputs: list[npt.NDArray[np.generic]]) -> bool:
 
 
 def _compare(
-    actual: npt.NDArray[np.generic], expected: npt.NDArray[np.generic], where: str, scale: Sequence[float]
+    actual: npt.NDArray[np.generic],
+    expected: npt.NDArray[np.generic],
+    where: str,
+    scale: Sequence[float],
+    name: str,
 ) -> tuple[float, float]:
     """Returns the difference that is largest beside what is allowed, and what is allowed there."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         raise VerificationError(
-            f"{where}: the graph gives {actual.dtype} {list(actual.shape)}, PyTorch {expected.dtype} "
+            f"{where}: the graph gives {actual.dtype} {list(actual.shape)}, {name} {expected.dtype} "
             f"{list(expected.shape)}. Not published."
         )
     mine, theirs = actual.astype(np.float64), expected.astype(np.float64)
@@ -124,7 +130,7 @@ def _compare(
         pair = float(np.abs(mine - theirs).max()), RELATIVE_TOLERANCE * max(1.0, float(np.abs(theirs).max()))
     if _ratio(pair) > 1.0:
         raise VerificationError(
-            f"{where}: the graph differs from PyTorch by {pair[0]:.3g}, more than {pair[1]:.3g}. Not published."
+            f"{where}: the graph differs from {name} by {pair[0]:.3g}, more than {pair[1]:.3g}. Not published."
         )
     return pair
 
