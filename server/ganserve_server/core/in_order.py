@@ -1,0 +1,82 @@
+"""Answers the requests of a stream in their order while it works on several of them."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+    from typing import Any
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ReadAhead:
+    """How far a stream is read beyond the request whose response is due."""
+
+    requests: int = 64
+    """Most requests at once: enough to fill a call with requests of one sample."""
+    payload_bytes: int = 16 * 2**20
+    """No further request is read while those at once hold this much."""
+
+
+async def in_order(
+    requests: AsyncIterator[RequestT],
+    begin: Callable[[RequestT], Awaitable[tuple[Coroutine[Any, Any, ResponseT], int]]],
+    ahead: ReadAhead,
+) -> AsyncGenerator[ResponseT, None]:
+    """Yields the response of each request, in the order of the requests; all work ends with the generator.
+
+    Args:
+        requests: The requests; what it raises is raised once the requests before it are answered.
+        begin: Returns the work on a request, and about how many bytes it holds until its response has left.
+        ahead: How far to read.
+    """
+    pending: collections.deque[tuple[asyncio.Task[ResponseT], int]] = collections.deque()
+    held_bytes = 0
+    failure: Exception | None = None
+    reading: asyncio.Task[RequestT] | None = _next(requests)
+    try:
+        while reading is not None or pending:
+            wanted: set[asyncio.Task[Any]] = {pending[0][0]} if pending else set()
+            room = len(pending) < ahead.requests and held_bytes < ahead.payload_bytes
+            if reading is not None and (room or not pending):
+                wanted.add(reading)
+            await asyncio.wait(wanted, return_when=asyncio.FIRST_COMPLETED)
+            if reading in wanted and reading.done():
+                try:
+                    request = reading.result()
+                except StopAsyncIteration:
+                    reading = None
+                except Exception as error:  # noqa: BLE001 - its turn comes after those before it
+                    reading, failure = None, error
+                else:
+                    work, size = await begin(request)
+                    pending.append((asyncio.create_task(work), size))
+                    held_bytes += size
+                    reading = _next(requests)
+            while pending and pending[0][0].done():
+                task, size = pending.popleft()
+                held_bytes -= size
+                yield task.result()
+        if failure is not None:
+            raise failure
+    finally:
+        tasks: list[asyncio.Task[Any]] = [task for task, _ in pending]
+        if reading is not None:
+            tasks.append(reading)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _next(requests: AsyncIterator[RequestT]) -> asyncio.Task[RequestT]:
+    async def read() -> RequestT:
+        return await anext(requests)
+
+    return asyncio.create_task(read())
