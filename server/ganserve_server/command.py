@@ -15,7 +15,7 @@ import tyro
 from ganserve_server.config import ServerConfig
 from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.errors import GanserveServerError, StartupError
+from ganserve_server.core.errors import GanserveServerError, RequestError, StartupError
 from ganserve_server.core.gan import Gan
 from ganserve_server.core.providers import Provider, choose_buckets, choose_parallelism, choose_provider
 from ganserve_server.core.repository import Repository
@@ -74,6 +74,8 @@ async def serve(config: ServerConfig) -> int:
     stop = _stop_signal()
     limits = Limits(max_response_bytes=MAX_PAYLOAD_BYTES)
     await server.start(Gan(repository, limits))
+    if config.poll_s:
+        repository.watch(config.poll_s)
     _say(f"{report}serving on {config.bracketed_host}:{port}\n")
     await stop.wait()
     _log.info("stopping: new calls are turned away, those that run may take %g s", config.drain_timeout_s)
@@ -110,8 +112,13 @@ def _load(config: ServerConfig) -> tuple[Repository, str]:
         workers=workers,
         queue_delay_s=config.queue_delay_ms / 1e3,
     )
-    repository = Repository(config.models, engine, batch)
-    repository.load()
+    repository = Repository(
+        config.models, engine, batch, newest=config.newest_versions, drain_timeout_s=config.drain_timeout_s
+    )
+    try:
+        repository.load()
+    except RequestError as error:
+        raise StartupError(str(error)) from error
     report = startup_report(repository, choice, engine, batch)
     if not any(summary.latest for summary in repository.summaries()):
         raise StartupError(_nothing_to_serve(config.models, report))

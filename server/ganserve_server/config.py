@@ -45,8 +45,12 @@ class ServerConfig:
     """Most GPU memory of each session's arena. 0: no limit."""
     max_queued_samples: int = 65536
     """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
+    poll_s: float = 2.0
+    """Seconds between looks for new, changed and removed packages. 0: only when AdminService.ReloadRepository is called."""
+    newest_versions: int = 0
+    """How many of each model's newest versions to load; LoadModel loads others too. 0: all."""
     drain_timeout_s: float = 30.0
-    """After SIGTERM, how long the calls that run may take to finish."""
+    """How long calls that run may take to finish: all of them after SIGTERM, a version's when it is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log messages to show, on stderr."""
 
@@ -75,6 +79,10 @@ class ServerConfig:
             raise ValueError(
                 "max_queued_samples must be at least max_batch_size "
                 f"(got {self.max_queued_samples} and {self.max_batch_size})"
+            )
+        if not self.poll_s >= 0 or self.newest_versions < 0:
+            raise ValueError(
+                f"poll_s and newest_versions must be at least 0 (got {self.poll_s} and {self.newest_versions})"
             )
         if not self.drain_timeout_s >= 0:
             raise ValueError(f"drain_timeout_s must be at least 0 (got {self.drain_timeout_s})")

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 from onnx import TensorProto, helper, numpy_helper
 
-from ganserve.v1 import admin_service_pb2, gan_service_pb2
+from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.errors import EngineError
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
@@ -57,17 +57,10 @@ def test_reflection_describes_the_services(stubs: Stubs) -> None:
 
 
 def test_what_is_not_there_yet_says_so(stubs: Stubs) -> None:
-    calls = [
-        lambda: stubs.admin.LoadModel(admin_service_pb2.LoadModelRequest(model="tiny"), timeout=TIMEOUT_S),
-        lambda: stubs.admin.UnloadModel(admin_service_pb2.UnloadModelRequest(model="tiny"), timeout=TIMEOUT_S),
-        lambda: stubs.admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest(), timeout=TIMEOUT_S),
-        lambda: list(stubs.gan.StreamScores(iter([gan_service_pb2.StreamScoresRequest()]), timeout=TIMEOUT_S)),
-    ]
-    for call, message in zip(calls, ["restart it", "restart it", "restart it", "call Score"], strict=True):
-        with pytest.raises(grpc.RpcError) as caught:
-            call()
-        assert caught.value.code() == StatusCode.UNIMPLEMENTED
-        assert message in caught.value.details()
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stubs.gan.StreamScores(iter([gan_service_pb2.StreamScoresRequest()]), timeout=TIMEOUT_S))
+    assert caught.value.code() == StatusCode.UNIMPLEMENTED
+    assert "call Score" in caught.value.details()
 
 
 def test_errors_carry_a_request_id_and_keep_the_clients_own(stubs: Stubs) -> None:

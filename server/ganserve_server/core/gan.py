@@ -37,7 +37,7 @@ class Gan:
     """
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
-        self._repository = repository
+        self.repository = repository
         self._limits = limits or Limits()
 
     async def sample(
@@ -48,11 +48,11 @@ class Gan:
         Raises:
             RequestError: Why it cannot.
         """
-        model = self._repository.resolve(request.model, request.version)
-        plan = plan_sample(model, request, self._limits)
-        response = gan_service_pb2.SampleResponse()
-        await _draw(model, plan, plan.work, plan.count, response, deadline)
-        return response
+        with self.repository.lease(request.model, request.version) as model:
+            plan = plan_sample(model, request, self._limits)
+            response = gan_service_pb2.SampleResponse()
+            await _draw(model, plan, plan.work, plan.count, response, deadline)
+            return response
 
     async def stream_samples(
         self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
@@ -64,33 +64,34 @@ class Gan:
         """
         if not request.HasField("request"):
             raise InvalidRequestError([FieldViolation("request", "is missing; expected what to draw")])
-        model = self._repository.resolve(request.request.model, request.request.version, field="request.model")
-        stream = plan_stream(model, request, self._limits)
-        plan = stream.plan
+        named = request.request.model, request.request.version
+        with self.repository.lease(*named, field="request.model") as model:
+            stream = plan_stream(model, request, self._limits)
+            plan = stream.plan
 
-        async def draw(start: int) -> gan_service_pb2.StreamSamplesResponse:
-            count = min(stream.chunk_size, plan.count - start)
-            response = gan_service_pb2.StreamSamplesResponse()
-            work = plan.work.from_sample(start, count)
-            # A stream slows down in a full queue; only its first chunk can be turned away.
-            await _draw(model, plan, work, count, response.chunk, deadline, bulk=True, always_admit=start > 0)
-            return response
+            async def draw(start: int) -> gan_service_pb2.StreamSamplesResponse:
+                count = min(stream.chunk_size, plan.count - start)
+                response = gan_service_pb2.StreamSamplesResponse()
+                work = plan.work.from_sample(start, count)
+                # A stream slows down in a full queue; only its first chunk can be turned away.
+                await _draw(model, plan, work, count, response.chunk, deadline, bulk=True, always_admit=start > 0)
+                return response
 
-        def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
-            task = asyncio.create_task(draw(start))
-            # A stream that ends early leaves its last task alone: nobody else looks at the error.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return task
+            def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
+                task = asyncio.create_task(draw(start))
+                # A stream that ends early leaves its last task alone: nobody else looks at the error.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+                return task
 
-        ahead = begin(0)
-        try:
-            for start in range(stream.chunk_size, plan.count, stream.chunk_size):
-                response = await ahead
-                ahead = begin(start)
-                yield response
-            yield await ahead
-        finally:
-            ahead.cancel()
+            ahead = begin(0)
+            try:
+                for start in range(stream.chunk_size, plan.count, stream.chunk_size):
+                    response = await ahead
+                    ahead = begin(start)
+                    yield response
+                yield await ahead
+            finally:
+                ahead.cancel()
 
     async def score(
         self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
@@ -100,17 +101,17 @@ class Gan:
         Raises:
             RequestError: Why it cannot.
         """
-        model = self._repository.resolve(request.model, request.version)
-        work = plan_score(model, request)
-        assert model.critic is not None, "plans for scores are refused without a critic"
-        parts = await model.critic.submit(work, len(work.samples), deadline=deadline)
+        with self.repository.lease(request.model, request.version) as model:
+            work = plan_score(model, request)
+            assert model.critic is not None, "plans for scores are refused without a critic"
+            parts = await model.critic.submit(work, len(work.samples), deadline=deadline)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
         _set_scores(response, parts)
         return response
 
     def list_models(self) -> gan_service_pb2.ListModelsResponse:
         """Lists the models and the state of each version."""
-        return gan_service_pb2.ListModelsResponse(models=self._repository.summaries())
+        return gan_service_pb2.ListModelsResponse(models=self.repository.summaries())
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
         """Describes one version of a model.
@@ -118,7 +119,7 @@ class Gan:
         Raises:
             RequestError: Why it cannot.
         """
-        model = self._repository.resolve(request.model, request.version)
+        model = self.repository.resolve(request.model, request.version)
         return gan_service_pb2.GetModelResponse(spec=model.spec, engines=model.engine_infos())
 
 

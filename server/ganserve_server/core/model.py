@@ -15,6 +15,7 @@ from ganserve_server.core.batcher import Batcher
 from ganserve_server.core.engine import Engine, TensorPort
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.latents import Purpose, draw_latents, labels_from_words, latents_from_words, random_words
+from ganserve_server.core.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,8 @@ class Model:
         self.info = package.info
         self.spec = package.spec
         self.max_batch_size = batch_config.max_batch_size
+        self.leases = Leases()
+        """The requests that use it."""
         self._controls = tuple(package.info.controls.values())
         latents, labels, samples, scores = _ports(package.info)
         self._generator = Engine(

@@ -1,10 +1,15 @@
-"""The models of a folder: which there are, which answer, and why the others do not."""
+"""The models of a folder: which there are, which answer, and why the others do not; and how that changes.
+
+Everything that loads or unloads happens on the caller's thread, one at a time, never on an event loop. Requests look
+the models up meanwhile: a version answers until another has taken its place, and ends once its last request has.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import re
+import threading
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import gan_service_pb2
@@ -14,20 +19,22 @@ from ganserve_server.core.errors import (
     InvalidRequestError,
     NotFoundError,
     PackageError,
-    StartupError,
+    ProviderError,
     UnavailableError,
 )
+from ganserve_server.core.folders import scan
 from ganserve_server.core.model import Model
 from ganserve_server.core.package import read_package
 from ganserve_server.core.validation import listed, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ganserve_server.core.batcher import BatchConfig
     from ganserve_server.core.engine import EngineConfig
+    from ganserve_server.core.folders import Fingerprint
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _log = logging.getLogger(__name__)
 
 
@@ -35,12 +42,20 @@ _log = logging.getLogger(__name__)
 class VersionEntry:
     """One version of a model and its state."""
 
-    folder: Path
+    name: str
     version: int
-    state: gan_service_pb2.ModelState.ValueType = gan_service_pb2.MODEL_STATE_LOADING
+    folder: Path
+    state: gan_service_pb2.ModelState.ValueType = gan_service_pb2.MODEL_STATE_UNLOADED
     reason: str = ""
+    """Why it is in its state, or why the last attempt to load it again failed."""
     model: Model | None = None
     """The model while it is ready."""
+    found: Fingerprint = ()
+    """Of its files; none: the folder is gone."""
+    tried: Fingerprint = ()
+    """Of its files when they were last loaded, well or not."""
+    wanted: bool | None = None
+    """True: somebody asked for this very version; False: somebody unloaded it; None: as the number of versions says."""
 
     def summary(self) -> gan_service_pb2.VersionSummary:
         """Describes it for ListModels."""
@@ -57,37 +72,155 @@ class VersionEntry:
 class Repository:
     """A folder of model packages, `<folder>/<name>/<version>`, and the models that were loaded from it."""
 
-    def __init__(self, folder: Path, engine_config: EngineConfig, batch_config: BatchConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine_config: EngineConfig,
+        batch_config: BatchConfig,
+        *,
+        newest: int = 0,
+        drain_timeout_s: float = 30.0,
+    ) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            folder: The folder.
+            engine_config: How graphs are run.
+            batch_config: How requests are joined.
+            newest: How many of each model's newest versions are loaded; 0: all.
+            drain_timeout_s: How long the requests of a version that is unloaded may take to finish.
+        """
         self.folder = folder
         self.ignored: list[str] = []
         """Folders that look like no package, each with the reason."""
         self._engine_config = engine_config
         self._batch_config = batch_config
+        self._newest = newest
+        self._drain_timeout_s = drain_timeout_s
+        # Replaced as a whole, never changed: requests read it without a lock.
         self._models: dict[str, dict[int, VersionEntry]] = {}
+        self._changing = threading.RLock()
+        self._seen: dict[Path, Fingerprint] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._retired: list[threading.Thread] = []
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Has `listener` called, on any thread, whenever a version's state has changed."""
+        self._listeners.append(listener)
 
     def load(self) -> None:
-        """Loads every package of the folder; takes seconds, so not on an event loop.
+        """Loads the packages of the folder; takes seconds, so not on an event loop.
 
         A broken package is kept as failed with its reason; the others are loaded all the same.
 
         Raises:
-            StartupError: The folder cannot be read.
+            UnavailableError: The folder cannot be read.
             ProviderError: The execution provider cannot be had.
         """
-        self._scan()
-        for versions in self._models.values():
-            for entry in versions.values():
-                self._load_entry(entry)
+        self._refresh(settled_only=False, starting=True)
+
+    def watch(self, poll_s: float) -> None:
+        """Looks at the folder again every `poll_s` seconds until `close`.
+
+        A package is taken up once its files stayed the same from one look to the next, so that one that is being copied
+        into the folder is left alone until it is whole.
+        """
+
+        def poll() -> None:
+            while not self._closing.wait(poll_s):
+                try:
+                    self._refresh(settled_only=True)
+                except Exception:  # noqa: BLE001 - whatever it is, the next look may go well
+                    _log.exception("%s could not be looked at; trying again", self.folder)
+
+        self._watcher = threading.Thread(target=poll, name="repository", daemon=True)
+        self._watcher.start()
+
+    def reload(self) -> list[gan_service_pb2.ModelSummary]:
+        """Looks at the folder again: loads what is new or was changed, unloads what is gone.
+
+        Returns:
+            All models.
+        """
+        self._refresh(settled_only=False)
+        return self.summaries()
+
+    def load_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
+        """Loads a version, or loads it again, and keeps it however many newer ones there are.
+
+        Args:
+            name: Name of the model.
+            version: Version of the model; 0: the latest in the folder.
+
+        Raises:
+            NotFoundError: The folder has no such package.
+            FailedPreconditionError: It cannot be loaded; what answered before still does.
+        """
+        with self._changing:
+            self._look(settled_only=False)
+            versions = self._versions(name)
+            entry = _entry(name, versions, version or max(versions))
+            if not entry.found:
+                raise NotFoundError(f"the package of version {entry.version} of model {name!r} is gone from its folder")
+            # Version 0 follows the newest, as the folder does; a version by its number stays.
+            entry.wanted = True if version else None
+            self._load_entry(entry)
+            if entry.reason:
+                raise FailedPreconditionError(
+                    f"version {entry.version} of model {name!r} could not be loaded: {entry.reason}"
+                )
+            self._unload_surplus(versions)
+            return self._summary(name)
+
+    def unload_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
+        """Unloads a version, which stays so until it is loaded by its number or the server starts again.
+
+        Its requests finish meanwhile.
+
+        Args:
+            name: Name of the model.
+            version: Version of the model; 0: all.
+
+        Raises:
+            NotFoundError: There is no such model or version.
+        """
+        with self._changing:
+            versions = self._versions(name)
+            for entry in [_entry(name, versions, version)] if version else versions.values():
+                entry.wanted = False
+                self._unload_entry(entry)
+            return self._summary(name)
 
     def close(self) -> None:
         """Ends all models; may block for one call of each."""
-        for versions in self._models.values():
-            for entry in versions.values():
-                if entry.model is not None:
-                    entry.model.close()
+        self._closing.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        with self._changing:
+            models = [entry.model for entry in self._entries() if entry.model is not None]
+            self._models = {}
+        for model in models:
+            model.leases.retire()
+            model.close()
+        for thread in self._retired:
+            thread.join()
+
+    @contextlib.contextmanager
+    def lease(self, name: str, version: int, *, field: str = "model") -> Iterator[Model]:
+        """The model that a request means, which stays loaded until the block ends; see `resolve`."""
+        while True:
+            model = self.resolve(name, version, field=field)
+            if model.leases.acquire():  # else another took its place just now
+                break
+        try:
+            yield model
+        finally:
+            model.leases.release()
 
     def resolve(self, name: str, version: int, *, field: str = "model") -> Model:
-        """Returns the model that a request means.
+        """Returns the model that a request means, as it is at this moment.
 
         Args:
             name: Name of the model; empty for the only one that is served.
@@ -97,33 +230,41 @@ class Repository:
         Raises:
             InvalidRequestError: No name, and not exactly one model is served.
             NotFoundError: No such model or version.
-            FailedPreconditionError: The version could not be loaded.
+            FailedPreconditionError: The version could not be loaded, or was unloaded.
             UnavailableError: The version is being loaded or unloaded.
         """
         if not name:
             name = self._only_model(field)
-        versions = self._models.get(name)
-        if versions is None:
-            raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._models)}")
-        if version == 0:
-            version = _latest(versions) or max(versions)
-        entry = versions.get(version)
-        if entry is None:
-            raise NotFoundError(f"model {name!r} has no version {version}; there are: {listed(versions)}")
-        if entry.model is not None:
-            return entry.model
+        versions = self._versions(name)
+        entry = _entry(name, versions, version or _latest(versions) or max(versions))
+        if (model := entry.model) is not None:
+            return model
+        what = f"version {entry.version} of model {name!r}"
         if entry.state == gan_service_pb2.MODEL_STATE_FAILED:
-            raise FailedPreconditionError(f"version {version} of model {name!r} could not be loaded: {entry.reason}")
-        raise UnavailableError(f"version {version} of model {name!r} is not ready: try again soon")
+            raise FailedPreconditionError(f"{what} could not be loaded: {entry.reason}")
+        if entry.state == gan_service_pb2.MODEL_STATE_UNLOADED:
+            raise FailedPreconditionError(f"{what} is not loaded: load it with AdminService.LoadModel")
+        raise UnavailableError(f"{what} is not ready: try again soon")
+
+    def models(self) -> list[Model]:
+        """The models that are ready."""
+        return [entry.model for entry in self._entries() if entry.model is not None]
 
     def summaries(self) -> list[gan_service_pb2.ModelSummary]:
         """Describes all models, by name, with their versions, ascending."""
-        return [
-            gan_service_pb2.ModelSummary(
-                name=name, versions=[entry.summary() for entry in versions.values()], latest=_latest(versions)
-            )
-            for name, versions in self._models.items()
-        ]
+        return [_summary(name, versions) for name, versions in self._models.items()]
+
+    def _entries(self) -> list[VersionEntry]:
+        return [entry for versions in self._models.values() for entry in versions.values()]
+
+    def _versions(self, name: str) -> dict[int, VersionEntry]:
+        versions = self._models.get(name)
+        if versions is None:
+            raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._models)}")
+        return versions
+
+    def _summary(self, name: str) -> gan_service_pb2.ModelSummary:
+        return _summary(name, self._models.get(name, {}))
 
     def _only_model(self, field: str) -> str:
         ready = [name for name, versions in self._models.items() if _latest(versions)]
@@ -132,36 +273,144 @@ class Repository:
         description = f"is empty, which means the only model that is served; name one of: {listed(ready)}"
         raise InvalidRequestError([FieldViolation(field, description)])
 
-    def _scan(self) -> None:
+    def _refresh(self, *, settled_only: bool, starting: bool = False) -> None:
+        with self._changing:
+            settled = self._look(settled_only=settled_only)
+            for versions in list(self._models.values()):
+                for entry in versions.values():
+                    if not entry.found:
+                        self._unload_entry(entry)
+                self._load_newest(versions, settled, starting=starting)
+                self._unload_surplus(versions)
+
+    def _look(self, *, settled_only: bool) -> set[Path]:
+        """Brings the entries up to the folder, and returns the folders whose files may be read."""
         try:
-            folders = _subfolders(self.folder)
-            for folder in folders:
-                versions = {}
-                for inner in _subfolders(folder):
-                    if _VERSION.fullmatch(inner.name):
-                        versions[int(inner.name)] = VersionEntry(folder=inner, version=int(inner.name))
-                    else:
-                        self.ignored.append(f"{inner}: a version's folder is named by a positive integer")
-                if versions:
-                    self._models[folder.name] = dict(sorted(versions.items()))
-                else:
-                    self.ignored.append(f"{folder}: has no version's folder, such as {folder / '1'}")
+            now = scan(self.folder)
         except OSError as error:
-            raise StartupError(f"the model repository {self.folder} cannot be read: {error}") from error
+            raise UnavailableError(f"the model repository {self.folder} cannot be read: {error}") from error
+        settled = {
+            folder
+            for folder, fingerprint in now.fingerprints.items()
+            if not settled_only or self._seen.get(folder) == fingerprint
+        }
+        self._seen = now.fingerprints
+        self.ignored = now.ignored
+        models = {name: dict(versions) for name, versions in self._models.items()}
+        for versions in models.values():
+            for entry in versions.values():
+                entry.found = now.fingerprints.get(entry.folder, ())
+        for name, folders in now.packages.items():
+            for version, folder in folders.items():
+                versions = models.setdefault(name, {})
+                if version not in versions and folder in settled:
+                    versions[version] = VersionEntry(
+                        name=name, version=version, folder=folder, found=now.fingerprints[folder]
+                    )
+        self._publish(models)
+        return settled
 
-    def _load_entry(self, entry: VersionEntry) -> None:
+    def _publish(self, models: dict[str, dict[int, VersionEntry]]) -> None:
+        self._models = {name: dict(sorted(versions.items())) for name, versions in sorted(models.items()) if versions}
+
+    def _load_newest(self, versions: dict[int, VersionEntry], settled: set[Path], *, starting: bool) -> None:
+        """Loads what is wanted and was not tried yet, newest first."""
+        ready = 0
+        for entry in sorted(versions.values(), key=lambda one: -one.version):
+            if entry.wanted is False or not (entry.wanted or not self._newest or ready < self._newest):
+                continue
+            if entry.found != entry.tried and entry.folder in settled:
+                self._load_entry(entry, starting=starting)
+            ready += entry.model is not None
+
+    def _unload_surplus(self, versions: dict[int, VersionEntry]) -> None:
+        """Unloads the versions beyond the newest ones that nobody asked for by number."""
+        ready = sorted((entry for entry in versions.values() if entry.model), key=lambda one: -one.version)
+        for entry in ready[self._newest :] if self._newest else []:
+            if not entry.wanted:
+                self._unload_entry(entry)
+
+    def _load_entry(self, entry: VersionEntry, *, starting: bool = False) -> None:
+        """Loads a version and lets it take the place of what answered for it before; `reason` says why it could not."""
+        if entry.model is None:
+            entry.state = gan_service_pb2.MODEL_STATE_LOADING
+            self._changed()
+        entry.tried, entry.reason = entry.found, ""
         try:
-            entry.model = Model(read_package(entry.folder), self._engine_config, self._batch_config)
-        except PackageError as error:
-            entry.state, entry.reason = gan_service_pb2.MODEL_STATE_FAILED, str(error)
-            _log.warning("%s could not be loaded: %s", entry.folder, error)
+            model = Model(read_package(entry.folder), self._engine_config, self._batch_config)
+        except (PackageError, ProviderError) as error:
+            if starting and isinstance(error, ProviderError):
+                raise
+            entry.reason = str(error)
+            if entry.model is None:
+                entry.state = gan_service_pb2.MODEL_STATE_FAILED
+            kept = "; what was loaded before serves on" if entry.model else ""
+            _log.warning("%s could not be loaded%s: %s", entry.folder, kept, error)
         else:
+            before, entry.model = entry.model, model
             entry.state = gan_service_pb2.MODEL_STATE_READY
+            if not starting:
+                _log.info("model %s version %d is loaded", entry.name, entry.version)
+            if before is not None:
+                self._retire(entry, before)
+        self._changed()
+
+    def _unload_entry(self, entry: VersionEntry) -> None:
+        model, entry.model = entry.model, None
+        if model is not None:
+            entry.state = gan_service_pb2.MODEL_STATE_UNLOADING
+            entry.tried = ()
+            _log.info("model %s version %d is unloaded", entry.name, entry.version)
+            self._retire(entry, model)
+        elif entry.state != gan_service_pb2.MODEL_STATE_UNLOADING:
+            self._forget_if_gone(entry)
+        self._changed()
+
+    def _retire(self, entry: VersionEntry, model: Model) -> None:
+        """Ends a model once its requests have, on a thread of its own."""
+        model.leases.retire()
+
+        def drain() -> None:
+            left = model.leases.wait_until_unused(self._drain_timeout_s, self._closing)
+            if left and not self._closing.is_set():
+                _log.warning(
+                    "%d calls of model %s version %d did not finish within %g s and are cut off",
+                    *(left, entry.name, entry.version, self._drain_timeout_s),
+                )
+            model.close()
+            with self._changing:
+                if entry.model is None and entry.state == gan_service_pb2.MODEL_STATE_UNLOADING:
+                    entry.state = gan_service_pb2.MODEL_STATE_UNLOADED
+                    self._forget_if_gone(entry)
+                    self._changed()
+
+        self._retired = [thread for thread in self._retired if thread.is_alive()]
+        self._retired.append(threading.Thread(target=drain, name=f"drain-{entry.name}-{entry.version}", daemon=True))
+        self._retired[-1].start()
+
+    def _forget_if_gone(self, entry: VersionEntry) -> None:
+        if entry.found:
+            return
+        models = {name: dict(versions) for name, versions in self._models.items()}
+        models.get(entry.name, {}).pop(entry.version, None)
+        self._publish(models)
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    """Names that begin with a dot are packages being written, or none at all."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+def _entry(name: str, versions: dict[int, VersionEntry], version: int) -> VersionEntry:
+    entry = versions.get(version)
+    if entry is None:
+        raise NotFoundError(f"model {name!r} has no version {version}; there are: {listed(versions)}")
+    return entry
+
+
+def _summary(name: str, versions: dict[int, VersionEntry]) -> gan_service_pb2.ModelSummary:
+    return gan_service_pb2.ModelSummary(
+        name=name, versions=[entry.summary() for entry in versions.values()], latest=_latest(versions)
+    )
 
 
 def _latest(versions: dict[int, VersionEntry]) -> int:

@@ -1,7 +1,7 @@
 """The gRPC services: thin adapters that pass messages on to `core.gan`.
 
 A unary method is a coroutine, a method that streams its responses is an async generator; both raise `core.errors`,
-which `interceptors.ErrorInterceptor` maps.
+which `interceptors.CallInterceptor` maps.
 """
 # ruff: noqa: ARG002, N802 - the methods' names and arguments are the protocol's
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ganserve.v1 import admin_service_pb2_grpc, gan_service_pb2_grpc
+from ganserve.v1 import gan_service_pb2_grpc
 from ganserve_server.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from ganserve.v1 import admin_service_pb2, gan_service_pb2
+    from ganserve.v1 import gan_service_pb2
     from ganserve_server.core.gan import Gan
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,31 +63,6 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
     ) -> gan_service_pb2.GetModelResponse:
         """Describes one version of a model."""
         return self._gan.get_model(request)
-
-
-class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
-    """`ganserve.v1.AdminService`: known, and not there yet."""
-
-    async def LoadModel(
-        self, request: admin_service_pb2.LoadModelRequest, context: Context
-    ) -> admin_service_pb2.LoadModelResponse:
-        """Is not there yet."""
-        raise UnsupportedError(_RESTART)
-
-    async def UnloadModel(
-        self, request: admin_service_pb2.UnloadModelRequest, context: Context
-    ) -> admin_service_pb2.UnloadModelResponse:
-        """Is not there yet."""
-        raise UnsupportedError(_RESTART)
-
-    async def ReloadRepository(
-        self, request: admin_service_pb2.ReloadRepositoryRequest, context: Context
-    ) -> admin_service_pb2.ReloadRepositoryResponse:
-        """Is not there yet."""
-        raise UnsupportedError(_RESTART)
-
-
-_RESTART = "this server loads models only at its start: change the repository and restart it"
 
 
 def _deadline(context: Context) -> float | None:
