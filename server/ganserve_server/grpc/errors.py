@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DETAILS_KEY = "grpc-status-details-bin"
-REQUEST_ID_KEY = "x-request-id"
 
 _CODES = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,

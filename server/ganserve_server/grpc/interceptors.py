@@ -1,18 +1,24 @@
-"""What happens around every call: errors become statuses, a draining server turns new calls away.
+"""What happens around every call, in its order.
 
-A gRPC interceptor sees a call's handler, not the call, so each of these wraps the handler's function, once a method.
-Responses that stream come from async generators, as `core.gan` gives them; the outermost wrapper closes them at once
-when the client goes away, so that their work stops.
+1. it gets its id, which every answer tells in the trailing metadata, and its clock starts;
+2. each gate (`gates.Gate`) lets it in or turns it away: the drain, then whatever else a server has: who the caller is,
+   how much it may ask for. `server.GrpcServer` lists them, in their order;
+3. its message is read, and its handler runs;
+4. an error becomes a status with google.rpc details;
+5. the gates that let it in are told of its end, the last one first; it is counted, and written to the access log.
+
+A gRPC interceptor sees a call's handler, not the call, so it wraps the handler's function, once a method. All of the
+above is one interceptor and one wrapper: each further one costs every call a coroutine. Responses that stream come from
+async generators, as `core.gan` gives them; the wrapper closes them at once when the client goes away, so that their
+work stops.
 """
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import contextlib
 import logging
-import re
-import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,27 +31,45 @@ from ganserve_server.core.errors import (
     RequestError,
     UnavailableError,
 )
-from ganserve_server.grpc.errors import REQUEST_ID_KEY, status_code, status_details, status_message
+from ganserve_server.grpc.errors import status_code, status_details, status_message
+from ganserve_server.monitoring.calls import REQUEST_ID_KEY, UNKNOWN_METHOD, Call, current_call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from ganserve_server.grpc.gates import Gate
+    from ganserve_server.monitoring.calls import CallStatistics
+    from ganserve_server.monitoring.logs import AccessLog
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
-    Unary = Callable[[Any, Context], Awaitable[Any]]
-    Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 # gRPC's own services (health, reflection) answer while the server drains and map their own errors.
 _STANDARD_SERVICES = "/grpc."
-_REQUEST_ID = re.compile(r"[!-~]{1,64}")
+_CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _log = logging.getLogger(__name__)
 
 
-class _Interceptor(grpc.aio.ServerInterceptor, abc.ABC):
-    """Wraps the handler of each method once and remembers it."""
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """The way of every call, except those of gRPC's own services."""
 
-    def __init__(self) -> None:
+    def __init__(self, gates: Sequence[Gate], statistics: CallStatistics, access_log: AccessLog) -> None:
+        """Prepares it.
+
+        Args:
+            gates: What may turn calls away, in this order.
+            statistics: Where calls are counted.
+            access_log: Where calls are written.
+        """
+        self._gates = tuple(gates)
+        self._statistics = statistics
+        self._access_log = access_log
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        self._cutting = False
+
+    def cut_off(self) -> None:
+        """Ends running streams at their next message, with words."""
+        self._cutting = True
 
     async def intercept_service(
         self,
@@ -54,114 +78,109 @@ class _Interceptor(grpc.aio.ServerInterceptor, abc.ABC):
     ) -> Handler | None:
         """Returns the wrapped handler of a call; see `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(_STANDARD_SERVICES):
+        method: str = handler_call_details.method
+        if handler is None:
+            self._statistics.count(UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            return None
+        if method.startswith(_STANDARD_SERVICES):
             return handler
+        # This runs in the call's own task, and so does its handler.
+        current_call.set(Call(method, handler_call_details.invocation_metadata))
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            known = self._wrapped[method] = handler, self.wrap(method, handler)
+            self._statistics.add_method(method)
+            known = self._wrapped[method] = handler, self._wrap(handler)
         return known[1]
 
-    @abc.abstractmethod
-    def wrap(self, method: str, handler: Handler) -> Handler:
-        """Returns the handler that stands in for `handler`."""
-
-
-class AdmissionInterceptor(_Interceptor):
-    """Counts the calls that run, and turns new ones away once the server drains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._running = 0
-        self._draining = False
-        self._cutting = False
-        self._idle = asyncio.Event()
-
-    @property
-    def running(self) -> int:
-        """Calls that run."""
-        return self._running
-
-    async def drain(self) -> None:
-        """Turns calls away from now on, and returns once none runs."""
-        self._draining = True
-        if self._running:
-            await self._idle.wait()
-
-    def cut_off(self) -> None:
-        """Ends running streams at their next message, with words."""
-        self._cutting = True
-
-    def wrap(self, method: str, handler: Handler) -> Handler:  # noqa: ARG002 - the same for all methods
-        """Returns a handler that is counted."""
+    def _wrap(self, handler: Handler) -> Handler:
         inner: Any = _function(handler)
+        read: Any = _read_stream if handler.request_streaming else _read_message
 
         async def unary(request: Any, context: Context) -> Any:
-            self._enter()
+            call = self._arrived()
             try:
-                return await inner(request, context)
-            finally:
-                self._leave()
-
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            self._enter()
-            try:
-                async with contextlib.aclosing(inner(request, context)) as responses:
-                    async for response in responses:
-                        yield response
-                        if self._cutting:
-                            raise UnavailableError(
-                                "the server is shutting down and ends this stream here: go on at another replica, with "
-                                "the same seed and the offset of the next sample"
-                            )
-            finally:
-                self._leave()
-
-        return _rebuilt(handler, stream if handler.response_streaming else unary)
-
-    def _enter(self) -> None:
-        if self._draining:
-            raise UnavailableError("the server is shutting down: ask another replica, or try again soon")
-        self._running += 1
-
-    def _leave(self) -> None:
-        self._running -= 1
-        if self._draining and not self._running:
-            self._idle.set()
-
-
-class ErrorInterceptor(_Interceptor):
-    """Answers errors with a status code, google.rpc details and a request id. The outermost interceptor."""
-
-    def wrap(self, method: str, handler: Handler) -> Handler:
-        """Returns a handler that raises nothing but `grpc.aio.AbortError`."""
-        inner: Any = _function(handler)
-        readable: Any = _read_stream if handler.request_streaming else _read_message
-
-        async def unary(request: Any, context: Context) -> Any:
-            try:
-                return await inner(readable(request), context)
+                self._enter(call, context)
+                call.request = message = read(request)
+                return await inner(message, context)
             except Exception as error:  # noqa: BLE001 - whatever was raised, the client gets a status
-                await _abort(context, method, error)
+                await _abort(context, call, error)
+            except asyncio.CancelledError:
+                call.code = _ended_code(context)
+                raise
+            finally:
+                self._leave(call, context)
 
         async def stream(request: Any, context: Context) -> None:
+            call = self._arrived()
             try:
-                async with contextlib.aclosing(inner(readable(request), context)) as responses:
+                self._enter(call, context)
+                call.request = message = read(request)
+                async with contextlib.aclosing(inner(message, context)) as responses:
                     async for response in responses:
                         await context.write(response)
+                        if self._cutting:
+                            raise UnavailableError(_CUT_OFF)
             except Exception as error:  # noqa: BLE001
-                await _abort(context, method, error)
+                await _abort(context, call, error)
+            except asyncio.CancelledError:
+                call.code = _ended_code(context)
+                raise
+            finally:
+                self._leave(call, context)
 
-        return _rebuilt(
-            handler, stream if handler.response_streaming else unary, _tolerant(handler.request_deserializer)
-        )
+        return _rebuilt(handler, stream if handler.response_streaming else unary, _tolerant(handler))
+
+    def _arrived(self) -> Call:
+        call = current_call.get()
+        assert call is not None, "intercept_service set it"
+        self._statistics.running += 1
+        return call
+
+    def _enter(self, call: Call, context: Context) -> None:
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        for gate in self._gates:
+            gate.enter(call, context)
+            call.entered += 1
+
+    def _leave(self, call: Call, context: Context) -> None:
+        for gate in reversed(self._gates[: call.entered]):
+            gate.leave(call)
+        duration_s = time.perf_counter() - call.started
+        self._statistics.running -= 1
+        self._statistics.count(call.method, call.code, duration_s)
+        if self._access_log.wants(call.code):
+            self._access_log.write(call, duration_s, context.peer())
+
+
+_CUT_OFF = (
+    "the server is shutting down and ends this stream here: go on at another replica, with the same seed and the "
+    "offset of the next sample"
+)
+
+
+async def _abort(context: Context, call: Call, error: Exception) -> None:
+    """Ends a call with the status of an error, and notes it on the call."""
+    if isinstance(error, grpc.aio.AbortError):  # the handler has done so itself
+        number: Any = context.code()  # whatever the stubs say
+        call.code, call.message = _CODE_NAMES.get(number, grpc.StatusCode.UNKNOWN.name), str(context.details())
+        raise error
+    details: tuple[tuple[str, bytes], ...] = ()
+    if isinstance(error, RequestError) and not isinstance(error, EngineError):
+        code, message, details = status_code(error), status_message(error), status_details(error)
+    else:
+        _log.error("%s failed; request id %s", call.method, call.request_id, exc_info=error)
+        code = grpc.StatusCode.INTERNAL
+        message = f"the server failed; its log says why beside the request id {call.request_id}"
+    call.code, call.message = code.name, message
+    await context.abort(code, message, (*details, (REQUEST_ID_KEY, call.request_id)))
 
 
 class _Unreadable:
     """Stands for a message that could not be parsed, until there is a handler to refuse it."""
 
 
-def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+def _tolerant(handler: Handler) -> Callable[[bytes], Any]:
+    deserializer = handler.request_deserializer
     assert deserializer is not None, "generated handlers have one"
 
     def deserialize(data: bytes) -> Any:
@@ -185,23 +204,11 @@ async def _read_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _read_message(request)
 
 
-async def _abort(context: Context, method: str, error: Exception) -> None:
-    request_id = _request_id(context)
-    if isinstance(error, RequestError) and not isinstance(error, EngineError):
-        code, message, details = status_code(error), status_message(error), status_details(error)
-    else:
-        _log.error("%s failed; request id %s", method, request_id, exc_info=error)
-        code, details = grpc.StatusCode.INTERNAL, ()
-        message = f"the server failed; its log says why beside the request id {request_id}"
-    await context.abort(code, message, (*details, (REQUEST_ID_KEY, request_id)))
-
-
-def _request_id(context: Context) -> str:
-    """Returns the id that the client gave, or a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return secrets.token_hex(8)
+def _ended_code(context: Context) -> str:
+    """Returns the status of a call that the transport ended: its client went away, or its deadline passed."""
+    remaining_s: float | None = context.time_remaining()
+    expired = remaining_s is not None and remaining_s <= 0
+    return (grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED).name
 
 
 def _function(handler: Handler) -> Callable[..., Any]:
@@ -210,9 +217,7 @@ def _function(handler: Handler) -> Callable[..., Any]:
     return function
 
 
-def _rebuilt(
-    handler: Handler, function: Callable[..., Any], deserializer: Callable[[bytes], Any] | None = None
-) -> Handler:
+def _rebuilt(handler: Handler, function: Callable[..., Any], deserializer: Callable[[bytes], Any]) -> Handler:
     makers: dict[tuple[bool, bool], Callable[..., Handler]] = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -220,4 +225,4 @@ def _rebuilt(
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     make = makers[bool(handler.request_streaming), bool(handler.response_streaming)]
-    return make(function, deserializer or handler.request_deserializer, handler.response_serializer)
+    return make(function, deserializer, handler.response_serializer)

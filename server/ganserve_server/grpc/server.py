@@ -8,22 +8,31 @@ import logging
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.core.errors import StartupError
-from ganserve_server.grpc.interceptors import AdmissionInterceptor, ErrorInterceptor
-from ganserve_server.grpc.services import AdminServicer, GanServicer
+from ganserve_server.grpc.admin import AdminServicer
+from ganserve_server.grpc.gates import DrainGate
+from ganserve_server.grpc.health import HealthServicer
+from ganserve_server.grpc.interceptors import CallInterceptor
+from ganserve_server.grpc.services import GanServicer
+from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.monitoring.logs import AccessLog
 
 if TYPE_CHECKING:
     from ganserve_server.core.gan import Gan
+    from ganserve_server.core.repository import Repository
+    from ganserve_server.monitoring.logs import AccessLevel
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 MAX_PAYLOAD_BYTES = 256 * 2**20
-_CUT_OFF_S = 0.5  # for streams to say why they end
+_LAST_WORDS_S = 0.5  # for streams to say why they end
+_GRACE_S = 0.2  # for the last answers to leave
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
@@ -44,13 +53,29 @@ _log = logging.getLogger(__name__)
 class GrpcServer:
     """The server on its port. The port is taken by `bind`, calls are answered from `start` on."""
 
-    def __init__(self) -> None:
-        self._admission = AdmissionInterceptor()
-        self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(ErrorInterceptor(), self._admission), options=_OPTIONS)
+    def __init__(self, access_log: AccessLevel = "errors") -> None:
+        self.calls = CallStatistics()
+        """Counts of the calls."""
+        self._drain = DrainGate()
+        # The gates of every call, in their order. Who may call, and how much, comes behind the drain: a server that
+        # ends turns everybody away alike.
+        gates = (self._drain,)
+        self._interceptor = CallInterceptor(gates, self.calls, AccessLog(access_log))
+        self._server = grpc.aio.server(interceptors=(self._interceptor,), options=_OPTIONS)
+        self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        services = (GAN_SERVICE, ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        services = (GAN_SERVICE, ADMIN_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
+        self._started = False
+
+    @property
+    def not_ready_because(self) -> str:
+        """Why calls are not answered now; empty if they are."""
+        if self._drain.draining:
+            return "the server is shutting down"
+        if not self._started:
+            return "models are being loaded"
+        return "" if self._health.serves_models else "no model is ready"
 
     def bind(self, address: str) -> int:
         """Takes the port of HOST:PORT and returns its number.
@@ -69,29 +94,45 @@ class GrpcServer:
     async def start(self, gan: Gan) -> None:
         """Begins to answer calls."""
         gan_service_pb2_grpc.add_GanServiceServicer_to_server(GanServicer(gan), self._server)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(), self._server)
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gan.repository), self._server)
+        self._follow(gan.repository)
         await self._server.start()
+        self._health.serve()
+        self._started = True
+
+    def _follow(self, repository: Repository) -> None:
+        """Has the health of models follow the repository's."""
+        loop = asyncio.get_running_loop()
+
+        def refresh() -> None:
+            self._health.set_models(repository.summaries())
+
+        def changed() -> None:  # on any thread
+            with contextlib.suppress(RuntimeError):  # the loop ended before the repository did
+                loop.call_soon_threadsafe(refresh)
+
+        repository.on_change(changed)
+        refresh()
 
     async def drain(self, timeout_s: float) -> int:
-        """Turns new calls away with UNAVAILABLE, lets those that run finish, and stops.
+        """Turns new calls away with UNAVAILABLE, lets those that run finish, and stops within `timeout_s`.
+
+        Where that is less than a second or so, streams that are cut off get half a second more to say so.
 
         Returns:
-            The calls that were cut off because they took longer than `timeout_s`.
+            The calls that were cut off because they took longer.
         """
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._drain.close()
+        self._health.drain()
+        patience_s = max(timeout_s - _LAST_WORDS_S - _GRACE_S, timeout_s / 2)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._admission.drain(), timeout_s)
-        cut_off = self._admission.running
+            await asyncio.wait_for(self._drain.drained(), patience_s)
+        cut_off = self._drain.running
         if cut_off:
             _log.warning("%d calls did not finish within %g s and are cut off", cut_off, timeout_s)
-            self._admission.cut_off()
+            self._interceptor.cut_off()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._admission.drain(), _CUT_OFF_S)
-        # The grace lets the last answers, and open health watches, leave.
-        await self._server.stop(grace=0.2)
+                await asyncio.wait_for(self._drain.drained(), _LAST_WORDS_S)
+        self._health.close()
+        await self._server.stop(grace=_GRACE_S)
         return cut_off
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", GAN_SERVICE):
-            await self._health.set(service, status)

@@ -1,0 +1,113 @@
+"""`grpc.health.v1.Health`: the server, its services, and each model and version by name.
+
+In place of grpcio-health-checking's own servicer, which (1.81) forgets all watchers of a service when the first of them
+leaves, cannot forget a service, and lets watches hold up the end of the server.
+"""
+# ruff: noqa: ARG002, N802 - the methods' names and arguments are the protocol's
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ganserve.v1 import gan_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVING: int = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN: int = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """Answers checks and watches. All of it happens on the event loop."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        """Prepares it; nothing serves until `serve`.
+
+        Args:
+            services: Names of the services, beside the server as a whole, whose name is empty.
+        """
+        self._services = dict.fromkeys(["", *services], NOT_SERVING)
+        self._models: dict[str, int] = {}
+        self._draining = False
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def serves_models(self) -> bool:
+        """Whether any model is SERVING."""
+        return SERVING in self._models.values()
+
+    def serve(self) -> None:
+        """The server and its services are SERVING from now on, until `drain`."""
+        if not self._draining:
+            self._services = dict.fromkeys(self._services, SERVING)
+            self._notify()
+
+    def set_models(self, models: Iterable[gan_service_pb2.ModelSummary]) -> None:
+        """Replaces the models: `name` serves if its latest version does, `name/version` if that one is ready."""
+        statuses: dict[str, int] = {}
+        for model in models:
+            statuses[model.name] = SERVING if model.latest else NOT_SERVING
+            for version in model.versions:
+                ready = version.state == gan_service_pb2.MODEL_STATE_READY
+                statuses[f"{model.name}/{version.version}"] = SERVING if ready else NOT_SERVING
+        if self._draining:
+            statuses = dict.fromkeys(statuses, NOT_SERVING)
+        if statuses != self._models:
+            self._models = statuses
+            self._notify()
+
+    def drain(self) -> None:
+        """Nothing is SERVING any more, for good."""
+        self._draining = True
+        self._services = dict.fromkeys(self._services, NOT_SERVING)
+        self._models = dict.fromkeys(self._models, NOT_SERVING)
+        self._notify()
+
+    def close(self) -> None:
+        """Ends all watches."""
+        self._closed = True
+        self._notify()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Tells a service's status now."""
+        status = self._status(request.service)
+        if status == SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, _UNKNOWN)
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Tells a service's status now and whenever it changes."""
+        last: int | None = None
+        while True:
+            changed, status = self._changed, self._status(request.service)
+            if status != last:
+                last = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            elif self._closed:
+                return
+            else:
+                await changed.wait()
+
+    def _status(self, service: str) -> int:
+        return self._services.get(service, self._models.get(service, SERVICE_UNKNOWN))
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+_UNKNOWN = (
+    "no such service; there are: the server (an empty name), its gRPC services by their full names, "
+    'models as "name" and versions as "name/version"'
+)
