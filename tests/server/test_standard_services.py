@@ -81,7 +81,7 @@ def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog:
         async with in_process_server(tmp_path) as server:
             model = server.repository.resolve("", 0)
 
-            def failing(feed: object) -> list[np.ndarray]:
+            def failing(feed: object, worker: int) -> list[np.ndarray]:
                 raise EngineError("generator.onnx could not be executed: /secret/path")
 
             works, model._generator.run = model._generator.run, failing
@@ -129,10 +129,10 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
             model = server.repository.resolve("", 0)
             run, started, go_on = model._generator.run, threading.Event(), threading.Event()
 
-            def held(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
                 started.set()
                 assert go_on.wait(TIMEOUT_S)
-                return run(feed)
+                return run(feed, worker)
 
             model._generator.run = held
             first = asyncio.ensure_future(server.gan.Sample(gan_service_pb2.SampleRequest(count=10), timeout=TIMEOUT_S))
