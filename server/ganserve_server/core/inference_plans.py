@@ -209,7 +209,6 @@ def _plan_generator(
     findings: Findings,
 ) -> tuple[int, GeneratorWork | Seeds | None, int | None]:
     info = graph.model.info
-    latents, seeds = tensors.get("latents"), tensors.get("seeds")
     given = {name: parameters.given(name) for name in ("count", "offset", "truncation")}
     count = parameters.integer("count", 1, MAX_INDEX)
     offset = parameters.integer("offset", 0, MAX_INDEX) or 0
@@ -217,37 +216,46 @@ def _plan_generator(
     controls = check_controls(info, parameters.numbers("controls."), parameters.findings)
     if truncation is not None:
         _check_truncation(info, truncation, parameters.findings)
+    latents, seeds = tensors.get("latents"), tensors.get("seeds")
     if latents is not None:
         if seeds is not None:
             findings.invalid("inputs.seeds", _NOT_BESIDE_LATENTS)
-        for name, is_given in given.items():
-            if is_given:
-                findings.invalid(f"parameters.{name}", _NOT_BESIDE_LATENTS)
-        if controls:
-            findings.invalid("parameters.controls", _NOT_BESIDE_LATENTS)
-        if info.label_names and "labels" not in tensors:
-            findings.invalid("inputs.labels", f"is missing; with latents, {graph.name!r} needs a label for each")
-        _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)
-        labels = _labels(info, tensors.get("labels"), len(latents), findings)
-        return len(latents), GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels), None
-    numbers = [draw_seed()] if seeds is None else _seed_numbers(seeds, findings)
+        for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
+            parameters.findings.invalid(name, _NOT_BESIDE_LATENTS)
+        return len(latents), _latents_work(graph, latents, tensors.get("labels"), limits, findings), None
+    numbers = np.array([draw_seed()], np.uint64) if seeds is None else _seed_numbers(seeds, findings)
     if len(numbers) > 1 and given["count"]:
-        findings.invalid("parameters.count", f"is given beside {len(numbers)} seeds, which give a sample each")
-    if seeds is None and not given["count"]:
-        count = len(tensors["labels"]) if "labels" in tensors else 1
+        parameters.findings.invalid("count", f"is given beside {len(numbers)} seeds, which give a sample each")
+    if seeds is None and not given["count"] and "labels" in tensors:
+        count = len(tensors["labels"])
     count = count or len(numbers)
     if offset + count > MAX_INDEX:
-        findings.invalid("parameters.offset", f"{offset} + count {count} exceeds 2^48: use another seed")
+        parameters.findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
     sized_by = "parameters.count" if given["count"] else f"inputs.{'labels' if seeds is None else 'seeds'}.shape"
     _check_size(graph, sized_by, count, limits, findings)
     labels = _labels(info, tensors.get("labels"), count, findings)
-    if len(numbers) == 1:
-        work = GeneratorWork(
-            seed=int(numbers[0]), offset=offset, truncation=truncation, labels=labels, controls=controls
-        )
-        return count, work, work.seed
-    many = Seeds(seeds=np.asarray(numbers), offset=offset, truncation=truncation, labels=labels, controls=controls)
-    return count, many, None
+    if len(numbers) > 1:
+        many = Seeds(seeds=numbers, offset=offset, truncation=truncation, labels=labels, controls=controls)
+        return count, many, None
+    seed = int(numbers[0])
+    work = GeneratorWork(seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls)
+    return count, work, seed
+
+
+def _latents_work(
+    graph: Graph,
+    latents: NDArray[np.generic],
+    labels: NDArray[np.generic] | None,
+    limits: Limits,
+    findings: Findings,
+) -> GeneratorWork:
+    info = graph.model.info
+    if info.label_names and labels is None:
+        findings.invalid("inputs.labels", f"is missing; with latents, {graph.name!r} needs a label for each")
+    _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)
+    return GeneratorWork(
+        latents=cast("NDArray[np.float32]", latents), labels=_labels(info, labels, len(latents), findings)
+    )
 
 
 def _seed_numbers(seeds: NDArray[np.generic], findings: Findings) -> NDArray[np.uint64]:
