@@ -38,7 +38,7 @@ class Gan:
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.repository = repository
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
 
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
@@ -49,7 +49,7 @@ class Gan:
             RequestError: Why it cannot.
         """
         with self.repository.lease(request.model, request.version) as model:
-            plan = plan_sample(model, request, self._limits)
+            plan = plan_sample(model, request, self.limits)
             response = gan_service_pb2.SampleResponse()
             await _draw(model, plan, plan.work, plan.count, response, deadline)
             return response
@@ -66,7 +66,7 @@ class Gan:
             raise InvalidRequestError([FieldViolation("request", "is missing; expected what to draw")])
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
-            stream = plan_stream(model, request, self._limits)
+            stream = plan_stream(model, request, self.limits)
             plan = stream.plan
 
             async def draw(start: int) -> gan_service_pb2.StreamSamplesResponse:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
+_ABOUT_THE_SERVER = frozenset(f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady"))
+
+
 class Gate(Protocol):
     """Lets calls in or turns them away. Runs on the event loop for every call, so it is quick and never waits."""
 
@@ -40,8 +43,8 @@ class DrainGate:
         self._idle = asyncio.Event()
 
     def enter(self, call: Call, context: Context) -> None:  # noqa: ARG002 - as every gate
-        """Lets calls in until the server drains."""
-        if self.draining:
+        """Lets calls in until the server drains, and questions about the server after it, too."""
+        if self.draining and call.method not in _ABOUT_THE_SERVER:
             raise UnavailableError("the server is shutting down: ask another replica, or try again soon")
         self.running += 1
 

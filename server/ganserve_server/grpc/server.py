@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from tritonclient.grpc import service_pb2_grpc
 
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.core.errors import StartupError
+from ganserve_server.core.inference import Inference
 from ganserve_server.grpc.admin import AdminServicer
 from ganserve_server.grpc.gates import DrainGate
 from ganserve_server.grpc.health import HealthServicer
+from ganserve_server.grpc.inference import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.grpc.interceptors import CallInterceptor
 from ganserve_server.grpc.services import GanServicer
 from ganserve_server.monitoring.calls import CallStatistics
@@ -62,9 +65,9 @@ class GrpcServer:
         gates = (self._drain,)
         self._interceptor = CallInterceptor(gates, self.calls, AccessLog(access_log))
         self._server = grpc.aio.server(interceptors=(self._interceptor,), options=_OPTIONS)
-        self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE))
+        self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        services = (GAN_SERVICE, ADMIN_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        services = (GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
         self._started = False
 
@@ -95,6 +98,8 @@ class GrpcServer:
         """Begins to answer calls."""
         gan_service_pb2_grpc.add_GanServiceServicer_to_server(GanServicer(gan), self._server)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gan.repository), self._server)
+        inference = InferenceServicer(Inference(gan.repository, gan.limits), lambda: not self.not_ready_because)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         self._follow(gan.repository)
         await self._server.start()
         self._health.serve()
