@@ -1,4 +1,7 @@
-"""The configuration of `ganserve serve`: the fields are its flags, their docstrings its help."""
+"""The configuration of `ganserve serve`: the fields are its flags, their docstrings its help.
+
+`configuration` reads it from flags, the environment and a file.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from typing import Literal
 class ServerConfig:
     """Serves the GAN model packages of a folder over gRPC."""
 
+    config: Path | None = None
+    """TOML file with settings, by the names of the flags with underscores. None: no file."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
     port: int = 50051
     """TCP port. 0: a free one, which is printed."""
+    metrics_port: int | None = None
+    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host). 0: a free one, which is printed. None: none."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
     """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda, tensorrt: that or nothing."""
     devices: tuple[int, ...] = (0,)
@@ -46,17 +53,25 @@ class ServerConfig:
     max_queued_samples: int = 65536
     """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
     poll_s: float = 2.0
-    """Seconds between looks for new, changed and removed packages. 0: only when AdminService.ReloadRepository is called."""
+    """Seconds between looks for new, changed and removed packages. 0: only when AdminService.ReloadRepository asks."""
     newest_versions: int = 0
     """How many of each model's newest versions to load; LoadModel loads others too. 0: all."""
     drain_timeout_s: float = 30.0
     """How long calls that run may take to finish: all of them after SIGTERM, a version's when it is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log messages to show, on stderr."""
+    log_format: Literal["text", "json"] = "text"
+    """json: a JSON object a line, and what is said at start is in the log too, so that nothing else is printed."""
+    access_log: Literal["all", "errors", "off"] = "errors"
+    """Calls to write a line for. errors: those that fail, at most 10 a second; the next line counts those left out."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
+        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
+            raise ValueError(f"metrics_port must be 0 to 65535 (got {self.metrics_port}); 0 picks a free one")
+        if self.metrics_port and self.metrics_port == self.port:
+            raise ValueError(f"port and metrics_port must be two ports (got {self.port} for both)")
         if self.workers < 0 or self.threads < 0:
             raise ValueError(
                 f"workers and threads must be at least 0 (got {self.workers} and {self.threads}); 0 chooses for you"

@@ -1,1 +1,1 @@
-"""What operators see of a running server: metrics, probes and logs. Knows no gRPC."""
+"""What operators see of a running server: metrics, probes and logs."""
