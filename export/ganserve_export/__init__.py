@@ -1,4 +1,4 @@
-"""Turns a training run into a verified ONNX model package that the server reads."""
+"""Turns training runs, and ONNX files made elsewhere, into verified model packages that the server reads."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ganserve_export._errors import ExportError, VerificationError
     from ganserve_export.exporter import Exported, export_run
+    from ganserve_export.foreign.packaging import OnnxOptions, Packaged, package_onnx
 
-__all__ = ["ExportError", "Exported", "VerificationError", "export_run"]
+__all__ = [
+    "ExportError",
+    "Exported",
+    "OnnxOptions",
+    "Packaged",
+    "VerificationError",
+    "export_run",
+    "package_onnx",
+]
 
 _HOMES = {
     "ExportError": "_errors",
     "VerificationError": "_errors",
     "Exported": "exporter",
     "export_run": "exporter",
+    "OnnxOptions": "foreign.packaging",
+    "Packaged": "foreign.packaging",
+    "package_onnx": "foreign.packaging",
 }
 
 

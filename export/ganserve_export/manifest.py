@@ -21,6 +21,8 @@ _DISTRIBUTIONS = {
     "normal": model_spec_pb2.LATENT_DISTRIBUTION_NORMAL,
     "uniform": model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM,
 }
+MADE_ELSEWHERE = "made_elsewhere"
+"""Key of provenance.config that packages of files made elsewhere have in place of a training configuration."""
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "scikit-learn")
 
 

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_export._errors import ExportError
+from ganserve_export.manifest import MADE_ELSEWHERE
 from ganserve_export.package import MANIFEST, digest
 from ganserve_training import config_from_dict
 from ganserve_training.latents import LatentPrior
@@ -107,6 +108,7 @@ class PackageSubject:
         )
 
     def _read_config(self) -> TrainConfig | None:
-        if not self._spec.provenance.config.fields:
+        config = self._spec.provenance.config
+        if not config.fields or MADE_ELSEWHERE in config.fields:
             return None
-        return config_from_dict(json.loads(json_format.MessageToJson(self._spec.provenance.config)))
+        return config_from_dict(json.loads(json_format.MessageToJson(config)))

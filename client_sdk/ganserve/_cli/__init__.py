@@ -35,6 +35,7 @@ GROUPS = {
         "report": Command("ganserve_training.report_command", "training", "write one page about a run, for people"),
         "evaluate": Command("ganserve_export.evaluate_command", "export", "measure how good a model's samples are"),
         "export-onnx": Command("ganserve_export.command", "export", "export a run as a verified ONNX model package"),
+        "package": Command("ganserve_export.package_command", "export", "wrap ONNX files made elsewhere as a package"),
         "serve": Command("ganserve_server.command", "server", "serve model packages over gRPC"),
     },
     "Look after this machine": {

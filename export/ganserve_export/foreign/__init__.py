@@ -1,0 +1,1 @@
+"""ONNX files that were made elsewhere, turned into model packages by graph surgery."""
