@@ -1,45 +1,56 @@
 """Keeps some requests for samples in flight: client.py ADDRESS MODEL COUNT CONCURRENCY SECONDS.
 
-Prints how many samples came, in how many seconds, and the CPU seconds that this took here.
+Prints a JSON object: requests, samples, seconds, the CPU seconds that this took here, and the latencies' 50th and 99th
+percentiles in ms. The requests of one event loop go over at most four channels, as those of one application would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import time
 
 import grpc
+import numpy as np
 import uvloop
 
 from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 
+CHANNELS = 4
+_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+
 
 async def main(address: str, model: str, count: int, concurrency: int, seconds: float) -> None:
     seeds = itertools.count()
+    latencies: list[float] = []
     drawn = 0
 
     async def loop(stub: gan_service_pb2_grpc.GanServiceAsyncStub) -> None:
         nonlocal drawn
-        while time.perf_counter() < stop:
+        while (began := time.perf_counter()) < stop:
             request = gan_service_pb2.SampleRequest(model=model, count=count, seed=next(seeds), label_indices=[0])
             response = await stub.Sample(request)
+            latencies.append(time.perf_counter() - began)
             drawn += response.samples.tensor.shape[0]
 
-    channels = [
-        grpc.aio.insecure_channel(
-            address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        )
-        for _ in range(concurrency)
-    ]
+    channels = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(min(CHANNELS, concurrency))]
     stubs = [gan_service_pb2_grpc.GanServiceStub(channel) for channel in channels]
-    stop = time.perf_counter() + 60
-    await asyncio.gather(*(channel.channel_ready() for channel in channels))
+    await asyncio.gather(*(asyncio.wait_for(channel.channel_ready(), 60) for channel in channels))
     start, cpu = time.perf_counter(), time.process_time()
     stop = start + seconds
-    await asyncio.gather(*(loop(stub) for stub in stubs))
-    print(drawn, time.perf_counter() - start, time.process_time() - cpu)
+    await asyncio.gather(*(loop(stubs[index % len(stubs)]) for index in range(concurrency)))
+    median, tail = np.percentile(latencies, (50, 99)) * 1e3
+    measured = {
+        "requests": len(latencies),
+        "samples": drawn,
+        "seconds": time.perf_counter() - start,
+        "cpu_s": time.process_time() - cpu,
+        "p50_ms": median,
+        "p99_ms": tail,
+    }
+    print(json.dumps(measured))
     await asyncio.gather(*(channel.close() for channel in channels))
 
 

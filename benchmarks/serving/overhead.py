@@ -15,14 +15,11 @@ of `packages.py`, random weights.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,18 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
+from common import Bystanders, cpu_seconds, load, machine, server
 from google.protobuf import json_format
 from packages import SHAPES, write_generator_package
 
 from ganserve.v1 import model_spec_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 BATCH = 64
 CONCURRENCY = 4
-CLIENT = Path(__file__).with_name("client.py")
-ROOT = Path(__file__).parents[2]
 
 # name: (calls at a time, threads of each, spinning)
 BARE = {
@@ -118,31 +114,6 @@ class Trial:
     client_cpu_ms: float = 0.0
 
 
-class Bystanders:
-    """Measures the share of the machine's CPU time that went to neither this process, its children nor one more."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._start = self._clocks()
-
-    def share(self) -> float:
-        """The share since construction."""
-        busy, own, every = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
-        return max(0.0, (busy - own) / every)
-
-    def _clocks(self) -> tuple[float, float, float]:
-        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-        idle = ticks[3] + ticks[4]
-        own = (sum(os.times()[:4]) + cpu_seconds(self._pid)) * os.sysconf("SC_CLK_TCK")
-        return sum(ticks) - idle, own, sum(ticks)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Returns the CPU time that a process used, in all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable[[float], Trial]:
     """Returns a function that runs bare onnxruntime for some seconds."""
     spec = json_format.Parse((package / "manifest.json").read_text(), model_spec_pb2.ModelSpec())
@@ -176,42 +147,12 @@ def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable
     return run
 
 
-@contextlib.contextmanager
-def server(models: Path, flags: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "ganserve_server", "--models", str(models), "--port", "0", "--provider", "cpu"]
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("serving on "):
-                yield process, line.split()[-1]
-                return
-        raise RuntimeError("the server ended before it served")
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def client(server_pid: int, address: str, model: str, seconds: float) -> Trial:
-    command = [sys.executable, CLIENT, address, model, str(BATCH), str(CONCURRENCY), str(seconds)]
     before = cpu_seconds(server_pid)
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    samples, elapsed, client_cpu = map(float, output.split())
-    cpu = cpu_seconds(server_pid) - before + client_cpu
-    return Trial(samples / elapsed, cpu * 1e3 / (samples / BATCH), client_cpu * 1e3 / (samples / BATCH))
-
-
-def machine() -> dict[str, object]:
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg(),
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
+    done = load(address, model, BATCH, CONCURRENCY, seconds)
+    cpu = cpu_seconds(server_pid) - before + done["cpu_s"]
+    batches = done["samples"] / BATCH
+    return Trial(done["samples"] / done["seconds"], cpu * 1e3 / batches, done["cpu_s"] * 1e3 / batches)
 
 
 def table(report: dict[str, object]) -> str:

@@ -34,13 +34,16 @@ class GeneratorShape:
     image_channels: int
     latent_dimension: int = 64
     embedding: int = 32
+    dense: int = 0
+    """Instead of all that: two dense layers, the first one as wide as this, that end in 8x8 values."""
 
     @property
     def size(self) -> int:
-        return 4 * 2 ** (len(self.channels) - 1)
+        return 8 if self.dense else 4 * 2 ** (len(self.channels) - 1)
 
 
 SHAPES = {
+    "tiny": GeneratorShape(channels=(), image_channels=1, dense=64),  # next to nothing: what remains is the server's
     "conv8": GeneratorShape(channels=(192, 96), image_channels=1),  # 8x8x1, about 6 ms of one core for 64 samples
     "g32": GeneratorShape(channels=(384, 192, 96, 48), image_channels=3),  # 32x32x3, about 60 ms
 }
@@ -76,22 +79,11 @@ def write_generator_package(models: Path, name: str) -> Path:
 
 def _graph(shape: GeneratorShape) -> onnx.ModelProto:
     builder = _Builder()
-    first = shape.channels[0]
     embedding = builder.weight("embedding", (len(_LABELS), shape.embedding), 1.0)
     x = builder.node("Gather", embedding, "labels", axis=0)
     x = builder.node("Concat", "latents", x, axis=1)
-    inputs = shape.latent_dimension + shape.embedding
-    dense = builder.weight("dense", (inputs, first * 16), inputs**-0.5)
-    x = builder.node("MatMul", x, dense)
-    x = builder.node("Reshape", x, builder.constant("grid", np.array([-1, first, 4, 4], np.int64)))
-    x = builder.node("Relu", x)
-    for stage, (before, after) in enumerate(zip(shape.channels, shape.channels[1:], strict=False)):
-        weight = builder.weight(f"up{stage}", (before, after, 4, 4), (before * 4) ** -0.5 * 1.4)
-        x = builder.node("ConvTranspose", x, weight, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
-        x = builder.node("Relu", x)
-    last = shape.channels[-1]
-    weight = builder.weight("image", (shape.image_channels, last, 3, 3), (last * 9) ** -0.5)
-    x = builder.node("Tanh", builder.node("Conv", x, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+    make = _dense if shape.dense else _convolutional
+    x = builder.node("Tanh", make(builder, shape, x))
     x = builder.node("Add", x, builder.constant("one", np.float32(1)))
     x = builder.node("Mul", x, builder.constant("half_range", np.float32(127.5)))
     x = builder.node("Clip", x, builder.constant("lowest", np.float32(0)), builder.constant("highest", np.float32(255)))
@@ -114,6 +106,29 @@ def _graph(shape: GeneratorShape) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _convolutional(builder: _Builder, shape: GeneratorShape, x: str) -> str:
+    first, inputs = shape.channels[0], shape.latent_dimension + shape.embedding
+    dense = builder.weight("dense", (inputs, first * 16), inputs**-0.5)
+    x = builder.node("MatMul", x, dense)
+    x = builder.node("Reshape", x, builder.constant("grid", np.array([-1, first, 4, 4], np.int64)))
+    x = builder.node("Relu", x)
+    for stage, (before, after) in enumerate(zip(shape.channels, shape.channels[1:], strict=False)):
+        weight = builder.weight(f"up{stage}", (before, after, 4, 4), (before * 4) ** -0.5 * 1.4)
+        x = builder.node("ConvTranspose", x, weight, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
+        x = builder.node("Relu", x)
+    last = shape.channels[-1]
+    weight = builder.weight("image", (shape.image_channels, last, 3, 3), (last * 9) ** -0.5)
+    return builder.node("Conv", x, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
+def _dense(builder: _Builder, shape: GeneratorShape, x: str) -> str:
+    inputs, outputs = shape.latent_dimension + shape.embedding, shape.size**2 * shape.image_channels
+    x = builder.node("Relu", builder.node("MatMul", x, builder.weight("dense1", (inputs, shape.dense), inputs**-0.5)))
+    x = builder.node("MatMul", x, builder.weight("dense2", (shape.dense, outputs), shape.dense**-0.5))
+    grid = builder.constant("grid", np.array([-1, shape.image_channels, shape.size, shape.size], np.int64))
+    return builder.node("Reshape", x, grid)
 
 
 class _Builder:

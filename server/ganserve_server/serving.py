@@ -10,11 +10,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from ganserve_server.core.batcher import BatchConfig
+from ganserve_server.core.batcher import INLINE_BELOW_S, BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import RequestError, StartupError
 from ganserve_server.core.gan import Gan
-from ganserve_server.core.providers import Provider, choose_buckets, choose_parallelism, choose_provider
+from ganserve_server.core.providers import CPU, Provider, choose_buckets, choose_parallelism, choose_provider
 from ganserve_server.core.repository import Repository
 from ganserve_server.core.requests import Limits
 from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
@@ -117,6 +117,7 @@ def _load(config: ServerConfig) -> tuple[Repository, str]:
         max_queued_samples=config.max_queued_samples,
         workers=workers,
         queue_delay_s=config.queue_delay_ms / 1e3,
+        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
     )
     repository = Repository(
         config.models, engine, batch, newest=config.newest_versions, drain_timeout_s=config.drain_timeout_s

@@ -34,14 +34,18 @@ class Computation:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.failing: set[str] = set()
+        self.threads: list[str] = []
+        self.takes_s = 0.0
         self.started = threading.Semaphore(0)
         self._gate = threading.Event()
         self._gate.set()
 
     def __call__(self, slices: Sequence[Slice[str]], worker: int) -> tuple[np.ndarray]:
         self.calls.append([(part.work, part.start, part.count) for part in slices])
+        self.threads.append(threading.current_thread().name)
         self.started.release()
         self._gate.wait()
+        time.sleep(self.takes_s)
         if failing := self.failing & {part.work for part in slices}:
             raise RuntimeError(f"cannot compute {failing}")
         return (np.concatenate([np.arange(part.start, part.start + part.count) for part in slices]),)
@@ -60,6 +64,7 @@ def run(
     max_batch_size: int = 8,
     max_queued_samples: int = 1000,
     queue_delay_s: float = 0.0,
+    inline_below_s: float = 0.0,
 ) -> Computation:
     computation = Computation()
     config = BatchConfig(
@@ -67,6 +72,7 @@ def run(
         max_queued_samples=max_queued_samples,
         workers=workers,
         queue_delay_s=queue_delay_s,
+        inline_below_s=inline_below_s,
     )
     batcher = Batcher("test", computation, config)
 
@@ -230,6 +236,60 @@ def test_closing_does_not_wait_for_a_delay() -> None:
             await waiting
 
     run(scenario, queue_delay_s=3600)
+
+
+def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        assert values(await batcher.submit("first", 1)) == [0]  # a worker's: nothing is known of the time yet
+        while not batcher._idle:  # it looks for more once before it rests
+            await asyncio.sleep(0.001)
+        tasks = [asyncio.ensure_future(batcher.submit(name, 3)) for name in ("a", "b", "c")]
+        assert [values(parts) for parts in await asyncio.gather(*tasks)] == [[0, 1, 2]] * 3
+        computation.failing = {"bad"}
+        with pytest.raises(EngineError, match="cannot compute"):
+            await batcher.submit("bad", 1)
+        with pytest.raises(DeadlineExpiredError):
+            await batcher.submit("late", 1, deadline=time.monotonic() - 1)
+        assert values(await batcher.submit("long", 20)) == list(range(20))
+
+    computation = run(scenario, inline_below_s=60)
+    assert computation.calls[1:3] == [[("a", 0, 3), ("b", 0, 3), ("c", 0, 2)], [("c", 2, 1)]]
+    worker, *others = computation.threads
+    assert worker.startswith("test-")
+    assert set(others) == {threading.main_thread().name}
+
+
+def test_calls_that_turn_out_long_go_to_the_workers() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        await batcher.submit("first", 1)
+        computation.takes_s = 0.05
+        for _ in range(4):
+            await batcher.submit("slow", 1)
+
+    computation = run(scenario, inline_below_s=0.002)
+    assert computation.threads[1] == threading.main_thread().name
+    assert computation.threads[-1].startswith("test-")
+
+
+def test_an_event_loop_that_ends_takes_no_work_along() -> None:
+    batcher = Batcher(
+        "test", Computation(), BatchConfig(max_batch_size=8, max_queued_samples=99, workers=1, inline_below_s=60)
+    )
+
+    async def abandoned() -> None:
+        await batcher.submit("first", 1)
+        task = asyncio.ensure_future(batcher.submit("abandoned", 1))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().stop()
+        await task
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(RuntimeError, match="stopped before"):
+        loop.run_until_complete(abandoned())
+    asyncio.runners._cancel_all_tasks(loop)
+    loop.close()
+    assert values(asyncio.run(asyncio.wait_for(batcher.submit("next", 2), 20))) == [0, 1]
+    batcher.close()
 
 
 def test_what_was_done_is_counted() -> None:

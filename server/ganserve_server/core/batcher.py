@@ -3,6 +3,9 @@
 A free worker takes what waits at once: nothing is delayed to wait for company, unless a delay is asked for;
 `core.lanes` says which samples it takes. Workers are threads, and each forms its next call by itself, under a lock that
 is never held while computing, so that a busy event loop does not leave the engine without work.
+
+A call that is shorter than waking a thread and being woken by it runs on the event loop instead, if that is allowed:
+after the callbacks that are ready, so that requests which came together share it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import collections
 import dataclasses
 import logging
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Generic
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ganserve_server.core.lanes import Arrays, Slice
+
+    _Slices = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
 # Less is not shared out: a call of few samples, or of little time, costs more than the other worker saves.
 _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
@@ -50,6 +56,8 @@ class BatchConfig:
     """Calls at a time."""
     queue_delay_s: float = 0.0
     """How long a free worker waits for a call to become full, from the arrival of the first request that waits."""
+    inline_below_s: float = 0.0
+    """Calls that are expected to be shorter run on the event loop. 0: none does."""
 
 
 class Batcher(Generic[WorkT]):
@@ -74,6 +82,7 @@ class Batcher(Generic[WorkT]):
         self._samples_per_s = 0.0
         self._call_s = 0.0
         self._idle = 0
+        self._inline_on: asyncio.AbstractEventLoop | None = None  # where the next call on a loop is scheduled
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
@@ -127,16 +136,44 @@ class Batcher(Generic[WorkT]):
             if not self._lanes:
                 self._waits_since = ticket.arrived
             self._lanes.add(ticket, bulk=bulk or count > self._config.max_batch_size, priority=priority)
-            if self._config.queue_delay_s:
-                self._condition.notify_all()  # also who waits for a full call
-            elif self._idle == len(self._threads) or self._helpers():
-                self._condition.notify()
+            self._call_for(ticket.loop)
         try:
             return await ticket.future
         except asyncio.CancelledError:
             with self._condition:
                 self._withdraw(ticket)
             raise
+
+    def _call_for(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has somebody take what waits; the lock is held, and `loop` runs this."""
+        if self._config.queue_delay_s:
+            self._condition.notify_all()  # also who waits for a full call
+        elif self._expected_s() < self._config.inline_below_s:
+            if self._inline_on is not loop:
+                self._inline_on = loop
+                loop.call_soon(self._run_inline, loop)
+        elif self._idle == len(self._threads) or self._helpers():
+            self._condition.notify()
+
+    def _expected_s(self) -> float:
+        """Returns how long the next call may take; the lock is held."""
+        if not self._samples_per_s:
+            return math.inf
+        samples = min(self._lanes.queued, self._config.max_batch_size)
+        return max(self._call_s, samples / self._samples_per_s * self._config.workers)
+
+    def _run_inline(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._condition:
+            if self._inline_on is loop:
+                self._inline_on = None
+            if self._closed:
+                return
+            slices = self._take(self._config.max_batch_size)
+        if slices:
+            self._compute(slices, len(self._threads), loop)
+        with self._condition:
+            if self._lanes and not self._closed:
+                self._call_for(loop)
 
     def _withdraw(self, ticket: Ticket[WorkT]) -> None:
         """Frees the place of a ticket that nobody waits for any more; the lock is held."""
@@ -170,16 +207,20 @@ class Batcher(Generic[WorkT]):
         )
 
     def _work(self, worker: int) -> None:
-        while batch := self._next_batch():
-            started = time.monotonic()
-            try:
-                arrays = self._run([part for _, part in batch], worker)
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs to these requests; the worker lives on
-                self._deliver_failure(batch, error)
-            else:
-                self._deliver(batch, arrays, time.monotonic() - started)
+        while slices := self._next_batch():
+            self._compute(slices, worker)
 
-    def _next_batch(self) -> list[tuple[Ticket[WorkT], Slice[WorkT]]]:
+    def _compute(self, batch: _Slices[WorkT], worker: int, here: asyncio.AbstractEventLoop | None = None) -> None:
+        """Runs a call and delivers what it gives; `here` is the event loop that this runs on, if it does."""
+        started = time.monotonic()
+        try:
+            arrays = self._run([part for _, part in batch], worker)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to these requests; the worker lives on
+            self._deliver_failure(batch, error)
+        else:
+            self._deliver(batch, arrays, time.monotonic() - started, here)
+
+    def _next_batch(self) -> _Slices[WorkT]:
         """Waits for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
         with self._condition:
             while True:
@@ -191,19 +232,22 @@ class Batcher(Generic[WorkT]):
                     self._idle -= 1
                 if (delay_s := self._delay_s()) > 0:
                     self._condition.wait(delay_s)
-                    continue
-                now = time.monotonic()
-                batch = self._lanes.take(self._room(), now)
-                for ticket in batch.expired:
-                    self.statistics.expired += 1
-                    self._fail(ticket, DeadlineExpiredError("the deadline passed in the queue: ask for less, or later"))
-                if batch.slices:
+                elif slices := self._take(self._room()):
                     break
-            for ticket, part in batch.slices:
-                if part.start == 0:
-                    self.statistics.queue_s.observe(now - ticket.arrived)
             if self._lanes.queued and self._helpers():
                 self._condition.notify()
+        return slices
+
+    def _take(self, room: int) -> _Slices[WorkT]:
+        """Takes up to `room` samples, and ends what came too late; the lock is held."""
+        now = time.monotonic()
+        batch = self._lanes.take(room, now)
+        for ticket in batch.expired:
+            self.statistics.expired += 1
+            self._fail(ticket, DeadlineExpiredError("the deadline passed in the queue: ask for less, or later"))
+        for ticket, part in batch.slices:
+            if part.start == 0:
+                self.statistics.queue_s.observe(now - ticket.arrived)
         return batch.slices
 
     def _delay_s(self) -> float:
@@ -223,7 +267,9 @@ class Batcher(Generic[WorkT]):
         """Returns how many idle workers it is worth to wake beside one that runs; the lock is held."""
         return self._idle if self._call_s > _WORTH_WAKING_S else 0
 
-    def _deliver(self, batch: list[tuple[Ticket[WorkT], Slice[WorkT]]], arrays: Arrays, elapsed_s: float) -> None:
+    def _deliver(
+        self, batch: _Slices[WorkT], arrays: Arrays, elapsed_s: float, here: asyncio.AbstractEventLoop | None
+    ) -> None:
         at = 0
         finished: collections.defaultdict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = collections.defaultdict(
             list
@@ -246,9 +292,12 @@ class Batcher(Generic[WorkT]):
             self._samples_per_s += (rate - self._samples_per_s) * weight
             self._call_s += (elapsed_s - self._call_s) * weight
         for loop, tickets in finished.items():
-            _call_soon(loop, _resolve, tickets)
+            if loop is here:
+                _resolve(tickets)
+            else:
+                _call_soon(loop, _resolve, tickets)
 
-    def _deliver_failure(self, batch: list[tuple[Ticket[WorkT], Slice[WorkT]]], error: Exception) -> None:
+    def _deliver_failure(self, batch: _Slices[WorkT], error: Exception) -> None:
         if not isinstance(error, RequestError):
             _log.error("%s failed", self._name, exc_info=error)
             failure: RequestError = EngineError(f"{self._name} failed: {error}")
