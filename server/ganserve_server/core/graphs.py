@@ -6,6 +6,7 @@ N = samples, Z = values of one latent, D = values of a vector.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ class Port:
     @property
     def sample_bytes(self) -> int:
         """Length of one sample's part in bytes."""
-        return int(np.prod(self.sample_shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.sample_shape) * self.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

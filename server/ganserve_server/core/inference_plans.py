@@ -143,6 +143,8 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
         if port.name not in request.inputs and not port.optional:
             findings.invalid(f"inputs.{port.name}", f"is missing; expected {port}")
     given = {name: tensor for name, tensor in request.inputs.items() if name in ports}
+    if "latents" in given and "labels" in ports and "labels" not in given:
+        findings.invalid("inputs.labels", f"is missing; with latents, {graph.name!r} needs a label for each")
     checked = {name: _check_tensor(tensor, ports[name], findings) for name, tensor in given.items()}
     return {name: tensor for name, tensor in checked.items() if tensor is not None}
 
@@ -250,8 +252,6 @@ def _latents_work(
     findings: Findings,
 ) -> GeneratorWork:
     info = graph.model.info
-    if info.label_names and labels is None:
-        findings.invalid("inputs.labels", f"is missing; with latents, {graph.name!r} needs a label for each")
     _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)
     return GeneratorWork(
         latents=cast("NDArray[np.float32]", latents), labels=_labels(info, labels, len(latents), findings)
