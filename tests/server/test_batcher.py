@@ -241,7 +241,7 @@ def test_closing_does_not_wait_for_a_delay() -> None:
 def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         assert values(await batcher.submit("first", 1)) == [0]  # a worker's: nothing is known of the time yet
-        while not batcher._idle:  # it looks for more once before it rests
+        while not batcher._idle:  # noqa: ASYNC110 - it looks for more once before it rests
             await asyncio.sleep(0.001)
         tasks = [asyncio.ensure_future(batcher.submit(name, 3)) for name in ("a", "b", "c")]
         assert [values(parts) for parts in await asyncio.gather(*tasks)] == [[0, 1, 2]] * 3

@@ -1,0 +1,117 @@
+"""What a server does that is asked for ten times what it can do.
+
+    python benchmarks/serving/overload.py [--seconds 60] [--times 10] [--json FILE]
+
+First the peak: 8 requests of 64 samples in flight, closed loop. Then an open loop sends requests of 64 samples at
+`--times` that rate, whatever the answers, from one process with a deadline of a minute each. Counted: answers by
+status code, samples of the good ones a second, latencies, the server's memory every second. Goals: goodput at least
+0.9 of the peak, nothing but answers and RESOURCE_EXHAUSTED, memory bounded. The queue holds 4,096 samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import uvloop
+from common import load, machine, memory_mib, server
+from packages import write_generator_package
+
+from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
+
+MODEL, COUNT, QUEUE = "g32", 64, 4096
+_OPTIONS = [("grpc.max_receive_message_length", -1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--times", type=float, default=10.0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_generator_package(Path(folder), MODEL)
+        with server(Path(folder), ["--max-queued-samples", str(QUEUE)]) as (process, address):
+            load(address, MODEL, COUNT, 8, 1.0)
+            calm = load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds))
+            peak = calm["samples"] / calm["seconds"]
+            before = memory_mib(process.pid)
+            done = uvloop.run(flood(address, process.pid, arguments.times * peak / COUNT, arguments.seconds))
+            after = memory_mib(process.pid)
+            again = load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds))
+    report = {"machine": machine(), "command": sys.argv, "peak": peak, "before_mib": before, "after_mib": after} | done
+    report["again"] = again["samples"] / again["seconds"]
+    codes = ", ".join(f"{count:,} {code}" for code, count in sorted(done["codes"].items()))
+    print(f"peak {peak:,.0f} samples/s; offered {done['offered']:,.0f} ({done['offered'] / peak:.1f} times)")
+    print(f"goodput {done['goodput']:,.0f} samples/s ({done['goodput'] / peak:.2f} of the peak); {codes}")
+    print(f"latency of answers: p50 {done['p50_ms']:,.0f} ms, p99 {done['p99_ms']:,.0f} ms")
+    print(f"latency of refusals: p50 {done['refused_p50_ms']:,.1f} ms, p99 {done['refused_p99_ms']:,.1f} ms")
+    print(f"memory {before:.0f} MiB before, at most {max(done['memory_mib']):.0f}, {after:.0f} after")
+    print(f"afterwards {report['again']:,.0f} samples/s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    if unexpected := set(done["codes"]) - {"OK", "RESOURCE_EXHAUSTED"}:
+        sys.exit(f"unexpected: {sorted(unexpected)}")
+
+
+async def flood(address: str, pid: int, rate: float, seconds: float) -> dict[str, Any]:
+    """Sends `rate` requests a second, each on its own, and waits for all of their ends."""
+    codes: collections.Counter[str] = collections.Counter()
+    latencies: dict[str, list[float]] = collections.defaultdict(list)
+    memory: list[float] = []
+    good = 0
+
+    async def one(stub: gan_service_pb2_grpc.GanServiceAsyncStub, seed: int) -> None:
+        nonlocal good
+        request = gan_service_pb2.SampleRequest(model=MODEL, count=COUNT, seed=seed, label_indices=[0])
+        began = time.perf_counter()
+        try:
+            await stub.Sample(request, timeout=60)
+            code = "OK"
+            good += COUNT if time.perf_counter() - start < seconds else 0
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+        codes[code] += 1
+        latencies[code].append((time.perf_counter() - began) * 1e3)
+
+    channels = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(4)]
+    stubs = [gan_service_pb2_grpc.GanServiceStub(channel) for channel in channels]
+    tasks: set[asyncio.Task[None]] = set()
+    start, sent, noted = time.perf_counter(), 0, 0.0
+    while (now := time.perf_counter() - start) < seconds:
+        while sent < now * rate:
+            task = asyncio.create_task(one(stubs[sent % len(stubs)], sent))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            sent += 1
+        if now - noted >= 1:
+            noted = now
+            memory.append(memory_mib(pid))
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*tasks)
+    await asyncio.gather(*(channel.close() for channel in channels))
+    percentiles = {code: np.percentile(values, (50, 99)) for code, values in latencies.items()}
+    answered, refused = (percentiles.get(code, (float("nan"),) * 2) for code in ("OK", "RESOURCE_EXHAUSTED"))
+    return {
+        "offered": sent * COUNT / seconds,
+        "goodput": good / seconds,
+        "codes": dict(codes),
+        "p50_ms": answered[0],
+        "p99_ms": answered[1],
+        "refused_p50_ms": refused[0],
+        "refused_p99_ms": refused[1],
+        "memory_mib": memory or [memory_mib(pid)],
+    }
+
+
+if __name__ == "__main__":
+    main()
