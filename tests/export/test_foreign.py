@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from google.protobuf import json_format
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from foreign_graphs import (
     FLOAT,
@@ -351,6 +353,27 @@ def test_names_that_are_taken_and_branches(tmp_path: Path) -> None:
     packaged = wrap(tmp_path, file, **NCHW)
     assert_same_pixels(run(packaged, latents=LATENTS)[0], levels(tanh_nchw_values(LATENTS) + 0.25))
     assert manifest(packaged).generator.opset >= 11
+
+
+@pytest.mark.parametrize("opset", [9, 10, 11])
+def test_resizes_of_old_operator_sets(tmp_path: Path, opset: int) -> None:
+    """As torch.onnx.export used to write them; ONNX's converter alone would move their pixels."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.ConvTranspose2d(Z, 3, 4), nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3),
+        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Tanh(),
+    ).eval()  # fmt: skip
+    file, axes = tmp_path / "g.onnx", {"z": {0: "batch"}, "img": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is the old exporter
+        torch.onnx.export(
+            network, (torch.randn(2, Z, 1, 1),), file, dynamo=False, opset_version=opset, input_names=["z"],
+            output_names=["img"], dynamic_axes=axes,
+        )  # fmt: skip
+    packaged = wrap(tmp_path, file, range="-1..1")
+    assert manifest(packaged).generator.opset == 11
+    raw = ort.InferenceSession(file).run(None, {"z": LATENTS[..., None, None]})[0]
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], levels(raw))
 
 
 def test_a_package_can_be_packaged_again(tmp_path: Path, generator: Path) -> None:

@@ -193,7 +193,7 @@ def _load(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
         raise ExportError(f"{file} is not an ONNX file, or only part of one") from error
     if not model.graph.output or not model.opset_import:
         raise ExportError(f"{file} is not an ONNX file: it has no graph with outputs")
-    folder = file.resolve().parent
+    folder = file.parent.resolve()
     beside: dict[str, Path] = {}
     for tensor in _tensors(model):
         if external_data_helper.uses_external_data(tensor):

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper, version_converter
 
 from ganserve_export._errors import ExportError
 from ganserve_export.conversion import strip_metadata
+from ganserve_export.foreign.source import all_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,15 +127,25 @@ def _marks() -> Iterator[str]:
 def _at_least(source: Source, opset: int) -> onnx.ModelProto:
     if source.opset < opset:
         try:
-            return version_converter.convert_version(source.model, opset)
+            converted = version_converter.convert_version(source.model, opset)
         except Exception as error:  # the converter documents no common base class of what it raises
             raise ExportError(
                 f"the {source.name} has ONNX's operator set {source.opset}, and ONNX's converter cannot raise it to "
                 f"{opset} ({' '.join(str(error).split())[:200]}): export it again with operator set {opset} or newer"
             ) from error
+        _keep_resizes(converted)
+        return converted
     model = onnx.ModelProto()
     model.CopyFrom(source.model)
     return model
+
+
+def _keep_resizes(model: onnx.ModelProto) -> None:
+    """Says what Resize of operator set 10 (and Upsample before it) did, of which ONNX's converter knows nothing."""
+    for node in all_nodes(model):
+        if node.op_type == "Resize":
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
 def _value(name: str, element: str, sample_shape: tuple[int, ...]) -> onnx.ValueInfoProto:
