@@ -16,7 +16,6 @@ from google.rpc import error_details_pb2
 
 import ganserve
 from ganserve import AsyncClient, Client, GanserveError
-from ganserve._calls import Call
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from scripted_server import Status, scripted_server
 from server_process import running_server
@@ -79,10 +78,11 @@ def test_failed_precondition(api: Api) -> None:
         api.sample(1, model="tiny-vector", truncation=1.0)
 
 
-def test_unimplemented(api: Api) -> None:
-    request = gan_service_pb2.SampleRequest(model="tiny", count=1, encoding=tensor_pb2.ENCODING_JPEG)
+def test_unimplemented(connect: Callable[..., Api], script: Script) -> None:
+    script.answers = [Status(grpc.StatusCode.UNIMPLEMENTED, "this server sends no JPEG")]
+    api = connect(script.address)
     with pytest.raises(ganserve.UnsupportedByServer, match="JPEG") as caught:
-        api.carry_out(Call("Sample", request, str, 10.0))
+        api.models()
     assert caught.value.code == "UNIMPLEMENTED"
     assert api.client.target in str(caught.value)
 

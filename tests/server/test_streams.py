@@ -144,10 +144,10 @@ def test_a_small_request_passes_a_stream(tmp_path: Path) -> None:
         model = server.repository.resolve("", 0)
         quick = model._generator.run
 
-        def slow(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def slow(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
             # As slow as a real network, so that a request's way to and fro takes less than a call.
             time.sleep(0.05)
-            return quick(feed)
+            return quick(feed, worker)
 
         model._generator.run = slow
         stream = open_stream(server, count=2**40, chunk_size=640, seed=1)

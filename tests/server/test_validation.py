@@ -43,6 +43,10 @@ def selection(method: int = 1, most: int = 4) -> gan_service_pb2.Selection:
     return gan_service_pb2.Selection(method=method, max_proposals_per_sample=most)
 
 
+def images(encoding: int, *files: bytes) -> tensor_pb2.Samples:
+    return tensor_pb2.Samples(images=tensor_pb2.EncodedImages(encoding=encoding, files=files))
+
+
 INVALID_SAMPLE_REQUESTS = [
     ({"model": "", "count": 1}, {"model": "tiny, tiny-codes, tiny-rgb, tiny-unconditional, tiny-uncritical"}),
     ({"count": 0}, {"count": "is 0; expected at least 1"}),
@@ -73,7 +77,18 @@ INVALID_SAMPLE_REQUESTS = [
     ({"count": 1, "encoding": -1}, {"encoding": "is -1"}),
     ({"count": 1, "selection": selection(0)}, {"selection.method": "SELECTION_METHOD_UNSPECIFIED; expected"}),
     ({"count": 1, "selection": selection(9)}, {"selection.method": "is 9"}),
-    ({"count": 1, "selection": selection(1, 0)}, {"selection.max_proposals_per_sample": "at least 1"}),
+    ({"count": 1, "selection": selection(1, 0)}, {"selection.max_proposals_per_sample": "is 0; expected 1 to 1024"}),
+    ({"count": 1, "selection": selection(2, 1025)}, {"selection.max_proposals_per_sample": "is 1025; expected 1 to"}),
+    (
+        {"count": 2, "offset": 2**46 - 1, "selection": selection(1, 4)},
+        {"offset": "(70368744177663 + count 2) * 4 proposals exceeds 2^48: use another seed, or fewer"},
+    ),
+    ({"count": 1, "priority": 9}, {"priority": "is 9; expected one of PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW"}),
+    ({"count": 1, "priority": -1}, {"priority": "is -1"}),
+    (
+        {"count": 2**21, "encoding": 2, "model": "tiny-rgb"},
+        {"count": "more than the 268435456 bytes of one answer; ask for at most"},
+    ),
     (
         {
             "count": 2,
@@ -200,8 +215,40 @@ INVALID_SCORE_REQUESTS = [
         {"samples.tensor.shape": "is [2, 8, 8]; expected [N, 8, 8, 1]"},
     ),
     (
-        {"samples": tensor_pb2.Samples(tensor=tensor(np.zeros((2, 8, 8, 1), np.float32))), "label_indices": [0]},
-        {"samples.tensor.data_type": "is DATA_TYPE_FLOAT32; expected DATA_TYPE_UINT8"},
+        {
+            "samples": tensor_pb2.Samples(tensor=tensor(np.zeros((2, 8, 8, 1), np.uint8), data_type=7)),
+            "label_indices": [0],
+        },
+        {"samples.tensor.data_type": "is 7; expected DATA_TYPE_UINT8"},
+    ),
+    (
+        {
+            "samples": tensor_pb2.Samples(
+                tensor=tensor(np.float32([0.5, -0.25, 1.5] + [0] * 61 + [1] * 64).reshape(2, 8, 8, 1))
+            ),
+            "label_indices": [0],
+        },
+        {"samples.tensor.data": "has values from -0.25 to 1.5 in row 0; expected 0 to 1, which is value / 255"},
+    ),
+    (
+        {"samples": tensor_pb2.Samples(tensor=tensor(np.full((2, 8, 8, 1), NAN, np.float32))), "label_indices": [0]},
+        {"samples.tensor.data": "not finite in 2 rows"},
+    ),
+    ({"samples": SAMPLES, "label_indices": [0], "priority": 4}, {"priority": "is 4"}),
+    (
+        {"samples": images(1, b"png"), "label_indices": [0, 1]},
+        {
+            "samples.images.encoding": "is ENCODING_RAW; expected ENCODING_PNG, ENCODING_JPEG or ENCODING_WEBP",
+            "label_indices": "has 2 entries; expected 1, or one for each of the 1 samples",
+        },
+    ),
+    (
+        {"samples": images(77), "label_indices": [0]},
+        {"samples.images.encoding": "is 77", "samples.images.files": "empty"},
+    ),
+    (
+        {"samples": images(2, b"", b"x"), "label_indices": [0]},
+        {"samples.images.files": "file 0 (and 1 others are wrong"},
     ),
     (
         {
@@ -289,29 +336,34 @@ OTHER_REFUSALS = [
         StatusCode.FAILED_PRECONDITION,
         "truncation applies to normal ones",
     ),
-    (
-        "sample",
-        {"model": "tiny", "count": 1, "encoding": 2},
-        StatusCode.UNIMPLEMENTED,
-        "no ENCODING_PNG: ask for ENCODING_RAW",
-    ),
-    ("stream", {"model": "tiny", "count": 1, "encoding": 4}, StatusCode.UNIMPLEMENTED, "no ENCODING_WEBP"),
-    (
-        "sample",
-        {"model": "tiny", "count": 1, "selection": selection()},
-        StatusCode.UNIMPLEMENTED,
-        "leave selection out",
-    ),
+    *[
+        (
+            call,
+            {"model": "tiny-vector", "count": 1, "encoding": encoding},
+            StatusCode.FAILED_PRECONDITION,
+            f"makes vectors, {name} is for images: ask for ENCODING_RAW or ENCODING_FLOAT32",
+        )
+        for call, encoding, name in [
+            ("sample", 2, "ENCODING_PNG"),
+            ("stream", 3, "ENCODING_JPEG"),
+            ("sample", 4, "ENCODING_WEBP"),
+        ]
+    ],
     (
         "score",
-        {
-            "model": "tiny",
-            "label_indices": [0],
-            "samples": tensor_pb2.Samples(images=tensor_pb2.EncodedImages(encoding=2, files=[b"png"])),
-        },
-        StatusCode.UNIMPLEMENTED,
-        "send samples.tensor",
+        {"model": "tiny-vector", "samples": images(2, b"png")},
+        StatusCode.FAILED_PRECONDITION,
+        "scores vectors, no images: send samples.tensor",
     ),
+    *[
+        (
+            call,
+            {"model": "tiny-uncritical", "count": 1, "selection": selection(method)},
+            StatusCode.FAILED_PRECONDITION,
+            "has no critic and cannot select: it judges 2 samples together",
+        )
+        for call, method in [("sample", 1), ("stream", 2)]
+    ],
 ]
 
 
@@ -371,6 +423,7 @@ SAMPLE_REQUEST = st.builds(
     offset=st.just(0) | UINT64,
     truncation=st.none() | st.floats(),
     encoding=st.just(0) | ENUM,
+    priority=st.just(0) | ENUM,
     selection=st.none() | st.builds(gan_service_pb2.Selection, method=ENUM, max_proposals_per_sample=UINT32),
     return_latents=st.booleans(),
     return_scores=st.booleans(),
@@ -380,13 +433,14 @@ SAMPLE_REQUEST = st.builds(
     **MODEL,
     **LABELS,
 )
-SCORE_REQUEST = st.builds(gan_service_pb2.ScoreRequest, samples=st.none() | SAMPLES_MESSAGE, **MODEL, **LABELS)
+SCORE_REQUEST = st.builds(
+    gan_service_pb2.ScoreRequest, samples=st.none() | SAMPLES_MESSAGE, priority=st.just(0) | ENUM, **MODEL, **LABELS
+)
 EXPECTED = {
     StatusCode.OK,
     StatusCode.INVALID_ARGUMENT,
     StatusCode.NOT_FOUND,
     StatusCode.FAILED_PRECONDITION,
-    StatusCode.UNIMPLEMENTED,
 }
 
 

@@ -1,30 +1,36 @@
 """The service, without a transport: takes and gives the messages of `ganserve.v1.GanService`, raises `core.errors`.
 
-N = samples, Z = values of one latent.
+N = samples.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.core.errors import FieldViolation, InvalidRequestError
-from ganserve_server.core.model import CriticWork
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.decoding import decoded_images
+from ganserve_server.core.drawing import Terms, draw, score
+from ganserve_server.core.encoding import FORMATS, as_uint8, encoded_files
+from ganserve_server.core.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError
+from ganserve_server.core.in_order import ReadAhead, in_order
 from ganserve_server.core.requests import Limits, plan_sample, plan_score, plan_stream
+from ganserve_server.core.responses import set_sample_response, set_scores
+from ganserve_server.core.selection import Selector
+from ganserve_server.core.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+    from typing import Any
 
     from numpy.typing import NDArray
 
-    from ganserve_server.core.lanes import Arrays
     from ganserve_server.core.model import GeneratorWork, Model
-    from ganserve_server.core.package import ModelInfo
     from ganserve_server.core.repository import Repository
-    from ganserve_server.core.requests import SamplePlan
+    from ganserve_server.core.requests import SamplePlan, ScorePlan
 
 # Larger answers are put together on another thread, so that the event loop lives on.
 _OFF_LOOP_BYTES = 2**20
@@ -39,6 +45,8 @@ class Gan:
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.repository = repository
         self.limits = limits or Limits()
+        self._selector = Selector()
+        self._workers = Workers()
 
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
@@ -50,8 +58,9 @@ class Gan:
         """
         with self.repository.lease(request.model, request.version) as model:
             plan = plan_sample(model, request, self.limits)
+            terms = Terms(deadline=deadline, priority=plan.priority)
             response = gan_service_pb2.SampleResponse()
-            await _draw(model, plan, plan.work, plan.count, response, deadline)
+            await self._answer(model, plan, plan.work, plan.count, terms, response)
             return response
 
     async def stream_samples(
@@ -69,16 +78,17 @@ class Gan:
             stream = plan_stream(model, request, self.limits)
             plan = stream.plan
 
-            async def draw(start: int) -> gan_service_pb2.StreamSamplesResponse:
+            async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse:
                 count = min(stream.chunk_size, plan.count - start)
                 response = gan_service_pb2.StreamSamplesResponse()
                 work = plan.work.from_sample(start, count)
                 # A stream slows down in a full queue; only its first chunk can be turned away.
-                await _draw(model, plan, work, count, response.chunk, deadline, bulk=True, always_admit=start > 0)
+                terms = Terms(deadline=deadline, priority=plan.priority, bulk=True, always_admit=start > 0)
+                await self._answer(model, plan, work, count, terms, response.chunk)
                 return response
 
             def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
-                task = asyncio.create_task(draw(start))
+                task = asyncio.create_task(answer(start))
                 # A stream that ends early leaves its last task alone: nobody else looks at the error.
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 return task
@@ -101,13 +111,37 @@ class Gan:
         Raises:
             RequestError: Why it cannot.
         """
-        with self.repository.lease(request.model, request.version) as model:
-            work = plan_score(model, request)
-            assert model.critic is not None, "plans for scores are refused without a critic"
-            parts = await model.critic.submit(work, len(work.samples), deadline=deadline)
-        response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
-        _set_scores(response, parts)
-        return response
+        return await self._score(request, Terms(deadline=deadline))
+
+    async def stream_scores(
+        self,
+        requests: AsyncIterator[gan_service_pb2.StreamScoresRequest],
+        *,
+        deadline: float | None = None,
+        ahead: ReadAhead | None = None,
+    ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
+        """Scores samples, one response a request, in order; each may be for another model.
+
+        Args:
+            requests: The requests.
+            deadline: Of all of them.
+            ahead: How far to read and work beyond the request whose response is due.
+
+        Raises:
+            RequestError: Why it cannot go on; the message names the request.
+        """
+        count = 0
+
+        async def begin(
+            request: gan_service_pb2.StreamScoresRequest,
+        ) -> tuple[Coroutine[Any, Any, gan_service_pb2.StreamScoresResponse], int]:
+            nonlocal count
+            index, count = count, count + 1
+            return self._stream_score(request, index, deadline), request.ByteSize() + self._decoded_bytes(request)
+
+        async with contextlib.aclosing(in_order(requests, begin, ahead or ReadAhead())) as responses:
+            async for response in responses:
+                yield response
 
     def list_models(self) -> gan_service_pb2.ListModelsResponse:
         """Lists the models and the state of each version."""
@@ -122,88 +156,90 @@ class Gan:
         model = self.repository.resolve(request.model, request.version)
         return gan_service_pb2.GetModelResponse(spec=model.spec, engines=model.engine_infos())
 
+    async def _answer(
+        self,
+        model: Model,
+        plan: SamplePlan,
+        work: GeneratorWork,
+        count: int,
+        terms: Terms,
+        response: gan_service_pb2.SampleResponse,
+    ) -> None:
+        """Draws the samples of a work, which is a plan's or a part of it, and sets the response."""
+        if plan.selection is None:
+            drawn = await draw(model, work, count, terms, scored=plan.return_scores)
+        else:
+            drawn = await self._selector.draw(model, work, count, plan.selection, terms, latents=plan.return_latents)
+        files = None
+        if plan.encoding in FORMATS:
+            files = await encoded_files(self._workers, drawn.samples, plan.encoding)
+        if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
+            set_sample_response(response, model.info, plan, work, drawn, files)
+        else:
+            await asyncio.to_thread(set_sample_response, response, model.info, plan, work, drawn, files)
 
-async def _draw(
-    model: Model,
-    plan: SamplePlan,
-    work: GeneratorWork,
-    count: int,
-    response: gan_service_pb2.SampleResponse,
-    deadline: float | None,
-    *,
-    bulk: bool = False,
-    always_admit: bool = False,
-) -> None:
-    """Draws the samples of a work, which is a plan's or a part of it, and sets the response."""
-    parts = await model.generator.submit(work, count, deadline=deadline, bulk=bulk, always_admit=always_admit)
-    scores: list[Arrays] = []
-    if plan.return_scores:
-        assert model.critic is not None, "plans for scores are refused without a critic"
-        # A critic that takes no labels scores what a conditional generator drew without them.
-        labels = None
-        if model.info.critic_takes_labels:
-            labels = _joined([part[2] for part in parts]).astype(np.int64, copy=False)
-        critic_work = CriticWork(samples=_joined([part[0] for part in parts]), labels=labels)
-        scores = await model.critic.submit(critic_work, count, deadline=deadline, bulk=bulk, always_admit=True)
-    if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
-        _set_response(response, model.info, plan, work, parts, scores)
-    else:
-        await asyncio.to_thread(_set_response, response, model.info, plan, work, parts, scores)
+    async def _score(self, request: gan_service_pb2.ScoreRequest, terms: Terms) -> gan_service_pb2.ScoreResponse:
+        with self.repository.lease(request.model, request.version) as model:
+            plan = plan_score(model, request, self.limits)
+            samples = await self._samples(model, plan)
+            scores = await score(model, samples, plan.labels, terms.with_priority(plan.priority))
+        response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
+        set_scores(response, *scores)
+        return response
 
+    async def _samples(self, model: Model, plan: ScorePlan) -> NDArray[np.generic]:
+        """Returns the samples [N, ...] of a plan in the model's type."""
+        info = model.info
+        if plan.files:
+            field = "samples.images.files"
+            return await decoded_images(self._workers, plan.files, plan.encoding, info.sample_shape, field)
+        assert plan.samples is not None, "a plan has samples or files"
+        if plan.samples.dtype == info.sample_dtype:
+            return plan.samples
+        values = plan.samples.astype(np.float32, copy=False)
+        if values.nbytes < _OFF_LOOP_BYTES:
+            return as_uint8(values)
+        return await asyncio.to_thread(as_uint8, values)
 
-def _set_response(
-    response: gan_service_pb2.SampleResponse,
-    info: ModelInfo,
-    plan: SamplePlan,
-    work: GeneratorWork,
-    parts: list[Arrays],
-    scores: list[Arrays],
-) -> None:
-    response.model, response.version = info.name, info.version
-    response.seed, response.offset = work.seed, work.offset
-    samples = [part[0] for part in parts]
-    _set_tensor(response.samples.tensor, info.sample_data_type, info.sample_shape, samples)
-    if plan.return_latents:
-        latents = [part[1] for part in parts]
-        _set_tensor(response.latents, tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), latents)
-    if info.label_names:
-        _set_labels(response, info, work.labels, parts)
-    _set_scores(response, scores)
+    async def _stream_score(
+        self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None
+    ) -> gan_service_pb2.StreamScoresResponse:
+        """Scores one request of a stream."""
+        try:
+            if not request.HasField("request"):
+                raise InvalidRequestError([FieldViolation("", "is missing; expected what to score")])
+            # As with samples: a stream slows down in a full queue, and only its first request can be turned away.
+            terms = Terms(deadline=deadline, bulk=True, always_admit=index > 0)
+            response = await self._score(request.request, terms)
+        except RequestError as error:
+            raise _in_stream(error, index) from error
+        return gan_service_pb2.StreamScoresResponse(response=response)
 
-
-def _set_tensor(
-    tensor: tensor_pb2.Tensor,
-    data_type: tensor_pb2.DataType.ValueType,
-    sample_shape: tuple[int, ...],
-    parts: list[NDArray[np.generic]],
-) -> None:
-    tensor.data_type = data_type
-    tensor.shape.extend((sum(map(len, parts)), *sample_shape))
-    tensor.data = b"".join(part.data for part in parts)
-
-
-def _set_scores(response: gan_service_pb2.SampleResponse | gan_service_pb2.ScoreResponse, parts: list[Arrays]) -> None:
-    for scores, probabilities in parts:
-        response.scores.extend(scores.tolist())
-        response.probabilities.extend(probabilities.tolist())
-
-
-def _set_labels(
-    response: gan_service_pb2.SampleResponse,
-    info: ModelInfo,
-    labels: int | NDArray[np.int64] | None,
-    parts: list[Arrays],
-) -> None:
-    if isinstance(labels, int):
-        count = sum(len(part[0]) for part in parts)
-        response.label_indices.extend([labels] * count)
-        response.label_names.extend([info.label_names[labels]] * count)
-        return
-    for part in parts:
-        indices = part[2].tolist()
-        response.label_indices.extend(indices)
-        response.label_names.extend([info.label_names[index] for index in indices])
+    def _decoded_bytes(self, request: gan_service_pb2.StreamScoresRequest) -> int:
+        """Returns how much the image files of a request become."""
+        files = len(request.request.samples.images.files)
+        if not files:
+            return 0
+        try:
+            model = self.repository.resolve(request.request.model, request.request.version)
+        except RequestError:
+            return 0  # its turn to be told so comes later
+        return files * model.info.sample_bytes
 
 
-def _joined(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _in_stream(error: RequestError, index: int) -> RequestError:
+    """Returns an error that tells which request of a stream it is about."""
+    where = f"request {index} of the stream, counting from 0"
+    if isinstance(error, InvalidRequestError):
+        return InvalidRequestError(
+            [
+                FieldViolation(
+                    ".".join(filter(None, ["request", violation.field])), f"({where}) {violation.description}"
+                )
+                for violation in error.violations
+            ]
+        )
+    message = f"{where}: {error}"
+    if isinstance(error, QueueFullError):
+        return QueueFullError(message, retry_after_s=error.retry_after_s)
+    return type(error)(message)

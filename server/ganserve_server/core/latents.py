@@ -6,10 +6,10 @@ The algorithm, for other languages. All numbers come from Philox4x64-10 (Salmon 
 as easy as 1, 2, 3"; Random123's `philox4x64`), which maps a 256-bit counter and a 128-bit key to a block of four 64-bit
 words.
 
-- The key is (seed, purpose): purpose 1 for latents, 2 for labels.
-- A sample takes B = ceil(V / 4) blocks, where V is how many words it needs: Z for latents, 1 for a label. Block b of
-  sample i has the counter i * B + b, a 128-bit number in the two lower counter words; the two upper ones are 0. The
-  sample's words are those of its blocks in order, and the first V of them are used.
+- The key is (seed, purpose): purpose 1 for latents, 2 for labels, 3 for the acceptance of proposals.
+- A sample takes B = ceil(V / 4) blocks, where V is how many words it needs: Z for latents, 1 for a label, 1 for an
+  acceptance. Block b of sample i has the counter i * B + b, a 128-bit number in the two lower counter words; the two
+  upper ones are 0. The sample's words are those of its blocks in order, and the first V of them are used.
 - Normal latents: u = (floor(w / 2^12) + 0.5) / 2^52, which lies inside (0, 1), and z = Phi^-1(u) in float64, rounded to
   float32. With truncation t: a = Phi(-t), z = Phi^-1(a + u * (1 - 2 a)), clipped to the float32 numbers in [-t, t]. The
   same words are used with every t, so a sample varies continuously with it.
@@ -18,6 +18,9 @@ words.
   in float64, rounded to float32, where w is the word of the control's own place in the latent. On [-1, 1] that is the
   uniform latent. Truncation does not apply, and setting one changes no other value.
 - Labels: floor(floor(w / 2^32) * K / 2^32).
+- Selection: with m proposals per sample, proposal j of sample i has the latent of sample i * m + j and the label of
+  sample i. Discriminator rejection sampling (`core.rejection`) accepts it if u = (floor(w / 2^12) + 0.5) / 2^52 is
+  below its acceptance probability, where w is the acceptance word of sample i * m + j.
 
 Sample i therefore depends on (seed, i, distribution, Z, t, K, controls) and on nothing else, and samples i to i + n are
 one contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `ndtri`; another implementation of them can
@@ -53,6 +56,7 @@ class Purpose(enum.IntEnum):
 
     LATENTS = 1
     LABELS = 2
+    ACCEPTANCE = 3
 
 
 class Distribution(enum.Enum):
@@ -125,9 +129,7 @@ def _mapped(
 ) -> NDArray[np.float32]:
     if distribution is Distribution.UNIFORM:
         return (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
-    uniform = (words >> np.uint64(12)).astype(np.float64)
-    uniform += 0.5
-    uniform *= 2.0**-52
+    uniform = _inside_unit(words)
     if truncations is None:
         ndtri(uniform, out=uniform)
         return uniform.astype(np.float32)
@@ -137,6 +139,14 @@ def _mapped(
     bound = _largest_float32_up_to(truncations)[:, None]
     ndtri(uniform, out=uniform)
     return np.clip(uniform.astype(np.float32), -bound, bound)
+
+
+def _inside_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Maps random words to numbers inside (0, 1)."""
+    uniform = (words >> np.uint64(12)).astype(np.float64)
+    uniform += 0.5
+    uniform *= 2.0**-52
+    return uniform
 
 
 def labels_from_words(words: NDArray[np.uint64], label_count: int) -> NDArray[np.int64]:
@@ -162,6 +172,11 @@ def draw_latents(
 def draw_labels(seed: int, start: int, count: int, label_count: int) -> NDArray[np.int64]:
     """Returns the labels int64 [N] that samples start to start + count of a seed have when a request names none."""
     return labels_from_words(random_words(seed, Purpose.LABELS, start, count, 1)[:, 0], label_count)
+
+
+def draw_acceptances(seed: int, start: int, count: int) -> NDArray[np.float64]:
+    """Returns the uniform numbers float64 [N] that the acceptance of proposals start to start + count must exceed."""
+    return _inside_unit(random_words(seed, Purpose.ACCEPTANCE, start, count, 1)[:, 0])
 
 
 _thread = threading.local()

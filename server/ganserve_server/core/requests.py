@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.core.encoding import FORMATS, check_encoding, is_image, most_bytes
 from ganserve_server.core.latents import MAX_INDEX, Distribution, draw_seed
-from ganserve_server.core.model import CriticWork, GeneratorWork
+from ganserve_server.core.model import GeneratorWork
+from ganserve_server.core.rejection import check_calibrated
+from ganserve_server.core.selection import MOST_PROPOSALS_PER_SAMPLE, Selection, SelectionMethod
 from ganserve_server.core.validation import (
     Findings,
     check_controls,
     check_labels,
+    check_priority,
     check_tensor,
     check_truncation,
     enum_name,
@@ -22,22 +26,30 @@ from ganserve_server.core.validation import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganserve_server.core.model import Model
+    from ganserve_server.core.lanes import Priority
+    from ganserve_server.core.model import Labels, Model
     from ganserve_server.core.package import ModelInfo
 
 _SCORE_BYTES = 8  # float32 score and probability
 _CALLS_PER_CHUNK = 4  # of a stream, where the client leaves it to the server
+_LIKELY_PROPOSALS = 8  # of a sample, where only a bound is known
+_METHODS = {
+    gan_service_pb2.SELECTION_METHOD_BEST_OF_N: SelectionMethod.BEST_OF_N,
+    gan_service_pb2.SELECTION_METHOD_REJECTION: SelectionMethod.REJECTION,
+}
 _BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: give one of the two"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Sizes of answers."""
+    """Sizes of answers, and of what requests become."""
 
     max_response_bytes: int = 256 * 2**20
     """Most bytes of samples, and what goes with them, in one answer of Sample."""
     max_chunk_bytes: int = 4 * 2**20
     """The same of one chunk of StreamSamples."""
+    max_decoded_bytes: int = 256 * 2**20
+    """Most bytes of the pixels in the image files of one request."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +58,31 @@ class SamplePlan:
 
     count: int
     work: GeneratorWork
+    priority: Priority
+    encoding: tensor_pb2.Encoding.ValueType
+    """One that suits the model."""
+    selection: Selection | None
     return_latents: bool
     return_scores: bool
     bytes_per_sample: int
     """Most bytes that one sample takes in an answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ScorePlan:
+    """A request for scores that was found good, but for the content of its files."""
+
+    count: int
+    samples: NDArray[np.generic] | None
+    """[N, ...] in the model's shape; float32 for images is value / 255."""
+    files: tuple[bytes, ...]
+    """Images instead of samples."""
+    encoding: tensor_pb2.Encoding.ValueType
+    """Of the files."""
+    labels: Labels
+    priority: Priority
+    payload_bytes: int
+    """Length of the samples in the model's type."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,32 +125,44 @@ def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, lim
     plan = _plan(model, request.request, findings)
     findings.raise_any()
     most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
-    return StreamPlan(plan=plan, chunk_size=min(request.chunk_size or _CALLS_PER_CHUNK * model.max_batch_size, most))
+    return StreamPlan(plan=plan, chunk_size=min(request.chunk_size or _chunk_size(model, plan), most))
 
 
-def plan_score(model: Model, request: gan_service_pb2.ScoreRequest) -> CriticWork:
-    """Checks a request for scores.
+def _chunk_size(model: Model, plan: SamplePlan) -> int:
+    """Returns the samples of a chunk where the client leaves it to the server: what a few calls draw."""
+    proposals = 1
+    if plan.selection is not None:
+        likely = plan.selection.most
+        if plan.selection.method is SelectionMethod.REJECTION:
+            likely = min(likely, _LIKELY_PROPOSALS)
+        proposals = likely
+    return max(1, _CALLS_PER_CHUNK * model.max_batch_size // proposals)
+
+
+def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limits) -> ScorePlan:
+    """Checks a request for scores, all but the content of image files.
 
     Raises:
         RequestError: One of `Findings.raise_any`.
     """
     findings = Findings()
     info = model.info
-    samples = None
+    samples: NDArray[np.generic] | None = None
+    files: tuple[bytes, ...] = ()
     kind = request.samples.WhichOneof("data")
     if kind == "tensor":
-        samples = check_tensor(
-            request.samples.tensor, "samples.tensor", info.sample_data_type, info.sample_shape, findings
-        )
+        count = request.samples.tensor.shape[0] if request.samples.tensor.shape else 0
+        samples = _check_samples(info, request.samples.tensor, findings)
     elif kind == "images":
-        findings.unsupported("this server scores raw tensors only, no encoded images: send samples.tensor")
+        count = len(request.samples.images.files)
+        files = _check_files(info, request.samples.images, limits, findings)
     else:
-        findings.invalid("samples", "is missing; expected samples.tensor with the samples to score")
-    count = len(samples) if samples is not None else _claimed_count(request.samples.tensor)
+        count = 0
+        findings.invalid("samples", "is missing; expected samples.tensor or samples.images with the samples to score")
     labels = check_labels(info, request.label_indices, request.label_names, count, findings)
     given = bool(request.label_indices or request.label_names)
     if model.critic is None:
-        _check_critic(model, findings)
+        _check_critic(model, "score", findings)
     elif info.critic_takes_labels and not given:
         findings.invalid(
             "label_indices",
@@ -128,9 +173,59 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest) -> CriticWor
             f"the critic of model {info.name!r} scores without labels, though the generator takes them: "
             "leave the labels out"
         )
+    priority = check_priority(request.priority, findings)
     findings.raise_any()
-    assert samples is not None
-    return CriticWork(samples=samples, labels=labels)
+    return ScorePlan(
+        count=count,
+        samples=samples,
+        files=files,
+        encoding=request.samples.images.encoding,
+        labels=labels,
+        priority=priority,
+        payload_bytes=count * info.sample_bytes,
+    )
+
+
+def _check_samples(info: ModelInfo, tensor: tensor_pb2.Tensor, findings: Findings) -> NDArray[np.generic] | None:
+    """Returns a tensor of samples as it is; None if it is wrong."""
+    field = "samples.tensor"
+    if not (is_image(info) and tensor.data_type == tensor_pb2.DATA_TYPE_FLOAT32):
+        return check_tensor(tensor, field, info.sample_data_type, info.sample_shape, findings)
+    samples = check_tensor(tensor, field, tensor_pb2.DATA_TYPE_FLOAT32, info.sample_shape, findings)
+    if samples is not None:
+        rows = cast("NDArray[np.float32]", samples).reshape(len(samples), -1)
+        wrong = (rows.min(axis=1) < 0) | (rows.max(axis=1) > 1)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            findings.invalid(
+                f"{field}.data",
+                f"has values from {rows[row].min():g} to {rows[row].max():g} in row {row}; expected 0 to 1, which is "
+                "value / 255, or DATA_TYPE_UINT8 with the values themselves",
+            )
+    return samples
+
+
+def _check_files(
+    info: ModelInfo, images: tensor_pb2.EncodedImages, limits: Limits, findings: Findings
+) -> tuple[bytes, ...]:
+    """Returns the files of a request; their content is yet to be looked at."""
+    field, count = "samples.images.files", len(images.files)
+    if images.encoding not in FORMATS:
+        name = enum_name(tensor_pb2.Encoding, images.encoding)
+        findings.invalid("samples.images.encoding", f"is {name}; expected ENCODING_PNG, ENCODING_JPEG or ENCODING_WEBP")
+    if not is_image(info):
+        findings.precondition(f"model {info.name!r} scores vectors, no images: send samples.tensor")
+    if not count:
+        findings.invalid(field, "is empty; expected one file a sample")
+    most = max(1, limits.max_decoded_bytes // info.sample_bytes)
+    if count > most:
+        findings.invalid(
+            field,
+            f"has {count} files, at {info.sample_bytes} bytes of pixels each more than the {limits.max_decoded_bytes} "
+            f"bytes of one request; send at most {most} at a time, or a stream of them",
+        )
+        return ()
+    return tuple(images.files)
 
 
 def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> SamplePlan:
@@ -139,9 +234,8 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
         findings.invalid("count", "is 0; expected at least 1")
     if request.offset + request.count > MAX_INDEX:
         findings.invalid("offset", f"{request.offset} + count {request.count} exceeds 2^48: use another seed")
-    _check_encoding(request, findings)
-    if request.HasField("selection"):
-        _check_selection(request, findings)
+    encoding = check_encoding(info, request.encoding, findings)
+    selection = _check_selection(model, request, findings) if request.HasField("selection") else None
     latents = _check_latents(info, request, findings) if request.HasField("latents") else None
     if request.HasField("truncation"):
         check_truncation(request.truncation, findings)
@@ -152,7 +246,8 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     controls = check_controls(info, request.controls, findings)
     labels = check_labels(info, request.label_indices, request.label_names, request.count, findings)
     if request.return_scores:
-        _check_critic(model, findings)
+        _check_critic(model, "score", findings)
+    priority = check_priority(request.priority, findings)
     seed = request.seed if request.HasField("seed") else draw_seed()
     return SamplePlan(
         count=request.count,
@@ -164,44 +259,46 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
             controls=controls,
             latents=latents,
         ),
+        priority=priority,
+        encoding=encoding,
+        selection=selection,
         return_latents=request.return_latents,
         return_scores=request.return_scores,
-        bytes_per_sample=_bytes_per_sample(info, request),
+        bytes_per_sample=_bytes_per_sample(info, request, encoding),
     )
 
 
-def _bytes_per_sample(info: ModelInfo, request: gan_service_pb2.SampleRequest) -> int:
-    size = info.sample_bytes + info.label_bytes
+def _bytes_per_sample(
+    info: ModelInfo, request: gan_service_pb2.SampleRequest, encoding: tensor_pb2.Encoding.ValueType
+) -> int:
+    size = most_bytes(info, encoding) + info.label_bytes
     if request.return_latents:
         size += 4 * info.latent_dimension
     return size + _SCORE_BYTES if request.return_scores else size
 
 
-def _check_encoding(request: gan_service_pb2.SampleRequest, findings: Findings) -> None:
-    if request.encoding in {tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW}:
-        return
-    name = enum_name(tensor_pb2.Encoding, request.encoding)
-    if request.encoding in tensor_pb2.Encoding.values():
-        findings.unsupported(
-            f"this server sends raw samples only, no {name}: ask for ENCODING_RAW and encode on your side"
-        )
-    else:
-        findings.invalid("encoding", f"is {name}; expected a value of ganserve.v1.Encoding, such as ENCODING_RAW")
-
-
-def _check_selection(request: gan_service_pb2.SampleRequest, findings: Findings) -> None:
-    selection = request.selection
-    if selection.method not in gan_service_pb2.SelectionMethod.values() or not selection.method:
-        name = enum_name(gan_service_pb2.SelectionMethod, selection.method)
+def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection | None:
+    """Returns the selection that was asked for; None if it is wrong."""
+    most = request.selection.max_proposals_per_sample
+    method = _METHODS.get(request.selection.method)
+    if method is None:
+        name = enum_name(gan_service_pb2.SelectionMethod, request.selection.method)
         findings.invalid(
             "selection.method", f"is {name}; expected SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
         )
-    if selection.max_proposals_per_sample < 1:
-        findings.invalid("selection.max_proposals_per_sample", "is 0; expected at least 1")
-    findings.unsupported(
-        "this server does not select by the critic yet: leave selection out, or ask for return_scores and select "
-        "on your side"
-    )
+    if not 1 <= most <= MOST_PROPOSALS_PER_SAMPLE:
+        findings.invalid("selection.max_proposals_per_sample", f"is {most}; expected 1 to {MOST_PROPOSALS_PER_SAMPLE}")
+    elif (request.offset + request.count) * most > MAX_INDEX:
+        findings.invalid(
+            "offset",
+            f"({request.offset} + count {request.count}) * {most} proposals exceeds 2^48: use another seed, or fewer "
+            "proposals",
+        )
+    if model.critic is None:
+        _check_critic(model, "select", findings)
+    elif method is SelectionMethod.REJECTION:
+        check_calibrated(model, findings)
+    return None if method is None else Selection(method=method, most=most)
 
 
 def _check_latents(
@@ -227,13 +324,9 @@ def _check_latents(
     return cast("NDArray[np.float32] | None", latents)
 
 
-def _check_critic(model: Model, findings: Findings) -> None:
+def _check_critic(model: Model, purpose: str, findings: Findings) -> None:
     if model.critic is None:
         findings.precondition(
-            f"version {model.info.version} of model {model.info.name!r} has no critic and cannot score: "
+            f"version {model.info.version} of model {model.info.name!r} has no critic and cannot {purpose}: "
             f"{model.info.critic_absence or 'export it with its critic'}"
         )
-
-
-def _claimed_count(tensor: tensor_pb2.Tensor) -> int:
-    return tensor.shape[0] if tensor.shape else 0

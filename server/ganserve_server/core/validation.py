@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve.v1 import tensor_pb2
+from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.core.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
+from ganserve_server.core.lanes import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("<u1"),
     tensor_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+}
+_PRIORITIES: dict[int, Priority] = {
+    gan_service_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    gan_service_pb2.PRIORITY_HIGH: Priority.HIGH,
+    gan_service_pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    gan_service_pb2.PRIORITY_LOW: Priority.LOW,
 }
 _MOST_SHOWN = 80
 
@@ -153,6 +160,14 @@ def check_truncation(truncation: float, findings: Findings) -> None:
         findings.invalid(
             "truncation", f"is {truncation}; expected a finite number above 0, or none at all for no truncation"
         )
+
+
+def check_priority(priority: int, findings: Findings) -> Priority:
+    """Checks a request's priority, and returns it; the normal one if it has none or a wrong one."""
+    if priority not in _PRIORITIES:
+        names = listed(name for name, value in gan_service_pb2.Priority.items() if value)
+        findings.invalid("priority", f"is {priority}; expected one of {names}")
+    return _PRIORITIES.get(priority, Priority.NORMAL)
 
 
 def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Findings) -> tuple[tuple[int, float], ...]:

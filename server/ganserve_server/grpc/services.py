@@ -7,11 +7,11 @@ which `interceptors.CallInterceptor` maps.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from ganserve.v1 import gan_service_pb2_grpc
-from ganserve_server.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,9 +48,11 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
     async def StreamScores(
         self, requests: AsyncIterator[gan_service_pb2.StreamScoresRequest], context: Context
     ) -> AsyncIterator[gan_service_pb2.StreamScoresResponse]:
-        """Is not there yet."""
-        raise UnsupportedError("this server does not stream scores yet: call Score for each batch")
-        yield  # makes this an async generator, as the adapters expect
+        """Scores any number of samples, one response a request."""
+        responses = self._gan.stream_scores(requests, deadline=_deadline(context))
+        async with contextlib.aclosing(responses):
+            async for response in responses:
+                yield response
 
     async def ListModels(
         self, request: gan_service_pb2.ListModelsRequest, context: Context
