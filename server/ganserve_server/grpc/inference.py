@@ -7,6 +7,7 @@ What `tritonclient.grpc` calls. The methods are written as those in `grpc.servic
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 return _answered(_stream_error(request, error)), 0
             return self._run_in_stream(request, plan), payload_bytes(request) + plan.response_bytes
 
-        async for response in in_order(requests, begin, ReadAhead()):
-            yield response
+        async with contextlib.aclosing(in_order(requests, begin, ReadAhead())) as responses:
+            async for response in responses:
+                yield response
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
         """Lists all versions of all graphs."""
