@@ -1,0 +1,36 @@
+"""The service's core in the test's own process, without a transport."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ganserve_server.core.batcher import BatchConfig
+from ganserve_server.core.engine import EngineConfig
+from ganserve_server.core.gan import Gan
+from ganserve_server.core.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ganserve_server.core.requests import Limits
+
+
+@contextlib.contextmanager
+def core(
+    models: Path,
+    *,
+    limits: Limits | None = None,
+    max_batch_size: int = 16,
+    max_queued_samples: int = 65536,
+    workers: int = 2,
+) -> Iterator[Gan]:
+    """A service of the models in a folder, with batches so small that requests are cut up and joined."""
+    batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=workers)
+    repository = Repository(models, EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
+    repository.load()
+    try:
+        yield Gan(repository, limits)
+    finally:
+        repository.close()
