@@ -16,7 +16,6 @@ from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_p
 from ganserve_server.core.errors import StartupError
 from ganserve_server.core.inference import Inference
 from ganserve_server.grpc.admin import AdminServicer
-from ganserve_server.grpc.gates import DrainGate
 from ganserve_server.grpc.health import HealthServicer
 from ganserve_server.grpc.inference import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.grpc.interceptors import CallInterceptor
@@ -27,6 +26,7 @@ from ganserve_server.monitoring.logs import AccessLog
 if TYPE_CHECKING:
     from ganserve_server.core.gan import Gan
     from ganserve_server.core.repository import Repository
+    from ganserve_server.grpc.interceptors import Gate
     from ganserve_server.monitoring.logs import AccessLevel
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
@@ -59,10 +59,8 @@ class GrpcServer:
     def __init__(self, access_log: AccessLevel = "errors") -> None:
         self.calls = CallStatistics()
         """Counts of the calls."""
-        self._drain = DrainGate()
-        # The gates of every call, in their order. Who may call, and how much, comes behind the drain: a server that
-        # ends turns everybody away alike.
-        gates = (self._drain,)
+        # The gates of every call, in their order: none yet. Who may call comes first, how much of it second.
+        gates: tuple[Gate, ...] = ()
         self._interceptor = CallInterceptor(gates, self.calls, AccessLog(access_log))
         self._server = grpc.aio.server(interceptors=(self._interceptor,), options=_OPTIONS)
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
@@ -74,7 +72,7 @@ class GrpcServer:
     @property
     def not_ready_because(self) -> str:
         """Why calls are not answered now; empty if they are."""
-        if self._drain.draining:
+        if self._interceptor.draining:
             return "the server is shutting down"
         if not self._started:
             return "models are being loaded"
@@ -127,17 +125,17 @@ class GrpcServer:
         Returns:
             The calls that were cut off because they took longer.
         """
-        self._drain.close()
+        self._interceptor.close()
         self._health.drain()
         patience_s = max(timeout_s - _LAST_WORDS_S - _GRACE_S, timeout_s / 2)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drain.drained(), patience_s)
-        cut_off = self._drain.running
+            await asyncio.wait_for(self._interceptor.drained(), patience_s)
+        cut_off = self._interceptor.running
         if cut_off:
             _log.warning("%d calls did not finish within %g s and are cut off", cut_off, timeout_s)
             self._interceptor.cut_off()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drain.drained(), _LAST_WORDS_S)
+                await asyncio.wait_for(self._interceptor.drained(), _LAST_WORDS_S)
         self._health.close()
         await self._server.stop(grace=_GRACE_S)
         return cut_off

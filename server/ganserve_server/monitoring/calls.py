@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextvars
 import random
 import re
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from ganserve_server.core.statistics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 REQUEST_ID_KEY = "x-request-id"
 UNKNOWN_METHOD = "unknown"
@@ -23,26 +24,30 @@ _random = random.Random()  # ids name calls in logs; they guard nothing
 
 
 class Call:
-    """One call, from its arrival to its end."""
+    """One call, from its arrival to its end. Made for every call, so only what differs is set."""
 
-    __slots__ = ("code", "entered", "message", "metadata", "method", "request", "request_id", "started")
+    code = OK
+    """Name of the status that it ended with."""
+    message = ""
+    """Why it failed, as the client was told."""
+    leaves: tuple[Callable[[], None], ...] = ()
+    """What to do at its end, for the gates that let it in."""
+    request: object = None
+    """The message that came with it; None: it could not be read, or is a stream of them."""
 
     def __init__(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> None:
+        self.started = time.perf_counter()
         self.method = method
         """Full name, such as "/ganserve.v1.GanService/Sample"."""
         self.metadata = metadata
         """What the client sent along, keys in lower case."""
-        self.request_id = _request_id(metadata)
+        for key, value in metadata:
+            if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+                self.request_id = value
+                break
+        else:
+            self.request_id = f"{_random.getrandbits(64):016x}"
         """The client's own, or a new one."""
-        self.started = time.perf_counter()
-        self.code = OK
-        """Name of the status that it ended with."""
-        self.message = ""
-        """Why it failed, as the client was told."""
-        self.entered = 0
-        """How many gates let it in."""
-        self.request: object = None
-        """The message that came with it; None: not read yet, or a stream of them."""
 
 
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar("current_call", default=None)
@@ -55,10 +60,15 @@ class MethodStatistics:
     __slots__ = ("codes", "seconds")
 
     def __init__(self) -> None:
-        self.codes: dict[str, int] = {}
+        self.codes: collections.Counter[str] = collections.Counter()
         """How many ended with each status."""
         self.seconds = Histogram(_SECONDS)
         """How long they took, streams from their first to their last message."""
+
+    def count(self, code: str, seconds: float) -> None:
+        """Counts a call."""
+        self.codes[code] += 1
+        self.seconds.observe(seconds)
 
 
 class CallStatistics:
@@ -66,23 +76,10 @@ class CallStatistics:
 
     def __init__(self) -> None:
         self.running = 0
-        """Calls that arrived and have not ended."""
+        """Calls that were let in and have not ended."""
         self.methods: dict[str, MethodStatistics] = {UNKNOWN_METHOD: MethodStatistics()}
         """By name. A client cannot make these more than the methods that there are: others count as UNKNOWN_METHOD."""
 
-    def add_method(self, method: str) -> None:
-        """Makes a method known."""
-        self.methods.setdefault(method, MethodStatistics())
-
-    def count(self, method: str, code: str, seconds: float) -> None:
-        """Counts a call that ended."""
-        statistics = self.methods[method]
-        statistics.codes[code] = statistics.codes.get(code, 0) + 1
-        statistics.seconds.observe(seconds)
-
-
-def _request_id(metadata: Sequence[tuple[str, str | bytes]]) -> str:
-    for key, value in metadata:
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return f"{_random.getrandbits(64):016x}"
+    def of(self, method: str) -> MethodStatistics:
+        """Returns the counts of a method that there is."""
+        return self.methods.setdefault(method, MethodStatistics())

@@ -83,17 +83,16 @@ class AccessLog:
             level: "errors": only calls that did not end well, and of them so many a second that a flood does no harm;
                 the next line tells how many were left out.
         """
-        self._all = level == "all"
-        self._off = level == "off"
+        self.level = level
         self._allowance = float(_ERRORS_PER_S)
         self._refilled = time.monotonic()
         self._left_out = 0
 
     def wants(self, code: str) -> bool:
         """Whether a call that ended with this status is to be written."""
-        if self._off or (code == OK and not self._all) or not _access_log.isEnabledFor(logging.INFO):
+        if self.level == "off" or (code == OK and self.level != "all") or not _access_log.isEnabledFor(logging.INFO):
             return False
-        return self._all or self._within_rate()
+        return self.level == "all" or self._within_rate()
 
     def write(self, call: Call, duration_s: float, peer: str) -> None:
         """Writes the line."""
