@@ -312,6 +312,34 @@ def test_a_draining_server_is_live_and_not_ready(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_draining_server_answers_what_it_read_of_a_stream_and_ends_it(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
+            idle, busy = (stub.ModelStreamInfer(timeout=TIMEOUT_S) for _ in range(2))
+            for stream in (idle, busy):
+                await stream.write(raw_request("tiny", {}))
+                assert not (await stream.read()).error_message
+            gate = Gate(server.repository.resolve("", 0))
+            await busy.write(raw_request("tiny", {}, request_id="66"))
+            await gate.wait_until_it_holds()
+            draining = asyncio.create_task(server.server.drain(TIMEOUT_S))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await idle.read()
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert "reads no further requests" in caught.value.details()
+            gate.open()
+            assert (await busy.read()).infer_response.id == "66"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await busy.read()
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert await draining == 0, "no call was cut off"
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def loading_server(tmp_path: Path) -> Iterator[tuple[Path, triton.InferenceServerClient]]:
     build_tiny_package(tmp_path)
