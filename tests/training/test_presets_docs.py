@@ -29,7 +29,12 @@ def test_training_accepts_the_command_line(words: list[str]) -> None:
     assert arguments != default or words == ["ganserve", "train", preset]
 
 
-def test_every_preset_has_its_row() -> None:
+@pytest.mark.parametrize("title", ["What there is", "Measured"])
+def test_every_preset_has_its_row(title: str) -> None:
+    """One in each table, with as many cells as the table's head has."""
     assert COMMANDS
-    rows = re.findall(r"^\| `([a-z0-9-]+)`", TEXT, re.MULTILINE)
-    assert sorted(set(rows)) == sorted(PRESETS)
+    table = re.search(rf"^## {title}\n.*?^(\|.*?)\n\n", TEXT, re.MULTILINE | re.DOTALL)
+    assert table
+    head, rule, *rows = table[1].splitlines()
+    assert [row.split("`")[1] for row in rows] == list(PRESETS)
+    assert {row.count("|") for row in (rule, *rows)} == {head.count("|")}
