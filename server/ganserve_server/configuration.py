@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import re
 import tomllib
 import types
@@ -94,7 +95,7 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
 
 def _config_flag(arguments: Sequence[str]) -> str | None:
     """Returns the file that --config names; tyro comes to see it too late."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in itertools.pairwise([*arguments, ""]):
         if flag == "--config":
             return value
         if flag.startswith("--config="):

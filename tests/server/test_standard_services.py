@@ -38,9 +38,11 @@ def test_health_is_serving(stubs: Stubs, service: str) -> None:
     watch.cancel()
 
 
-def test_health_of_an_unknown_service_is_not_found(stubs: Stubs) -> None:
+@pytest.mark.parametrize("service", ["x", "tiny/3", "tiny/"])
+def test_health_of_an_unknown_service_is_not_found(stubs: Stubs, service: str) -> None:
+    request = health_pb2.HealthCheckRequest(service=service)
     with pytest.raises(grpc.RpcError) as caught:
-        health_pb2_grpc.HealthStub(stubs.channel).Check(health_pb2.HealthCheckRequest(service="x"), timeout=TIMEOUT_S)
+        health_pb2_grpc.HealthStub(stubs.channel).Check(request, timeout=TIMEOUT_S)
     assert caught.value.code() == StatusCode.NOT_FOUND
 
 
@@ -56,11 +58,15 @@ def test_reflection_describes_the_services(stubs: Stubs) -> None:
     assert [method.name for method in file.service[0].method][:2] == ["Sample", "StreamSamples"]
 
 
-def test_what_is_not_there_yet_says_so(stubs: Stubs) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        list(stubs.gan.StreamScores(iter([gan_service_pb2.StreamScoresRequest()]), timeout=TIMEOUT_S))
-    assert caught.value.code() == StatusCode.UNIMPLEMENTED
-    assert "call Score" in caught.value.details()
+@pytest.mark.parametrize(
+    ("service", "status"),
+    [("tiny", "SERVING"), ("tiny/1", "SERVING"), ("tiny/2", "SERVING"), ("tiny-vector", "SERVING")],
+)
+def test_health_of_models(stubs: Stubs, service: str, status: str) -> None:
+    answer = health_pb2_grpc.HealthStub(stubs.channel).Check(
+        health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S
+    )
+    assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == status
 
 
 def test_errors_carry_a_request_id_and_keep_the_clients_own(stubs: Stubs) -> None:
@@ -72,6 +78,24 @@ def test_errors_carry_a_request_id_and_keep_the_clients_own(stubs: Stubs) -> Non
     assert request_id([("x-request-id", "order-66")]) == "order-66"
     assert request_id([]) != request_id([])
     assert len(request_id([("x-request-id", "x" * 65)])) == 16, "too long to be an id"
+
+
+def test_every_answer_carries_the_request_id(stubs: Stubs) -> None:
+    own = [("x-request-id", "order-67")]
+    sample = gan_service_pb2.SampleRequest(model="tiny", count=1)
+    _, unary = stubs.gan.Sample.with_call(sample, metadata=own, timeout=TIMEOUT_S)
+    assert dict(unary.trailing_metadata())["x-request-id"] == "order-67"
+    stream = stubs.gan.StreamSamples(
+        gan_service_pb2.StreamSamplesRequest(request=sample), metadata=own, timeout=TIMEOUT_S
+    )
+    assert len(list(stream)) == 1
+    assert dict(stream.trailing_metadata())["x-request-id"] == "order-67"
+    ids = set()
+    for _ in range(2):
+        _, call = stubs.gan.ListModels.with_call(gan_service_pb2.ListModelsRequest(), timeout=TIMEOUT_S)
+        ids.add(dict(call.trailing_metadata())["x-request-id"])
+    assert len(ids) == 2
+    assert all(len(one) == 16 for one in ids)
 
 
 def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,20 +16,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
+_SERVING = re.compile(r'(?:^|"message": ")serving on ([^\s"]+)', re.MULTILINE)
+_METRICS = re.compile(r'(?:^|"message": ")metrics  (http://\S+)/metrics', re.MULTILINE)
 
 
 class ServerProcess:
     """A server process and what it prints; `address` is its HOST:PORT once `wait_until_serving` returned."""
 
-    def __init__(self, models: Path, *flags: str) -> None:
+    def __init__(self, models: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `stop`
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ganserve_server", "--models", str(models), "--port", "0", *flags],
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
         )
         self.address = ""
+
+    @property
+    def metrics_url(self) -> str:
+        """Where metrics and probes are, for servers with --metrics-port."""
+        return self.wait_for(_METRICS)[1]
 
     @property
     def log(self) -> str:
@@ -73,9 +80,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running_server(models: Path, *flags: str) -> Iterator[ServerProcess]:
+def running_server(models: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[ServerProcess]:
     """Runs a server until the block ends; shows what it printed if the block fails."""
-    server = ServerProcess(models, *flags)
+    server = ServerProcess(models, *flags, environment=environment)
     try:
         server.wait_until_serving()
         yield server

@@ -1,0 +1,178 @@
+"""Where the configuration comes from: flags over the environment over a file over defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ganserve_server.config import ServerConfig
+from ganserve_server.configuration import read_configuration
+from ganserve_server.core.errors import StartupError
+from server_process import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> str:
+        path = tmp_path / "serve.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_without_sources_all_is_default() -> None:
+    configuration = read_configuration([], {})
+    assert configuration.config == ServerConfig()
+    assert configuration.sources == {}
+
+
+def test_flags_beat_the_environment_which_beats_the_file(write: Write) -> None:
+    file = write("port = 1\nthreads = 1\nworkers = 1\n")
+    environment = {"GANSERVE_PORT": "2", "GANSERVE_THREADS": "2"}
+    configuration = read_configuration(["--config", file, "--port", "3"], environment)
+    config = configuration.config
+    assert (config.port, config.threads, config.workers) == (3, 2, 1)
+    assert configuration.sources == {
+        "config": "--config",
+        "port": "--port",
+        "threads": "GANSERVE_THREADS",
+        "workers": file,
+    }
+
+
+def test_every_kind_of_value_from_each_source(write: Write) -> None:
+    expected = ServerConfig(
+        models=Path("/srv/models"),
+        provider="cpu",
+        metrics_port=0,
+        spinning=True,
+        max_batch_size=32,
+        batch_buckets=(8, 16),
+        queue_delay_ms=2.0,
+    )
+    file = write(
+        'models = "/srv/models"\nprovider = "cpu"\nmetrics_port = 0\nspinning = true\n'
+        "max_batch_size = 32\nbatch_buckets = [8, 16]\nqueue_delay_ms = 2\n"
+    )
+    from_file = read_configuration([], {"GANSERVE_CONFIG": file}).config
+    assert {**_values(from_file), "config": None} == _values(expected)
+    environment = {
+        "GANSERVE_MODELS": "/srv/models",
+        "GANSERVE_PROVIDER": "cpu",
+        "GANSERVE_METRICS_PORT": "0",
+        "GANSERVE_SPINNING": "yes",
+        "GANSERVE_MAX_BATCH_SIZE": "32",
+        "GANSERVE_BATCH_BUCKETS": "8, 16",
+        "GANSERVE_QUEUE_DELAY_MS": "2.0",
+    }
+    assert read_configuration([], environment).config == expected
+    flags = (
+        "--models /srv/models --provider cpu --metrics-port 0 --spinning --max-batch-size 32 "
+        "--batch-buckets 8 16 --queue-delay-ms 2"
+    )
+    assert read_configuration(flags.split(), {}).config == expected
+
+
+def _values(config: ServerConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in ServerConfig.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_batch_sise = 3", r"serve\.toml: there is no 'max_batch_sise'; did you mean max_batch_size\?"),
+        ("max-batch-size = 3", r"serve\.toml: there is no 'max-batch-size'; did you mean max_batch_size\?"),
+        ("zzz = 3", r"there is no 'zzz'; `ganserve serve --help` tells what there is"),
+        ("[server]\nport = 3", r"there is no 'server'"),
+        ('config = "other.toml"', r"there is no 'config'"),
+        ('port = "3"', r"serve\.toml: port: expected a whole number \(got '3'\)"),
+        ("port = true", r"port: expected a whole number \(got True\)"),
+        ("port = 1.5", r"port: expected a whole number"),
+        ("drain_timeout_s = true", r"drain_timeout_s: expected a number"),
+        ("spinning = 1", r"spinning: expected true or false"),
+        ("models = 1", r"models: expected a path"),
+        ("host = 1", r"host: expected text"),
+        ('provider = "tpu"', r"provider: expected one of auto, cuda, tensorrt, cpu \(got 'tpu'\)"),
+        ("batch_buckets = 8", r"batch_buckets: expected a list of whole numbers \(got 8\)"),
+        ('batch_buckets = ["8"]', r"batch_buckets: expected a list of whole numbers"),
+        ("port = ", r"serve\.toml is no TOML: Invalid value"),
+        ("port = 70000", r"port must be 0 to 65535 \(got 70000\).*; port is from .*serve\.toml"),
+    ],
+)
+def test_bad_files_are_refused_with_words(write: Write, text: str, message: str) -> None:
+    with pytest.raises(StartupError, match=message):
+        read_configuration(["--config", write(text)], {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"GANSERVE_PROT": "3"}, r"there is no environment variable GANSERVE_PROT; did you mean GANSERVE_PORT\?"),
+        ({"GANSERVE_PORT": "many"}, r"GANSERVE_PORT: expected a whole number \(got 'many'\)"),
+        ({"GANSERVE_SPINNING": "maybe"}, r"GANSERVE_SPINNING: expected true or false"),
+        ({"GANSERVE_LOG_LEVEL": "loud"}, r"GANSERVE_LOG_LEVEL: expected one of debug, info, warning, error"),
+        ({"GANSERVE_BATCH_BUCKETS": "1,x"}, r"GANSERVE_BATCH_BUCKETS: expected a list of whole numbers"),
+        ({"GANSERVE_PORT": "70000"}, r"port must be .*; port is from GANSERVE_PORT"),
+        ({"GANSERVE_CONFIG": "/nowhere.toml"}, r"the configuration file /nowhere\.toml cannot be read: No such file"),
+    ],
+)
+def test_bad_environments_are_refused_with_words(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(StartupError, match=message):
+        read_configuration([], environment)
+
+
+def test_what_others_put_into_the_environment_is_left_alone() -> None:
+    environment = {
+        "GANSERVE_TARGET": "gpu-box:6000",
+        "GANSERVE_TRAIN_SUPERVISOR": "1",
+        "GANSERVE_HOST": "",
+        # Kubernetes, about a service named ganserve and another one named ganserve-blue.
+        "GANSERVE_PORT": "tcp://10.0.0.1:50051",
+        "GANSERVE_SERVICE_HOST": "10.0.0.1",
+        "GANSERVE_SERVICE_PORT": "50051",
+        "GANSERVE_SERVICE_PORT_GRPC": "50051",
+        "GANSERVE_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        "GANSERVE_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "GANSERVE_BLUE_SERVICE_HOST": "10.0.0.2",
+        "GANSERVE_BLUE_PORT": "tcp://10.0.0.2:50051",
+        "PATH": "/bin",
+    }
+    assert read_configuration([], environment).config == ServerConfig()
+
+
+def test_values_of_several_sources_are_checked_together(write: Write) -> None:
+    file = write("max_queued_samples = 32")
+    with pytest.raises(StartupError, match=r"max_queued_samples must be at least max_batch_size \(got 32 and 64\)"):
+        read_configuration(["--config", file], {})
+    assert read_configuration([f"--config={file}", "--max-batch-size", "8"], {}).config.max_queued_samples == 32
+
+
+def test_help_needs_no_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_configuration(["--help"], {"GANSERVE_CONFIG": "/nowhere.toml", "GANSERVE_PROT": "1"})
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in ServerConfig.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_a_server_says_what_its_values_are_and_where_they_are_from(repository: Path, write: Write) -> None:
+    file = write("threads = 1\nmax_batch_size = 16\n")
+    with running_server(
+        repository, "--provider", "cpu", environment={"GANSERVE_CONFIG": file, "GANSERVE_WORKERS": "2"}
+    ) as server:
+        assert f"config   max_batch_size = 16 ({file})\n" in server.log
+        assert "config   workers = 2 (GANSERVE_WORKERS)\n" in server.log
+        assert "config   provider = cpu (--provider)\n" in server.log
+        defaults = next(line for line in server.log.splitlines() if line.startswith("default  "))
+        assert "host = 127.0.0.1, " in defaults
+        assert "max_batch_size" not in defaults
+        assert "calls    2 at a time, 1 CPU thread each, at most 16 samples\n" in server.log
