@@ -27,7 +27,10 @@ _TRAINING = (
 )
 EXTRAS = {
     "images": ("pillow",),
-    "server": ("grpcio-health-checking", "grpcio-reflection", "onnxruntime", "scipy", "uvloop"),
+    "server": (
+        *("grpcio-health-checking", "grpcio-reflection", "onnxruntime", "pillow", "prometheus-client", "scipy"),
+        *("tritonclient", "uvloop"),
+    ),
     "cuda": ("nvidia-cuda-runtime", "nvidia-cudnn-cu13"),
     "training": _TRAINING,
     "tensorboard": (*_TRAINING, "tensorboard"),
