@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 # Operations that change neither values nor their order, where there is one value a sample.
 KEEPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
+_PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
 _HALVES: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
 _ELEMENTS = {
     "tensor(float)": "float32",
@@ -106,8 +108,11 @@ class Source:
             SourceFile(name=path.name, sha256=digest(path), size_bytes=path.stat().st_size) for path in (file, *beside)
         )
         self._session = _open(str(file), self.model, self.name)
-        self.inputs = tuple(map(_port, self._session.get_inputs()))
-        self.outputs = tuple(map(_port, self._session.get_outputs()))
+        try:
+            self.inputs = tuple(map(_port, self._session.get_inputs()))
+            self.outputs = tuple(map(_port, self._session.get_outputs()))
+        except UnicodeDecodeError as error:
+            raise ExportError(f"{file} is damaged: a name in it is no UTF-8 text") from error
 
     @property
     def opset(self) -> int:
@@ -162,8 +167,8 @@ class Source:
 
 
 def one_line(error: Exception) -> str:
-    """An error of onnxruntime's in one line of bounded length, without its codes."""
-    text = " ".join(str(error).split())
+    """An error of onnxruntime's in one line of bounded length, without its codes and places in its source."""
+    text = _PLACE.sub("", " ".join(str(error).split()))
     for mark in ("Status Message: ", " : "):
         text = text.rpartition(mark)[2] if mark in text else text
     return text[:300]
@@ -186,7 +191,7 @@ def _load(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise ExportError(f"{file} has {size:,} bytes: a package's graph is one file of less than 2 GiB")
-        model = onnx.load_model(file, load_external_data=False)
+        model = onnx.load_model(file, format="protobuf", load_external_data=False)
     except OSError as error:
         raise ExportError(f"{file} cannot be read: {error.strerror or error}") from error
     except DecodeError as error:
@@ -266,7 +271,8 @@ def _open(graph: str | bytes, model: onnx.ModelProto, name: str) -> ort.Inferenc
     options = ort.SessionOptions()
     options.log_severity_level = 4  # fatal only: what goes wrong is raised, and told in one line
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # A second attempt on the same provider would only print about itself.
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         known = STANDARD_DOMAINS | {function.domain for function in model.functions}
         unknown = sorted({f"{node.domain}::{node.op_type}" for node in all_nodes(model) if node.domain not in known})
