@@ -5,8 +5,11 @@ class TrainingError(Exception):
     """Base class of everything that ``ganserve_training`` raises on purpose."""
 
 
-class ConfigError(TrainingError, ValueError):
-    """A configuration value is out of range, or two values contradict each other."""
+class ConfigError(TrainingError):
+    """A configuration value is out of range, or two values contradict each other.
+
+    No ValueError: argument parsers take those for their own, and put them into their own words.
+    """
 
 
 class ConfigChangedError(ConfigError):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ganserve_training.command_line import parse
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.evaluate import EvaluationOptions, FeatureLoader, evaluate, evaluate_run
 from ganserve_training.evaluation_table import show
@@ -47,10 +48,10 @@ def main(
         load_features: makes features of ONNX files; ganserve_export has it.
     """
     try:
-        arguments = tyro.cli(
+        arguments = parse(
             EvaluateArguments,
-            args=list(argv),
-            prog="ganserve evaluate",
+            argv,
+            "ganserve evaluate",
             description="Judge samples of a run's averaged generator, and save the figures in RUN/metrics.json; or "
             "judge those of an exported model package, through onnxruntime.",
             config=(tyro.conf.FlagCreatePairsOff,),

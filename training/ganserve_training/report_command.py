@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from ganserve_training.command_line import parse
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.report import write_report
 
@@ -25,10 +26,10 @@ class ReportArguments:
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
     try:
-        arguments = tyro.cli(
+        arguments = parse(
             ReportArguments,
-            args=list(argv),
-            prog="ganserve report",
+            argv,
+            "ganserve report",
             description="Write one self-contained HTML page: samples over time, curves with their diagnoses, metrics.",
         )
         path = write_report(arguments.run, arguments.out)

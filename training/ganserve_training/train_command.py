@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ganserve_training import launched
+from ganserve_training.command_line import parse
 from ganserve_training.config import TrainConfig
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets import PRESETS
@@ -52,13 +53,13 @@ def main(argv: Sequence[str]) -> int:
         return 0 if argv else 2
     preset = argv[0]
     if preset not in PRESETS:
-        return _fail(f"unknown preset {preset!r}; there is: {', '.join(PRESETS)}. See ganserve train --help", 2)
+        return _fail(f"no such preset: {preset!r}; there is {', '.join(PRESETS)}", 2)
     try:
-        arguments = tyro.cli(
+        arguments = parse(
             TrainArguments,
-            args=list(argv[1:]),
+            argv[1:],
+            f"ganserve train {preset}",
             default=TrainArguments(config=PRESETS[preset], out=Path("runs") / preset),
-            prog=f"ganserve train {preset}",
             description="Train a GAN, or go on with a run that was interrupted.",
         )
         if arguments.processes != 1 and not launched.is_launched():
