@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
+    Metadata = tuple[tuple[str, str | bytes], ...]
 
 # gRPC's own services (health, reflection) answer while the server drains and map their own errors.
 _STANDARD_SERVICES = "/grpc."
@@ -127,7 +128,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._statistics.of(UNKNOWN_METHOD).count(grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
                 return None
             if method.startswith(_STANDARD_SERVICES):
-                return handler
+                return _readable(handler)
             known = self._wrapped[method] = handler, self._wrap(handler, self._statistics.of(method))
         # This runs in the call's own task, and so does its handler.
         current_call.set(Call(method, handler_call_details.invocation_metadata))
@@ -148,7 +149,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 call.request = request = read(request)
                 return await inner(request, context)
             except Exception as error:  # noqa: BLE001 - whatever was raised, the client gets a status
-                await _abort(context, call, error)
+                failure = _failure(context, call, error)
             except asyncio.CancelledError:
                 call.code = _ended_code(context)
                 raise
@@ -157,6 +158,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 counts.count(call.code, time.perf_counter() - call.started)
                 if self._watched or call.code is not OK:
                     self._leave(call, context)
+            # Last, so that a call is counted before its client knows how it ended.
+            return await context.abort(*failure)
 
         async def stream(request: Any, context: Context) -> None:
             call: Any = current_call.get()
@@ -171,8 +174,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         await context.write(response)
                         if self._cutting:
                             raise UnavailableError(_CUT_OFF)
+                return
             except Exception as error:  # noqa: BLE001
-                await _abort(context, call, error)
+                failure = _failure(context, call, error)
             except asyncio.CancelledError:
                 call.code = _ended_code(context)
                 raise
@@ -181,6 +185,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 counts.count(call.code, time.perf_counter() - call.started)
                 if self._watched or call.code is not OK:
                     self._leave(call, context)
+            # Last, so that a call is counted before its client knows how it ended.
+            await context.abort(*failure)
 
         return _rebuilt(handler, stream if handler.response_streaming else unary, _tolerant(handler))
 
@@ -223,13 +229,13 @@ _CUT_OFF = (
 _NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: go on at another replica"
 
 
-async def _abort(context: Context, call: Call, error: Exception) -> None:
-    """Ends a call with the status of an error, and notes it on the call."""
+def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
+    """Returns what `abort` wants for an error, and notes it on the call."""
     if isinstance(error, grpc.aio.AbortError):  # the handler has done so itself
         number: Any = context.code()  # whatever the stubs say
         call.code, call.message = _CODE_NAMES.get(number, grpc.StatusCode.UNKNOWN.name), str(context.details())
         raise error
-    details: tuple[tuple[str, bytes], ...] = ()
+    details: Metadata = ()
     if isinstance(error, RequestError) and not isinstance(error, EngineError):
         code, message, details = status_code(error), status_message(error), status_details(error)
     else:
@@ -237,7 +243,39 @@ async def _abort(context: Context, call: Call, error: Exception) -> None:
         code = grpc.StatusCode.INTERNAL
         message = f"the server failed; its log says why beside the request id {call.request_id}"
     call.code, call.message = code.name, message
-    await context.abort(code, message, (*details, (REQUEST_ID_KEY, call.request_id)))
+    return code, message, (*details, (REQUEST_ID_KEY, call.request_id))
+
+
+def _readable(handler: Handler) -> Handler:
+    """Returns a handler of gRPC's own that refuses what it cannot read, where theirs fail."""
+    inner: Any = _function(handler)
+    assert not handler.request_streaming or handler.response_streaming, (
+        "no standard method takes a stream for one answer"
+    )
+
+    async def refuse(context: Context, error: InvalidRequestError) -> None:
+        await context.abort(status_code(error), status_message(error), status_details(error))
+
+    async def unary(request: Any, context: Context) -> Any:
+        try:
+            return await inner(_read_message(request), context)
+        except InvalidRequestError as error:
+            return await refuse(context, error)
+
+    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        try:
+            read = _read_messages(request) if handler.request_streaming else _read_message(request)
+            async for response in inner(read, context):
+                yield response
+        except InvalidRequestError as error:
+            await refuse(context, error)
+
+    return _rebuilt(handler, stream if handler.response_streaming else unary, _tolerant(handler))
+
+
+async def _read_messages(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _read_message(request)
 
 
 class _Unreadable:
