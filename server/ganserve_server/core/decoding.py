@@ -87,9 +87,9 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     height, width, channels = shape
     name = FORMATS[encoding].name
     try:
-        if encoding == tensor_pb2.ENCODING_WEBP:
-            # Pillow makes room for the canvas when it opens a WebP; of the others it reads the header alone.
-            _check_size(*_webp_size(file), width, height)
+        # Pillow makes room for a WebP's canvas when it opens it, and has a limit of its own for others.
+        if (size := _header_size(file, encoding)) is not None:
+            _check_size(*size, width, height)
         with Image.open(io.BytesIO(file), formats=(name,)) as image:
             _check_size(*image.size, width, height)
             if encoding != tensor_pb2.ENCODING_JPEG and getattr(image, "is_animated", False):
@@ -125,19 +125,23 @@ def _wrong_size(found_width: int, found_height: int, width: int, height: int) ->
     )
 
 
-def _webp_size(file: bytes) -> tuple[int, int]:
-    """Returns width and height by the first chunk of a WebP (RFC 9649)."""
-    kind = file[12:16]
-    if len(file) < _WEBP_HEADER_BYTES or file[:4] != b"RIFF" or file[8:12] != b"WEBP":
+def _header_size(file: bytes, encoding: tensor_pb2.Encoding.ValueType) -> tuple[int, int] | None:
+    """Returns width and height by the first chunk of a PNG or WebP (RFC 9649); None of others and of what is none."""
+    if encoding == tensor_pb2.ENCODING_PNG and file[12:16] == b"IHDR":
+        return int.from_bytes(file[16:20], "big"), int.from_bytes(file[20:24], "big")
+    if encoding == tensor_pb2.ENCODING_WEBP:
+        kind = file[12:16]
+        if len(file) < _WEBP_HEADER_BYTES or file[:4] != b"RIFF" or file[8:12] != b"WEBP":
+            raise UnidentifiedImageError
+        if kind == b"VP8X":
+            return 1 + int.from_bytes(file[24:27], "little"), 1 + int.from_bytes(file[27:30], "little")
+        if kind == b"VP8L":
+            bits = int.from_bytes(file[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        if kind == b"VP8 ":
+            return int.from_bytes(file[26:28], "little") & 0x3FFF, int.from_bytes(file[28:30], "little") & 0x3FFF
         raise UnidentifiedImageError
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(file[24:27], "little"), 1 + int.from_bytes(file[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(file[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if kind == b"VP8 ":
-        return int.from_bytes(file[26:28], "little") & 0x3FFF, int.from_bytes(file[28:30], "little") & 0x3FFF
-    raise UnidentifiedImageError
+    return None
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:

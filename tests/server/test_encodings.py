@@ -1,0 +1,441 @@
+"""Samples as PNG, JPEG, WebP and float32, sent and received; hostile files; bounds of size."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import threading
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.core.encoding import as_float32, as_uint8, encoded_files, most_bytes
+from ganserve_server.core.errors import FailedPreconditionError, InvalidRequestError
+from ganserve_server.core.requests import Limits
+from ganserve_server.core.workers import Workers
+from in_core import core
+from stubs import to_array, to_tensor
+from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel, build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ganserve_server.core.gan import Gan
+
+PNG, JPEG, WEBP, FLOAT32 = (
+    tensor_pb2.ENCODING_PNG,
+    tensor_pb2.ENCODING_JPEG,
+    tensor_pb2.ENCODING_WEBP,
+    tensor_pb2.ENCODING_FLOAT32,
+)
+NAMES = {PNG: "PNG", JPEG: "JPEG", WEBP: "WEBP"}
+GRAY_ALPHA = TinyModel(shape=(6, 10, 2), label_names=())
+RGBA = TinyModel(shape=(6, 10, 4), label_names=())
+SMOOTH = TinyModel(shape=(32, 24, 3), label_names=(), latent_dimension=3)
+MODELS = {
+    "gray": UNCONDITIONAL,
+    "gray-alpha": GRAY_ALPHA,
+    "rgb": RGB,
+    "rgba": RGBA,
+    "labelled": CONDITIONAL,
+    "vector": VECTOR,
+}
+WITHOUT_ALPHA = ("gray", "rgb", "labelled")
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gan]:
+    folder = tmp_path_factory.mktemp("models")
+    for name, model in MODELS.items():
+        build_tiny_package(folder, name, model=model)
+    with core(folder) as gan:
+        yield gan
+
+
+def sample(gan: Gan, **fields: object) -> gan_service_pb2.SampleResponse:
+    return asyncio.run(gan.sample(gan_service_pb2.SampleRequest(**{"seed": 3, "count": 20} | fields)))
+
+
+def decoded(file: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(file)) as image:
+        pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def file_of(pixels: np.ndarray, encoding: int = PNG, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, NAMES[encoding], **options)
+    return buffer.getvalue()
+
+
+# --- samples sent
+
+
+@pytest.mark.parametrize("name", ["gray", "gray-alpha", "rgb", "rgba", "labelled"])
+def test_png_is_lossless_and_in_order(gan: Gan, name: str) -> None:
+    raw, encoded = sample(gan, model=name, count=200), sample(gan, model=name, count=200, encoding=PNG)
+    images = encoded.samples.images
+    assert images.encoding == PNG
+    np.testing.assert_array_equal(np.stack([decoded(file) for file in images.files]), to_array(raw.samples.tensor))
+    assert encoded.label_indices == raw.label_indices
+    with Image.open(io.BytesIO(images.files[0])) as image:
+        assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[MODELS[name].shape[-1]]
+
+
+@pytest.mark.parametrize("encoding", [JPEG, WEBP])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lossy_formats_look_alike(encoding: int, channels: int) -> None:
+    across, down = np.meshgrid(np.linspace(0, 3, 48), np.linspace(0, 2, 40))
+    smooth = np.stack([np.sin(across + phase) * np.cos(down) for phase in range(channels)], axis=-1)
+    images = np.rint((smooth[None] * [[[[1]]], [[[0.5]]]] + 1) * 127.5).astype(np.uint8)
+    files = asyncio.run(encoded_files(Workers(2), [images], encoding))
+    for file, image in zip(files, images, strict=True):
+        assert file[:4] == (b"RIFF" if encoding == WEBP else b"\xff\xd8\xff\xe0")
+        seen = decoded(file).astype(float)
+        assert np.abs(seen - image).mean() < 3
+    assert files == asyncio.run(encoded_files(Workers(1), [images[:1], images[1:]], encoding)), "always the same file"
+
+
+def test_float32_is_the_share_of_white(gan: Gan) -> None:
+    raw, shares = sample(gan, model="rgb"), sample(gan, model="rgb", encoding=FLOAT32)
+    assert shares.samples.tensor.data_type == tensor_pb2.DATA_TYPE_FLOAT32
+    expected = to_array(raw.samples.tensor).astype(np.float64) / 255
+    np.testing.assert_array_equal(to_array(shares.samples.tensor), expected.astype(np.float32))
+    vectors = sample(gan, model="vector", encoding=FLOAT32)
+    assert vectors.samples == sample(gan, model="vector").samples
+
+
+def test_float32_and_back_changes_nothing() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(as_uint8(as_float32(levels)), levels)
+
+
+@pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP, FLOAT32])
+def test_streams_are_encoded_too(gan: Gan, encoding: int) -> None:
+    async def chunks() -> list[gan_service_pb2.SampleResponse]:
+        drawn = gan_service_pb2.SampleRequest(model="rgb", seed=3, count=50, encoding=encoding)
+        stream = gan_service_pb2.StreamSamplesRequest(request=drawn, chunk_size=17)
+        return [response.chunk async for response in gan.stream_samples(stream)]
+
+    answers, whole = asyncio.run(chunks()), sample(gan, model="rgb", count=50, encoding=encoding)
+    assert [answer.offset for answer in answers] == [0, 17, 34]
+    if encoding == FLOAT32:
+        assert b"".join(answer.samples.tensor.data for answer in answers) == whole.samples.tensor.data
+    else:
+        files = [file for answer in answers for file in answer.samples.images.files]
+        assert files == list(whole.samples.images.files)
+
+
+def test_selected_samples_are_encoded_like_others(gan: Gan) -> None:
+    best = gan_service_pb2.Selection(method=1, max_proposals_per_sample=4)
+    raw, encoded = (sample(gan, model="rgb", selection=best, encoding=how) for how in (0, PNG))
+    pixels = np.stack([decoded(file) for file in encoded.samples.images.files])
+    np.testing.assert_array_equal(pixels, to_array(raw.samples.tensor))
+    assert encoded.selection == raw.selection
+
+
+@pytest.mark.parametrize("name", ["gray-alpha", "rgba"])
+def test_jpeg_has_no_alpha(gan: Gan, name: str) -> None:
+    with pytest.raises(
+        FailedPreconditionError, match=r"alpha channel \(\d channels\), which ENCODING_JPEG cannot hold"
+    ):
+        sample(gan, model=name, encoding=JPEG)
+
+
+def test_webp_has_a_largest_size(tmp_path: Any) -> None:
+    build_tiny_package(tmp_path, model=TinyModel(shape=(2, 16_384, 1), label_names=()))
+    with core(tmp_path) as gan:
+        with pytest.raises(
+            FailedPreconditionError, match=r"16384 x 2 pixels, ENCODING_WEBP holds at most 16383 a side"
+        ):
+            sample(gan, count=1, encoding=WEBP)
+        assert decoded(sample(gan, count=1, encoding=PNG).samples.images.files[0]).shape == (2, 16_384, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    channels=st.integers(1, 4),
+    encoding=st.sampled_from([PNG, JPEG, WEBP]),
+    kind=st.sampled_from(["noise", "black", "white", "checkers"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_file_is_larger_than_its_bound(
+    height: int, width: int, channels: int, encoding: int, kind: str, seed: int
+) -> None:
+    if encoding == JPEG and channels in {2, 4}:
+        channels -= 1
+    shape = (1, height, width, channels)
+    images = {
+        "noise": np.random.default_rng(seed).integers(0, 256, shape, np.uint8),
+        "black": np.zeros(shape, np.uint8),
+        "white": np.full(shape, 255, np.uint8),
+        "checkers": np.broadcast_to(np.indices(shape).sum(0) % 2 * 255, shape).astype(np.uint8),
+    }[kind]
+    (file,) = asyncio.run(encoded_files(Workers(1), [images], encoding))
+    assert len(file) + 6 <= most_bytes(_Info(shape[1:]), encoding)  # type: ignore[arg-type]
+
+
+class _Info:
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.sample_shape = shape
+        self.sample_bytes = int(np.prod(shape))
+
+
+@pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP, FLOAT32])
+def test_answers_and_chunks_keep_their_limits(gan: Gan, encoding: int) -> None:
+    limits, gan.limits = gan.limits, Limits(max_response_bytes=2**17, max_chunk_bytes=2**15)
+    try:
+        with pytest.raises(InvalidRequestError, match="ask for at most") as caught:
+            sample(gan, model="rgb", count=10_000, encoding=encoding)
+        most = int(str(caught.value).split("at most ")[1].split(",")[0])
+        answer = sample(gan, model="rgb", count=most, encoding=encoding)
+        assert answer.samples.ByteSize() <= 2**17
+
+        async def sizes() -> list[int]:
+            drawn = gan_service_pb2.SampleRequest(model="rgb", count=100, encoding=encoding)
+            stream = gan_service_pb2.StreamSamplesRequest(request=drawn)
+            return [response.chunk.samples.ByteSize() async for response in gan.stream_samples(stream)]
+
+        assert max(asyncio.run(sizes())) <= 2**15
+    finally:
+        gan.limits = limits
+
+
+def test_many_files_are_made_on_other_threads_in_order() -> None:
+    threads = set()
+
+    def work(part: slice) -> list[int]:
+        threads.add(threading.current_thread().name)
+        return list(range(part.start, part.stop))
+
+    workers = Workers(3)
+    for count in (0, 1, 2, 63, 64, 65, 1000):
+        assert asyncio.run(workers.map(work, count, 1)) == list(range(count))
+    assert asyncio.run(workers.map(work, 7, 2**30)) == list(range(7))
+    assert threading.current_thread().name not in threads
+
+
+def test_what_was_not_begun_of_a_cancelled_request_is_left_undone() -> None:
+    begun, release, both = [], threading.Event(), threading.Event()
+
+    def work(part: slice) -> list[int]:
+        begun.append(part.start)
+        if len(begun) == 2:
+            both.set()
+        assert release.wait(20)
+        return [0] * (part.stop - part.start)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(Workers(2).map(work, 100, 2**30))
+        assert await asyncio.to_thread(both.wait, 20)
+        task.cancel()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.05)
+        assert len(begun) == 2
+
+    asyncio.run(scenario())
+
+
+# --- samples received
+
+
+def scored(gan: Gan, name: str, samples: tensor_pb2.Samples) -> np.ndarray:
+    labels = {"label_indices": [1]} if MODELS[name].label_names else {}
+    answer = asyncio.run(gan.score(gan_service_pb2.ScoreRequest(model=name, samples=samples, **labels)))
+    return np.float32(answer.scores)
+
+
+def files(encoding: int, *content: bytes) -> tensor_pb2.Samples:
+    return tensor_pb2.Samples(images=tensor_pb2.EncodedImages(encoding=encoding, files=content))
+
+
+def expected_scores(name: str, pixels: np.ndarray) -> np.ndarray:
+    labels = np.ones(len(pixels), np.int64) if MODELS[name].label_names else None
+    return MODELS[name].scores(pixels, labels)
+
+
+def refused(gan: Gan, name: str, encoding: int, *content: bytes) -> str:
+    with pytest.raises(InvalidRequestError) as caught:
+        scored(gan, name, files(encoding, *content))
+    (violation,) = caught.value.violations
+    assert violation.field == "samples.images.files"
+    return violation.description
+
+
+@pytest.mark.parametrize("name", ["gray", "gray-alpha", "rgb", "rgba", "labelled"])
+def test_what_was_sent_encoded_is_scored_like_raw(gan: Gan, name: str) -> None:
+    raw = sample(gan, model=name, count=150).samples
+    expected = expected_scores(name, to_array(raw.tensor))
+    np.testing.assert_array_equal(scored(gan, name, sample(gan, model=name, count=150, encoding=PNG).samples), expected)
+    shares = sample(gan, model=name, count=150, encoding=FLOAT32).samples
+    np.testing.assert_array_equal(scored(gan, name, shares), expected)
+
+
+@pytest.mark.parametrize("encoding", [JPEG, WEBP])
+@pytest.mark.parametrize("name", WITHOUT_ALPHA)
+def test_lossy_files_are_scored_as_they_look(gan: Gan, name: str, encoding: int) -> None:
+    sent = sample(gan, model=name, encoding=encoding).samples
+    pixels = np.stack([decoded(file) for file in sent.images.files])
+    if name != "rgb" and encoding == WEBP:  # which knows no gray
+        assert np.ptp(pixels.astype(int), axis=-1).max() <= 1
+        pixels = pixels[..., 1:2]
+    np.testing.assert_array_equal(scored(gan, name, sent), expected_scores(name, pixels))
+
+
+def test_what_changes_no_picture_may_differ(gan: Gan) -> None:
+    gray = sample(gan, model="gray", count=1).samples.tensor
+    pixels = to_array(gray)[0]
+    opaque = np.full_like(pixels, 255)
+    expected = expected_scores("gray", pixels[None])
+    alike = [
+        np.repeat(pixels, 3, axis=-1),
+        np.concatenate([pixels, opaque], axis=-1),
+        np.concatenate([pixels, pixels, pixels, opaque], axis=-1),
+    ]
+    for other in alike:
+        np.testing.assert_array_equal(scored(gan, "gray", files(PNG, file_of(other))), expected)
+    palette = io.BytesIO()
+    Image.fromarray(pixels[..., 0]).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(palette, "PNG")
+    np.testing.assert_array_equal(scored(gan, "gray", files(PNG, palette.getvalue())), expected)
+    bilevel = io.BytesIO()
+    Image.fromarray((pixels[..., 0] > 127).astype(np.uint8) * 255).convert("1").save(bilevel, "PNG")
+    thresholded = (pixels > 127).astype(np.uint8) * 255
+    found = scored(gan, "gray", files(PNG, bilevel.getvalue()))
+    np.testing.assert_array_equal(found, expected_scores("gray", thresholded[None]))
+
+
+def test_gray_files_fit_models_of_colours_and_alpha(gan: Gan) -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (6, 10, 1), np.uint8)
+    opaque = np.full_like(gray, 255)
+    for name, parts in {"gray-alpha": [gray, opaque], "rgba": [gray, gray, gray, opaque]}.items():
+        expected = expected_scores(name, np.concatenate(parts, axis=-1)[None])
+        np.testing.assert_array_equal(scored(gan, name, files(PNG, file_of(gray))), expected)
+    wide = np.random.default_rng(0).integers(0, 256, (16, 12, 1), np.uint8)
+    answer = asyncio.run(
+        gan.score(gan_service_pb2.ScoreRequest(model="rgb", samples=files(PNG, file_of(wide)), label_indices=[1]))
+    )
+    np.testing.assert_array_equal(
+        np.float32(answer.scores), RGB.scores(np.repeat(wide, 3, axis=-1)[None], np.array([1]))
+    )
+
+
+def test_an_orientation_is_followed(gan: Gan) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter clockwise
+    lying = file_of(np.rot90(pixels).copy(), exif=exif)
+    np.testing.assert_array_equal(scored(gan, "rgb", files(PNG, lying)), expected_scores("rgb", pixels[None]))
+    assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, file_of(np.rot90(pixels).copy()))
+
+
+def test_files_that_do_not_fit_are_told_with_their_number(gan: Gan) -> None:
+    good, noise = file_of(np.zeros((8, 8, 1), np.uint8)), np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
+    large, tall = file_of(np.zeros((9, 8, 1), np.uint8)), file_of(np.zeros((90, 8, 1), np.uint8), WEBP)
+    assert refused(gan, "gray", PNG, good, large).startswith("file 1 is 8 x 9 pixels; expected 8 x 8 (width x height)")
+    assert refused(gan, "gray", PNG, good, large, good, large).startswith(
+        "file 1 (and 1 others are wrong too) is 8 x 9"
+    )
+    assert "is 8 x 90 pixels" in refused(gan, "gray", WEBP, tall)
+    assert "is no WEBP (" in refused(gan, "gray", WEBP, good)
+    assert "is no JPEG (" in refused(gan, "gray", JPEG, good)
+    assert "is no PNG (0 bytes)" in refused(gan, "gray", PNG, b"")
+    assert "cannot be decoded as PNG" in refused(gan, "gray", PNG, file_of(noise)[:-40])
+    colours = np.zeros((8, 8, 3), np.uint8)
+    colours[3, 3] = 10, 12, 10
+    assert "has colours, the model's images are gray: convert" in refused(gan, "gray", PNG, file_of(colours))
+    half = np.full((8, 8, 2), 254, np.uint8)
+    assert "has transparent pixels, the model's images are gray" in refused(gan, "gray", PNG, file_of(half))
+    deep = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(deep, "PNG")
+    assert "has more than 8 bits a channel; save it with 8" in refused(gan, "gray", PNG, deep.getvalue())
+    print_colours = io.BytesIO()
+    Image.new("CMYK", (8, 8)).save(print_colours, "JPEG")
+    assert "has the colours CMYK; expected gray or RGB" in refused(gan, "gray", JPEG, print_colours.getvalue())
+    for encoding in (PNG, WEBP):
+        moving = io.BytesIO()
+        frames = [Image.new("L", (8, 8), shade) for shade in (0, 100)]
+        frames[0].save(moving, NAMES[encoding], save_all=True, append_images=frames[1:])
+        assert "is an animation; expected one picture a file" in refused(gan, "gray", encoding, moving.getvalue())
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and has almost nothing inside."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def test_a_small_file_cannot_become_large_memory(gan: Gan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a file of the wrong size was decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    assert "is 2147483647 x 1 pixels" in refused(gan, "rgb", PNG, png_of_size(2**31 - 1, 1))
+    assert "is 60000 x 60000 pixels" in refused(gan, "rgb", PNG, png_of_size(60_000, 60_000))
+    canvas = (16_382).to_bytes(3, "little") * 2
+    webp = b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    monkeypatch.setattr("PIL.Image.open", never)
+    assert "is 16383 x 16383 pixels" in refused(gan, "rgb", WEBP, webp)
+
+
+def test_files_of_one_request_are_bounded(gan: Gan) -> None:
+    limits, gan.limits = gan.limits, Limits(max_decoded_bytes=5 * 64)
+    try:
+        good = file_of(np.zeros((8, 8, 1), np.uint8))
+        assert len(scored(gan, "gray", files(PNG, *[good] * 5))) == 5
+        message = refused(gan, "gray", PNG, *[good] * 6)
+        assert message.startswith("has 6 files, at 64 bytes of pixels each more than the 320 bytes of one request")
+        assert "at most 5 at a time" in message
+    finally:
+        gan.limits = limits
+
+
+SEEDS_OF_FILES = [
+    file_of(np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8), encoding) for encoding in NAMES
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    encoding=st.sampled_from(sorted(NAMES)),
+    source=st.sampled_from(SEEDS_OF_FILES),
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+    tail=st.binary(max_size=8),
+)
+def test_no_file_makes_the_server_fail(
+    gan: Gan, encoding: int, source: bytes, cut: float, changes: list[tuple[float, int]], tail: bytes
+) -> None:
+    hostile = bytearray(source)
+    for place, value in changes:
+        hostile[int(place * len(hostile))] = value
+    if cut < 0.5:
+        del hostile[int(2 * cut * len(hostile)) :]
+    message = gan_service_pb2.ScoreRequest(
+        model="rgb", samples=files(encoding, bytes(hostile) + tail), label_indices=[0]
+    )
+    try:
+        asyncio.run(gan.score(message))
+    except InvalidRequestError as error:
+        assert [violation.field for violation in error.violations] == ["samples.images.files"]  # noqa: PT017
+
+
+def test_float32_images_are_scored_by_the_nearest_level(gan: Gan) -> None:
+    shares = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+    found = scored(gan, "gray", tensor_pb2.Samples(tensor=to_tensor(shares)))
+    np.testing.assert_array_equal(found, expected_scores("gray", np.rint(shares * np.float32(255)).astype(np.uint8)))
