@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 from ganserve_server.core.latents import Control, Distribution, draw_labels, draw_latents
@@ -72,6 +74,24 @@ def test_truncation_does_not_touch_controls(stubs: Stubs) -> None:
     np.testing.assert_array_equal(cut[:, 2], plain[:, 2])
     assert np.abs(cut[:, 2]).max() > 0.9
     assert np.abs(cut[:, :2]).max() <= 0.1
+
+
+def test_the_critic_chooses_and_files_come_over_the_wire(stubs: Stubs) -> None:
+    best = gan_service_pb2.Selection(method=gan_service_pb2.SELECTION_METHOD_BEST_OF_N, max_proposals_per_sample=8)
+    fields = {"model": "tiny", "count": 30, "seed": 4, "selection": best, "label_names": ["one"]}
+    chosen = stubs.sample(**fields, return_scores=True)
+    proposals = stubs.sample(model="tiny", count=240, seed=4, label_names=["one"], return_scores=True)
+    scores = np.float32(proposals.scores).reshape(30, 8)
+    np.testing.assert_array_equal(np.float32(chosen.scores), scores.max(axis=1))
+    rows = np.arange(30) * 8 + scores.argmax(axis=1)
+    samples = to_array(chosen.samples.tensor)
+    np.testing.assert_array_equal(samples, to_array(proposals.samples.tensor)[rows])
+    assert (chosen.selection.proposed, chosen.selection.accepted) == (240, 30)
+    files = stubs.sample(**fields, encoding=tensor_pb2.ENCODING_PNG).samples.images.files
+    assert [np.asarray(Image.open(io.BytesIO(file))).tolist() for file in files] == samples[..., 0].tolist()
+    chunks = stubs.stream(**fields, encoding=tensor_pb2.ENCODING_PNG)
+    assert [file for chunk in chunks for file in chunk.samples.images.files] == list(files)
+    assert [chunk.selection.proposed for chunk in chunks] == [8 * len(chunk.label_names) for chunk in chunks]
 
 
 def test_streams_any_count_in_chunks(stubs: Stubs) -> None:

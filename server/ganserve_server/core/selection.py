@@ -8,6 +8,9 @@ Proposals are worked off in rounds of bounded groups: at most `_MOST_PROPOSALS`,
 of N takes all m proposals in one round where they fit. Rejection sampling takes `PROPOSALS_PER_ROUND` in each round,
 for those samples alone that have none yet: how many are drawn for a sample depends on the sample alone, too.
 
+Where scores are the same to the last bit in batches of any size, as on the CPU, so is the choice. Where the last bits
+differ, as CUDA's may, two proposals that the rule finds equal to those bits can change places.
+
 N = samples, A = samples that are still without an accepted proposal, R = proposals of a sample in one round,
 Z = values of one latent.
 """

@@ -1,0 +1,197 @@
+"""Whether the critic's choice makes the samples of an under-trained generator better, and what it costs.
+
+    python benchmarks/selection/run.py [--steps 30] [--critic-steps 8] [--seeds 0 … 7] [--samples 1500] [--out FILE]
+
+For each seed: `ganserve train digits --steps STEPS --schedule.critic-steps CRITIC_STEPS --seed SEED` (a whole training
+takes 4,000 steps, each with one update of the critic), `ganserve export-onnx`, and a service of the package in this
+process (`ganserve_server.core.gan.Gan`, no network). Each row of the table draws the same labels, each equally often,
+from the same sampling seed, and is judged alike:
+
+- GAN-test: a judge trained on real digits gives the label that was asked for (fidelity);
+- GAN-train: accuracy on held-out real digits of a judge trained on nothing but the samples (fidelity and diversity);
+- precision, density (fidelity), recall, coverage (diversity): by neighbours in the features of a small classifier.
+
+The cost is in proposals: samples drawn for one that is returned. Figures are means over the seeds, ± standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import io
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+DRAW_SEED = 40_000_003  # Far from the seeds of training.
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way to draw samples."""
+
+    name: str
+    method: int = 0
+    most: int = 0
+    truncation: float | None = None
+
+
+ROWS = [
+    Row("none"),
+    Row("truncation 1.0", truncation=1.0),
+    Row("truncation 0.7", truncation=0.7),
+    *[Row(f"best of {most}", method=1, most=most) for most in (2, 4, 8, 16)],
+    *[Row(f"rejection, at most {most}", method=2, most=most) for most in (4, 16, 64)],
+]
+FIGURES = {
+    "gan_test": "GAN-test",
+    "gan_train": "GAN-train",
+    "precision": "precision",
+    "density": "density",
+    "recall": "recall",
+    "coverage": "coverage",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=30, help="of training, of 4,000 that a whole one takes")
+    parser.add_argument("--critic-steps", type=int, default=8, help="updates of the critic in one step")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)), help="of the trainings")
+    parser.add_argument("--samples", type=int, default=1500, help="of each row")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    arguments = parser.parse_args()
+    trials = []
+    for seed in arguments.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            trials += trial(Path(folder), seed, arguments)
+        report = {
+            "machine": machine(),
+            "command": sys.argv[1:],
+            "steps": arguments.steps,
+            "critic_steps": arguments.critic_steps,
+            "trials": trials,
+        }
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(trials))
+
+
+def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Trains and exports one generator, and measures every row."""
+    from rich.console import Console
+
+    from ganserve_export import export_run
+    from ganserve_server.core.batcher import BatchConfig
+    from ganserve_server.core.engine import EngineConfig
+    from ganserve_server.core.gan import Gan
+    from ganserve_server.core.repository import Repository
+    from ganserve_training import PRESETS, load_split, train
+    from ganserve_training.evaluate import balanced_labels
+    from ganserve_training.features import classifier_features
+
+    preset = PRESETS["digits"]
+    schedule = dataclasses.replace(preset.schedule, critic_steps=arguments.critic_steps)
+    config = dataclasses.replace(preset, seed=seed, steps=arguments.steps, schedule=schedule)
+    train(config, folder / "run", device="cpu", threads=1, console=Console(file=io.StringIO()))
+    exported = export_run(folder / "run", folder / "models" / "digits")
+    assert exported.calibration is not None
+    held_out = load_split(config.data, "held_out")
+    real = load_split(config.data, "train")
+    features, _ = classifier_features(real, held_out)
+    labels = balanced_labels(arguments.samples, len(real.info.label_names))
+    repository = Repository(
+        folder / "models",
+        EngineConfig(provider="CPUExecutionProvider", threads=1),
+        BatchConfig(max_batch_size=64, max_queued_samples=65536, workers=1),
+    )
+    repository.load()
+    gan = Gan(repository)
+    try:
+        measured = [measure(gan, row, labels, real, held_out, features) for row in ROWS]
+    finally:
+        repository.close()
+    critic = {"auc": exported.calibration.auc, "log_loss": exported.calibration.log_loss}
+    for one in measured:
+        print(json.dumps({"seed": seed, **one}), file=sys.stderr, flush=True)
+    return [{"seed": seed, "critic": critic, **one} for one in measured]
+
+
+def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features: Any) -> dict[str, Any]:
+    """Draws the samples of a row and judges them."""
+    from ganserve.v1 import gan_service_pb2
+    from ganserve_training.judge import judge_samples
+    from ganserve_training.metrics import density_coverage, precision_recall
+
+    request = gan_service_pb2.SampleRequest(
+        count=len(labels), seed=DRAW_SEED, label_indices=labels.tolist(), truncation=row.truncation
+    )
+    if row.method:
+        request.selection.method = row.method
+        request.selection.max_proposals_per_sample = row.most
+        # What is measured once after a model is loaded is no cost of these samples.
+        warm = gan_service_pb2.SampleRequest()
+        warm.CopyFrom(request)
+        del warm.label_indices[1:]
+        warm.count = 1
+        asyncio.run(gan.sample(warm))
+    start = time.process_time()
+    response = asyncio.run(gan.sample(request))
+    cpu_s = time.process_time() - start
+    samples = np.frombuffer(response.samples.tensor.data, np.uint8).reshape(tuple(response.samples.tensor.shape))
+    judged = judge_samples(samples, labels, real, held_out)
+    ours, theirs = (features.extract(part) for part in (samples, real.read(np.arange(len(real)))))
+    neighbours = precision_recall(ours, theirs), density_coverage(ours, theirs)
+    proposed = response.selection.proposed or len(labels)
+    return {
+        "row": row.name,
+        "gan_test": judged.gan_test,
+        "gan_train": judged.gan_train,
+        **dataclasses.asdict(neighbours[0]),
+        **dataclasses.asdict(neighbours[1]),
+        "proposals": proposed / len(labels),
+        "accepted": response.selection.accepted / len(labels) if row.method else None,
+        "cpu_us_a_sample": cpu_s / len(labels) * 1e6,
+    }
+
+
+def table(trials: list[dict[str, Any]]) -> str:
+    """Markdown: mean and standard error over the seeds."""
+    heads = ["selection", *FIGURES.values(), "proposals a sample", "accepted", "CPU µs a sample"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in ROWS:
+        of_row = [trial for trial in trials if trial["row"] == row.name]
+        cells = [row.name, *[_mean([trial[name] for trial in of_row]) for name in FIGURES]]
+        accepted = [trial["accepted"] for trial in of_row]
+        cells += [
+            f"{statistics.fmean(trial['proposals'] for trial in of_row):.1f}",
+            "" if None in accepted else f"{statistics.fmean(accepted):.2f}",
+            f"{statistics.fmean(trial['cpu_us_a_sample'] for trial in of_row):.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.3f} ± {error:.3f}"
+
+
+def machine() -> str:
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return f"{names[0]}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+if __name__ == "__main__":
+    main()
