@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.core import drawing
+from ganserve_server.core import gan as gan_module
 from ganserve_server.core.encoding import as_float32, as_uint8, encoded_files, most_bytes
 from ganserve_server.core.errors import FailedPreconditionError, InvalidRequestError
 from ganserve_server.core.requests import Limits
@@ -403,6 +405,36 @@ def test_files_of_one_request_are_bounded(gan: Gan) -> None:
         assert "at most 5 at a time" in message
     finally:
         gan.limits = limits
+
+
+def test_files_of_all_requests_are_bounded_together(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_package(tmp_path, "gray", model=UNCONDITIONAL)
+    good, held, most = file_of(np.zeros((8, 8, 1), np.uint8)), 0, 0
+    decode = gan_module.decoded_images
+
+    async def counted(workers: Workers, content: tuple[bytes, ...], *rest: Any) -> Any:
+        nonlocal held, most
+        held += len(content)
+        most = max(most, held)
+        return await decode(workers, content, *rest)
+
+    async def score(*arguments: Any) -> Any:
+        nonlocal held
+        await asyncio.sleep(0.001)
+        held -= len(arguments[1])
+        return await drawing.score(*arguments)
+
+    monkeypatch.setattr(gan_module, "decoded_images", counted)
+    monkeypatch.setattr(gan_module, "score", score)
+
+    async def scenario(gan: Gan) -> None:
+        message = gan_service_pb2.ScoreRequest(model="gray", samples=files(PNG, *[good] * 4))
+        answers = await asyncio.gather(*(gan.score(message) for _ in range(30)))
+        assert len({answer.SerializeToString() for answer in answers}) == 1
+
+    with core(tmp_path, limits=Limits(max_decoded_bytes=10 * 64)) as gan:
+        asyncio.run(scenario(gan))
+    assert most == 8
 
 
 SEEDS_OF_FILES = [

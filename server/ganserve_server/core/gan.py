@@ -17,8 +17,10 @@ from ganserve_server.core.drawing import Terms, draw, score
 from ganserve_server.core.encoding import FORMATS, as_uint8, encoded_files
 from ganserve_server.core.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError
 from ganserve_server.core.in_order import ReadAhead, in_order
+from ganserve_server.core.lanes import Priority
 from ganserve_server.core.requests import Limits, plan_sample, plan_score, plan_stream
 from ganserve_server.core.responses import set_sample_response, set_scores
+from ganserve_server.core.room import Room
 from ganserve_server.core.selection import Selector
 from ganserve_server.core.workers import Workers
 
@@ -47,6 +49,8 @@ class Gan:
         self.limits = limits or Limits()
         self._selector = Selector()
         self._workers = Workers()
+        # A few small files can become much: decoded images of all requests share this, but wait for no lower priority.
+        self._rooms = {priority: Room(self.limits.max_decoded_bytes) for priority in Priority}
 
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
@@ -181,8 +185,9 @@ class Gan:
     async def _score(self, request: gan_service_pb2.ScoreRequest, terms: Terms) -> gan_service_pb2.ScoreResponse:
         with self.repository.lease(request.model, request.version) as model:
             plan = plan_score(model, request, self.limits)
-            samples = await self._samples(model, plan)
-            scores = await score(model, samples, plan.labels, terms.with_priority(plan.priority))
+            terms = terms.with_priority(plan.priority)
+            async with self._rooms[plan.priority].taken(plan.decoded_bytes):
+                scores = await score(model, await self._samples(model, plan), plan.labels, terms)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
         set_scores(response, *scores)
         return response

@@ -49,7 +49,7 @@ class Limits:
     max_chunk_bytes: int = 4 * 2**20
     """The same of one chunk of StreamSamples."""
     max_decoded_bytes: int = 256 * 2**20
-    """Most bytes of the pixels in the image files of one request."""
+    """Most bytes of the pixels in the image files of one request, and of those at once that have the same priority."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +81,8 @@ class ScorePlan:
     """Of the files."""
     labels: Labels
     priority: Priority
-    payload_bytes: int
-    """Length of the samples in the model's type."""
+    decoded_bytes: int
+    """Length of what the files become."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +182,7 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limi
         encoding=request.samples.images.encoding,
         labels=labels,
         priority=priority,
-        payload_bytes=count * info.sample_bytes,
+        decoded_bytes=len(files) * info.sample_bytes,
     )
 
 

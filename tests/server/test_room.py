@@ -1,0 +1,128 @@
+"""Bytes that many requests share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+
+import pytest
+
+from ganserve_server.core.room import Room
+
+
+async def hold(room: Room, size: int, until: asyncio.Event, begun: list[int]) -> None:
+    async with room.taken(size):
+        begun.append(size)
+        await until.wait()
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_who_finds_no_room_waits_in_turn() -> None:
+    async def scenario() -> None:
+        room, begun = Room(10), []
+        ends = [asyncio.Event() for _ in range(5)]
+        tasks = [
+            asyncio.create_task(hold(room, size, end, begun)) for size, end in zip((6, 5, 1, 4, 99), ends, strict=True)
+        ]
+        await turns()
+        assert begun == [6], "1 would fit, and does not pass 5, which waits longer"
+        async with room.taken(0):
+            pass
+        ends[0].set()
+        await turns()
+        assert begun == [6, 5, 1, 4]
+        for end in ends[1:4]:
+            end.set()
+        await turns()
+        assert begun == [6, 5, 1, 4, 99], "more than all of it is all"
+        ends[4].set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_makes_way() -> None:
+    async def scenario() -> None:
+        room, begun, end = Room(10), [], asyncio.Event()
+        first = asyncio.create_task(hold(room, 6, end, begun))
+        large = asyncio.create_task(hold(room, 8, end, begun))
+        small = asyncio.create_task(hold(room, 2, end, begun))
+        await turns()
+        large.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await large
+        await turns()
+        assert begun == [6, 2]
+        small.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await small
+        end.set()
+        await first
+        async with asyncio.timeout(5), room.taken(10):
+            pass
+
+    asyncio.run(scenario())
+
+
+def test_never_more_than_there_is_whatever_ends_how() -> None:
+    room, held, most = Room(100), 0, 0
+    lock = threading.Lock()
+
+    async def use(size: int) -> None:
+        nonlocal held, most
+        async with room.taken(size):
+            with lock:
+                held += size
+                most = max(most, held)
+            try:
+                await asyncio.sleep(0)
+            finally:
+                with lock:
+                    held -= size
+
+    async def many(seed: int) -> None:
+        chance = random.Random(seed)
+        tasks = [asyncio.create_task(use(chance.randint(1, 60))) for _ in range(300)]
+        for task in tasks:
+            if chance.random() < 0.3:
+                task.cancel()
+            if chance.random() < 0.2:
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    threads = [threading.Thread(target=lambda seed=seed: asyncio.run(many(seed))) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert 60 <= most <= 100
+    assert room._free == 100
+
+
+def test_a_loop_that_ended_leaves_its_room_to_others() -> None:
+    room = Room(10)
+    other = asyncio.new_event_loop()
+
+    async def wait() -> None:
+        async with room.taken(5):
+            pass
+
+    async def scenario() -> None:
+        async with room.taken(10):
+            waiting = other.create_task(wait())
+            other.call_soon(other.stop)
+            await asyncio.to_thread(other.run_forever)
+            waiting.cancel()
+            with contextlib.suppress(RuntimeError):
+                other.close()
+        async with asyncio.timeout(5), room.taken(10):
+            pass
+
+    asyncio.run(scenario())
