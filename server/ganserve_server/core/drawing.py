@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Terms:
         return dataclasses.replace(self, always_admit=True)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Drawn:
     """Samples, and what belongs to them."""
 
@@ -78,8 +78,8 @@ async def draw(model: Model, work: GeneratorWork, count: int, terms: Terms, *, s
         priority=terms.priority,
     )
     samples = [part[0] for part in parts]
-    latents = [part[1].astype(np.float32, copy=False) for part in parts]
-    labels = [part[2].astype(np.int64, copy=False) for part in parts if model.info.label_names]
+    latents = cast("list[NDArray[np.float32]]", [part[1] for part in parts])
+    labels = cast("list[NDArray[np.int64]]", [part[2] for part in parts] if model.info.label_names else [])
     scores = probabilities = None
     if scored:
         # A critic that takes no labels scores what a conditional generator drew without them.
@@ -116,7 +116,7 @@ async def score(
         priority=terms.priority,
     )
     scores, probabilities = (joined([part[index] for part in parts]) for index in (0, 1))
-    return scores.astype(np.float32, copy=False), probabilities.astype(np.float32, copy=False)
+    return cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", probabilities)
 
 
 def joined(parts: list[NDArray[ScalarT]]) -> NDArray[ScalarT]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ganserve_server.core.validation import Findings
     from ganserve_server.core.workers import Workers
 
+_RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
 FILE_OVERHEAD_BYTES = 6  # tag and length of one file in a message
 
 
@@ -56,11 +57,13 @@ def check_encoding(
     info: ModelInfo, encoding: tensor_pb2.Encoding.ValueType, findings: Findings
 ) -> tensor_pb2.Encoding.ValueType:
     """Checks the encoding that a request asks for, and returns it; raw if it asks for none or a wrong one."""
+    if encoding in _RAW:
+        return tensor_pb2.ENCODING_RAW
     name = enum_name(tensor_pb2.Encoding, encoding)
     if encoding not in tensor_pb2.Encoding.values():
         findings.invalid("encoding", f"is {name}; expected a value of ganserve.v1.Encoding, such as ENCODING_RAW")
     elif encoding not in FORMATS:
-        return encoding or tensor_pb2.ENCODING_RAW
+        return encoding
     elif obstacle := _obstacle(info, FORMATS[encoding], name):
         findings.precondition(f"model {info.name!r} makes {obstacle}")
     else:
