@@ -1,7 +1,9 @@
 """Whole runs in a folder, in this process: resume, refusals, and ends of every kind."""
 
+import fcntl
 import io
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +242,40 @@ def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with RunFolder(tmp_path).locked(), pytest.raises(RunLockedError, match=r"another process \(pid \d+\).*--out"):
         run(tiny_config(), tmp_path)
     assert run(tiny_config(), tmp_path).step == 12
+
+
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    refused = tiny_config(networks=replace(tiny_config().networks, packing=2))  # Labelled data, and packs take none.
+    with pytest.raises(ConfigError):
+        run(refused, tmp_path / "runs" / "new")
+    assert list(tmp_path.iterdir()) == []
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    with pytest.raises(ConfigError):
+        run(refused, theirs)
+    assert list(tmp_path.rglob("*")) == [theirs]
+    run(tiny_config(), theirs)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError):
+        run(refused, theirs)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (theirs / ".lock").exists()
+
+
+def test_a_lock_that_was_removed_while_it_was_awaited_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, lock = fcntl.flock, tmp_path / ".lock"
+    stale = iter([True])
+
+    def flock(file: Any, operation: int) -> None:
+        if next(stale, False):
+            lock.unlink()  # As the process that held it does when it ends.
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with RunFolder(tmp_path).locked():
+        assert lock.read_text() == f"{os.getpid()}\n"
 
 
 def test_cuda_that_cannot_be_had_is_refused_in_words(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +37,18 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Be the only process that trains here; the lock goes with the process, however it ends.
 
+        Afterwards the lock's file is gone, and so are folders that were made for it and have stayed empty: a run that is
+        refused leaves nothing.
+
         Raises:
             RunLockedError: another process holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
+        with _made(self.root), _locked(self.root / ".lock") as owner:
+            if owner is not None:
                 raise RunLockedError(
                     f"{self.root} is being trained by another process (pid {owner}): wait for it, stop it, "
                     "or choose another --out"
-                ) from error
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+                )
             yield
 
     def read_config(self) -> TrainConfig | None:
@@ -89,3 +84,46 @@ class RunFolder:
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Write metrics.json: ``metrics`` by name, and ``checkpoint_sha256`` of what was evaluated."""
         write_text_atomically(self.metrics, json.dumps(evaluation, indent=2) + "\n")
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents; afterwards, remove those of them that have stayed empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # One that is not empty: neither are its parents.
+            for path in made:
+                path.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[str | None]:
+    """Hold a lock file, which is gone afterwards; gives the pid of the process that holds it already, else None."""
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                yield file.read().strip() or "unknown"
+                return
+            if not _is_at(path, file.fileno()):
+                continue  # Whoever held it has just removed it: it locks nothing any more.
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            try:
+                yield None
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
