@@ -53,6 +53,22 @@ def test_a_gradient_that_falls_far_below_its_usual_size_is_vanishing_gradients()
     assert diagnose(history(5, sample_gradient_norm=norms)) == {}  # At an equilibrium gradients are small, and may be.
 
 
+def test_samples_that_stay_where_training_began_are_no_progress() -> None:
+    stuck = {"quality": 0.95, "diversity": 0.5, "offset": 0.6, "fake_accuracy": 0.98}
+    told = diagnose(history(10, **stuck))
+    assert set(told) == {"no-progress"}
+    assert "hardly moved for 10 looks" in told["no-progress"]
+    assert "is 0.95 and was 1 before training, and the critic sees through 98% of them" in told["no-progress"]
+    assert diagnose(history(9, **stuck)) == {}
+    assert diagnose(history(10, **{**stuck, "quality": 0.89})) == {}  # Something was gained.
+    assert diagnose(history(10, **{**stuck, "quality": None, "quality_name": None})) == {}  # Nobody knows.
+    moving = [(0.02 * look, 0.0) for look in range(10)]
+    assert diagnose(history(10, **stuck, centre=moving)) == {}
+    assert diagnose(history(10, **{**stuck, "diversity": [0.5 + 0.02 * look for look in range(10)]})) == {}
+    saturated = history(10, **stuck, real_accuracy=1.0, held_out_accuracy=1.0, loss_slope=0.01)
+    assert set(diagnose(saturated)) == {"vanishing-gradients"}  # Which says why.
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -68,6 +84,16 @@ def test_too_like_samples_or_missing_regions_are_mode_collapse(changes: dict[str
     assert told is None or told in diagnose(seen)["mode-collapse"]
     assert ("mode-collapse" in diagnose(seen)) == (told is not None)
     assert "mode-collapse" not in diagnose(seen[:4])  # Too early to tell.
+
+
+def test_a_deep_collapse_is_told_from_the_beginning_but_untrained_samples_are_none() -> None:
+    assert "mode-collapse" in diagnose(history(1, diversity=0.19))
+    assert diagnose(history(1, diversity=0.21)) == {}
+    assert diagnose(history(1, diversity=0.5, regions_reached=1)) == {}
+    untrained = {"diversity": 0.05, "regions_reached": 1, "quality": 1.0}
+    assert diagnose(history(5, **untrained)) == {}
+    assert set(diagnose(history(10, **untrained))) == {"no-progress"}
+    assert "mode-collapse" in diagnose(history(10, **{**untrained, "quality": 0.7}))  # Stuck, after it had learned.
 
 
 def test_samples_that_jump_to_and_fro_are_oscillation() -> None:
@@ -88,7 +114,7 @@ def test_a_critic_that_is_fooled_every_other_time_is_oscillation() -> None:
 
 
 def test_a_gap_to_held_out_samples_is_critic_overfitting() -> None:
-    told = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=0.7))["critic-overfitting"]
+    told = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.5, 0.7, 0.9]))["critic-overfitting"]
     assert "takes 90% of its training samples for real, but only 70% of real samples that it never saw" in told
     assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.9, 0.9, 0.6])) == {}  # By accident, once.
     assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=None, held_out_score=None)) == {}

@@ -70,6 +70,16 @@ FAILING: dict[str, TrainConfig] = {
         networks=CONVOLUTIONAL,
         schedule=ScheduleConfig(critic_steps=3),
     ),
+    # A generator whose learning rate is next to nothing, beside a critic that learns well.
+    "no-progress": setting(
+        "relativistic-pairing",
+        steps=260,
+        every=20,
+        rates=(1e-7, 3e-3),
+        gamma=constant(0.3),
+        data=DIGITS,
+        networks=CONVOLUTIONAL,
+    ),
     # A vanilla GAN on the grid whose generator takes five steps for one of the discriminator.
     "mode-collapse": setting(
         "modified-minimax",

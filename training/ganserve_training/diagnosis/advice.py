@@ -8,6 +8,7 @@ def advise(kind: Kind, config: TrainConfig) -> str:
     """One sentence that names what this run has not tried yet."""
     tries = {
         "vanishing-gradients": _vanishing,
+        "no-progress": _no_progress,
         "mode-collapse": _collapse,
         "oscillation": _oscillation,
         "critic-overfitting": _overfitting,
@@ -30,6 +31,18 @@ def _vanishing(config: TrainConfig) -> str:
         tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")
     if config.augmentation.instance_noise.most == 0.0:
         tries.append("noise that fades: --augmentation.instance-noise.start 0.3")
+    return _sentence(tries)
+
+
+def _no_progress(config: TrainConfig) -> str:
+    tries = [
+        "learning rates of 1e-4 to 1e-3 (--optimisers.generator.learning-rate.start and .end, --optimisers.critic."
+        "learning-rate.start and .end)"
+    ]
+    if max(config.regularisers.r1_gamma.most, config.regularisers.r2_gamma.most) > 0.0:
+        tries.append("a tenth of the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)")
+    if config.regularisers.weight_clip > 0.0:
+        tries.append("ten times the bound of the critic's weights (--regularisers.weight-clip)")
     return _sentence(tries)
 
 

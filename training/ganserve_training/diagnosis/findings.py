@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal[
     "vanishing-gradients",
+    "no-progress",
     "mode-collapse",
     "oscillation",
     "critic-overfitting",

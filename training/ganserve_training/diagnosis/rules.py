@@ -28,8 +28,18 @@ the mean probability of "real" that the critic gives to generated samples."""
 VANISHED_SHARE = 0.01
 """The gradient that reaches the samples has vanished below this share of the run's own median so far."""
 
+STANDSTILL_WINDOW = 10
+"""Looks after which generated samples that neither move nor got better are no progress."""
+STANDSTILL_STEP = 0.01
+"""Movement of the generated centre, and change of diversity, from look to look, below which samples stand still. The
+same latents are looked at each time: nothing but the generator's weights can move them."""
+NOTHING_GAINED = 0.9
+"""The quality's error against what it was before training; above, nothing was gained."""
+
 COLLAPSED_DIVERSITY = 0.4
 """Mean pairwise distance relative to the data's; healthy runs are above 0.8 from early on."""
+DEEP_COLLAPSE = 0.2
+"""Below this, at the run's beginning too: no healthy run was seen there at three looks in a row."""
 COLLAPSED_REGIONS = 0.6
 """Share of the regions reached; healthy runs reach all, or all but one or two."""
 
@@ -96,17 +106,30 @@ def vanishing_gradients(history: History) -> str | None:
     return None
 
 
+def no_progress(history: History) -> str | None:
+    """The generator never learned anything."""
+    now = history[-1]
+    if len(history) < STANDSTILL_WINDOW or not _never_left(history) or vanishing_gradients(history):
+        return None
+    return (
+        f"The generator does not learn: its samples have hardly moved for {STANDSTILL_WINDOW} looks, {now.quality_name} "
+        f"is {now.quality:.3g} and was {now.untrained_quality:.3g} before training, and the critic sees through "
+        f"{now.fake_accuracy:.0%} of them."
+    )
+
+
 def mode_collapse(history: History) -> str | None:
     """The generated samples are too much alike, or leave out parts of the data."""
     now = history[-1]
-    if len(history) <= WARM_UP or now.offset > FAR_OFF:
+    if now.offset > FAR_OFF or _never_left(history):
         return None
-    if now.diversity < COLLAPSED_DIVERSITY:
+    settled = len(history) > WARM_UP
+    if now.diversity < (COLLAPSED_DIVERSITY if settled else DEEP_COLLAPSE):
         return (
             f"The generated samples differ from each other by {now.diversity:.0%} of what real samples do, and reach "
             f"{_regions(now)}."
         )
-    if now.regions_reached < COLLAPSED_REGIONS * now.regions:
+    if settled and now.regions_reached < COLLAPSED_REGIONS * now.regions:
         return f"The generated samples reach only {_regions(now)}."
     return None
 
@@ -137,13 +160,15 @@ def oscillation(history: History) -> str | None:
 def critic_overfitting(history: History) -> str | None:
     """The critic knows its training samples by heart."""
     recent = history[-OVERFIT_LOOKS:]
-    gaps = [item.real_accuracy - item.held_out_accuracy for item in recent if item.held_out_accuracy is not None]
-    if len(gaps) < OVERFIT_LOOKS or sum(gaps) / len(gaps) < OVERFIT_GAP:
+    unseen = [item.held_out_accuracy for item in recent if item.held_out_accuracy is not None]
+    if len(unseen) < OVERFIT_LOOKS:
         return None
-    now = recent[-1]
+    seen_mean, unseen_mean = fmean(item.real_accuracy for item in recent), fmean(unseen)
+    if seen_mean - unseen_mean < OVERFIT_GAP:
+        return None
     return (
-        f"The critic takes {now.real_accuracy:.0%} of its training samples for real, but only "
-        f"{now.held_out_accuracy:.0%} of real samples that it never saw: it learns them by heart."
+        f"The critic takes {seen_mean:.0%} of its training samples for real, but only {unseen_mean:.0%} of real samples "
+        f"that it never saw (means of {OVERFIT_LOOKS} looks): it learns them by heart."
     )
 
 
@@ -177,7 +202,7 @@ def convergence(history: History) -> str | None:
         now.diversity < CONVERGED_DIVERSITY
         or now.offset > CONVERGED_OFFSET
         or now.regions_reached < COLLAPSED_REGIONS * now.regions
-        or _has_learned_little(now)
+        or _has_gained_less(now, CONVERGED_GAIN)
     )
     if poor or decline(history):
         return None
@@ -209,6 +234,7 @@ def decline(history: History) -> str | None:
 
 RULES: dict[Kind, Rule] = {
     "vanishing-gradients": vanishing_gradients,
+    "no-progress": no_progress,
     "mode-collapse": mode_collapse,
     "oscillation": oscillation,
     "critic-overfitting": critic_overfitting,
@@ -259,10 +285,21 @@ class _Trend:
     """Mean distance of a look from the median of itself and its neighbours: small for a steady trend."""
 
 
-def _has_learned_little(now: Observation) -> bool:
+def _never_left(history: History) -> bool:
+    """Whether the generated samples stand still where training began, as far as the last looks tell."""
+    recent = history[-STANDSTILL_WINDOW:]
+    still = all(
+        max(_distance(a.centre, b.centre), abs(a.diversity - b.diversity)) < STANDSTILL_STEP
+        for a, b in pairwise(recent)
+    )
+    return len(recent) > 1 and still and _has_gained_less(recent[-1], NOTHING_GAINED)
+
+
+def _has_gained_less(now: Observation, share: float) -> bool:
+    """Whether the quality's error is above ``share`` of what it was before training; False: not measured."""
     if now.quality is None or now.untrained_quality is None:
         return False
-    return _error(now) > CONVERGED_GAIN * _error(replace(now, quality=now.untrained_quality))
+    return _error(now) > share * _error(replace(now, quality=now.untrained_quality))
 
 
 def _quality_trend(history: History) -> _Trend | None:

@@ -15,6 +15,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GRAY = (
 )
 KIND_COLOURS = {
     "vanishing-gradients": PURPLE,
+    "no-progress": GRAY,
     "mode-collapse": RED,
     "oscillation": ORANGE,
     "critic-overfitting": BLUE,
