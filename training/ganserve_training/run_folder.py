@@ -37,8 +37,8 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Be the only process that trains here; the lock goes with the process, however it ends.
 
-        Afterwards the lock's file is gone, and so are folders that were made for it and have stayed empty: a run that is
-        refused leaves nothing.
+        Afterwards the lock's file is gone, and so are folders that were made for it and have stayed empty: a run that
+        is refused leaves nothing.
 
         Raises:
             RunLockedError: another process holds it.

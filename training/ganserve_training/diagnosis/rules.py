@@ -112,9 +112,9 @@ def no_progress(history: History) -> str | None:
     if len(history) < STANDSTILL_WINDOW or not _never_left(history) or vanishing_gradients(history):
         return None
     return (
-        f"The generator does not learn: its samples have hardly moved for {STANDSTILL_WINDOW} looks, {now.quality_name} "
-        f"is {now.quality:.3g} and was {now.untrained_quality:.3g} before training, and the critic sees through "
-        f"{now.fake_accuracy:.0%} of them."
+        f"The generator does not learn: its samples have hardly moved for {STANDSTILL_WINDOW} looks, "
+        f"{now.quality_name} is {now.quality:.3g} and was {now.untrained_quality:.3g} before training, and the "
+        f"critic sees through {now.fake_accuracy:.0%} of them."
     )
 
 
@@ -167,8 +167,8 @@ def critic_overfitting(history: History) -> str | None:
     if seen_mean - unseen_mean < OVERFIT_GAP:
         return None
     return (
-        f"The critic takes {seen_mean:.0%} of its training samples for real, but only {unseen_mean:.0%} of real samples "
-        f"that it never saw (means of {OVERFIT_LOOKS} looks): it learns them by heart."
+        f"The critic takes {seen_mean:.0%} of its training samples for real, but only {unseen_mean:.0%} of real "
+        f"samples that it never saw (means of {OVERFIT_LOOKS} looks): it learns them by heart."
     )
 
 
