@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Annotated, Any
 
 import pytest
 import tyro
 
 from ganserve_training.config import DataConfig, TrainConfig
+from ganserve_training.config.data import suit_source
 from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
 from ganserve_training.errors import ConfigChangedError, ConfigError
 
@@ -11,7 +13,10 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"path": "x"}, r"data.path is for the sources folder, .* only \(got x with the source digits\): leave it out"),
+        (
+            {"path": "x"},
+            r"data.path is for the sources folder, .* only \(got x with the source digits\): leave out --data.path",
+        ),
         ({"source": "folder"}, "data.path must say where the data are for the source folder"),
         ({"source": "ring", "flip": True}, "data.flip is for the sources"),
         ({"source": "grid", "class_balanced": True}, "data.class_balanced is for"),
@@ -19,7 +24,10 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
         ({"source": "digits", "count": 5}, "data.count is for the sources patches, ring, grid, stacked-digits only"),
         ({"source": "cifar10", "path": "x", "labels_path": "y"}, "data.labels_path is for"),
         ({"source": "idx", "path": "x", "on_bad_file": "skip"}, "data.on_bad_file is for the sources folder, parquet"),
-        ({"source": "array", "path": "x", "label_column": "y"}, "data.label_column is for the sources parquet"),
+        (
+            {"source": "array", "path": "x", "label_column": "y"},
+            "data.label_column is for .* leave out --data.label-column",
+        ),
         ({"source": "patches", "size": 8}, "data.size must be from 16 to 128 pixels"),
         ({"source": "patches", "channels": "rgba"}, "data.channels must be rgb or gray for patches"),
         ({"source": "folder", "path": "x", "size": 0}, "data.size must be from 1 to 4096"),
@@ -36,6 +44,14 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
 def test_options_that_make_no_sense_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DataConfig(**values)
+
+
+def test_another_source_takes_over_what_it_has_a_use_for() -> None:
+    patches = DataConfig(source="patches", size=64, channels="gray", flip=True, count=100, split_seed=3)
+    assert suit_source(patches, "patches") == patches
+    assert suit_source(patches, "folder") == replace(patches, count=None)
+    assert suit_source(patches, "digits") == DataConfig(source="patches", flip=True, split_seed=3)
+    assert suit_source(patches, "grid") == DataConfig(source="patches", count=100, split_seed=3)
 
 
 def test_every_option_survives_the_way_to_json_and_back() -> None:

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ import tyro
 from ganserve_training import launched
 from ganserve_training.command_line import parse
 from ganserve_training.config import TrainConfig
+from ganserve_training.config.data import suit_source
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets import PRESETS
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             TrainArguments,
             argv[1:],
             f"ganserve train {preset}",
-            default=TrainArguments(config=PRESETS[preset], out=Path("runs") / preset),
+            default=TrainArguments(config=_values(preset, argv[1:]), out=Path("runs") / preset),
             description="Train a GAN, or go on with a run that was interrupted.",
         )
         if arguments.processes != 1 and not launched.is_launched():
@@ -85,6 +86,16 @@ def main(argv: Sequence[str]) -> int:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _values(preset: str, argv: Sequence[str]) -> TrainConfig:
+    """The preset's values, without those that the source of data which the arguments name has no use for."""
+    config = PRESETS[preset]
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        name, _, attached = flag.partition("=")
+        if name == "--data.source":
+            config = replace(PRESETS[preset], data=suit_source(PRESETS[preset].data, attached or value))
+    return config
 
 
 def _supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """What to learn."""
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -78,8 +78,7 @@ class DataConfig:
             if suited is not None and self.source not in suited and value != field.default:
                 raise ConfigError(
                     f"data.{field.name} is for the sources {', '.join(suited)} only "
-                    f"(got {value} with the source {self.source}): leave it out, or set it back to "
-                    f"{field.default} where a preset set it"
+                    f"(got {value} with the source {self.source}): leave out --data.{field.name.replace('_', '-')}"
                 )
         if self.source in _STORED and not self.path:
             raise ConfigError(f"data.path must say where the data are for the source {self.source}: add --data.path")
@@ -97,3 +96,14 @@ class DataConfig:
             expect(self.count >= 2, "data.count", self.count, "at least 2")
         expect(0.0 < self.held_out_fraction < 1.0, "data.held_out_fraction", self.held_out_fraction, "between 0 and 1")
         expect_seed("data.split_seed", self.split_seed)
+
+
+def suit_source(data: DataConfig, source: str) -> DataConfig:
+    """``data`` without the options that ``source`` has no use for: what is left of a preset's with another source.
+
+    ``data.source`` itself stays: the new one may need a path that only its user knows.
+    """
+    unsuited: dict[str, Any] = {
+        field.name: field.default for field in fields(data) if source not in _ONLY_FOR.get(field.name, (source,))
+    }
+    return replace(data, **unsuited)
