@@ -15,8 +15,9 @@ from ganserve_training import evaluate_run, load_split, load_trained, train
 from ganserve_training.config import DataConfig
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluate import EvaluationOptions, default_samples, evaluate
-from ganserve_training.measures import METRIC_NAMES, default_metrics
+from ganserve_training.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
+from ganserve_training.evaluation_table import show
+from ganserve_training.measures import METRIC_NAMES, MetricName, default_metrics
 from ganserve_training.metrics import GaussianModes, mode_coverage
 from ganserve_training.metrics.modes import StackedDigitModes, modes_of
 from ganserve_training.reference import data_config, load_reference, source_of
@@ -196,3 +197,25 @@ def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) ->
     assert evaluate_run(tmp_path, options) == evaluation
     train(tiny_config(steps=13), tmp_path, device="cpu")
     assert load_trained(tmp_path).metrics == {}  # Those were of another checkpoint.
+
+
+def test_very_unequal_counts_are_noted_where_fid_depends_on_them() -> None:
+    def judged(samples: int, metric: MetricName = "fid") -> Evaluation:
+        options = EvaluationOptions(samples=samples, metrics=(metric,), features="pixels")
+        return evaluate(Copies(DIGITS), options)
+
+    few = judged(700)
+    assert few.notes == (
+        "FID compares 700 generated samples with 1,437 real ones, and is biased upwards by the fewer: compare it with "
+        "FIDs of the same counts only, or measure again with --samples 1437",
+    )
+    assert few.to_dict()["notes"] == list(few.notes)
+    assert judged(1000).notes == ()
+    assert judged(700, "sliced-wasserstein").notes == ()
+    assert len(judged(3000).notes) == 1
+
+
+def test_notes_end_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    options = EvaluationOptions(samples=500, metrics=("fid",), features="pixels")
+    show("x", evaluate(Copies(DIGITS), options))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("note: FID compares 500 generated samples with 1,437")

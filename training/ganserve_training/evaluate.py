@@ -30,6 +30,8 @@ from ganserve_training.trained import Which
 
 EVALUATION_SEED = 20_000_003  # Far from the small seeds that people train and sample with.
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
+UNEQUAL_COUNTS = 2.0
+"""Real over generated samples, or the other way round, from which a report says that FID depends on it."""
 
 FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
 """Makes features from a file: its path, what the samples look like, side in pixels, range of values."""
@@ -103,10 +105,23 @@ class Evaluation:
     by_label: dict[str, tuple[float, ...]]
     """gan_test and gan_train of each label."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before comparing the figures, in sentences."""
+        fewer, more = sorted((self.samples, self.real_samples))
+        if "fid" not in self.metrics or more < UNEQUAL_COUNTS * fewer:
+            return ()
+        return (
+            f"FID compares {self.samples:,} generated samples with {self.real_samples:,} real ones, and is biased "
+            f"upwards by the fewer: compare it with FIDs of the same counts only, or measure again with --samples "
+            f"{self.real_samples}",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form: what metrics.json holds. A figure that is not a number is null."""
         values = asdict(self)
         values["label_names"] = list(self.label_names)
+        values["notes"] = list(self.notes)
         values["by_label"] = {
             name: [None if np.isnan(value) else value for value in each] for name, each in self.by_label.items()
         }

@@ -105,4 +105,4 @@ def _protocol(evaluation: Evaluation) -> list[str]:
         digest = "" if features.sha256 is None else f", sha256 {features.sha256[:16]}"
         accuracy = "" if features.accuracy is None else f", {features.accuracy:.3f} of held-out labels right"
         lines.append(f"features: {features.name}{digest}{accuracy}; resizing: {features.resizer}")
-    return lines
+    return lines + [f"note: {note}" for note in evaluation.notes]
