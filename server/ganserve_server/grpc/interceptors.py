@@ -193,18 +193,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _read_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yields the messages of a stream until its client, or the server, ends it."""
         closed = asyncio.create_task(self._closed.wait())
+        reading: asyncio.Future[Any] | None = None
         try:
             while True:
                 reading = asyncio.ensure_future(anext(requests, None))
                 await asyncio.wait((reading, closed), return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
-                    reading.cancel()
                     raise UnavailableError(_NO_MORE_REQUESTS)
                 if (request := reading.result()) is None:
                     return
                 yield _read_message(request)
         finally:
             closed.cancel()
+            if reading is not None and not reading.done():
+                # The call ends while a message is awaited. gRPC lets that fail, which is nobody's concern.
+                reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+                reading.cancel()
 
     def _enter(self, call: Call, context: Context) -> None:
         if self._draining and call.method not in _ABOUT_THE_SERVER:

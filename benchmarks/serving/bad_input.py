@@ -1,0 +1,127 @@
+"""100,000 hostile requests, over every RPC, and garbage on the port: the server must answer with words, and live.
+
+    python benchmarks/serving/bad_input.py [--requests 100000] [--seed 0] [--json FILE]
+
+The requests are those of tests/support/hostile.py: every field of every message absent, plausible or nasty (NaN,
+infinity, huge and negative numbers, strange text, wrong sizes), messages that are garbage, cut off or flipped, for
+GanService, AdminService, health, reflection and the Open Inference Protocol; beside them connections that speak no
+gRPC, and messages beyond the size limit. Two processes send. Failures are INTERNAL, UNKNOWN and UNAVAILABLE answers,
+no answer within 30 s, a server that ended, and a traceback in its log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+from common import machine, memory_mib
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
+from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
+from hostile import Caller, Hostile, garbage
+from server_process import running_server
+from stubs import OPTIONS
+from tiny_packages import build_tiny_repository
+
+PROCESSES = 2
+_RELOAD_EVERY = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    answers: collections.Counter[str] = collections.Counter()
+    methods: set[str] = set()
+    unexpected: list[str] = []
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        models = build_tiny_repository(Path(folder))
+        with running_server(models, "--poll-s", "0", "--drain-timeout-s", "5") as server:
+            before = memory_mib(server.process.pid)
+            share = arguments.requests // PROCESSES
+            context = multiprocessing.get_context("spawn")
+            jobs = [(server.address, arguments.seed * PROCESSES + index, share) for index in range(PROCESSES)]
+            with context.Pool(PROCESSES) as pool:
+                for counts, found in pool.starmap(send, jobs):
+                    unexpected += found
+                    for (method, status), count in counts.items():
+                        answers[status] += count
+                        methods.add(method)
+            unexpected += oversized(server.address)
+            after = memory_mib(server.process.pid)
+            if server.process.poll() is not None:
+                unexpected.append(f"the server ended with {server.process.returncode}")
+            if "Traceback" in server.log:
+                unexpected.append(server.log[server.log.index("Traceback") :][:2000])
+    seconds = time.perf_counter() - began
+    print(f"{sum(answers.values()):,} requests to {len(methods)} RPCs in {seconds:.0f} s")
+    print(", ".join(f"{count:,} {status}" for status, count in answers.most_common()))
+    print(f"memory {before:.0f} MiB before, {after:.0f} after")
+    print(f"unexpected: {len(unexpected) or 'nothing'}", *unexpected[:10], sep="\n")
+    if arguments.json:
+        report: dict[str, Any] = {
+            "machine": machine(),
+            "command": sys.argv,
+            "answers": answers,
+            "unexpected": unexpected,
+        }
+        report |= {"methods": sorted(methods), "memory_mib": [before, after], "seconds": seconds}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    if unexpected:
+        sys.exit(1)
+
+
+def send(address: str, seed: int, count: int) -> tuple[dict[tuple[str, str], int], list[str]]:
+    source = Hostile(seed)
+    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        caller = Caller(channel, source)
+        admin = admin_service_pb2_grpc.AdminServiceStub(channel)
+        for index in range(count):
+            if index % _RELOAD_EVERY == 0:
+                garbage(address, source, 20)
+                load_all(admin, channel)
+            caller.send()
+    return dict(caller.answers), caller.unexpected
+
+
+def load_all(admin: admin_service_pb2_grpc.AdminServiceStub, channel: grpc.Channel) -> None:
+    """Loads again what hostile requests have unloaded."""
+    models = gan_service_pb2_grpc.GanServiceStub(channel).ListModels(gan_service_pb2.ListModelsRequest(), timeout=60)
+    for model in models.models:
+        for version in model.versions:
+            if version.state != gan_service_pb2.MODEL_STATE_READY:
+                request = admin_service_pb2.LoadModelRequest(model=model.name, version=version.version)
+                admin.LoadModel(request, timeout=60)
+
+
+def oversized(address: str) -> list[str]:
+    """A message beyond the limit is refused, and the next call is answered."""
+    unexpected = []
+    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        stub = gan_service_pb2_grpc.GanServiceStub(channel)
+        request = gan_service_pb2.SampleRequest(model="tiny", count=1)
+        request.latents.data = bytes(300 * 2**20)
+        try:
+            stub.Sample(request, timeout=60)
+            unexpected.append("a message of 300 MiB was taken")
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                unexpected.append(f"a message of 300 MiB: {error.code().name} {error.details()}")
+        request.ClearField("latents")
+        stub.Sample(request, timeout=60)
+    return unexpected
+
+
+if __name__ == "__main__":
+    main()
