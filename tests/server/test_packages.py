@@ -303,8 +303,8 @@ def test_the_repository_ignores_what_is_no_package(tmp_path: Path) -> None:
     tmp_path.joinpath("README.md").write_text("…")
     repository = Repository(tmp_path, ENGINE, BATCH)
     repository.load()
-    repository.close()
     (summary,) = repository.summaries()
+    repository.close()
     assert [version.version for version in summary.versions] == [1]
     assert len(repository.ignored) == 3
     assert "latest: a version's folder is named by a positive integer" in repository.ignored[2]

@@ -60,6 +60,15 @@ def test_what_is_refused_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_preset_without_a_flag_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("runs").write_text("in the way of the run's folder")
+    assert train_command.main(["digits"]) == 1
+    assert "runs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["train digits", "evaluate", "report"])
 def test_help_stays_the_parsers(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, *arguments = command.split()

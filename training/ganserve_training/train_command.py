@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -91,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
 def _values(preset: str, argv: Sequence[str]) -> TrainConfig:
     """The preset's values, without those that the source of data which the arguments name has no use for."""
     config = PRESETS[preset]
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+    for flag, value in pairwise([*argv, ""]):
         name, _, attached = flag.partition("=")
         if name == "--data.source":
             config = replace(PRESETS[preset], data=suit_source(PRESETS[preset].data, attached or value))
