@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ganserve._async_client import AsyncClient
+    from ganserve._async_streams import AsyncSampleStream, AsyncScoreStream
     from ganserve._batch import Sample, SampleBatch
     from ganserve._client import Client
     from ganserve._errors import (
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
         VersionSummary,
     )
     from ganserve._scores import Score, Scores
-    from ganserve._streams import AsyncSampleStream, SampleStream
-    from ganserve._types import ImagesLike, Label, Labels
+    from ganserve._selection import BestOf, Rejection, Selection, SelectionReport
+    from ganserve._streams import SampleStream, ScoreStream
+    from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
     __version__: str
 
@@ -59,10 +61,13 @@ __all__ = [
     "AccessDenied",
     "AsyncClient",
     "AsyncSampleStream",
+    "AsyncScoreStream",
+    "BestOf",
     "Calibration",
     "Client",
     "ClientClosed",
     "DeadlineExceeded",
+    "Encoding",
     "EngineInfo",
     "FieldViolation",
     "GanserveError",
@@ -79,14 +84,19 @@ __all__ = [
     "ModelState",
     "ModelSummary",
     "PackageFile",
+    "Priority",
     "Provenance",
+    "Rejection",
     "RequestCancelled",
     "Sample",
     "SampleBatch",
     "SampleShape",
     "SampleStream",
     "Score",
+    "ScoreStream",
     "Scores",
+    "Selection",
+    "SelectionReport",
     "ServerError",
     "ServerOverloaded",
     "ServerUnavailable",
@@ -99,6 +109,7 @@ __all__ = [
 
 _MODULES = {
     "_async_client": ("AsyncClient",),
+    "_async_streams": ("AsyncSampleStream", "AsyncScoreStream"),
     "_batch": ("Sample", "SampleBatch"),
     "_client": ("Client",),
     "_errors": (
@@ -133,8 +144,9 @@ _MODULES = {
         "VersionSummary",
     ),
     "_scores": ("Score", "Scores"),
-    "_streams": ("AsyncSampleStream", "SampleStream"),
-    "_types": ("ImagesLike", "Label", "Labels"),
+    "_selection": ("BestOf", "Rejection", "Selection", "SelectionReport"),
+    "_streams": ("SampleStream", "ScoreStream"),
+    "_types": ("Encoding", "ImagesLike", "Label", "Labels", "Priority"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,23 +8,33 @@ import asyncio
 from typing import TYPE_CHECKING, Self
 
 from ganserve import _calls
+from ganserve._async_streams import AsyncSampleStream, AsyncScoreStream
+from ganserve._channel import connect_async
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
 from ganserve._errors import GanserveError
 from ganserve._inputs import ScoreInputs
+from ganserve._interpolation import Interpolation
+from ganserve._local import async_local_endpoint
 from ganserve._readiness import Readiness
 from ganserve._requests import sample_request, stream_request
-from ganserve._streams import AsyncSampleStream
+from ganserve._retries import DEFAULT_ATTEMPTS
+from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._transport import AsyncTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
+    from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 
+    import grpc
     import numpy.typing as npt
 
     from ganserve._batch import SampleBatch
+    from ganserve._config import Compression, Metadata
+    from ganserve._local import Provider
     from ganserve._models import ModelInfo, ModelSummary
     from ganserve._scores import Scores
-    from ganserve._types import ImagesLike, Labels
+    from ganserve._selection import Selection
+    from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
 
 class AsyncClient:
@@ -41,17 +51,52 @@ class AsyncClient:
     Args:
         target: As for `Client`.
         timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
+        max_attempts: As for `Client`.
+        compression: As for `Client`.
+        metadata: As for `Client`.
+        interceptors: gRPC's interceptors of asyncio clients, the first one outermost.
 
     Raises:
-        InvalidRequest: The target or the deadline makes no sense.
+        InvalidRequest: An argument makes no sense.
     """
 
-    def __init__(self, target: str | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._transport = AsyncTransport(ClientConfig.of(target, timeout_s))
+    def __init__(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_attempts: int = DEFAULT_ATTEMPTS,
+        compression: Compression = "none",
+        metadata: Metadata = (),
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
+        config = ClientConfig.of(
+            target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
+        )
+        self._transport = AsyncTransport(config, lambda: connect_async(config, interceptors))
+
+    @classmethod
+    def local(
+        cls,
+        models: str | os.PathLike[str],
+        *,
+        provider: Provider = "auto",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Self:
+        """A client with the whole service inside this process: no server, no port (needs the extra `server`).
+
+        See `Client.local`. This returns at once; the models are loaded in another thread, from the first call on, which
+        waits for them. What is wrong with them, that call raises.
+        """
+        client = cls.__new__(cls)
+        client._transport = AsyncTransport(  # noqa: SLF001 - of its own class
+            *async_local_endpoint(models, provider, timeout_s)
+        )
+        return client
 
     @property
     def target(self) -> str:
-        """The server's address."""
+        """The server's address, or several joined by commas; "local:FOLDER" for a service in this process."""
         return self._transport.config.target
 
     async def sample(
@@ -66,6 +111,9 @@ class AsyncClient:
         truncation: float | None = None,
         latents: npt.ArrayLike | None = None,
         controls: Mapping[str, float] | None = None,
+        select: Selection | None = None,
+        encoding: Encoding = "raw",
+        priority: Priority = "normal",
         return_scores: bool = False,
         return_latents: bool = False,
         timeout_s: float | None = None,
@@ -81,10 +129,17 @@ class AsyncClient:
             truncation=truncation,
             latents=latents,
             controls=controls,
+            select=select,
+            encoding=encoding,
+            priority=priority,
             return_scores=return_scores,
             return_latents=return_latents,
         )
-        return await self._transport.unary(_calls.sample(request, self._timeout_s(timeout_s)))
+        timeout_s = self._timeout_s(timeout_s)
+        info = None
+        if _calls.needs_description(request):
+            info = await self._transport.unary(_calls.describe_first(request, timeout_s))
+        return await self._transport.unary(_calls.sample(request, timeout_s, info))
 
     def stream(
         self,
@@ -97,6 +152,9 @@ class AsyncClient:
         offset: int = 0,
         truncation: float | None = None,
         controls: Mapping[str, float] | None = None,
+        select: Selection | None = None,
+        encoding: Encoding = "raw",
+        priority: Priority = "normal",
         return_scores: bool = False,
         return_latents: bool = False,
         chunk_size: int | None = None,
@@ -113,10 +171,13 @@ class AsyncClient:
             truncation=truncation,
             latents=None,
             controls=controls,
+            select=select,
+            encoding=encoding,
+            priority=priority,
             return_scores=return_scores,
             return_latents=return_latents,
         )
-        call = _calls.StreamCall(stream_request(request, chunk_size), self._timeout_s(timeout_s))
+        call = SampleStreamCall(stream_request(request, chunk_size), self._timeout_s(timeout_s))
         return AsyncSampleStream(self._transport, call)
 
     async def score(
@@ -126,14 +187,67 @@ class AsyncClient:
         *,
         model: str | None = None,
         version: int | None = None,
+        priority: Priority = "normal",
         timeout_s: float | None = None,
     ) -> Scores:
         """Scores samples with a model's critic; see `Client.score`. Files are read in another thread."""
         inputs = await asyncio.to_thread(ScoreInputs.read, images, label)
         model = model if model is not None else inputs.model
         info = await self.model(model, version, timeout_s=timeout_s) if inputs.needs_model else None
-        call = _calls.score(inputs, info, model=model, version=version, timeout_s=self._timeout_s(timeout_s))
+        call = _calls.score(
+            inputs, info, model=model, version=version, priority=priority, timeout_s=self._timeout_s(timeout_s)
+        )
         return await self._transport.unary(call)
+
+    def score_stream(
+        self,
+        images: Iterable[ImagesLike] | AsyncIterable[ImagesLike],
+        label: Label | Iterable[Labels] | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        priority: Priority = "normal",
+        timeout_s: float | None = None,
+    ) -> AsyncScoreStream:
+        """Scores any number of items, in order, as they arrive; see `Client.score_stream`. Iterate it, don't await it.
+
+        The items may come from an asynchronous iterable, such as `client.stream(…)`.
+        """
+        call = ScoreStreamCall(
+            images, label, model=model, version=version, priority=priority, timeout_s=self._timeout_s(timeout_s)
+        )
+        return AsyncScoreStream(self._transport, call)
+
+    async def interpolate(
+        self,
+        a: int | npt.ArrayLike,
+        b: int | npt.ArrayLike,
+        steps: int,
+        label: Labels | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        truncation: float | None = None,
+        encoding: Encoding = "raw",
+        priority: Priority = "normal",
+        return_scores: bool = False,
+        timeout_s: float | None = None,
+    ) -> SampleBatch:
+        """Draws samples on the way from one latent, or seed, to another; see `Client.interpolate`."""
+        way = Interpolation(
+            a,
+            b,
+            steps,
+            label,
+            truncation=truncation,
+            encoding=encoding,
+            priority=priority,
+            return_scores=return_scores,
+            timeout_s=self._timeout_s(timeout_s),
+        )
+        info = await self.model(model, version, timeout_s=timeout_s)
+        drawn = [await self._transport.unary(call) for call in way.calls(info)]
+        return await self._transport.unary(way.call(info, drawn))
 
     async def models(self, *, timeout_s: float | None = None) -> list[ModelSummary]:
         """Lists the server's models, by name, with the state of each version; see `Client.models`."""
@@ -168,7 +282,7 @@ class AsyncClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"AsyncClient({self.target!r})"
+        return f"{type(self).__name__}({self.target!r})"
 
     def _timeout_s(self, timeout_s: float | None) -> float:
         return check_timeout(timeout_s, self._transport.config.timeout_s)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ganserve import _pictures, _tables
 from ganserve._errors import InvalidRequest, UnsupportedByModel
+from ganserve._selection import SelectionReport
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +29,7 @@ class Sample:
     """One sample of a batch."""
 
     array: npt.NDArray[Any]
-    """The sample: an image uint8 [H, W, C], or a vector float32 [D]."""
+    """The sample: an image uint8 [H, W, C] (float32 if asked for so), or a vector float32 [D]."""
     index: int
     """Its place in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` is this sample."""
     label: int | None
@@ -45,10 +46,12 @@ class Sample:
     """Name of the model that drew it."""
     version: int
     """Version of the model that drew it."""
+    latent: npt.NDArray[np.float32] | None = None
+    """The latent that it was made from, float32 [Z]; None unless asked for."""
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The image, uint8 [H, W, C].
+        """The image, uint8 [H, W, C], whatever the encoding.
 
         Raises:
             UnsupportedByModel: The model makes vectors.
@@ -79,7 +82,8 @@ class SampleBatch:
     """
 
     samples: npt.NDArray[Any]
-    """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]."""
+    """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]; with encoding="float32", images are float32
+    [N, H, W, C], 0 to 1."""
     indices: npt.NDArray[np.int64]
     """Each sample's place in the seed's sequence, int64 [N]."""
     labels: npt.NDArray[np.int64] | None
@@ -98,6 +102,8 @@ class SampleBatch:
     """Calibrated probabilities that each sample is real, float32 [N]; None unless asked for."""
     latents: npt.NDArray[np.float32] | None = None
     """The latents that the samples were made from, float32 [N, Z]; None unless asked for."""
+    selection: SelectionReport | None = None
+    """What `select` did for these samples; None without it, and of a part of a batch, of which it is not known."""
 
     @classmethod
     def concatenate(cls, batches: Sequence[SampleBatch]) -> SampleBatch:
@@ -120,11 +126,11 @@ class SampleBatch:
                 merged[name] = None
             else:
                 merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
-        return replace(first, **merged)
+        return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
-        """The images, uint8 [N, H, W, C].
+        """The images, uint8 [N, H, W, C], whatever the encoding.
 
         Raises:
             UnsupportedByModel: The model makes vectors; they are in `samples`.
@@ -197,7 +203,9 @@ class SampleBatch:
             OSError: The file cannot be written.
         """
         file = _pictures.check_suffix(path, ".npz")
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
+        if self.selection is not None:
+            arrays |= {"proposed": self.selection.proposed, "accepted": self.selection.accepted}
         if self.seed is not None:
             arrays["seed"] = np.uint64(self.seed)
         stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
@@ -244,7 +252,7 @@ class SampleBatch:
             if part is not None:
                 part = tuple(part[i] for i in chosen) if name == "label_names" else part[chosen]
             parts[name] = part
-        return replace(self, **parts)
+        return replace(self, selection=None, **parts)
 
     def _one(self, i: int) -> Sample:
         return Sample(
@@ -257,6 +265,7 @@ class SampleBatch:
             seed=self.seed,
             model=self.model,
             version=self.version,
+            latent=None if self.latents is None else self.latents[i],
         )
 
     def __repr__(self) -> str:
@@ -274,6 +283,8 @@ class SampleBatch:
             parts.append(f"scores={self.scores.min():.3g}…{self.scores.max():.3g}")
         if self.latents is not None:
             parts.append(f"latents={list(self.latents.shape)}")
+        if self.selection is not None:
+            parts.append(f"selected from {self.selection.proposed} ({self.selection.acceptance_rate:.0%} accepted)")
         return f"SampleBatch({', '.join(parts)})"
 
     def _repr_png_(self) -> bytes | None:
@@ -287,7 +298,9 @@ _PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabi
 
 
 def _as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim != axes:
+    if array.ndim == axes and array.dtype == np.float32:  # value / 255
+        return np.rint(array * np.float32(255)).astype(np.uint8)
+    if array.ndim != axes or array.dtype != np.uint8:
         kind = _kind(array.dtype, array.shape[axes - 3 :])
         raise UnsupportedByModel(f"model {model!r} makes no images but {kind}: use samples (batch) or array (sample)")
     return array

@@ -1,4 +1,4 @@
-"""Calls: what is sent, and what becomes of the answer. Every transport carries out the same ones."""
+"""Unary calls: what is sent, and what becomes of the answer. Every transport carries out the same ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ganserve import _requests, _responses
 from ganserve._errors import ServerError
-from ganserve.v1 import gan_service_pb2
+from ganserve.v1 import gan_service_pb2, tensor_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ganserve._inputs import ScoreInputs
     from ganserve._models import ModelInfo, ModelSummary
     from ganserve._scores import Scores
+    from ganserve._types import Priority
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -34,62 +35,49 @@ class Call(Generic[Result_co]):
     """Makes the result of the response."""
     timeout_s: float
     """Deadline in seconds; math.inf is none."""
+    slow: bool = False
+    """Whether `parse` takes so long that an event loop should not wait for it."""
 
 
-class StreamCall:
-    """One call for a stream of samples, and how far it has come."""
-
-    method = "StreamSamples"
-
-    def __init__(self, request: gan_service_pb2.StreamSamplesRequest, timeout_s: float) -> None:
-        self.request = request
-        self.timeout_s = timeout_s
-        """Most seconds to wait for one batch; math.inf is for ever."""
-        self._received = 0
-
-    @property
-    def seed(self) -> int:
-        """The seed of the request."""
-        return self.request.request.seed
-
-    def accept(self, response: gan_service_pb2.StreamSamplesResponse) -> SampleBatch:
-        """The batch of the next message.
-
-        Raises:
-            ServerError: It is not what comes next.
-        """
-        wanted = self.request.request
-        batch = _responses.sample_batch(response.chunk, wanted)
-        due = wanted.offset + self._received
-        if response.chunk.offset != due or not len(batch) or self._received + len(batch) > wanted.count:
-            raise ServerError(f"the stream gave {len(batch)} samples from {response.chunk.offset}, and {due} was next")
-        self._received += len(batch)
-        return batch
-
-    def finish(self) -> None:
-        """Checks that nothing is missing at the end.
-
-        Raises:
-            ServerError: Samples are missing.
-        """
-        if self._received != self.request.request.count:
-            raise ServerError(f"the stream ended after {self._received} of {self.request.request.count} samples")
+def needs_description(request: gan_service_pb2.SampleRequest) -> bool:
+    """Whether an answer can be read only with the model's description: WebP files do not keep whether they are gray."""
+    return request.encoding == tensor_pb2.ENCODING_WEBP
 
 
-def sample(request: gan_service_pb2.SampleRequest, timeout_s: float) -> Call[SampleBatch]:
-    """Draws samples."""
+def describe_first(request: gan_service_pb2.SampleRequest, timeout_s: float) -> Call[ModelInfo]:
+    """Describes the model of a request for samples."""
+    return get_model(request.model or None, request.version or None, timeout_s)
+
+
+def channels_of(request: gan_service_pb2.SampleRequest, info: ModelInfo) -> int | None:
+    """C of a model's images; None if it makes none. From now on the request is for exactly that version."""
+    request.model, request.version = info.name, info.version
+    return info.sample.shape[-1] if info.sample.kind == "image" else None
+
+
+def sample(
+    request: gan_service_pb2.SampleRequest, timeout_s: float, info: ModelInfo | None = None
+) -> Call[SampleBatch]:
+    """Draws samples; with the model's description, by exactly that version of it."""
+    channels = None if info is None else channels_of(request, info)
 
     def parse(response: gan_service_pb2.SampleResponse) -> SampleBatch:
-        batch = _responses.sample_batch(response, request)
+        batch = _responses.sample_batch(response, request, channels)
         if len(batch) != request.count:
             raise ServerError(f"the server gave {len(batch)} samples, and {request.count} were asked for")
         return batch
 
-    return Call("Sample", request, parse, timeout_s)
+    return Call("Sample", request, parse, timeout_s, slow=request.encoding != tensor_pb2.ENCODING_UNSPECIFIED)
 
 
 def score(
-    inputs: ScoreInputs, info: ModelInfo | None, *, model: str | None, version: int | None, timeout_s: float
+    inputs: ScoreInputs,
+    info: ModelInfo | None,
+    *,
+    model: str | None,
+    version: int | None,
+    priority: Priority,
+    timeout_s: float,
 ) -> Call[Scores]:
     """Scores samples; with the model's description, by exactly that version of it."""
     samples = inputs.samples(info)
@@ -97,7 +85,7 @@ def score(
     labels = inputs.labels(count, info)
     if info is not None:
         model, version = info.name, info.version
-    request = _requests.score_request(samples, labels, model=model, version=version)
+    request = _requests.score_request(samples, labels, model=model, version=version, priority=priority)
     return Call(
         "Score", request, lambda response: _responses.scores(response, labels.per_sample(count), count), timeout_s
     )

@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
+from ganserve._rotation import Endpoint
+from ganserve.v1 import gan_service_pb2_grpc
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ganserve._config import ClientConfig
+
+    Interceptor: TypeAlias = (
+        grpc.UnaryUnaryClientInterceptor
+        | grpc.UnaryStreamClientInterceptor
+        | grpc.StreamUnaryClientInterceptor
+        | grpc.StreamStreamClientInterceptor
+    )
 
 # As the server's: 256 MiB of samples, and a little for the names, lengths and tags around them.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
-# Every method of GanService is safe to repeat: samples are addressed by a seed that the client draws before the first
-# attempt (`_requests.sample_request`), and the other methods change nothing. gRPC retries inside the call's deadline,
-# waits random(0.8, 1.2) times the backoff, and gives up after five attempts (its own limit) or once an answer has
-# begun.
-RETRY_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": "ganserve.v1.GanService"}],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
+# A name that stands for several machines, such as a headless Kubernetes service, has its calls shared out among them.
+# Retries are ours (`_retries`): gRPC's own know nothing of RetryInfo, of other targets or of the log.
+_SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_COMPRESSIONS = {
+    "none": grpc.Compression.NoCompression,
+    "deflate": grpc.Compression.Deflate,
+    "gzip": grpc.Compression.Gzip,
 }
 
 
-def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
+def channel_options(target: str) -> list[tuple[str, int | str]]:
     """The options of a channel to this target."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.primary_user_agent", f"ganserve-python/{version('ganserve')}"),
-        ("grpc.enable_retries", 1),
-        ("grpc.service_config", json.dumps(RETRY_SERVICE_CONFIG)),
-        # gRPC retries only what it still holds in its buffer, 256 KiB by default: less than a batch of images to score.
-        ("grpc.per_rpc_retry_buffer_size", 16 * 2**20),
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         # A dead peer is noticed during a call within 40 s. ganserve's server allows pings that frequent; a server that
         # does not (gRPC's default is 5 minutes) ends the connection with "too_many_pings".
         ("grpc.keepalive_time_ms", 30_000),
@@ -51,23 +51,34 @@ def channel_options(config: ClientConfig) -> list[tuple[str, int | str]]:
         ("grpc.keepalive_permit_without_calls", 0),
         # A server that has just come up is found quickly; by default the second attempt to connect waits a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         # Without this, a new client inherits the connections, and the waits after failed ones, of older clients.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if _is_loopback(config.target):
+    if _is_loopback(target):
         options.append(("grpc.enable_http_proxy", 0))  # http_proxy is set and no_proxy is not: localhost is still here
     return options
 
 
-def open_channel(config: ClientConfig) -> grpc.Channel:
-    """A channel for `Client`; it connects with the first call."""
-    return grpc.insecure_channel(config.target, options=channel_options(config))
+def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
+    """An endpoint of each target for `Client`; they connect with the first call."""
+    endpoints = []
+    for target in config.targets:
+        channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
+        stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
+        endpoints.append(Endpoint(target, stub, channel.close))
+    return endpoints
 
 
-def open_async_channel(config: ClientConfig) -> grpc.aio.Channel:
-    """A channel for `AsyncClient`, bound to the running event loop; it connects with the first call."""
-    return grpc.aio.insecure_channel(config.target, options=channel_options(config))
+def connect_async(config: ClientConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> list[Endpoint]:
+    """An endpoint of each target for `AsyncClient`, bound to the running loop; they connect with the first call."""
+    endpoints = []
+    for target in config.targets:
+        channel = grpc.aio.insecure_channel(
+            target, channel_options(target), _COMPRESSIONS[config.compression], interceptors or None
+        )
+        endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
+    return endpoints
 
 
 def _is_loopback(target: str) -> bool:

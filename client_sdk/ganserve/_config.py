@@ -2,53 +2,106 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 from ganserve._errors import InvalidRequest
+from ganserve._numbers import check_integer
+from ganserve._retries import DEFAULT_ATTEMPTS
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
 DEFAULT_PORT = 50051
 DEFAULT_TARGET = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 60.0
 
+Compression: TypeAlias = Literal["none", "deflate", "gzip"]
+"""How the messages that a client sends are compressed."""
+Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
+"""What a client sends with every call, by name."""
+
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
-_BARE_HOST = re.compile(r"[^:/\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]")
-_HOST_AND_PORT = re.compile(r"(?P<host>[^:/\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>[0-9]{1,5})")
+_BARE_HOST = re.compile(r"[^:/,\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]")
+_HOST_AND_PORT = re.compile(r"(?P<host>[^:/,\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>[0-9]{1,5})")
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
+_OWN_KEYS = ("x-request-id",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientConfig:
     """How a client reaches its server."""
 
-    target: str
-    """The server: "host:port", or a gRPC target with a scheme ("unix:/run/ganserve.sock")."""
+    targets: tuple[str, ...]
+    """The servers: "host:port", or gRPC targets with a scheme ("unix:/run/ganserve.sock"), which take turns."""
     timeout_s: float
     """Default deadline of a call in seconds; math.inf is none."""
+    max_attempts: int = DEFAULT_ATTEMPTS
+    """Most attempts of one call."""
+    compression: Compression = "none"
+    """Of what is sent."""
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    """Sent with every call."""
 
     @classmethod
-    def of(cls, target: str | None, timeout_s: float) -> ClientConfig:
-        """The configuration from a client's arguments and the environment."""
-        return cls(target=resolve_target(target), timeout_s=check_timeout(timeout_s))
+    def of(
+        cls,
+        target: str | Sequence[str] | None,
+        timeout_s: float,
+        *,
+        max_attempts: int = DEFAULT_ATTEMPTS,
+        compression: Compression = "none",
+        metadata: Metadata = (),
+    ) -> ClientConfig:
+        """The configuration from a client's arguments and the environment.
+
+        Raises:
+            InvalidRequest: One of them makes no sense.
+        """
+        if compression not in get_args(Compression):
+            expected = ", ".join(map(repr, get_args(Compression)))
+            raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
+        return cls(
+            targets=resolve_targets(target),
+            timeout_s=check_timeout(timeout_s),
+            max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
+            compression=compression,
+            metadata=_check_metadata(metadata),
+        )
+
+    @property
+    def target(self) -> str:
+        """The servers' addresses, joined by commas."""
+        return ",".join(self.targets)
 
 
-def resolve_target(target: str | None) -> str:
-    """The server's address: the argument, else GANSERVE_TARGET, else localhost:50051.
+def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051.
 
     Raises:
-        InvalidRequest: It is not an address; the message says where it came from.
+        InvalidRequest: One is no address; the message says where it came from.
     """
     source = "target"
     if target is None:
         target = os.environ.get(TARGET_VARIABLE, "")
         source = f"the environment variable {TARGET_VARIABLE}"
         if not target.strip():
-            return DEFAULT_TARGET
-    if not isinstance(target, str):
-        raise InvalidRequest.of(source, f'is {target!r}; expected a str such as "{DEFAULT_TARGET}"')
-    address = target.strip()
+            return (DEFAULT_TARGET,)
+    if isinstance(target, str):
+        return tuple(_resolve(part, target, source) for part in _split(target))
+    if not isinstance(target, Sequence) or not target or not all(isinstance(each, str) for each in target):
+        raise InvalidRequest.of(source, f'is {target!r}; expected a str such as "{DEFAULT_TARGET}", or several')
+    return tuple(_resolve(each, each, source) for each in target)
+
+
+def _split(target: str) -> list[str]:
+    # gRPC's own targets may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
+    return [target] if _SCHEME.match(target.strip()) else target.split(",")
+
+
+def _resolve(part: str, target: str, source: str) -> str:
+    address = part.strip()
     if _SCHEME.match(address):
         return address
     if _BARE_HOST.fullmatch(address):
@@ -57,6 +110,23 @@ def resolve_target(target: str | None) -> str:
     if match and 0 < int(match["port"]) < 2**16:
         return address
     raise InvalidRequest.of(source, f'is {target!r}; expected "host:port" such as "{DEFAULT_TARGET}"')
+
+
+def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+    pairs: list[Any] = list(metadata.items() if isinstance(metadata, Mapping) else metadata)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise InvalidRequest.of("metadata", f"has {pair!r}; expected pairs of a name and a value")
+        name, value = pair
+        if not isinstance(name, str) or not _METADATA_KEY.fullmatch(name) or name in _OWN_KEYS:
+            raise InvalidRequest.of(
+                "metadata",
+                f"has the name {name!r}; expected a name of a-z, 0-9, '-', '_' and '.' that is not ganserve's",
+            )
+        if not isinstance(value, bytes if name.endswith("-bin") else str):
+            kind = "bytes, because its name ends in -bin" if name.endswith("-bin") else "a str"
+            raise InvalidRequest.of("metadata", f"has {name} = {value!r}; expected {kind}")
+    return tuple(pairs)
 
 
 def check_timeout(timeout_s: float | None, default_s: float | None = None) -> float:
@@ -72,8 +142,3 @@ def check_timeout(timeout_s: float | None, default_s: float | None = None) -> fl
             "timeout_s", f"is {timeout_s!r}; expected seconds above 0, or math.inf to wait for ever"
         )
     return float(timeout_s)
-
-
-def grpc_timeout(timeout_s: float) -> float | None:
-    """A deadline as gRPC takes it: None is none."""
-    return None if math.isinf(timeout_s) else timeout_s

@@ -50,6 +50,13 @@ class GanserveError(Exception):
         self.request_id = request_id
         """Sent with the request as `x-request-id`, to find it in the server's log; None if nothing was sent."""
 
+    def __str__(self) -> str:
+        return self.message
+
+    def add(self, advice: str) -> None:
+        """Adds to the message what helps in the case at hand."""
+        self.message = f"{self.message}; {advice}"
+
 
 class InvalidRequest(GanserveError):
     """An argument is wrong; `violations` names each one. Found by the client before sending, or by the server."""

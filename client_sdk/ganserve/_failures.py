@@ -47,7 +47,8 @@ _CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
     grpc.StatusCode.CANCELLED: RequestCancelled,
 }  # every other status is a ServerError
 
-_NEVER_CONNECTED = ("failed to connect", "resolution", "resolving")  # gRPC's words where there was no connection
+# gRPC's words where there was no connection.
+_NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
 
 
@@ -110,8 +111,11 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
         kind = MessageTooLarge
     server_id = rich.request_id or _metadata_request_id(failure)
     answered = rich.present or server_id is not None
+    message = _message(kind, code, details, rich, answered=answered, target=target, timeout_s=timeout_s)
+    if answered or not _never_connected(details):  # else no server has it in its log
+        message += f" (request id {server_id or request_id})"
     result = kind(
-        _message(kind, code, details, rich, answered=answered, target=target, timeout_s=timeout_s),
+        message,
         code=code.name,
         details=details,
         violations=rich.violations,
@@ -126,6 +130,10 @@ def _argument(field: str) -> str:
     """The clients' argument of a message's field, such as "n" of "request.count"."""
     name = field.removeprefix("request.").partition(".")[0]
     return _ARGUMENTS.get(name, name)
+
+
+def _never_connected(details: str) -> bool:
+    return any(words in details.lower() for words in _NEVER_CONNECTED)
 
 
 def _metadata_request_id(failure: _Failure) -> str | None:
@@ -157,9 +165,10 @@ def _message(
         timeout_s: The call's deadline in seconds.
     """
     if kind is ServerUnavailable and not answered:
-        if not any(words in details for words in _NEVER_CONNECTED):
+        if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"
-        reason = details.rpartition("remote host: ")[2]  # gRPC lists what it tried first
+        # gRPC lists what it tried first.
+        reason = details.rpartition("last error: ")[2].rpartition("remote host: ")[2]
         return (
             f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "
             f'it is: Client("host:port"), --target or the environment variable {TARGET_VARIABLE}'

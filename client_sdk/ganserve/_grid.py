@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve._errors import InvalidRequest
-from ganserve._requests import check_integer
+from ganserve._numbers import check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve import _pictures
+from ganserve._batch import SampleBatch
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
 from ganserve._labels import LabelFields, label_fields
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _FORMS = (
     "expected uint8 images [N, H, W, C], [H, W, C], [N, H, W] or [H, W], float32 vectors [N, D] or [D], Pillow images, "
-    "paths of pictures, or a sequence of these"
+    "paths of pictures, sample batches, or a sequence of these"
 )
 
 
@@ -59,25 +60,25 @@ class ScoreInputs:
             InvalidRequest: An image or its file is wrong.
             MissingExtra: There is a path, and Pillow is not installed.
         """
-        if _is_source(images):
+        if isinstance(images, SampleBatch) or _is_source(images):
             return cls((_read(images, "images"),), label)
         if not isinstance(images, Sequence):
             raise InvalidRequest.of("images", f"is a {type(images).__name__}; {_FORMS}")
         if not images:
             raise InvalidRequest.of("images", "is empty; expected at least one")
         for position, source in enumerate(images):
-            if not _is_source(source):
+            if not isinstance(source, SampleBatch) and not _is_source(source):
                 raise InvalidRequest.of(f"images[{position}]", f"is a {type(source).__name__}; {_FORMS}")
         return cls(tuple(_read(source, f"images[{position}]") for position, source in enumerate(images)), label)
 
     @property
     def needs_model(self) -> bool:
-        """Whether the model's description is needed to make the samples: its size and channels decide over pictures."""
-        return any(piece.picture for piece in self.pieces)
+        """Whether the model is needed: its size and channels decide over pictures, its critic over carried labels."""
+        return any(piece.picture or piece.labels is not None for piece in self.pieces)
 
     @property
     def model(self) -> str | None:
-        """The model that drew all of these, if they are grids and say so."""
+        """The model that drew all of these, if they say so: batches and grids do."""
         models = {piece.model for piece in self.pieces}
         return models.pop() if len(models) == 1 else None
 
@@ -128,6 +129,8 @@ def _is_source(value: object) -> bool:
 
 
 def _read(given: Any, argument: str) -> _Piece:
+    if isinstance(given, SampleBatch):
+        return _drawn(given, argument)
     if isinstance(given, str | os.PathLike):
         source = Source(argument, file=str(given))
         return _picture(_pictures.open_picture(given, source), source)
@@ -135,6 +138,15 @@ def _read(given: Any, argument: str) -> _Piece:
     if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
         return _picture(given, source)
     return _Piece(_array(np.asarray(given), argument), source, picture=False)
+
+
+def _drawn(batch: SampleBatch, argument: str) -> _Piece:
+    if not len(batch):
+        raise InvalidRequest.of(argument, "is an empty batch; expected at least one sample")
+    labels = batch.label_names or (None if batch.labels is None else tuple(batch.labels.tolist()))
+    picture = batch.samples.ndim == 4
+    samples = batch.images if picture else batch.samples
+    return _Piece(samples, Source(argument), picture=picture, labels=labels, model=batch.model)
 
 
 def _picture(image: Any, source: Source) -> _Piece:

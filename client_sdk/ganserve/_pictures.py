@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve._errors import InvalidRequest, MissingExtra
+from ganserve._errors import InvalidRequest, MissingExtra, ServerError
 from ganserve._grid import CHUNK, Grid, Source, arrange
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
     from types import ModuleType
 
     import numpy.typing as npt
@@ -34,6 +35,18 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 def has_pillow() -> bool:
     """Whether Pillow is installed."""
     return find_spec("PIL") is not None
+
+
+def need_pillow(purpose: str) -> None:
+    """Checks that Pillow is there, before anything is sent whose answer would need it.
+
+    Args:
+        purpose: What needs it.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    _pillow(purpose)
 
 
 def to_pil(image: npt.NDArray[np.uint8]) -> PIL.Image.Image:
@@ -125,6 +138,29 @@ def open_picture(path: str | os.PathLike[str], source: Source) -> PIL.Image.Imag
         raise source.refuse("does not exist") from error
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise source.refuse(f"cannot be read as a picture ({error})") from error
+
+
+def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[np.uint8]:
+    """The images of picture files that a server sent, uint8 [N, H, W, C].
+
+    Args:
+        files: PNG, JPEG or WebP, all of one size.
+        channels: C, where the format does not keep it (WebP knows no gray); None: as the files have it.
+
+    Raises:
+        ServerError: A file is no picture.
+        MissingExtra: Pillow is not installed.
+    """
+    pillow = _pillow("reading pictures")
+    images: list[npt.NDArray[np.uint8]] = []
+    for file in files:
+        try:
+            with pillow.open(io.BytesIO(file)) as image:
+                pixels = np.asarray(image if channels is None else image.convert(_MODES[channels]), dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ServerError(f"the answer's sample {len(images)} is no picture ({error})") from error
+        images.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+    return np.stack(images)
 
 
 def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.uint8], Grid | None]:

@@ -4,25 +4,37 @@
 
 from __future__ import annotations
 
-import math
-import operator
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-
+from ganserve import _pictures
 from ganserve._arrays import latents_array, to_tensor
 from ganserve._errors import InvalidRequest
 from ganserve._labels import LabelFields, label_fields
+from ganserve._numbers import MAX_INDEX, check_flag, check_integer, is_finite
+from ganserve._selection import BestOf, Rejection, proposals_per_sample
+from ganserve._types import Encoding, Priority
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ganserve._selection import Selection
     from ganserve._types import Labels
 
-MAX_INDEX = 2**48  # offset + n, by the protocol
+_ENCODINGS = {
+    "raw": tensor_pb2.ENCODING_UNSPECIFIED,
+    "png": tensor_pb2.ENCODING_PNG,
+    "jpeg": tensor_pb2.ENCODING_JPEG,
+    "webp": tensor_pb2.ENCODING_WEBP,
+    "float32": tensor_pb2.ENCODING_FLOAT32,
+}
+_PRIORITIES = {
+    "high": gan_service_pb2.PRIORITY_HIGH,
+    "normal": gan_service_pb2.PRIORITY_UNSPECIFIED,
+    "low": gan_service_pb2.PRIORITY_LOW,
+}
 
 
 def sample_request(
@@ -36,6 +48,9 @@ def sample_request(
     truncation: float | None,
     latents: npt.ArrayLike | None,
     controls: Mapping[str, float] | None,
+    select: Selection | None,
+    encoding: Encoding,
+    priority: Priority,
     return_scores: bool,
     return_latents: bool,
 ) -> gan_service_pb2.SampleRequest:
@@ -45,6 +60,7 @@ def sample_request(
 
     Raises:
         InvalidRequest: An argument is wrong.
+        MissingExtra: The encoding needs Pillow, which is not installed.
     """
     count = check_integer("n", n, 1, MAX_INDEX)
     labels = label_fields(label, count)
@@ -54,8 +70,10 @@ def sample_request(
         count=count,
         label_indices=labels.indices,
         label_names=labels.names,
+        encoding=_encoding(encoding),
         return_latents=check_flag("return_latents", return_latents),
         return_scores=check_flag("return_scores", return_scores),
+        priority=_priority(priority),
     )
     if latents is not None:
         for name, given in (
@@ -63,6 +81,7 @@ def sample_request(
             ("offset", offset != 0),
             ("truncation", truncation is not None),
             ("controls", bool(controls)),
+            ("select", select is not None),
         ):
             if given:
                 raise InvalidRequest.of(
@@ -78,6 +97,8 @@ def sample_request(
         request.truncation = _truncation(truncation)
     if controls is not None:
         request.controls.update(_controls(controls))
+    if select is not None:
+        _set_selection(request, select)
     return request
 
 
@@ -90,7 +111,12 @@ def stream_request(
 
 
 def score_request(
-    samples: npt.NDArray[Any], labels: LabelFields, *, model: str | None, version: int | None
+    samples: npt.NDArray[Any],
+    labels: LabelFields,
+    *,
+    model: str | None,
+    version: int | None,
+    priority: Priority,
 ) -> gan_service_pb2.ScoreRequest:
     """The message for scores of uint8 [N, H, W, C] or float32 [N, D]."""
     return gan_service_pb2.ScoreRequest(
@@ -99,39 +125,13 @@ def score_request(
         samples=tensor_pb2.Samples(tensor=to_tensor(samples)),
         label_indices=labels.indices,
         label_names=labels.names,
+        priority=_priority(priority),
     )
 
 
 def get_model_request(name: str | None, version: int | None) -> gan_service_pb2.GetModelRequest:
     """The message for a model's description."""
     return gan_service_pb2.GetModelRequest(model=_model(name, "name"), version=_version(version))
-
-
-def check_integer(argument: str, value: Any, low: int, high: int) -> int:
-    """An int between `low` and `high`, both included; NumPy's integers count, bools and floats don't.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise InvalidRequest.of(argument, f"is {value!r}; expected an int")
-    number = operator.index(value)
-    if number < low:
-        raise InvalidRequest.of(argument, f"is {number}; expected at least {low}")
-    if number > high:
-        raise InvalidRequest.of(argument, f"is {number}; expected at most {high}")
-    return number
-
-
-def check_flag(argument: str, value: Any) -> bool:
-    """A bool.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidRequest.of(argument, f"is {value!r}; expected a bool")
-    return bool(value)
 
 
 def _model(model: str | None, argument: str = "model") -> str:
@@ -147,7 +147,7 @@ def _version(version: int | None) -> int:
 
 
 def _truncation(truncation: float) -> float:
-    if not _is_finite(truncation) or truncation <= 0:
+    if not is_finite(truncation) or truncation <= 0:
         raise InvalidRequest.of("truncation", f"is {truncation!r}; expected a finite number above 0")
     return float(truncation)
 
@@ -158,12 +158,39 @@ def _controls(controls: Mapping[str, float]) -> dict[str, float]:
     for name, value in controls.items():
         if not isinstance(name, str) or not name:
             raise InvalidRequest.of("controls", f"has the name {name!r}; expected the name of a control of the model")
-        if not _is_finite(value):
+        if not is_finite(value):
             raise InvalidRequest.of("controls", f"has {name} = {value!r}; expected a finite number")
     return {name: float(value) for name, value in controls.items()}
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether it is a finite number; NumPy's count, bools don't."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+def _encoding(encoding: Encoding) -> tensor_pb2.Encoding.ValueType:
+    _check_choice("encoding", encoding, get_args(Encoding))
+    if encoding in ("png", "jpeg", "webp"):
+        _pictures.need_pillow(f"encoding={encoding!r}")
+    return _ENCODINGS[encoding]
+
+
+def _priority(priority: Priority) -> gan_service_pb2.Priority.ValueType:
+    _check_choice("priority", priority, get_args(Priority))
+    return _PRIORITIES[priority]
+
+
+def _check_choice(argument: str, value: Any, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidRequest.of(argument, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def _set_selection(request: gan_service_pb2.SampleRequest, select: Selection) -> None:
+    if not isinstance(select, BestOf | Rejection):
+        raise InvalidRequest.of("select", f"is {select!r}; expected BestOf(8), Rejection(max_proposals=64) or None")
+    most = proposals_per_sample(select)
+    if (request.offset + request.count) * most > MAX_INDEX:
+        raise InvalidRequest.of(
+            "offset", f"is {request.offset}; expected (offset + n) * {most} proposals of at most 2^48: use another seed"
+        )
+    request.selection.max_proposals_per_sample = most
+    request.selection.method = (
+        gan_service_pb2.SELECTION_METHOD_BEST_OF_N
+        if isinstance(select, BestOf)
+        else gan_service_pb2.SELECTION_METHOD_REJECTION
+    )

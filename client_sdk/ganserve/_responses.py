@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from google.protobuf import json_format
 
+from ganserve import _pictures
 from ganserve._arrays import from_tensor
 from ganserve._batch import SampleBatch
 from ganserve._errors import ServerError
@@ -26,6 +27,7 @@ from ganserve._models import (
     VersionSummary,
 )
 from ganserve._scores import Scores
+from ganserve._selection import SelectionReport
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+_FILES = (tensor_pb2.ENCODING_PNG, tensor_pb2.ENCODING_JPEG, tensor_pb2.ENCODING_WEBP)
 _KINDS: Mapping[int, Literal["image", "vector"]] = {
     model_spec_pb2.SAMPLE_KIND_IMAGE: "image",
     model_spec_pb2.SAMPLE_KIND_VECTOR: "vector",
@@ -59,15 +62,20 @@ _STATES: Mapping[int, ModelState] = {
 }
 
 
-def sample_batch(response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest) -> SampleBatch:
+def sample_batch(
+    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest, channels: int | None = None
+) -> SampleBatch:
     """The batch of an answer to this request.
+
+    Args:
+        response: The answer.
+        request: What was asked for.
+        channels: C of the model's images, where their encoding does not keep it.
 
     Raises:
         ServerError: The answer contradicts itself.
     """
-    if response.samples.WhichOneof("data") != "tensor":
-        raise ServerError("the answer's samples are not a raw tensor, which is what was asked for")
-    samples = from_tensor(response.samples.tensor, "samples")
+    samples = _samples(response.samples, request, channels)
     count = len(samples)
     return SampleBatch(
         samples=samples,
@@ -80,7 +88,25 @@ def sample_batch(response: gan_service_pb2.SampleResponse, request: gan_service_
         scores=_per_sample(response.scores, count, "scores", np.float32),
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32),
         latents=from_tensor(response.latents, "latents") if response.HasField("latents") else None,
+        selection=_selection_report(response.selection) if response.HasField("selection") else None,
     )
+
+
+def _samples(
+    samples: tensor_pb2.Samples, request: gan_service_pb2.SampleRequest, channels: int | None
+) -> npt.NDArray[Any]:
+    kind = samples.WhichOneof("data")
+    if kind == ("images" if request.encoding in _FILES else "tensor"):
+        if kind == "tensor":
+            return from_tensor(samples.tensor, "samples")
+        if samples.images.files:
+            return _pictures.decode_images(samples.images.files, channels)
+    asked = "picture files" if request.encoding in _FILES else "a raw tensor"
+    raise ServerError(f"the answer's samples are not {asked}, which is what was asked for")
+
+
+def _selection_report(report: gan_service_pb2.SelectionReport) -> SelectionReport:
+    return SelectionReport(proposed=report.proposed, accepted=report.accepted)
 
 
 def scores(response: gan_service_pb2.ScoreResponse, labels: tuple[str | int, ...] | None, count: int) -> Scores:

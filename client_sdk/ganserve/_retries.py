@@ -1,0 +1,66 @@
+"""When a call that failed is tried again, and after which pause: the decisions, without the waiting."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+
+from ganserve._errors import GanserveError, RequestCancelled, ServerOverloaded, ServerUnavailable
+
+DEFAULT_ATTEMPTS = 5
+_FIRST_PAUSE_S, _GROWTH, _LONGEST_PAUSE_S = 0.1, 2.0, 2.0
+
+
+def may_pass(failure: GanserveError) -> bool:
+    """Whether the same call may go well a little later, or at another server."""
+    if isinstance(failure, ServerOverloaded):
+        return failure.retry_after_s is not None
+    return isinstance(failure, ServerUnavailable | RequestCancelled)
+
+
+class Attempts:
+    """The attempts of one call, or of one batch of a stream, inside its deadline.
+
+    Every call is safe to repeat: samples are addressed by a seed that is drawn before the first attempt, and the other
+    calls change nothing.
+    """
+
+    __slots__ = ("_end", "_most", "made")
+
+    def __init__(self, timeout_s: float, most: int | None) -> None:
+        """Starts the clock.
+
+        Args:
+            timeout_s: Deadline of all attempts together in seconds; math.inf is none.
+            most: How many there may be; None: as many as the deadline allows.
+        """
+        self._end = time.monotonic() + timeout_s
+        self._most = most
+        self.made = 1
+        """Attempts so far, with the one that runs."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the deadline, as gRPC takes them: above 0, None without one."""
+        return None if math.isinf(self._end) else max(1e-3, self._end - time.monotonic())
+
+    def pause_s(self, failure: GanserveError, *, elsewhere: bool) -> float | None:
+        """Seconds to wait before the next attempt; None if there is none.
+
+        Args:
+            failure: Why the last one failed, which may pass.
+            elsewhere: Whether the next one goes to another server, which need not be waited for.
+        """
+        asked_s = (failure.retry_after_s if isinstance(failure, ServerOverloaded) else None) or 0.0
+        if elsewhere:
+            return 0.0
+        if self._most is not None and self.made >= self._most:
+            return None
+        backoff_s = min(_FIRST_PAUSE_S * _GROWTH ** min(self.made - 1, 16), _LONGEST_PAUSE_S)
+        # Clients that failed together come again apart, and never sooner than the server asked.
+        pause_s = asked_s + backoff_s * random.uniform(0.5, 1.0)
+        if time.monotonic() + pause_s >= self._end:
+            return None
+        self.made += 1
+        return pause_s

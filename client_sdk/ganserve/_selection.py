@@ -1,0 +1,84 @@
+"""How the critic may choose among samples, as callers say it, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from ganserve._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_PROPOSALS = 1024  # of one sample, by the protocol
+
+
+@dataclass(frozen=True, slots=True)
+class BestOf:
+    """Of every `proposals` samples that are drawn, the one that the critic scores highest: `select=BestOf(8)`.
+
+    Raises:
+        InvalidRequest: `proposals` is no int from 1 to 1024.
+    """
+
+    proposals: int
+    """How many samples are drawn for each that is returned, 1 to 1024."""
+
+    def __post_init__(self) -> None:
+        _check("proposals", self.proposals)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Discriminator rejection sampling (Azadi et al. 2018) on the critic's calibrated probability.
+
+    Of the samples that are drawn for one that is returned: the first that is accepted, or the likeliest where none is.
+
+    Raises:
+        InvalidRequest: `max_proposals` is no int from 1 to 1024.
+    """
+
+    max_proposals: int = 64
+    """How many samples are drawn at most for each that is returned, 1 to 1024."""
+
+    def __post_init__(self) -> None:
+        _check("max_proposals", self.max_proposals)
+
+
+Selection: TypeAlias = BestOf | Rejection
+"""How the critic chooses among more samples than are returned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionReport:
+    """What a selection did for the samples of a batch."""
+
+    proposed: int
+    """Samples that were drawn."""
+    accepted: int
+    """Returned samples that the rule accepted; the others are the likeliest of proposals none of which it accepted."""
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Accepted samples per sample that was drawn, 0 to 1."""
+        return self.accepted / self.proposed if self.proposed else 0.0
+
+    @classmethod
+    def total(cls, reports: Iterable[SelectionReport | None]) -> SelectionReport | None:
+        """The report of several parts together; None if one of them has none."""
+        proposed = accepted = 0
+        for report in reports:
+            if report is None:
+                return None
+            proposed, accepted = proposed + report.proposed, accepted + report.accepted
+        return cls(proposed=proposed, accepted=accepted)
+
+
+def proposals_per_sample(selection: Selection) -> int:
+    """Most samples that are drawn for one that is returned."""
+    return selection.proposals if isinstance(selection, BestOf) else selection.max_proposals
+
+
+def _check(field: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_PROPOSALS:
+        raise InvalidRequest.of("select", f"has {field} = {value!r}; expected an int from 1 to {MOST_PROPOSALS}")
