@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ganserve._command_line import UsageError, parse
 from ganserve_export._errors import ExportError
 from ganserve_export.wording import describe_difference, describe_ranking
 
@@ -25,16 +26,18 @@ DESCRIPTION = """Export a checkpoint of a training run as the next version of a 
 The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside, are compared
 with PyTorch on fresh random inputs, and are published whole or not at all. Parametrizations, fades and batch statistics
 are folded or frozen; a packed critic, which judges several samples together, is left out. Networks of your own are
-imported again: export where you trained, with the same PYTHONPATH.
-
-Example: ganserve export-onnx runs/digits --out models/digits"""
+imported again: export where you trained, with the same PYTHONPATH."""
+_EXAMPLES = (
+    "ganserve export-onnx runs/digits --out models/digits",
+    "ganserve export-onnx runs/faces --out models/faces --checkpoint best --generator-only --json",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """Options of the command."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the training run."""
     out: Path
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
@@ -48,14 +51,24 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
-    options = tyro.cli(Options, args=argv, prog=PROG, description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     try:
+        options = parse(
+            Options,
+            argv,
+            PROG,
+            examples=_EXAMPLES,
+            description=DESCRIPTION,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
         # Only now: torch and onnxruntime take seconds, --help must not.
         from ganserve_export.exporter import export_run
 
         exported = export_run(
             options.run, options.out, checkpoint=options.checkpoint, generator_only=options.generator_only
         )
+    except UsageError as error:
+        sys.stderr.write(f"{PROG}: error: {error}\n")
+        return 2
     except ExportError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
         return 1

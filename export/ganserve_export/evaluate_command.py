@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ganserve_training.data import DataInfo
+    from ganserve_training.evaluation_options import FeatureRange
     from ganserve_training.features import Features
-    from ganserve_training.features.base import FeatureRange
     from ganserve_training.subjects import Subject
 
 

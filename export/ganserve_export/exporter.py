@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ganserve_export.calibration import LogisticCalibration
     from ganserve_training import TrainedModel
-    from ganserve_training.trained import Which
+    from ganserve_training.run_folder import Which
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 

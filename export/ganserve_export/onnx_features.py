@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ganserve_training.data import DataInfo
-    from ganserve_training.features.base import FeatureRange
+    from ganserve_training.evaluation_options import FeatureRange
 
 BATCH = 64
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from ganserve._command_line import UsageError, parse
 from ganserve_export._errors import ExportError
 from ganserve_export.wording import describe_difference, describe_ranking
 
@@ -25,12 +26,12 @@ DESCRIPTION = """Wrap ONNX files that were made elsewhere as the next version of
 The generator, and the critic if there is one, get pre- and post-processing, so that they speak as every package does:
 latents and labels -> uint8 images or float32 vectors -> scores and probabilities. The wrapped graphs are compared with
 the originals on random inputs, and published whole or not at all. What does not follow from names, types and shapes is
-asked for; what cannot be served (a fixed batch, noise inside, statistics across the batch) is refused.
-
-Examples:
-  ganserve package dcgan.onnx --range -1..1 --out models/faces
-  ganserve package g.onnx d.onnx --labels cat,dog --range 0..1 --out models/pets
-  ganserve package g.onnx d.onnx --labels labels.txt --range -1..1 --data photos/ --out models/photos"""
+asked for; what cannot be served (a fixed batch, noise inside, statistics across the batch) is refused."""
+_EXAMPLES = (
+    "ganserve package dcgan.onnx --range -1..1 --out models/faces",
+    "ganserve package g.onnx d.onnx --labels cat,dog --range 0..1 --out models/pets",
+    "ganserve package g.onnx d.onnx --labels labels.txt --range -1..1 --data photos/ --out models/photos",
+)
 
 
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -79,8 +80,15 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
-    options = tyro.cli(Options, args=argv, prog=PROG, description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     try:
+        options = parse(
+            Options,
+            argv,
+            PROG,
+            examples=_EXAMPLES,
+            description=DESCRIPTION,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
         label_names = () if options.labels is None else read_labels(options.labels)
         # Only now: torch and onnxruntime take seconds, --help must not.
         from ganserve_export.foreign.packaging import OnnxOptions, package_onnx
@@ -88,6 +96,9 @@ def main(argv: Sequence[str]) -> int:
         names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
         understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})
         packaged = package_onnx(options.generator, options.critic, options.out, understood)
+    except UsageError as error:
+        sys.stderr.write(f"{PROG}: error: {error}\n")
+        return 2
     except ExportError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
         return 1

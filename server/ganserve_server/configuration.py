@@ -16,8 +16,7 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
+from ganserve._command_line import UsageError, parse
 from ganserve_server.config import ServerConfig
 from ganserve_server.core.errors import StartupError
 
@@ -35,6 +34,11 @@ _DESCRIPTION = (
     "Serves the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C. Each setting is also a line of the "
     "--config file (max_batch_size = 32) and an environment variable (GANSERVE_MAX_BATCH_SIZE=32). A flag beats the "
     "environment, which beats the file."
+)
+_EXAMPLES = (
+    "ganserve serve --models models",
+    "ganserve serve --models models --host 0.0.0.0 --metrics-port 9464 --log-format json",
+    "GANSERVE_PROVIDER=cuda ganserve serve --config ganserve.toml",
 )
 
 
@@ -70,8 +74,8 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
         environment: The environment's variables.
 
     Raises:
-        StartupError: A source cannot be read, or has what it must not; the message names it.
-        SystemExit: The flags are wrong (2), or ask for help (0).
+        StartupError: A flag is wrong, or a source cannot be read, or has what it must not; the message names it.
+        SystemExit: The flags ask for help, which is written.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -80,7 +84,12 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
         for name, value, source in [*(_read_file(file) if file else []), *_read_environment(environment)]:
             values[name], sources[name] = value, source
     before = _Unchecked(**values)
-    parsed = tyro.cli(_Unchecked, default=before, args=list(arguments), prog="ganserve serve", description=_DESCRIPTION)
+    try:
+        parsed = parse(
+            _Unchecked, arguments, "ganserve serve", default=before, description=_DESCRIPTION, examples=_EXAMPLES
+        )
+    except UsageError as error:
+        raise StartupError(str(error)) from None
     defaults = ServerConfig()
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(ServerConfig)}
     for name, value in values.items():

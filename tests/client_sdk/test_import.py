@@ -39,6 +39,17 @@ def test_the_help_loads_nothing() -> None:
     assert loaded("from ganserve._cli import main; assert main(['nonsense']) == 2") == set()
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_help_of_a_command_loads_no_framework(command: str) -> None:
+    code = f"""
+import contextlib
+from ganserve._cli import main
+with contextlib.suppress(SystemExit):
+    main([{command!r}, "--help"])
+"""
+    assert loaded(code) & {"torch", "onnxruntime", "PIL", "rich"} == set()
+
+
 def test_the_client_loads_neither_the_command_line_nor_any_extra() -> None:
     code = "from ganserve import Client, AsyncClient, SampleBatch; Client('localhost:1').close()"
     assert loaded(code) == {"grpc", "numpy", "google", "asyncio"}

@@ -11,59 +11,27 @@ from numpy.typing import NDArray
 from ganserve_training.config import DataConfig
 from ganserve_training.data import DataInfo, load_split
 from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.evaluation_options import EvaluationOptions, FeatureRange
 from ganserve_training.features import Features, classifier_features, plain_features, torchscript_features
-from ganserve_training.features.base import FeatureRange
 from ganserve_training.judge import Judgement, judge_samples
 from ganserve_training.measures import (
     FEATURE_METRICS,
     Material,
-    MetricName,
     check_metrics,
     default_metrics,
     measure,
 )
 from ganserve_training.metrics.coverage import Modes
 from ganserve_training.reference import Reference, data_config, load_reference
-from ganserve_training.run_folder import RunFolder
+from ganserve_training.run_folder import RunFolder, Which
 from ganserve_training.subjects import RunSubject, Subject
-from ganserve_training.trained import Which
 
-EVALUATION_SEED = 20_000_003  # Far from the small seeds that people train and sample with.
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 UNEQUAL_COUNTS = 2.0
 """Real over generated samples, or the other way round, from which a report says that FID depends on it."""
 
 FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
 """Makes features from a file: its path, what the samples look like, side in pixels, range of values."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationOptions:
-    """What to measure, and how."""
-
-    data: str | None = None
-    """The real data: a source such as digits, or the path of a file or folder. None: what the model learned from."""
-    metrics: tuple[MetricName, ...] = ()
-    """Which figures; empty: those that suit the data."""
-    features: str = "auto"
-    """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
-    layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx file: an ONNX
-    network. auto: classifier where there are labels, else pixels."""
-    feature_side_px: int | None = None
-    """Height and width of the images that a TorchScript network takes. None: those of the data; ONNX: of the file."""
-    feature_range: FeatureRange = "0..1"
-    """What black and white are to a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
-    samples: int | None = None
-    """How many to draw, with balanced labels. None: 2,500 for ring and grid, 26,000 for stacked digits (the published
-    protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
-    seed: int = EVALUATION_SEED
-    """Of latents, directions and subsets."""
-
-    def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 1:
-            raise ConfigError(f"samples must be at least 1 (got {self.samples})")
-        if self.feature_side_px is not None and self.feature_side_px < 1:
-            raise ConfigError(f"feature-side-px must be at least 1 (got {self.feature_side_px})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

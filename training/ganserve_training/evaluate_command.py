@@ -5,26 +5,34 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import tyro
 
 from ganserve_training.command_line import parse
 from ganserve_training.errors import ConfigError, TrainingError
-from ganserve_training.evaluate import EvaluationOptions, FeatureLoader, evaluate, evaluate_run
-from ganserve_training.evaluation_table import show
-from ganserve_training.subjects import Subject
-from ganserve_training.trained import Which
+from ganserve_training.evaluation_options import EvaluationOptions
+from ganserve_training.run_folder import Which
 
-PackageOpener = Callable[[Path], Subject | None]
+if TYPE_CHECKING:
+    from ganserve_training.evaluate import FeatureLoader
+    from ganserve_training.subjects import Subject
+
+PackageOpener: TypeAlias = "Callable[[Path], Subject | None]"
 """Opens an exported model package; None: the path is none."""
+
+_EXAMPLES = (
+    "ganserve evaluate runs/digits                      # a run: the figures are saved in its metrics.json, too",
+    "ganserve evaluate models/digits --json             # an exported package, as JSON",
+    "ganserve evaluate runs/faces --metrics fid kid --features inception.pt --feature-side-px 299",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateArguments:
     """What to judge."""
 
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run's folder, such as runs/digits, or a model package's: models/digits or models/digits/1."""
     measurement: Annotated[EvaluationOptions, tyro.conf.OmitArgPrefixes]
     """What to compare with what."""
@@ -38,7 +46,7 @@ def main(
     argv: Sequence[str],
     *,
     open_package: PackageOpener = lambda path: None,  # noqa: ARG005
-    load_features: FeatureLoader | None = None,
+    load_features: "FeatureLoader | None" = None,
 ) -> int:
     """Run the command; returns its exit status.
 
@@ -54,8 +62,13 @@ def main(
             "ganserve evaluate",
             description="Judge samples of a run's averaged generator, and save the figures in RUN/metrics.json; or "
             "judge those of an exported model package, through onnxruntime.",
+            examples=_EXAMPLES,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+        # Only now: torch takes seconds, --help and refusals must not.
+        from ganserve_training.evaluate import evaluate, evaluate_run
+        from ganserve_training.evaluation_table import show
+
         package = open_package(arguments.model)
         if package is None:
             evaluation = evaluate_run(

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation_options import MetricName
 from ganserve_training.features import Features
 from ganserve_training.judge import Judgement, judge_probabilities, judge_samples, nearest_distance_ratio
 from ganserve_training.metrics import (
@@ -25,17 +26,6 @@ from ganserve_training.metrics import (
 )
 from ganserve_training.values import flat_values
 
-MetricName = Literal[
-    "fid",
-    "kid",
-    "precision-recall",
-    "density-coverage",
-    "inception-score",
-    "sliced-wasserstein",
-    "gan-train-test",
-    "nn-distance",
-    "mode-coverage",
-]
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 FEATURE_METRICS: frozenset[MetricName] = frozenset({"fid", "kid", "precision-recall", "density-coverage"})
 

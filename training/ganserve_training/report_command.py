@@ -1,5 +1,6 @@
 """``ganserve report``: one page about a run, for people."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +11,20 @@ import tyro
 
 from ganserve_training.command_line import parse
 from ganserve_training.errors import ConfigError, TrainingError
-from ganserve_training.report import write_report
+
+_EXAMPLES = ("ganserve report runs/digits", "ganserve report runs/digits --out digits.html --json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportArguments:
     """Of which run, and where to."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder, such as runs/digits; it may still be training."""
-    out: Path | None = None
-    """The file; by default report.html in the run's folder."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """The file. Without it, report.html in the run's folder."""
+    json: bool = False
+    """Print what was written as JSON."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +35,12 @@ def main(argv: Sequence[str]) -> int:
             argv,
             "ganserve report",
             description="Write one self-contained HTML page: samples over time, curves with their diagnoses, metrics.",
+            examples=_EXAMPLES,
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
+        # Only now: torch and plotly take seconds, --help and refusals must not.
+        from ganserve_training.report import write_report
+
         path = write_report(arguments.run, arguments.out)
     except BrokenPipeError:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
@@ -40,7 +49,11 @@ def main(argv: Sequence[str]) -> int:
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
-    sys.stdout.write(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opens in any browser\n")
+    if arguments.json:
+        facts = {"run": str(arguments.run), "report": str(path), "bytes": path.stat().st_size}
+        sys.stdout.write(json.dumps(facts) + "\n")
+    else:
+        sys.stdout.write(f"{path}: {path.stat().st_size / 1e6:.1f} MB, opens in any browser\n")
     return 0
 
 

@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_from_dict, config_to_dict
 from ganserve_training.errors import ConfigError, RunLockedError
 from ganserve_training.files import write_text_atomically
+
+Which = Literal["auto", "latest", "best"]
+"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
 
 
 class RunFolder:

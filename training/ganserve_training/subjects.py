@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.config import DataConfig
-from ganserve_training.trained import Which, draw_samples, load_trained
+from ganserve_training.run_folder import Which
+from ganserve_training.trained import draw_samples, load_trained
 
 
 class Subject(Protocol):

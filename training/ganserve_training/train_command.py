@@ -1,5 +1,6 @@
 """``ganserve train``: train a preset in a run folder, or go on with a run that was interrupted."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,15 @@ presets:
   {presets}
 
 `ganserve train PRESET --help` lists the preset's options with its values.
+
+examples:
+{examples}
 """
+_EXAMPLES = (
+    "ganserve train digits                                      # into runs/digits, or on from where it stopped",
+    "ganserve train dcgan-32 --data.source folder --data.path photos/ --out runs/photos",
+    "ganserve train wgan-gp-32 --device cuda --steps 20000 --json",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +54,13 @@ class TrainArguments:
     processes: int = 1
     """Processes on this machine that share each batch, each with a GPU of its own where there are any; torchrun does
     the same over several machines."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print what came of it as one JSON object; progress goes to stderr all the same."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    usage = _USAGE.format(presets="\n  ".join(PRESETS))
+    usage = _USAGE.format(presets="\n  ".join(PRESETS), examples="\n".join(f"  {line}" for line in _EXAMPLES))
     if not argv or argv[0] in ("-h", "--help"):
         (sys.stdout if argv else sys.stderr).write(usage)
         return 0 if argv else 2
@@ -63,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
             f"ganserve train {preset}",
             default=TrainArguments(config=_values(preset, argv[1:]), out=Path("runs") / preset),
             description="Train a GAN, or go on with a run that was interrupted.",
+            examples=(f"ganserve train {preset} --out runs/mine", f"ganserve train {preset} --steps 500 --json"),
         )
         if arguments.processes != 1 and not launched.is_launched():
             return _supervise(arguments, argv)
@@ -131,7 +143,17 @@ def _train(arguments: TrainArguments) -> int:
         )
     if not launched.is_first():
         return 0
-    if result.stopped:
+    if arguments.json:
+        facts = {
+            "run": str(arguments.out),
+            "step": result.step,
+            "first_step": result.resumed_step,
+            "steps": arguments.config.steps,
+            "stopped_early": result.stopped,
+            "seconds": round(result.seconds, 3),
+        }
+        sys.stdout.write(json.dumps(facts) + "\n")
+    elif result.stopped:
         patience = arguments.config.diagnosis.patience
         sys.stdout.write(
             f"{arguments.out} is finished: it stopped by itself at step {result.step} of {arguments.config.steps}, "

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,7 @@ from ganserve_training.data import DataInfo, from_network
 from ganserve_training.errors import CheckpointError
 from ganserve_training.latents import LatentPrior
 from ganserve_training.networks import build_networks
-from ganserve_training.run_folder import RunFolder
-
-Which = Literal["auto", "latest", "best"]
-"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
+from ganserve_training.run_folder import RunFolder, Which
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import numpy as np
 import tyro
 
-from ganserve._cli import BAD_USAGE, FAILED, INTERRUPTED, UNREACHABLE
+from ganserve import _command_line
+from ganserve._cli import BAD_USAGE, BROKEN_PIPE, FAILED, INTERRUPTED, UNREACHABLE
+from ganserve._command_line import UsageError
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -30,28 +32,42 @@ Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 
 
 def parse(kind: type[ArgumentsT], argv: Sequence[str], command: str, examples: Sequence[str]) -> ArgumentsT:
-    """A command's arguments; the dataclass's docstrings are its help. Bad usage exits with 2, --help with 0."""
-    shown = "\n".join(f"  {example}" for example in examples)
-    return tyro.cli(
+    """A command's arguments; the dataclass's docstrings are its help.
+
+    Raises:
+        UsageError: They are wrong.
+        SystemExit: They ask for help, which is written.
+    """
+    return _command_line.parse(
         kind,
-        args=list(argv),
-        prog=f"ganserve {command}",
-        description=f"{inspect.getdoc(kind)}\n\nexamples:\n{shown}",
+        argv,
+        f"ganserve {command}",
+        examples=examples,
+        description=inspect.getdoc(kind),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 
-def run(command: str, action: Callable[[], int]) -> int:
-    """Runs a command's work; an error that is expected becomes one line and an exit code."""
+def run(
+    kind: type[ArgumentsT],
+    argv: Sequence[str],
+    command: str,
+    examples: Sequence[str],
+    action: Callable[[ArgumentsT], int],
+) -> int:
+    """Parses a command's arguments and does its work; an error that is expected becomes one line and an exit code."""
     try:
-        return action()
+        return action(parse(kind, argv, command, examples))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (
         BrokenPipeError
     ):  # `ganserve models | head -1`: nobody reads the rest, nor what Python would flush at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return BROKEN_PIPE
+    except UsageError as error:
+        sys.stderr.write(f"ganserve {command}: error: {error}\n")
+        return BAD_USAGE
     except (GanserveError, OSError) as error:
         text = "; ".join(str(error).splitlines())
         sys.stderr.write(f"ganserve {command}: error: {text}\n")

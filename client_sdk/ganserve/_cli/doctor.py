@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ganserve._cli import DONE, FAILED
 from ganserve._cli._checks import Check, State, all_checks
-from ganserve._cli._shared import Flag, Target, parse, run, say, say_json
+from ganserve._cli._shared import Flag, Target, run, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,7 @@ class DoctorArguments:
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ganserve doctor` and returns its exit code."""
-    arguments = parse(DoctorArguments, argv, "doctor", _EXAMPLES)
-    return run("doctor", lambda: _doctor(arguments))
+    return run(DoctorArguments, argv, "doctor", _EXAMPLES, _doctor)
 
 
 def _doctor(arguments: DoctorArguments) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve import Client
-from ganserve._cli._shared import Flag, Target, parse, run, say, say_json, table
+from ganserve._cli._shared import Flag, Target, run, say, say_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,7 @@ class ModelsArguments:
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ganserve models` and returns its exit code."""
-    arguments = parse(ModelsArguments, argv, "models", _EXAMPLES)
-    return run("models", lambda: _models(arguments))
+    return run(ModelsArguments, argv, "models", _EXAMPLES, _models)
 
 
 def _models(arguments: ModelsArguments) -> int:

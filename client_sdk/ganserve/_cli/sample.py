@@ -14,11 +14,11 @@ import numpy as np
 import tyro
 
 from ganserve import Client, SampleBatch
-from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, parse, run, say, say_json
+from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, run, say, say_json
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._grid import check_count
+from ganserve._numbers import MAX_INDEX, check_integer
 from ganserve._pictures import has_pillow
-from ganserve._requests import MAX_INDEX, check_integer
 from ganserve._tables import SUFFIXES
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class SampleArguments:
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ganserve sample` and returns its exit code."""
-    arguments = parse(SampleArguments, argv, "sample", _EXAMPLES)
-    return run("sample", lambda: _sample(arguments))
+    return run(SampleArguments, argv, "sample", _EXAMPLES, _sample)
 
 
 def _sample(arguments: SampleArguments) -> int:

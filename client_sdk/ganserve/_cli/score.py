@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ganserve import Client
-from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, parse, run, say, say_json, table
+from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
 from ganserve._tables import SUFFIXES, read_samples
 
@@ -50,8 +50,7 @@ class ScoreArguments:
 
 def main(argv: Sequence[str]) -> int:
     """Runs `ganserve score` and returns its exit code."""
-    arguments = parse(ScoreArguments, argv, "score", _EXAMPLES)
-    return run("score", lambda: _score(arguments))
+    return run(ScoreArguments, argv, "score", _EXAMPLES, _score)
 
 
 def _score(arguments: ScoreArguments) -> int:

@@ -5,16 +5,15 @@ N = samples, H, W, C = image, D = values of a sample, F = features.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation_options import FeatureRange
 from ganserve_training.values import averaged_px, flat_values
-
-FeatureRange = Literal["0..1", "-1..1", "0..255", "imagenet"]
 
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ganserve_training.checkpoint import file_sha256
 from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
-from ganserve_training.features.base import FeatureInput, FeatureRange, Features
+from ganserve_training.evaluation_options import FeatureRange
+from ganserve_training.features.base import FeatureInput, Features
 
 _BATCH = 64
 
