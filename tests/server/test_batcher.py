@@ -64,7 +64,7 @@ def run(
     max_batch_size: int = 8,
     max_queued_samples: int = 1000,
     queue_delay_s: float = 0.0,
-    inline_below_s: float = 0.0,
+    inline_samples: int = 0,
 ) -> Computation:
     computation = Computation()
     config = BatchConfig(
@@ -72,9 +72,8 @@ def run(
         max_queued_samples=max_queued_samples,
         workers=workers,
         queue_delay_s=queue_delay_s,
-        inline_below_s=inline_below_s,
     )
-    batcher = Batcher("test", computation, config)
+    batcher = Batcher("test", computation, config, inline_samples=inline_samples)
 
     async def main() -> None:
         await asyncio.wait_for(scenario(batcher, computation), 30)
@@ -240,9 +239,6 @@ def test_closing_does_not_wait_for_a_delay() -> None:
 
 def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        assert values(await batcher.submit("first", 1)) == [0]  # a worker's: nothing is known of the time yet
-        while not batcher._idle:  # noqa: ASYNC110 - it looks for more once before it rests
-            await asyncio.sleep(0.001)
         tasks = [asyncio.ensure_future(batcher.submit(name, 3)) for name in ("a", "b", "c")]
         assert [values(parts) for parts in await asyncio.gather(*tasks)] == [[0, 1, 2]] * 3
         computation.failing = {"bad"}
@@ -252,29 +248,25 @@ def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_toge
             await batcher.submit("late", 1, deadline=time.monotonic() - 1)
         assert values(await batcher.submit("long", 20)) == list(range(20))
 
-    computation = run(scenario, inline_below_s=60)
-    assert computation.calls[1:3] == [[("a", 0, 3), ("b", 0, 3), ("c", 0, 2)], [("c", 2, 1)]]
-    worker, *others = computation.threads
-    assert worker.startswith("test-")
-    assert set(others) == {threading.main_thread().name}
+    computation = run(scenario, inline_samples=8)
+    assert computation.calls[:2] == [[("a", 0, 3), ("b", 0, 3), ("c", 0, 2)], [("c", 2, 1)]]
+    assert set(computation.threads) == {threading.main_thread().name}
 
 
-def test_calls_that_turn_out_long_go_to_the_workers() -> None:
-    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        await batcher.submit("first", 1)
-        computation.takes_s = 0.05
-        for _ in range(4):
-            await batcher.submit("slow", 1)
+def test_calls_of_more_samples_than_are_quick_go_to_the_workers() -> None:
+    async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
+        for count in (2, 3, 2, 9):
+            assert values(await batcher.submit("x", count)) == list(range(count))
 
-    computation = run(scenario, inline_below_s=0.002)
-    assert computation.threads[1] == threading.main_thread().name
-    assert computation.threads[-1].startswith("test-")
+    computation = run(scenario, inline_samples=2)
+    main = threading.main_thread().name
+    assert computation.threads[:3] == [main, "test-0", main]
+    assert main not in computation.threads[3:4]
 
 
 def test_an_event_loop_that_ends_takes_no_work_along() -> None:
-    batcher = Batcher(
-        "test", Computation(), BatchConfig(max_batch_size=8, max_queued_samples=99, workers=1, inline_below_s=60)
-    )
+    config = BatchConfig(max_batch_size=8, max_queued_samples=99, workers=1)
+    batcher = Batcher("test", Computation(), config, inline_samples=8)
 
     async def abandoned() -> None:
         await batcher.submit("first", 1)

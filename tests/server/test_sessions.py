@@ -90,6 +90,25 @@ def test_workers_share_the_instances_out(content: bytes, monkeypatch: pytest.Mon
     assert sessions[0] == sessions[2] != sessions[1] == sessions[3]
 
 
+@pytest.mark.parametrize(
+    ("limit_s", "samples"), [(0, 0), (0.002, 0), (0.003, 0), (0.00301, 1), (0.0105, 8), (0.02, 16), (60, 16)]
+)
+def test_how_many_samples_are_quick(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, limit_s: float, samples: int
+) -> None:
+    engine = Engine("g", content, config(), *PORTS)
+    now = 0.0
+
+    def run(_session: PlainSession, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        nonlocal now
+        now += 0.002 + 0.001 * len(feed["latents"])
+        return []
+
+    monkeypatch.setattr(PlainSession, "run", run)
+    monkeypatch.setattr("ganserve_server.core.engine.time.perf_counter", lambda: now)
+    assert engine.quick_samples({"latents": latents(1)}, {"latents": latents(16)}, limit_s) == samples
+
+
 def test_warming_up_tries_every_bucket_of_every_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: dict[tuple[int, str], list[int]] = {}
     run = BoundSession.run

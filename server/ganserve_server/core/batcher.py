@@ -4,8 +4,8 @@ A free worker takes what waits at once: nothing is delayed to wait for company, 
 `core.lanes` says which samples it takes. Workers are threads, and each forms its next call by itself, under a lock that
 is never held while computing, so that a busy event loop does not leave the engine without work.
 
-A call that is shorter than waking a thread and being woken by it runs on the event loop instead, if that is allowed:
-after the callbacks that are ready, so that requests which came together share it.
+A call that is shorter than waking a thread and being woken by it runs on the event loop instead: after the callbacks
+that are ready, so that requests which came together share it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 import collections
 import dataclasses
 import logging
-import math
 import threading
 import time
 from typing import TYPE_CHECKING, Generic
@@ -59,13 +58,20 @@ class BatchConfig:
     queue_delay_s: float = 0.0
     """How long a free worker waits for a call to become full, from the arrival of the first request that waits."""
     inline_below_s: float = 0.0
-    """Calls that are expected to be shorter run on the event loop. 0: none does."""
+    """Graphs run as many samples on the event loop as they compute in less; see `Batcher`. 0: none."""
 
 
 class Batcher(Generic[WorkT]):
     """The queue of one graph and the threads that work it off."""
 
-    def __init__(self, name: str, run: Callable[[Sequence[Slice[WorkT]], int], Arrays], config: BatchConfig) -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[Slice[WorkT]], int], Arrays],
+        config: BatchConfig,
+        *,
+        inline_samples: int = 0,
+    ) -> None:
         """Starts the workers.
 
         Args:
@@ -73,11 +79,14 @@ class Batcher(Generic[WorkT]):
             run: Computes the samples of some slices, one after the other along the first axis of each array. Called by
                 the workers' threads, with the worker's number: no two calls with the same number run at once.
             config: Sizes.
+            inline_samples: While no more samples wait, they are computed on the event loop. Measured before there is
+                work: under load, a thread's call seems to take as long as the event loop keeps it waiting.
         """
         self.statistics = GraphStatistics()
         self._name = name
         self._run = run
         self._config = config
+        self._inline_samples = inline_samples
         self._condition = threading.Condition()
         self._lanes: Lanes[WorkT] = Lanes()
         self._waits_since = 0.0  # meaningful while something waits
@@ -150,19 +159,12 @@ class Batcher(Generic[WorkT]):
         """Has somebody take what waits; the lock is held, and `loop` runs this."""
         if self._config.queue_delay_s:
             self._condition.notify_all()  # also who waits for a full call
-        elif self._expected_s() < self._config.inline_below_s:
+        elif min(self._lanes.queued, self._config.max_batch_size) <= self._inline_samples:
             if self._inline_on is not loop:
                 self._inline_on = loop
                 loop.call_soon(self._run_inline, loop)
         elif self._idle == len(self._threads) or self._helpers():
             self._condition.notify()
-
-    def _expected_s(self) -> float:
-        """Returns how long the next call may take; the lock is held."""
-        if not self._samples_per_s:
-            return math.inf
-        samples = min(self._lanes.queued, self._config.max_batch_size)
-        return max(self._call_s, samples / self._samples_per_s * self._config.workers)
 
     def _run_inline(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._condition:

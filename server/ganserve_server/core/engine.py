@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_TRIALS = 5
 _ORT_DTYPES = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(uint8)": np.dtype(np.uint8),
@@ -127,6 +130,37 @@ class Engine:
         """
         tried = [[self._try_out(session, feed) for feed in feeds] for session in self._sessions]
         return tried[0]
+
+    def quick_samples(
+        self, alone: Mapping[str, NDArray[np.generic]], full: Mapping[str, NDArray[np.generic]], limit_s: float
+    ) -> int:
+        """Returns how many samples a call computes in less than a time, at most those of the full batch.
+
+        Args:
+            alone: A feed of one sample, tried out before.
+            full: A feed of a full batch, tried out before.
+            limit_s: The time; 0: nothing is measured.
+        """
+        if not limit_s:
+            return 0
+        most = _count(full)
+        one_s, all_s = self._quickest_s(alone, limit_s), self._quickest_s(full, limit_s)
+        if all_s < limit_s:
+            return most
+        if one_s >= limit_s:
+            return 0
+        return 1 + int((limit_s - one_s) / (all_s - one_s) * (most - 1))
+
+    def _quickest_s(self, feed: Mapping[str, NDArray[np.generic]], enough_s: float) -> float:
+        """Returns the time of a call: the least of a few, or the first that is quick enough."""
+        quickest_s = math.inf
+        for _ in range(_TRIALS):
+            start = time.perf_counter()
+            self._sessions[0].run(feed)
+            quickest_s = min(quickest_s, time.perf_counter() - start)
+            if quickest_s < enough_s:
+                break
+        return quickest_s
 
     def _try_out(
         self, session: PlainSession | BoundSession, feed: Mapping[str, NDArray[np.generic]]

@@ -92,10 +92,12 @@ class Model:
             if package.critic is not None
             else None
         )
-        self._warm_up()
+        inline = self._warm_up(batch_config.inline_below_s)
         name = f"{self.info.name}/{self.info.version}"
-        self.generator = Batcher(f"{name}/generator", self._generate, batch_config)
-        self.critic = Batcher(f"{name}/critic", self._score, batch_config) if self._critic else None
+        self.generator = Batcher(f"{name}/generator", self._generate, batch_config, inline_samples=inline[0])
+        self.critic = (
+            Batcher(f"{name}/critic", self._score, batch_config, inline_samples=inline[1]) if self._critic else None
+        )
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -126,29 +128,33 @@ class Model:
         if self.critic is not None:
             self.critic.close()
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, inline_below_s: float) -> tuple[int, int]:
         """Tries the graphs out at every size that calls are padded to, on every session.
 
         The first sample must come out the same alone and in a full batch: a network that looks across its batch (batch
         or minibatch statistics) would let a request's result depend on the other requests beside it.
+
+        Returns:
+            How many samples the generator and the critic compute in less than `inline_below_s`.
         """
         sizes = sorted({1, self.max_batch_size, *self._generator.config.buckets})
         feeds = [self._trial_feed(size) for size in sizes]
         drawn = self._generator.warm_up(feeds)
         self._compare("samples", drawn[0][0], drawn[-1][0])
+        quick = self._generator.quick_samples(feeds[0], feeds[-1], inline_below_s)
         if self._critic is None:
-            return
-        judged = self._critic.warm_up(
-            [
-                {"samples": samples} | ({"labels": feed["labels"]} if self.info.critic_takes_labels else {})
-                for (samples,), feed in zip(drawn, feeds, strict=True)
-            ]
-        )
+            return quick, 0
+        critic_feeds = [
+            {"samples": samples} | ({"labels": feed["labels"]} if self.info.critic_takes_labels else {})
+            for (samples,), feed in zip(drawn, feeds, strict=True)
+        ]
+        judged = self._critic.warm_up(critic_feeds)
         for _, probabilities in judged:
             if probabilities.min() < 0 or probabilities.max() > 1:
                 raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
         self._compare("scores", judged[0][0], judged[-1][0])
         self._compare("probabilities", judged[0][1], judged[-1][1])
+        return quick, self._critic.quick_samples(critic_feeds[0], critic_feeds[-1], inline_below_s)
 
     def _compare(self, name: str, alone: NDArray[np.generic], among_others: NDArray[np.generic]) -> None:
         difference = np.abs(alone.astype(np.float64) - among_others[:1].astype(np.float64)).max()
