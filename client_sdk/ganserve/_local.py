@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ganserve._config import ClientConfig, check_timeout
 from ganserve._errors import InvalidRequest, MissingExtra
@@ -19,40 +19,53 @@ Provider: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
 """Where models run: on CUDA where that can be had, else on the CPU; or on that and nothing else."""
 
 
-def local_config(models: str | os.PathLike[str], timeout_s: float) -> ClientConfig:
-    """The configuration of a client whose service is in this process.
-
-    Raises:
-        InvalidRequest: There is no such folder, or the deadline makes no sense.
-    """
-    if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
-        raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
-    return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
-
-
 def local_endpoint(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, list[Endpoint]]:
-    """What a transport needs for a service in this process; see `Client.local`."""
-    module, config = _module("Client.local"), local_config(models, timeout_s)
+    """What a transport needs for a service in this process, whose models are loaded; see `Client.local`.
+
+    Raises:
+        InvalidRequest: An argument makes no sense, or there is nothing to serve.
+        MissingExtra: The extra `server` is not installed.
+    """
+    config = _config(models, provider, timeout_s)
+    module = _module("Client.local")
+    service = module.LocalService(Path(models), provider)
     try:
-        service = module.LocalService(Path(models), provider)
+        service.wait()
     except module.StartupError as error:
-        raise InvalidRequest.of("models", str(error)) from error
+        service.close()
+        field = "provider" if isinstance(error, module.ProviderError) else "models"
+        raise InvalidRequest.of(field, module.without_flags(error)) from error
     return config, [Endpoint(config.target, service.stub, service.close)]
 
 
 def async_local_endpoint(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, Callable[[], list[Endpoint]]]:
-    """What an asyncio transport needs for a service in this process; see `AsyncClient.local`."""
-    module, config = _module("AsyncClient.local"), local_config(models, timeout_s)
+    """What an asyncio transport needs for a service in this process; see `AsyncClient.local`.
+
+    Raises:
+        InvalidRequest: An argument makes no sense.
+        MissingExtra: The extra `server` is not installed.
+    """
+    config = _config(models, provider, timeout_s)
+    module = _module("AsyncClient.local")
 
     def connect() -> list[Endpoint]:
-        service = module.AsyncLocalService(Path(models), provider)
-        return [Endpoint(config.target, service.stub, service.close)]
+        service = module.LocalService(Path(models), provider)
+        return [Endpoint(config.target, service.async_stub, service.close_async)]
 
     return config, connect
+
+
+def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float) -> ClientConfig:
+    if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
+        raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
+    if provider not in get_args(Provider):
+        expected = ", ".join(map(repr, get_args(Provider)))
+        raise InvalidRequest.of("provider", f"is {provider!r}; expected one of {expected}")
+    return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
 
 
 def _module(purpose: str) -> Any:

@@ -10,19 +10,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from ganserve_server.core.batcher import INLINE_BELOW_S, BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.errors import RequestError, StartupError
 from ganserve_server.core.gan import Gan
-from ganserve_server.core.providers import CPU, Provider, choose_buckets, choose_parallelism, choose_provider
-from ganserve_server.core.repository import Repository
 from ganserve_server.core.requests import Limits
-from ganserve_server.grpc.server import MAX_PAYLOAD_BYTES, GrpcServer
-from ganserve_server.report import startup_report
+from ganserve_server.grpc.server import GrpcServer
+from ganserve_server.loading import MAX_PAYLOAD_BYTES, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ganserve_server.config import ServerConfig
     from ganserve_server.configuration import Configuration
@@ -46,7 +40,7 @@ async def serve(configuration: Configuration) -> int:
     with _monitored(config, server, say) as collector:
         say(configuration.report())
         # SIGTERM while models load ends the process at once, as it does by default.
-        repository, report = await asyncio.to_thread(_load, config)
+        repository, report = await asyncio.to_thread(load, config)
         stop = _stop_signal()
         if collector is not None:
             collector.follow(repository)
@@ -88,56 +82,6 @@ def _monitored(
         yield collector
     finally:
         endpoint.close()
-
-
-def _load(config: ServerConfig) -> tuple[Repository, str]:
-    """Returns the repository, loaded, and what it has in words."""
-    if not config.models.is_dir():
-        raise StartupError(
-            f"--models {config.models}: there is no such folder; "
-            f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
-        )
-    choice = choose_provider(Provider(config.provider))
-    sessions = len(config.devices) * config.instances
-    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
-    engine = EngineConfig(
-        provider=choice.name,
-        threads=threads,
-        spinning=config.spinning,
-        devices=config.devices,
-        instances=config.instances,
-        buckets=choose_buckets(choice.name, config.batch_buckets, config.max_batch_size),
-        cuda_graphs=config.cuda_graphs,
-        conv_search=config.conv_search,
-        tf32=config.tf32,
-        gpu_memory_limit_mib=config.gpu_memory_limit_mib,
-    )
-    batch = BatchConfig(
-        max_batch_size=config.max_batch_size,
-        max_queued_samples=config.max_queued_samples,
-        workers=workers,
-        queue_delay_s=config.queue_delay_ms / 1e3,
-        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
-    )
-    repository = Repository(
-        config.models, engine, batch, newest=config.newest_versions, drain_timeout_s=config.drain_timeout_s
-    )
-    try:
-        repository.load()
-    except RequestError as error:
-        raise StartupError(str(error)) from error
-    report = startup_report(repository, choice, engine, batch)
-    if not any(summary.latest for summary in repository.summaries()):
-        raise StartupError(_nothing_to_serve(config.models, report))
-    return repository, report
-
-
-def _nothing_to_serve(models: Path, report: str) -> str:
-    if any(models.glob("*/manifest.json")):
-        return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
-    write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`"
-    found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
-    return "\n".join([f"there is nothing to serve in {models}: {write}", *found])
 
 
 def _stop_signal() -> asyncio.Event:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class SyncApi:
     """`Client` as it is."""
 
-    def __init__(self, target: str, **options: Any) -> None:
-        self.client = Client(target, **options)
+    def __init__(self, client: Client) -> None:
+        self.client = client
 
     def sample(self, *args: Any, **kwargs: Any) -> SampleBatch:
         return self.client.sample(*args, **kwargs)
@@ -41,6 +41,15 @@ class SyncApi:
 
     def score(self, *args: Any, **kwargs: Any) -> Scores:
         return self.client.score(*args, **kwargs)
+
+    def scored(self, *args: Any, **kwargs: Any) -> list[Scores]:
+        return list(self.client.score_stream(*args, **kwargs))
+
+    def score_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.score_stream(*args, **kwargs)
+
+    def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
+        return self.client.interpolate(*args, **kwargs)
 
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.client.models(**kwargs)
@@ -62,8 +71,8 @@ class SyncApi:
 class AsyncApi:
     """`AsyncClient`, run to the end of each call."""
 
-    def __init__(self, target: str, **options: Any) -> None:
-        self.client = AsyncClient(target, **options)
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
         self.runner = asyncio.Runner()
 
     def sample(self, *args: Any, **kwargs: Any) -> SampleBatch:
@@ -90,6 +99,18 @@ class AsyncApi:
     def score(self, *args: Any, **kwargs: Any) -> Scores:
         return self.runner.run(self.client.score(*args, **kwargs))
 
+    def scored(self, *args: Any, **kwargs: Any) -> list[Scores]:
+        async def collect() -> list[Scores]:
+            return [scores async for scores in self.client.score_stream(*args, **kwargs)]
+
+        return self.runner.run(collect())
+
+    def score_stream(self, *args: Any, **kwargs: Any) -> Any:
+        return self.client.score_stream(*args, **kwargs)
+
+    def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
+        return self.runner.run(self.client.interpolate(*args, **kwargs))
+
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.runner.run(self.client.models(**kwargs))
 
@@ -111,26 +132,68 @@ class AsyncApi:
 Api = SyncApi | AsyncApi
 
 
-@pytest.fixture(params=[SyncApi, AsyncApi], ids=["Client", "AsyncClient"])
+@pytest.fixture(params=["Client", "AsyncClient"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
     """Makes clients of one kind, and closes them at the end."""
     made: list[Api] = []
 
     def make(target: str, **options: Any) -> Api:
-        made.append(request.param(target, **options))
+        client = Client(target, **options) if request.param == "Client" else AsyncClient(target, **options)
+        made.append(_api(client))
         return made[-1]
 
     yield make
     for api in made:
-        api.close()
-        if isinstance(api, AsyncApi):
-            api.runner.close()
+        _end(api)
 
 
-@pytest.fixture
-def api(connect: Callable[..., Api], server: str) -> Api:
-    """A client of the real server that serves the tiny models."""
-    return connect(server)
+@pytest.fixture(params=["Client.local", "AsyncClient.local"])
+def connect_local(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
+    """Makes clients with the service in this process, of one kind, and closes them at the end."""
+    made: list[Api] = []
+
+    def make(models: Path, **options: Any) -> Api:
+        kind = Client if request.param == "Client.local" else AsyncClient
+        made.append(_api(kind.local(models, **options)))
+        return made[-1]
+
+    yield make
+    for api in made:
+        _end(api)
+
+
+@pytest.fixture(scope="session")
+def local_apis(repository: Path) -> Iterator[dict[str, Api]]:
+    """Clients with the tiny models in this process."""
+    apis = {
+        "Client.local": _api(Client.local(repository)),
+        "AsyncClient.local": _api(AsyncClient.local(repository)),
+    }
+    yield apis
+    for api in apis.values():
+        _end(api)
+
+
+@pytest.fixture(params=["Client", "AsyncClient", "Client.local", "AsyncClient.local"])
+def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+    """A client of each kind: of the real server that serves the tiny models, or with these in this process."""
+    if "local" in request.param:
+        yield request.getfixturevalue("local_apis")[request.param]
+        return
+    server = request.getfixturevalue("server")
+    api = _api(Client(server) if request.param == "Client" else AsyncClient(server))
+    yield api
+    _end(api)
+
+
+def _api(client: Client | AsyncClient) -> Api:
+    return SyncApi(client) if isinstance(client, Client) else AsyncApi(client)
+
+
+def _end(api: Api) -> None:
+    api.close()
+    if isinstance(api, AsyncApi):
+        api.runner.close()
 
 
 @pytest.fixture(scope="session")

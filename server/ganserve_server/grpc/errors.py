@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import grpc
@@ -20,11 +21,13 @@ from ganserve_server.core.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from ganserve_server.monitoring.calls import REQUEST_ID_KEY
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DETAILS_KEY = "grpc-status-details-bin"
+_log = logging.getLogger(__name__)
 
 _CODES = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -41,6 +44,23 @@ _CODES = {
 # (up to three bytes for one), the details base64-encoded (four for three); the details repeat the message.
 _MAX_MESSAGE_BYTES = 800
 _MAX_DETAILS_BYTES = 2800
+
+
+def told(
+    error: Exception, method: str, request_id: str
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """Returns the status, message and trailing metadata that a client gets for whatever its call raised.
+
+    What is no fault of the request is written to the log, and the client told where to look for it.
+    """
+    details: tuple[tuple[str, str | bytes], ...] = ()
+    if isinstance(error, RequestError) and not isinstance(error, EngineError):
+        code, message, details = status_code(error), status_message(error), status_details(error)
+    else:
+        _log.error("%s failed; request id %s", method, request_id, exc_info=error)
+        code = grpc.StatusCode.INTERNAL
+        message = f"the server failed; its log says why beside the request id {request_id}"
+    return code, message, (*details, (REQUEST_ID_KEY, request_id))
 
 
 def status_code(error: RequestError) -> grpc.StatusCode:

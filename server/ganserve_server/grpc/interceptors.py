@@ -25,14 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from ganserve_server.core.errors import (
-    EngineError,
-    FieldViolation,
-    InvalidRequestError,
-    RequestError,
-    UnavailableError,
-)
-from ganserve_server.grpc.errors import status_code, status_details, status_message
+from ganserve_server.core.errors import FieldViolation, InvalidRequestError, UnavailableError
+from ganserve_server.grpc.errors import status_code, status_details, status_message, told
 from ganserve_server.monitoring.calls import OK, REQUEST_ID_KEY, UNKNOWN_METHOD, Call, current_call
 
 if TYPE_CHECKING:
@@ -239,15 +233,9 @@ def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.Statu
         number: Any = context.code()  # whatever the stubs say
         call.code, call.message = _CODE_NAMES.get(number, grpc.StatusCode.UNKNOWN.name), str(context.details())
         raise error
-    details: Metadata = ()
-    if isinstance(error, RequestError) and not isinstance(error, EngineError):
-        code, message, details = status_code(error), status_message(error), status_details(error)
-    else:
-        _log.error("%s failed; request id %s", call.method, call.request_id, exc_info=error)
-        code = grpc.StatusCode.INTERNAL
-        message = f"the server failed; its log says why beside the request id {call.request_id}"
+    code, message, metadata = told(error, call.method, call.request_id)
     call.code, call.message = code.name, message
-    return code, message, (*details, (REQUEST_ID_KEY, call.request_id))
+    return code, message, metadata
 
 
 def _readable(handler: Handler) -> Handler:

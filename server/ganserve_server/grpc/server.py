@@ -20,6 +20,7 @@ from ganserve_server.grpc.health import HealthServicer
 from ganserve_server.grpc.inference import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.grpc.interceptors import CallInterceptor
 from ganserve_server.grpc.services import GanServicer
+from ganserve_server.loading import MAX_PAYLOAD_BYTES
 from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.monitoring.logs import AccessLog
 
@@ -33,7 +34,6 @@ GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_nam
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-MAX_PAYLOAD_BYTES = 256 * 2**20
 _LAST_WORDS_S = 0.5  # for streams to say why they end
 _GRACE_S = 0.2  # for the last answers to leave
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
