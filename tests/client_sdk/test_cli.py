@@ -242,6 +242,26 @@ def test_an_interruption(shell: Shell) -> None:
     assert (process.returncode, errors) == (130, "")
 
 
+INTERRUPTED_IN_A_TEXT = """
+import signal
+import sys
+import types
+
+
+def entry(argv):
+    exec("signal.raise_signal(signal.SIGINT)\\nfor _ in range(2): pass")
+
+
+sys.modules["ganserve._cli.models"] = types.SimpleNamespace(main=entry)
+"""
+
+
+def test_an_interruption_while_python_runs_a_text(shell: Shell) -> None:
+    (shell.folder / "sitecustomize.py").write_text(INTERRUPTED_IN_A_TEXT)
+    done = shell("models", PYTHONPATH=str(shell.folder))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_server_that_is_not_there(shell: Shell, closed_port: str) -> None:
     message = shell.refused(3, "sample", "--target", closed_port)
     assert message.startswith(
