@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from ganserve import Client
+from ganserve._cli import COMMANDS
 
 
 class Shell:
@@ -60,7 +62,8 @@ def test_the_installed_command_lists_the_commands() -> None:
     command = Path(sys.executable).with_name("ganserve")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
-    for name in ("sample", "score", "models", "serve", "train", "evaluate", "export-onnx", "doctor"):
+    names = ("sample", "score", "models", "bench", "serve", "train", "evaluate", "report", "export-onnx", "package")
+    for name in (*names, "doctor", "completion"):
         assert f"\n  {name} " in done.stdout
     assert "examples:" in done.stdout
     assert "exit codes:" in done.stdout
@@ -78,6 +81,13 @@ def test_no_command_and_unknown_commands(shell: Shell) -> None:
     done = shell("--target", "x")
     assert done.returncode == 2
     assert done.stderr.startswith("ganserve: error: no option '--target': ")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_help_has_examples(shell: Shell, command: str) -> None:
+    help_text = shell.ok(command, "--help")
+    assert help_text.startswith(f"usage: ganserve {command}")
+    assert re.search(rf"^examples:\n  .*\bganserve {command}\b", help_text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["sample", "score", "models", "doctor"])

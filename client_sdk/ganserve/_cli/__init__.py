@@ -29,6 +29,7 @@ GROUPS = {
         "sample": Command("ganserve._cli.sample", None, "draw samples as a picture, a folder, an archive or a table"),
         "score": Command("ganserve._cli.score", None, "score pictures or vectors with a model's critic"),
         "models": Command("ganserve._cli.models", None, "list what the server has"),
+        "bench": Command("ganserve._cli.bench", None, "put load on a server: calls a second, latencies, a picture"),
     },
     "Make a model and serve it": {
         "train": Command("ganserve_training.train_command", "training", "train a GAN; resumes after an interruption"),
@@ -40,6 +41,7 @@ GROUPS = {
     },
     "Look after this machine": {
         "doctor": Command("ganserve._cli.doctor", None, "check what is installed, the GPU and the server, in words"),
+        "completion": Command("ganserve._cli.completion", None, "let bash, zsh or fish complete the command line"),
     },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
@@ -60,7 +62,8 @@ examples:
   ganserve serve --models models
   ganserve sample -n 64 --label 7 --out sevens.png
 
-exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the server cannot be reached, 130 interrupted
+exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the server cannot be reached, 130 interrupted (Ctrl-C),
+141 the reader of the output went away
 """
 
 

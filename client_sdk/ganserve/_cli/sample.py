@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 import tyro
 
 from ganserve import Client, SampleBatch
+from ganserve._cli._progress import Progress
 from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, run, say, say_json
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._grid import check_count
@@ -178,14 +178,14 @@ def _controls(given: Sequence[str]) -> dict[str, float] | None:
 
 
 def _with_progress(stream: Iterator[SampleBatch], count: int) -> Iterator[SampleBatch]:
-    """The batches, with a line on the terminal that counts them if there are several."""
+    """The batches, with a bar on the terminal that counts their samples."""
     done = 0
-    for batch in stream:
-        done += len(batch)
-        if sys.stderr.isatty() and (done < count or done > len(batch)):
-            sys.stderr.write(f"\r{done:,} of {count:,} samples{'' if done < count else chr(10)}")
-            sys.stderr.flush()
-        yield batch
+    with Progress(count) as progress:
+        for batch in stream:
+            done += len(batch)
+            if done < count or done > len(batch):
+                progress.show(done, f"{done:,} of {count:,} samples")
+            yield batch
 
 
 def _facts(batch: SampleBatch, out: Path | None) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""docs/cli.md says what the commands say."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from ganserve import _cli
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+_spec = spec_from_file_location("refresh_cli_page", ROOT / "scripts" / "refresh_cli_page.py")
+assert _spec is not None
+assert _spec.loader is not None
+script = module_from_spec(_spec)
+_spec.loader.exec_module(script)
+
+
+@pytest.mark.parametrize("block", script.BLOCK.findall(PAGE), ids=lambda block: block.partition("\n")[0])
+def test_a_block_is_what_its_commands_print(block: str) -> None:
+    shown = f"```text\n{block}```\n"
+    assert script.refreshed(shown) == shown, "run scripts/refresh_cli_page.py"
+
+
+def test_each_command_has_its_help() -> None:
+    assert set(re.findall(r"^\$ ganserve (\S+) --help$", PAGE, re.MULTILINE)) == set(_cli.COMMANDS)
+
+
+def test_exit_codes() -> None:
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
+    ours = {_cli.DONE, _cli.FAILED, _cli.BAD_USAGE, _cli.UNREACHABLE, _cli.INTERRUPTED, _cli.BROKEN_PIPE}
+    assert codes == ours | {128 + 15}

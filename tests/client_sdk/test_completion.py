@@ -1,0 +1,145 @@
+"""Completion of the command line, in the shells themselves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ganserve._cli import COMMANDS, main
+from ganserve._cli.completion import Option, help_of, read_options
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The script of each shell."""
+    folder = tmp_path_factory.mktemp("completion")
+    files = {}
+    for shell in SHELLS:
+        done = subprocess.run(
+            [sys.executable, "-m", "ganserve", "completion", shell],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        assert done.stderr == ""
+        files[shell] = folder / f"_ganserve.{shell}"
+        files[shell].write_text(done.stdout)
+    return files
+
+
+def complete(shell: str, script: Path, line: str) -> list[str]:
+    """What the Tab key offers at the end of a line."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    if shell == "fish":
+        code = f'source {script}; complete -C "{line}"'
+        found = run(["fish", "--no-config", "-c", code])
+        return [each.partition("\t")[0] for each in found.splitlines()]
+    words = " ".join(f'"{word}"' for word in line.split(" "))
+    code = f"source {script}; COMP_WORDS=({words}); COMP_CWORD={len(line.split(' ')) - 1}; _ganserve; "
+    return run([shell, "-c", code + 'printf "%s\\n" "${COMPREPLY[@]}"']).splitlines()
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
+LINES = pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ganserve s", {"sample", "score", "serve"}),
+        ("ganserve bench --enc", {"--encoding"}),
+        ("ganserve bench --encoding w", {"webp"}),
+        ("ganserve sample --t", {"--target", "--timeout-s", "--truncation"}),
+        ("ganserve serve --provider t", {"tensorrt"}),
+        ("ganserve train dcgan", {"dcgan-32"}),
+        ("ganserve train digits --regularisers.weight-c", {"--regularisers.weight-clip"}),
+        ("ganserve completion f", {"fish"}),
+    ],
+)
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+@LINES
+def test_words_are_offered(scripts: dict[str, Path], shell: str, line: str, offered: set[str]) -> None:
+    assert set(complete(shell, scripts[shell], line)) == offered
+
+
+@LINES
+def test_words_are_offered_by_the_tab_key_of_zsh(scripts: dict[str, Path], line: str, offered: set[str]) -> None:
+    """In a terminal, as zsh completes nowhere else."""
+    if shutil.which("zsh") is None:
+        pytest.skip("there is no zsh here")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execvpe("zsh", ["zsh", "-f", "-i"], {**os.environ, "TERM": "dumb", "PS1": "> "})
+    try:
+        setup = f"autoload -Uz compinit; compinit -u -D; source {scripts['zsh']}; unsetopt menucomplete; print re''ady"
+        os.write(terminal, f"{setup}\n".encode())
+        wait_for(terminal, {"\nready"})
+        os.write(terminal, f"{line}\t\t".encode())
+        wait_for(terminal, offered)
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(terminal)
+
+
+def wait_for(terminal: int, words: set[str], timeout_s: float = 30) -> None:
+    seen, deadline = "", time.monotonic() + timeout_s
+    while not all(word in seen for word in words):
+        left = deadline - time.monotonic()
+        assert left > 0, f"no {words} in {seen!r}"
+        if select.select([terminal], [], [], left)[0]:
+            seen += os.read(terminal, 65536).decode(errors="replace")
+
+
+def test_files_are_completed_where_no_word_is_known(scripts: dict[str, Path]) -> None:
+    assert complete("bash", scripts["bash"], "ganserve score pic") == [""]  # `-o default` lets bash offer files
+    assert "complete -o default -F _ganserve ganserve" in scripts["bash"].read_text()
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_each_option_of_a_help_is_known(command: str) -> None:
+    text = help_of(command, *(("digits",) if command == "train" else ()))
+    options = read_options(text)
+    flags = {flag for option in options for flag in option.flags}
+    assert {"-h", "--help"} <= flags
+    described = {match[1] for match in re.finditer(r"^(?:│ |  )(--?[a-z][\w.-]*)", text, re.MULTILINE)}
+    assert described
+    assert described <= flags
+
+
+def test_how_options_are_read() -> None:
+    text = """\
+╭─ options ─────────╮
+│ -n INT, --count INT  How many, or --none of them. │
+│ --kind {None,a,b}    Which. │
+│ --json               Prints it as JSON. │
+╰───────────────────╯
+"""
+    assert read_options(text) == [
+        Option(("-n", "--count"), (), True),
+        Option(("--kind",), ("a", "b"), True),
+        Option(("--json",), (), False),
+    ]
+
+
+def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "tcsh"]) == 2
+    assert "must be one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
