@@ -1,0 +1,124 @@
+"""A real server in a process of its own, on a free port of this machine, for as long as a test wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganserve._errors import MissingExtra, ServerUnavailable
+from ganserve.testing._packages import TinyModel, build_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ganserve import Client
+
+# What the extra `server` installs, by the names that are imported.
+_NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "scipy", "tritonclient", "PIL")
+_SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
+_PATIENCE_S = 120.0  # a first import of onnxruntime from a slow disk
+_POLL_S = 0.02
+_GRACE_S = 20.0
+
+
+class RunningServer:
+    """A server that runs; made by `running_server`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, models: Path) -> None:
+        self._process, self._log = process, log
+        self.models = models
+        """The folder of model packages that it serves; a package that is built there is found within seconds."""
+        self.target = ""
+        """Its address, "127.0.0.1:PORT", as `Client` takes it."""
+
+    @property
+    def log(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process, for tests that stop or kill it."""
+        return self._process.pid
+
+    def client(self, **options: Any) -> Client:
+        """A new client of it, which the caller closes.
+
+        Args:
+            options: As for `Client`, but its target.
+        """
+        from ganserve import Client
+
+        return Client(self.target, **options)
+
+    def wait_until_serving(self) -> None:
+        """Waits until it answers.
+
+        Raises:
+            ServerUnavailable: It ended, or does not come up; the message has its log.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while not (match := _SERVING.search(self.log)):
+            if (code := self._process.poll()) is not None:
+                raise ServerUnavailable(f"the server ended with exit code {code} before it served:\n{self.log}")
+            if time.monotonic() > deadline:
+                raise ServerUnavailable(f"the server does not serve after {_PATIENCE_S:g} s:\n{self.log}")
+            time.sleep(_POLL_S)
+        self.target = match[1]
+
+    def stop(self) -> None:
+        """Ends it, the hard way if it must be. Again: nothing."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+@contextlib.contextmanager
+def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *flags: str) -> Iterator[RunningServer]:
+    """Runs a real server for the length of a with block.
+
+    Args:
+        models: Models of a test, or a folder of model packages. Default: one `TinyModel()`, called "digits".
+        flags: Further ones of `ganserve serve`, such as "--max-batch-size=8". The environment's GANSERVE_… variables
+            are not passed on.
+
+    Raises:
+        MissingExtra: The extra `server` is not installed.
+        ServerUnavailable: It does not come up; the message has its log.
+    """
+    for module in _NEEDED:
+        if find_spec(module) is None:
+            raise MissingExtra.of("server", module, "a server for tests")
+    with tempfile.TemporaryDirectory(prefix="ganserve-testing-") as folder:
+        if isinstance(models, str | os.PathLike):
+            served = Path(models)
+        else:
+            served = build_packages(Path(folder) / "models", models or (TinyModel(),))
+        log = Path(folder) / "server.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GANSERVE_")}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(  # noqa: S603 - our own module, with flags of the test's author
+                [sys.executable, "-m", "ganserve_server", "--models", str(served), "--port", "0", *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        server = RunningServer(process, log, served)
+        try:
+            server.wait_until_serving()
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,52 @@
+"""Fixtures for pytest: `pytest_plugins = ["ganserve.testing.fixtures"]` in a conftest.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ganserve.testing import RunningServer, TinyModel, build_package, running_server
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from ganserve import Client
+
+
+@pytest.fixture(scope="session")
+def ganserve_models() -> str | os.PathLike[str] | Sequence[TinyModel]:
+    """What the server serves: models of a test, or a folder of model packages. Override it in your conftest.py."""
+    return (TinyModel(),)
+
+
+@pytest.fixture(scope="session")
+def ganserve_server(ganserve_models: str | os.PathLike[str] | Sequence[TinyModel]) -> Iterator[RunningServer]:
+    """A real server of `ganserve_models`, one for all tests of the session; `ganserve_server.target` is its address."""
+    with running_server(ganserve_models) as server:
+        yield server
+
+
+@pytest.fixture
+def ganserve_client(ganserve_server: RunningServer) -> Iterator[Client]:
+    """A client of `ganserve_server`, closed after the test."""
+    with ganserve_server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def ganserve_local_client(
+    ganserve_models: str | os.PathLike[str] | Sequence[TinyModel], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    """A client with the service of `ganserve_models` inside this process, one for all tests of the session."""
+    from ganserve import Client
+
+    if isinstance(ganserve_models, str) or hasattr(ganserve_models, "__fspath__"):
+        folder = ganserve_models
+    else:
+        folder = tmp_path_factory.mktemp("ganserve-models")
+        for model in ganserve_models:
+            build_package(folder, model)
+    with Client.local(folder) as client:
+        yield client
