@@ -91,7 +91,7 @@ def test_workers_share_the_instances_out(content: bytes, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("limit_s", "samples"), [(0, 0), (0.002, 0), (0.003, 0), (0.00301, 1), (0.0105, 8), (0.02, 16), (60, 16)]
+    ("limit_s", "samples"), [(0, 0), (0.002, 0), (0.0029, 0), (0.0031, 1), (0.0105, 8), (0.02, 16), (60, 16)]
 )
 def test_how_many_samples_are_quick(
     content: bytes, monkeypatch: pytest.MonkeyPatch, limit_s: float, samples: int

@@ -11,7 +11,6 @@ that are ready, so that requests which came together share it.
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
 import logging
 import threading
@@ -87,7 +86,9 @@ class Batcher(Generic[WorkT]):
         self._run = run
         self._config = config
         self._inline_samples = inline_samples
-        self._condition = threading.Condition()
+        # Taken by itself, a lock is ten times as quick as through its condition.
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._lanes: Lanes[WorkT] = Lanes()
         self._waits_since = 0.0  # meaningful while something waits
         self._samples_per_s = 0.0
@@ -137,7 +138,7 @@ class Batcher(Generic[WorkT]):
             UnavailableError: The batcher was closed.
         """
         ticket = Ticket(work, count, deadline)
-        with self._condition:
+        with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
             queued = self._lanes.queued
@@ -151,7 +152,7 @@ class Batcher(Generic[WorkT]):
         try:
             return await ticket.future
         except asyncio.CancelledError:
-            with self._condition:
+            with self._lock:
                 self._withdraw(ticket)
             raise
 
@@ -167,7 +168,7 @@ class Batcher(Generic[WorkT]):
             self._condition.notify()
 
     def _run_inline(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._condition:
+        with self._lock:
             if self._inline_on is loop:
                 self._inline_on = None
             if self._closed:
@@ -175,7 +176,7 @@ class Batcher(Generic[WorkT]):
             slices = self._take(self._config.max_batch_size)
         if slices:
             self._compute(slices, len(self._threads), loop)
-        with self._condition:
+        with self._lock:
             if self._lanes and not self._closed:
                 self._call_for(loop)
 
@@ -192,7 +193,7 @@ class Batcher(Generic[WorkT]):
 
     def close(self) -> None:
         """Fails what waits, finishes the calls that run, and ends the threads. May block for one call."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             for ticket in self._lanes.clear():
                 self.statistics.failed += 1
@@ -228,7 +229,7 @@ class Batcher(Generic[WorkT]):
 
     def _next_batch(self) -> _Slices[WorkT]:
         """Waits for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
-        with self._condition:
+        with self._lock:
             while True:
                 while not self._lanes:
                     if self._closed:
@@ -277,17 +278,16 @@ class Batcher(Generic[WorkT]):
         self, batch: _Slices[WorkT], arrays: Arrays, elapsed_s: float, here: asyncio.AbstractEventLoop | None
     ) -> None:
         at = 0
-        finished: collections.defaultdict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = collections.defaultdict(
-            list
-        )
-        with self._condition:
+        finished: dict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = {}
+        with self._lock:
             for ticket, part in batch:
-                ticket.parts[part.start] = tuple(array[at : at + part.count] for array in arrays)
+                end = at + part.count
+                ticket.parts[part.start] = tuple([array[at:end] for array in arrays])
                 ticket.done += part.count
-                at += part.count
+                at = end
                 if ticket.done == ticket.count and not ticket.closed:
                     ticket.closed = True
-                    finished[ticket.loop].append(ticket)
+                    finished.setdefault(ticket.loop, []).append(ticket)
                     self.statistics.requests += 1
             self.statistics.calls += 1
             self.statistics.samples += at
@@ -310,7 +310,7 @@ class Batcher(Generic[WorkT]):
             failure.__cause__ = error
         else:
             failure = error
-        with self._condition:
+        with self._lock:
             for ticket, _ in batch:
                 if not ticket.closed:
                     self.statistics.failed += 1
@@ -337,7 +337,10 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *
 def _resolve(tickets: Sequence[Ticket[WorkT]]) -> None:
     for ticket in tickets:
         if not ticket.future.done():
-            ticket.future.set_result([ticket.parts[start] for start in sorted(ticket.parts)])
+            parts = ticket.parts
+            ticket.future.set_result(
+                [*parts.values()] if len(parts) == 1 else [parts[start] for start in sorted(parts)]
+            )
 
 
 def _reject(ticket: Ticket[WorkT], error: RequestError) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # made for every request: freezing it would cost
 class Terms:
     """How work waits; see `Batcher.submit`."""
 

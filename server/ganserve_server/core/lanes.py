@@ -39,7 +39,7 @@ class Priority(enum.IntEnum):
     LOW = 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)  # made for every request: freezing it would cost
 class Slice(Generic[WorkT]):
     """The part of one request that goes into one call."""
 

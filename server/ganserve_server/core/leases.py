@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Generic, TypeVar
+
+ThingT = TypeVar("ThingT")
 
 _LOOK_S = 0.2  # between looks whether it was given up
+
+
+class Lease(Generic[ThingT]):
+    """One use of a thing, which ends with the block of its `with` statement. Made for every request, so it is plain."""
+
+    __slots__ = ("_leases", "_thing")
+
+    def __init__(self, leases: Leases, thing: ThingT) -> None:
+        """Stands for a use of `thing` that `leases.acquire` began."""
+        self._leases = leases
+        self._thing = thing
+
+    def __enter__(self) -> ThingT:
+        return self._thing
+
+    def __exit__(self, *_error: object) -> None:
+        self._leases.release()
 
 
 class Leases:
     """Those who use one thing. Safe in any thread."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        # Taken by itself, a lock is ten times as quick as through its condition.
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._count = 0
         self._retired = False
 
     def acquire(self) -> bool:
         """Begins a use; False: it is retired, and there are no new uses."""
-        with self._condition:
+        with self._lock:
             if self._retired:
                 return False
             self._count += 1
@@ -26,21 +48,21 @@ class Leases:
 
     def release(self) -> None:
         """Ends a use."""
-        with self._condition:
+        with self._lock:
             self._count -= 1
             if self._retired and not self._count:
-                self._condition.notify_all()
+                self._ended.notify_all()
 
     def retire(self) -> None:
         """Allows no new uses."""
-        with self._condition:
+        with self._lock:
             self._retired = True
-            self._condition.notify_all()
+            self._ended.notify_all()
 
     def wait_until_unused(self, timeout_s: float, given_up: threading.Event) -> int:
         """Waits until the last use has ended, the time is over or `given_up` is set; returns how many are left."""
         end = time.monotonic() + timeout_s
-        with self._condition:
+        with self._lock:
             while self._count and not given_up.is_set() and (left := end - time.monotonic()) > 0:
-                self._condition.wait(min(left, _LOOK_S))
+                self._ended.wait(min(left, _LOOK_S))
             return self._count

@@ -34,7 +34,7 @@ _ALIKE_LEVELS, _ALIKE = 1, 0.01
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # made for every request: freezing it would cost
 class GeneratorWork:
     """Samples to draw."""
 
@@ -56,7 +56,7 @@ class GeneratorWork:
         return dataclasses.replace(self, offset=self.offset + start, labels=labels, latents=latents)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # made for every request: freezing it would cost
 class CriticWork:
     """Samples to score."""
 

@@ -6,7 +6,6 @@ the models up meanwhile: a version answers until another has taken its place, an
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import threading
@@ -23,12 +22,13 @@ from ganserve_server.core.errors import (
     UnavailableError,
 )
 from ganserve_server.core.folders import scan
+from ganserve_server.core.leases import Lease
 from ganserve_server.core.model import Model
 from ganserve_server.core.package import read_package
 from ganserve_server.core.validation import listed, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from ganserve_server.core.batcher import BatchConfig
@@ -207,17 +207,12 @@ class Repository:
         for thread in self._retired:
             thread.join()
 
-    @contextlib.contextmanager
-    def lease(self, name: str, version: int, *, field: str = "model") -> Iterator[Model]:
+    def lease(self, name: str, version: int, *, field: str = "model") -> Lease[Model]:
         """The model that a request means, which stays loaded until the block ends; see `resolve`."""
         while True:
             model = self.resolve(name, version, field=field)
             if model.leases.acquire():  # else another took its place just now
-                break
-        try:
-            yield model
-        finally:
-            model.leases.release()
+                return Lease(model.leases, model)
 
     def resolve(self, name: str, version: int, *, field: str = "model") -> Model:
         """Returns the model that a request means, as it is at this moment.

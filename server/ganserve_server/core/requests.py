@@ -52,7 +52,7 @@ class Limits:
     """Most bytes of the pixels in the image files of one request, and of those at once that have the same priority."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # made for every request: freezing it would cost
 class SamplePlan:
     """A request for samples that was found good."""
 
@@ -68,7 +68,7 @@ class SamplePlan:
     """Most bytes that one sample takes in an answer."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # made for every request: freezing it would cost
 class ScorePlan:
     """A request for scores that was found good, but for the content of its files."""
 
@@ -230,31 +230,34 @@ def _check_files(
 
 def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> SamplePlan:
     info = model.info
-    if request.count < 1:
+    count, offset = request.count, request.offset
+    if count < 1:
         findings.invalid("count", "is 0; expected at least 1")
-    if request.offset + request.count > MAX_INDEX:
-        findings.invalid("offset", f"{request.offset} + count {request.count} exceeds 2^48: use another seed")
+    if offset + count > MAX_INDEX:
+        findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
     encoding = check_encoding(info, request.encoding, findings)
     selection = _check_selection(model, request, findings) if request.HasField("selection") else None
-    latents = _check_latents(info, request, findings) if request.HasField("latents") else None
-    if request.HasField("truncation"):
-        check_truncation(request.truncation, findings)
+    given = request.HasField("latents")
+    latents = _check_latents(info, request, findings) if given else None
+    truncation = request.truncation if request.HasField("truncation") else None
+    if truncation is not None:
+        check_truncation(truncation, findings)
         if info.distribution is not Distribution.NORMAL:
             findings.precondition(
                 f"model {info.name!r} has uniform latents, truncation applies to normal ones: leave it out"
             )
     controls = check_controls(info, request.controls, findings)
-    labels = check_labels(info, request.label_indices, request.label_names, request.count, findings)
+    labels = check_labels(info, request.label_indices, request.label_names, count, findings)
     if request.return_scores:
         _check_critic(model, "score", findings)
     priority = check_priority(request.priority, findings)
-    seed = request.seed if request.HasField("seed") else draw_seed()
+    seed = 0 if given else request.seed if request.HasField("seed") else draw_seed()
     return SamplePlan(
-        count=request.count,
+        count=count,
         work=GeneratorWork(
-            seed=0 if request.HasField("latents") else seed,
-            offset=request.offset,
-            truncation=request.truncation if request.HasField("truncation") else None,
+            seed=seed,
+            offset=offset,
+            truncation=truncation,
             labels=labels,
             controls=controls,
             latents=latents,

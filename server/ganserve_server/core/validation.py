@@ -181,7 +181,9 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     Returns:
         Index within the latent and value of each, in the order of the names.
     """
-    if controls and not info.controls:
+    if not controls:
+        return ()
+    if not info.controls:
         findings.precondition(
             f"model {info.name!r} has no controls (got {listed(map(shown, sorted(controls)))}): leave them out"
         )
