@@ -45,12 +45,11 @@ def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
     dtype = _DTYPES.get(tensor.data_type)
     if dtype is None:
         raise ServerError(f"the answer's {what} have data type {tensor.data_type}, which this ganserve does not know")
-    shape = tuple(tensor.shape)
-    data = tensor.data
+    shape, data = tuple(tensor.shape), tensor.data
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ServerError(f"the answer's {what} are {len(data)} bytes, which is not {dtype} {list(shape)}")
     # A copy, because an array over `bytes` is read-only, which torch.from_numpy and many others complain about.
-    return np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+    return np.ndarray(shape, dtype, data).copy()
 
 
 def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Result_co = TypeVar("Result_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Generic[Result_co]):
     """One unary call."""
 

@@ -76,32 +76,33 @@ def sample_batch(
         ServerError: The answer contradicts itself.
     """
     samples = _samples(response.samples, request, channels)
-    count = len(samples)
-    return SampleBatch(
+    count, offset = len(samples), response.offset
+    # What was not asked for is not looked at: in an application at work each look costs microseconds.
+    scored, selected = request.return_scores, request.HasField("selection")
+    return SampleBatch._of(  # noqa: SLF001 - made for this
         samples=samples,
-        indices=np.arange(response.offset, response.offset + count, dtype=np.int64),
+        indices=np.arange(offset, offset + count, dtype=np.int64),
         labels=_per_sample(response.label_indices, count, "label indices", np.int64),
         label_names=_names(response.label_names, count),
-        seed=None if request.HasField("latents") else response.seed,
+        seed=response.seed if request.HasField("seed") else None,
         model=response.model,
         version=response.version,
-        scores=_per_sample(response.scores, count, "scores", np.float32),
-        probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32),
-        latents=from_tensor(response.latents, "latents") if response.HasField("latents") else None,
-        selection=_selection_report(response.selection) if response.HasField("selection") else None,
+        scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
+        probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
+        latents=from_tensor(response.latents, "latents") if request.return_latents else None,
+        selection=_selection_report(response.selection) if selected else None,
     )
 
 
 def _samples(
     samples: tensor_pb2.Samples, request: gan_service_pb2.SampleRequest, channels: int | None
 ) -> npt.NDArray[Any]:
-    kind = samples.WhichOneof("data")
-    if kind == ("images" if request.encoding in _FILES else "tensor"):
-        if kind == "tensor":
-            return from_tensor(samples.tensor, "samples")
-        if samples.images.files:
-            return _pictures.decode_images(samples.images.files, channels)
-    asked = "picture files" if request.encoding in _FILES else "a raw tensor"
+    as_files = request.encoding in _FILES
+    if not as_files and samples.HasField("tensor"):
+        return from_tensor(samples.tensor, "samples")
+    if as_files and samples.images.files:
+        return _pictures.decode_images(samples.images.files, channels)
+    asked = "picture files" if as_files else "a raw tensor"
     raise ServerError(f"the answer's samples are not {asked}, which is what was asked for")
 
 
@@ -185,13 +186,15 @@ def _per_sample(values: Sequence[Any], count: int, what: str, dtype: type[Any]) 
         return None
     if len(values) != count:
         raise ServerError(f"the answer has {len(values)} {what} for {count} samples")
-    return np.array(values, dtype=dtype)
+    return np.array(values[:], dtype)  # of a list, which is quicker to read than a message's container
 
 
 def _names(names: Sequence[str], count: int) -> tuple[str, ...] | None:
-    if names and len(names) != count:
+    if not names:
+        return None
+    if len(names) != count:
         raise ServerError(f"the answer has {len(names)} label names for {count} samples")
-    return tuple(names) or None
+    return tuple(names)
 
 
 def _sample_shape(spec: model_spec_pb2.SampleSpec) -> SampleShape:

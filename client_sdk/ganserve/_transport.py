@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +28,7 @@ log = logging.getLogger("ganserve")
 
 def new_request_id() -> str:
     """An id to find a request in a server's log."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 class _Base:

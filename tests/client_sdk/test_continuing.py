@@ -1,0 +1,125 @@
+"""Streams whose connection breaks go on where they stopped: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ganserve import Client, SampleBatch
+from server_process import ServerProcess, running_server
+from tiny_packages import build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Api
+
+FIELDS = ("samples", "indices", "labels", "scores", "probabilities", "latents")
+
+
+@contextlib.contextmanager
+def successor(models: Path, killed: ServerProcess) -> Iterator[ServerProcess]:
+    """Kills a server, and lets another one start on its port while the block runs."""
+    killed.process.kill()
+    killed.process.wait()
+    server = ServerProcess(models, "--port", killed.address.rpartition(":")[2])
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def rest(api: Api, stream: Any) -> list[Any]:
+    results = []
+    with contextlib.suppress(StopIteration):
+        while True:
+            results.append(api.next(stream))
+    return results
+
+
+@pytest.mark.parametrize("label", [None, "one", [i % 3 for i in range(20_000)]], ids=["no label", "one", "each"])
+def test_a_server_killed_in_mid_stream(
+    connect: Callable[..., Api], repository: Path, tmp_path: Path, label: Any
+) -> None:
+    newer = shutil.copytree(repository, tmp_path / "newer")
+    build_tiny_package(newer, "tiny", 3)  # which nobody who began with version 2 shall get
+    ask: dict[str, Any] = {"model": "tiny", "offset": 3, "return_scores": True, "return_latents": True}
+    with running_server(repository) as first:
+        api = connect(first.address)
+        stream = api.stream(20_000, label, chunk_size=700, **ask)
+        batches = [api.next(stream) for _ in range(4)]
+        with successor(newer, first):
+            batches += rest(api, stream)
+            assert {batch.version for batch in batches} == {2}
+            joined = SampleBatch.concatenate(batches)
+            assert joined.indices.tolist() == list(range(3, 20_003))
+            expected = api.sample(20_000, label, seed=stream.seed, version=2, **ask)
+            for name in FIELDS:
+                np.testing.assert_array_equal(getattr(joined, name), getattr(expected, name))
+            assert joined.label_names == expected.label_names
+
+
+def test_a_selecting_stream_goes_on_too(connect: Callable[..., Api], repository: Path) -> None:
+    from ganserve import BestOf
+
+    with running_server(repository) as first:
+        api = connect(first.address)
+        stream = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)
+        batches = [api.next(stream) for _ in range(2)]
+        with successor(repository, first):
+            batches += rest(api, stream)
+            expected = api.sample(3_000, model="tiny", seed=stream.seed, select=BestOf(4))
+    joined = SampleBatch.concatenate(batches)
+    np.testing.assert_array_equal(joined.samples, expected.samples)
+    assert joined.selection == expected.selection
+
+
+def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository: Path, server: str) -> None:
+    with running_server(repository) as first:
+        api = connect([first.address, server])
+        stream = api.stream(9_000, model="tiny", seed=4, chunk_size=500)
+        batches = [api.next(stream)]
+        assert stream._endpoint.target == first.address
+        first.process.kill()
+        batches += rest(api, stream)
+    assert stream._endpoint.target == server
+    with Client(server) as client:
+        expected = client.sample(9_000, model="tiny", seed=4)
+    np.testing.assert_array_equal(SampleBatch.concatenate(batches).samples, expected.samples)
+
+
+def test_scores_that_were_due_are_asked_for_again(connect: Callable[..., Api], repository: Path) -> None:
+    with running_server(repository) as first:
+        api = connect(first.address)
+        items = [api.sample(5, model="tiny", seed=seed) for seed in range(40)]
+        stream = api.score_stream(items)
+        scores = [api.next(stream) for _ in range(3)]
+        with successor(repository, first):
+            scores += rest(api, stream)
+            expected = [api.score(item) for item in items]
+    assert len(scores) == 40
+    for got, wanted in zip(scores, expected, strict=True):
+        np.testing.assert_array_equal(got.scores, wanted.scores)
+        assert got.labels == wanted.labels
+
+
+def test_a_server_that_drains_hands_its_streams_over(
+    connect: Callable[..., Api], repository: Path, server: str
+) -> None:
+    with running_server(repository, "--drain-timeout-s", "1") as first:
+        api = connect([first.address, server])
+        stream = api.stream(2_000_000, model="tiny", seed=6, chunk_size=2_000)
+        had = len(api.next(stream))
+        assert stream._endpoint.target == first.address
+        first.terminate()
+        while stream._endpoint.target == first.address:  # what was under way still comes from there
+            batch = api.next(stream)
+            assert batch.offset == had
+            had += len(batch)
+        assert stream._endpoint.target == server
+        api.end(stream)
