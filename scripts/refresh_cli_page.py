@@ -34,7 +34,7 @@ def _shown(command: str) -> str:
         env={**os.environ, "COLUMNS": COLUMNS, "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=False,
     )
     return f"$ {command}\n{done.stdout}{done.stderr}"

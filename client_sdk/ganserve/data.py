@@ -1,0 +1,170 @@
+"""Generated samples for PyTorch's DataLoader (needs PyTorch, which the extra `training` installs).
+
+from torch.utils.data import DataLoader
+
+from ganserve.data import SampleDataset
+
+dataset = SampleDataset(50_000, batch_size=64, connect="localhost:50051", seed=1)
+for images, labels in DataLoader(dataset, batch_size=None, num_workers=2):
+...  # uint8 [64, C, H, W], int64 [64]
+"""
+
+# N = samples of a batch, H = height, W = width, C = channels, D = values of a vector
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ganserve._batch import SampleBatch
+from ganserve._client import Client
+from ganserve._errors import InvalidRequest, MissingExtra
+from ganserve._numbers import MAX_INDEX, check_integer
+
+try:
+    import torch
+    from torch.utils.data import IterableDataset, get_worker_info
+except ModuleNotFoundError as missing:
+    raise MissingExtra.of("training", "torch", "ganserve.data") from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ganserve._selection import Selection
+    from ganserve._types import Encoding, Labels
+
+Batch: TypeAlias = "tuple[torch.Tensor, torch.Tensor] | torch.Tensor"
+"""Samples, images [N, C, H, W] or vectors [N, D], and their labels int64 [N]; of an unconditional model no labels."""
+
+
+class SampleDataset(IterableDataset[Batch]):
+    """Batches of generated samples, streamed from a server, shared out among workers and ranks without overlap.
+
+    It gives whole batches: `DataLoader(dataset, batch_size=None, num_workers=…)`. Batch b holds the samples b *
+    batch_size to (b + 1) * batch_size of the seed's sequence, the last one what is left. Of R ranks, rank r gets the
+    batches r, r + R, …, and its workers take turns with those. So every sample comes once, and a rank's batches and
+    their order are the same however many workers its DataLoader has. It pickles, and opens its client in the worker
+    that uses it.
+
+    Args:
+        n: How many samples, over all ranks.
+        label: A label's name or index, or a sequence of n. Default: a conditional model draws each sample's label.
+        batch_size: Samples of a batch.
+        connect: The server, as `Client` takes it, or what makes the client, which must pickle for workers that are
+            spawned: `functools.partial(Client, "gpu-box:50051", timeout_s=5)`. Default: `Client()`.
+        model: As for `Client.stream`.
+        version: As for `Client.stream`; give it where the server may get another one meanwhile.
+        seed: As for `Client.stream`; drawn once where it is not given, and the same in all workers, but then not in
+            all ranks: with several of them it must be given.
+        offset: As for `Client.stream`.
+        truncation: As for `Client.stream`.
+        controls: As for `Client.stream`.
+        select: As for `Client.stream`.
+        encoding: As for `Client.stream`; "float32" gives images from 0 to 1.
+        rank: This process's, 0 to world_size - 1. Default: of torch.distributed where it is initialised when the
+            dataset is made, else of the environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
+        world_size: How many ranks there are.
+
+    Raises:
+        InvalidRequest: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        label: Labels | None = None,
+        *,
+        batch_size: int = 64,
+        connect: str | Sequence[str] | Callable[[], Client] | None = None,
+        model: str | None = None,
+        version: int | None = None,
+        seed: int | None = None,
+        offset: int = 0,
+        truncation: float | None = None,
+        controls: Mapping[str, float] | None = None,
+        select: Selection | None = None,
+        encoding: Encoding = "raw",
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n = check_integer("n", n, 1, MAX_INDEX)
+        self.batch_size = check_integer("batch_size", batch_size, 1, MAX_INDEX)
+        self.offset = check_integer("offset", offset, 0, MAX_INDEX - self.n)
+        self.rank, self.world_size = _place(rank, world_size)
+        if seed is None and self.world_size > 1:
+            raise InvalidRequest.of("seed", f"is None with {self.world_size} ranks; expected one and the same in all")
+        self._label: str | int | None = None
+        self._labels: list[Any] | None = None
+        if label is None or isinstance(label, str | int | np.integer):
+            self._label = int(label) if isinstance(label, np.integer) else label
+        else:
+            self._labels = list(label)
+            if len(self._labels) != self.n:
+                found = f"is a sequence of {len(self._labels)}; expected one label, or as many as n = {self.n}"
+                raise InvalidRequest.of("label", found)
+        self.seed = secrets.randbits(64) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
+        self._connect = connect
+        self._epoch = 0
+        self._model, self._version = model, version
+        self._truncation, self._controls, self._select, self._encoding = truncation, controls, select, encoding
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes each epoch's samples other ones: those from offset + epoch * n on.
+
+        Call it before each pass over the DataLoader; workers that persist (`persistent_workers=True`) do not hear of
+        it.
+
+        Args:
+            epoch: From 0 on.
+        """
+        self._epoch = check_integer("epoch", epoch, 0, (MAX_INDEX - self.offset) // self.n - 1)
+
+    def __len__(self) -> int:
+        """How many batches this rank gets, over all of its workers."""
+        return len(range(self.rank, -(-self.n // self.batch_size), self.world_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        mine = range(self.rank, -(-self.n // self.batch_size), self.world_size)[number::workers]
+        if not mine:
+            return
+        with self._connect() if callable(self._connect) else Client(self._connect) as client:
+            for batch in mine:
+                yield self._read(client, batch * self.batch_size)
+
+    def _read(self, client: Client, first: int) -> Batch:
+        """The batch that begins with a sample of this dataset."""
+        count = min(self.batch_size, self.n - first)
+        with client.stream(
+            count,
+            self._label if self._labels is None else self._labels[first : first + count],
+            model=self._model,
+            version=self._version,
+            seed=self.seed,
+            offset=self.offset + self._epoch * self.n + first,
+            truncation=self._truncation,
+            controls=self._controls,
+            select=self._select,
+            encoding=self._encoding,
+        ) as stream:
+            batch = SampleBatch.concatenate(list(stream))
+        samples = batch.to_torch()
+        return samples if batch.labels is None else (samples, torch.as_tensor(batch.labels, dtype=torch.int64))
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Which of how many ranks this process is."""
+    if (rank is None) != (world_size is None):
+        raise InvalidRequest.of("rank", f"is {rank} and world_size is {world_size}; expected both or neither")
+    if rank is None or world_size is None:
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    check_integer("world_size", world_size, 1, 2**20)
+    return check_integer("rank", rank, 0, world_size - 1), world_size
