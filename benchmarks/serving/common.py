@@ -64,6 +64,13 @@ def echo(response: bytes) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @contextlib.contextmanager
+def sketch(package: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `sketch.py` process that serves a package's generator, and its HOST:PORT."""
+    with serving([str(HERE / "sketch.py"), str(package / "generator.onnx")]) as running:
+        yield running
+
+
+@contextlib.contextmanager
 def serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A Python process that prints its HOST:PORT, until the block ends."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)

@@ -5,6 +5,7 @@
 `tiny` is two dense layers: what remains is the server's own cost. `g32` is a 32x32x3 generator. C requests of n
 samples are in flight from one asyncio client over at most four channels; client and server share the machine's cores.
 The echo is `echo.py`: grpc.aio and uvloop alone, answering the same requests with one fixed answer of the same size.
+The sketch is `sketch.py`: the least around onnxruntime that answers them truly, without all that makes a service.
 Bare is a loop of `session.run` with 64 samples a call on all cores, without spinning. Rounds alternate; figures are
 medians.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from common import cpu_seconds, echo, load, machine, memory_mib, server
+from common import cpu_seconds, echo, load, machine, memory_mib, server, sketch
 from overhead import bare
 from packages import write_generator_package
 
@@ -66,6 +67,9 @@ def measure(models: Path, arguments: argparse.Namespace) -> dict[str, Any]:
                     figures[f"{name} n={n} C={concurrency}"] = done
                     with echo(answers[name, n]) as (_, other):
                         figures[f"echo {name} n={n} C={concurrency}"] = load(other, name, n, concurrency, seconds)
+                    if name == "tiny":
+                        with sketch(packages[name]) as (_, other):
+                            figures[f"sketch {name} n={n} C={concurrency}"] = load(other, name, n, concurrency, seconds)
             if index:
                 rates["bare g32"].append(loop(seconds).samples_per_s)
                 for key, done in figures.items():
@@ -88,7 +92,7 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"Started in {report['start_s']:.1f} s with both models; {report['memory_mib']:.0f} MiB at the end.",
         "",
-        "| load | requests/s | p50 / p99 ms | server CPU ms a request | echo, requests/s | of the echo |"
+        "| load | requests/s | p50 / p99 ms | server CPU ms a request | of the sketch | of the echo |"
         " samples/s of bare onnxruntime |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -96,8 +100,8 @@ def table(report: dict[str, Any]) -> str:
         for n, concurrency in loads:
             key = f"{name} n={n} C={concurrency}"
             done = measured[key]
-            rate, other = statistics.median(rates[key]), statistics.median(rates[f"echo {key}"])
-            against = statistics.median(a / b for a, b in zip(rates[key], rates[f"echo {key}"], strict=True))
+            rate = statistics.median(rates[key])
+            against = [_against(rates, key, other) for other in ("sketch", "echo")]
             middle, tail = (statistics.median(one[part] for one in done) for part in ("p50_ms", "p99_ms"))
             cpu = statistics.median(one["server_cpu_s"] * 1e3 / one["requests"] for one in done)
             part = "-"
@@ -105,8 +109,17 @@ def table(report: dict[str, Any]) -> str:
                 ratio = statistics.median(n * a / b for a, b in zip(rates[key], rates["bare g32"], strict=True))
                 part = f"{n * rate:,.0f} of {statistics.median(rates['bare g32']):,.0f} ({ratio:.2f})"
             ours = f"{rate:,.0f} | {middle:.1f} / {tail:.1f} | {cpu:.2f}"
-            lines.append(f"| {key} | {ours} | {other:,.0f} | {against:.2f} | {part} |")
+            lines.append(f"| {key} | {ours} | {' | '.join(against)} | {part} |")
     return "\n".join(lines) + "\n"
+
+
+def _against(rates: dict[str, list[float]], key: str, other: str) -> str:
+    """Returns the rate of another server, and ours as a part of it, round by round."""
+    if f"{other} {key}" not in rates:
+        return "-"
+    others = rates[f"{other} {key}"]
+    part = statistics.median(a / b for a, b in zip(rates[key], others, strict=True))
+    return f"{part:.2f} of {statistics.median(others):,.0f}"
 
 
 if __name__ == "__main__":
