@@ -30,6 +30,7 @@ GROUPS = {
         "score": Command("ganserve._cli.score", None, "score pictures or vectors with a model's critic"),
         "models": Command("ganserve._cli.models", None, "list what the server has"),
         "bench": Command("ganserve._cli.bench", None, "put load on a server: calls a second, latencies, a picture"),
+        "ui": Command("ganserve._cli.ui", "ui", "serve a page for browsers: samples, walks, scores, model facts"),
     },
     "Make a model and serve it": {
         "train": Command("ganserve_training.train_command", "training", "train a GAN; resumes after an interruption"),

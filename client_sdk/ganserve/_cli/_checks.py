@@ -35,6 +35,7 @@ EXTRAS = {
     "training": _TRAINING,
     "tensorboard": (*_TRAINING, "tensorboard"),
     "export": (*_TRAINING, "onnx", "onnxruntime", "onnxscript"),
+    "ui": ("gradio", "pillow"),
 }
 LIBRARIES = ("grpcio", "protobuf", "numpy", "tyro")
 

@@ -1,0 +1,60 @@
+"""The command `ganserve ui`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ganserve import Client, InvalidRequest
+from ganserve._cli import DONE
+from ganserve._cli._shared import Integer, Target, run, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLES = (
+    "ganserve ui                            # of the server at GANSERVE_TARGET, else localhost:50051",
+    "ganserve ui --target gpu-box:50051",
+    "ganserve ui --models models            # no server: the models run in this process",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UiArguments:
+    """Serves a page for browsers: samples, walks between them, scores of pictures, and what a model is."""
+
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+    models: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    """Runs the models of this folder in this process, without a server (needs the extra `server`)."""
+    host: str = "127.0.0.1"
+    """The address that the page listens on; 0.0.0.0 lets every machine of the network in."""
+    port: Integer = None
+    """The page's port. Without it, the first that is free from 7860 on."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs `ganserve ui` and returns its exit code."""
+    return run(UiArguments, argv, "ui", _EXAMPLES, _ui)
+
+
+def _ui(arguments: UiArguments) -> int:
+    if arguments.models is not None and arguments.target is not None:
+        raise InvalidRequest.of("models", "is given beside --target: leave one of them out")
+    from ganserve._ui.serving import serving  # takes seconds, which --help and refusals need not wait for
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    client = Client(arguments.target) if arguments.models is None else Client.local(arguments.models)
+    with client, serving(client, arguments.host, arguments.port) as url:
+        say(f"the page of {client.target} is at {url}")
+        sys.stdout.flush()
+        while not stop.wait(1):  # a signal that another thread receives does not end a wait without end
+            pass
+    return DONE

@@ -1,0 +1,290 @@
+"""What a visitor of the page can do: plain functions on the SDK, which know no page."""
+
+# N = samples, H = height, W = width, C = channels, K = labels
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from ganserve import BestOf, InvalidRequest, Rejection, UnsupportedByModel
+from ganserve._ui.uploads import Upload
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from ganserve import Client, ModelInfo, SampleBatch, Scores, Selection
+
+Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
+"""How the critic may choose among more samples than are shown."""
+
+ANY_LABEL = -1
+MOST_SAMPLES = 256
+MOST_PIXELS = 2**22  # of all samples together: as PNGs, about what a browser shows without a pause
+MOST_LABELS_TRIED = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """A version of a model that answers requests."""
+
+    name: str
+    """Name of the model."""
+    version: int
+    """The version."""
+    latest: bool
+    """Whether it is the one that a request without a version gets."""
+
+    @property
+    def key(self) -> str:
+        """Stands for it on the page."""
+        return f"{self.name}/{self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.name} · version {self.version}{'' if self.latest else ' (older)'}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What samples a visitor wants, as the form has it."""
+
+    label: int = ANY_LABEL
+    """A label's index; ANY_LABEL leaves it to the server."""
+    count: int
+    """How many samples."""
+    seed: str = ""
+    """The seed as typed; empty: a random one."""
+    truncation: str = ""
+    """The truncation as typed; empty: none."""
+    choosing: Choosing = "none"
+    """How the critic chooses."""
+    proposals: int = 8
+    """How many samples it chooses each from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Samples and how long they took."""
+
+    batch: SampleBatch
+    took_ms: float
+    """From the request to the answer, the network included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """Pictures and what the critic says of them."""
+
+    images: npt.NDArray[np.uint8]
+    """What the critic saw, uint8 [N, H, W, C]; N = 1 where one picture was tried under each label."""
+    scores: Scores
+    """One a picture, or one a label."""
+    each_label: bool
+    """Whether one picture was scored under each label."""
+    fitted: bool
+    """Whether the picture had to be made the model's size."""
+    took_ms: float
+    """From the request to the answer, the network included."""
+
+
+def served_models(client: Client) -> list[ServedModel]:
+    """The versions of models that answer requests: by name, the latest of each before the older ones."""
+    return [
+        ServedModel(name=model.name, version=version.version, latest=version.version == model.latest)
+        for model in client.models()
+        for version in sorted(model.versions, key=lambda each: (each.version != model.latest, -each.version))
+        if version.state == "ready"
+    ]
+
+
+def describe(client: Client, key: str) -> ModelInfo:
+    """The model of a `ServedModel.key`."""
+    name, _, version = key.rpartition("/")
+    return client.model(name, int(version))
+
+
+def most_samples(info: ModelInfo) -> int:
+    """How many samples of a model the page shows at most: fewer of large pictures."""
+    if info.sample.kind != "image":
+        return MOST_SAMPLES
+    height, width = info.sample.shape[:2]
+    return max(1, min(MOST_SAMPLES, MOST_PIXELS // (height * width)))
+
+
+def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
+    """Draws the samples of a wish, with their scores where the model has a critic."""
+    seed, truncation = parse_seed(wish.seed), parse_truncation(wish.truncation)
+    select = selection(wish.choosing, wish.proposals)
+    with _clock() as took:
+        batch = client.sample(
+            wish.count,
+            None if wish.label == ANY_LABEL or not info.conditional else wish.label,
+            model=info.name,
+            version=info.version,
+            seed=seed,
+            truncation=truncation,
+            select=select,
+            return_scores=info.critic is not None,
+            return_latents=True,
+            priority="high",
+        )
+    return Drawn(batch, took.ms)
+
+
+def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
+    """Draws the way between two samples of a batch; where their labels differ, the label changes half way.
+
+    Args:
+        client: Of the server that drew the batch.
+        info: The model that drew the batch.
+        batch: Samples with their latents.
+        ends: The two samples' places in the batch.
+        steps: How many samples to draw, both ends included.
+
+    Raises:
+        InvalidRequest: There is no such sample.
+        UnsupportedByModel: The batch is another model's.
+    """
+    if (batch.model, batch.version) != (info.name, info.version):
+        raise UnsupportedByModel(
+            f"the samples are of {batch.model} version {batch.version}, and the model is {info.name} version "
+            f"{info.version} by now: draw some of it first"
+        )
+    for name, end in zip(("from", "to"), ends, strict=True):
+        if not 0 <= end < len(batch):
+            raise InvalidRequest.of(name, f"is sample {end}; expected one of those drawn, 0 to {len(batch) - 1}")
+    if batch.latents is None:
+        raise UnsupportedByModel("the samples came without their latents: draw them again")
+    a, b = ends
+    label = None
+    if batch.labels is not None:
+        label = [int(batch.labels[a if 2 * step < steps else b]) for step in range(steps)]
+    with _clock() as took:
+        way = client.interpolate(
+            batch.latents[a],
+            batch.latents[b],
+            steps,
+            label,
+            model=info.name,
+            version=info.version,
+            return_scores=info.critic is not None,
+            priority="high",
+        )
+    return Drawn(way, took.ms)
+
+
+def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: int, *, fit: bool) -> Scored:
+    """Scores the pictures of a file.
+
+    A grid that ganserve wrote is cut into its samples, which know their labels. Any other picture is one sample; where
+    the critic needs a label and none is given, it is scored under each.
+
+    Args:
+        client: Of a server with the model.
+        info: The model whose critic scores.
+        file: The picture.
+        label: A label's index, or ANY_LABEL.
+        fit: Whether a picture that is not of the model's size may be made so: cut to its shape, and resized.
+
+    Raises:
+        InvalidRequest: The file is no picture, or does not fit the model.
+        UnsupportedByModel: The model has no critic, or makes no images.
+    """
+    if info.critic is None:
+        reason = f" ({info.critic_absence})" if info.critic_absence else ""
+        raise UnsupportedByModel(f"model {info.name!r} has no critic{reason}: it cannot score")
+    if info.sample.kind != "image":
+        raise UnsupportedByModel(f"model {info.name!r} makes no images, so its critic takes no pictures")
+    upload = Upload.read(file)
+    fitted = fit and not upload.fits(info.sample.shape)
+    if fitted:
+        upload = upload.fitted(info.sample.shape)
+    images = upload.images(info.sample.shape)
+    labels, each_label = _labels_to_score(info, label, upload.labels, len(images))
+    given = images.repeat(len(labels), axis=0) if each_label and labels is not None else images
+    with _clock() as took:
+        scores = client.score(given, labels, model=info.name, version=info.version, priority="high")
+    return Scored(images=images, scores=scores, each_label=each_label, fitted=fitted, took_ms=took.ms)
+
+
+def parse_seed(text: str) -> int | None:
+    """The seed that was typed; None if there is none.
+
+    Raises:
+        InvalidRequest: It is no whole number. Which whole numbers there may be is the SDK's to say.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidRequest.of(
+            "seed", f"is {text!r}; expected a whole number from 0 to {2**64 - 1}, or nothing for a random one"
+        ) from None
+
+
+def parse_truncation(text: str) -> float | None:
+    """The truncation that was typed; None if there is none.
+
+    Raises:
+        InvalidRequest: It is no number. Which numbers there may be is the SDK's to say.
+    """
+    text = text.strip().replace(",", ".")
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequest.of("truncation", f"is {text!r}; expected a number above 0, or nothing for none") from None
+
+
+def selection(choosing: Choosing, proposals: int) -> Selection | None:
+    """The SDK's selection for the form's."""
+    if choosing == "best of N":
+        return BestOf(proposals)
+    return Rejection(max_proposals=proposals) if choosing == "rejection" else None
+
+
+def order(batch: SampleBatch, by: Literal["as drawn", "best first", "worst first"]) -> list[int]:
+    """The places of a batch's samples in the order in which they are shown; equal scores stay as drawn."""
+    if by == "as drawn" or batch.scores is None:
+        return list(range(len(batch)))
+    keys = -batch.scores if by == "best first" else batch.scores
+    return [int(i) for i in np.argsort(keys, kind="stable")]
+
+
+def _labels_to_score(
+    info: ModelInfo, label: int, carried: Sequence[str] | None, count: int
+) -> tuple[list[str] | None, bool]:
+    """The labels for `count` pictures, and whether they are all labels for one picture."""
+    names = info.label_names
+    if not info.critic_takes_labels or not names:
+        return None, False
+    if label != ANY_LABEL:
+        return [names[label]] * count, False
+    if carried is not None:
+        return list(carried), False
+    if count * len(names) > MOST_LABELS_TRIED:
+        raise InvalidRequest.of("label", f"is missing, and all {len(names)} are too many to try: choose one")
+    return list(names), True
+
+
+class _Took:
+    """Milliseconds, once they have passed."""
+
+    ms = 0.0
+
+
+@contextmanager
+def _clock() -> Iterator[_Took]:
+    took, started = _Took(), time.perf_counter()
+    yield took
+    took.ms = 1000 * (time.perf_counter() - started)

@@ -1,0 +1,36 @@
+"""Samples as files to take away."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from ganserve import SampleBatch
+
+Kind: TypeAlias = Literal["png", "zip", "npz"]
+"""One picture of all samples; one PNG a sample; everything as arrays."""
+
+
+def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
+    """Writes a batch to a new folder inside `folder`, under a name that tells what it is.
+
+    Raises:
+        UnsupportedByModel: Pictures of a model that makes vectors.
+        InvalidRequest: The grid would be too large.
+    """
+    place = Path(tempfile.mkdtemp(dir=folder))
+    stem = f"{batch.model}-{batch.version}" + ("" if batch.seed is None else f"-seed-{batch.seed}")
+    file = place / f"{stem}.{kind}"
+    if kind == "png":
+        return batch.save_grid(file)
+    if kind == "npz":
+        return batch.save_npz(file)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed as they are
+        for picture in batch.save(place / stem):
+            archive.write(picture, picture.name)
+            picture.unlink()
+    (place / stem).rmdir()
+    return file

@@ -1,0 +1,182 @@
+"""What the page says, as HTML: states, refusals, scores, and what a model is."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganserve._ui.tiles import meter, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ganserve import GanserveError, ModelInfo
+    from ganserve._ui.actions import Drawn, Scored
+
+_LABELS_SHOWN = 10
+
+
+def text(plain: str) -> str:
+    """Text that is no HTML."""
+    return escape(plain)
+
+
+def empty(text: str) -> str:
+    """Where there is nothing yet: what to do for something to be there."""
+    return f'<p class="gs-empty">{escape(text)}</p>'
+
+
+def refused(error: GanserveError | OSError) -> str:
+    """What the SDK or the server refused, in its words."""
+    return f'<p class="gs-refused" role="alert">{escape(str(error))}</p>'
+
+
+def said(*facts: str) -> str:
+    """A line of facts about what was done."""
+    return f'<p class="gs-said" role="status">{" <i>·</i> ".join(map(escape, facts))}</p>'
+
+
+def drawn(result: Drawn) -> str:
+    """What came of drawing: how fast, from which seed, how choosy."""
+    batch, took_ms = result.batch, max(result.took_ms, 1e-3)
+    facts = [
+        _count(len(batch), "sample"),
+        f"{took_ms:.0f} ms ({1000 * len(batch) / took_ms:,.0f} a second)",
+        f"{batch.model} version {batch.version}",
+        f"seed {batch.seed}",
+    ]
+    if batch.selection is not None:
+        report = batch.selection
+        facts.append(f"chosen from {report.proposed} ({_count(report.accepted, 'sample')} accepted)")
+    return said(*facts)
+
+
+def walked(result: Drawn, ends: tuple[int, int]) -> str:
+    """What came of a walk."""
+    return said(
+        f"from sample {ends[0]} to sample {ends[1]}",
+        _count(len(result.batch), "step"),
+        f"{result.took_ms:.0f} ms",
+        f"{result.batch.model} version {result.batch.version}",
+    )
+
+
+def scored(result: Scored) -> str:
+    """The score of one picture, or under each label, or of each sample of a grid."""
+    fitted = " It was cut and resized to fit the model." if result.fitted else ""
+    if result.each_label or len(result.images) == 1:
+        saw = (
+            f'<figure class="gs-saw gs-small">{picture(result.images[0])}'
+            f"<figcaption>What the critic saw.{fitted}</figcaption></figure>"
+        )
+        return f'<div class="gs-scored">{saw}{_verdict(result)}</div>'
+    mean, lowest, highest = (f"{float(f(result.scores.scores)):+.3f}" for f in (np.mean, np.min, np.max))
+    rows = "".join(
+        f'<li>{picture(image)}<span class="gs-caption">{_label(score.label)}<span>{score.score:+.2f}</span></span>'
+        f"{meter(score.probability)}</li>"
+        for image, score in zip(result.images, result.scores, strict=True)
+    )
+    return (
+        f'<p class="gs-verdict">{_count(len(result.images), "sample")} of a grid: mean score {mean}, '
+        f'{lowest} to {highest}.{fitted}</p><ul class="gs-tiles gs-small">{rows}</ul>'
+    )
+
+
+def score_facts(result: Scored) -> str:
+    """How fast the scores came, and from which critic."""
+    return said(
+        _count(len(result.scores), "score"),
+        f"{result.took_ms:.0f} ms",
+        f"{result.scores.model} version {result.scores.version}",
+    )
+
+
+def _verdict(result: Scored) -> str:
+    ranked = sorted(result.scores, key=lambda score: -score.probability)
+    rows = "".join(
+        f'<tr><th scope="row">{_label(score.label) or "score"}</th><td>{score.score:+.3f}</td>'
+        f"<td>{score.probability:.0%}</td><td>{meter(score.probability)}</td></tr>"
+        for score in ranked[:_LABELS_SHOWN]
+    )
+    more = len(ranked) - _LABELS_SHOWN
+    rest = f"<p>and {more} less likely labels</p>" if more > 0 else ""
+    best = ranked[0]
+    under = f" as {_label(best.label)}" if best.label is not None else ""
+    lead = "Likeliest" if result.each_label else "The critic takes it"
+    verdict = f"{lead}{under}: {best.probability:.0%} likely to be real"
+    if not result.each_label:
+        verdict = f"{lead} for real{under} with {best.probability:.0%}"
+    head = "<tr><th>label</th><th>score</th><th>real</th><th></th></tr>" if best.label is not None else ""
+    return f'<div><p class="gs-verdict">{verdict}</p><table class="gs-ranking">{head}{rows}</table>{rest}</div>'
+
+
+def facts(info: ModelInfo) -> str:
+    """What a model is, where it came from, and how the server runs it."""
+    sections = [("What it makes", _makes(info)), ("Its critic", _critic(info)), ("How it runs", _runs(info))]
+    sections.append(("Where it came from", _origin(info)))
+    return '<div class="gs-facts">' + "".join(_section(title, rows) for title, rows in sections) + "</div>"
+
+
+def _makes(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    yield "model", f"{info.name}, version {info.version}"
+    yield "sample", str(info.sample)
+    yield "labels", _names(info.label_names) if info.conditional else "none"
+    yield "latent", f"{info.latent_dim} values, {info.latent_distribution}"
+    if info.controls:
+        yield "controls", ", ".join(map(str, info.controls))
+
+
+def _critic(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    if info.critic is None:
+        yield "critic", f"none{f': {info.critic_absence}' if info.critic_absence else ''}"
+        return
+    yield "trained with", info.critic_loss or "unknown"
+    yield "takes labels", "yes" if info.critic_takes_labels else "no"
+    if info.calibration is not None:
+        fitted = f"{info.calibration.real_count} real, {info.calibration.generated_count} generated samples"
+        yield "calibrated on", fitted
+        yield "log loss", f"{info.calibration.log_loss:.3f} (0.693 is what guessing gets)"
+
+
+def _runs(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    for name, graph in (("generator", info.generator), ("critic", info.critic)):
+        if graph is None:
+            continue
+        yield name, f"{graph.precision}, ONNX opset {graph.opset}"
+        if graph.verification is not None:
+            worst, tolerance = graph.verification.max_abs_difference, graph.verification.tolerance
+            yield f"{name} verified", f"{worst:.2g} from PyTorch at most (allowed {tolerance:.2g})"
+    yield "execution", ", ".join(provider.removesuffix("ExecutionProvider") for provider in info.providers) or "unknown"
+    yield "largest batch", str(max((engine.max_batch_size for engine in info.engines), default="unknown"))
+    yield "size", f"{sum(file.size_bytes for file in info.files) / 2**20:.2f} MiB"
+
+
+def _origin(info: ModelInfo) -> Iterable[tuple[str, str]]:
+    origin = info.provenance
+    if origin.created is not None:
+        yield "written", f"{origin.created:%Y-%m-%d %H:%M} UTC"
+    yield "by", f"ganserve {origin.ganserve_version}"
+    if origin.step:
+        yield "training step", f"{origin.step:,}"
+    for name, value in sorted(origin.metrics.items()):
+        yield name, f"{value:.4g}"
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
+    return f"<section><h3>{escape(title)}</h3><dl>{cells}</dl></section>"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} … ({len(names)})" if len(names) > 20 else shown
+
+
+def _label(label: str | int | None) -> str:
+    return "" if label is None else f"<b>{escape(str(label))}</b>"
+
+
+def _count(n: int, name: str) -> str:
+    return f"{n:,} {name}{'' if n == 1 else 's'}"

@@ -1,0 +1,36 @@
+// What the page does without asking the server.
+window.ganservePage = {
+  // Samples can be picked: the last one is where a walk ends (B), the one before it where it starts (A).
+  pickable(element, trigger, event) {
+    const mark = (tile, pick) => {
+      tile.dataset.pick = pick;
+      tile.setAttribute("aria-pressed", String(pick !== ""));
+    };
+    element.addEventListener("click", ({ target }) => {
+      const tile = target.closest(".gs-tile");
+      if (!tile || tile.dataset.pick === "to") return;
+      const tiles = [...element.querySelectorAll(".gs-tile")];
+      const last = tiles.find((each) => each.dataset.pick === "to");
+      tiles.forEach((each) => mark(each, ""));
+      if (last) mark(last, "from");
+      mark(tile, "to");
+      trigger(event, { from: Number((last ?? tile).dataset.place), to: Number(tile.dataset.place) });
+    });
+  },
+
+  // Shows a step of the walk.
+  showStep(step) {
+    const way = document.getElementById("gs-way");
+    way.querySelectorAll("[data-step]").forEach((each) => {
+      each.classList.toggle("gs-on", Number(each.dataset.step) === step);
+    });
+    const frame = way.querySelector(`.gs-frame[data-step="${step}"]`);
+    const large = way.querySelector(".gs-large");
+    if (frame && large) large.innerHTML = frame.innerHTML;
+  },
+
+  // Takes away the file that the server has written, once its link is on the page.
+  fetchFile() {
+    requestAnimationFrame(() => document.querySelector("a#gs-file, #gs-file a, #gs-file button, button#gs-file")?.click());
+  },
+};

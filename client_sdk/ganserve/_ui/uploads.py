@@ -1,0 +1,85 @@
+"""Pictures that visitors bring."""
+
+# N = samples, H = height, W = width, C = channels
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ganserve import InvalidRequest, _pictures
+from ganserve._grid import CHUNK, Source
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upload:
+    """A picture as it was brought: one sample, or the samples of a grid that ganserve wrote."""
+
+    source: Source
+    """What errors call it."""
+    pixels: npt.NDArray[np.uint8]
+    """uint8 [N, H, W, C]."""
+    labels: tuple[str, ...] | None
+    """Each sample's label, if it is a grid that carries them."""
+
+    @classmethod
+    def read(cls, file: str | os.PathLike[str]) -> Upload:
+        """The picture of a file, turned as a camera says that it should be.
+
+        Raises:
+            InvalidRequest: The file is no picture.
+        """
+        source = Source("picture", file=Path(file).name)
+        image = _pictures.open_picture(file, source)
+        text = getattr(image, "text", {})
+        if CHUNK not in text:
+            image = ImageOps.exif_transpose(image)
+            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # as printers' JPEGs have it
+                image = image.convert("RGB")
+        pixels, grid = _pictures.read_pixels(image, source)
+        return cls(source, pixels, None if grid is None else grid.label_names)
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether it can be scored as it is by a model of samples [H, W, C]."""
+        try:
+            self.images(shape)
+        except InvalidRequest:
+            return False
+        return True
+
+    def images(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """The samples, uint8 [N, H, W, C], where nothing is lost by it.
+
+        Raises:
+            InvalidRequest: They are of another size, or have colours or transparency that the model has not.
+        """
+        height, width, channels = shape
+        given_height, given_width = self.pixels.shape[1:3]
+        if (given_height, given_width) != (height, width):
+            raise self.source.refuse(f"is {given_width}x{given_height} pixels; the model takes {width}x{height}")
+        return _pictures.fit_channels(self.pixels, channels, self.source)
+
+    def fitted(self, shape: Sequence[int]) -> Upload:
+        """The same cut to the middle in the shape of samples [H, W, C], resized, in their colours."""
+        height, width, channels = shape
+        pictures = [
+            ImageOps.fit(_pictures.to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels
+        ]
+        if channels in (1, 3):  # transparency becomes white paper
+            pictures = [
+                Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
+            ]
+        arrays = [np.asarray(each.convert(_MODES[channels]), np.uint8) for each in pictures]
+        return replace(self, pixels=np.stack([a[..., None] if a.ndim == 2 else a for a in arrays]))
