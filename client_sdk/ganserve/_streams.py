@@ -97,6 +97,8 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
                 if self._rpc is None:
                     endpoint = self._endpoint = self._transport.endpoint()
                     self._rpc = self._open(getattr(endpoint.stub, self._call.method))
+                    if self._expired.is_set():  # before there was anything to cancel
+                        self._rpc.cancel()
                 response = next(self._rpc)
             except StopIteration:
                 return None

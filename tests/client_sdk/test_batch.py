@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from ganserve import InvalidRequest, SampleBatch, UnsupportedByModel
+from ganserve import InvalidRequest, MissingExtra, SampleBatch, UnsupportedByModel
 from ganserve._tables import read_samples
 
 if TYPE_CHECKING:
@@ -203,3 +204,25 @@ def test_a_file_that_holds_no_samples_is_refused(tmp_path: Path, name: str, cont
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidRequest, match=reason):
         read_samples(tmp_path / name)
+
+
+def test_torch_has_channels_first_and_its_own_memory() -> None:
+    torch = pytest.importorskip("torch")
+    batch = images()
+    tensor = batch.to_torch()
+    assert (tensor.dtype, tuple(tensor.shape)) == (torch.uint8, (6, 3, 4, 5))
+    assert tensor.is_contiguous()
+    np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), batch.samples)
+    tensor.zero_()
+    assert batch.samples.any()
+    one = batch[2].to_torch()
+    assert tuple(one.shape) == (3, 4, 5)
+    np.testing.assert_array_equal(one.permute(1, 2, 0).numpy(), batch.samples[2])
+    assert vectors().to_torch().tolist() == vectors().samples.tolist()
+    assert vectors()[1].to_torch().tolist() == vectors().samples[1].tolist()
+
+
+def test_without_torch_to_torch_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=r"to_torch\(\) needs PyTorch, which is not installed: pip install"):
+        images().to_torch()

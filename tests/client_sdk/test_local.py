@@ -1,0 +1,244 @@
+"""What is special about the service in this process; what is not, the tests of all clients show."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import ganserve
+from ganserve import AsyncClient, Client, DeadlineExceeded, InvalidRequest, RequestCancelled, ServerError
+from tiny_packages import build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Api
+
+
+def test_it_is_the_service_and_no_port(repository: Path) -> None:
+    code = f"""
+import os
+from ganserve import Client
+client = Client.local({str(repository)!r})
+assert len(client.sample(3, model="tiny")) == 3
+links = set()
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        links.add(os.readlink(f"/proc/self/fd/{{fd}}"))
+    except FileNotFoundError:  # that of the listing itself
+        pass
+sockets = {{link for link in links if link.startswith("socket:[")}}
+assert sockets, links  # an event loop's pair, which is no port
+inodes = {{link[8:-1] for link in sockets}}
+for table in ("tcp", "tcp6", "udp", "udp6"):
+    lines = open(f"/proc/self/net/{{table}}").read().splitlines()[1:]
+    assert not inodes & {{line.split()[9] for line in lines}}, table
+print(client.target)
+"""  # which ends without close(), too
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"local:{repository}\n"), done.stderr
+
+
+def test_the_same_samples_as_from_a_server(connect_local: Callable[..., Api], repository: Path, server: str) -> None:
+    api = connect_local(repository)
+    assert api.client.target == f"local:{repository}"
+    with Client(server) as remote:
+        for name, label in (("tiny", "one"), ("tiny-rgb", None), ("tiny-vector", None), ("tiny-codes", 1)):
+            here = api.sample(30, label, model=name, seed=11, offset=4, return_scores=True, return_latents=True)
+            there = remote.sample(30, label, model=name, seed=11, offset=4, return_scores=True, return_latents=True)
+            for field in ("samples", "labels", "scores", "probabilities", "latents"):
+                np.testing.assert_array_equal(getattr(here, field), getattr(there, field))
+        for ask in (
+            lambda client: client.sample(1, "nine", model="tiny"),
+            lambda client: client.sample(1, model="nope"),
+            lambda client: client.sample(1, 0, model="tiny-unconditional"),
+            lambda client: client.sample(10**7, model="tiny"),
+            lambda client: client.score(np.zeros((8, 8), np.uint8), model="tiny"),
+            lambda client: client.model("tiny", 9),
+        ):
+            errors = []
+            for client in (api, remote):
+                with pytest.raises(ganserve.GanserveError) as caught:
+                    ask(client)
+                errors.append(caught.value)
+            one, other = errors
+            assert type(one) is type(other)
+            assert (one.code, one.details, one.violations) == (other.code, other.details, other.violations)
+            assert str(one).replace(str(one.request_id), "") == str(other).replace(str(other.request_id), "")
+            assert one.__cause__ is not None
+        assert [summary.name for summary in api.models()] == [summary.name for summary in remote.models()]
+        assert api.model("tiny").files == remote.model("tiny").files
+
+
+def test_a_package_that_comes_later_is_found(connect_local: Callable[..., Api], tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "first")
+    api = connect_local(tmp_path)
+    assert [model.name for model in api.models()] == ["first"]
+    build_tiny_package(tmp_path, "second")
+    api.wait_until_ready(30, model="second")
+    assert len(api.sample(2, model="second")) == 2
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "field", "told"),
+    [
+        ("missing", {}, "models", r"is '.*missing'; expected a folder of model packages, NAME/VERSION/"),
+        (7, {}, "models", "is '7'; expected a folder"),
+        ("", {"provider": "gpu"}, "provider", "is 'gpu'; expected one of 'auto', 'cuda', 'tensorrt', 'cpu'"),
+        ("", {"timeout_s": 0}, "timeout_s", "is 0"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    connect_local: Callable[..., Api], tmp_path: Path, models: Any, options: dict[str, Any], field: str, told: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=told) as caught:
+        connect_local(tmp_path / models if isinstance(models, str) else models, **options)
+    assert caught.value.violations[0].field == field
+
+
+def test_nothing_to_serve(connect_local: Callable[..., Api], tmp_path: Path) -> None:
+    def use() -> None:
+        connect_local(tmp_path).models()
+
+    with pytest.raises(
+        InvalidRequest, match=r"models: there is nothing to serve in .*: write a package with"
+    ) as caught:
+        use()
+    assert caught.value.violations[0].field == "models"
+    assert "--models" not in str(caught.value)
+    folder = build_tiny_package(tmp_path)
+    with pytest.raises(InvalidRequest, match=r"is one model's folder: give the folder above it"):
+        connect_local(folder.parent).models()
+
+
+def test_a_provider_that_cannot_be_had(connect_local: Callable[..., Api], repository: Path) -> None:
+    if "CUDAExecutionProvider" in _providers(repository):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InvalidRequest, match="CUDA was asked for and cannot be had") as caught:
+        connect_local(repository, provider="cuda").models()
+    assert caught.value.violations[0].field == "provider"
+
+
+def _providers(repository: Path) -> set[str]:
+    with Client.local(repository) as client:
+        return {provider for engine in client.model("tiny").engines for provider in engine.providers}
+
+
+def test_without_its_extra_it_says_how_to_install_it(repository: Path) -> None:
+    code = f"""
+import sys
+sys.modules["onnxruntime"] = None  # as if it were not installed
+from ganserve import AsyncClient, Client, MissingExtra
+for kind in (Client, AsyncClient):
+    try:
+        kind.local({str(repository)!r})
+    except MissingExtra as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    told = "local needs onnxruntime, which is not installed: pip install 'ganserve[server]'"
+    assert done.stdout.splitlines() == [f"Client.{told}", f"AsyncClient.{told}"]
+
+
+def test_deadlines(connect_local: Callable[..., Api], repository: Path) -> None:
+    api = connect_local(repository)
+    api.models()
+    with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.001 s") as caught:
+        api.sample(200_000, model="tiny-rgb", timeout_s=0.001)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    stream = api.stream(10**7, model="tiny-rgb", chunk_size=20_000, timeout_s=0.001)
+    with pytest.raises(DeadlineExceeded):
+        api.next(stream)
+    assert len(api.sample(1, model="tiny")) == 1
+
+
+def test_closing_ends_the_threads_and_the_calls(repository: Path) -> None:
+    client = Client.local(repository)
+    stream = client.stream(10**9, model="tiny", chunk_size=1000)
+    next(stream)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                client.sample(50_000, model="tiny")
+        except ganserve.GanserveError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    next(stream)
+    client.close()
+    client.close()
+    thread.join(30)
+    assert [type(error) in (RequestCancelled, ganserve.ClientClosed) for error in errors] == [True]
+    with pytest.raises(ganserve.GanserveError):
+        next(stream)
+    with pytest.raises(ganserve.ClientClosed):
+        client.models()
+    assert not [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
+
+
+def test_closing_the_async_client_ends_its_calls(repository: Path) -> None:
+    async def main() -> None:
+        client = AsyncClient.local(repository)
+        await client.models()
+        task = asyncio.create_task(_ask_on(client))
+        stream = client.stream(10**9, model="tiny", chunk_size=1000)
+        await anext(stream)
+        cancelled = asyncio.create_task(client.sample(10_000, model="tiny"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await client.close()
+        with pytest.raises((RequestCancelled, ganserve.ClientClosed)):
+            await task
+        with pytest.raises(ganserve.GanserveError):
+            await anext(stream)
+
+    asyncio.run(main())
+    assert not [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
+
+
+async def _ask_on(client: AsyncClient) -> None:
+    while True:
+        await client.sample(50_000, model="tiny")
+
+
+def test_a_client_that_is_dropped_ends_its_service(repository: Path) -> None:
+    client: Client | None = Client.local(repository)
+    threads = [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
+    assert threads
+    client = None  # noqa: F841
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while any(thread.is_alive() for thread in threads):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_failure_of_the_service_is_told_as_a_server_tells_it(
+    connect_local: Callable[..., Api],
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from ganserve_server.core.repository import Repository
+
+    api = connect_local(repository)
+    api.models()
+    monkeypatch.setattr(Repository, "summaries", lambda self: 1 / 0)
+    with pytest.raises(ServerError, match="its log says why beside the request id") as caught:
+        api.models()
+    assert caught.value.code == "INTERNAL"
+    assert any(str(caught.value.request_id) in record.getMessage() for record in caplog.records)
