@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -40,6 +42,9 @@ Batch: TypeAlias = "tuple[torch.Tensor, torch.Tensor] | torch.Tensor"
 """Samples, images [N, C, H, W] or vectors [N, D], and their labels int64 [N]; of an unconditional model no labels."""
 
 
+_AHEAD = 4  # Batches that a worker reads ahead, at once, so that the server is not idle while one is on its way.
+
+
 class SampleDataset(IterableDataset[Batch]):
     """Batches of generated samples, streamed from a server, shared out among workers and ranks without overlap.
 
@@ -47,7 +52,7 @@ class SampleDataset(IterableDataset[Batch]):
     batch_size to (b + 1) * batch_size of the seed's sequence, the last one what is left. Of R ranks, rank r gets the
     batches r, r + R, …, and its workers take turns with those. So every sample comes once, and a rank's batches and
     their order are the same however many workers its DataLoader has. It pickles, and opens its client in the worker
-    that uses it.
+    that uses it, where it reads four batches ahead.
 
     Args:
         n: How many samples, over all ranks.
@@ -134,8 +139,17 @@ class SampleDataset(IterableDataset[Batch]):
         if not mine:
             return
         with self._connect() if callable(self._connect) else Client(self._connect) as client:
-            for batch in mine:
-                yield self._read(client, batch * self.batch_size)
+            pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="ganserve-data")
+            try:
+                reads: deque[Future[Batch]] = deque()
+                for batch in mine:
+                    reads.append(pool.submit(self._read, client, batch * self.batch_size))
+                    if len(reads) > _AHEAD:
+                        yield reads.popleft().result()
+                while reads:
+                    yield reads.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _read(self, client: Client, first: int) -> Batch:
         """The batch that begins with a sample of this dataset."""

@@ -206,3 +206,14 @@ except ImportError as error:
     assert done.stderr == ""
     expected = "MissingExtra ganserve.data needs torch, which is not installed: pip install 'ganserve[training]'\n"
     assert done.stdout == expected
+
+
+def test_a_pass_that_is_left_early_ends_its_calls(server: str) -> None:
+    import threading
+
+    dataset = SampleDataset(10_000, batch_size=4, connect=server, model="tiny-vector", seed=5)
+    passing = iter(dataset)
+    assert len(next(passing)) == 4
+    assert any(thread.name.startswith("ganserve-data") for thread in threading.enumerate())
+    passing.close()  # type: ignore[attr-defined] - a generator
+    assert not any(thread.name.startswith("ganserve-data") for thread in threading.enumerate())
