@@ -221,7 +221,7 @@ class Graphs:
         owner = name.removesuffix(CRITIC_SUFFIX)
         if owner in {name, ""}:
             return None
-        known = {summary.name for summary in self._repository.summaries()}
+        known = self._repository.names()
         return owner if owner in known and name not in known else None
 
 

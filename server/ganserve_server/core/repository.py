@@ -28,7 +28,7 @@ from ganserve_server.core.package import read_package
 from ganserve_server.core.validation import listed, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from ganserve_server.core.batcher import BatchConfig
@@ -244,6 +244,10 @@ class Repository:
     def models(self) -> list[Model]:
         """The models that are ready."""
         return [entry.model for entry in self._entries() if entry.model is not None]
+
+    def names(self) -> Collection[str]:
+        """The names of all models, whatever their state."""
+        return self._models.keys()
 
     def summaries(self) -> list[gan_service_pb2.ModelSummary]:
         """Describes all models, by name, with their versions, ascending."""

@@ -45,7 +45,7 @@ class Limits:
     """Sizes of answers, and of what requests become."""
 
     max_response_bytes: int = 256 * 2**20
-    """Most bytes of samples, and what goes with them, in one answer of Sample."""
+    """Most bytes of samples, their latents, and what goes with them, in one answer of Sample."""
     max_chunk_bytes: int = 4 * 2**20
     """The same of one chunk of StreamSamples."""
     max_decoded_bytes: int = 256 * 2**20
@@ -102,12 +102,14 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
     """
     findings = Findings()
     plan = _plan(model, request, findings)
-    most = max(1, limits.max_response_bytes // plan.bytes_per_sample)
+    # Latents are in memory with their samples, also where they are not returned.
+    size = plan.bytes_per_sample + (0 if plan.return_latents else 4 * model.info.latent_dimension)
+    most = max(1, limits.max_response_bytes // size)
     if plan.count > most:
         findings.invalid(
             "count",
-            f"is {plan.count}, at {plan.bytes_per_sample} bytes each more than the {limits.max_response_bytes} bytes "
-            f"of one answer; ask for at most {most}, or for a stream",
+            f"is {plan.count}, at {size} bytes each, with their latents, more than the {limits.max_response_bytes} "
+            f"bytes of one answer; ask for at most {most}, or for a stream",
         )
     findings.raise_any()
     return plan
