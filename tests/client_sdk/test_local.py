@@ -162,6 +162,7 @@ def test_deadlines(connect_local: Callable[..., Api], repository: Path) -> None:
 
 
 def test_closing_ends_the_threads_and_the_calls(repository: Path) -> None:
+    before = _threads()
     client = Client.local(repository)
     stream = client.stream(10**9, model="tiny", chunk_size=1000)
     next(stream)
@@ -185,10 +186,12 @@ def test_closing_ends_the_threads_and_the_calls(repository: Path) -> None:
         next(stream)
     with pytest.raises(ganserve.ClientClosed):
         client.models()
-    assert not [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
+    assert _threads() == before
 
 
 def test_closing_the_async_client_ends_its_calls(repository: Path) -> None:
+    before = _threads()
+
     async def main() -> None:
         client = AsyncClient.local(repository)
         await client.models()
@@ -207,7 +210,12 @@ def test_closing_the_async_client_ends_its_calls(repository: Path) -> None:
             await anext(stream)
 
     asyncio.run(main())
-    assert not [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
+    assert _threads() == before
+
+
+def _threads() -> set[threading.Thread]:
+    """Those of all services in this process; other tests' clients may have some."""
+    return {thread for thread in threading.enumerate() if thread.name == "ganserve-local"}
 
 
 async def _ask_on(client: AsyncClient) -> None:
@@ -216,9 +224,10 @@ async def _ask_on(client: AsyncClient) -> None:
 
 
 def test_a_client_that_is_dropped_ends_its_service(repository: Path) -> None:
+    before = _threads()
     client: Client | None = Client.local(repository)
-    threads = [thread for thread in threading.enumerate() if thread.name == "ganserve-local"]
-    assert threads
+    threads = _threads() - before
+    assert len(threads) == 1
     client = None  # noqa: F841
     gc.collect()
     deadline = time.monotonic() + 30
