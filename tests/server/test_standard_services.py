@@ -145,6 +145,22 @@ def test_a_full_queue_is_resource_exhausted_with_retry_info(tmp_path: Path) -> N
     asyncio.run(main())
 
 
+def test_thousands_of_calls_at_once_are_answered_or_refused_with_words(tmp_path: Path) -> None:
+    """gRPC itself would drop some of them, as CANCELLED and without a reason."""
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            request = gan_service_pb2.SampleRequest(count=1, seed=1)
+            calls = [server.gan.Sample(request, timeout=10 * TIMEOUT_S) for _ in range(2500)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+            assert {error.code() for error in refused} <= {StatusCode.RESOURCE_EXHAUSTED}
+            assert len(refused) < len(results)
+
+    asyncio.run(main())
+
+
 def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 

@@ -37,9 +37,14 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _LAST_WORDS_S = 0.5  # for streams to say why they end
 _GRACE_S = 0.2  # for the last answers to leave
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
+_MOST_PENDING_CALLS = 20_000
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
     ("grpc.max_send_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
+    # Calls wait here for the event loop, then in queues that refuse with words. gRPC drops them from 1,000 on, at random
+    # and with a bare CANCELLED, which no client would try again.
+    ("grpc.server.max_pending_requests", _MOST_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
     # Two servers on one port would each get half of the calls: a taken port is an error.
     ("grpc.so_reuseport", 0),
     # Clients may ping every 30 s, also between calls; gRPC's default is 5 minutes, then GOAWAY too_many_pings. (This is
