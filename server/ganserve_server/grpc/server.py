@@ -41,8 +41,8 @@ _MOST_PENDING_CALLS = 20_000
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
     ("grpc.max_send_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
-    # Calls wait here for the event loop, then in queues that refuse with words. gRPC drops them from 1,000 on, at random
-    # and with a bare CANCELLED, which no client would try again.
+    # Calls wait here for the event loop, then in queues that refuse with words. From 1,000 on gRPC would drop them at
+    # random and with a bare CANCELLED, which no client would try again.
     ("grpc.server.max_pending_requests", _MOST_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
     # Two servers on one port would each get half of the calls: a taken port is an error.
