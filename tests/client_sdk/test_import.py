@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -67,6 +68,17 @@ def test_every_public_name_is_there() -> None:
     assert set(ganserve._HOME) | {"__version__"} == set(ganserve.__all__)
     with pytest.raises(AttributeError, match="module 'ganserve' has no attribute 'nonsense'"):
         ganserve.nonsense  # noqa: B018
+
+
+def test_every_public_class_and_method_has_a_docstring() -> None:
+    for name in ganserve.__all__:
+        value = getattr(ganserve, name)
+        if not inspect.isclass(value):
+            continue
+        assert value.__doc__, name
+        for member, what in vars(value).items():
+            if not member.startswith("_") and (callable(what) or isinstance(what, property | classmethod)):
+                assert inspect.getdoc(getattr(value, member)), f"{name}.{member}"
 
 
 def test_every_command_has_its_module() -> None:
