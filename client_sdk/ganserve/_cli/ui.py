@@ -24,6 +24,9 @@ _EXAMPLES = (
     "ganserve ui --models models            # no server: the models run in this process",
 )
 
+# With their pauses, longer than gRPC waits before it looks again for a server that was not there.
+_ATTEMPTS = 7
+
 
 @dataclass(frozen=True, kw_only=True)
 class UiArguments:
@@ -51,7 +54,9 @@ def _ui(arguments: UiArguments) -> int:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    client = Client(arguments.target) if arguments.models is None else Client.local(arguments.models)
+    client = (
+        Client(arguments.target, max_attempts=_ATTEMPTS) if arguments.models is None else Client.local(arguments.models)
+    )
     with client, serving(client, arguments.host, arguments.port) as url:
         say(f"the page of {client.target} is at {url}")
         sys.stdout.flush()

@@ -48,7 +48,7 @@ class ServedModel:
         return f"{self.name}/{self.version}"
 
     def __str__(self) -> str:
-        return f"{self.name} · version {self.version}{'' if self.latest else ' (older)'}"
+        return self.name if self.latest else f"{self.name} · version {self.version}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -152,7 +152,7 @@ class Page:
 
         ends = [self._from, self._to]
         _on(self._order.input, self._sort, [self._drawn, self._order, *ends], [self._grid])
-        _on(self._grid.pick, _pick, [], ends, trigger_mode="always_last")
+        self._grid.pick(fn=None, outputs=ends, js="() => ganservePage.ends()", api_visibility="private")
         for kind, button in self._downloads.items():
             writing = _on(button.click, self._writer(kind), [self._drawn], [self._file, self._status])
             writing.then(fn=None, js="() => ganservePage.fetchFile()", show_progress="hidden", api_visibility="private")
@@ -280,7 +280,7 @@ def _html(value: str, **options: Any) -> Any:
     return gr.HTML(value, apply_default_css=False, **options)
 
 
-def _on(event: Any, act: Any, inputs: list[Any], outputs: list[Any], *, busy: Any = None, **options: Any) -> Any:
+def _on(event: Any, act: Any, inputs: list[Any], outputs: list[Any], *, busy: Any = None) -> Any:
     """Ties an action to an event of the page alone: the page is no API, the server has one."""
     return event(
         act,
@@ -290,14 +290,7 @@ def _on(event: Any, act: Any, inputs: list[Any], outputs: list[Any], *, busy: An
         show_progress_on=busy,
         api_visibility="private",
         concurrency_limit=None,
-        **options,
     )
-
-
-def _pick(picked: gr.EventData) -> tuple[int, int]:
-    """The two samples between which a walk goes, as the page's script has marked them."""
-    ends: dict[str, int] = picked._data  # noqa: SLF001 - `from` is no name that an attribute can have
-    return ends["from"], ends["to"]
 
 
 def _offer_proposals(choosing: actions.Choosing) -> Any:

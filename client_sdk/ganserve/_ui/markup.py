@@ -48,8 +48,10 @@ def drawn(result: Drawn) -> str:
         f"seed {batch.seed}",
     ]
     if batch.selection is not None:
-        report = batch.selection
-        facts.append(f"chosen from {report.proposed} ({_count(report.accepted, 'sample')} accepted)")
+        accepted = batch.selection.accepted
+        facts.append(f"chosen from {batch.selection.proposed:,}")
+        if accepted < len(batch):
+            facts.append(f"{accepted} of them accepted, the others the likeliest")
     return said(*facts)
 
 

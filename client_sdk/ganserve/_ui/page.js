@@ -14,8 +14,15 @@ window.ganservePage = {
       tiles.forEach((each) => mark(each, ""));
       if (last) mark(last, "from");
       mark(tile, "to");
-      trigger(event, { from: Number((last ?? tile).dataset.place), to: Number(tile.dataset.place) });
+      trigger(event);
     });
+  },
+
+  // The places of the two samples that are picked: where a walk starts, and where it ends.
+  ends() {
+    const place = (pick) => document.querySelector(`#gs-grid .gs-tile[data-pick="${pick}"]`)?.dataset.place;
+    const to = place("to");
+    return [Number(place("from") ?? to), Number(to)];
   },
 
   // Shows a step of the walk.

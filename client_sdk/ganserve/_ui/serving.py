@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from contextlib import contextmanager
@@ -76,6 +77,9 @@ def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
         try:
             yield url
         finally:
+            # Pages that are still open would be waited for, and bewailed.
+            page.blocks.server.config.timeout_graceful_shutdown = 1
+            logging.getLogger("uvicorn.error").disabled = True
             page.blocks.close(verbose=False)
 
 

@@ -1,0 +1,49 @@
+"""The command `ganserve ui`, without a browser."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def ui(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "importtime", "-m", "ganserve", "ui", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def error(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that is no import's time."""
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    return line
+
+
+def test_help_needs_no_gradio() -> None:
+    done = ui("--help")
+    assert (done.returncode, "--models DIR" in done.stdout) == (0, True)
+    assert "gradio" not in done.stderr
+
+
+def test_a_server_and_a_folder_are_refused_together(tmp_path: Path) -> None:
+    done = ui("--target", "localhost", "--models", str(tmp_path))
+    assert done.returncode == 2
+    assert error(done) == "ganserve ui: error: models: is given beside --target: leave one of them out"
+    assert "gradio" not in done.stderr
+
+
+def test_a_folder_that_is_none() -> None:
+    done = ui("--models", "/no/such/folder")
+    assert done.returncode == 2
+    assert "is '/no/such/folder'; expected a folder of model packages" in error(done)
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ui("--target", "127.0.0.1:1", "--port", str(port))
+    assert done.returncode == 2
+    assert error(done).startswith(f"ganserve ui: error: port: {port} is not free")

@@ -1,0 +1,76 @@
+"""`ganserve ui` as a process of its own, which writes down whom it talks to."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import re
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Python tells an audit hook of every connection and look-up that is made in it; gRPC's own, to the target, it does not.
+_PROGRAM = """
+import sys
+file = open(sys.argv[1], "a", buffering=1)
+def hook(event, arguments):
+    if event == "socket.connect":
+        print("connect", arguments[1], file=file)
+    elif event == "socket.getaddrinfo":
+        print("look up", arguments[0], file=file)
+sys.addaudithook(hook)
+from ganserve._cli import main
+sys.exit(main(["ui", *sys.argv[2:]]))
+"""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running_page(talked: Path, *arguments: str) -> Iterator[str]:
+    """Runs the command; yields the page's address once it answers, and ends the process with SIGTERM.
+
+    Args:
+        talked: A file that gets a line for every connection and every look-up of a host.
+        arguments: Of `ganserve ui`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(talked), *arguments, "--port", str(free_port())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def relay() -> None:
+        for line in process.stdout or ():
+            print(line, end="")
+            lines.put(line)
+        lines.put(None)
+
+    reader = threading.Thread(target=relay, daemon=True)
+    reader.start()
+    try:
+        line: str | None = ""
+        while line is not None and not (found := re.search(r"the page of \S+ is at (http://\S+)", line)):
+            line = lines.get(timeout=120)
+        assert line is not None, f"the page did not start (exit code {process.wait()})"
+        assert found is not None
+        yield found[1]
+    finally:
+        process.terminate()
+        code = process.wait(60)
+        reader.join(10)
+    assert code == 0
