@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
@@ -15,6 +18,7 @@ from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.model import Model
+from ganserve_server.core.onnx_files import has_weights_elsewhere
 from ganserve_server.core.package import is_plain_file_name, read_package
 from ganserve_server.core.repository import Repository
 from server_process import running_server
@@ -260,7 +264,7 @@ def wrong_probabilities() -> onnx.ModelProto:
             {"generator.onnx": looking_across_its_batch()},
             r"latent differ by \d+ alone",
         ),
-        (VECTOR, {"generator.onnx": external_data()}, r"generator\.onnx: onnxruntime .* cannot load it"),
+        (VECTOR, {"generator.onnx": external_data()}, r"generator\.onnx keeps weights in other files"),
         (
             VECTOR,
             {"generator.onnx": generator_graph(VECTOR), "critic.onnx": wrong_probabilities()},
@@ -285,6 +289,69 @@ def test_a_graph_that_is_not_what_it_should_be_is_refused(
     folder = write_package(tmp_path, "tiny", 1, model=model, graphs=graphs)
     with pytest.raises(PackageError, match=reason):
         load(folder)
+
+
+def in_a_constant(tensor: TensorProto) -> onnx.ModelProto:
+    graph = generator_graph(VECTOR)
+    graph.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], value=tensor))
+    return graph
+
+
+def in_a_branch(tensor: TensorProto) -> onnx.ModelProto:
+    graph = generator_graph(VECTOR)
+    output = helper.make_tensor_value_info("same", TensorProto.FLOAT, [2])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", [tensor.name], ["same"])], "branch", [], [output], [tensor]
+    )
+    node = helper.make_node("If", ["condition"], ["chosen"], then_branch=branch, else_branch=branch)
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(True), "condition"))
+    graph.graph.node.insert(0, node)
+    return graph
+
+
+def in_a_function(tensor: TensorProto) -> onnx.ModelProto:
+    graph = generator_graph(VECTOR)
+    constant = helper.make_node("Constant", [], ["given"], value=tensor)
+    opset = helper.make_opsetid("", 20)
+    graph.functions.append(helper.make_function("own", "Given", [], ["given"], [constant], [opset]))
+    return graph
+
+
+def as_sparse_values(tensor: TensorProto) -> onnx.ModelProto:
+    graph = generator_graph(VECTOR)
+    indices = numpy_helper.from_array(np.arange(2), "indices")
+    graph.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [2]))
+    return graph
+
+
+@pytest.mark.parametrize("place", [in_a_constant, in_a_branch, in_a_function, as_sparse_values])
+def test_weights_outside_a_graphs_file_are_refused_wherever_they_are(
+    tmp_path: Path, place: Callable[[TensorProto], onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # onnxruntime would find them in the folder that the process works in.
+    monkeypatch.chdir(tmp_path)
+    inside = numpy_helper.from_array(np.ones(2, np.float32), "weights")
+    outside = TensorProto(name="weights", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="weights.bin")
+    tmp_path.joinpath("weights.bin").write_bytes(np.ones(2, np.float32).tobytes())
+    for version, tensor in enumerate([inside, outside], start=1):
+        write_package(tmp_path, "tiny", version, model=VECTOR, graphs={"generator.onnx": place(tensor)})
+    assert read_package(tmp_path / "tiny" / "1").generator
+    with pytest.raises(PackageError, match=r"generator\.onnx keeps weights in other files.*save it whole"):
+        read_package(tmp_path / "tiny" / "2")
+
+
+@given(st.data())
+def test_no_damage_hides_weights_that_are_elsewhere(data: st.DataObject) -> None:
+    content = bytearray(external_data().SerializeToString())
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    found = has_weights_elsewhere(bytes(content))
+    try:
+        parsed = onnx.load_model_from_string(bytes(content))
+    except DecodeError:
+        return
+    assert found or not any(tensor.external_data for tensor in parsed.graph.initializer)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\\b", "/etc/passwd", "c:x", "a\0b"])

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.latents import Control, Distribution
+from ganserve_server.core.onnx_files import has_weights_elsewhere
 from ganserve_server.core.validation import enum_name
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def read_package(folder: Path) -> Package:
 
     Raises:
         PackageError: The manifest is missing, malformed or contradicts itself or the folder's name, or a file is
-            missing or differs from its digest.
+            missing or differs from its digest, or a graph keeps weights elsewhere.
     """
     spec = _read_manifest(folder)
     _check_identity(folder, spec)
@@ -232,4 +233,10 @@ def is_plain_file_name(name: str) -> bool:
 def _graph(graph: model_spec_pb2.GraphSpec, role: str, contents: dict[str, bytes]) -> bytes:
     if graph.file not in contents:
         raise PackageError(f"{role}.file is {graph.file!r}, which is not among the manifest's files {sorted(contents)}")
-    return contents[graph.file]
+    content = contents[graph.file]
+    if has_weights_elsewhere(content):
+        raise PackageError(
+            f"{graph.file} keeps weights in other files, which are never read: save it whole, without "
+            "save_as_external_data, and export again"
+        )
+    return content
