@@ -1,10 +1,11 @@
-# make demo   everything, from real digits to samples in demo/digits.png; make test   the tests; make lint   the linters.
+# make demo   everything, from real digits to samples in demo/digits.png; make test   the tests; make lint   the linters;
+# make docs   the site of docs/, in build/docs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format protos clean
+.PHONY: demo test lint docs format protos clean
 
 demo: $(VENV)/.ready-all
 	$(BIN)/python scripts/demo.py
@@ -21,6 +22,10 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
 
+# Every warning is an error: a link that leads nowhere, a docstring that can't be read, a message without a comment.
+docs: $(VENV)/.ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -30,7 +35,7 @@ protos: $(VENV)/.ready-dev
 	$(BIN)/python scripts/generate_protos.py
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) build demo dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
