@@ -388,13 +388,18 @@ def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
                 return
         pytest.fail(f"Tab does not reach {selector}: {list(dict.fromkeys(reached))}")
 
+    options = page.get_by_role("option")
     tab_to("#gs-model input")
+    options.first.wait_for()
     tab_to("#gs-label input")
-    page.keyboard.press("ArrowDown")
+    options.get_by_text("zero").wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#gs-label input').value === 'zero'")
+    options.first.wait_for(state="hidden")
     tab_to("#gs-count input[type=range]")
     page.keyboard.press("ArrowLeft")
+    page.wait_for_function("document.querySelector('#gs-count input[type=number]').value === '35'")
     tab_to("#gs-seed textarea, #gs-seed input")
     page.keyboard.type("42")
     tab_to('#gs-choosing input[value="best of N"]')
@@ -403,6 +408,9 @@ def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
     tab_to("#gs-draw")
     page.keyboard.press("Enter")
     said(page, r"^35 samples.*seed 42 . chosen from 280")
+    assert set(page.locator(".gs-tile").evaluate_all("all => all.map(each => each.title.split(', ')[1])")) == {
+        "label zero"
+    }
     tab_to("[role=tab]")
     tab_to("#gs-download-npz")
     with page.expect_download():

@@ -144,7 +144,7 @@ class Page:
         shown += [*self._downloads.values(), self._position, self._way]
         for start in (self.blocks.load, self._reload.click):
             _on(start, self._list_models, [self._model, *form], [*chosen, *shown], busy=self._grid)
-        _on(self._model.input, self._choose, [self._model, *form], [*chosen, *shown], busy=self._grid)
+        _on(self._model.input, self._switch, [self._info, self._model, *form], [*chosen, *shown], busy=self._grid)
         for start in (self._draw.click, self._seed.submit, self._truncation.submit):
             _on(start, self._draw_samples, [self._info, self._label, *form], shown, busy=self._grid)
         _on(self._choosing.change, _offer_proposals, [self._choosing], [self._proposals])
@@ -180,6 +180,12 @@ class Page:
             key = models[0].key
         choices = [(str(model), model.key) for model in models]
         return self._choose(key, *form) | {self._model: gr.update(choices=choices, value=key)}
+
+    def _switch(self, info: ModelInfo | None, key: str | None, *form: Any) -> Updates:
+        """What a list says when it is left, too, where nothing was chosen."""
+        if key is None or (info is not None and key == f"{info.name}/{info.version}"):
+            return {}
+        return self._choose(key, *form)
 
     def _choose(self, key: str, count: int, seed: str, truncation: str, *_: Any) -> Updates:
         """Another model: the form offers what it has, and its first samples are drawn."""

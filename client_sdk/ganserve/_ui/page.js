@@ -41,3 +41,12 @@ window.ganservePage = {
     requestAnimationFrame(() => document.querySelector("a#gs-file, #gs-file a, #gs-file button, button#gs-file")?.click());
   },
 };
+
+// Gradio opens a list again at the very Tab that leaves it, and there it stays, over what comes next.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key === "Tab" && event.target.matches?.('[role="combobox"]')) event.stopPropagation();
+  },
+  true,
+);
