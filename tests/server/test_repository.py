@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2
+from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import FailedPreconditionError, NotFoundError, UnavailableError
@@ -191,6 +192,10 @@ def test_loading_what_is_not_there(repository: Repository, models: Path) -> None
     shutil.rmtree(models / "tiny")
     with pytest.raises(NotFoundError, match="gone from its folder"):
         repository.load_model("tiny", 1)
+    repository.reload()
+    wait_for(lambda: not states(repository), "the end of the model")
+    with pytest.raises(NotFoundError, match="no model 'tiny'; there are: none"):
+        repository.load_model("tiny", 1)
 
 
 def test_a_folder_that_cannot_be_read_changes_nothing(repository: Repository, models: Path) -> None:
@@ -304,6 +309,38 @@ def test_the_admin_service(models: Path) -> None:
             assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             response = await server.gan.Sample(gan_service_pb2.SampleRequest(model="tiny", count=1))
             assert response.version == 2
+
+    asyncio.run(scenario())
+
+
+def test_loads_that_wait_for_each_other_leave_requests_their_threads(models: Path) -> None:
+    async def scenario() -> None:
+        loading, go_on = threading.Event(), threading.Event()
+
+        def wait() -> None:  # holds the first load up
+            loading.set()
+            go_on.wait(60)
+
+        async with in_process_server(models) as server:
+            admin = admin_service_pb2_grpc.AdminServiceStub(server.channel)
+            inference = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
+            server.repository.on_change(wait)
+            try:
+                request = admin_service_pb2.LoadModelRequest(model="tiny")
+                # More than `asyncio.to_thread` has threads on any machine.
+                loads = [admin.LoadModel(request) for _ in range(40)]
+                again = service_pb2.RepositoryModelLoadRequest(model_name="tiny")
+                loads += [inference.RepositoryModelLoad(again) for _ in range(40)]
+                await asyncio.get_running_loop().run_in_executor(None, loading.wait, 20)
+                assert loading.is_set()
+                asked = gan_service_pb2.SampleRequest(model="tiny", count=50_000)  # filled in on such a thread
+                sampled = await gan_service_pb2_grpc.GanServiceStub(server.channel).Sample(asked, timeout=60)
+                assert len(sampled.samples.tensor.data) == 50_000 * 64
+                assert not any(load.done() for load in loads)
+            finally:
+                go_on.set()
+            for load in loads:
+                await load
 
     asyncio.run(scenario())
 

@@ -98,7 +98,7 @@ class Inference:
         Raises:
             RequestError: Why it cannot.
         """
-        return await asyncio.to_thread(self._repository.load_model, self.graphs.model_name(name), 0)
+        return await self._repository.off_loop(self._repository.load_model, self.graphs.model_name(name), 0)
 
     async def unload(self, name: str) -> gan_service_pb2.ModelSummary:
         """Unloads all versions of a model once the requests that they have are finished.
@@ -106,7 +106,7 @@ class Inference:
         Raises:
             RequestError: Why it cannot.
         """
-        return await asyncio.to_thread(self._repository.unload_model, self.graphs.model_name(name), 0)
+        return await self._repository.off_loop(self._repository.unload_model, self.graphs.model_name(name), 0)
 
 
 async def _submit(plan: InferencePlan) -> list[Arrays]:

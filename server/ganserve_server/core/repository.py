@@ -6,10 +6,13 @@ the models up meanwhile: a version answers until another has taken its place, an
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import dataclasses
 import logging
 import threading
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.errors import (
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from ganserve_server.core.engine import EngineConfig
     from ganserve_server.core.folders import Fingerprint
 
+_ResultT = TypeVar("_ResultT")
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +104,7 @@ class Repository:
         # Replaced as a whole, never changed: requests read it without a lock.
         self._models: dict[str, dict[int, VersionEntry]] = {}
         self._changing = threading.RLock()
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="repository-changes")
         self._seen: dict[Path, Fingerprint] = {}
         self._listeners: list[Callable[[], None]] = []
         self._retired: list[threading.Thread] = []
@@ -193,9 +198,18 @@ class Repository:
                 self._unload_entry(entry)
             return self._summary(name)
 
+    async def off_loop(self, change: Callable[..., _ResultT], *arguments: object) -> _ResultT:
+        """Runs one of the methods that load or unload on a thread kept for them, and returns its result.
+
+        On those of `asyncio.to_thread`, loads that wait for each other would leave none for the requests.
+        """
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._changes, context.run, change, *arguments)
+
     def close(self) -> None:
         """Ends all models; may block for one call of each."""
         self._closing.set()
+        self._changes.shutdown(wait=False, cancel_futures=True)
         if self._watcher is not None:
             self._watcher.join()
         with self._changing:

@@ -268,8 +268,8 @@ def _and_others(wrong: int) -> str:
 
 
 def listed(names: Iterable[object], most_characters: int = 300) -> str:
-    """Returns names for a message, separated by commas, as many as fit."""
-    texts = [str(name) for name in names]
+    """Returns names for a message, separated by commas, as many as fit; "none" of none."""
+    texts = [str(name) for name in names] or ["none"]
     kept, length = 0, 0
     while kept < len(texts) and length + len(texts[kept]) + 2 <= most_characters:
         length += len(texts[kept]) + 2

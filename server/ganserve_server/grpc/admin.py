@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc
@@ -31,7 +30,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> admin_service_pb2.LoadModelResponse:
         """Loads a version, or loads it again, and returns once it answers."""
         _check_name(request.model)
-        model = await asyncio.to_thread(self._repository.load_model, request.model, request.version)
+        model = await self._repository.off_loop(self._repository.load_model, request.model, request.version)
         return admin_service_pb2.LoadModelResponse(model=model)
 
     async def UnloadModel(
@@ -39,14 +38,14 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> admin_service_pb2.UnloadModelResponse:
         """Unloads a version, or all; returns once it takes no more requests."""
         _check_name(request.model)
-        model = await asyncio.to_thread(self._repository.unload_model, request.model, request.version)
+        model = await self._repository.off_loop(self._repository.unload_model, request.model, request.version)
         return admin_service_pb2.UnloadModelResponse(model=model)
 
     async def ReloadRepository(
         self, request: admin_service_pb2.ReloadRepositoryRequest, context: Context
     ) -> admin_service_pb2.ReloadRepositoryResponse:
         """Looks at the repository again, and returns once all of it is loaded."""
-        models = await asyncio.to_thread(self._repository.reload)
+        models = await self._repository.off_loop(self._repository.reload)
         return admin_service_pb2.ReloadRepositoryResponse(models=models)
 
 
