@@ -75,7 +75,11 @@ def _monitored(
 
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because)
     endpoint = MonitoringEndpoint(
-        config.host, config.metrics_port, make_registry(collector), lambda: server.not_ready_because
+        config.host,
+        config.metrics_port,
+        make_registry(collector),
+        lambda: server.not_ready_because,
+        collector.providers,
     )
     say(f"metrics  http://{config.bracketed_host}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
     try:

@@ -182,7 +182,7 @@ def test_the_dashboard_is_current() -> None:
 
 def test_probes_and_other_paths(monitored: ServerProcess) -> None:
     assert fetch(f"{monitored.metrics_url}/healthz") == (200, "ok\n")
-    assert fetch(f"{monitored.metrics_url}/readyz") == (200, "ok\n")
+    assert fetch(f"{monitored.metrics_url}/readyz") == (200, "ok, on CPUExecutionProvider\n")
     assert fetch(f"{monitored.metrics_url}/readyz", "HEAD") == (200, "")
     assert fetch(f"{monitored.metrics_url}/") == (404, "there are: /metrics, /healthz, /readyz\n")
     assert fetch(f"{monitored.metrics_url}/metrics", "POST")[0] == 405

@@ -15,7 +15,7 @@ from prometheus_client import make_wsgi_app
 from ganserve_server.core.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from prometheus_client import CollectorRegistry
@@ -29,7 +29,14 @@ _log = logging.getLogger(__name__)
 class MonitoringEndpoint:
     """An HTTP server on threads of its own, so that it answers whatever the event loop does."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, not_ready_because: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        not_ready_because: Callable[[], str],
+        providers: Callable[[], Sequence[str]],
+    ) -> None:
         """Takes the port and begins to answer.
 
         Args:
@@ -37,11 +44,12 @@ class MonitoringEndpoint:
             port: TCP port; 0: a free one.
             registry: What /metrics shows.
             not_ready_because: Why calls are not answered; empty: they are.
+            providers: The execution providers that run the models.
 
         Raises:
             StartupError: The port cannot be had.
         """
-        application = _application(make_wsgi_app(registry), not_ready_because, asyncio.get_running_loop())
+        application = _application(make_wsgi_app(registry), not_ready_because, providers, asyncio.get_running_loop())
         server_class = _Server6 if ":" in host else _Server
         try:
             self._server = make_server(host.strip("[]"), port, application, server_class, _Handler)
@@ -91,7 +99,10 @@ class _Handler(WSGIRequestHandler):
 
 
 def _application(
-    metrics: WSGIApplication, not_ready_because: Callable[[], str], loop: asyncio.AbstractEventLoop
+    metrics: WSGIApplication,
+    not_ready_because: Callable[[], str],
+    providers: Callable[[], Sequence[str]],
+    loop: asyncio.AbstractEventLoop,
 ) -> WSGIApplication:
     def application(environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
@@ -104,7 +115,7 @@ def _application(
             status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
         elif path == "/readyz":
             reason = not_ready_because()
-            status, text = (_UNAVAILABLE, reason) if reason else ("200 OK", "ok")
+            status, text = (_UNAVAILABLE, reason) if reason else ("200 OK", f"ok, on {', '.join(providers())}")
         else:
             status, text = "404 Not Found", "there are: /metrics, /healthz, /readyz"
         body = f"{text}\n".encode()

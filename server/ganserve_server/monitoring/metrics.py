@@ -59,6 +59,11 @@ class ServerCollector(Collector):
         repository.on_change(self._look)
         self._look()
 
+    def providers(self) -> list[str]:
+        """Returns the execution providers that sessions of the models have as their first choice."""
+        models = [] if self._repository is None else self._repository.models()
+        return sorted({model.providers[0] for model in models})
+
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         """Yields all metrics; see `prometheus_client.registry.Collector`."""
         yield from self._call_metrics()
