@@ -1,0 +1,85 @@
+"""A web application that draws samples: `GET /samples/LABEL?n=16&seed=7` answers one PNG picture of them.
+
+    pip install 'ganserve[examples]'
+    uvicorn --app-dir examples fastapi_app:app
+
+The server is the one at GANSERVE_TARGET, else localhost:50051.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from ganserve import (
+    AsyncClient,
+    DeadlineExceeded,
+    GanserveError,
+    InvalidRequest,
+    ModelNotFound,
+    ServerOverloaded,
+    ServerUnavailable,
+    UnsupportedByModel,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ganserve import SampleBatch
+
+MOST_SAMPLES = 100
+# What the one who asked is told; all other errors are the application's own: 502.
+STATUS = {
+    InvalidRequest: 422,
+    UnsupportedByModel: 422,
+    ModelNotFound: 404,
+    ServerOverloaded: 503,
+    ServerUnavailable: 503,
+    DeadlineExceeded: 504,
+}
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """One client for the whole application: it keeps its connection, and any number of requests share it."""
+    async with AsyncClient(timeout_s=10) as client:
+        app.state.client = client
+        yield
+
+
+app = FastAPI(title="Samples", lifespan=lifespan)
+
+
+@app.exception_handler(GanserveError)
+async def explain(_: Request, error: GanserveError) -> JSONResponse:
+    """The SDK's errors are sentences for people."""
+    headers = {}
+    if isinstance(error, ServerOverloaded) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return JSONResponse({"detail": error.message}, STATUS.get(type(error), 502), headers)
+
+
+@app.get("/samples/{label}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+async def samples(
+    request: Request,
+    label: str,
+    n: Annotated[int, Query(ge=1, le=MOST_SAMPLES)] = 16,
+    seed: Annotated[int | None, Query(ge=0, lt=2**64)] = None,
+) -> Response:
+    """A picture of n samples of a label, and in the headers what draws the same ones again."""
+    batch = await request.app.state.client.sample(n, label, seed=seed)
+    headers = {"X-Seed": str(batch.seed), "X-Model": f"{batch.model}/{batch.version}"}
+    # In a thread: while one picture is compressed, the others are still answered.
+    return Response(await asyncio.to_thread(png, batch), media_type="image/png", headers=headers)
+
+
+def png(batch: SampleBatch) -> bytes:
+    """The picture's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return batch.save_grid(Path(folder) / "samples.png").read_bytes()

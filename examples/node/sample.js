@@ -1,0 +1,75 @@
+// Draws samples of a label, prints them as text, and asks the critic what it thinks of them.
+//
+//     npm install
+//     node sample.js [LABEL [COUNT [SEED]]]
+//
+// The server is the one at GANSERVE_TARGET, else localhost:50051. Nothing is generated: the protos are read as they are.
+
+import {fileURLToPath} from "node:url";
+
+import grpc from "@grpc/grpc-js";
+import protoLoader from "@grpc/proto-loader";
+
+const PROTOS = fileURLToPath(new URL("../../protos", import.meta.url));
+const SHADES = " .:-=+*#%@";
+
+// Fields keep the names that the protos give them; 64-bit integers, such as seeds, are strings, because a number of
+// JavaScript holds 53 bits.
+const definition = protoLoader.loadSync("ganserve/v1/gan_service.proto", {
+  includeDirs: [PROTOS],
+  keepCase: true,
+  longs: String,
+  enums: String,
+  defaults: true,
+});
+const {GanService} = grpc.loadPackageDefinition(definition).ganserve.v1;
+const client = new GanService(
+  process.env.GANSERVE_TARGET ?? "localhost:50051",
+  grpc.credentials.createInsecure(),
+);
+
+function call(method, request) {
+  return new Promise((resolve, reject) => {
+    const deadline = new Date(Date.now() + 10_000);
+    client[method](request, {deadline}, (error, response) => (error ? reject(error) : resolve(response)));
+  });
+}
+
+// uint8 [N, H, W, C], row by row: the shade of a pixel is that of its first channel.
+function* pictures({shape: [count, height, width, channels], data}) {
+  for (let n = 0; n < count; n++) {
+    const rows = [];
+    for (let y = 0; y < height; y++) {
+      let row = "";
+      for (let x = 0; x < width; x++) {
+        const value = data[((n * height + y) * width + x) * channels];
+        row += SHADES[Math.floor((value * SHADES.length) / 256)].repeat(2);
+      }
+      rows.push(row);
+    }
+    yield rows.join("\n");
+  }
+}
+
+const [label, count = "4", seed] = process.argv.slice(2);
+try {
+  const request = {count, encoding: "ENCODING_RAW", label_names: label === undefined ? [] : [label]};
+  if (seed !== undefined) request.seed = seed;
+  const drawn = await call("Sample", request);
+  const scored = await call("Score", {
+    model: drawn.model,
+    version: drawn.version,
+    samples: drawn.samples,
+    label_names: drawn.label_names,
+  });
+  for (const [n, picture] of [...pictures(drawn.samples.tensor)].entries()) {
+    console.log(`${drawn.label_names[n] ?? "sample"}, score ${scored.scores[n].toFixed(3)}\n${picture}\n`);
+  }
+  console.log(`${drawn.model} version ${drawn.version}, seed ${drawn.seed}`);
+} catch (error) {
+  // The server's words name the field, what was expected and the fix.
+  console.error(`${grpc.status[error.code] ?? "error"}: ${error.details ?? error.message}`);
+  process.exitCode = 1;
+} finally {
+  client.close();
+}
