@@ -27,6 +27,7 @@ from tiny_packages import (
     CONDITIONAL,
     UNCONDITIONAL,
     VECTOR,
+    TinyModel,
     build_tiny_package,
     critic_graph,
     generator_graph,
@@ -322,6 +323,14 @@ def as_sparse_values(tensor: TensorProto) -> onnx.ModelProto:
     indices = numpy_helper.from_array(np.arange(2), "indices")
     graph.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [2]))
     return graph
+
+
+def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "tiny", 1, model=TinyModel(label_names=tuple(f"label {i}" for i in range(7))))
+    load(tmp_path / "tiny" / "1")
+    edited(lambda spec: spec.label_names.append("one too many"))(tmp_path / "tiny" / "1")
+    with pytest.raises(PackageError, match="trial run with 1 samples failed"):
+        load(tmp_path / "tiny" / "1")
 
 
 @pytest.mark.parametrize("place", [in_a_constant, in_a_branch, in_a_function, as_sparse_values])

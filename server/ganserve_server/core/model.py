@@ -171,7 +171,8 @@ class Model:
             "latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=self._controls)
         }
         if info.label_names:
-            feed["labels"] = np.arange(count, dtype=np.int64) % len(info.label_names)
+            # The last label first, so that every batch has it: a graph with fewer labels fails here.
+            feed["labels"] = np.arange(-1, -1 - count, -1, dtype=np.int64) % len(info.label_names)
         return feed
 
     def _generate(self, slices: Sequence[Slice[GeneratorWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
