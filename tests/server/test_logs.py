@@ -17,7 +17,7 @@ from ganserve_server.monitoring.calls import Call, current_call
 from ganserve_server.monitoring.logs import AccessLog, JsonFormatter, TextFormatter, _add_request_id
 from server_process import running_server
 from stubs import TIMEOUT_S, connected
-from tiny_packages import build_tiny_package
+from tiny_packages import build_tiny_package, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 def test_every_line_of_a_server_is_json(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
+    # Of which onnxruntime has something to say as well.
+    broken = build_tiny_package(tmp_path, "broken")
+    spec = read_manifest(broken)
+    spec.label_names.append("one too many")
+    write_manifest(broken, spec)
     flags = ("--log-format", "json", "--access-log", "all", "--metrics-port", "0")
     with running_server(tmp_path, *flags) as server, connected(server.address) as stubs:
         own = [("x-request-id", "order-1")]

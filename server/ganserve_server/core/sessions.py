@@ -235,7 +235,8 @@ def _make_session(
     file: str, content: bytes, config: SessionConfig, providers: list[tuple[str, dict[str, Any]]]
 ) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; they are raised too, warnings are about the exporter's leftovers
+    # Fatal errors alone: others are raised, warnings are about the exporter's leftovers, and its lines are no JSON.
+    options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
     # On a GPU the CPU's threads only run the few nodes that CUDA has no kernel for.
