@@ -340,12 +340,12 @@ def test_a_cancelled_request_frees_its_place() -> None:
         first = await behind_a_held_call(batcher, computation)
         cancelled = await submitted(batcher, "cancelled", 20)
         with pytest.raises(QueueFullError):
-            await batcher.submit("late", 5)
+            await batcher.submit("late", 5, bulk=True)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert batcher.queued_samples == 0
-        late = await submitted(batcher, "late", 5)
+        late = await submitted(batcher, "late", 5, bulk=True)
         computation.let_go()
         await asyncio.gather(first, late)
 
@@ -388,15 +388,37 @@ def test_a_full_queue_turns_requests_away_and_says_when_to_come_back() -> None:
         first = await behind_a_held_call(batcher, computation)
         waiting = await submitted(batcher, "waiting", 18)
         with pytest.raises(QueueFullError, match="18 samples wait already and 3 more would exceed 20") as caught:
-            await batcher.submit("too many", 3)
+            await batcher.submit("too many", 3, bulk=True)
         assert 0 < caught.value.retry_after_s <= 30
-        fits = await submitted(batcher, "fits", 2)
+        fits = await submitted(batcher, "fits", 2, bulk=True)
         part = await submitted(batcher, "next part of a stream", 8, always_admit=True)
         computation.let_go()
         await asyncio.gather(first, waiting, fits, part)
         assert batcher.statistics.rejected == 1
 
     run(scenario, max_queued_samples=20)
+
+
+def test_short_requests_are_turned_away_for_those_only_that_they_cannot_pass() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        first = await behind_a_held_call(batcher, computation)
+        admitted = [
+            await submitted(batcher, "huge", 1000, priority=Priority.LOW, always_admit=True),
+            *[await submitted(batcher, f"low{index}", 5, priority=Priority.LOW) for index in range(4)],
+        ]
+        with pytest.raises(QueueFullError, match="20 samples wait already and 1 more would exceed 20"):
+            await batcher.submit("low", 1, priority=Priority.LOW)
+        admitted += [await submitted(batcher, f"normal{index}", 5) for index in range(4)]
+        with pytest.raises(QueueFullError, match="20 samples wait already"):
+            await batcher.submit("normal", 1)
+        admitted.append(await submitted(batcher, "high", 1, priority=Priority.HIGH))
+        computation.let_go()
+        await asyncio.gather(first, *admitted)
+        assert batcher.queued_samples == 0
+        assert {pair.short_queued for pair in batcher._lanes._pairs} == {0}
+
+    computation = run(scenario, max_queued_samples=20)
+    assert computation.calls[1][0] == ("high", 0, 1)
 
 
 def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:

@@ -51,7 +51,8 @@ class BatchConfig:
     max_batch_size: int
     """Most samples in one call."""
     max_queued_samples: int
-    """A request that finds others waiting, and would make it more than this many samples, is turned away."""
+    """A request is turned away that finds others waiting, and would make it more than this many samples. Short ones count
+    those that they cannot pass, others all of them."""
     workers: int
     """Calls at a time."""
     queue_delay_s: float = 0.0
@@ -141,13 +142,14 @@ class Batcher(Generic[WorkT]):
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
-            queued = self._lanes.queued
+            bulk = bulk or count > self._config.max_batch_size
+            queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
             if queued and queued + count > self._config.max_queued_samples and not always_admit:
                 self.statistics.rejected += 1
-                raise self._queue_full(count)
+                raise self._queue_full(queued, count)
             if not self._lanes:
                 self._waits_since = ticket.arrived
-            self._lanes.add(ticket, bulk=bulk or count > self._config.max_batch_size, priority=priority)
+            self._lanes.add(ticket, bulk=bulk, priority=priority)
             self._call_for(ticket.loop)
         try:
             return await ticket.future
@@ -204,8 +206,7 @@ class Batcher(Generic[WorkT]):
         # What computes holds this batcher as well; without the circle its sessions' memory is free at once.
         self._run = _closed
 
-    def _queue_full(self, count: int) -> QueueFullError:
-        queued = self._lanes.queued
+    def _queue_full(self, queued: int, count: int) -> QueueFullError:
         retry_after_s = queued / self._samples_per_s if self._samples_per_s else 1.0
         return QueueFullError(
             f"{self._name}: {queued} samples wait already and {count} more would exceed "

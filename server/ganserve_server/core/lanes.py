@@ -52,7 +52,19 @@ class Slice(Generic[WorkT]):
 class Ticket(Generic[WorkT]):
     """One request's place in the queue, and what is done of it so far. Made on the event loop that waits for it."""
 
-    __slots__ = ("arrived", "closed", "count", "deadline", "done", "future", "loop", "parts", "taken", "work")
+    __slots__ = (
+        "arrived",
+        "closed",
+        "count",
+        "deadline",
+        "done",
+        "future",
+        "loop",
+        "parts",
+        "short_of",
+        "taken",
+        "work",
+    )
 
     def __init__(self, work: WorkT, count: int, deadline: float | None) -> None:
         self.work = work
@@ -65,6 +77,7 @@ class Ticket(Generic[WorkT]):
         self.done = 0
         self.closed = False
         self.parts: dict[int, Arrays] = {}
+        self.short_of: _Pair[WorkT] | None = None  # whose short lane it waits in
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,13 +104,27 @@ class Lanes(Generic[WorkT]):
         """Puts a ticket at the end of a lane."""
         self.queued += ticket.count
         pair = self._pairs[priority]
-        (pair.bulk if bulk else pair.short).append(ticket)
+        if bulk:
+            pair.bulk.append(ticket)
+        else:
+            ticket.short_of = pair
+            pair.short_queued += ticket.count
+            pair.short.append(ticket)
 
     def close(self, ticket: Ticket[WorkT]) -> None:
         """Frees a ticket's place; its lane drops it on the way."""
         if not ticket.closed:
             ticket.closed = True
-            self.queued -= ticket.count - ticket.taken
+            self._leave(ticket, ticket.count - ticket.taken)
+
+    def ahead(self, *, bulk: bool, priority: Priority) -> int:
+        """Returns the samples that a request would wait for: a short one passes bulk work and lower priorities."""
+        return self.queued if bulk else sum(pair.short_queued for pair in self._pairs[: priority + 1])
+
+    def _leave(self, ticket: Ticket[WorkT], count: int) -> None:
+        self.queued -= count
+        if ticket.short_of is not None:
+            ticket.short_of.short_queued -= count
 
     def clear(self) -> list[Ticket[WorkT]]:
         """Empties the lanes and returns the tickets that waited; they are yet to be closed."""
@@ -112,7 +139,8 @@ class Lanes(Generic[WorkT]):
         """
         batch: Batch[WorkT] = Batch()
         self._take(0, batch, room, now)
-        self.queued -= sum(part.count for _, part in batch.slices)
+        for ticket, part in batch.slices:
+            self._leave(ticket, part.count)
         return batch
 
     def _take(self, level: int, batch: Batch[WorkT], room: int, now: float) -> int:
@@ -132,6 +160,8 @@ class _Pair(Generic[WorkT]):
     def __init__(self) -> None:
         self.short: collections.deque[Ticket[WorkT]] = collections.deque()
         self.bulk: collections.deque[Ticket[WorkT]] = collections.deque()
+        self.short_queued = 0
+        """Samples that wait in the short lane."""
         # Shares of calls too small to have a whole sample for the bulk lane, or for the priorities below.
         self._credits = {_BULK_SHARE: 0.0, _LOWER_SHARE: 0.0}
 
