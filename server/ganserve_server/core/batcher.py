@@ -51,8 +51,8 @@ class BatchConfig:
     max_batch_size: int
     """Most samples in one call."""
     max_queued_samples: int
-    """A request is turned away that finds others waiting, and would make it more than this many samples. Short ones count
-    those that they cannot pass, others all of them."""
+    """A request that finds others waiting, and would make it more than this many samples, is turned away. Short ones
+    count those that they cannot pass, others all of them."""
     workers: int
     """Calls at a time."""
     queue_delay_s: float = 0.0
