@@ -192,6 +192,54 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
     asyncio.run(main())
 
 
+def test_a_call_that_a_stopping_server_ends_is_told_so(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            model = server.repository.resolve("", 0)
+            run, started, go_on = model._generator.run, threading.Event(), threading.Event()
+
+            def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
+                started.set()
+                assert go_on.wait(TIMEOUT_S)
+                return run(feed, worker)
+
+            model._generator.run = held
+            call = asyncio.ensure_future(server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=TIMEOUT_S))
+            assert await asyncio.to_thread(started.wait, TIMEOUT_S)
+            assert await server.server.drain(0.2) == 1
+            with pytest.raises(grpc.aio.AioRpcError, match="ends this call unanswered: ask another replica") as caught:
+                await call
+            assert caught.value.code() == StatusCode.UNAVAILABLE
+            assert server.server.calls.running == 0
+            go_on.set()
+
+    asyncio.run(main())
+
+
+def test_the_server_is_serving_while_any_model_is(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            whole = health_pb2.HealthCheckRequest()
+            health = health_pb2_grpc.HealthStub(server.channel)
+            call = health.Watch(whole, timeout=TIMEOUT_S)
+            watch = aiter(call)
+            statuses = [(await anext(watch)).status]
+            await asyncio.to_thread(server.repository.unload_model, "tiny", 0)
+            statuses.append((await anext(watch)).status)
+            service = health_pb2.HealthCheckRequest(service="ganserve.v1.AdminService")
+            assert (await health.Check(service)).status == health_pb2.HealthCheckResponse.SERVING
+            await asyncio.to_thread(server.repository.load_model, "tiny", 0)
+            statuses.append((await anext(watch)).status)
+            assert statuses == [1, 2, 1], "SERVING, NOT_SERVING, SERVING"
+            call.cancel()
+
+    asyncio.run(main())
+
+
 def test_the_largest_answer_and_request_travel(tmp_path: Path) -> None:
     """Almost 256 MiB both ways."""
     large = TinyModel(shape=(256, 256, 4), label_names=(), latent_dimension=4)

@@ -46,7 +46,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return SERVING in self._models.values()
 
     def serve(self) -> None:
-        """The server and its services are SERVING from now on, until `drain`."""
+        """The services are SERVING from now on, until `drain`, and so is the server while any model is."""
         if not self._draining:
             self._services = dict.fromkeys(self._services, SERVING)
             self._notify()
@@ -100,6 +100,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 await changed.wait()
 
     def _status(self, service: str) -> int:
+        if not service and not self.serves_models:
+            return NOT_SERVING  # it could answer nothing: probes agree with `/readyz`
         return self._services.get(service, self._models.get(service, SERVICE_UNKNOWN))
 
     def _notify(self) -> None:

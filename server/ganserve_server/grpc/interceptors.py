@@ -78,6 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
         self._draining = False
         self._cutting = False
+        self._unary: set[Call] = set()  # calls with one answer that run
         self._idle = asyncio.Event()
         self._closed = asyncio.Event()
         # Whether calls that go well need a look, too, as they arrive and as they end.
@@ -105,8 +106,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await self._idle.wait()
 
     def cut_off(self) -> None:
-        """Ends running streams at their next message, with words."""
+        """Ends what runs, with words: streams at their next message, calls with one answer at once."""
         self._cutting = True
+        for call in self._unary:
+            assert call.task is not None, "each call is a task of its own"
+            call.task.cancel()
 
     async def intercept_service(
         self,
@@ -137,6 +141,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
+            call.task = asyncio.current_task()
+            self._unary.add(call)
             try:
                 if self._guarded:
                     self._enter(call, context)
@@ -145,9 +151,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:  # noqa: BLE001 - whatever was raised, the client gets a status
                 failure = _failure(context, call, error)
             except asyncio.CancelledError:
-                call.code = _ended_code(context)
-                raise
+                if not self._cutting or context.cancelled():
+                    call.code = _ended_code(context)
+                    raise
+                failure = _failure(context, call, UnavailableError(_CUT_OFF_UNANSWERED))
             finally:
+                self._unary.discard(call)
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
                 if self._watched or call.code is not OK:
@@ -224,6 +233,7 @@ _CUT_OFF = (
     "the server is shutting down and ends this stream here: go on at another replica, with the same seed and the "
     "offset of the next sample"
 )
+_CUT_OFF_UNANSWERED = "the server is shutting down and ends this call unanswered: ask another replica"
 _NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: go on at another replica"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextvars
 import random
@@ -32,6 +33,8 @@ class Call:
     """Why it failed, as the client was told."""
     leaves: tuple[Callable[[], None], ...] = ()
     """What to do at its end, for the gates that let it in."""
+    task: asyncio.Task[object] | None = None
+    """What runs it, if it has one answer."""
     request: object = None
     """The message that came with it; None: it could not be read, or is a stream of them."""
 
