@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server_process import ServerProcess
+
+
+def pytest_configure() -> None:
+    """Lets Ctrl-C reach the processes that tests start: a shell's background job has it ignored, and so have they."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
