@@ -38,7 +38,8 @@ _PHRASES = (
 )
 # An optional value is {None}|INT to tyro: None is what leaving the option out means.
 _OPTIONAL = re.compile(r"\{None\}\|(\S+)")
-_CHOICES = re.compile(r"(?<=must be one of )'.*'(?= \()")
+# And with None among them, tyro has the choices in any order.
+_OPTIONAL_CHOICES = re.compile(r"(?<=must be one of )(?=.*'None').*(?= \()")
 _NONE = re.compile(r"'None', |, 'None'(?=[, ])")
 _KINDS = {"INT": "a whole number", "FLOAT": "a number"}
 
@@ -98,7 +99,7 @@ def refusal(box: str) -> str:
         if match := re.fullmatch(pattern, told):
             told = match.expand(ours)
             break
-    told = _CHOICES.sub(lambda match: ", ".join(sorted(match[0].split(", "))), told)  # tyro has them in any order
+    told = _OPTIONAL_CHOICES.sub(lambda match: ", ".join(sorted(match[0].split(", "))), told)
     told = _OPTIONAL.sub(lambda match: _KINDS.get(match[1], match[1]), told)
     told = _NONE.sub("", told)
     near = [flag for words in sections[1:2] if words[0].startswith("Perhaps") for flag in _options(words[1:])]
