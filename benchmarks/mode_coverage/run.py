@@ -9,7 +9,7 @@ Protocol: PacGAN's (Lin et al. 2018). Each trial trains by `ganserve_training.tr
 process of one thread, then draws 2,500 samples (stacked digits: 26,000) from the averaged generator. High quality:
 within 3 sigma of the nearest centre. A mode is found if it is the nearest of at least one high-quality sample. Reverse
 KL: ln K - H of the nearest modes of all samples, in nats. Stacked digits are classified channel by channel by a support
-vector machine that knows only the digits training may see. Results are appended to --out after each trial, and trials
+vector machine that knows all digits, held-out ones too. Results are appended to --out after each trial, and trials
 that are there already are not run again.
 """
 
