@@ -1,12 +1,14 @@
 """Generated samples for PyTorch's DataLoader (needs PyTorch, which the extra `training` installs).
 
-from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader
 
-from ganserve.data import SampleDataset
+    from ganserve.data import SampleDataset
 
-dataset = SampleDataset(50_000, batch_size=64, connect="localhost:50051", seed=1)
-for images, labels in DataLoader(dataset, batch_size=None, num_workers=2):
-...  # uint8 [64, C, H, W], int64 [64]
+    dataset = SampleDataset(50_000, batch_size=64, connect="localhost:50051", seed=1)
+    for images, labels in DataLoader(dataset, batch_size=None, num_workers=2):
+        ...  # uint8 [64, C, H, W], int64 [64]
+
+docs/synthetic-data.md tells more.
 """
 
 # N = samples of a batch, H = height, W = width, C = channels, D = values of a vector

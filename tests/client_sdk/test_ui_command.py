@@ -41,6 +41,12 @@ def test_a_folder_that_is_none() -> None:
     assert "is '/no/such/folder'; expected a folder of model packages" in error(done)
 
 
+def test_a_port_that_is_none() -> None:
+    done = ui("--port", "99999")
+    assert done.returncode == 2
+    assert error(done) == "ganserve ui: error: port: is 99999; expected a number up to 65535"
+
+
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

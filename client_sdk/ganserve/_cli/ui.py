@@ -26,6 +26,7 @@ _EXAMPLES = (
 
 # With their pauses, longer than gRPC waits before it looks again for a server that was not there.
 _ATTEMPTS = 7
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
 def _ui(arguments: UiArguments) -> int:
     if arguments.models is not None and arguments.target is not None:
         raise InvalidRequest.of("models", "is given beside --target: leave one of them out")
+    if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
+        raise InvalidRequest.of("port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
     from ganserve._ui.serving import serving  # takes seconds, which --help and refusals need not wait for
 
     stop = threading.Event()
