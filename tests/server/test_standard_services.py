@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ganserve_server.core.model import Model
+
 
 @pytest.mark.parametrize("service", ["", "ganserve.v1.GanService"])
 def test_health_is_serving(stubs: Stubs, service: str) -> None:
@@ -161,20 +163,26 @@ def test_thousands_of_calls_at_once_are_answered_or_refused_with_words(tmp_path:
     asyncio.run(main())
 
 
+def hold(model: Model) -> tuple[threading.Event, threading.Event]:
+    """Has the generator's calls wait; returns what tells that one has begun, and what lets all go on."""
+    run, started, go_on = model._generator.run, threading.Event(), threading.Event()
+
+    def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
+        started.set()
+        assert go_on.wait(TIMEOUT_S)
+        return run(feed, worker)
+
+    model._generator.run = held
+    return started, go_on
+
+
 def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:
         async with in_process_server(tmp_path) as server:
             model = server.repository.resolve("", 0)
-            run, started, go_on = model._generator.run, threading.Event(), threading.Event()
-
-            def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
-                started.set()
-                assert go_on.wait(TIMEOUT_S)
-                return run(feed, worker)
-
-            model._generator.run = held
+            started, go_on = hold(model)
             first = asyncio.ensure_future(server.gan.Sample(gan_service_pb2.SampleRequest(count=10), timeout=TIMEOUT_S))
             assert await asyncio.to_thread(started.wait, TIMEOUT_S)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -198,14 +206,7 @@ def test_a_call_that_a_stopping_server_ends_is_told_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with in_process_server(tmp_path) as server:
             model = server.repository.resolve("", 0)
-            run, started, go_on = model._generator.run, threading.Event(), threading.Event()
-
-            def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
-                started.set()
-                assert go_on.wait(TIMEOUT_S)
-                return run(feed, worker)
-
-            model._generator.run = held
+            started, go_on = hold(model)
             call = asyncio.ensure_future(server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=TIMEOUT_S))
             assert await asyncio.to_thread(started.wait, TIMEOUT_S)
             assert await server.server.drain(0.2) == 1
