@@ -17,7 +17,6 @@ from ganserve._interpolation import Interpolation
 from ganserve._local import async_local_endpoint
 from ganserve._readiness import Readiness
 from ganserve._requests import sample_request, stream_request
-from ganserve._retries import DEFAULT_ATTEMPTS
 from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._transport import AsyncTransport
 
@@ -65,7 +64,7 @@ class AsyncClient:
         target: str | Sequence[str] | None = None,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),

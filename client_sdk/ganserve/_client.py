@@ -16,7 +16,6 @@ from ganserve._interpolation import Interpolation
 from ganserve._local import local_endpoint
 from ganserve._readiness import Readiness
 from ganserve._requests import sample_request, stream_request
-from ganserve._retries import DEFAULT_ATTEMPTS
 from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._streams import SampleStream, ScoreStream
 from ganserve._transport import Transport
@@ -53,7 +52,8 @@ class Client:
             ("unix:/run/ganserve.sock"). Several, as a sequence or joined by commas, take turns, and stand in for each
             other. Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
         timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
-        max_attempts: Most attempts of one call, the first included; 1 never tries again.
+        max_attempts: Most attempts of one call, the first and those at other servers included; 1 never tries again.
+            Default: 5, or enough to ask each of more servers.
         compression: Of what is sent. What is received is smaller with an `encoding`.
         metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
         interceptors: gRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
@@ -68,7 +68,7 @@ class Client:
         target: str | Sequence[str] | None = None,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
         interceptors: Sequence[Interceptor] = (),

@@ -38,7 +38,7 @@ class ClientConfig:
     timeout_s: float
     """Default deadline of a call in seconds; math.inf is none."""
     max_attempts: int = DEFAULT_ATTEMPTS
-    """Most attempts of one call."""
+    """Most attempts of one call, at all servers together."""
     compression: Compression = "none"
     """Of what is sent."""
     metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -50,7 +50,7 @@ class ClientConfig:
         target: str | Sequence[str] | None,
         timeout_s: float,
         *,
-        max_attempts: int = DEFAULT_ATTEMPTS,
+        max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
     ) -> ClientConfig:
@@ -62,8 +62,11 @@ class ClientConfig:
         if compression not in get_args(Compression):
             expected = ", ".join(map(repr, get_args(Compression)))
             raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
+        targets = resolve_targets(target)
+        if max_attempts is None:  # each server is asked, and one of them again
+            max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
         return cls(
-            targets=resolve_targets(target),
+            targets=targets,
             timeout_s=check_timeout(timeout_s),
             max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
             compression=compression,

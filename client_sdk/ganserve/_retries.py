@@ -33,7 +33,7 @@ class Attempts:
 
         Args:
             timeout_s: Deadline of all attempts together in seconds; math.inf is none.
-            most: How many there may be; None: as many as the deadline allows.
+            most: How many there may be, those at other servers too; None: as many as the deadline allows.
         """
         self._end = time.monotonic() + timeout_s
         self._most = most
@@ -53,10 +53,11 @@ class Attempts:
             elsewhere: Whether the next one goes to another server, which need not be waited for.
         """
         asked_s = (failure.retry_after_s if isinstance(failure, ServerOverloaded) else None) or 0.0
-        if elsewhere:
-            return 0.0
         if self._most is not None and self.made >= self._most:
             return None
+        if elsewhere:
+            self.made += 1
+            return 0.0
         backoff_s = min(_FIRST_PAUSE_S * _GROWTH ** min(self.made - 1, 16), _LONGEST_PAUSE_S)
         # Clients that failed together come again apart, and never sooner than the server asked.
         pause_s = asked_s + backoff_s * random.uniform(0.5, 1.0)

@@ -59,6 +59,15 @@ class _Base:
         failure.__cause__ = error
         return failure
 
+    @staticmethod
+    def _when_closed(failure: GanserveError) -> GanserveError:
+        """How a call ends whose last attempt failed, and whose client was closed before the next one."""
+        if not may_pass(failure):
+            return failure
+        closed = closed_during("call", failure.request_id or "")
+        closed.__cause__ = failure.__cause__
+        return closed
+
     def _pause_s(
         self, rotation: Rotation, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str
     ) -> float:
@@ -149,10 +158,11 @@ class Transport(_Base):
         Raises:
             GanserveError: It is not tried again, or the client was closed.
         """
-        if self._closed.is_set():
-            raise failure
-        if self._closed.wait(self._pause_s(self._rotation, endpoint, attempts, failure, what)):
-            raise closed_during("call", failure.request_id or "") from failure.__cause__
+        if not self._closed.is_set() and not self._closed.wait(
+            self._pause_s(self._rotation, endpoint, attempts, failure, what)
+        ):
+            return
+        raise self._when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
         """Notes that an endpoint is well."""
@@ -239,14 +249,14 @@ class AsyncTransport(_Base):
             GanserveError: It is not tried again, or the client was closed.
         """
         if self._closed.is_set() or self._rotation is None:
-            raise failure
+            raise self._when_closed(failure)
         pause_s = self._pause_s(self._rotation, endpoint, attempts, failure, what)
         try:
             async with asyncio.timeout(pause_s):
                 await self._closed.wait()
         except TimeoutError:
             return
-        raise closed_during("call", failure.request_id or "") from failure.__cause__
+        raise self._when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
         """Notes that an endpoint is well."""

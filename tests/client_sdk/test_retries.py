@@ -150,7 +150,7 @@ def test_many_addresses_take_turns(connect: Callable[..., Api]) -> None:
 
 def test_one_that_fails_is_stood_in_for_at_once(connect: Callable[..., Api], closed_port: str) -> None:
     with scripted_server() as well, scripted_server() as ill:
-        api = connect([closed_port, ill.address, well.address], max_attempts=1)
+        api = connect([closed_port, ill.address, well.address], max_attempts=3)
         ill.answers = [full(60)] * 3
         well.answers = [one_sample("well")] * 6
         for _ in range(6):
@@ -163,7 +163,21 @@ def test_when_all_fail_the_last_ones_error_is_told(connect: Callable[..., Api], 
     script.answers = [STARTING] * 9
     with pytest.raises(ServerUnavailable, match="the server is starting"):
         api.models()
-    assert 2 <= len(script.requests) <= 4
+    assert len(script.requests) == 2
+
+
+def test_one_attempt_asks_one_server(connect: Callable[..., Api], script: Script) -> None:
+    api = connect([script.address, script.address], max_attempts=1)
+    script.answers = [STARTING, NOTHING]
+    with pytest.raises(ServerUnavailable, match="the server is starting"):
+        api.models()
+    assert len(script.requests) == 1
+
+
+def test_by_default_each_server_is_asked(connect: Callable[..., Api], closed_port: str) -> None:
+    with scripted_server() as well:
+        well.answers = [NOTHING]
+        assert connect([closed_port] * 8 + [well.address]).models() == []
 
 
 def test_the_rest_of_an_endpoint_grows_and_ends_with_an_answer() -> None:
