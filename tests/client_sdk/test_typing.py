@@ -1,15 +1,25 @@
-"""A user's strictly typed code passes mypy --strict, and gets the types that it expects."""
+"""Strictly typed code of users passes mypy --strict and pyright, and gets the types that it expects; so do the docs."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+USES_THE_SDK = re.compile(r"\b(from|import) ganserve\b|\bClient\(|\bganserve_(client|server|local_client|models)\b")
 
 USER = """
 from pathlib import Path
@@ -106,58 +116,84 @@ Client(compression="zip")
 Client.local("models", provider="gpu")
 client.score_stream(5)
 """
-WRONG_LINES = [str(line) for line in range(5, len(WRONG.splitlines()) + 1)]
+WRONG_LINES = list(range(5, len(WRONG.splitlines()) + 1))
+
+Errors: TypeAlias = "Mapping[str, list[tuple[int, str]]]"
+"""By the file's name: the line, and what the checker says."""
 
 
-def mypy(path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file=",
-            f"--cache-dir={ROOT / '.mypy_cache' / 'user-code'}",
-            str(path),
-        ],
-        cwd=path.parent,
-        env={"MYPYPATH": str(ROOT / "client_sdk")},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-def test_typed_to_the_last_argument(tmp_path: Path) -> None:
-    (tmp_path / "user.py").write_text(USER)
-    (tmp_path / "wrong.py").write_text(WRONG)
-    done = mypy(tmp_path / "user.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = mypy(tmp_path / "wrong.py")
-    lines = [line.partition(":")[2].partition(":")[0] for line in done.stdout.splitlines()[:-1] if "error:" in line]
-    assert lines == WRONG_LINES, done.stdout
-
-
-def test_pyright_agrees(tmp_path: Path) -> None:
-    pytest.importorskip("pyright")
-    (tmp_path / "user.py").write_text(USER)
-    (tmp_path / "wrong.py").write_text(WRONG)
-    (tmp_path / "pyrightconfig.json").write_text(
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all that is to be checked, so that each checker starts once."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "user.py").write_text(USER)
+    (folder / "wrong.py").write_text(WRONG)
+    for page in PAGES:
+        text = page.read_text()
+        for block in BLOCK.finditer(text):
+            if USES_THE_SDK.search(block[1]):
+                line = text.count("\n", 0, block.start()) + 1
+                # The name tells where it stands, and is one that a module may have.
+                (folder / f"{page.stem.replace('-', '_')}_md_{line}.py").write_text(block[1])
+    (folder / "pyrightconfig.json").write_text(
         json.dumps({"typeCheckingMode": "strict", "extraPaths": [str(ROOT / "client_sdk")]})
     )
+    return folder
+
+
+@pytest.fixture(scope="module", params=["mypy", "pyright"])
+def errors(request: pytest.FixtureRequest, code: Path) -> Errors:
+    return mypy(code) if request.param == "mypy" else pyright(code)
+
+
+def mypy(folder: Path) -> Errors:
+    done = run(
+        *("mypy", "--strict", "--config-file=", "--output=json"),
+        f"--cache-dir={ROOT / '.mypy_cache' / 'user-code'}",
+        *sorted(path.name for path in folder.glob("*.py")),
+        folder=folder,
+        MYPYPATH=str(ROOT / "client_sdk"),
+    )
+    errors = defaultdict(list)
+    for each in map(json.loads, done.splitlines()):
+        if each["severity"] == "error":
+            errors[each["file"]].append((each["line"], each["message"]))
+    return errors
+
+
+def pyright(folder: Path) -> Errors:
+    pytest.importorskip("pyright")
+    done = run("pyright", "--pythonpath", sys.executable, "--outputjson", str(folder), folder=folder)
+    errors = defaultdict(list)
+    for each in json.loads(done)["generalDiagnostics"]:
+        if each["severity"] == "error":
+            errors[Path(each["file"]).name].append((each["range"]["start"]["line"] + 1, each["message"]))
+    return errors
+
+
+def run(module: str, *arguments: str, folder: Path, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(tmp_path)],
-        cwd=tmp_path,
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    errors: dict[str, list[str]] = {"user.py": [], "wrong.py": []}
-    for each in found:
-        if each["severity"] == "error":
-            errors[Path(each["file"]).name].append(str(each["range"]["start"]["line"] + 1))
-    assert errors["user.py"] == [], found
-    assert sorted(set(errors["wrong.py"]), key=int) == WRONG_LINES, found
+    assert done.returncode == 1, done.stdout + done.stderr  # wrong.py has errors; 2 would be an accident
+    return done.stdout
+
+
+def test_typed_to_the_last_argument(errors: Errors) -> None:
+    assert errors.get("user.py", []) == []
+
+
+def test_what_is_wrong_is_found(errors: Errors) -> None:
+    assert sorted({line for line, _ in errors["wrong.py"]}) == WRONG_LINES, errors["wrong.py"]
+
+
+def test_the_examples_of_readme_and_docs(code: Path, errors: Errors) -> None:
+    pages = {path.name.partition("_md_")[0] for path in code.glob("*_md_*.py")}
+    assert {"README", "testing", "tutorial"} <= pages
+    assert {file: found for file, found in errors.items() if "_md_" in file} == {}
