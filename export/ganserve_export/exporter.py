@@ -170,16 +170,21 @@ def _critic_absence(trained: TrainedModel) -> str:
 def _check_grown(trained: TrainedModel, run: Path) -> None:
     """Refuses a progressively grown generator whose last level is not fully in."""
     phase = getattr(trained.generator, "phase", None)
-    if not isinstance(phase, Phase) or (phase.level == phase.final_level and not phase.fading):
+    if not isinstance(phase, Phase) or phase.grown:
         return
     levels = phase.final_level
     growth = Growth(trained.config.progressive, levels, trained.config.batch_size)
     # The networks learn of a batch's samples with the next one.
     missing = max(0, round(growth.grown_after) - trained.samples_seen) + growth.phase(trained.samples_seen).batch_size
+    told = f"level {phase.level} of {levels} ({4 << phase.level} of {4 << levels} pixels), {phase.alpha:.0%} faded in"
+    if trained.checkpoint.name.startswith("best-"):
+        raise ExportError(
+            f"the best checkpoint of {run}, of step {trained.step:,}, is of networks that were still growing: {told}. "
+            "Use --checkpoint latest; if that grows too, the same `ganserve train` command goes on"
+        )
     raise ExportError(
-        f"{run} is still growing: level {phase.level} of {levels} ({4 << phase.level} of {4 << levels} pixels), "
-        f"{phase.alpha:.0%} faded in. Train on for {missing:,} more real samples ({trained.samples_seen:,} were seen): "
-        "`ganserve train` with more --steps"
+        f"{run} is still growing: {told}. Train on for {missing:,} more real samples ({trained.samples_seen:,} were "
+        "seen): `ganserve train` with more --steps"
     )
 
 

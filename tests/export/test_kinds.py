@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -200,6 +201,14 @@ def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Pa
         ExportError, match=r"still growing: level 1 of 1 \(8 of 8 pixels\), 50% faded in\. Train on for 16"
     ):
         export_run(run, tmp_path / "models" / "grown")
+    # As a run's best was before no look at growing networks could become it.
+    (grown,) = (run / "checkpoints").glob("step-00000004.pt")
+    shutil.copy(grown, best := grown.with_name("best-00000004.pt"))
+    best.with_name(f"{best.name}.sha256").write_text(grown.with_name(f"{grown.name}.sha256").read_text())
+    with pytest.raises(
+        ExportError, match=r"^the best checkpoint of \S+, of step 4, .* 50% faded in\. Use --checkpoint"
+    ):
+        export_run(run, tmp_path / "models" / "grown", checkpoint="best")
     assert not (tmp_path / "models").exists()
 
 

@@ -13,7 +13,14 @@ from rich.console import Console
 
 from ganserve_training import load_trained, train
 from ganserve_training.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
-from ganserve_training.config import Anneal, DiagnosisConfig, OutputConfig, RegularisersConfig, TrainConfig
+from ganserve_training.config import (
+    Anneal,
+    DiagnosisConfig,
+    OutputConfig,
+    ProgressiveConfig,
+    RegularisersConfig,
+    TrainConfig,
+)
 from ganserve_training.data import load_split
 from ganserve_training.devices import open_fabric
 from ganserve_training.diagnosis import Finding, Observation
@@ -195,6 +202,30 @@ def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys
     for _ in range(2):
         assert main(flags) == 0
         assert "is finished: it stopped by itself at step 1" in capsys.readouterr().out
+
+
+def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quality gets worse from the first look on: only where the last level is fully in is it a best."""
+    monkeypatch.setattr(
+        monitor_module._Eyes,
+        "_measure_quality",
+        lambda eyes, _: Quality("sliced_wasserstein", 0.1 + eyes._trainer.step / 10, higher_is_better=False),
+    )
+    config = tiny_config(
+        networks=replace(tiny_config().networks, architecture="progressive"),
+        progressive=ProgressiveConfig(fade_kimg=0.048, stable_kimg=0.032),
+        diagnosis=DiagnosisConfig(every_steps=1, samples=16),
+    )
+    with pytest.raises(StoppedError):
+        run(config, tmp_path, stop_after=5)  # While level 1 of 1 fades in.
+    with pytest.raises(CheckpointError, match=r"every-steps after its networks were fully grown; use the latest"):
+        load_trained(tmp_path, "best")
+    run(config, tmp_path)
+    # Two steps in full, fading from the third on, fully in at the sixth.
+    assert [item.growing for item in observations(tmp_path)] == [True] * 5 + [False] * 7
+    assert best(tmp_path).name == "best-00000006.pt"
+    load_trained(tmp_path, "best").generator.phase.check_grown()  # type: ignore[union-attr, operator]
+    assert "decline" not in [item.kind for item in findings(tmp_path) if item.step <= 6 + 6]
 
 
 def test_a_divergence_that_ends_a_run_is_in_its_diagnosis(tmp_path: Path) -> None:

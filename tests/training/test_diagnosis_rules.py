@@ -163,6 +163,27 @@ def test_a_quality_that_was_better_is_decline() -> None:
     assert "decline" not in diagnose(history(10, quality=unbiased, quality_name="kid"))
 
 
+def test_networks_that_grow_are_neither_the_best_nor_a_reference() -> None:
+    """Small samples that look better than the final ones ever will."""
+    grown = [0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
+    seen = history(14, quality=[0.05] * 7 + grown, growing=[True] * 7 + [False] * 7)
+    assert "decline" not in diagnose(seen)
+    assert "decline" in diagnose([replace(item, growing=False) for item in seen])
+    best = best_observation(seen)
+    assert best == seen[9]
+    assert not is_better(replace(seen[0], quality=0.01), best)
+    assert not is_better(seen[0], None)
+    assert is_better(seen[7], None)
+    # A decline is told of what came after, with its own peak.
+    falling = [*seen, *history(3, quality=0.6)]
+    assert "was 0.3 then and is 0.6 now" in diagnose(falling)["decline"]
+    assert "decline" not in diagnose([*falling, replace(falling[-1], growing=True)])
+    even = {"real_accuracy": 0.55, "fake_accuracy": 0.6}
+    assert diagnose(history(12, **even, growing=[True] * 8 + [False] * 4)) == {}
+    assert diagnose(history(12, **even, growing=True)) == {}
+    assert set(diagnose(history(13, **even, growing=[True] * 8 + [False] * 5))) == {"convergence"}
+
+
 def test_every_kind_has_a_rule_and_needs_no_quality() -> None:
     assert tuple(RULES) == KINDS
     assert diagnose(history(20, quality=None, quality_name=None)) == {}
@@ -208,6 +229,8 @@ def test_observations_and_findings_survive_their_form_on_disk() -> None:
     ):
         text = json.dumps(observation.to_dict(), allow_nan=False)
         assert Observation.from_dict(json.loads(text)) == observation
+    old = {name: value for name, value in HEALTHY.to_dict().items() if name != "growing"}
+    assert Observation.from_dict(old) == HEALTHY
     broken = Observation.from_dict(json.loads(json.dumps(replace(HEALTHY, offset=math.nan).to_dict())))
     assert math.isnan(broken.offset)
     assert not broken.is_finite

@@ -82,9 +82,18 @@ class Growth:
         return Phase(number, alpha, self._sizes[number])
 
 
+def stage_of(network: nn.Module) -> NetworkPhase | None:
+    """Where a network that grows stands, within a packed critic or not; None: it doesn't grow.
+
+    The timetable is ahead of it by up to a batch: networks enter a phase with the batch after.
+    """
+    return next((module for module in network.modules() if isinstance(module, NetworkPhase)), None)
+
+
 def growing_levels(network: nn.Module) -> int | None:
-    """The last level of a network that grows, which has a phase somewhere within; None: it doesn't."""
-    return next((module.final_level for module in network.modules() if isinstance(module, NetworkPhase)), None)
+    """The last level of a network that grows; None: it doesn't."""
+    stage = stage_of(network)
+    return None if stage is None else stage.final_level
 
 
 def enter_phase(network: nn.Module, phase: Phase) -> None:
@@ -94,7 +103,7 @@ def enter_phase(network: nn.Module, phase: Phase) -> None:
             module.set(phase.level, phase.alpha)
 
 
-def reals_at(images: Tensor, phase: Phase) -> Tensor:
+def reals_at(images: Tensor, phase: Phase | NetworkPhase) -> Tensor:
     """Full images [N, C, S, S] as the critic of a phase takes them, [N, C, s, s].
 
     They are box-filtered down; while a level fades in, they are blended with what the level before would have shown,

@@ -95,7 +95,7 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
         if best is None:
             raise CheckpointError(
                 f"{folder.root} keeps no best checkpoint: it was trained without --diagnosis.keep-best, or for less "
-                "than --diagnosis.every-steps; use the latest"
+                "than --diagnosis.every-steps after its networks were fully grown; use the latest"
             )
         return load_checkpoint(best)
     diagnosis = latest.state.get("diagnosis")

@@ -17,7 +17,7 @@ from ganserve_training.diagnosis.findings import Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.rules import best_observation, diagnose, is_better
-from ganserve_training.growth import reals_at
+from ganserve_training.growth import reals_at, stage_of
 from ganserve_training.logs import LogWriter, read_log
 from ganserve_training.metrics import Modes, Quality, QualityMeter
 from ganserve_training.metrics.modes import modes_of
@@ -46,7 +46,8 @@ class Look:
     findings: tuple[Finding, ...]
     """To be told now."""
     is_best: bool
-    """Whether the quality is better than ever before in this run."""
+    """Whether the quality is better than ever before in this run; never while networks grow, as nothing can be made of
+    such a checkpoint."""
 
 
 class Monitor:
@@ -163,11 +164,13 @@ class _Eyes:
     def look(self) -> Observation:
         """At the players as they are now."""
         trainer = self._trainer
+        stage = stage_of(trainer.generator)
         return self._probe.look(
             trainer.step,
             trainer.samples_seen,
+            growing=stage is not None and not stage.grown,
             augment=self._augment(),
-            fade=self._fade(),
+            fade=(lambda samples: samples) if stage is None else lambda samples: reals_at(samples, stage),
             quality=self._measure_quality(trainer.ema.module),
             untrained_quality=self._untrained_quality,
         )
@@ -202,14 +205,6 @@ class _Eyes:
         noise_std = anneal(config.instance_noise, progress)
         self._random.manual_seed(_AUGMENTATION_SEED)
         return lambda samples: self._augmentation(samples, probability, noise_std)
-
-    def _fade(self) -> Change:
-        """What growing does to real samples."""
-        growth = self._trainer.growth
-        if growth is None:
-            return lambda samples: samples
-        phase = growth.phase(self._trainer.samples_seen)
-        return lambda samples: reals_at(samples, phase)
 
 
 def _countable(modes: Modes | None, samples: int) -> Modes | None:

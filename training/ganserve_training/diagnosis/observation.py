@@ -17,6 +17,8 @@ class Observation:
     """Training step after which it was taken."""
     samples_seen: int
     """Real samples that the critic had been shown by then."""
+    growing: bool = False
+    """Whether the networks had yet to fade their last level in: such samples are no measure for later ones."""
 
     critic_loss: float
     """The adversarial loss alone, without penalties."""
@@ -91,7 +93,8 @@ class Observation:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Observation":
         """The inverse of :meth:`to_dict`."""
-        read: dict[str, Any] = {name: _read(values[name]) if name in values else None for name in _FIELDS}
+        read: dict[str, Any] = {name: _read(values.get(name)) for name in _FIELDS}
+        read["growing"] = bool(read["growing"])  # Older records lack it.
         read["centre"] = tuple(_read(value) for value in values["centre"])
         return cls(**read)
 

@@ -119,6 +119,7 @@ class Probe:
         step: int,
         samples_seen: int,
         *,
+        growing: bool = False,
         augment: Change = lambda samples: samples,
         fade: Change = lambda samples: samples,
         quality: Quality | None = None,
@@ -129,6 +130,7 @@ class Probe:
         Args:
             step: training steps taken.
             samples_seen: real samples seen by the critic.
+            growing: whether the networks have yet to fade their last level in.
             augment: what is done to all samples before the critic sees them.
             fade: what is done to real ones before that, while networks grow.
             quality: of the averaged generator's samples, to be noted beside.
@@ -155,6 +157,7 @@ class Probe:
         return Observation(
             step=step,
             samples_seen=samples_seen,
+            growing=growing,
             critic_loss=float(critic_loss),
             generator_loss=generator_loss,
             real_accuracy=_share(real_scores > threshold),

@@ -196,7 +196,8 @@ def divergence(history: History) -> str | None:
 def convergence(history: History) -> str | None:
     """The critic can't tell any more, and the samples are as they should be."""
     now = history[-1]
-    if len(history) <= WARM_UP or abs(now.critic_accuracy - 0.5) > EVEN:
+    grown = [item for item in history if not item.growing]
+    if now.growing or len(grown) <= WARM_UP or abs(now.critic_accuracy - 0.5) > EVEN:
         return None
     poor = (
         now.diversity < CONVERGED_DIVERSITY
@@ -222,7 +223,7 @@ def decline(history: History) -> str | None:
         or trend.now <= trend.best + DECLINE_NOISE * trend.noise
     ):
         return None
-    measured = [item for item in history if item.quality is not None]
+    measured = [item for item in history if item.quality is not None and not item.growing]
     peak = best_observation(measured)
     assert peak is not None
     now = measured[-1]
@@ -255,14 +256,14 @@ def diagnose(history: History) -> dict[Kind, str]:
 
 
 def best_observation(history: History) -> Observation | None:
-    """The first of those with the best quality; None: no quality was measured."""
-    measured = [item for item in history if item.quality is not None and item.is_finite]
+    """The first of those with the best quality, of fully grown networks; None: no quality was measured."""
+    measured = [item for item in history if item.quality is not None and item.is_finite and not item.growing]
     return min(measured, key=_error, default=None)
 
 
 def is_better(new: Observation, old: Observation | None) -> bool:
-    """Whether ``new`` has a better quality than ``old`` (None: than nothing)."""
-    if new.quality is None or not new.is_finite:
+    """Whether ``new`` has a better quality than ``old`` (None: than nothing); never while networks grow."""
+    if new.quality is None or not new.is_finite or new.growing:
         return False
     return old is None or old.quality is None or old.quality_name != new.quality_name or _error(new) < _error(old)
 
@@ -303,9 +304,11 @@ def _has_gained_less(now: Observation, share: float) -> bool:
 
 
 def _quality_trend(history: History) -> _Trend | None:
-    """Of the observations that measured the same quality as the last one did; None: too few."""
+    """Of the observations of fully grown networks that measured the same quality as the last one did; None: too few."""
     name = history[-1].quality_name
-    errors = [] if name is None else [_error(item) for item in history if item.quality_name == name]
+    if name is None or history[-1].growing:
+        return None
+    errors = [_error(item) for item in history if item.quality_name == name and not item.growing]
     if len(errors) < WARM_UP + SMOOTHING:
         return None
     smooth = [median(errors[end - SMOOTHING : end]) for end in range(SMOOTHING, len(errors) + 1)]

@@ -40,9 +40,14 @@ class Phase(nn.Module):
         """Whether the level before takes part."""
         return self.level > 0 and self.alpha < 1.0
 
+    @property
+    def grown(self) -> bool:
+        """Whether the final level is fully in."""
+        return self.level == self.final_level and not self.fading
+
     def check_grown(self) -> None:
         """Raises UnfinishedNetworkError unless the final level is fully in."""
-        if self.level < self.final_level or self.fading:
+        if not self.grown:
             raise UnfinishedNetworkError(
                 f"this network is still growing: level {self.level} of {self.final_level} "
                 f"({4 << self.level} of {4 << self.final_level} pixels), {self.alpha:.0%} faded in; train on until the "
