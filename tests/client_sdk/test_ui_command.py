@@ -7,6 +7,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
+from ganserve._cli.ui import main
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,7 +35,7 @@ def test_help_needs_no_gradio() -> None:
 def test_a_server_and_a_folder_are_refused_together(tmp_path: Path) -> None:
     done = ui("--target", "localhost", "--models", str(tmp_path))
     assert done.returncode == 2
-    assert error(done) == "ganserve ui: error: models: is given beside --target: leave one of them out"
+    assert error(done) == "ganserve ui: error: --models: is given beside --target: leave one of them out"
     assert "gradio" not in done.stderr
 
 
@@ -41,10 +45,18 @@ def test_a_folder_that_is_none() -> None:
     assert "is '/no/such/folder'; expected a folder of model packages" in error(done)
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 64])  # unknown; another's; no name
+def test_a_host_that_is_none_of_this_machine(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--host", host]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"ganserve ui: error: --host: is {host!r}")
+    assert said.endswith("; expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them\n")
+
+
 def test_a_port_that_is_none() -> None:
     done = ui("--port", "99999")
     assert done.returncode == 2
-    assert error(done) == "ganserve ui: error: port: is 99999; expected a number up to 65535"
+    assert error(done) == "ganserve ui: error: --port: is 99999; expected a number up to 65535"
 
 
 def test_a_port_that_is_taken() -> None:
@@ -52,4 +64,4 @@ def test_a_port_that_is_taken() -> None:
         port = taken.getsockname()[1]
         done = ui("--target", "127.0.0.1:1", "--port", str(port))
     assert done.returncode == 2
-    assert error(done).startswith(f"ganserve ui: error: port: {port} is not free")
+    assert error(done).startswith(f"ganserve ui: error: --port: {port} is not free")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from dataclasses import dataclass
@@ -50,9 +51,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _ui(arguments: UiArguments) -> int:
     if arguments.models is not None and arguments.target is not None:
-        raise InvalidRequest.of("models", "is given beside --target: leave one of them out")
+        raise InvalidRequest.of("--models", "is given beside --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
-        raise InvalidRequest.of("port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
+        raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
+    _check_host(arguments.host)
     from ganserve._ui.serving import serving  # takes seconds, which --help and refusals need not wait for
 
     stop = threading.Event()
@@ -66,3 +68,20 @@ def _ui(arguments: UiArguments) -> int:
         while not stop.wait(1):  # a signal that another thread receives does not end a wait without end
             pass
     return DONE
+
+
+def _check_host(host: str) -> None:
+    """Refuses a host that nothing here can listen on: of Gradio's errors each blames the port.
+
+    Raises:
+        InvalidRequest: It is unknown, or another machine's.
+    """
+    expected = "expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except UnicodeError as error:  # such as a label of more than 63 characters
+        raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
+    except OSError as error:
+        raise InvalidRequest.of("--host", f"is {host!r} ({error.strerror}); {expected}") from error

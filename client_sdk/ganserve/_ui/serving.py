@@ -72,7 +72,7 @@ def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
             )
         except OSError as error:
             raise InvalidRequest.of(
-                "port", f"{'is not free' if port is None else f'{port} is not free'}: {error}"
+                "--port", f"{'is not free' if port is None else f'{port} is not free'}: {error}"
             ) from error
         try:
             yield url
