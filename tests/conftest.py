@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from server_process import running_server
 from tiny_packages import build_tiny_repository
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Lets Ctrl-C reach the processes that tests start: a shell's background job has it ignored, and so have they."""
+    """Settings of the whole run."""
+    # Ctrl-C must reach the processes that tests start: a shell's background job has it ignored, and so have they.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes says nothing on a busy machine.
+    settings.register_profile("ganserve", deadline=None)
+    settings.load_profile("ganserve")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import EngineConfig
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.model import Model
-from ganserve_server.core.onnx_files import has_weights_elsewhere
+from ganserve_server.core.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.core.package import is_plain_file_name, read_package
 from ganserve_server.core.repository import Repository
 from server_process import running_server
@@ -67,6 +68,10 @@ def setting(path: str, value: object) -> Callable[[Path], None]:
         setattr(spec, name, value)
 
     return edited(change)
+
+
+def one_intercept(spec: model_spec_pb2.ModelSpec) -> None:
+    del spec.score.calibration.intercepts[1:]
 
 
 def json_edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
@@ -135,7 +140,7 @@ BROKEN = {
         r"latent\.controls has 'c=0'; a control's name is",
     ),
     "critic without the labels that it takes": (
-        edited(lambda spec: setattr(spec.score, "label_free", True)),
+        edited(lambda spec: (setattr(spec.score, "label_free", True), one_intercept(spec))),
         r"critic\.onnx has the inputs \['labels', 'samples'\]; expected samples uint8",
     ),
     "path": (
@@ -157,8 +162,21 @@ BROKEN = {
     ),
     "graph outside": (setting("critic.file", "../critic.onnx"), r"critic\.file is '\.\./critic\.onnx'"),
     "labels that the graph has not": (
-        edited(lambda spec: spec.ClearField("label_names")),
+        edited(lambda spec: (spec.ClearField("label_names"), one_intercept(spec))),
         r"generator\.onnx has the inputs \['labels', 'latents'\]; expected latents float32 \[N, 4\]",
+    ),
+    "other opset": (setting("generator.opset", 19), r"generator\.opset is 19, and generator\.onnx has opset \d+"),
+    "other precision": (
+        setting("critic.precision", model_spec_pb2.PRECISION_FLOAT16),
+        r"critic\.precision is PRECISION_FLOAT16, and most weights of critic\.onnx are float32",
+    ),
+    "calibration without intercepts": (
+        edited(lambda spec: spec.score.calibration.ClearField("intercepts")),
+        r"score\.calibration has 0 intercepts; expected \d: one for each label",
+    ),
+    "calibration that is no number": (
+        setting("score.calibration.slope", math.nan),
+        r"score\.calibration has numbers that are not finite",
     ),
     "other latents": (
         setting("latent.dimension", 5),
@@ -328,7 +346,7 @@ def as_sparse_values(tensor: TensorProto) -> onnx.ModelProto:
 def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny", 1, model=TinyModel(label_names=tuple(f"label {i}" for i in range(7))))
     load(tmp_path / "tiny" / "1")
-    edited(lambda spec: spec.label_names.append("one too many"))(tmp_path / "tiny" / "1")
+    edited(lambda spec: (spec.label_names.append("one too many"), spec.score.calibration.intercepts.append(0)))(tmp_path / "tiny" / "1")
     with pytest.raises(PackageError, match="trial run with 1 samples failed"):
         load(tmp_path / "tiny" / "1")
 
@@ -361,6 +379,27 @@ def test_no_damage_hides_weights_that_are_elsewhere(data: st.DataObject) -> None
     except DecodeError:
         return
     assert found or not any(tensor.external_data for tensor in parsed.graph.initializer)
+
+
+@given(st.data())
+def test_what_a_file_says_of_itself_is_what_onnx_reads(data: st.DataObject) -> None:
+    model = helper.make_model(
+        helper.make_graph([], "weights", [], []),
+        opset_imports=[helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("", data.draw(st.integers(1, 400)))],
+    )
+    types = {1: "float32", 10: "float16", 16: "bfloat16", TensorProto.INT64: None}
+    sizes = dict.fromkeys(types, 0)
+    for number in range(data.draw(st.integers(0, 4))):
+        kind, dims = data.draw(st.sampled_from(sorted(types))), data.draw(st.lists(st.integers(0, 300), max_size=3))
+        model.graph.initializer.append(TensorProto(name=str(number), data_type=kind, dims=dims))
+        sizes[kind] += math.prod(dims)
+    content = model.SerializeToString()
+    assert opset_of(content) == model.opset_import[1].version
+    found = precision_of(content)
+    there = {types[tensor.data_type]: sizes[tensor.data_type] for tensor in model.graph.initializer}
+    there.pop(None, None)
+    assert (found is None and not there) or there[found] == max(there.values())
+    assert opset_of(content[:-1] + b"\xff") in (None, model.opset_import[1].version)  # whatever is in it: no error
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\\b", "/etc/passwd", "c:x", "a\0b"])

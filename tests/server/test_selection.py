@@ -542,18 +542,6 @@ def test_a_critic_that_knows_nothing_does_not_reject(tmp_path: Path) -> None:
         sample(gan, request(REJECTION, 4, 3))
 
 
-def test_odds_come_from_probabilities_where_the_manifest_tells_no_intercepts(tmp_path: Path) -> None:
-    def hide(spec: model_spec_pb2.ModelSpec) -> None:
-        del spec.score.calibration.intercepts[:]
-
-    with core(edited(tmp_path, hide)) as gan:
-        response = sample(gan, request(REJECTION, 8, 40, return_scores=True))
-        constants = asyncio.run(gan._selector.constants(gan.repository.resolve("", 0)))
-    assert constants.largest_log_odds <= np.log(1e7) + 0.01
-    assert 0 < response.selection.accepted <= 40
-    assert response.selection.proposed <= 320
-
-
 # --- priorities
 
 

@@ -1,15 +1,18 @@
-"""Finds weights that an ONNX file keeps in other files.
+"""What an ONNX file says of itself: weights kept in other files, its opset, the precision of its weights.
 
-A session made of a file's bytes lets onnxruntime (1.31) look for such weights in the process's working directory, which
-is outside the package, and no digest covers them. Reading the few fields that say so needs none of the package onnx.
+A session made of a file's bytes lets onnxruntime (1.31) look for weights elsewhere in the process's working directory,
+which is outside the package, and no digest covers them. Reading these few fields needs none of the package onnx.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Precision = Literal["float32", "float16", "bfloat16"]
 
 # Messages of onnx.proto by the number of the field that has them, as far as tensors can lie in them.
 _INSIDE: dict[str, dict[int, str]] = {
@@ -22,7 +25,11 @@ _INSIDE: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
-_EXTERNAL_DATA = 13  # of a tensor
+_OPSET_IMPORT, _GRAPH = 8, 7  # of a model
+_DOMAIN, _VERSION = 1, 2  # of an opset import
+_INITIALIZER = 5  # of a graph
+_DIMS, _DATA_TYPE, _EXTERNAL_DATA = 1, 2, 13  # of a tensor
+_PRECISIONS: dict[int, Precision] = {1: "float32", 10: "float16", 16: "bfloat16"}  # tensors' data types
 # Wire types of protobuf; the two of groups are marks, whose content follows as fields.
 _VARINT, _FIXED64, _BYTES, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
 _FIXED_LENGTHS = {_FIXED64: 8, _FIXED32: 4, _GROUP_START: 0, _GROUP_END: 0}
@@ -45,18 +52,86 @@ def has_weights_elsewhere(content: bytes) -> bool:
     return False
 
 
+def opset_of(content: bytes) -> int | None:
+    """Returns the version of ONNX's own operators that a file asks for; None if it names none, or nobody can parse it."""
+    try:
+        for field, at, past in _messages(content, 0, len(content)):
+            if field != _OPSET_IMPORT:
+                continue
+            domain, version = b"", 0
+            for number, value, start, end in _fields(content, at, past):
+                if number == _DOMAIN:
+                    domain = content[start:end]
+                elif number == _VERSION:
+                    version = value
+            if domain in (b"", b"ai.onnx"):
+                return version
+    except ValueError:
+        return None
+    return None
+
+
+def precision_of(content: bytes) -> Precision | None:
+    """Returns the precision of most of a file's weights; None if it has none, or nobody can parse it."""
+    sizes: dict[Precision, int] = {}
+    try:
+        for field, at, past in _messages(content, 0, len(content)):
+            if field != _GRAPH:
+                continue
+            for inner, start, end in _messages(content, at, past):
+                if inner == _INITIALIZER:
+                    data_type, size = _tensor(content, start, end)
+                    if data_type in _PRECISIONS:
+                        precision = _PRECISIONS[data_type]
+                        sizes[precision] = sizes.get(precision, 0) + size
+    except ValueError:
+        return None
+    return max(sizes, key=sizes.__getitem__, default=None)
+
+
+def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
+    """Returns a tensor's data type and how many values it has."""
+    data_type, dims = 0, []
+    for field, value, start, past in _fields(content, at, end):
+        if field == _DATA_TYPE:
+            data_type = value
+        elif field == _DIMS and start == past:
+            dims.append(value)
+        elif field == _DIMS:  # packed
+            while start < past:
+                value, start = _varint(content, start, past)
+                dims.append(value)
+    return data_type, math.prod(dims)
+
+
 def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yields the number of each field that has a length, and where its content begins and ends.
 
     Raises:
         ValueError: The content is malformed.
     """
+    for field, value, start, past in _fields(content, at, end):
+        if value < 0:
+            yield field, start, past
+
+
+def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields each field's number, its value if it is a varint, else -1, and where its content begins and ends.
+
+    Of varints, there is nothing but the value; other numbers of fixed length and groups' marks are passed over.
+
+    Raises:
+        ValueError: The content is malformed.
+    """
     while at < end:
         tag, at = _varint(content, at, end)
-        wire_type, length = tag & 7, 0
-        if wire_type in (_VARINT, _BYTES):
+        number, wire_type = (tag & 0xFFFFFFFF) >> 3, tag & 7  # parsers keep 32 bits of a tag
+        if wire_type == _VARINT:
             value, at = _varint(content, at, end)
-            length = value if wire_type == _BYTES else 0
+            yield number, value, at, at
+            continue
+        if wire_type == _BYTES:
+            length, at = _varint(content, at, end)
         elif wire_type in _FIXED_LENGTHS:
             length = _FIXED_LENGTHS[wire_type]
         else:
@@ -64,7 +139,7 @@ def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int
         if at + length > end:
             raise ValueError(length)
         if wire_type == _BYTES:
-            yield (tag & 0xFFFFFFFF) >> 3, at, at + length  # parsers keep 32 bits of a tag
+            yield number, -1, at, at + length
         at += length
 
 

@@ -18,11 +18,13 @@ from google.protobuf import json_format
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.latents import Control, Distribution
-from ganserve_server.core.onnx_files import has_weights_elsewhere
+from ganserve_server.core.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.core.validation import enum_name
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ganserve_server.core.onnx_files import Precision
 
 MANIFEST = "manifest.json"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -34,6 +36,11 @@ _MAX_MANIFEST_BYTES = 16 * 2**20
 _DISTRIBUTIONS = {
     model_spec_pb2.LATENT_DISTRIBUTION_NORMAL: Distribution.NORMAL,
     model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM: Distribution.UNIFORM,
+}
+_PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
+    "float32": model_spec_pb2.PRECISION_FLOAT32,
+    "float16": model_spec_pb2.PRECISION_FLOAT16,
+    "bfloat16": model_spec_pb2.PRECISION_BFLOAT16,
 }
 
 
@@ -156,6 +163,7 @@ def _model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
     labels = {name: index for index, name in enumerate(spec.label_names)}
     if len(labels) != len(spec.label_names) or "" in labels:
         raise PackageError(f"label_names must be distinct and not empty; got {list(spec.label_names)}")
+    _check_calibration(spec)
     sample_dtype = np.dtype("<u1" if expected_type == tensor_pb2.DATA_TYPE_UINT8 else "<f4")
     return ModelInfo(
         name=spec.name,
@@ -173,6 +181,20 @@ def _model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         sample_bytes=math.prod(shape) * sample_dtype.itemsize,
         label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
     )
+
+
+def _check_calibration(spec: model_spec_pb2.ModelSpec) -> None:
+    if not spec.score.HasField("calibration"):
+        return
+    calibration = spec.score.calibration
+    expected = max(1, len(spec.label_names)) if not spec.score.label_free else 1
+    if len(calibration.intercepts) != expected:
+        raise PackageError(
+            f"score.calibration has {len(calibration.intercepts)} intercepts; expected {expected}: one for each label "
+            "that the critic takes, one for all where it takes none"
+        )
+    if not all(map(math.isfinite, (calibration.slope, *calibration.intercepts))):
+        raise PackageError("score.calibration has numbers that are not finite: export again")
 
 
 def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
@@ -238,5 +260,13 @@ def _graph(graph: model_spec_pb2.GraphSpec, role: str, contents: dict[str, bytes
         raise PackageError(
             f"{graph.file} keeps weights in other files, which are never read: save it whole, without "
             "save_as_external_data, and export again"
+        )
+    opset, precision = opset_of(content), precision_of(content)
+    if opset is not None and opset != graph.opset:
+        raise PackageError(f"{role}.opset is {graph.opset}, and {graph.file} has opset {opset}: export again")
+    if precision is not None and graph.precision != _PRECISIONS[precision]:
+        raise PackageError(
+            f"{role}.precision is {enum_name(model_spec_pb2.Precision, graph.precision)}, and most weights of "
+            f"{graph.file} are {precision}: export again"
         )
     return content

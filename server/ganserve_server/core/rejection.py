@@ -21,7 +21,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,6 @@ CALIBRATION_SEED = int.from_bytes(b"ganserve", "big")
 GAMMA_PERCENTILE = 80.0
 _EPS = 1e-14
 _ROUNDED_TO = 2.0**-10
-_LEAST_PROBABILITY = 1e-7  # float32 tells no number below 1 from 1 that is nearer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,33 +75,25 @@ def check_calibrated(model: Model, findings: Findings) -> None:
             "it again with data to calibrate it on, or select with SELECTION_METHOD_BEST_OF_N, which needs the order "
             "of its scores alone"
         )
-    elif score.calibration.intercepts and score.calibration.slope <= 0:
+    elif score.calibration.slope <= 0:
         findings.precondition(
             f"{who} could not tell real samples from generated ones when it was calibrated (slope "
             f"{score.calibration.slope:g}), so there is nothing to reject by: export another checkpoint"
         )
 
 
-def log_odds(
-    model: Model, scores: NDArray[np.float32], probabilities: NDArray[np.float32], labels: Labels
-) -> NDArray[np.float64]:
+def log_odds(model: Model, scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
     """Returns d of each sample, float64 [N].
 
-    From the score and the manifest's logistic calibration, which does not saturate as the probability does in float32;
-    from the probability where the manifest tells no intercepts that fit.
+    From the score and the manifest's logistic calibration, which does not saturate as the probability does in float32.
 
     Args:
-        model: The model.
+        model: The model, whose critic is calibrated.
         scores: The critic's own output, [N].
-        probabilities: The calibrated probability, [N].
         labels: What the critic was given: one for all, int64 [N], or None.
     """
     calibration = model.spec.score.calibration
     intercepts = np.array(calibration.intercepts, np.float64)
-    if len(intercepts) != (len(model.info.label_names) if model.info.critic_takes_labels else 1):
-        clipped = np.clip(probabilities.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-        odds: NDArray[np.float64] = logit(clipped)
-        return odds
     own: NDArray[np.float64] = intercepts[0 if labels is None else labels]
     return calibration.slope * scores.astype(np.float64) + own
 

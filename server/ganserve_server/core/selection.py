@@ -315,9 +315,8 @@ def _labels(info: ModelInfo, work: GeneratorWork, count: int) -> NDArray[np.int6
 
 def _log_odds(model: Model, drawn: Drawn) -> NDArray[np.float64]:
     assert drawn.scores is not None
-    assert drawn.probabilities is not None
     labels = joined(drawn.labels) if model.info.critic_takes_labels else None
-    return log_odds(model, drawn.scores, drawn.probabilities, labels)
+    return log_odds(model, drawn.scores, labels)
 
 
 async def _aside(
