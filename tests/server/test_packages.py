@@ -346,7 +346,8 @@ def as_sparse_values(tensor: TensorProto) -> onnx.ModelProto:
 def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny", 1, model=TinyModel(label_names=tuple(f"label {i}" for i in range(7))))
     load(tmp_path / "tiny" / "1")
-    edited(lambda spec: (spec.label_names.append("one too many"), spec.score.calibration.intercepts.append(0)))(tmp_path / "tiny" / "1")
+    more = edited(lambda spec: (spec.label_names.append("one too many"), spec.score.calibration.intercepts.append(0)))
+    more(tmp_path / "tiny" / "1")
     with pytest.raises(PackageError, match="trial run with 1 samples failed"):
         load(tmp_path / "tiny" / "1")
 

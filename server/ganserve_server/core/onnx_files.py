@@ -53,7 +53,7 @@ def has_weights_elsewhere(content: bytes) -> bool:
 
 
 def opset_of(content: bytes) -> int | None:
-    """Returns the version of ONNX's own operators that a file asks for; None if it names none, or nobody can parse it."""
+    """Returns the version of ONNX's own operators that a file asks for; None if it names none or can't be parsed."""
     try:
         for field, at, past in _messages(content, 0, len(content)):
             if field != _OPSET_IMPORT:
