@@ -10,6 +10,7 @@ from ganserve_training.config import CodesConfig, NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import as_output, build_networks
+from tiny_runs import assert_same
 
 SOURCE = """
 import math
@@ -90,6 +91,37 @@ class Normalised(NoLabels):
     def forward(self, samples, labels=None):
         return self.body(self.norm(samples.flatten(1))).squeeze(1)
 
+class Unconditional(nn.Module):
+    def __init__(self, latent_dim, sample_shape):
+        super().__init__()
+        self.shape = tuple(sample_shape)
+        self.body = nn.Linear(latent_dim, math.prod(sample_shape))
+    def forward(self, latents, labels=None):
+        return self.body(latents).view(-1, *self.shape)
+
+class Forgetful(Generator):
+    def forward(self, latents, labels=None):
+        return super().forward(latents, None if labels is None else torch.zeros_like(labels))
+
+# Two zeros on the label's way: an embedding, and the gate behind it.
+class Modulated(Unconditional):
+    def __init__(self, latent_dim, sample_shape, label_count=0):
+        super().__init__(latent_dim, sample_shape)
+        self.embedding = nn.Embedding(2, latent_dim)
+        self.gate = nn.Parameter(torch.zeros(latent_dim))
+        nn.init.zeros_(self.embedding.weight)
+    def forward(self, latents, labels=None):
+        return super().forward(latents if labels is None else latents + self.gate * self.embedding(labels))
+
+# Knows of its two labels without being told how many there are.
+class Hardwired(Unconditional):
+    def forward(self, latents, labels=None):
+        return super().forward(latents * (1 + labels[:, None]))
+
+class Scoring(NoLabels):
+    def forward(self, samples, labels=None):
+        return super().forward(samples)
+
 a_number = 3
 
 def make_list():
@@ -152,6 +184,23 @@ def test_checking_leaves_running_statistics_and_random_numbers_alone() -> None:
     assert pair.critic.norm.num_batches_tracked == 0
 
 
+@pytest.mark.parametrize("generator", ["Modulated", "Hardwired"])
+def test_labels_that_show_later_or_in_ways_of_their_own_are_heeded(generator: str) -> None:
+    torch.manual_seed(0)
+    pair = build_networks(config(generator), PICTURES)
+    # Neither the weights nor the random numbers know of the check.
+    torch.manual_seed(0)
+    unchecked = type(pair.generator)(5, (3, 6, 6)), type(pair.critic)((3, 6, 6), **pair.critic.others)
+    for ours, theirs in zip((pair.generator, pair.critic), unchecked, strict=True):
+        assert_same(dict(ours.state_dict()), dict(theirs.state_dict()))
+
+
+def test_networks_without_labels_suit_data_without() -> None:
+    pair = build_networks(config("Unconditional", "Scoring"), DataInfo(sample_shape=(6, 6, 3)))
+    assert pair.critic(pair.generator(torch.randn(4, 5), None), None).shape == (4,)
+    build_networks(config("Unconditional", "Scoring"), DataInfo(sample_shape=(6, 6, 3), label_names=("all",)))
+
+
 @pytest.mark.parametrize(
     ("changes", "data", "words"),
     [
@@ -170,6 +219,23 @@ def test_checking_leaves_running_statistics_and_random_numbers_alone() -> None:
         ({"generator": "Flat"}, PLANE, "must give samples float [2, 2] for two samples (got torch.float32 [4])"),
         ({"critic": "NoLabels"}, PLANE, "called with ([2, 2], None) raised TypeError"),
         ({"critic": "NoLabels"}, PICTURES, "called with ([2, 3, 6, 6], labels int64 [2]) raised TypeError"),
+        (
+            {"generator": "Unconditional"},
+            PICTURES,
+            "Unconditional ignores its labels, of which there are 2: it gives the same samples for each; take "
+            "label_count in its constructor and use the labels in forward, or train without: --data.labels ignore",
+        ),
+        ({"generator": "Forgetful"}, PICTURES, "Forgetful ignores its labels, of which there are 2"),
+        (
+            {"generator": "Unconditional", "critic": "Normalised", "codes": CodesConfig(categories=3)},
+            PLANE,
+            "or train without: --networks.codes.categories 0",
+        ),
+        (
+            {"critic": "Scoring"},
+            PICTURES,
+            "Scoring ignores its labels, of which there are 2, so no generator could learn them from it: take label_",
+        ),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
         ({"critic": "Guessing"}, PICTURES, "gives CriticOutput.class_logits, which nothing would train: set networks."),
         ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),

@@ -3,6 +3,7 @@
 The contract is in docs/networks.md; what can be checked on two samples is checked here, before training starts.
 """
 
+import copy
 import importlib
 import inspect
 from typing import Any
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from ganserve_training.config import NetworksConfig
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.outputs import CriticOutput
+from ganserve_training.networks.outputs import CriticOutput, as_output
 from ganserve_training.networks.players import Shape
 
 _TOLERANCE = 1e-4
+_MOVES = (0.01, 0.1)
+"""Deviations of the noise on weights that makes a label show which the first weights hide."""
 _HEAD_SETTINGS = {
     "class_logits": "networks.critic_conditioning classifier",
     "code_logits": "networks.codes.categories",
@@ -41,6 +44,12 @@ def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditi
         raise ConfigError(
             f"{path} gives different samples for the same latents in eval mode: it must draw no random numbers there, "
             "so that a seed always gives the same sample; take all noise from the latents"
+        )
+    if not _heeds_labels(path, generator, latents, conditioning.label_count):
+        without = "--networks.codes.categories 0" if conditioning.code_categories else "--data.labels ignore"
+        raise ConfigError(
+            f"{path} ignores its labels, of which there are {conditioning.label_count}: it gives the same samples for "
+            f"each; take label_count in its constructor and use the labels in forward, or train without: {without}"
         )
     return generator
 
@@ -90,7 +99,40 @@ def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioni
             f"{path} scores a sample differently beside another one in eval mode: it must score each sample alone "
             "there (running statistics in place of the batch's) and draw no random numbers"
         )
+    if labels is not None and not _heeds_labels(path, critic, samples, takes_labels):
+        raise ConfigError(
+            f"{path} ignores its labels, of which there are {takes_labels}, so no generator could learn them from it: "
+            "take label_count in its constructor and use the labels in forward, guess them (class_logits with "
+            "--networks.critic-conditioning classifier), or train without: --data.labels ignore"
+        )
     return critic
+
+
+def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int) -> bool:
+    """Whether what the network gives depends on its labels, as far as can be told: it has more than one.
+
+    An embedding, a modulation or a gate may start at zero, so that no label shows yet: then copies whose weights are
+    moved a little are asked as well.
+    """
+
+    def shows(candidate: nn.Module) -> bool:
+        first, *others = (
+            as_output(_call(path, candidate, inputs, torch.full((len(inputs),), label))).scores
+            for label in sorted({0, 1, count // 2, count - 1})
+        )
+        return any(not torch.equal(first, other) for other in others)
+
+    return count < 2 or shows(network) or any(shows(_moved(network, by)) for by in _MOVES)
+
+
+def _moved(network: nn.Module, by: float) -> nn.Module:
+    """A copy with noise of its own random numbers on all that is trained."""
+    moved, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in moved.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=random).to(weight), alpha=by)
+    return moved
 
 
 def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
