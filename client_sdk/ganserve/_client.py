@@ -275,20 +275,22 @@ class Client:
         """Scores samples with a model's critic.
 
         Args:
-            images: What to score, or a sequence of such. Batches that were sampled, which know their labels. Arrays:
-                uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors [N, D],
-                [D]. Pillow images, and paths of pictures (these need the extra `images`), which must have the model's
-                size; gray becomes RGB and RGB gray where nothing is lost. A PNG that `SampleBatch.save_grid` or
-                `save` wrote is cut into its samples, exactly.
+            images: What to score, or a sequence of such. Samples and batches that were drawn, which know their labels.
+                Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
+                [N, D], [D]. Pillow images, and paths of pictures (these need the extra `images`), which must have the
+                model's size; gray becomes RGB and RGB gray where nothing is lost. A PNG that `SampleBatch.save_grid` or
+                `save` wrote is cut into its samples, exactly. Paths of folders: the PNG, JPEG, WebP, BMP and TIFF files
+                in it, by name.
             label: As for `sample`; conditional models need it, unless their critic takes none
-                (`ModelInfo.critic_takes_labels`). Default: the labels that batches and PNGs carry, if the critic takes
-                any.
-            model: The model's name. Default: the one that drew the batches or PNGs, if they tell, else the only one
-                that is served.
+                (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
+                critic takes any.
+            model: The model's name. Default: the one that drew the samples, batches or PNGs, if they tell, else the
+                only one that is served.
             version: The model's version. Default: the latest that is ready.
             priority: As for `sample`.
             timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
-                Pictures and batches take two requests: the first asks for the model's size and whether it takes labels.
+                Pictures, samples, batches, and arrays [2 to 4, H, W], which might be one image with its channels first,
+                take two requests: the first asks for the model's size and whether it takes labels.
 
         Returns:
             The critic's scores and calibrated probabilities, in the order of the samples.
@@ -329,7 +331,7 @@ class Client:
             images: The items, each as for `score`: `client.stream(…)` will do. A live source, which has no next item
                 before the last one is answered, wants `score`.
             label: One label for all, or an iterable with one entry an item, each as for `score`. Default: the labels
-                that batches and PNGs carry, if the critic takes any.
+                that samples, batches and PNGs carry, if the critic takes any.
             model: As for `score`.
             version: As for `score`.
             priority: As for `sample`.

@@ -1,4 +1,4 @@
-"""What callers give to be scored: arrays, Pillow images, paths and grids, made one batch."""
+"""What callers give to be scored: arrays, Pillow images, paths, grids and samples, made one batch."""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector
 
@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ganserve import _pictures
-from ganserve._batch import SampleBatch
+from ganserve._batch import Sample, SampleBatch
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
 from ganserve._labels import LabelFields, label_fields
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 _FORMS = (
     "expected uint8 images [N, H, W, C], [H, W, C], [N, H, W] or [H, W], float32 vectors [N, D] or [D], Pillow images, "
-    "paths of pictures, sample batches, or a sequence of these"
+    "paths of pictures or of folders of them, samples, sample batches, or a sequence of these"
 )
+
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_MOST_CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +48,8 @@ class _Piece:
     """Each sample's label, if the picture carried them."""
     model: str | None = None
     """The model that drew the picture, if it says so."""
+    channels_last: str = ""
+    """What to call if these are the channels of one image, given first, and not samples: the model's shape tells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,21 +67,22 @@ class ScoreInputs:
             InvalidRequest: An image or its file is wrong.
             MissingExtra: There is a path, and Pillow is not installed.
         """
-        if isinstance(images, SampleBatch) or _is_source(images):
-            return cls((_read(images, "images"),), label)
+        if _is_source(images):
+            return cls(tuple(_read(images, "images")), label)
         if not isinstance(images, Sequence):
             raise InvalidRequest.of("images", f"is a {type(images).__name__}; {_FORMS}")
         if not images:
             raise InvalidRequest.of("images", "is empty; expected at least one")
         for position, source in enumerate(images):
-            if not isinstance(source, SampleBatch) and not _is_source(source):
+            if not _is_source(source):
                 raise InvalidRequest.of(f"images[{position}]", f"is a {type(source).__name__}; {_FORMS}")
-        return cls(tuple(_read(source, f"images[{position}]") for position, source in enumerate(images)), label)
+        pieces = [piece for position, source in enumerate(images) for piece in _read(source, f"images[{position}]")]
+        return cls(tuple(pieces), label)
 
     @property
     def needs_model(self) -> bool:
         """Whether the model is needed: its size and channels decide over pictures, its critic over carried labels."""
-        return any(piece.picture or piece.labels is not None for piece in self.pieces)
+        return any(bool(piece.picture or piece.labels is not None or piece.channels_last) for piece in self.pieces)
 
     @property
     def model(self) -> str | None:
@@ -92,7 +100,7 @@ class ScoreInputs:
             InvalidRequest: A picture is not of the model's size or cannot be made its channels, or the samples differ
                 in shape or type.
         """
-        parts = [piece.samples if info is None or not piece.picture else _fitted(piece, info) for piece in self.pieces]
+        parts = [piece.samples if info is None else _fitted(piece, info) for piece in self.pieces]
         first = parts[0]
         for piece, part in zip(self.pieces, parts, strict=True):
             if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
@@ -125,28 +133,59 @@ class ScoreInputs:
 
 
 def _is_source(value: object) -> bool:
-    return isinstance(value, str | os.PathLike) or hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    return (
+        isinstance(value, SampleBatch | Sample | str | os.PathLike)
+        or hasattr(value, "__array__")
+        or hasattr(value, "__array_interface__")
+    )
 
 
-def _read(given: Any, argument: str) -> _Piece:
+def _read(given: Any, argument: str) -> list[_Piece]:
+    """The pieces of one source: of a folder one a picture, of anything else one."""
     if isinstance(given, SampleBatch):
-        return _drawn(given, argument)
+        return [_drawn_batch(given, argument)]
+    if isinstance(given, Sample):
+        return [_drawn_sample(given, argument)]
     if isinstance(given, str | os.PathLike):
-        source = Source(argument, file=str(given))
-        return _picture(_pictures.open_picture(given, source), source)
+        path = Path(given)
+        files = pictures_in(path, Source(argument, file=str(given))) if path.is_dir() else [path]
+        sources = [Source(argument, file=str(file)) for file in files]
+        return [_picture(_pictures.open_picture(source.file or "", source), source) for source in sources]
     source = Source(argument)
     if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
-        return _picture(given, source)
-    return _Piece(_array(np.asarray(given), argument), source, picture=False)
+        return [_picture(given, source)]
+    array = np.asarray(given)
+    fix = _channels_last(array, "permute" if hasattr(given, "permute") else "transpose")  # PyTorch's word, and NumPy's
+    return [_Piece(_array(array, argument, fix), source, picture=False, channels_last=fix if array.ndim == 3 else "")]
 
 
-def _drawn(batch: SampleBatch, argument: str) -> _Piece:
+def pictures_in(folder: Path, source: Source) -> list[Path]:
+    """The pictures of a folder, by name; not those of folders in it, nor hidden files.
+
+    Raises:
+        InvalidRequest: It has none.
+    """
+    files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")]
+    if not files:
+        raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(_ENDINGS)}")
+    return sorted(files)
+
+
+def _drawn_batch(batch: SampleBatch, argument: str) -> _Piece:
     if not len(batch):
         raise InvalidRequest.of(argument, "is an empty batch; expected at least one sample")
     labels = batch.label_names or (None if batch.labels is None else tuple(batch.labels.tolist()))
     picture = batch.samples.ndim == 4
     samples = batch.images if picture else batch.samples
     return _Piece(samples, Source(argument), picture=picture, labels=labels, model=batch.model)
+
+
+def _drawn_sample(sample: Sample, argument: str) -> _Piece:
+    label = sample.label_name or sample.label
+    picture = sample.array.ndim == 3
+    array = sample.image if picture else sample.array
+    labels = None if label is None else (label,)
+    return _Piece(array[None], Source(argument), picture=picture, labels=labels, model=sample.model)
 
 
 def _picture(image: Any, source: Source) -> _Piece:
@@ -156,18 +195,18 @@ def _picture(image: Any, source: Source) -> _Piece:
     return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
 
 
-def _array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]."""
+def _array(array: npt.NDArray[Any], name: str, fix: str) -> npt.NDArray[Any]:
+    """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]; `fix` puts its channels last, if they are first."""
     got = f"is {array.dtype} {list(array.shape)}"
     if not array.size:
         raise InvalidRequest.of(name, f"{got}; expected at least one sample")
     if array.dtype == np.uint8:
         if array.ndim == 4:
+            if fix:
+                raise InvalidRequest.of(name, f"{got}, channels first; expected [N, H, W, C]: .{fix}")
             return array
-        if (
-            array.ndim == 3
-        ):  # [H, W, C] has at most 4 channels; [N, H, W] of images that narrow must be given as [N, H, W, 1]
-            return array[None] if array.shape[-1] <= 4 else array[..., None]
+        if array.ndim == 3:  # [N, H, W] of images as narrow as that must be given as [N, H, W, 1]
+            return array[None] if array.shape[-1] <= _MOST_CHANNELS else array[..., None]
         if array.ndim == 2:
             return array[None, ..., None]
     elif array.dtype.kind == "f" and array.ndim in (1, 2):
@@ -177,11 +216,31 @@ def _array(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
             raise InvalidRequest.of(name, "has NaN or infinity; expected values that are finite in float32")
         return np.atleast_2d(vectors)
     elif array.dtype.kind in "iuf" and array.ndim in (2, 3, 4):
-        raise InvalidRequest.of(name, f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8)")
+        last = f", channels last: .{fix}" if fix and array.ndim == 4 else ""
+        raise InvalidRequest.of(
+            name, f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8){last}"
+        )
     raise InvalidRequest.of(name, f"{got}; {_FORMS}")
 
 
-def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[np.uint8]:
+def _channels_last(array: npt.NDArray[Any], method: str) -> str:
+    """The call that would put the channels last, where the shape is as if they came first; otherwise ""."""
+    if array.ndim == 4 and array.shape[1] <= _MOST_CHANNELS < array.shape[3]:
+        return f"{method}(0, 2, 3, 1)"
+    if array.ndim == 3 and 1 < array.shape[0] <= _MOST_CHANNELS < array.shape[2]:  # or a few gray images
+        return f"{method}(1, 2, 0)"
+    return ""
+
+
+def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
+    """The samples in the model's channels, if they were a picture."""
+    if piece.channels_last:
+        channels, *size = piece.samples.shape[:3]
+        if info.sample.shape == (*size, channels):
+            got = f"is {piece.samples.dtype} {[channels, *size]}"
+            raise piece.source.refuse(f"{got}, channels first; expected [H, W, C]: .{piece.channels_last}")
+    if not piece.picture:
+        return piece.samples
     if info.sample.kind != "image":
         raise piece.source.refuse(f"is a picture, and model {info.name!r} scores vectors {list(info.sample.shape)}")
     height, width, channels = info.sample.shape

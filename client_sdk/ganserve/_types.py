@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import PIL.Image
 
-    from ganserve._batch import SampleBatch
+    from ganserve._batch import Sample, SampleBatch
 
 Label: TypeAlias = str | int | np.integer[Any]
 """One label: its name, or its index (never a bool)."""
@@ -20,8 +20,9 @@ Label: TypeAlias = str | int | np.integer[Any]
 Labels: TypeAlias = Label | Sequence[str] | Sequence[int] | npt.NDArray[np.integer[Any]]
 """One label for all samples, or a sequence of names or indices, one a sample."""
 
-ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | str | os.PathLike[str] | SampleBatch"
-"""Samples of one source: an array, a PIL image, the path of a picture, or a batch that was sampled."""
+ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | str | os.PathLike[str] | SampleBatch | Sample"
+"""Samples of one source: an array, a PIL image, the path of a picture or of a folder of them, or a batch or one sample
+that was drawn."""
 
 ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
 """Samples to score: see `Client.score`."""

@@ -223,7 +223,7 @@ def test_models(shell: Shell) -> None:
         (1, ("sample", "--model", "tiny-uncritical", "--scores"), "version 1 of model 'tiny-uncritical' has no critic"),
         (2, ("score",), "FILE: is missing"),
         (2, ("score", "no.png", "--model", "tiny"), "images: 'no.png' does not exist"),
-        (2, ("score", "."), "FILE: '.' is a folder without PNGs"),
+        (2, ("score", "."), "FILE: '.' is a folder without pictures; expected files that end in .png, .jpg"),
         (2, ("models", "--target", "http://x"), "target: is 'http://x'; expected"),
     ],
 )

@@ -146,7 +146,7 @@ def test_a_file_that_is_no_picture(connect: Callable[..., Api], closed_port: str
 
 def test_labels_of_scores_are_checked_as_those_of_samples(connect: Callable[..., Api], closed_port: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        connect(closed_port).score(np.zeros((3, 8, 8), np.uint8), [1, 2])
+        connect(closed_port).score(np.zeros((3, 8, 8, 1), np.uint8), [1, 2])
     _check(caught.value, "label", "has 2 entries; expected one label for all, or one for each of the 3 samples")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_scores_are_the_critics(api: Api) -> None:
         (GRAY[..., 0], 5),
         (GRAY[0], 1),
         (GRAY[0, ..., 0], 1),
+        (GRAY[:3, ..., 0], 3),  # no channels first: the model is gray
         (list(GRAY), 5),
         ([GRAY[0, ..., 0], GRAY[1]], 2),
         ([GRAY[:2], GRAY[2:]], 5),
@@ -176,6 +178,57 @@ def test_a_conditional_model_needs_labels(api: Api) -> None:
         api.score(GRAY, model="tiny")
     assert caught.value.violations[0].field == "label"
     assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_samples_know_their_labels_and_model(api: Api) -> None:
+    batch = api.sample(4, model="tiny-rgb", return_scores=True)
+    for given, chosen in (
+        (batch, [0, 1, 2, 3]),
+        (batch[2], [2]),
+        (list(batch), [0, 1, 2, 3]),
+        ([batch[3], batch[:2]], [3, 0, 1]),
+        (api.sample(4, model="tiny-rgb", seed=batch.seed, encoding="float32")[1], [1]),
+    ):
+        scores = api.score(given)
+        assert (scores.model, scores.labels) == ("tiny-rgb", tuple(batch[i].label_name for i in chosen))
+        np.testing.assert_array_equal(scores.scores, batch[chosen].scores)
+    vectors = api.sample(2, model="tiny-vector", return_scores=True)
+    assert api.score(vectors[1]).scores.tolist() == [vectors[1].score]
+
+
+def test_a_folder_is_its_pictures_by_name(api: Api, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"images: '.*' is a folder without pictures; expected files that end in"):
+        api.score(tmp_path, model="tiny")
+    for name, image in (("b.png", GRAY[1]), ("a.BMP", GRAY[0]), ("c.tiff", GRAY[2])):
+        Image.fromarray(image[..., 0]).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._b.png").write_text("no picture")
+    np.testing.assert_array_equal(api.score(tmp_path, LABELS[:3], model="tiny").scores, EXPECTED[:3])
+    np.testing.assert_array_equal(
+        api.score([GRAY[0], str(tmp_path)], LABELS[[0, 0, 1, 2]], model="tiny").scores[1:], EXPECTED[:3]
+    )
+    (tmp_path / "d.png").write_text("no picture")
+    with pytest.raises(InvalidRequest, match=r"images: '.*d\.png' cannot be read as a picture"):
+        api.score(tmp_path, 1, model="tiny")
+
+
+@pytest.mark.parametrize(
+    ("images", "refusal"),
+    [
+        (GRAY.transpose(0, 3, 1, 2), "[5, 1, 8, 8], channels first; expected [N, H, W, C]: .transpose(0, 2, 3, 1)"),
+        (np.zeros((3, 16, 12), np.uint8), "[3, 16, 12], channels first; expected [H, W, C]: .transpose(1, 2, 0)"),
+        (np.zeros((2, 3, 16, 12)), ".astype(numpy.uint8), channels last: .transpose(0, 2, 3, 1)"),
+    ],
+)
+def test_channels_first_are_told(api: Api, images: Any, refusal: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(refusal)):
+        api.score(images, 1, model="tiny-rgb")
+
+
+def test_channels_first_of_a_tensor_are_told_in_its_words(api: Api) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidRequest, match=r"channels first; expected \[N, H, W, C\]: .permute\(0, 2, 3, 1\)"):
+        api.score(torch.zeros(2, 3, 16, 12, dtype=torch.uint8), 1, model="tiny-rgb")
 
 
 def test_torch_tensors_are_arrays_too(api: Api) -> None:

@@ -11,6 +11,8 @@ import tyro
 from ganserve import Client
 from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
+from ganserve._grid import Source
+from ganserve._inputs import pictures_in
 from ganserve._tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
-    "ganserve score samples/                 # each PNG of a folder",
+    "ganserve score samples/                 # each picture of a folder",
     "ganserve score my-digit.png --label 7   # any picture of the model's size",
     "ganserve score points.csv               # vectors of `ganserve sample`: .csv, .npz or .npy",
 )
@@ -33,7 +35,7 @@ class ScoreArguments:
     files: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")
     ]
-    """Pictures, folders of PNGs, or samples as numbers: .npy, .npz, .csv."""
+    """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
     label: Text = None
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: Text = None
@@ -80,15 +82,12 @@ def _score_file(client: Client, file: Path, label: str | int | None, arguments: 
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:
-    """The files, with the PNGs of each folder in its place."""
+    """The files, with the pictures of each folder in its place."""
     if not files:
         raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")
     expanded: list[Path] = []
     for file in files:
-        inside = sorted(file.glob("*.png")) if file.is_dir() else [file]
-        if not inside:
-            raise InvalidRequest.of("FILE", f"{str(file)!r} is a folder without PNGs")
-        expanded += inside
+        expanded += pictures_in(file, Source("FILE", file=str(file))) if file.is_dir() else [file]
     return expanded
 
 
