@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 RING = DataConfig(source="ring", count=400)
 MLP = NetworksConfig(architecture="mlp", latent_dim=6, generator_width=16, critic_width=16)
-TINY = NetworksConfig(latent_dim=8, label_embedding_dim=4, generator_width=4, critic_width=4, max_width=8)
+TINY = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, max_width=8)
 OFF = Anneal.constant(0.0)
 UNREGULARISED = RegularisersConfig(r1_gamma=OFF, r2_gamma=OFF)
 CONFIGS = {

@@ -25,9 +25,9 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train digits more", "no such option: more; `ganserve train digits --help` lists what there is"),
         ("train digits --device tpu", "--device must be one of 'auto', 'cpu', 'cuda' (got 'tpu')"),
         ("train digits --networks.latent-dim", "--networks.latent-dim needs a value"),
-        ("train digits --steps 0", "steps must be at least 1 (got 0)"),
+        ("train digits --steps 0", "error: --steps must be at least 1 (got 0)"),
         (f"train digits --data.path {LONG}", f"(got {LONG} with the source digits)"),
-        ("train digits --loss.label-smoothing 0.5", "loss.label_smoothing must be 0 with loss relativistic-pairing"),
+        ("train digits --loss.label-smoothing 0.5", "error: --loss.label-smoothing must be 0 with loss relativ"),
         ("train dcgan-32 --data.source digits --data.size 32", "with the source digits): leave out --data.size\n"),
         ("train dcgan-32 --data.source digits --data.count 9", "with the source digits): leave out --data.count\n"),
         ("train dcgan-32 --data.source=ring", "is a vector of 2 values: use --networks.architecture mlp"),
@@ -36,6 +36,27 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train dcgan-32 --data.source mine", "--data.source must be one of 'digits', "),
         ("train digits --data.source ring", "train without them by --networks.generator-conditioning auto"),
         ("train progressive-32 --data.source digits", "to 8 x 8 (got 4): give as many to --progressive.batch-sizes"),
+        (
+            "train digits --diagnosis.no-enabled --diagnosis.patience 3",
+            "error: --diagnosis.patience must be left at 0 while the diagnosis is switched off, and nobody looks: "
+            "leave out --diagnosis.no-enabled (got 3)\n",
+        ),
+        ("train ring --networks.max-width 64", "error: --networks.max-width must be left at 256 with architecture mlp"),
+        (
+            "train ring --networks.label-embedding-dim 8",
+            "error: --networks.label-embedding-dim must be left at 32 where no network has a label concatenated (got",
+        ),
+        (
+            "train digits --optimisers.critic.beta2.end 1.5",
+            "error: --optimisers.{generator,critic}.beta2.{start,end} must be at least 0 and less than 1 (got 0.99 to "
+            "1.5)\n",
+        ),
+        (
+            "train digits --regularisers.roth-gamma.start 0.1",
+            "error: --regularisers.roth-gamma.{start,end} must be 0 with loss relativistic-pairing",
+        ),
+        ("train r3gan-32 --networks.architecture mlp --networks.group-size 8", "--networks.group-size must be left at"),
+        ("train sngan-32 --networks.architecture mlp", "error: --networks.generator-conditioning must be auto or"),
         ("train digits --threads 0", "--threads must be at least 1 (got 0)"),
         ("train digits --processes 0", "--processes must be at least 1 (got 0)"),
         ("train nothing", "no such preset: 'nothing'; there is digits, "),

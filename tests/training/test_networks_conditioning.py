@@ -16,7 +16,7 @@ LABELLED = DataInfo(sample_shape=(8, 8, 1), label_names=("cat", "dog"))
 
 
 def config(**changes) -> NetworksConfig:
-    fields = {"latent_dim": 4, "label_embedding_dim": 3, "generator_width": 4, "critic_width": 4, "max_width": 8}
+    fields = {"latent_dim": 4, "label_embedding_dim": 3, "generator_width": 4, "critic_width": 4}
     return NetworksConfig(**fields | changes)
 
 
@@ -103,6 +103,10 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
         (
             {"architecture": "dcgan", "critic_layers": 5},
             "networks.critic_layers must be left at 3 with architecture dcgan: it belongs to mlp (got 5)",
+        ),
+        (
+            {"architecture": "mlp", "max_width": 8},
+            "networks.max_width must be left at 256 with architecture mlp: it belongs to convolutional, dcgan, ",
         ),
         ({"generator_class": "a:B"}, "left at nothing with architecture convolutional: it belongs to custom (got a:B)"),
         ({"architecture": "r3gan", "critic_norm": "batch"}, "left at auto with architecture r3gan"),

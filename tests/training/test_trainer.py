@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from ganserve_training.augment import random_translation
-from ganserve_training.config import Anneal, AugmentationConfig, RegularisersConfig, TrainConfig
+from ganserve_training.config import Anneal, AugmentationConfig, NetworksConfig, RegularisersConfig, TrainConfig
 from ganserve_training.data import Images, load_split, to_network
 from ganserve_training.rng import Noise, noise_seed
 from ganserve_training.trainer import Trainer
@@ -129,7 +129,11 @@ def test_the_generator_step_leaves_the_critic_without_gradients_of_its_own() -> 
 
 def test_penalties_can_be_switched_off_and_data_can_be_unlabelled() -> None:
     off = Anneal.constant(0.0)
-    config = tiny_config(regularisers=RegularisersConfig(r1_gamma=off, r2_gamma=off), augmentation=AugmentationConfig())
+    config = tiny_config(
+        networks=NetworksConfig(latent_dim=8, generator_width=4, critic_width=4),
+        regularisers=RegularisersConfig(r1_gamma=off, r2_gamma=off),
+        augmentation=AugmentationConfig(),
+    )
     images = replace(load_split(config.data, "train"), labels=None, label_names=())
     trainer = make_trainer(config, images)
     measures = trainer.run_step()

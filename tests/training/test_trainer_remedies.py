@@ -36,6 +36,7 @@ from tiny_runs import assert_same, tiny_config
 OFF = Anneal.constant(0.0)
 NO_PENALTY = RegularisersConfig(r1_gamma=OFF, r2_gamma=OFF)
 UNLABELLED = DataConfig(labels="ignore")
+SMALL = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4)
 PLAIN: dict[str, Any] = {
     "augmentation": AugmentationConfig(),
     "loss": LossConfig(name="modified-minimax"),
@@ -248,7 +249,11 @@ REMEDIES: dict[str, dict[str, Any]] = {
         ),
         "data": UNLABELLED,
     },
-    "unrolled": {"schedule": ScheduleConfig(unrolled_steps=2, burn_in_steps=10), "data": UNLABELLED},
+    "unrolled": {
+        "schedule": ScheduleConfig(unrolled_steps=2, burn_in_steps=10),
+        "networks": SMALL,
+        "data": UNLABELLED,
+    },
     "accumulation": {"accumulate_batches": 2, "schedule": ScheduleConfig(critic_steps=2)},
     "gradient-penalty": {
         "loss": LossConfig(name="wasserstein"),
@@ -298,6 +303,7 @@ def test_a_wasserstein_step_with_gradient_penalty_agrees_with_plain_torch() -> N
         regularisers=dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
         optimisers=OptimisersConfig(generator=adam, critic=adam),
         schedule=ScheduleConfig(critic_steps=2),
+        networks=SMALL,
         data=UNLABELLED,
     )
     generator, critic = copy.deepcopy(trainer.generator), copy.deepcopy(trainer.critic)

@@ -3,10 +3,11 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganserve_training.config import ProgressiveConfig, TrainConfig
+from ganserve_training.config import NetworksConfig, ProgressiveConfig, TrainConfig
 from ganserve_training.errors import ConfigError
 from ganserve_training.growth import Growth, growing_levels
 from ganserve_training.networks import MinibatchStddev, NetworkPair
+from ganserve_training.networks.players import Critic, Generator
 
 
 def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
@@ -18,6 +19,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
     levels = growing_levels(pair.generator)
     _check_batches(config, pair.critic, levels, processes)
     _check_growth(config, levels)
+    _check_label_vector(config, pair)
     if config.regularisers.gradient_penalty.weight and any(isinstance(m, _BatchNorm) for m in pair.critic.modules()):
         raise ConfigError(
             "regularisers.gradient_penalty.weight must be 0 for a critic with batch normalisation, in which a score "
@@ -58,6 +60,20 @@ def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, p
                     f"or packs of a batch of {size} (got {group}): use batch {size - scored % group * share}, or a "
                     "group that divides it"
                 )
+
+
+def _check_label_vector(config: TrainConfig, pair: NetworkPair) -> None:
+    """Refuse a length for a label vector that neither network has."""
+    concatenated = (isinstance(pair.generator, Generator) and pair.generator.embedding is not None) or (
+        isinstance(pair.critic, Critic) and pair.critic.label_input is not None
+    )
+    got, default = config.networks.label_embedding_dim, NetworksConfig().label_embedding_dim
+    if not concatenated and got != default:
+        raise ConfigError(
+            f"networks.label_embedding_dim must be left at {default} where no network has a label concatenated (got "
+            f"{got}): it needs labels, and --networks.generator-conditioning or --networks.critic-conditioning "
+            "concatenation"
+        )
 
 
 def _check_growth(config: TrainConfig, levels: int | None) -> None:

@@ -17,7 +17,9 @@ from ganserve_training import launched
 from ganserve_training.command_line import parse
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.data import suit_source
+from ganserve_training.config.networks import suit_architecture
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
+from ganserve_training.flags import in_flags
 from ganserve_training.presets import PRESETS
 
 _USAGE = """usage: ganserve train PRESET [--out RUN] [OPTIONS]
@@ -102,12 +104,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _values(preset: str, argv: Sequence[str]) -> TrainConfig:
-    """The preset's values, without those that the source of data which the arguments name has no use for."""
+    """The preset's values, without those that the data's source or the architecture of the arguments has no use for."""
     config = PRESETS[preset]
     for flag, value in pairwise([*argv, ""]):
         name, _, attached = flag.partition("=")
         if name == "--data.source":
-            config = replace(PRESETS[preset], data=suit_source(PRESETS[preset].data, attached or value))
+            config = replace(config, data=suit_source(PRESETS[preset].data, attached or value))
+        elif name == "--networks.architecture":
+            config = replace(config, networks=suit_architecture(PRESETS[preset].networks, attached or value))
     return config
 
 
@@ -191,7 +195,7 @@ def _stop_requests(*, again: bool = False) -> Iterator[list[int]]:
 
 def _fail(message: str, status: int) -> int:
     who = "" if launched.is_first() else f"process {launched.rank() + 1} of {launched.world()}: "
-    sys.stderr.write(f"ganserve train: error: {who}{message}\n")
+    sys.stderr.write(f"ganserve train: error: {who}{in_flags(message, TrainConfig)}\n")
     return status
 
 

@@ -12,6 +12,10 @@ class Anneal:
     end: float
     """Value after the burn-in; the same as start: constant."""
 
+    def __str__(self) -> str:
+        """Plain, for messages."""
+        return f"{self.start:g}" if self.start == self.end else f"{self.start:g} to {self.end:g}"
+
     @classmethod
     def constant(cls, value: float) -> "Anneal":
         """A hyper-parameter that stays at ``value``."""

@@ -1,6 +1,6 @@
 """How a run is watched."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from ganserve_training.config._checks import expect
@@ -36,3 +36,11 @@ class DiagnosisConfig:
             f"at least {_FEWEST_SAMPLES}: a share of fewer says nothing",
         )
         expect(self.patience >= 0, "diagnosis.patience", self.patience, "0 (never stop) or more")
+        for item in fields(self):
+            expect(
+                self.enabled or item.name == "enabled" or getattr(self, item.name) == item.default,
+                f"diagnosis.{item.name}",
+                getattr(self, item.name),
+                f"left at {item.default} while the diagnosis is switched off, and nobody looks: leave out "
+                "--diagnosis.no-enabled",
+            )

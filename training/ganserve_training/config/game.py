@@ -16,6 +16,8 @@ LossName = Literal[
     "relativistic-pairing",
 ]
 OptimiserName = Literal["adam", "rmsprop", "sgd"]
+_EITHER = "optimisers.{generator,critic}"
+"""An optimiser's configuration doesn't know whose it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,15 +113,14 @@ class OptimiserConfig:
     """Pull of every weight towards zero, decoupled from the gradient (Loshchilov & Hutter 2019)."""
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        expect(rate.start > 0.0 and rate.end >= 0.0, "learning_rate", rate, "positive")
-        expect(0.0 <= self.beta1 < 1.0, "beta1", self.beta1, "at least 0 and less than 1")
-        beta2 = self.beta2
-        expect(min(beta2.start, beta2.end) >= 0.0 and beta2.most < 1.0, "beta2", beta2, "at least 0 and less than 1")
-        expect_not_negative("weight_decay", self.weight_decay)
+        rate, beta2, below_one = self.learning_rate, self.beta2, "at least 0 and less than 1"
+        expect(rate.start > 0.0 and rate.end >= 0.0, f"{_EITHER}.learning_rate", rate, "positive")
+        expect(0.0 <= self.beta1 < 1.0, f"{_EITHER}.beta1", self.beta1, below_one)
+        expect(min(beta2.start, beta2.end) >= 0.0 and beta2.most < 1.0, f"{_EITHER}.beta2", beta2, below_one)
+        expect_not_negative(f"{_EITHER}.weight_decay", self.weight_decay)
         expect(
             self.name != "sgd" or beta2 == Anneal.constant(0.99),
-            "beta2",
+            f"{_EITHER}.beta2",
             beta2,
             "left at 0.99 with optimiser sgd, which has no mean of squared gradients: use adam or rmsprop",
         )

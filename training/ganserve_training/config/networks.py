@@ -1,7 +1,7 @@
 """The generator and the critic."""
 
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from ganserve_training.config._checks import expect
 
@@ -27,6 +27,7 @@ _ONLY_WITH: dict[str, tuple[str, ...]] = {
     "critic_norm": ("mlp", "dcgan", "residual"),
     "blocks_per_level": ("r3gan",),
     "group_size": ("r3gan",),
+    "max_width": ("convolutional", "dcgan", "residual", "progressive", "r3gan"),
 }
 
 
@@ -178,3 +179,16 @@ class NetworksConfig:
             f"auto or concatenation with architecture {architecture} and generator_norm {self.generator_norm}, which "
             "has no batch normalisation; dcgan and residual have it, mlp with generator_norm batch",
         )
+
+
+def suit_architecture(networks: NetworksConfig, architecture: str) -> NetworksConfig:
+    """``networks`` without the options that ``architecture`` has no use for: what another one leaves of a preset's.
+
+    ``networks.architecture`` itself stays: the new one may need classes that only its user knows.
+    """
+    unsuited: dict[str, Any] = {
+        item.name: item.default
+        for item in fields(networks)
+        if architecture not in _ONLY_WITH.get(item.name, (architecture,))
+    }
+    return replace(networks, **unsuited)
