@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
+from ganserve._help_rules import rules
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,12 +23,11 @@ ArgumentsT = TypeVar("ArgumentsT")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"[│╭╮╰╯]")  # Where the output is not UTF-8, there is none.
 _RULE = re.compile(r"[─-]{4,}")
-_MENTIONED = re.compile(r"(?:-\w, )?(--[a-z][\w.-]*)")
+_MENTIONED = re.compile(r"(?:-\w(?: \S+)?, )?(--[a-z][\w.-]*)")
 # What tyro says of a refused value, and what we say; anything else is said in tyro's words.
 _PHRASES = (
     (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 must be a whole number (got \2)"),
     (r"Error parsing (\S+): could not convert string to float: (.*)", r"\1 must be a number (got \2)"),
-    (r"Error parsing (\S+): no type matching (\S+) .*? from \['(.*?)'\].*", r"\1 must be \2 (got '\3')"),
     (r"Error parsing (\S+): Could not find valid parse for arguments: \['(.*?)'.*", r"\1 cannot be '\2'"),
     (r"Error parsing (\S+): (.*)", r"\1: \2"),
     (
@@ -36,12 +37,8 @@ _PHRASES = (
     (r"Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
     (r"Unrecognized options: (.*)", r"no such option: \1"),
 )
-# An optional value is {None}|INT to tyro: None is what leaving the option out means.
-_OPTIONAL = re.compile(r"\{None\}\|(\S+)")
-# And with None among them, tyro has the choices in any order.
-_OPTIONAL_CHOICES = re.compile(r"(?<=must be one of )(?=.*'None').*(?= \()")
-_NONE = re.compile(r"'None', |, 'None'(?=[, ])")
-_KINDS = {"INT": "a whole number", "FLOAT": "a number"}
+# Leaving the option out says it shorter.
+_NONE = re.compile(r", 'None'(?= )")
 
 
 class UsageError(Exception):
@@ -72,7 +69,7 @@ def parse(
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            arguments: ArgumentsT = tyro.cli(kind, args=list(argv), prog=prog, **options)
+            arguments: ArgumentsT = tyro.cli(kind, args=list(argv), prog=prog, registry=rules(), **options)
         sys.stderr.write(said.getvalue())  # Such as a warning.
         return arguments
     except SystemExit as end:
@@ -99,8 +96,6 @@ def refusal(box: str) -> str:
         if match := re.fullmatch(pattern, told):
             told = match.expand(ours)
             break
-    told = _OPTIONAL_CHOICES.sub(lambda match: ", ".join(sorted(match[0].split(", "))), told)
-    told = _OPTIONAL.sub(lambda match: _KINDS.get(match[1], match[1]), told)
     told = _NONE.sub("", told)
     near = [flag for words in sections[1:2] if words[0].startswith("Perhaps") for flag in _options(words[1:])]
     return f"{told} (did you mean {' or '.join(near)}?)" if near else told

@@ -44,8 +44,8 @@ class Options:
     generator: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GENERATOR")]
     """The generator's ONNX file: latents [N, Z] or [N, Z, 1, 1], and labels if it takes them -> samples."""
     critic: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CRITIC]")] = None
-    """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without: no scores."""
-    out: Path
+    """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, no scores."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: Annotated[str | None, tyro.conf.arg(metavar="A,B,…|FILE")] = None
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
@@ -73,7 +73,7 @@ class Options:
     """Which samples the critic gives higher outputs."""
     data: Annotated[str | None, tyro.conf.arg(metavar="SOURCE|PATH")] = None
     """Real data whose held-out samples calibrate the critic's probabilities: a source such as digits, or a file or
-    folder. Without: probability = sigmoid(score)."""
+    folder. Without it, probability = sigmoid(score)."""
     json: bool = False
     """Print the result as JSON."""
 

@@ -15,7 +15,7 @@ class ServerConfig:
     """Serves the GAN model packages of a folder over gRPC."""
 
     config: Path | None = None
-    """TOML file with settings, by the names of the flags with underscores. None: no file."""
+    """TOML file with settings, by the names of the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
     host: str = "127.0.0.1"
@@ -23,7 +23,8 @@ class ServerConfig:
     port: int = 50051
     """TCP port. 0: a free one, which is printed."""
     metrics_port: int | None = None
-    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host). 0: a free one, which is printed. None: none."""
+    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host), which are off without it. 0: a free one, which
+    is printed."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
     """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda, tensorrt: that or nothing."""
     devices: tuple[int, ...] = (0,)
@@ -39,7 +40,8 @@ class ServerConfig:
     max_batch_size: int = 64
     """Most samples in one model call."""
     batch_buckets: tuple[int, ...] = ()
-    """Batch sizes that calls are padded to; max_batch_size is always one. None: on GPUs powers of 4, on the CPU any."""
+    """Batch sizes that calls are padded to; max_batch_size is always one. Without it, on GPUs powers of 4, on the CPU
+    any."""
     queue_delay_ms: float = 0.0
     """How long a free worker waits for a model call to become full. 0: it takes at once what waits."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
@@ -47,7 +49,7 @@ class ServerConfig:
     conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
     """How cuDNN chooses algorithms. measure: the quicker of heuristic and exhaustive, timed when a model is loaded."""
     tf32: bool = False
-    """Lets CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa."""
+    """Let CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa."""
     gpu_memory_limit_mib: int = 0
     """Most GPU memory of each session's arena. 0: no limit."""
     max_queued_samples: int = 65536

@@ -31,7 +31,7 @@ _SERVICE_LINKS = re.compile(r"GANSERVE_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://.*")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _DESCRIPTION = (
-    "Serves the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C. Each setting is also a line of the "
+    "Serve the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C. Each setting is also a line of the "
     "--config file (max_batch_size = 32) and an environment variable (GANSERVE_MAX_BATCH_SIZE=32). A flag beats the "
     "environment, which beats the file."
 )

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganserve import Client
+from ganserve import BestOf, Client, Rejection
 from ganserve._cli import COMMANDS
 
 
@@ -88,6 +88,24 @@ def test_every_help_has_examples(shell: Shell, command: str) -> None:
     help_text = shell.ok(command, "--help")
     assert help_text.startswith(f"usage: ganserve {command}")
     assert re.search(rf"^examples:\n  .*\bganserve {command}\b", help_text, re.MULTILINE)
+    # What an option is without its flag, its text says.
+    assert not re.search(r"default: (None|False|\)|\(\))|\{None\}|\bNone:", help_text)
+    # One voice: Draw, not Draws; so for a flag, too.
+    first_words = re.findall(r"^(?:│ --[a-z-]+ {2,})?([A-Z]\w+s) ", help_text, re.MULTILINE)
+    assert not {
+        "Asks",
+        "Checks",
+        "Draws",
+        "Lets",
+        "Lists",
+        "Prints",
+        "Puts",
+        "Runs",
+        "Scores",
+        "Serves",
+        "Sets",
+        "Writes",
+    } & set(first_words)
 
 
 @pytest.mark.parametrize("command", ["sample", "score", "models", "doctor"])
@@ -171,6 +189,35 @@ def test_controls(shell: Shell) -> None:
     np.testing.assert_array_equal(np.load(shell.folder / "x.npy"), drawn.samples)
 
 
+def test_a_selection_of_the_critics(shell: Shell) -> None:
+    at = ("sample", "-n", "6", "--model", "tiny", "--seed", "3", "--encoding", "png", "-o", "x.npy")
+    with Client(shell.target) as client:
+        for words, select in (("best-of:4", BestOf(4)), ("rejection:9", Rejection(max_proposals=9))):
+            said = shell.ok(*at, "--select", words)
+            drawn = client.sample(6, model="tiny", seed=3, select=select)
+            np.testing.assert_array_equal(np.load(shell.folder / "x.npy"), drawn.samples)
+            assert drawn.selection is not None
+            assert f"critic: chose among {drawn.selection.proposed} samples; " in said
+    facts = json.loads(shell.ok(*at, "--select", "best-of:4", "--json"))
+    assert facts["selection"]["proposed"] == 24
+
+
+def test_a_walk(shell: Shell) -> None:
+    said = shell.ok("sample", "--count", "5", "--model", "tiny", "--seed", "3", "--walk-to", "8", "-o", "walk.npy")
+    assert "the same again: --seed 3 --walk-to 8\n" in said
+    with Client(shell.target) as client:
+        drawn = client.interpolate(3, 8, 5, model="tiny")
+    np.testing.assert_array_equal(np.load(shell.folder / "walk.npy"), drawn.samples)
+
+
+def test_images_as_floats(shell: Shell) -> None:
+    facts = json.loads(
+        shell.ok("sample", "-n", "2", "--model", "tiny", "--encoding", "float32", "-o", "x.npy", "--json")
+    )
+    assert np.load(shell.folder / "x.npy").dtype == np.float32
+    assert "samples" not in facts
+
+
 def test_facts_without_files(shell: Shell) -> None:
     facts = json.loads(
         shell.ok("sample", "-n", "4", "--model", "tiny", "--version", "1", "--truncation", "0.5", "--scores", "--json")
@@ -215,6 +262,11 @@ def test_models(shell: Shell) -> None:
         (1, ("sample", "--model", "nope"), "there is no model 'nope'; there are: tiny"),
         (1, ("sample", "--model", "tiny-vector", "--out", "x.png"), "model 'tiny-vector' makes no pictures but vector"),
         (1, ("sample", "--model", "tiny", "--out", "x.csv"), "model 'tiny' makes no vectors but image uint8 [8, 8, 1]"),
+        (2, ("sample", "--select", "best"), "--select: is 'best'; expected best-of:N or rejection:N, N from 1 to 1024"),
+        (2, ("sample", "--select", "best-of:1025"), "--select: is 'best-of:1025'; expected best-of:N or rejection:N"),
+        (2, ("sample", "--walk-to", "2"), "--walk-to: has no --seed to begin at"),
+        (2, ("sample", "--walk-to", "2", "--seed", "1", "--offset", "1"), "--offset: cannot go with --walk-to"),
+        (2, ("bench", "x", "--target", "y"), "--target: is given beside HOST:PORT: leave one of them out"),
         (2, ("sample", "--control", "c0"), "--control: is 'c0'; expected NAME=FLOAT, such as c0=0.5"),
         (2, ("sample", "--control", "c0=half"), "--control: is 'c0=half'; expected NAME=FLOAT"),
         (2, ("sample", "--control", "c0=1", "--control", "c0=2"), "--control: sets c0 twice"),

@@ -92,7 +92,7 @@ def test_all_that_is_missing_is_named() -> None:
 │     GENERATOR                   │
 │         The generator's file,   │
 │         whatever. (required)    │
-│     -o, --out PATH              │
+│     -o PATH, --out PATH         │
 │         Where to. (required)    │
 │ ─────────────────────────────── │
 │ For full helptext, run x --help │

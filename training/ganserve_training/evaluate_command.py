@@ -39,7 +39,7 @@ class EvaluateArguments:
     checkpoint: Which = "auto"
     """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it."""
     json: bool = False
-    """Write one JSON object instead of a table."""
+    """Print one JSON object instead of a table."""
 
 
 def main(

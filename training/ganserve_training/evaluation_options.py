@@ -1,7 +1,9 @@
 """What can be asked of an evaluation. Without torch, so that ``ganserve evaluate --help`` needs none."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from ganserve_training.errors import ConfigError
 
@@ -26,20 +28,22 @@ class EvaluationOptions:
     """What to measure, and how."""
 
     data: str | None = None
-    """The real data: a source such as digits, or the path of a file or folder. None: what the model learned from."""
+    """The real data: a source such as digits, or the path of a file or folder. Without it, what the model learned
+    from."""
     metrics: tuple[MetricName, ...] = ()
-    """Which figures; empty: those that suit the data."""
+    """Which figures. Without it, those that suit the data."""
     features: str = "auto"
     """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
     layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx file: an ONNX
     network. auto: classifier where there are labels, else pixels."""
     feature_side_px: int | None = None
-    """Height and width of the images that a TorchScript network takes. None: those of the data; ONNX: of the file."""
+    """Height and width of the images that a TorchScript network takes. Without it, those of the data; ONNX: of
+    the file."""
     feature_range: FeatureRange = "0..1"
     """What black and white are to a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
-    samples: int | None = None
-    """How many to draw, with balanced labels. None: 2,500 for ring and grid, 26,000 for stacked digits (the published
-    protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
+    samples: Annotated[int | None, tyro.conf.arg(aliases=["--count", "-n"])] = None
+    """How many to draw, with balanced labels. Without it, 2,500 for ring and grid, 26,000 for stacked digits (the
+    published protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
     seed: int = EVALUATION_SEED
     """Of latents, directions and subsets."""
 

@@ -21,7 +21,7 @@ class ReportArguments:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder, such as runs/digits; it may still be training."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.html", help_behavior_hint="")] = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE.html")] = None
     """The file. Without it, report.html in the run's folder."""
     json: bool = False
     """Print what was written as JSON."""

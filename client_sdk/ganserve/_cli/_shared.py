@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
 ArgumentsT = TypeVar("ArgumentsT")
 
-# Optional arguments say in their help what happens without them; "(default: None)" behind it would say less.
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
-Target = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="")]
-Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
-Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Target = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
 
 
 def parse(kind: type[ArgumentsT], argv: Sequence[str], command: str, examples: Sequence[str]) -> ArgumentsT:

@@ -18,7 +18,7 @@ from ganserve import AsyncClient, __version__
 from ganserve._cli import DONE, FAILED
 from ganserve._cli._load import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli._progress import Progress
-from ganserve._cli._shared import Flag, Integer, Text, label_of, plain, run, say, say_json, table
+from ganserve._cli._shared import Target, Text, label_of, plain, run, say, say_json, table
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 from ganserve._numbers import check_integer
@@ -45,7 +45,7 @@ _MOST_CALLERS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArguments:
-    """Puts load on a server and measures it: calls a second, latencies, failures.
+    """Put load on a server and measure it: calls a second, latencies, failures.
 
     A closed loop (--concurrency) has so many callers, each of which waits for its answer before it calls again. An open
     loop (--rate) makes so many calls a second, whether or not the earlier ones are answered; its latencies run from the
@@ -53,13 +53,11 @@ class BenchArguments:
     not tried again, so that failures are seen.
     """
 
-    target: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = (
-        None
-    )
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    concurrency: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]", help_behavior_hint="")] = ()
+    server: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[HOST:PORT]")] = None
+    """The server, as --target."""
+    concurrency: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
     """Callers at a time of closed loops. Without it and --rate: 1 4 16."""
-    rate: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]", help_behavior_hint="")] = ()
+    rate: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = ()
     """Calls a second of open loops."""
     arrivals: Arrivals = "poisson"
     """Of open loops. poisson: at random, as independent callers come; even: at equal distances."""
@@ -75,19 +73,21 @@ class BenchArguments:
     """Their label, by name or index. Without it, a conditional model draws each sample's label."""
     model: Text = None
     """The model's name. Without it, the only one that is served."""
-    version: Integer = None
+    version: int | None = None
     """The model's version. Without it, the latest that is ready."""
     encoding: Encoding = "raw"
     """How samples travel."""
     out: Annotated[
         tuple[Path, ...],
         tyro.conf.UseAppendAction,
-        tyro.conf.arg(aliases=["-o"], metavar="FILE", help_behavior_hint=""),
+        tyro.conf.arg(aliases=["-o"], metavar="FILE"),
     ] = ()
     """Where to, besides the table: NAME.csv has a line for each level, NAME.json all of it with the histograms of
     latencies, NAME.svg is a picture. May be given for each of them."""
-    json: Flag = False
-    """Prints all of it as JSON instead of the table."""
+    json: bool = False
+    """Print all of it as JSON instead of the table."""
+    target: Target = None
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 30.0
     """Most seconds to wait for an answer."""
 
@@ -112,6 +112,8 @@ def _bench(arguments: BenchArguments) -> int:
 
 
 def _stages(arguments: BenchArguments) -> list[Stage]:
+    if arguments.server and arguments.target:
+        raise InvalidRequest.of("--target", "is given beside HOST:PORT: leave one of them out")
     if arguments.concurrency and arguments.rate:
         raise InvalidRequest.of("--rate", "cannot go with --concurrency; expected one of the two")
     check_integer("--count", arguments.count, 1, 2**20)
@@ -157,7 +159,8 @@ class _Bench:
     async def run(self) -> None:
         arguments = self.arguments
         total_s = sum(stage.warm_up_s + stage.duration_s for stage in self.stages)
-        async with AsyncClient(arguments.target, timeout_s=arguments.timeout_s, max_attempts=1) as client:
+        target = arguments.target or arguments.server
+        async with AsyncClient(target, timeout_s=arguments.timeout_s, max_attempts=1) as client:
             info = await client.model(arguments.model, arguments.version)
             call = await _call(client, info, arguments)
             await call()  # What every call would be refused for is an error, not a figure.

@@ -54,7 +54,7 @@ complete -o default -F _ganserve ganserve
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionArguments:
-    """Writes a script that completes commands, options and their values by the Tab key.
+    """Write a script that completes commands, options and their values by the Tab key.
 
     It knows the options of the commands whose extras are installed; write it again after an upgrade.
     """

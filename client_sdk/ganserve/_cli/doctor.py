@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ganserve._cli import DONE, FAILED
 from ganserve._cli._checks import Check, State, all_checks
-from ganserve._cli._shared import Flag, Target, run, say, say_json
+from ganserve._cli._shared import Target, run, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +17,13 @@ _EXAMPLES = ("ganserve doctor", "ganserve doctor --target gpu-box:50051 --json")
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorArguments:
-    """Checks this machine: what is installed, whether onnxruntime and PyTorch use the GPU, whether a server answers.
+    """Check this machine: what is installed, whether onnxruntime and PyTorch use the GPU, whether a server answers.
 
-    Exits with 0 if all that is installed works, with 1 if something that is installed is broken.
+    The exit code is 0 if all that is installed works, 1 if something that is installed is broken.
     """
 
-    json: Flag = False
-    """Prints the findings as JSON."""
+    json: bool = False
+    """Print the findings as JSON."""
     target: Target = None
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
 

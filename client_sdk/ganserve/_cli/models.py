@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve import Client
-from ganserve._cli._shared import Flag, Target, run, say, say_json, table
+from ganserve._cli._shared import Target, run, say, say_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,10 @@ _MOST_LABELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsArguments:
-    """Lists the models of a server; * marks the version that a request without one gets."""
+    """List the models of a server; * marks the version that a request without one gets."""
 
-    json: Flag = False
-    """Prints the list as JSON."""
+    json: bool = False
+    """Print the list as JSON."""
     target: Target = None
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0

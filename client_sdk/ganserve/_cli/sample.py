@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from ganserve import Client, SampleBatch
+from ganserve import BestOf, Client, Rejection, SampleBatch
 from ganserve._cli._progress import Progress
-from ganserve._cli._shared import Flag, Integer, Number, Target, Text, label_of, run, say, say_json
+from ganserve._cli._shared import Target, Text, label_of, run, say, say_json
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._grid import check_count
 from ganserve._numbers import MAX_INDEX, check_integer
 from ganserve._pictures import has_pillow
+from ganserve._selection import MOST_PROPOSALS
 from ganserve._tables import SUFFIXES
+from ganserve._types import Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from ganserve import ModelInfo
+    from ganserve import ModelInfo, Selection
 
 _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
@@ -33,39 +35,47 @@ _EXAMPLES = (
     "ganserve sample -n 50 --control c0=0.5 -o half.png  # a continuous code of InfoGAN set",
     "ganserve sample -n 500 --out points.csv             # vectors as a table",
     "ganserve sample -n 4 --scores --json                # what the critic thinks of them",
+    "ganserve sample -n 64 --select best-of:8 -o x.png   # the best of 8 for each of them",
+    "ganserve sample --seed 1 --walk-to 2 -o walk.png    # 16 steps from one sample to another",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleArguments:
-    """Draws samples from a model that a server has, and writes them."""
+    """Draw samples from a model that a server has, and write them."""
 
     count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="INT")] = 16
     """How many samples."""
     label: Text = None
     """Their label, by name or index. Without it, a conditional model draws each sample's label."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
     """Where to: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the samples' array alone, NAME.csv a table
     of vectors, anything else a folder with one picture a sample. Without it, only the facts are printed."""
     model: Text = None
     """The model's name. Without it, the only one that is served."""
-    version: Integer = None
+    version: int | None = None
     """The model's version. Without it, the latest that is ready."""
-    seed: Integer = None
+    seed: int | None = None
     """The same seed draws the same samples. Without it, a random one, which is printed."""
     offset: int = 0
     """Index of the first sample within the seed's sequence."""
-    truncation: Number = None
-    """Restricts each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
-    control: Annotated[
-        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FLOAT", help_behavior_hint="")
-    ] = ()
-    """Sets a control of the model; may be given for each of them. `ganserve models` lists them. Those that are not set
+    truncation: float | None = None
+    """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
+    control: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FLOAT")] = ()
+    """Set a control of the model; may be given for each of them. `ganserve models` lists them. Those that are not set
     are drawn."""
-    scores: Flag = False
-    """Asks for the critic's scores, too."""
-    json: Flag = False
-    """Prints the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
+    select: Annotated[str | None, tyro.conf.arg(metavar="RULE:N")] = None
+    """Let the critic choose among more samples for each. best-of:N takes the one of N that it scores highest;
+    rejection:N the first that it takes for real, of N at most."""
+    walk_to: Annotated[int | None, tyro.conf.arg(metavar="SEED")] = None
+    """Draw the way from the first sample of --seed to that of this seed, both included, in --count steps."""
+    encoding: Encoding = "raw"
+    """How samples travel. png: smaller and slower; jpeg, webp: with small losses; float32: images as 0 to 1, which
+    NAME.npz and NAME.npy then have."""
+    scores: bool = False
+    """Ask for the critic's scores, too."""
+    json: bool = False
+    """Print the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
     target: Target = None
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0
@@ -81,6 +91,9 @@ def _sample(arguments: SampleArguments) -> int:
     check_integer("--count", arguments.count, 1, MAX_INDEX)
     kind = _check_out(arguments.out)
     controls = _controls(arguments.control)
+    select = None if arguments.select is None else _selection(arguments.select)
+    if arguments.walk_to is not None:
+        _check_walk(arguments)
     started = time.monotonic()
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
         info = client.model(arguments.model, arguments.version)
@@ -94,19 +107,37 @@ def _sample(arguments: SampleArguments) -> int:
             )
         if kind == "png":
             check_count(arguments.count, *info.sample.shape[:2])
-        stream = client.stream(
-            arguments.count,
-            None if arguments.label is None else label_of(arguments.label, info.label_names),
-            model=info.name,
-            version=info.version,
-            seed=arguments.seed,
-            offset=arguments.offset,
-            truncation=arguments.truncation,
-            controls=controls,
-            return_scores=arguments.scores,
-        )
+        label = None if arguments.label is None else label_of(arguments.label, info.label_names)
+        parts: Iterable[SampleBatch]
+        if arguments.walk_to is not None and arguments.seed is not None:
+            way = client.interpolate(
+                arguments.seed,
+                arguments.walk_to,
+                arguments.count,
+                label,
+                model=info.name,
+                version=info.version,
+                truncation=arguments.truncation,
+                encoding=arguments.encoding,
+                return_scores=arguments.scores,
+            )
+            parts = [way]
+        else:
+            parts = client.stream(
+                arguments.count,
+                label,
+                model=info.name,
+                version=info.version,
+                seed=arguments.seed,
+                offset=arguments.offset,
+                truncation=arguments.truncation,
+                controls=controls,
+                select=select,
+                encoding=arguments.encoding,
+                return_scores=arguments.scores,
+            )
         batches = []
-        for batch in _with_progress(stream, arguments.count):
+        for batch in _with_progress(parts, arguments.count):
             if kind == "folder" and arguments.out is not None:
                 batch.save(arguments.out)
             # What is written already, or never will be, need not be kept: there may be more than fits.
@@ -118,7 +149,7 @@ def _sample(arguments: SampleArguments) -> int:
     elif arguments.out is not None and kind in _TABLES:
         _TABLES[kind](batch, arguments.out)
     if arguments.json:
-        say_json(_facts(batch, arguments.out))
+        say_json(_facts(batch, arguments))
     else:
         say(_summary(batch, info, arguments, time.monotonic() - started))
     return 0
@@ -160,6 +191,29 @@ _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
 }
 
 
+def _selection(text: str) -> Selection:
+    """The selection of the command line: best-of:N or rejection:N."""
+    method, _, number = text.partition(":")
+    if method not in ("best-of", "rejection") or not number.isdecimal() or not 1 <= int(number) <= MOST_PROPOSALS:
+        raise InvalidRequest.of(
+            "--select", f"is {text!r}; expected best-of:N or rejection:N, N from 1 to {MOST_PROPOSALS}"
+        )
+    return BestOf(int(number)) if method == "best-of" else Rejection(max_proposals=int(number))
+
+
+def _check_walk(arguments: SampleArguments) -> None:
+    check_integer("--count", arguments.count, 2, MAX_INDEX)
+    if arguments.seed is None:
+        raise InvalidRequest.of("--walk-to", "has no --seed to begin at; expected both")
+    for flag, given in (
+        ("--offset", arguments.offset != 0),
+        ("--control", bool(arguments.control)),
+        ("--select", arguments.select is not None),
+    ):
+        if given:
+            raise InvalidRequest.of(flag, "cannot go with --walk-to, which settles every latent; leave it out")
+
+
 def _controls(given: Sequence[str]) -> dict[str, float] | None:
     """The controls of the command line, NAME=FLOAT each, by name."""
     controls: dict[str, float] = {}
@@ -177,7 +231,7 @@ def _controls(given: Sequence[str]) -> dict[str, float] | None:
     return controls or None
 
 
-def _with_progress(stream: Iterator[SampleBatch], count: int) -> Iterator[SampleBatch]:
+def _with_progress(stream: Iterable[SampleBatch], count: int) -> Iterator[SampleBatch]:
     """The batches, with a bar on the terminal that counts their samples."""
     done = 0
     with Progress(count) as progress:
@@ -188,20 +242,24 @@ def _with_progress(stream: Iterator[SampleBatch], count: int) -> Iterator[Sample
             yield batch
 
 
-def _facts(batch: SampleBatch, out: Path | None) -> dict[str, Any]:
+def _facts(batch: SampleBatch, arguments: SampleArguments) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "model": batch.model,
         "version": batch.version,
         "count": len(batch),
-        "seed": batch.seed,
+        "seed": batch.seed if arguments.walk_to is None else arguments.seed,
         "offset": batch.offset,
         "labels": batch.labels,
         "label_names": batch.label_names,
         "scores": batch.scores,
         "probabilities": batch.probabilities,
-        "out": None if out is None else str(out),
+        "out": None if arguments.out is None else str(arguments.out),
     }
-    if batch.samples.dtype == np.float32:
+    if arguments.walk_to is not None:
+        facts["walk_to"] = arguments.walk_to
+    if batch.selection is not None:
+        facts["selection"] = batch.selection
+    if batch.samples.ndim == 2 and batch.samples.dtype == np.float32:
         facts["samples"] = batch.samples
     return facts
 
@@ -210,10 +268,17 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     label = "" if arguments.label is None else f" with label {arguments.label}"
     label += "".join(f" with {control}" for control in arguments.control)
     where = "" if arguments.out is None else f" -> {arguments.out}"
+    again = f"--seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else "")
+    if arguments.walk_to is not None:
+        again = f"--seed {arguments.seed} --walk-to {arguments.walk_to}"
     lines = [
         f"{len(batch)} samples ({info.sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
-        f"the same again: --seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else ""),
+        f"the same again: {again}",
     ]
+    if (report := batch.selection) is not None:
+        lines.append(
+            f"critic: chose among {report.proposed:,} samples; of those chosen, it accepts {report.accepted:,}"
+        )
     if batch.scores is not None and batch.probabilities is not None:
         lines.append(
             f"critic: mean score {batch.scores.mean():.3g} ({batch.scores.min():.3g} to {batch.scores.max():.3g}), "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ganserve import Client
-from ganserve._cli._shared import Flag, Integer, Target, Text, label_of, run, say, say_json, table
+from ganserve._cli._shared import Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
 from ganserve._inputs import pictures_in
@@ -30,7 +30,7 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreArguments:
-    """Scores samples with a model's critic: the higher, the more like the data that the model was trained on."""
+    """Score samples with a model's critic: the higher, the more like the data that the model was trained on."""
 
     files: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")
@@ -40,10 +40,10 @@ class ScoreArguments:
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: Text = None
     """The model's name. Without it, the one that drew the picture, if it says so, else the only one that is served."""
-    version: Integer = None
+    version: int | None = None
     """The model's version. Without it, the latest that is ready."""
-    json: Flag = False
-    """Prints the score of each sample, as JSON."""
+    json: bool = False
+    """Print the score of each sample, as JSON."""
     target: Target = None
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0

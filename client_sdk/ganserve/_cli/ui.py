@@ -14,7 +14,7 @@ import tyro
 
 from ganserve import Client, InvalidRequest
 from ganserve._cli import DONE
-from ganserve._cli._shared import Integer, Target, run, say
+from ganserve._cli._shared import Target, run, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +32,15 @@ _HIGHEST_PORT = 65535
 
 @dataclass(frozen=True, kw_only=True)
 class UiArguments:
-    """Serves a page for browsers: samples, walks between them, scores of pictures, and what a model is."""
+    """Serve a page for browsers: samples, walks between them, scores of pictures, and what a model is."""
 
     target: Target = None
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    models: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
-    """Runs the models of this folder in this process, without a server (needs the extra `server`)."""
+    models: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"
     """The address that the page listens on; 0.0.0.0 lets every machine of the network in."""
-    port: Integer = None
+    port: int | None = None
     """The page's port. Without it, the first that is free from 7860 on."""
 
 
