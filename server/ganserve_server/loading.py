@@ -70,6 +70,9 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
 def _nothing_to_serve(models: Path, report: str) -> str:
     if any(models.glob("*/manifest.json")):
         return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
+    below = sorted({manifest.parents[2] for manifest in models.glob("*/*/*/manifest.json")})
+    if below:
+        return f"there is nothing to serve in {models}, and there are packages below: did you mean --models {below[0]}?"
     write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`"
     found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
     return "\n".join([f"there is nothing to serve in {models}: {write}", *found])

@@ -14,7 +14,10 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ganserve_server.config import ServerConfig
+from ganserve_server.core.errors import StartupError
 from ganserve_server.core.providers import cuda_obstacle
+from ganserve_server.loading import load
 from server_process import ServerProcess, running_server
 from stubs import TIMEOUT_S, connected
 from tiny_packages import TinyModel, build_tiny_package
@@ -193,6 +196,14 @@ def test_one_models_folder_in_place_of_the_repository_is_told_apart(tmp_path: Pa
     result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
     assert result.returncode == 2
     assert f"give the folder above it, --models {tmp_path}" in result.stderr
+
+
+def test_the_folder_above_the_repository_is_told_apart(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path / "models", "tiny")
+    with pytest.raises(
+        StartupError, match=rf"packages below: did you mean --models {re.escape(f'{tmp_path}/models')}\?$"
+    ):
+        load(ServerConfig(models=tmp_path, provider="cpu"))
 
 
 def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
