@@ -51,6 +51,14 @@ class _AsyncStream(AsyncIterator[ResultT], ABC, Generic[ResultT]):
     def __aiter__(self) -> Self:
         return self
 
+    if not TYPE_CHECKING:  # which finds the mistake by itself
+
+        def __iter__(self) -> Any:
+            raise TypeError(f"{type(self).__name__} belongs to asyncio: use `async for`, or a Client's stream")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._call.progress})"
+
     async def __anext__(self) -> ResultT:
         """The next result, in order, however often its connection breaks on the way.
 

@@ -82,6 +82,12 @@ class Sample:
         score = "" if self.score is None else f", score={self.score:.3g}"
         return f"Sample({_kind(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
 
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the image, a tiny one enlarged; None of a vector, or without Pillow."""
+        if self.array.ndim != 3 or not _pictures.has_pillow():
+            return None
+        return _pictures.picture_png(self.image)
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SampleBatch:
@@ -315,10 +321,19 @@ class SampleBatch:
         return f"SampleBatch({', '.join(parts)})"
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the grid of the first 200 samples; None without images or without Pillow."""
-        if self.samples.ndim != 4 or not len(self) or not _pictures.has_pillow():
+        """What a notebook shows: the grid of the first 200 images, or vectors of two values as points.
+
+        None of other vectors, of an empty batch, or without Pillow.
+        """
+        if not len(self) or not _pictures.has_pillow():
             return None
-        return _pictures.grid_png(self[:_MOST_SHOWN])
+        if self.samples.ndim == 4:
+            return _pictures.grid_png(self[:_MOST_SHOWN])
+        if self.samples.shape[1] != 2 or not np.isfinite(self.samples).all(axis=1).any():
+            return None
+        from ganserve._scatter import scatter_png
+
+        return scatter_png(self.samples, self.labels)
 
 
 _PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabilities", "latents")

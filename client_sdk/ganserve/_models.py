@@ -227,3 +227,11 @@ class ModelInfo:
     def providers(self) -> tuple[str, ...]:
         """The execution providers of all graphs, each once, first choice first."""
         return tuple(dict.fromkeys(provider for engine in self.engines for provider in engine.providers))
+
+    def __repr__(self) -> str:
+        parts = [repr(self.name), f"version={self.version}", str(self.sample), f"latent_dim={self.latent_dim}"]
+        if self.label_names:
+            parts.append(f"{len(self.label_names)} labels")
+        parts += [f"control {control}" for control in self.controls]
+        parts += ["no critic" if self.critic is None else f"critic of {self.critic_loss}", *self.providers]
+        return f"ModelInfo({', '.join(parts)})"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganserve._errors import InvalidRequest, MissingExtra, ServerError
-from ganserve._grid import CHUNK, Grid, Source, arrange
+from ganserve._grid import CHUNK, Grid, Source, arrange, default_scale
 
 if TYPE_CHECKING:
     import os
@@ -80,6 +80,14 @@ def grid_png(
     info.add_itxt(CHUNK, grid.to_json(), zip=True)
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """The PNG file of one image [H, W, C], enlarged as a grid's are."""
+    scale = default_scale(*image.shape[:2])
+    file = io.BytesIO()
+    to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)).save(file, "PNG")
     return file.getvalue()
 
 

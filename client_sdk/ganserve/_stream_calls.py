@@ -56,6 +56,13 @@ class SampleStreamCall:
         return self._received == self._request.request.count
 
     @property
+    def progress(self) -> str:
+        """How far it has come, in words."""
+        wanted = self._request.request
+        model = f", model={wanted.model!r}" if wanted.model else ""
+        return f"{self._received} of {wanted.count} samples, seed={self.seed}{model}"
+
+    @property
     def slow(self) -> bool:
         """Whether `accept` takes so long that an event loop should not wait for it."""
         return self._request.request.encoding != 0
@@ -144,10 +151,20 @@ class ScoreStreamCall:
         self._known: dict[str | None, ModelInfo] = {}
         self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, _calls.Call[Scores]]] = deque()
         self._pending_bytes = 0
-        self.begun = False
-        """Whether a result has come."""
+        self._scored = 0
         self.slow = False
         """`accept` is quick."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a result has come."""
+        return self._scored > 0
+
+    @property
+    def progress(self) -> str:
+        """How far it has come, in words."""
+        model = f", model={self._model!r}" if self._model is not None else ""
+        return f"{self._scored} items scored, {len(self._pending)} under way{model}"
 
     @property
     def wants_more(self) -> bool:
@@ -204,7 +221,7 @@ class ScoreStreamCall:
             raise ServerError("the stream gave a result more than it was asked for")
         request, call = self._pending.popleft()
         self._pending_bytes -= request.ByteSize()
-        self.begun = True
+        self._scored += 1
         return call.parse(response.response)
 
     def finish(self) -> None:

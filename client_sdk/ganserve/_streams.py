@@ -166,6 +166,9 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
         if self._rpc is not None:
             self._rpc.cancel()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._call.progress})"
+
     def __enter__(self) -> Self:
         return self
 

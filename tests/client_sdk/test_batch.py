@@ -128,7 +128,7 @@ def test_vectors_are_no_images() -> None:
     ):
         with pytest.raises(UnsupportedByModel, match=r"model 'ring' makes no images but float32 \[2\]: use samples"):
             use()
-    assert batch._repr_png_() is None
+    assert batch[0]._repr_png_() is None
 
 
 def test_representations() -> None:

@@ -94,6 +94,7 @@ from ganserve import Client, MissingExtra, SampleBatch
 images = np.zeros((2, 8, 8, 1), np.uint8)
 batch = SampleBatch(samples=images, indices=np.arange(2), labels=None, label_names=None, seed=1, model="m", version=1)
 assert batch._repr_png_() is None
+assert batch[0]._repr_png_() is None
 client = Client("localhost:1")
 for use in (
     batch.to_pil,

@@ -74,6 +74,12 @@ def test_other_kinds_of_models(api: Api) -> None:
     assert (tiny.version, tiny.critic_takes_labels, tiny.critic_absence, tiny.controls) == (2, True, "", ())
     codes = api.model("tiny-codes")
     assert (codes.conditional, codes.critic_takes_labels) == (True, False)
+    assert repr(tiny).startswith(
+        "ModelInfo('tiny', version=2, image uint8 [8, 8, 1], latent_dim=4, 3 labels, critic of "
+    )
+    assert repr(uncritical).startswith("ModelInfo('tiny-uncritical', version=1, image uint8 [8, 8, 1], latent_dim=4")
+    assert ", no critic, " in repr(uncritical)
+    assert ", control c0 (-1 to 1), " in repr(codes)
     assert codes.controls == (LatentControl(name="c0", index=2, low=-1.0, high=1.0, description="the code c0"),)
 
 

@@ -177,6 +177,42 @@ def test_a_notebook_shows_the_grid() -> None:
     assert batch[:0]._repr_png_() is None
 
 
+@pytest.mark.parametrize(("size", "scale"), [(4, 7), (40, 1)])
+def test_a_notebook_shows_one_sample_large_enough_to_see(size: int, scale: int) -> None:
+    batch = batch_of(2, size, size, 3)
+    shown = batch[1]._repr_png_()
+    assert shown is not None
+    pixels = np.asarray(Image.open(io.BytesIO(shown)))
+    assert pixels.shape == (size * scale, size * scale, 3)
+    np.testing.assert_array_equal(pixels[::scale, ::scale], batch.images[1])
+
+
+def points(values: list[tuple[float, ...]], labels: list[int] | None = None) -> SampleBatch:
+    return SampleBatch(
+        samples=np.array(values, np.float32),
+        indices=np.arange(len(values)),
+        labels=None if labels is None else np.array(labels),
+        label_names=None,
+        seed=1,
+        model="ring",
+        version=1,
+    )
+
+
+def test_a_notebook_shows_vectors_of_two_values_as_points() -> None:
+    shown = points([(0, 0), (2, 1), (np.nan, 5)], [0, 1, 2])._repr_png_()
+    assert shown is not None
+    pixels = np.asarray(Image.open(io.BytesIO(shown)))
+    # x over twice the range of y, so that the points' colours stand left below and right above the middle.
+    blue, orange = ((pixels == colour).all(axis=-1).nonzero() for colour in ((0, 114, 178), (230, 159, 0)))
+    assert len(blue[0]) == len(orange[0]) == 9
+    assert orange[1].mean() - blue[1].mean() == pytest.approx(2 * (blue[0].mean() - orange[0].mean()), abs=1)
+    assert not ((pixels == (0, 158, 115)).all(axis=-1)).any()
+    assert points([(1, 1)])._repr_png_() is not None
+    for batch in (points([(1, 2, 3)]), points([(np.inf, 1)]), points([(1, 2)])[:0]):
+        assert batch._repr_png_() is None
+
+
 def test_a_grid_that_was_changed_is_refused(tmp_path: Path) -> None:
     path = batch_of(4, 8, 8, 1).save_grid(tmp_path / "x.png")
     with Image.open(path) as picture:

@@ -52,6 +52,7 @@ def test_labels_one_an_item_or_many(api: Api) -> None:
 
 def test_nothing_gives_nothing(api: Api) -> None:
     stream = api.score_stream([], 1, model="tiny")
+    assert repr(stream).endswith("ScoreStream(0 items scored, 0 under way, model='tiny')")
     for _ in range(2):
         with pytest.raises(StopIteration):
             api.next(stream)

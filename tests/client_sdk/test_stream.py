@@ -46,6 +46,22 @@ def test_the_seed_is_known_before_the_first_batch(api: Api) -> None:
     assert api.next(stream).seed == stream.seed
 
 
+def test_a_stream_says_how_far_it_has_come(api: Api) -> None:
+    stream = api.stream(10, model="tiny", seed=3, chunk_size=4)
+    kind = "AsyncSampleStream" if isinstance(api.client, AsyncClient) else "SampleStream"
+    assert repr(stream) == f"{kind}(0 of 10 samples, seed=3, model='tiny')"
+    api.next(stream)
+    assert repr(stream) == f"{kind}(4 of 10 samples, seed=3, model='tiny')"
+    api.end(stream)
+
+
+def test_a_stream_of_asyncio_in_a_plain_loop_is_told(closed_port: str) -> None:
+    client = AsyncClient(closed_port)
+    for stream in (client.stream(10), client.score_stream([])):
+        with pytest.raises(TypeError, match=r"Stream belongs to asyncio: use `async for`"):
+            list(stream)  # type: ignore[call-overload]
+
+
 def test_a_stream_that_is_over_stays_over(api: Api) -> None:
     stream = api.stream(3, model="tiny")
     assert len(api.next(stream)) == 3
