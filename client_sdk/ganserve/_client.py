@@ -445,9 +445,12 @@ class Client:
 
         Args:
             timeout_s: Most seconds to wait; math.inf waits for ever. Default: the client's.
-            model: Waits for this model instead.
+            model: Waits for this model instead, which the server may not have found yet: it looks for new packages
+                every 2 s, or as often as its `poll_s` says.
 
         Raises:
+            ModelNotFound: The server has answered for 5 s, or `timeout_s`, without that model among its own; the
+                message lists those.
             ServerUnavailable: It is not ready in time; the message says what was missing.
             GanserveError: Any other failure; see the error's class.
         """

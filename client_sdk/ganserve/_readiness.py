@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ganserve import _calls
-from ganserve._errors import DeadlineExceeded, GanserveError, ServerUnavailable
+from ganserve._errors import DeadlineExceeded, GanserveError, ModelNotFound, ServerUnavailable
 from ganserve._models import ModelState
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ATTEMPT_S = 5.0
 _PAUSE_S = 0.1
+_UNKNOWN_S = 5.0  # a server looks for new packages every 2 s (poll_s); one that it finds is listed while it loads
 
 
 class Readiness:
@@ -32,14 +33,24 @@ class Readiness:
         self._end = time.monotonic() + timeout_s
         self._obstacle: str = "no attempt was made"
         self._error: GanserveError | None = None
+        self._unknown_since = math.inf
+        self._others: list[str] = []
 
     def attempt(self) -> _calls.Call[Sequence[ModelSummary]]:
         """The next call.
 
         Raises:
+            ModelNotFound: The time is over, or enough of it, and the server does not know the model.
             ServerUnavailable: The time is over; the message says what was still missing.
         """
-        left_s = self._end - time.monotonic()
+        now = time.monotonic()
+        left_s = self._end - now
+        unknown_s = now - self._unknown_since
+        if unknown_s >= _UNKNOWN_S or left_s <= 0 <= unknown_s:
+            there_is = f"there are: {', '.join(self._others)}" if self._others else "there is none"
+            raise ModelNotFound(
+                f"there is no model {self._model!r} after {unknown_s:.1f} s; {there_is}", code="NOT_FOUND"
+            )
         if left_s <= 0:
             message = f"not ready after {self._timeout_s:g} s: {self._obstacle}"
             raise ServerUnavailable(message, code="UNAVAILABLE") from self._error
@@ -53,12 +64,18 @@ class Readiness:
         """
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
+        self._unknown_since = math.inf  # it may be another server when it answers again
         if isinstance(error, ServerUnavailable) or self._error is None:  # the last attempt's deadline says the least
             self._obstacle, self._error = str(error), error
         return self._pause()
 
     def answered(self, models: Sequence[ModelSummary]) -> float:
         """What to do after an answer: the seconds to pause before the next call; 0 if the server is ready."""
+        self._others = [model.name for model in models]
+        if self._model is None or self._model in self._others:
+            self._unknown_since = math.inf
+        else:
+            self._unknown_since = min(self._unknown_since, time.monotonic())
         obstacle = _missing(models, self._model)
         if obstacle is None:
             return 0.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
 import ganserve
+from ganserve import _readiness
 from ganserve.v1 import gan_service_pb2
 from scripted_server import Status, scripted_server
 from server_process import ServerProcess
@@ -23,8 +26,38 @@ if TYPE_CHECKING:
 def test_a_server_that_is_ready(api: Api) -> None:
     api.wait_until_ready(10)
     api.wait_until_ready(10, model="tiny-rgb")
-    with pytest.raises(ganserve.ServerUnavailable, match=r"not ready after 0\.3 s: the server has no model 'nope'"):
-        api.wait_until_ready(0.3, model="nope")
+
+
+@pytest.mark.parametrize("timeout_s", [0.3, 30, math.inf])
+def test_a_model_that_the_server_does_not_know(api: Api, timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_readiness, "_UNKNOWN_S", 0.4)
+    with pytest.raises(
+        ganserve.ModelNotFound, match=r"there is no model 'nope' after \d+\.\d s; there are: tiny, tiny-codes"
+    ):
+        api.wait_until_ready(timeout_s, model="nope")
+
+
+def test_a_model_may_be_unknown_for_a_while_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(_readiness, "time", SimpleNamespace(monotonic=lambda: now))
+    wait = _readiness.Readiness("a", math.inf)
+    known = ganserve.ModelSummary(name="a", versions=(), latest=None)
+    other = ganserve.ModelSummary(name="b", versions=(), latest=1)
+    for answer in ([], [other], [other, known], [other], ganserve.ServerUnavailable("gone"), [other], []):
+        wait.attempt()
+        assert (wait.answered(answer) if isinstance(answer, list) else wait.refused(answer)) > 0
+        now += 2.4
+    wait.attempt()
+    now += 0.3
+    with pytest.raises(ganserve.ModelNotFound, match=r"^there is no model 'a' after 5\.1 s; there is none$"):
+        wait.attempt()
+
+
+def test_a_server_without_any_model(connect: Callable[..., Api]) -> None:
+    with scripted_server() as script:
+        script.answers = [models()] * 100
+        with pytest.raises(ganserve.ModelNotFound, match=r"there is no model 'a' after \d+\.\d s; there is none"):
+            connect(script.address).wait_until_ready(0.2, model="a")
 
 
 def test_a_server_that_is_just_starting(connect: Callable[..., Api], repository: Path, closed_port: str) -> None:
