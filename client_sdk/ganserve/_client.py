@@ -51,7 +51,7 @@ class Client:
         target: The server: "host:port", "host" (port 50051), or a gRPC target with a scheme
             ("unix:/run/ganserve.sock"). Several, as a sequence or joined by commas, take turns, and stand in for each
             other. Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
-        timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
+        timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms.
         max_attempts: Most attempts of one call, the first and those at other servers included; 1 never tries again.
             Default: 5, or enough to ask each of more servers.
         compression: Of what is sent. What is received is smaller with an `encoding`.

@@ -42,7 +42,10 @@ class Attempts:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the deadline, as gRPC takes them: above 0, None without one."""
+        """Seconds until the deadline, as gRPC takes them: None without one, and 1 ms where less is left.
+
+        gRPC refuses 0, and no call is done in less: it ends as `DeadlineExceeded`, as a deadline that is over should.
+        """
         return None if math.isinf(self._end) else max(1e-3, self._end - time.monotonic())
 
     def pause_s(self, failure: GanserveError, *, elsewhere: bool) -> float | None:

@@ -312,26 +312,6 @@ def test_use_after_close(connect: Callable[..., Api], server: str) -> None:
             ask()
 
 
-def test_closing_ends_the_calls_of_other_threads(script: Script) -> None:
-    asked, hold = threading.Event(), threading.Event()
-    script.next = lambda request, context: (asked.set(), hold.wait(20))  # type: ignore[method-assign,assignment]
-    client, errors = Client(script.address), []
-
-    def ask() -> None:
-        try:
-            client.models()
-        except GanserveError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    assert asked.wait(20)
-    client.close()
-    thread.join(20)
-    hold.set()
-    assert [type(error) for error in errors] == [ganserve.RequestCancelled]
-
-
 def test_closing_ends_the_calls_of_other_tasks_and_a_cancelled_task_is_cancelled(script: Script) -> None:
     asked, hold = threading.Semaphore(0), threading.Event()
     script.next = lambda request, context: (asked.release(), hold.wait(20))  # type: ignore[method-assign,assignment]

@@ -6,7 +6,18 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ganserve import Calibration, LatentControl, ModelState, SampleShape, Verification
+from ganserve import (
+    Calibration,
+    EngineInfo,
+    GraphInfo,
+    LatentControl,
+    ModelState,
+    PackageFile,
+    Provenance,
+    SampleShape,
+    Verification,
+    VersionSummary,
+)
 from server_process import running_server
 from tiny_packages import build_tiny_package
 
@@ -24,6 +35,7 @@ def test_models_lists_every_version(api: Api) -> None:
     assert [version.version for version in tiny.versions] == [1, 2]
     assert tiny.latest == 2
     version = tiny.versions[1]
+    assert type(version) is VersionSummary
     assert version.state is ModelState.READY
     assert version.reason == ""
     assert version.sample == SampleShape(kind="image", dtype="uint8", shape=(8, 8, 1))
@@ -43,8 +55,8 @@ def test_model_describes_one_version(api: Api, repository: Path) -> None:
     assert info.sample.shape == (8, 8, 1)
     assert (info.latent_dim, info.latent_distribution) == (4, "normal")
     assert info.label_names == ("zero", "one", "two")
-    assert (info.generator.file, info.generator.opset, info.generator.precision) == ("generator.onnx", 20, "float32")
-    assert info.generator.verification == Verification(batch_sizes=(1, 3, 64), max_abs_difference=0.0, tolerance=1.0)
+    compared = Verification(batch_sizes=(1, 3, 64), max_abs_difference=0.0, tolerance=1.0)
+    assert info.generator == GraphInfo(file="generator.onnx", opset=20, precision="float32", verification=compared)
     assert info.critic is not None
     assert info.critic.file == "critic.onnx"
     assert info.critic_loss == "none"
@@ -54,10 +66,12 @@ def test_model_describes_one_version(api: Api, repository: Path) -> None:
     files = {file.name: file for file in info.files}
     for name, file in files.items():
         content = (repository / "tiny" / "1" / name).read_bytes()
-        assert (file.sha256, file.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+        assert file == PackageFile(name=name, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    assert type(info.provenance) is Provenance
     assert info.provenance.created == datetime(2026, 1, 1, tzinfo=UTC)
     assert info.provenance.ganserve_version == "0.1.0"
     assert "onnx" in info.provenance.libraries
+    assert {type(engine) for engine in info.engines} == {EngineInfo}
     assert [engine.file for engine in info.engines] == ["generator.onnx", "critic.onnx"]
     assert all(engine.max_batch_size > 0 for engine in info.engines)
     assert sum(info.engines[0].nodes_by_provider.values()) > 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -129,6 +129,10 @@ def test_pauses_grow_are_random_and_never_shorter_than_asked() -> None:
     assert 1 <= pause_s <= 2
 
 
+def test_a_deadline_that_is_over_is_one_that_grpc_takes() -> None:
+    assert Attempts(1e-9, None).left_s == 1e-3
+
+
 def test_what_may_pass() -> None:
     assert may_pass(ServerUnavailable("x"))
     assert may_pass(RequestCancelled("x"))
@@ -209,25 +213,27 @@ def test_bad_numbers_of_attempts(connect: Callable[..., Api], max_attempts: obje
         connect("localhost", max_attempts=max_attempts)
 
 
-def test_closing_ends_the_pauses(script: Script) -> None:
-    import threading
+@pytest.mark.parametrize("paused", [False, True], ids=["in a call", "in a pause"])
+def test_closing_ends_what_other_threads_wait_for(script: Script, paused: bool) -> None:
+    asked, hold = threading.Event(), threading.Event()
 
-    client = ganserve.Client(script.address)
-    asked = threading.Event()
-    script.next = lambda request, context: (asked.set(), full(30))[1]  # type: ignore[method-assign]
-    errors: list[GanserveError] = []
+    def answer(*_: object) -> Any:
+        asked.set()
+        return full(30) if paused else hold.wait(20)
+
+    script.next = answer  # type: ignore[method-assign]
+    client, errors = ganserve.Client(script.address), []
 
     def ask() -> None:
-        with contextlib.suppress(GanserveError):
-            try:
-                client.models()
-            except GanserveError as error:
-                errors.append(error)
+        try:
+            client.models()
+        except GanserveError as error:
+            errors.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
     assert asked.wait(20)
     client.close()
     thread.join(20)
-    assert not thread.is_alive()
+    hold.set()
     assert [type(error) for error in errors] == [RequestCancelled]

@@ -33,8 +33,13 @@ from ganserve import (
     AsyncClient,
     BestOf,
     Client,
+    Encoding,
+    ImagesLike,
+    Label,
+    Labels,
     ModelInfo,
     ModelSummary,
+    Priority,
     Rejection,
     Sample,
     SampleBatch,
@@ -78,6 +83,14 @@ def blocking(target: str, names: list[str], indices: npt.NDArray[np.int64]) -> N
             assert_type(scores, Scores)
         assert_type(client.models(), list[ModelSummary])
         assert_type(client.model("digits").provenance.metrics, dict[str, float])
+
+
+def wrapped(client: Client, images: ImagesLike, label: Label, labels: Labels) -> None:
+    encoding: Encoding = "png"
+    priority: Priority = "low"
+    client.sample(1, label, encoding=encoding, priority=priority)
+    client.score(images, labels)
+    client.score_stream([images], label)
 
 
 def options(models: Path) -> None:
