@@ -11,7 +11,7 @@ demo: $(VENV)/.ready-all
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import onnx
 import torch
@@ -19,7 +19,7 @@ from ganserve_export.independence import BATCH, check_alone
 from ganserve_export.inputs import RandomInputs
 from ganserve_export.manifest import CriticDescription, describe, describe_graph, provenance_of_run
 from ganserve_export.preview import write_preview
-from ganserve_export.verification import Difference, verify
+from ganserve_export.verification import HALF_SLACK, Difference, verify
 from ganserve_training import TrainingError, load_split, load_trained
 from ganserve_training.data import to_network
 from ganserve_training.growth import Growth
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ganserve_training import TrainedModel
     from ganserve_training.run_folder import Which
 
+Weights: TypeAlias = Literal["float32", "float16"]
+"""What the networks of a package compute in."""
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 
 
@@ -60,9 +62,18 @@ class Exported:
     """How the critic's probabilities were calibrated; None without a critic."""
     critic_absence: str
     """Why the package has no critic; empty with one."""
+    precision: Weights
+    """What its networks compute in."""
 
 
-def export_run(run: Path, model_folder: Path, *, checkpoint: Which = "auto", generator_only: bool = False) -> Exported:
+def export_run(
+    run: Path,
+    model_folder: Path,
+    *,
+    checkpoint: Which = "auto",
+    generator_only: bool = False,
+    precision: Weights = "float32",
+) -> Exported:
     """Exports a checkpoint of a run as the next version of a model.
 
     Args:
@@ -70,6 +81,7 @@ def export_run(run: Path, model_folder: Path, *, checkpoint: Which = "auto", gen
         model_folder: Where the model's versions lie: <repository>/<name>. Made if it does not exist.
         checkpoint: Which checkpoint, as `ganserve_training.load_trained` takes it.
         generator_only: Leaves the critic out. One that cannot score single samples is left out in any case.
+        precision: What the networks compute in; inputs, outputs and what is done to them stay as they are.
 
     Raises:
         ExportError: The run cannot be read or exported, or a graph does not compute what its network computes. Nothing
@@ -93,7 +105,7 @@ def export_run(run: Path, model_folder: Path, *, checkpoint: Which = "auto", gen
             _check_critic(trained, inputs)
             calibration = calibrate(trained, conditioning, load_split(trained.config.data, "held_out"))
         with package.staging_folder(model_folder) as staging:
-            return _publish(trained, conditioning, calibration, absence, inputs, staging, model_folder, name)
+            return _publish(trained, conditioning, calibration, absence, inputs, staging, model_folder, name, precision)
     except TrainingError as error:
         raise ExportError(str(error)) from error
 
@@ -107,6 +119,7 @@ def _publish(
     staging: Path,
     model_folder: Path,
     name: str,
+    precision: Weights,
 ) -> Exported:
     """Writes and verifies the package's files, and publishes them."""
     seed = secrets.randbits(32)  # fresh inputs at each export; a failed verification tells the seed
@@ -114,10 +127,11 @@ def _publish(
     generator = _write_graph(
         staging / GENERATOR,
         GeneratorGraph(trained.generator, data),
-        GeneratorGraph(fold(trained.generator), data),
+        GeneratorGraph(_at(precision, fold(trained.generator)), data),
         inputs.for_generator,
         ("samples",),
         seed,
+        precision,
         scale=data.std,
     )
     critic, description = None, None
@@ -125,13 +139,14 @@ def _publish(
         critic = _write_graph(
             staging / CRITIC,
             CriticGraph(trained.critic, calibration, data),
-            CriticGraph(fold(trained.critic), calibration, data),
+            CriticGraph(_at(precision, fold(trained.critic)), calibration, data),
             inputs.for_critic,
             ("scores", "probabilities"),
             seed,
+            precision,
         )
         description = CriticDescription(
-            graph=describe_graph(CRITIC, critic, opset=OPSET),
+            graph=describe_graph(CRITIC, critic, opset=OPSET, precision=precision),
             loss=trained.config.loss.name,
             label_free=bool(conditioning.label_names) and not conditioning.critic_uses_labels,
             calibration=calibration,
@@ -142,7 +157,7 @@ def _publish(
         data=data,
         prior=trained.prior,
         label_names=conditioning.label_names,
-        generator=describe_graph(GENERATOR, generator, opset=OPSET),
+        generator=describe_graph(GENERATOR, generator, opset=OPSET, precision=precision),
         critic=description or absence,
         provenance=provenance_of_run(trained),
     )
@@ -156,6 +171,7 @@ def _publish(
         critic=critic,
         calibration=calibration,
         critic_absence=absence,
+        precision=precision,
     )
 
 
@@ -220,9 +236,16 @@ def _write_graph(
     make_inputs: Callable[[int, torch.Generator], dict[str, Tensor]],
     output_names: tuple[str, ...],
     seed: int,
+    precision: Weights,
     scale: Sequence[float] = (),
 ) -> Difference:
     """Converts a folded module, writes it, and compares the written file with the module as it was trained."""
     example = make_inputs(2, torch.Generator().manual_seed(seed))
     onnx.save_model(to_onnx(module.eval(), example, output_names), file)
-    return verify(file, reference.eval(), make_inputs, output_names, seed=seed, scale=scale)
+    slack = HALF_SLACK if precision == "float16" else 1.0
+    return verify(file, reference.eval(), make_inputs, output_names, seed=seed, scale=scale, slack=slack)
+
+
+def _at(precision: Weights, network: nn.Module) -> nn.Module:
+    """The network with its weights in a precision; changed in place."""
+    return network.half() if precision == "float16" else network

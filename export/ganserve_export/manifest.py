@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_training import config_to_dict
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _DISTRIBUTIONS = {
     "normal": model_spec_pb2.LATENT_DISTRIBUTION_NORMAL,
     "uniform": model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM,
+}
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+"""Of a graph's weights."""
+_PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
+    "float32": model_spec_pb2.PRECISION_FLOAT32,
+    "float16": model_spec_pb2.PRECISION_FLOAT16,
+    "bfloat16": model_spec_pb2.PRECISION_BFLOAT16,
 }
 MADE_ELSEWHERE = "made_elsewhere"
 """Key of provenance.config that packages of files made elsewhere have in place of a training configuration."""
@@ -120,13 +127,13 @@ def describe_graph(
     difference: Difference,
     *,
     opset: int,
-    precision: model_spec_pb2.Precision.ValueType = model_spec_pb2.PRECISION_FLOAT32,
+    precision: Precision = "float32",
 ) -> model_spec_pb2.GraphSpec:
     """The manifest's entry for a verified graph."""
     return model_spec_pb2.GraphSpec(
         file=file,
         opset=opset,
-        precision=precision,
+        precision=_PRECISIONS[precision],
         verification=model_spec_pb2.Verification(
             batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
         ),

@@ -97,8 +97,11 @@ def test_commands_use_the_server(target: str, folder: Path) -> None:
     assert "onnxruntime" in ganserve("doctor", *at, folder=folder)
 
 
+METRICS = ("--metrics", "gan-train-test", "nn-distance")
+
+
 def test_evaluation_goes_into_the_next_package(folder: Path) -> None:
-    figures = json.loads(ganserve("evaluate", "runs/digits", "--json", folder=folder))
+    figures = json.loads(ganserve("evaluate", "runs/digits", *METRICS, "-n", 300, "--json", folder=folder))
     assert {"gan_test", "gan_train", "nn_distance_ratio"} <= figures["metrics"].keys()
     ganserve("export-onnx", "runs/digits", "--out", "evaluated/digits", folder=folder)
     manifest = json.loads((folder / "evaluated" / "digits" / "1" / "manifest.json").read_text())

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ganserve_export.calibration import LogisticCalibration
 from ganserve_export.conversion import to_onnx
 from ganserve_export.folding import fold
-from ganserve_export.verification import verify
+from ganserve_export.graphs import CriticGraph, GeneratorGraph
+from ganserve_export.verification import HALF_SLACK, verify
 from ganserve_training.config import CodesConfig, NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import UnfinishedNetworkError
@@ -79,6 +81,40 @@ def test_conditional_players_convert(architecture: str, tmp_path) -> None:
     generator = check(tmp_path, pair.generator, "generator", (LATENT,), LABELS)
     assert [item.name for item in generator.graph.input] == ["inputs", "labels"]
     check(tmp_path, pair.critic, "critic", (2, 8, 8), LABELS if pair.critic_uses_labels else 0)
+
+
+@pytest.mark.parametrize("architecture", CASES)
+def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))
+    # A pixel norm over four features magnifies what float16 rounds off where all of them are small.
+    wider = {"generator_width": 16, "critic_width": 16} | ({"max_width": 32} if architecture != "mlp" else {})
+    pair = build_networks(config(architecture, **CASES[architecture] | wider), data)
+    train_a_little(pair, (2, 8, 8), LABELS)
+    calibration = LogisticCalibration.uncalibrated(LABELS if pair.critic_uses_labels else 0)
+
+    def latents(batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        drawn = torch.randn(batch, LATENT, generator=random)
+        return {"latents": drawn, "labels": torch.randint(0, LABELS, (batch,), generator=random)}
+
+    def samples(batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        drawn = {"samples": torch.randint(0, 256, (batch, 8, 8, 2), dtype=torch.uint8, generator=random)}
+        if pair.critic_uses_labels:
+            drawn["labels"] = torch.randint(0, LABELS, (batch,), generator=random)
+        return drawn
+
+    for graph, inputs, outputs in (
+        (lambda module: GeneratorGraph(module(pair.generator), data), latents, ("samples",)),
+        (lambda module: CriticGraph(module(pair.critic), calibration, data), samples, ("scores", "probabilities")),
+    ):
+        file = tmp_path / "graph.onnx"
+        model = to_onnx(
+            graph(lambda player: fold(player).half()).eval(), inputs(2, torch.Generator().manual_seed(1)), outputs
+        )
+        onnx.save_model(model, file)
+        weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) > 1]
+        assert {tensor.data_type for tensor in weights} <= {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
+        verify(file, graph(lambda player: player.eval()).eval(), inputs, outputs, seed=1, slack=HALF_SLACK)
 
 
 @pytest.mark.parametrize("architecture", ["dcgan", "residual", "r3gan"])

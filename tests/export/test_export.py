@@ -14,6 +14,7 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
+from ganserve import Client
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_export import Exported, ExportError, VerificationError, export_run, exporter, package
 from ganserve_training import config_to_dict, load_split, load_trained
@@ -70,6 +71,23 @@ def test_graphs_have_the_contract_and_score_each_sample_alone(exported: Exported
     assert ((probabilities > 0) & (probabilities < 1)).all()
     alone, _ = critic.run(None, {"samples": held_out.pixels[7:8], "labels": held_out.labels[7:8]})
     np.testing.assert_allclose(alone, scores[7:8], rtol=1e-5, atol=1e-5)
+
+
+def test_networks_in_float16_are_served_like_the_others(exported: Exported, run: Path, tmp_path: Path) -> None:
+    half = export_run(run, tmp_path / "half", precision="float16")
+    spec = read_manifest(half.folder)
+    for graph in (spec.generator, spec.critic):
+        assert graph.precision == model_spec_pb2.PRECISION_FLOAT16
+        assert graph.verification.max_abs_difference <= graph.verification.tolerance
+        sizes = [(folder / graph.file).stat().st_size for folder in (half.folder, exported.folder)]
+        assert sizes[0] < 0.7 * sizes[1]
+    with Client.local(exported.folder.parent.parent) as whole, Client.local(tmp_path) as client:
+        assert client.model("half").generator.precision == "float16"
+        batch, reference = (each.sample(200, seed=5, return_scores=True) for each in (client, whole))
+        alone = client.sample(1, label=str(batch.label_names[7]), seed=5, offset=7)
+    assert np.abs(batch.images.astype(int) - reference.images).max() <= 2
+    assert np.abs(batch.images[7].astype(int) - alone.images[0]).max() <= 1
+    np.testing.assert_allclose(batch.scores, reference.scores, atol=2e-3 * max(1, np.abs(reference.scores).max()))
 
 
 def test_preview_has_one_row_a_label(exported: Exported) -> None:

@@ -21,7 +21,7 @@ from ganserve_export.foreign.source import MAX_BYTES, Source
 from ganserve_export.inputs import RandomInputs
 from ganserve_export.manifest import MADE_ELSEWHERE, CriticDescription, describe, describe_graph, provenance_now
 from ganserve_export.preview import write_preview
-from ganserve_export.verification import Difference, verify
+from ganserve_export.verification import HALF_SLACK, Difference, verify
 from ganserve_training import DataInfo, Samples, TrainingError, load_split
 from ganserve_training.reference import data_config
 
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from ganserve_training.config.networks import LatentDistribution
 
 NO_CRITIC = "it was packaged without one"
-# Where a foreign graph ends in float16, onnxruntime may skip that rounding before what is added to it.
-HALF_SLACK = 20.0
-_PRECISIONS = {
-    "float32": model_spec_pb2.PRECISION_FLOAT32,
-    "float16": model_spec_pb2.PRECISION_FLOAT16,
-    "bfloat16": model_spec_pb2.PRECISION_BFLOAT16,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,7 +239,7 @@ def _write(model: onnx.ModelProto, file: Path) -> None:
 
 def _describe(file: str, model: onnx.ModelProto, source: Source, difference: Difference) -> model_spec_pb2.GraphSpec:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return describe_graph(file, difference, opset=opset, precision=_PRECISIONS[source.precision])
+    return describe_graph(file, difference, opset=opset, precision=source.precision)
 
 
 def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: OnnxOptions) -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ganserve_export.manifest import Precision
+
     Arrays = Mapping[str, npt.NDArray[Any]]
 
 MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of a package's graph
@@ -30,7 +32,7 @@ RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 KEEPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
-_HALVES: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+_HALVES: dict[int, Precision] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
 _ELEMENTS = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -120,7 +122,7 @@ class Source:
         return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 1)
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """That of most weights: float32, float16 or bfloat16."""
         sizes: dict[int, int] = {}
         for tensor in self.model.graph.initializer:

@@ -38,4 +38,5 @@ def equalise(layer: nn.Module, gain: float = math.sqrt(2.0)) -> None:
 
 def pixel_norm(features: Tensor) -> Tensor:
     """Each pixel's features, [N, C, …], divided by their root mean square."""
-    return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-8)
+    exact = features.to(torch.promote_types(features.dtype, torch.float32))  # 1e-8 is nothing in float16.
+    return features * torch.rsqrt(exact.square().mean(dim=1, keepdim=True) + 1e-8).to(features.dtype)
