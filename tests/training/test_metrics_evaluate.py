@@ -21,6 +21,7 @@ from ganserve_training.measures import METRIC_NAMES, MetricName, default_metrics
 from ganserve_training.metrics import GaussianModes, mode_coverage
 from ganserve_training.metrics.modes import StackedDigitModes, modes_of
 from ganserve_training.reference import data_config, load_reference, source_of
+from ganserve_training.steps import Steps
 from tiny_runs import tiny_config
 
 DIGITS = DataConfig()
@@ -47,8 +48,25 @@ class Copies:
         return self._train.read(np.array([rng.choice(members[label]) for label in labels]))
 
 
+class Heard(Steps):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self.words: list[str] = []
+
+    def expect(self, count: int) -> None:
+        self.expected = count
+
+    def next(self, words: str) -> None:
+        self.words.append(words)
+
+
 def test_real_digits_score_as_real_digits() -> None:
-    evaluation = evaluate(Copies(DIGITS), EvaluationOptions())
+    steps = Heard()
+    evaluation = evaluate(Copies(DIGITS), EvaluationOptions(), steps=steps)
+    assert steps.words[:4] == ["reading the data", "making the features", "drawing 1,500 samples", "measuring fid"]
+    assert len(steps.words) == steps.expected
     assert (evaluation.samples, evaluation.real_samples, evaluation.held_out_samples) == (1500, 1437, 360)
     assert (evaluation.step, evaluation.checkpoint_sha256, evaluation.data) == (7, "c0ffee", "digits")
     assert evaluation.reference_sha256 == load_split(DIGITS, "train").sha256()
@@ -149,8 +167,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     subject = Copies(DIGITS)
     with pytest.raises(ConfigError, match="mode-coverage needs data whose modes are known"):
         evaluate(subject, EvaluationOptions(metrics=("mode-coverage",)))
-    with pytest.raises(ConfigError, match="features must be auto, pixels, classifier"):
+    with pytest.raises(ConfigError, match=r"features must be auto, pixels, classifier, or .*\(got inception\)$"):
         evaluate(subject, EvaluationOptions(metrics=("fid",), features="inception"))
+    with pytest.raises(ConfigError, match=r"the path of .* \(got nope.pt: there is no file /\S+/nope\.pt\)$"):
+        evaluate(subject, EvaluationOptions(metrics=("fid",), features="nope.pt"))
     with pytest.raises(ConfigError, match="samples must be at least 1"):
         EvaluationOptions(samples=0)
     with pytest.raises(DataError, match=r"the model makes samples of shape \[8, 8, 1\], the data have \[2\]"):

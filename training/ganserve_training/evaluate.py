@@ -24,6 +24,7 @@ from ganserve_training.measures import (
 from ganserve_training.metrics.coverage import Modes
 from ganserve_training.reference import Reference, data_config, load_reference
 from ganserve_training.run_folder import RunFolder, Which
+from ganserve_training.steps import Steps
 from ganserve_training.subjects import RunSubject, Subject
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
@@ -103,6 +104,7 @@ def evaluate_run(
     which: Which = "auto",
     load_features: FeatureLoader | None = None,
     samples: int | None = None,
+    steps: Steps | None = None,
 ) -> Evaluation:
     """Judge samples of a run's averaged generator and save the figures in its metrics.json.
 
@@ -112,6 +114,7 @@ def evaluate_run(
         which: of its checkpoints, as :func:`load_trained` says.
         load_features: makes features of other files than TorchScript's.
         samples: how many to draw, where ``options`` aren't given.
+        steps: is told what is being done.
 
     Raises:
         CheckpointError: the run has no whole checkpoint.
@@ -119,14 +122,25 @@ def evaluate_run(
         DataError: the data can't be read, or there are too few samples.
     """
     evaluation = evaluate(
-        RunSubject(run, which), options or EvaluationOptions(samples=samples), load_features=load_features
+        RunSubject(run, which),
+        options or EvaluationOptions(samples=samples),
+        load_features=load_features,
+        steps=steps,
     )
     RunFolder(run).write_evaluation(evaluation.to_dict())
     return evaluation
 
 
-def evaluate(subject: Subject, options: EvaluationOptions, *, load_features: FeatureLoader | None = None) -> Evaluation:
+def evaluate(
+    subject: Subject,
+    options: EvaluationOptions,
+    *,
+    load_features: FeatureLoader | None = None,
+    steps: Steps | None = None,
+) -> Evaluation:
     """Judge samples of anything that draws them; arguments and errors as of :func:`evaluate_run`."""
+    steps = steps or Steps()
+    steps.next("reading the data")
     config = subject.learned_from
     if options.data is not None:
         config = data_config(options.data, config, subject.sample_shape)
@@ -139,10 +153,14 @@ def evaluate(subject: Subject, options: EvaluationOptions, *, load_features: Fea
     metrics = options.metrics or default_metrics(train, reference.modes, conditional=conditional)
     check_metrics(metrics, train, reference.modes, conditional=conditional)
     features, accuracy = None, None
-    if FEATURE_METRICS & set(metrics):
+    needs_features = bool(FEATURE_METRICS & set(metrics))
+    steps.expect(2 + needs_features + len(set(metrics)))
+    if needs_features:
+        steps.next("making the features")
         features, accuracy = _features(options, reference, load_features)
     count = options.samples or default_samples(reference.modes, len(train))
     labels = balanced_labels(count, len(names)) if names else None
+    steps.next(f"drawing {count:,} samples")
     material = Material(
         samples=subject.draw(labels, count, options.seed),
         labels=labels if conditional else None,
@@ -152,7 +170,7 @@ def evaluate(subject: Subject, options: EvaluationOptions, *, load_features: Fea
         modes=reference.modes,
         seed=options.seed,
     )
-    measured = measure(metrics, material)
+    measured = measure(metrics, material, steps)
     return Evaluation(
         step=subject.step,
         checkpoint_sha256=subject.checkpoint_sha256,
@@ -216,7 +234,11 @@ def _features(
         return classifier_features(reference.train, reference.held_out)
     file = Path(choice)
     if not file.is_file():
-        raise ConfigError(f"features must be auto, pixels, classifier, a .pt file or a .onnx file (got {choice})")
+        missing = f": there is no file {file.resolve()}" if file.suffix or len(file.parts) > 1 else ""
+        raise ConfigError(
+            "features must be auto, pixels, classifier, or the path of a TorchScript file (.pt) or an ONNX file (got "
+            f"{choice}{missing})"
+        )
     if file.suffix in (".pt", ".pth", ".jit"):
         return torchscript_features(file, info, side_px=options.feature_side_px, values=options.feature_range), None
     if load is None:

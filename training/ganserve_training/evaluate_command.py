@@ -12,6 +12,7 @@ import tyro
 from ganserve_training.command_line import parse
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.evaluation_options import EvaluationOptions
+from ganserve_training.flags import in_flags
 from ganserve_training.run_folder import Which
 
 if TYPE_CHECKING:
@@ -68,18 +69,24 @@ def main(
         # Only now: torch takes seconds, --help and refusals must not.
         from ganserve_training.evaluate import evaluate, evaluate_run
         from ganserve_training.evaluation_table import show
+        from ganserve_training.steps import shown_steps
 
         package = open_package(arguments.model)
-        if package is None:
-            evaluation = evaluate_run(
-                arguments.model, arguments.measurement, which=arguments.checkpoint, load_features=load_features
-            )
-        else:
-            evaluation = evaluate(package, arguments.measurement, load_features=load_features)
+        with shown_steps() as steps:
+            if package is None:
+                evaluation = evaluate_run(
+                    arguments.model,
+                    arguments.measurement,
+                    which=arguments.checkpoint,
+                    load_features=load_features,
+                    steps=steps,
+                )
+            else:
+                evaluation = evaluate(package, arguments.measurement, load_features=load_features, steps=steps)
     except BrokenPipeError:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:
-        sys.stderr.write(f"ganserve evaluate: error: {error}\n")
+        sys.stderr.write(f"ganserve evaluate: error: {in_flags(str(error), EvaluationOptions)}\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130

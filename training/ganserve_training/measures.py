@@ -24,6 +24,7 @@ from ganserve_training.metrics import (
     precision_recall,
     sliced_wasserstein,
 )
+from ganserve_training.steps import Steps
 from ganserve_training.values import flat_values
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
@@ -118,8 +119,8 @@ def check_metrics(names: Sequence[MetricName], data: Samples, modes: Modes | Non
         raise ConfigError("gan-train-test needs labelled data and a generator that takes their labels: leave it out")
 
 
-def measure(names: Sequence[MetricName], material: Material) -> Measured:
-    """Measure by name, in the order of METRIC_NAMES.
+def measure(names: Sequence[MetricName], material: Material, steps: Steps) -> Measured:
+    """Measure by name, in the order of METRIC_NAMES, each as a step.
 
     Raises:
         DataError: too few samples for one of them.
@@ -127,6 +128,8 @@ def measure(names: Sequence[MetricName], material: Material) -> Measured:
     metrics: dict[str, float] = {}
     by_label: dict[str, tuple[float, ...]] = {}
     for name in METRIC_NAMES:
+        if name in names:
+            steps.next(f"measuring {name}")
         if name == "gan-train-test" and name in names:
             judgement = _judge(material)
             metrics |= judgement.to_dict()

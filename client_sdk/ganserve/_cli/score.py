@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ganserve import Client
+from ganserve._cli._progress import Progress
 from ganserve._cli._shared import Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
@@ -61,7 +62,12 @@ def _score(arguments: ScoreArguments) -> int:
         label: str | int | None = arguments.label
         if arguments.label is not None and arguments.label.isdecimal():
             label = label_of(arguments.label, client.model(arguments.model, arguments.version).label_names)
-        results = [(file, _score_file(client, file, label, arguments)) for file in files]
+        results = []
+        with Progress(len(files)) as progress:
+            for done, file in enumerate(files):
+                if len(files) > 1:
+                    progress.show(done, f"{done:,} of {len(files):,} files")
+                results.append((file, _score_file(client, file, label, arguments)))
     if arguments.json:
         say_json([_facts(file, scores) for file, scores in results])
     else:

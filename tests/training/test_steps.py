@@ -1,0 +1,28 @@
+"""What a person sees while a command works: a bar on a terminal, nothing elsewhere."""
+
+import io
+
+from rich.console import Console
+
+from ganserve_training.steps import shown_steps
+
+
+def drawn(*, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    with shown_steps(console) as steps:
+        steps.next("reading [the data]")
+        steps.expect(2)
+        steps.next("measuring fid")
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_bar_on_a_terminal_which_leaves_nothing() -> None:
+    seen = drawn(terminal=True)
+    assert "1/2" in seen
+    assert "measuring fid" in seen
+    assert seen.endswith("\x1b[2K")
+
+
+def test_nothing_elsewhere() -> None:
+    assert drawn(terminal=False) == ""

@@ -1,0 +1,43 @@
+"""What a command is doing, as a bar on a terminal, which leaves nothing behind; nothing elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+
+class Steps:
+    """Is told what is being done next; this one keeps it to itself."""
+
+    def expect(self, count: int) -> None:
+        """There will be so many steps in all."""
+
+    def next(self, words: str) -> None:
+        """The step before, if there was one, is done; this one begins."""
+
+
+class _ShownSteps(Steps):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._begun = 0
+        self._task = progress.add_task("", total=None)
+
+    def expect(self, count: int) -> None:
+        self._progress.update(self._task, total=count)
+
+    def next(self, words: str) -> None:
+        self._progress.update(self._task, completed=self._begun, description=words)
+        self._begun += 1
+
+
+@contextmanager
+def shown_steps(console: Console | None = None) -> Iterator[Steps]:
+    """Steps that are shown while the block runs, if the console (stderr) is a terminal."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield Steps()
+        return
+    columns = (MofNCompleteColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _ShownSteps(progress)
