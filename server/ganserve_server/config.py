@@ -56,6 +56,8 @@ class ServerConfig:
     """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
     poll_s: float = 2.0
     """Seconds between looks for new, changed and removed packages. 0: only when AdminService.ReloadRepository asks."""
+    allow_empty: bool = False
+    """Start with nothing to serve, and be ready once there is: without it, a folder of no models is refused."""
     newest_versions: int = 0
     """How many of each model's newest versions to load; LoadModel loads others too. 0: all."""
     drain_timeout_s: float = 30.0

@@ -62,7 +62,7 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
     except RequestError as error:
         raise StartupError(str(error)) from error
     report = startup_report(repository, choice, engine, batch)
-    if not any(summary.latest for summary in repository.summaries()):
+    if not config.allow_empty and not any(summary.latest for summary in repository.summaries()):
         raise StartupError(_nothing_to_serve(config.models, report))
     return repository, report
 
@@ -73,6 +73,6 @@ def _nothing_to_serve(models: Path, report: str) -> str:
     below = sorted({manifest.parents[2] for manifest in models.glob("*/*/*/manifest.json")})
     if below:
         return f"there is nothing to serve in {models}, and there are packages below: did you mean --models {below[0]}?"
-    write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`"
+    write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`, or wait for one with --allow-empty"
     found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
     return "\n".join([f"there is nothing to serve in {models}: {write}", *found])

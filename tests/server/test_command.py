@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,6 +15,7 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ganserve import Client, InvalidRequest
 from ganserve_server.config import ServerConfig
 from ganserve_server.core.errors import StartupError
 from ganserve_server.core.providers import cuda_obstacle
@@ -101,6 +103,21 @@ def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
     assert "FAILED   a version 1: manifest.json is missing" in result.stderr
     assert "FAILED   b version 1: critic.onnx is missing" in result.stderr
     assert "c: has no version's folder" in result.stderr
+    assert "wait for one with --allow-empty" in result.stderr
+
+
+def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--allow-empty", "--poll-s", "0.05") as server, Client(server.address) as client:
+        assert client.models() == []
+        with pytest.raises(InvalidRequest, match="which means the only model that is served"):
+            client.sample(1)
+        build_tiny_package(tmp_path)
+        deadline = time.monotonic() + 60
+        while not client.models():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        client.wait_until_ready(model="tiny", timeout_s=60)
+        assert len(client.sample(3)) == 3
 
 
 @pytest.mark.parametrize(

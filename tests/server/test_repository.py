@@ -345,6 +345,34 @@ def test_loads_that_wait_for_each_other_leave_requests_their_threads(models: Pat
     asyncio.run(scenario())
 
 
+def test_where_none_is_ready_an_unloaded_version_tells_more_than_a_broken_one(
+    repository: Repository, models: Path
+) -> None:
+    break_package(build_tiny_package(models, "tiny", version=2))
+    repository.reload()
+    repository.unload_model("tiny", 0)
+    wait_for(lambda: states(repository) == {"tiny": {1: UNLOADED, 2: FAILED}}, "the version to be unloaded")
+    with pytest.raises(FailedPreconditionError, match=r"version 1 .* is not loaded: load it .*RepositoryModelLoad"):
+        repository.resolve("tiny", 0)
+
+
+def test_a_folder_that_vanishes_is_told_once_and_looked_at_again(
+    repository: Repository, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = models.with_name("away")
+    with caplog.at_level("INFO", logger="ganserve_server"):
+        models.rename(away)
+        repository.watch(0.01)
+        wait_for(lambda: "cannot be read" in caplog.text, "the folder to be missed")
+        time.sleep(0.1)
+        assert repository.resolve("tiny", 1).info.version == 1
+        away.rename(models)
+        wait_for(lambda: "can be read again" in caplog.text, "the folder to be found")
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert "Traceback" not in caplog.text
+    assert states(repository) == {"tiny": {1: READY}}
+
+
 def test_a_stream_ends_on_the_version_that_it_began_with(models: Path) -> None:
     async def scenario() -> None:
         async with in_process_server(models) as server:

@@ -134,11 +134,20 @@ class Repository:
         """
 
         def poll() -> None:
+            unreadable = False
             while not self._closing.wait(poll_s):
                 try:
                     self._refresh(settled_only=True)
+                except UnavailableError as error:
+                    if not unreadable:  # said once, not every few seconds
+                        _log.warning("%s; what is loaded serves on, and the folder is looked at again", error)
+                    unreadable = True
                 except Exception:  # noqa: BLE001 - whatever it is, the next look may go well
                     _log.exception("%s could not be looked at; trying again", self.folder)
+                else:
+                    if unreadable:
+                        _log.info("%s can be read again", self.folder)
+                    unreadable = False
 
         self._watcher = threading.Thread(target=poll, name="repository", daemon=True)
         self._watcher.start()
@@ -245,14 +254,18 @@ class Repository:
         if not name:
             name = self._only_model(field)
         versions = self._versions(name)
-        entry = _entry(name, versions, version or _latest(versions) or max(versions))
+        # Where none is ready, one that will be, or was until somebody unloaded it, tells more than one that failed.
+        entry = _entry(name, versions, version or _latest(versions) or max(versions, key=lambda v: _hope(versions[v])))
         if (model := entry.model) is not None:
             return model
         what = f"version {entry.version} of model {name!r}"
         if entry.state == gan_service_pb2.MODEL_STATE_FAILED:
             raise FailedPreconditionError(f"{what} could not be loaded: {entry.reason}")
         if entry.state == gan_service_pb2.MODEL_STATE_UNLOADED:
-            raise FailedPreconditionError(f"{what} is not loaded: load it with AdminService.LoadModel")
+            raise FailedPreconditionError(
+                f"{what} is not loaded: load it with AdminService.LoadModel (Open Inference Protocol: "
+                "RepositoryModelLoad)"
+            )
         raise UnavailableError(f"{what} is not ready: try again soon")
 
     def models(self) -> list[Model]:
@@ -424,6 +437,12 @@ def _summary(name: str, versions: dict[int, VersionEntry]) -> gan_service_pb2.Mo
     return gan_service_pb2.ModelSummary(
         name=name, versions=[entry.summary() for entry in versions.values()], latest=_latest(versions)
     )
+
+
+def _hope(entry: VersionEntry) -> tuple[int, int]:
+    """Orders versions that are not ready: failed, unloaded, on their way; among these, by number."""
+    last = (gan_service_pb2.MODEL_STATE_FAILED, gan_service_pb2.MODEL_STATE_UNLOADED)
+    return last.index(entry.state) if entry.state in last else len(last), entry.version
 
 
 def _latest(versions: dict[int, VersionEntry]) -> int:
