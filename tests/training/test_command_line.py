@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganserve_training import evaluate_command, report_command, train_command
+from ganserve_training import PRESETS, evaluate_command, report_command, train_command
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command.main,
@@ -62,7 +62,8 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train nothing", "no such preset: 'nothing'; there is digits, "),
         ("evaluate", "MODEL is missing; `ganserve evaluate --help` lists what there is"),
         ("evaluate x --metrics beauty", "--metrics must be one of 'fid', 'kid', "),
-        ("evaluate x --samples 0", "samples must be at least 1 (got 0)"),
+        ("evaluate x --feature-side-px 0", "error: --feature-side-px must be at least 1 (got 0)"),
+        ("evaluate x --samples 0", "error: --samples must be at least 1 (got 0)"),
         ("report", "RUN is missing; `ganserve report --help` lists what there is"),
     ],
 )
@@ -98,3 +99,10 @@ def test_help_stays_the_parsers(command: str, capsys: pytest.CaptureFixture[str]
     output = capsys.readouterr()
     assert output.out.startswith(f"usage: ganserve {command} ")
     assert output.err == ""
+
+
+def test_the_list_of_presets_says_what_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_command.main(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("presets:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == list(PRESETS)
+    assert all(10 < len(line) <= 100 and len(line.split()) > 3 for line in listed)

@@ -184,7 +184,7 @@ def test_help_lists_presets_and_options() -> None:
 def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_command.main([str(tmp_path)]) == 1
     errors = capsys.readouterr().err
-    assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: train first")
+    assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: name a run's, or train first")
     assert errors.count("\n") == 1
 
 

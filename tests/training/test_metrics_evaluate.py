@@ -21,7 +21,7 @@ from ganserve_training.measures import METRIC_NAMES, MetricName, default_metrics
 from ganserve_training.metrics import GaussianModes, mode_coverage
 from ganserve_training.metrics.modes import StackedDigitModes, modes_of
 from ganserve_training.reference import data_config, load_reference, source_of
-from ganserve_training.steps import Steps
+from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 
 DIGITS = DataConfig()
@@ -48,22 +48,8 @@ class Copies:
         return self._train.read(np.array([rng.choice(members[label]) for label in labels]))
 
 
-class Heard(Steps):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.expected = 0
-        self.words: list[str] = []
-
-    def expect(self, count: int) -> None:
-        self.expected = count
-
-    def next(self, words: str) -> None:
-        self.words.append(words)
-
-
 def test_real_digits_score_as_real_digits() -> None:
-    steps = Heard()
+    steps = HeardSteps()
     evaluation = evaluate(Copies(DIGITS), EvaluationOptions(), steps=steps)
     assert steps.words[:4] == ["reading the data", "making the features", "drawing 1,500 samples", "measuring fid"]
     assert len(steps.words) == steps.expected

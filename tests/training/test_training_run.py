@@ -308,8 +308,12 @@ def test_a_trained_model_is_the_averaged_generator_and_the_critic(uninterrupted:
 
 
 def test_a_folder_without_a_run_says_how_to_train(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint: train first, with `ganserve train digits --out"):
-        load_trained(tmp_path / "nothing")
+    for name, preset in (("faces", "PRESET"), ("digits", "digits")):
+        told = rf"/{name} holds no checkpoint: there is no such folder; name a run's, or train first, with `ganserve "
+        with pytest.raises(CheckpointError, match=rf"{told}train {preset} --out \S+/{name}`$"):
+            load_trained(tmp_path / name)
+    with pytest.raises(CheckpointError, match="holds no checkpoint: name a run's, or train first"):
+        load_trained(tmp_path)
 
 
 def test_samples_are_drawn_by_seed_whatever_the_count(uninterrupted: Path) -> None:

@@ -51,4 +51,4 @@ class EvaluationOptions:
         if self.samples is not None and self.samples < 1:
             raise ConfigError(f"samples must be at least 1 (got {self.samples})")
         if self.feature_side_px is not None and self.feature_side_px < 1:
-            raise ConfigError(f"feature-side-px must be at least 1 (got {self.feature_side_px})")
+            raise ConfigError(f"feature_side_px must be at least 1 (got {self.feature_side_px})")

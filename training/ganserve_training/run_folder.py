@@ -12,6 +12,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_from_dict, config_to_dict
 from ganserve_training.errors import ConfigError, RunLockedError
 from ganserve_training.files import write_text_atomically
+from ganserve_training.presets import PRESETS
 
 Which = Literal["auto", "latest", "best"]
 """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
@@ -35,6 +36,13 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.samples = root / "samples"
         self.metrics = root / "metrics.json"
+
+    @property
+    def how_to_train(self) -> str:
+        """What to do where a run is missing, for the end of an error."""
+        preset = self.root.name if self.root.name in PRESETS else "PRESET"
+        missing = "" if self.root.is_dir() else "there is no such folder; "
+        return f"{missing}name a run's, or train first, with `ganserve train {preset} --out {self.root}`"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from ganserve_training.config.data import suit_source
 from ganserve_training.config.networks import suit_architecture
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.flags import in_flags
-from ganserve_training.presets import PRESETS
+from ganserve_training.presets import ABOUT, PRESETS
 
 _USAGE = """usage: ganserve train PRESET [--out RUN] [OPTIONS]
 
@@ -62,7 +62,9 @@ class TrainArguments:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    usage = _USAGE.format(presets="\n  ".join(PRESETS), examples="\n".join(f"  {line}" for line in _EXAMPLES))
+    width = max(map(len, PRESETS))
+    presets = "\n  ".join(f"{name:{width}}  {ABOUT[name]}" for name in PRESETS)
+    usage = _USAGE.format(presets=presets, examples="\n".join(f"  {line}" for line in _EXAMPLES))
     if not argv or argv[0] in ("-h", "--help"):
         (sys.stdout if argv else sys.stderr).write(usage)
         return 0 if argv else 2

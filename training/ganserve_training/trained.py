@@ -87,9 +87,7 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
     if damaged:
         raise CheckpointError(f"{damaged[0]}: the same `ganserve train` command repairs the run")
     if latest is None:
-        raise CheckpointError(
-            f"{folder.root} holds no checkpoint: train first, with `ganserve train digits --out {folder.root}`"
-        )
+        raise CheckpointError(f"{folder.root} holds no checkpoint: {folder.how_to_train}")
     best = best_checkpoint_path(folder.checkpoints)
     if which == "best":
         if best is None:

@@ -29,7 +29,7 @@ _FRAME = "│╭╮╰╯"
 _OPTION = re.compile(r"^ {0,2}(-.*?)(?:  |$)")
 _FLAG = re.compile(r"(?<!\S)(--?[a-z][\w.-]*)")
 _CHOICES = re.compile(r"\{([^{}]*)\}")
-_PRESET = re.compile(r"^  ([a-z0-9-]+)$", re.MULTILINE)
+_PRESET = re.compile(r"^  ([a-z0-9-]+)(?:  |$)", re.MULTILINE)
 
 _BASH = """\
 _ganserve() {{

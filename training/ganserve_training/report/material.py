@@ -71,7 +71,7 @@ def read_run(folder: RunFolder) -> RunMaterial:
     """
     config = folder.read_config()
     if config is None:
-        raise DataError(f"{folder.root} holds no run: train first, with `ganserve train digits --out {folder.root}`")
+        raise DataError(f"{folder.root} holds no run: {folder.how_to_train}")
     pictures = _pictures(folder.samples)
     state = _newest_state(folder)
     metrics, evaluated_step = _metrics(folder.metrics)
