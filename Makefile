@@ -1,17 +1,20 @@
 # make demo   everything, from real digits to samples in demo/digits.png; make test   the tests; make lint   the linters;
-# make docs   the site of docs/, in build/docs.
+# make docs   the site of docs/, in build/docs; make coverage   what of the SDK its tests reach, at least 95 %.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs format protos clean
+.PHONY: demo test coverage lint docs format protos clean
 
 demo: $(VENV)/.ready-all
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+coverage: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest tests/client_sdk --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ganserve_training import PRESETS
 from ganserve_training.config import (
     Anneal,
@@ -21,14 +23,20 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from ganserve_training.data.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
     from ganserve_training.config import LossName
 
 OFF = RegularisersConfig.none()
 RARELY = 1_000_000
 QUIET = OutputConfig(log_every_steps=500, checkpoint_every_steps=RARELY, samples_every_steps=RARELY, keep_checkpoints=1)
 TOYS = ("ring", "grid")
+POINTS = 2500
 FALLING = Anneal(start=1e-3, end=2e-5)
 
 
@@ -38,6 +46,8 @@ class Method:
 
     name: str
     configs: dict[str, TrainConfig]
+    draw: Callable[[str, np.random.Generator], NDArray[np.float32]] | None = None
+    """In place of training: samples of a data set, [2500, 2]; what the rows are read against."""
 
 
 def best() -> list[Method]:
@@ -54,6 +64,8 @@ def literature() -> list[Method]:
     modified = _small("modified-minimax")
     slow_critic = replace(modified, optimisers=_metz())
     return [
+        _yardstick("real data", _real),
+        _yardstick("uniform noise", _noise),
         _row("minimax", _small("minimax")),
         _row("modified minimax", modified),
         _row("Wasserstein, clipped", _wasserstein_clip()),
@@ -114,6 +126,23 @@ def stacked() -> list[Method]:
         "RpGAN + R1 + R2": preset,
     }
     return [Method(name=name, configs={"stacked-digits": config}) for name, config in rows.items()]
+
+
+def _yardstick(name: str, draw: Callable[[str, np.random.Generator], NDArray[np.float32]]) -> Method:
+    return replace(_row(name, replace(_small("modified-minimax"), steps=1)), draw=draw)
+
+
+def _real(data: str, random: np.random.Generator) -> NDArray[np.float32]:
+    """Points of the mixture itself."""
+    centres, sigma = (ring_centres(), RING_SIGMA) if data == "ring" else (grid_centres(), GRID_SIGMA)
+    points = centres[random.integers(len(centres), size=POINTS)]
+    return (points + sigma * random.standard_normal(points.shape)).astype(np.float32)
+
+
+def _noise(data: str, random: np.random.Generator) -> NDArray[np.float32]:
+    """Uniform on the square around all centres."""
+    half_side = 1.25 if data == "ring" else 5.0
+    return random.uniform(-half_side, half_side, (POINTS, 2)).astype(np.float32)
 
 
 def _row(name: str, config: TrainConfig) -> Method:
