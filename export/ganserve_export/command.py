@@ -39,7 +39,7 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the training run."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Which of the run's checkpoints. auto: the latest, but the best where the quality declined after it."""
@@ -64,14 +64,17 @@ def main(argv: Sequence[str]) -> int:
         )
         # Only now: torch and onnxruntime take seconds, --help must not.
         from ganserve_export.exporter import export_run
+        from ganserve_training.steps import shown_steps
 
-        exported = export_run(
-            options.run,
-            options.out,
-            checkpoint=options.checkpoint,
-            generator_only=options.generator_only,
-            precision=options.precision,
-        )
+        with shown_steps() as steps:
+            exported = export_run(
+                options.run,
+                options.out,
+                checkpoint=options.checkpoint,
+                generator_only=options.generator_only,
+                precision=options.precision,
+                steps=steps,
+            )
     except UsageError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
         return 2

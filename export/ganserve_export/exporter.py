@@ -26,6 +26,7 @@ from ganserve_training.growth import Growth
 from ganserve_training.networks import as_output
 from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
 from ganserve_training.networks.phase import Phase
+from ganserve_training.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ def export_run(
     checkpoint: Which = "auto",
     generator_only: bool = False,
     precision: Weights = "float32",
+    steps: Steps | None = None,
 ) -> Exported:
     """Exports a checkpoint of a run as the next version of a model.
 
@@ -82,12 +84,15 @@ def export_run(
         checkpoint: Which checkpoint, as `ganserve_training.load_trained` takes it.
         generator_only: Leaves the critic out. One that cannot score single samples is left out in any case.
         precision: What the networks compute in; inputs, outputs and what is done to them stay as they are.
+        steps: Is told what is being done.
 
     Raises:
         ExportError: The run cannot be read or exported, or a graph does not compute what its network computes. Nothing
             is published then.
     """
     name = package.check_name(model_folder)
+    steps = steps or Steps()
+    steps.next("reading the run")
     try:
         trained = load_trained(run, checkpoint)
         conditioning = resolve_conditioning(trained.config.networks, trained.data)
@@ -99,13 +104,18 @@ def export_run(
             label_count=conditioning.label_count,
             critic_uses_labels=conditioning.critic_uses_labels,
         )
+        steps.expect(4 if absence else 6)
+        steps.next("checking that no sample depends on another")
         _check_generator(trained, inputs)
         calibration = None
         if not absence:
             _check_critic(trained, inputs)
+            steps.next("calibrating the critic")
             calibration = calibrate(trained, conditioning, load_split(trained.config.data, "held_out"))
         with package.staging_folder(model_folder) as staging:
-            return _publish(trained, conditioning, calibration, absence, inputs, staging, model_folder, name, precision)
+            return _publish(
+                trained, conditioning, calibration, absence, inputs, staging, model_folder, name, precision, steps
+            )
     except TrainingError as error:
         raise ExportError(str(error)) from error
 
@@ -120,10 +130,12 @@ def _publish(
     model_folder: Path,
     name: str,
     precision: Weights,
+    steps: Steps,
 ) -> Exported:
     """Writes and verifies the package's files, and publishes them."""
     seed = secrets.randbits(32)  # fresh inputs at each export; a failed verification tells the seed
     data = trained.data
+    steps.next(f"writing {GENERATOR}, and comparing it with PyTorch")
     generator = _write_graph(
         staging / GENERATOR,
         GeneratorGraph(trained.generator, data),
@@ -136,6 +148,7 @@ def _publish(
     )
     critic, description = None, None
     if calibration is not None:
+        steps.next(f"writing {CRITIC}, and comparing it with PyTorch")
         critic = _write_graph(
             staging / CRITIC,
             CriticGraph(trained.critic, calibration, data),
@@ -151,6 +164,7 @@ def _publish(
             label_free=bool(conditioning.label_names) and not conditioning.critic_uses_labels,
             calibration=calibration,
         )
+    steps.next("drawing the preview")
     write_preview(staging / PREVIEW, staging / GENERATOR, trained.prior, conditioning.label_count)
     spec = describe(
         name=name,

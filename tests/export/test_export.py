@@ -18,6 +18,7 @@ from ganserve import Client
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_export import Exported, ExportError, VerificationError, export_run, exporter, package
 from ganserve_training import config_to_dict, load_split, load_trained
+from heard_steps import HeardSteps
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,14 @@ def test_graphs_have_the_contract_and_score_each_sample_alone(exported: Exported
 
 
 def test_networks_in_float16_are_served_like_the_others(exported: Exported, run: Path, tmp_path: Path) -> None:
-    half = export_run(run, tmp_path / "half", precision="float16")
+    steps = HeardSteps()
+    half = export_run(run, tmp_path / "half", precision="float16", steps=steps)
+    assert steps.words[-3:] == [
+        "writing generator.onnx, and comparing it with PyTorch",
+        "writing critic.onnx, and comparing it with PyTorch",
+        "drawing the preview",
+    ]
+    assert len(steps.words) == steps.expected
     spec = read_manifest(half.folder)
     for graph in (spec.generator, spec.critic):
         assert graph.precision == model_spec_pb2.PRECISION_FLOAT16

@@ -21,6 +21,7 @@ from ganserve_training.report.material import MOST_PICTURES, read_run
 from ganserve_training.report.page import _with_flags
 from ganserve_training.report_command import main
 from ganserve_training.run_folder import RunFolder
+from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 
 CONFIG = tiny_config(seed=3, diagnosis=DiagnosisConfig(every_steps=2, samples=32))
@@ -165,7 +166,9 @@ def test_many_pictures_are_thinned_and_counted(tmp_path: Path) -> None:
 
 def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_config(replace(CONFIG, diagnosis=DiagnosisConfig(enabled=False)))
-    text = write_report(tmp_path, tmp_path / "pages" / "early.html").read_text(encoding="utf-8")
+    steps = HeardSteps()
+    text = write_report(tmp_path, tmp_path / "pages" / "early.html", steps=steps).read_text(encoding="utf-8")
+    assert steps.words == ["reading the run", "drawing the page"]
     assert "step 0 of 12" in text
     assert "Switched off for this run" in text
     assert "Not evaluated yet" in text

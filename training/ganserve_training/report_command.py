@@ -40,8 +40,10 @@ def main(argv: Sequence[str]) -> int:
         )
         # Only now: torch and plotly take seconds, --help and refusals must not.
         from ganserve_training.report import write_report
+        from ganserve_training.steps import shown_steps
 
-        path = write_report(arguments.run, arguments.out)
+        with shown_steps() as steps:
+            path = write_report(arguments.run, arguments.out, steps=steps)
     except BrokenPipeError:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:

@@ -5,14 +5,16 @@ from pathlib import Path
 from ganserve_training.files import write_text_atomically
 from ganserve_training.report.material import read_run
 from ganserve_training.run_folder import RunFolder
+from ganserve_training.steps import Steps
 
 
-def write_report(run: Path, out: Path | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
     """Write a run's report: one HTML file that needs no network and no other file.
 
     Args:
         run: the run's folder; the run may still be training.
         out: the file; None: report.html in the run's folder.
+        steps: is told what is being done.
 
     Returns:
         The file.
@@ -21,10 +23,15 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         DataError: the folder holds no run, or one of its logs is damaged.
         ConfigError: its config.json is not a configuration.
     """
+    steps = steps or Steps()
+    steps.expect(2)
+    steps.next("reading the run")
     from ganserve_training.report.page import render  # Needs plotly.
 
     folder = RunFolder(run)
-    page = render(read_run(folder))
+    material = read_run(folder)
+    steps.next("drawing the page")
+    page = render(material)
     path = out or folder.report
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, page)
