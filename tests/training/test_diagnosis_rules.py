@@ -127,6 +127,43 @@ def test_scores_that_run_away_are_divergence() -> None:
     assert diagnose(history(6, fake_score=[-1.0, -2.0, -4.0, -8.0, -16.0, -32.0])) == {}
 
 
+# Recorded: the ring, hinge loss, a critic at a learning rate of 0.1, every 30 steps, seed 0. Its scores are 50 apart.
+OVERSHOT_LOSS = [
+    *(1.29, 1.59, 2.83, 1.63, 52.56, 42.93, 58.78, 28.97, 23.45, 11.98, 11.19, 20.48, 14.08, 1.34, 12.1, 5.82)
+]
+OVERSHOT_QUALITY = [4.46, 4.46, 4.46, 4.46, 4.5, 4.48, 4.48, 4.5, 4.5, 4.44, 4.48, 4.48, 4.5, 4.46, 4.44, 4.48]
+# And healthy Wasserstein critics with a gradient penalty of 10: on the digits, and on patches of photographs.
+DIGITS_LOSS = [-1.21, -2.49, -3.43, -3.94, -4.26, -4.39, -4.29, -4.15, -3.95, -3.75, -3.57, -3.41]
+PATCHES_LOSS = [-65.4, -67.4, -72.0, -54.5, -57.3, -61.4, -62.9, -62.8, -65.6, -65.4, -66.2, -66.4]
+
+
+def recorded(loss: list[float], quality: list[float]) -> list[Observation]:
+    return history(len(loss), critic_loss=loss, quality=quality, untrained_quality=4.5)
+
+
+def when(kind: Kind, seen: list[Observation]) -> list[int]:
+    """The looks at which a condition holds, from 1."""
+    return [look for look in range(1, len(seen) + 1) if kind in diagnose(seen[:look])]
+
+
+def test_a_critic_that_pays_far_more_than_one_that_knows_nothing_is_divergence() -> None:
+    seen = recorded(OVERSHOT_LOSS, OVERSHOT_QUALITY)
+    assert when("divergence", seen) == [6, 7, 8, 9, 10, 11, 12, 13, 15]  # Told at the third in a row, look 8.
+    assert "overshoots: its loss is 42.9, where one that knew nothing would pay 2" in diagnose(seen[:6])["divergence"]
+    unmeasured = history(16, critic_loss=OVERSHOT_LOSS, quality=None, quality_name=None)
+    assert when("divergence", unmeasured) == when("divergence", seen)
+
+
+def test_a_loss_of_a_healthy_game_or_one_that_gains_something_is_none() -> None:
+    flat = [4.5] * 12
+    for loss in (DIGITS_LOSS, PATCHES_LOSS, [2.4] * 12, [0.0] * 12):
+        assert when("divergence", recorded(loss, flat)) == []
+    falling = [4.5 * 0.95**look for look in range(16)]
+    assert when("divergence", recorded(OVERSHOT_LOSS, falling)) == []
+    drifting = [10.0**look for look in range(16)]  # Both scores, together: the generator's loss alone.
+    assert diagnose(history(16, generator_loss=drifting)) == {}
+
+
 def test_samples_that_leave_the_data_are_divergence_and_not_mode_collapse() -> None:
     assert set(diagnose(history(5, offset=4.0, diversity=0.01))) == {"divergence"}
     assert set(diagnose(history(5, diversity=5.0))) == {"divergence"}

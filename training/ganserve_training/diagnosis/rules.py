@@ -60,10 +60,15 @@ OVERFIT_LOOKS = 3
 """Looks over which the gap is averaged."""
 
 RUNAWAY_GAP = 100.0
-"""Distance between mean real and mean generated score. No healthy run of any loss was seen above 30."""
+"""Distance between mean real and mean generated score. No healthy run was seen above 75, a Wasserstein critic's of
+images; of other losses none above 30."""
 RUNAWAY_GROWTH = 2.0
 """And growing: over the window it has become this many times what it was."""
 RUNAWAY_WINDOW = 5
+RUNAWAY_LOSS = 10.0
+"""The critic's loss, while nothing is gained: a critic that knows nothing pays at most 2, whatever the game, and no
+healthy run was seen above 2.5. Far below zero it is a Wasserstein critic's gap; the generator's drifts with the level
+of the scores, which means nothing."""
 FAR_OFF = 3.0
 """Generated samples that lie, or spread, this many times as far as the data's own extent have left them."""
 
@@ -173,7 +178,7 @@ def critic_overfitting(history: History) -> str | None:
 
 
 def divergence(history: History) -> str | None:
-    """The scores run away, or the generated samples leave the data altogether."""
+    """The scores or the critic's loss run away, or the generated samples leave the data altogether."""
     now = history[-1]
     if not now.is_finite:
         return "The players' numbers are no longer finite."
@@ -184,6 +189,11 @@ def divergence(history: History) -> str | None:
             return (
                 f"The critic's scores run away: real and generated samples are {gap:.3g} apart, up from {before:.3g} "
                 f"{RUNAWAY_WINDOW} looks ago."
+            )
+        if now.critic_loss >= RUNAWAY_LOSS and not _has_gained_lately(history):
+            return (
+                f"The critic overshoots: its loss is {now.critic_loss:.3g}, where one that knew nothing would pay 2 at "
+                f"most, and the samples got no better in {RUNAWAY_WINDOW} looks."
             )
     if len(history) > WARM_UP and max(now.offset, now.diversity) > FAR_OFF:
         return (
@@ -301,6 +311,16 @@ def _has_gained_less(now: Observation, share: float) -> bool:
     if now.quality is None or now.untrained_quality is None:
         return False
     return _error(now) > share * _error(replace(now, quality=now.untrained_quality))
+
+
+def _has_gained_lately(history: History) -> bool:
+    """Whether the quality's error, a median of three looks, has fallen by a tenth over the window, as far as known."""
+    name = history[-1].quality_name
+    recent, before = (
+        [_error(item) for item in looks if item.quality is not None and item.quality_name == name]
+        for looks in (history[-SMOOTHING:], history[:-RUNAWAY_WINDOW][-SMOOTHING:])
+    )
+    return bool(recent and before) and median(recent) < NOTHING_GAINED * median(before)
 
 
 def _quality_trend(history: History) -> _Trend | None:
