@@ -47,7 +47,7 @@ class TrainArguments:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """The preset's values, each of which a flag replaces."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
     """The run's folder. An existing run goes on where it stopped."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU if torch can use one."""
