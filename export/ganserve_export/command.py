@@ -93,6 +93,8 @@ def _as_json(exported: Exported) -> str:
 
 
 def _as_text(exported: Exported) -> str:
+    from ganserve_export.calibration import MIN_SAMPLES
+
     batches = ", ".join(map(str, exported.generator.batch_sizes))
     lines = [
         f"{exported.name} version {exported.version}, from step {exported.step:,}",
@@ -104,6 +106,11 @@ def _as_text(exported: Exported) -> str:
         lines.append(f"  critic     {describe_difference(exported.critic)}")
     if exported.calibration is not None:
         lines.append(f"the critic {describe_ranking(exported.calibration)}")
+    elif exported.critic is not None:
+        lines.append(
+            f"the critic is not calibrated, as fewer than {MIN_SAMPLES} real samples are held out: its probabilities "
+            "are sigmoid(score); train with more data, or more of --data.held-out-fraction"
+        )
     else:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
     return "\n".join([*lines, f"published {exported.folder}\n"])

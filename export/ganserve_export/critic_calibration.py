@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ganserve_export.calibration import MIN_SAMPLES as FEWEST
 from ganserve_export.calibration import LogisticCalibration, fit_calibration
 from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
@@ -25,6 +26,17 @@ MAX_VALUES = 50_000_000  # of all samples together: large images are fewer, so t
 # Fixed: two exports of one checkpoint must give the same probabilities.
 SEED = 20_000_017
 BATCH = 256
+
+
+def calibrate_if_possible(trained: TrainedModel, conditioning: Conditioning, held_out: Samples) -> LogisticCalibration:
+    """As :func:`calibrate`; with too few held-out samples, an uncalibrated one, which says so.
+
+    Raises:
+        ExportError: A score is not finite.
+    """
+    if len(held_out) >= FEWEST:
+        return calibrate(trained, conditioning, held_out)
+    return LogisticCalibration.uncalibrated(conditioning.label_count if conditioning.critic_uses_labels else 0)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import torch
 from ganserve_export import package
 from ganserve_export._errors import ExportError
 from ganserve_export.conversion import OPSET, to_onnx
-from ganserve_export.critic_calibration import calibrate
+from ganserve_export.critic_calibration import calibrate_if_possible
 from ganserve_export.folding import fold
 from ganserve_export.graphs import CriticGraph, GeneratorGraph
 from ganserve_export.independence import BATCH, check_alone
@@ -60,7 +60,7 @@ class Exported:
     critic: Difference | None
     """How far the critic's graph is from PyTorch; None: the package has no critic."""
     calibration: LogisticCalibration | None
-    """How the critic's probabilities were calibrated; None without a critic."""
+    """How the critic's probabilities were calibrated; None without a critic, or with too few held-out real samples."""
     critic_absence: str
     """Why the package has no critic; empty with one."""
     precision: Weights
@@ -111,7 +111,7 @@ def export_run(
         if not absence:
             _check_critic(trained, inputs)
             steps.next("calibrating the critic")
-            calibration = calibrate(trained, conditioning, load_split(trained.config.data, "held_out"))
+            calibration = calibrate_if_possible(trained, conditioning, load_split(trained.config.data, "held_out"))
         with package.staging_folder(model_folder) as staging:
             return _publish(
                 trained, conditioning, calibration, absence, inputs, staging, model_folder, name, precision, steps
@@ -162,7 +162,7 @@ def _publish(
             graph=describe_graph(CRITIC, critic, opset=OPSET, precision=precision),
             loss=trained.config.loss.name,
             label_free=bool(conditioning.label_names) and not conditioning.critic_uses_labels,
-            calibration=calibration,
+            calibration=calibration if calibration.fitted else None,
         )
     steps.next("drawing the preview")
     write_preview(staging / PREVIEW, staging / GENERATOR, trained.prior, conditioning.label_count)
@@ -183,7 +183,7 @@ def _publish(
         step=trained.step,
         generator=generator,
         critic=critic,
-        calibration=calibration,
+        calibration=calibration if calibration is not None and calibration.fitted else None,
         critic_absence=absence,
         precision=precision,
     )

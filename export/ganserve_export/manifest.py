@@ -43,8 +43,8 @@ class CriticDescription:
     """What it was trained with."""
     label_free: bool
     """It takes no labels although the generator does."""
-    calibration: LogisticCalibration
-    """What turns its scores into probabilities."""
+    calibration: LogisticCalibration | None
+    """What turns its scores into probabilities; None: nothing was fitted, and they are no odds to go by."""
 
 
 def describe(
@@ -79,19 +79,20 @@ def describe(
     if isinstance(critic, str):
         spec.critic_absence = critic
         return spec
-    calibration = critic.calibration
     spec.critic.CopyFrom(critic.graph)
     spec.score.loss = critic.loss
     spec.score.label_free = critic.label_free
-    spec.score.calibration.CopyFrom(
-        model_spec_pb2.Calibration(
-            slope=calibration.slope,
-            intercepts=calibration.intercepts,
-            real_count=calibration.real_count,
-            generated_count=calibration.generated_count,
-            log_loss=calibration.log_loss,
+    calibration = critic.calibration
+    if calibration is not None:
+        spec.score.calibration.CopyFrom(
+            model_spec_pb2.Calibration(
+                slope=calibration.slope,
+                intercepts=calibration.intercepts,
+                real_count=calibration.real_count,
+                generated_count=calibration.generated_count,
+                log_loss=calibration.log_loss,
+            )
         )
-    )
     return spec
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from ganserve import Client, LatentControl, UnsupportedByModel
+from ganserve import BestOf, Client, LatentControl, Rejection, UnsupportedByModel
 from ganserve_export import Exported, ExportError, command, export_run
 from ganserve_training import TrainedModel, load_split, load_trained, train
 from ganserve_training.config import (
@@ -210,6 +210,26 @@ def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Pa
     ):
         export_run(run, tmp_path / "models" / "grown", checkpoint="best")
     assert not (tmp_path / "models").exists()
+
+
+def test_a_critic_with_too_little_to_be_calibrated_on_is_served_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = DataConfig(source="ring", count=60, held_out_fraction=0.3)
+    run = trained_run(tmp_path / "run", TrainConfig(data=few, networks=MLP))
+    assert command.main([str(run), "--out", str(tmp_path / "models" / "few")]) == 0
+    told = capsys.readouterr().out.splitlines()[4]
+    assert told.startswith(
+        "the critic is not calibrated, as fewer than 20 real samples are held out: its probabilities"
+    )
+    with Client.local(tmp_path / "models") as client:
+        info = client.model()
+        assert (info.critic is not None, info.calibration) == (True, None)
+        scored = client.score(np.zeros((3, 2), np.float32))
+        np.testing.assert_allclose(scored.probabilities, 1 / (1 + np.exp(-scored.scores)), rtol=1e-5)
+        assert client.sample(2, select=BestOf(4)).samples.shape == (2, 2)
+        with pytest.raises(UnsupportedByModel, match="is not calibrated, and SELECTION_METHOD_REJECTION needs"):
+            client.sample(2, select=Rejection())
 
 
 def test_the_generator_alone_on_request(
