@@ -29,7 +29,7 @@ BATCH = 256
 
 
 def calibrate_if_possible(trained: TrainedModel, conditioning: Conditioning, held_out: Samples) -> LogisticCalibration:
-    """As :func:`calibrate`; with too few held-out samples, an uncalibrated one, which says so.
+    """As `calibrate`; with too few held-out samples, an uncalibrated one, which says so.
 
     Raises:
         ExportError: A score is not finite.

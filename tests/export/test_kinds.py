@@ -19,6 +19,7 @@ from ganserve_export import Exported, ExportError, command, export_run
 from ganserve_training import TrainedModel, load_split, load_trained, train
 from ganserve_training.config import (
     Anneal,
+    AugmentationConfig,
     CodesConfig,
     DataConfig,
     LossConfig,
@@ -26,6 +27,7 @@ from ganserve_training.config import (
     OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
+    ScheduleConfig,
     TrainConfig,
 )
 from ganserve_training.data import from_network, to_network
@@ -58,6 +60,15 @@ CONFIGS = {
         networks=dataclasses.replace(TINY, architecture="dcgan", critic_conditioning="classifier"),
         loss=LossConfig(name="modified-minimax"),
         regularisers=UNREGULARISED,
+    ),
+    # What leaves no trace in a package but spectral norm, which is folded.
+    "remedied": TrainConfig(
+        data=RING,
+        networks=dataclasses.replace(MLP, spectral_norm="both"),
+        loss=LossConfig(name="modified-minimax", label_smoothing=0.25),
+        regularisers=dataclasses.replace(UNREGULARISED, roth_gamma=Anneal(start=1.0, end=0.1)),
+        schedule=ScheduleConfig(generator_steps=2, unrolled_steps=2),
+        augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0)),
     ),
     "grown": TrainConfig(
         data=DataConfig(labels="ignore"),
@@ -154,6 +165,7 @@ def test_a_packed_critic_is_left_out_and_everyone_says_why(client: Client, expor
         "codes": True,
         "grown": True,
         "packed": False,
+        "remedied": True,
     }
     batch = client.sample(4, model="packed")
     assert (batch.samples.shape, batch.samples.dtype) == ((4, 2), np.float32)
@@ -189,6 +201,13 @@ def test_a_grown_network_is_served_at_its_final_level(client: Client, runs: dict
     levels = np.abs(ours(trained, batch.latents, None).astype(int) - batch.images.astype(int))
     assert levels.max() <= 1
     np.testing.assert_allclose(batch.scores, our_scores(trained, batch.images), rtol=1e-3, atol=1e-4)
+
+
+def test_remedies_of_training_are_served_like_none(client: Client, runs: dict[str, Path]) -> None:
+    trained = load_trained(runs["remedied"])
+    batch = client.sample(8, model="remedied", seed=1, return_latents=True, return_scores=True)
+    np.testing.assert_allclose(batch.samples, ours(trained, batch.latents, None), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(batch.scores, our_scores(trained, batch.samples), rtol=1e-3, atol=1e-4)
 
 
 def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Path) -> None:
