@@ -67,6 +67,11 @@ def info_of(source: str) -> DataInfo:
     return load_split(config_from_dict({"data": {"source": source, "count": 100}}).data, "train").info
 
 
+def trained_row(modules: dict[str, ModuleType]) -> str:
+    """The first that is no yardstick."""
+    return next(row.name for row in modules["methods"].SUITES["literature"]() if row.draw is None)
+
+
 def test_every_row_of_every_suite_can_be_trained(modules: dict[str, ModuleType]) -> None:
     for suite in modules["methods"].SUITES.values():
         rows = suite()
@@ -80,7 +85,7 @@ def test_every_row_of_every_suite_can_be_trained(modules: dict[str, ModuleType])
 def test_a_row_is_trained_measured_written_and_shown(
     modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, row = modules["run"], modules["methods"].SUITES["literature"]()[0].name
+    run, row = modules["run"], trained_row(modules)
     monkeypatch.setattr(run, "ProcessPoolExecutor", HereAndNow)
     out = tmp_path / "results" / "some.json"
     flags = ["literature", "--data", "ring", "--methods", row, "--trials", "1", "--steps", "3", "--out", str(out)]
@@ -103,12 +108,27 @@ def test_a_row_is_trained_measured_written_and_shown(
     assert capsys.readouterr() == (said.out, "")
 
 
+def test_yardsticks_are_drawn_and_measured_like_the_others(modules: dict[str, ModuleType]) -> None:
+    run, rows = modules["run"], modules["methods"].SUITES["literature"]()
+    jobs = [
+        {"suite": "literature", "method": row.name, "data": data, "seed": 0, "steps": 1}
+        for row in rows
+        for data in row.configs
+        if row.draw is not None
+    ]
+    trials = [run.run_trial(job) for job in jobs]
+    qualities = sorted(trial["high_quality"] for trial in trials)
+    assert qualities[0] < 0.3  # Noise.
+    assert qualities[-1] == pytest.approx(0.989, abs=0.01)  # The data themselves: within 3 sigma, in the plane.
+    assert all(line.endswith(" | - |") for line in run.table(trials).splitlines()[2:])  # Nothing was trained.
+
+
 def test_a_row_that_fails_is_a_result(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object, **__: object) -> None:
         raise ArithmeticError("everything is infinite\nand more")
 
     monkeypatch.setattr("ganserve_training.train", diverge)
-    run, row = modules["run"], modules["methods"].SUITES["literature"]()[0].name
+    run, row = modules["run"], trained_row(modules)
     failed = run.run_trial({"suite": "literature", "method": row, "data": "ring", "seed": 0, "steps": 3})
     assert failed["failed"] == "everything is infinite"
     assert "| 0 of 1 | 3 | diverged |" in run.table([failed])
