@@ -204,7 +204,7 @@ def _publish(
             graph=_describe(CRITIC, wrapped_critic, critic.source, critic_difference),
             loss="unknown",
             label_free=critic.label_free,
-            calibration=calibration,
+            calibration=calibration if calibration.fitted else None,
         )
     write_preview(staging / PREVIEW, staging / GENERATOR, generator.prior, generator.label_count)
     provenance = provenance_now()
