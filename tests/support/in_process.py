@@ -38,9 +38,10 @@ async def in_process_server(
     limits: Limits | None = None,
     max_batch_size: int = 64,
     max_queued_samples: int = 65536,
+    engine: EngineConfig | None = None,
 ) -> AsyncIterator[InProcess]:
     batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=1)
-    repository = Repository(models, EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
+    repository = Repository(models, engine or EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
     repository.load()
     server = GrpcServer()
     address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve_server.core.errors import EngineError, PackageError
+from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError
 from ganserve_server.core.providers import CPU
-from ganserve_server.core.sessions import BoundSession, PlainSession, SessionConfig
+from ganserve_server.core.sessions import BoundSession, PlainSession, SessionConfig, trial_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,8 +168,8 @@ class Engine:
         count = _count(feed)
         try:
             results = self._checked(feed, session.run(feed))
-        except EngineError as error:
-            raise PackageError(f"a trial run with {count} samples failed: {error}") from error
+        except (EngineError, MemoryFullError) as error:
+            raise trial_failure(session.device, count, error) from error
         for port, result in zip(self._outputs, results, strict=True):
             if result.dtype.kind == "f" and not np.isfinite(result).all():
                 raise PackageError(f"a trial run with {count} samples: {self.file} gave {port.name} that is not finite")

@@ -66,6 +66,16 @@ def bucket_of(buckets: Sequence[int], count: int) -> int:
     return buckets[bisect.bisect_left(buckets, count)]
 
 
+def trial_failure(device: str, count: int, error: EngineError | MemoryFullError) -> PackageError:
+    """Returns why a model cannot be loaded whose graph was tried out with `count` samples and failed."""
+    if isinstance(error, MemoryFullError):
+        return PackageError(
+            f"a trial run with {count} samples found no memory left on {device}: lower --max-batch-size, raise "
+            "--gpu-memory-limit-mib where it is set, or serve fewer models there"
+        )
+    return PackageError(f"a trial run with {count} samples failed: {error}")
+
+
 class PlainSession:
     """A session on the CPU; may be called from several threads at once."""
 
@@ -111,7 +121,7 @@ class BoundSession:
 
         Raises:
             ProviderError: The execution provider cannot be had.
-            PackageError: onnxruntime cannot load the graph.
+            PackageError: onnxruntime cannot load the graph, or not run the largest bucket.
         """
         self.file = file
         self._device = ("cpu", 0) if config.provider == CPU else ("cuda", device)
@@ -177,7 +187,10 @@ class BoundSession:
         seconds = []
         for _ in range(_TRIALS + 2):  # the first ones search, allocate and capture
             start = time.perf_counter()
-            self._run(session, feed, bucket, bucket)
+            try:
+                self._run(session, feed, bucket, bucket)
+            except Exception as error:
+                raise trial_failure(self.device, bucket, _failure(self.file, error)) from error
             seconds.append(time.perf_counter() - start)
         return statistics.median(seconds[2:])
 

@@ -1,0 +1,141 @@
+"""A server's sessions on a device: the same samples in any company, with CUDA graphs and without; short of memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+from devices import distance
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.engine import Engine
+from ganserve_server.core.sessions import BoundSession
+from in_core import core
+from in_process import in_process_server
+from random_packages import CONVOLUTIONAL, build_convolutional_package, build_dense_package
+from stubs import to_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from devices import Device
+    from ganserve.v1.gan_service_pb2 import SampleRequest
+
+LENGTH = 24
+# Of a package whose generator needs 4 KiB a sample for its widest layer: much more than the limit for so many.
+MANY, LIMIT_MIB = 65536, 128
+
+
+def request(model: str, offset: int = 0, count: int = LENGTH, seed: int = 5) -> SampleRequest:
+    labels = [1] if model == "convolutional" else []
+    return gan_service_pb2.SampleRequest(model=model, seed=seed, offset=offset, count=count, label_indices=labels)
+
+
+@pytest.mark.parametrize(("model", "most"), [("convolutional", 1.0), ("dense", 1e-4)])
+def test_samples_are_the_same_in_any_company(device: Device, model: str, most: float, tmp_path: Path) -> None:
+    build = build_convolutional_package if model == "convolutional" else build_dense_package
+    build(tmp_path, model)
+
+    async def draw(*requests: SampleRequest) -> list[np.ndarray]:
+        answers = await asyncio.gather(*[gan.sample(one) for one in requests])
+        return [to_array(answer.samples.tensor) for answer in answers]
+
+    with core(tmp_path, engine=device.engine()) as gan:
+        alone = np.concatenate([asyncio.run(draw(request(model, index, 1)))[0] for index in range(LENGTH)])
+        strangers = [request(model, 100 * index, 1 + index, seed=index) for index in range(20)]
+        whole, *parts = asyncio.run(
+            draw(request(model), *[request(model, start, 5) for start in range(0, LENGTH - 4, 5)], *strangers)
+        )
+    assert distance(whole, alone).largest <= most
+    for start, part in zip(range(0, LENGTH - 4, 5), parts, strict=False):
+        assert distance(part, alone[start : start + 5]).largest <= most
+
+
+def test_cuda_graphs_change_nothing(device: Device, tmp_path: Path) -> None:
+    content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
+    sessions = {
+        graphs: BoundSession("g", content, device.engine(cuda_graphs=graphs), ["samples"], 0)
+        for graphs in ("on", "auto", "off")
+    }
+    replays = {graphs: session.cuda_graphs for graphs, session in sessions.items()}
+    on_cuda = device.name == "cuda"
+    assert replays == {"on": on_cuda, "auto": on_cuda, "off": False}
+    random = np.random.default_rng(0)
+    for count in (1, 3, 16, 1, 9, 4, 16, 2, 1):  # a graph is captured in the first calls of its size, then replayed
+        feed = {
+            "latents": random.standard_normal((count, CONVOLUTIONAL.latent_dimension)).astype(np.float32),
+            "labels": random.integers(0, len(CONVOLUTIONAL.label_names), count),
+        }
+        expected = sessions["off"].run(feed)[0]
+        for graphs in ("on", "auto"):
+            # The same kernels: but some of cuDNN's add in any order.
+            far = distance(sessions[graphs].run(feed)[0], expected)
+            assert far.largest <= 1.0, graphs
+            assert far.unequal <= 1e-2, graphs
+
+
+def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the convolutional package fail as it does where memory is full; on the GPU itself the limit does it."""
+    if device.name == "cuda":
+        return
+    run = BoundSession._run
+
+    def failing(self: BoundSession, session: object, feed: dict[str, np.ndarray], bucket: int, count: int) -> list:
+        if bucket == MANY and "labels" in feed:
+            raise RuntimeException(
+                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running "
+                "ConvTranspose node. bfc_arena.cc:361 Failed to allocate memory for requested buffer of size 268435456"
+            )
+        return run(self, session, feed, bucket, count)
+
+    monkeypatch.setattr(BoundSession, "_run", failing)
+
+
+@pytest.mark.parametrize("graphs", ["auto", "off"])
+def test_running_out_of_memory_ends_that_request_alone(
+    device: Device, graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(device, monkeypatch)
+    build_convolutional_package(tmp_path, "convolutional")
+    engine = device.engine(buckets=(1, MANY), cuda_graphs=graphs, gpu_memory_limit_mib=LIMIT_MIB)
+    # A server tries its largest call out before it serves; here it must not, as if memory had been free by then.
+    warm_up = Engine.warm_up
+    monkeypatch.setattr(Engine, "warm_up", lambda self, feeds: [warm_up(self, feeds[:1])[0]] * len(feeds))
+
+    async def ask() -> None:
+        async with in_process_server(tmp_path, max_batch_size=MANY, engine=engine) as server:
+            before = await server.gan.Sample(request("convolutional", count=1))
+            for _ in range(2):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await server.gan.Sample(request("convolutional", count=MANY))
+                assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert "the device has no memory left for this call" in caught.value.details()
+                after = await server.gan.Sample(request("convolutional", count=1))
+                assert distance(to_array(after.samples.tensor), to_array(before.samples.tensor)).largest <= 1.0
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("search", ["heuristic", "measure"])
+def test_a_model_that_finds_no_memory_is_not_served_and_others_are(
+    device: Device, search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(device, monkeypatch)
+    build_convolutional_package(tmp_path, "convolutional")
+    build_dense_package(tmp_path, "dense")
+    engine = device.engine(buckets=(1, MANY), conv_search=search, gpu_memory_limit_mib=LIMIT_MIB)
+
+    def states(models: Sequence[gan_service_pb2.ModelSummary]) -> dict[str, tuple[int, str]]:
+        return {model.name: (model.versions[0].state, model.versions[0].reason) for model in models}
+
+    with core(tmp_path, max_batch_size=MANY, engine=engine) as gan:
+        found = states(gan.list_models().models)
+    assert found["dense"][0] == gan_service_pb2.MODEL_STATE_READY
+    state, reason = found["convolutional"]
+    assert state == gan_service_pb2.MODEL_STATE_FAILED
+    assert f"a trial run with {MANY} samples found no memory left on {device.name}" in reason
