@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_OPSET = 20
-_LABELS = tuple("0123456789")
+OPSET = 20
+LABELS = tuple("0123456789")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,34 +52,38 @@ SHAPES = {
 def write_generator_package(models: Path, name: str) -> Path:
     """Writes the package of one of `SHAPES` to `models/name/1` and returns that folder."""
     shape = SHAPES[name]
+    sample_shape = (shape.size, shape.size, shape.image_channels)
+    return write_package(models, name, _graph(shape).SerializeToString(), sample_shape, shape.latent_dimension)
+
+
+def write_package(
+    models: Path, name: str, generator: bytes, sample_shape: tuple[int, ...], latent_dimension: int, *, half: bool = False
+) -> Path:
+    """Writes the package of a conditional generator of uint8 images to `models/name/1` and returns that folder."""
     folder = models / name / "1"
     folder.mkdir(parents=True)
-    content = _graph(shape).SerializeToString()
-    folder.joinpath("generator.onnx").write_bytes(content)
+    folder.joinpath("generator.onnx").write_bytes(generator)
+    precision = model_spec_pb2.PRECISION_FLOAT16 if half else model_spec_pb2.PRECISION_FLOAT32
     spec = model_spec_pb2.ModelSpec(
         name=name,
         version=1,
         sample=model_spec_pb2.SampleSpec(
-            kind=model_spec_pb2.SAMPLE_KIND_IMAGE,
-            data_type=tensor_pb2.DATA_TYPE_UINT8,
-            shape=[shape.size, shape.size, shape.image_channels],
+            kind=model_spec_pb2.SAMPLE_KIND_IMAGE, data_type=tensor_pb2.DATA_TYPE_UINT8, shape=sample_shape
         ),
         latent=model_spec_pb2.LatentSpec(
-            dimension=shape.latent_dimension, distribution=model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
+            dimension=latent_dimension, distribution=model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
         ),
-        label_names=_LABELS,
-        generator=model_spec_pb2.GraphSpec(
-            file="generator.onnx", opset=_OPSET, precision=model_spec_pb2.PRECISION_FLOAT32
-        ),
+        label_names=LABELS,
+        generator=model_spec_pb2.GraphSpec(file="generator.onnx", opset=OPSET, precision=precision),
     )
-    spec.files.add(name="generator.onnx", sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    spec.files.add(name="generator.onnx", sha256=hashlib.sha256(generator).hexdigest(), size_bytes=len(generator))
     folder.joinpath("manifest.json").write_text(json_format.MessageToJson(spec, preserving_proto_field_name=True))
     return folder
 
 
 def _graph(shape: GeneratorShape) -> onnx.ModelProto:
     builder = _Builder()
-    embedding = builder.weight("embedding", (len(_LABELS), shape.embedding), 1.0)
+    embedding = builder.weight("embedding", (len(LABELS), shape.embedding), 1.0)
     x = builder.node("Gather", embedding, "labels", axis=0)
     x = builder.node("Concat", "latents", x, axis=1)
     make = _dense if shape.dense else _convolutional
@@ -103,7 +107,7 @@ def _graph(shape: GeneratorShape) -> onnx.ModelProto:
         ],
         builder.initializers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
 
