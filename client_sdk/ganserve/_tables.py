@@ -41,10 +41,10 @@ def write_csv(batch: SampleBatch, file: Path) -> Path:
     return file
 
 
-def read_samples(file: Path) -> tuple[npt.NDArray[Any], list[str] | None]:
-    """The samples of a .npy, .npz or .csv file, and their labels' names if it tells them.
+def read_samples(file: Path) -> tuple[npt.NDArray[Any], list[str] | None, str | None]:
+    """The samples of a .npy, .npz or .csv file, and their labels' names and the model that drew them if it tells them.
 
-    A .npz holds them as "samples" (and "label_names"), a .csv as the columns x0, x1 … (and "label"), as
+    A .npz holds them as "samples" (and "label_names", "model"), a .csv as the columns x0, x1 … (and "label"), as
     `SampleBatch.save_npz` and `save_csv` write them.
 
     Raises:
@@ -52,13 +52,13 @@ def read_samples(file: Path) -> tuple[npt.NDArray[Any], list[str] | None]:
     """
     try:
         if file.suffix.lower() == ".csv":
-            return _read_csv(file)
+            return *_read_csv(file), None
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded, None
+            return loaded, None, None
         with loaded:
             labels = loaded["label_names"].tolist() if "label_names" in loaded else None
-            return loaded["samples"], labels
+            return loaded["samples"], labels, str(loaded["model"]) if "model" in loaded else None
     except FileNotFoundError as error:
         raise InvalidRequest.of("images", f"{str(file)!r} does not exist") from error
     except (ValueError, KeyError, OSError, EOFError, csv.Error, zipfile.BadZipFile) as error:

@@ -179,11 +179,12 @@ def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
     )
     file = batch.save_csv(tmp_path / "x.csv")
     assert file.read_text(encoding="utf-8").startswith("x0,x1,x2,label,score,probability\n")
-    read, names = read_samples(file)
+    read, names, model = read_samples(file)
+    assert model is None
     np.testing.assert_array_equal(read.astype(np.float32), samples)
     assert names == list(batch.label_names or ())
     np.testing.assert_array_equal(read_samples(batch.save_npz(tmp_path / "x.npz"))[0], samples)
-    assert read_samples(tmp_path / "x.npz")[1] == names
+    assert read_samples(tmp_path / "x.npz")[1:] == (names, batch.model)
     with pytest.raises(UnsupportedByModel, match="makes images"):
         images().save_csv(tmp_path / "images.csv")
     with pytest.raises(InvalidRequest, match=r"ends in \.csv"):

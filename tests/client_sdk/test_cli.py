@@ -154,6 +154,8 @@ def test_a_folder_of_pictures(shell: Shell, label: str) -> None:
     facts = json.loads(shell.ok("score", "new", "--json"))
     assert [fact["file"] for fact in facts] == [str(file.relative_to(shell.folder)) for file in files]
     np.testing.assert_array_equal(np.array([fact["scores"][0] for fact in facts], np.float32), drawn.scores)
+    (fact,) = json.loads(shell.ok("score", "new/000007-two.png", "--label", label, "--json"))  # its model still counts
+    assert (fact["model"], fact["scores"]) == ("tiny", facts[0]["scores"])
 
 
 def test_an_archive(shell: Shell) -> None:
@@ -177,7 +179,8 @@ def test_vectors_in_files_of_numbers(shell: Shell) -> None:
     assert header == "x0,x1"
     np.testing.assert_array_equal(np.array([row.split(",") for row in rows], np.float32), drawn.samples)
     for name in ("x.npz", "x.npy", "x.csv"):
-        (facts,) = json.loads(shell.ok("score", name, "--model", "tiny-vector", "--json"))
+        model = () if name == "x.npz" else ("--model", "tiny-vector")  # an archive tells which
+        (facts,) = json.loads(shell.ok("score", name, *model, "--json"))
         np.testing.assert_array_equal(np.array(facts["scores"], np.float32), drawn.scores)
 
 

@@ -13,13 +13,14 @@ from ganserve._cli._progress import Progress
 from ganserve._cli._shared import Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
-from ganserve._inputs import pictures_in
+from ganserve._inputs import ScoreInputs, pictures_in
 from ganserve._tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganserve import Scores
+    from ganserve._types import ImagesLike
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
@@ -40,7 +41,8 @@ class ScoreArguments:
     label: Text = None
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: Text = None
-    """The model's name. Without it, the one that drew the picture, if it says so, else the only one that is served."""
+    """The model's name. Without it, the one that drew the file's samples, if it says so, else the only one that is
+    served."""
     version: int | None = None
     """The model's version. Without it, the latest that is ready."""
     json: bool = False
@@ -59,15 +61,12 @@ def main(argv: Sequence[str]) -> int:
 def _score(arguments: ScoreArguments) -> int:
     files = _expand(arguments.files)
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
-        label: str | int | None = arguments.label
-        if arguments.label is not None and arguments.label.isdecimal():
-            label = label_of(arguments.label, client.model(arguments.model, arguments.version).label_names)
         results = []
         with Progress(len(files)) as progress:
             for done, file in enumerate(files):
                 if len(files) > 1:
                     progress.show(done, f"{done:,} of {len(files):,} files")
-                results.append((file, _score_file(client, file, label, arguments)))
+                results.append((file, _score_file(client, file, arguments)))
     if arguments.json:
         say_json([_facts(file, scores) for file, scores in results])
     else:
@@ -76,15 +75,24 @@ def _score(arguments: ScoreArguments) -> int:
     return 0
 
 
-def _score_file(client: Client, file: Path, label: str | int | None, arguments: ScoreArguments) -> Scores:
-    if file.suffix.lower() not in SUFFIXES:
-        return client.score(file, label, model=arguments.model, version=arguments.version)
-    samples, names = read_samples(file)
-    if names is not None and label is None:
-        info = client.model(arguments.model, arguments.version)
+def _score_file(client: Client, file: Path, arguments: ScoreArguments) -> Scores:
+    samples, names, model = _read(file)
+    model = arguments.model if arguments.model is not None else model
+    label: str | int | list[str] | None = arguments.label
+    if arguments.label is not None and arguments.label.isdecimal():
+        label = label_of(arguments.label, client.model(model, arguments.version).label_names)
+    elif label is None and names is not None:
+        info = client.model(model, arguments.version)
         if info.critic_takes_labels or not info.conditional:  # an unconditional one refuses them
-            return client.score(samples, names, model=info.name, version=info.version)
-    return client.score(samples, label, model=arguments.model, version=arguments.version)
+            label = names
+    return client.score(samples, label, model=model, version=arguments.version)
+
+
+def _read(file: Path) -> tuple[ImagesLike, list[str] | None, str | None]:
+    """What to score of a file, the labels of numbers if it tells them, and the model that drew it, if it says so."""
+    if file.suffix.lower() in SUFFIXES:
+        return read_samples(file)
+    return file, None, ScoreInputs.read(file, None).model
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:
