@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,11 +104,25 @@ def test_a_walk_ends_at_the_samples_themselves(client: Client, tiny: ModelInfo) 
 
 
 def test_order(client: Client, tiny: ModelInfo) -> None:
-    batch = actions.draw(client, tiny, Wish(count=20, seed="3")).batch
+    drawn = actions.draw(client, tiny, Wish(label=1, count=20, seed="3"))
+    batch = drawn.batch
     assert batch.scores is not None
-    assert actions.order(batch, "as drawn") == list(range(20))
-    assert (np.diff(batch.scores[actions.order(batch, "best first")]) <= 0).all()
-    assert (np.diff(batch.scores[actions.order(batch, "worst first")]) >= 0).all()
+    assert actions.order(drawn, "as drawn") == list(range(20))
+    assert (np.diff(batch.scores[actions.order(drawn, "best first")]) <= 0).all()
+    assert (np.diff(batch.scores[actions.order(drawn, "worst first")]) >= 0).all()
+
+
+def test_scores_are_ordered_within_labels_as_they_do_not_compare_across_them(client: Client, tiny: ModelInfo) -> None:
+    drawn = actions.draw(client, tiny, Wish(count=20, seed="3"))
+    assert drawn.batch.labels is not None
+    assert drawn.batch.scores is not None
+    order = actions.order(drawn, "best first")
+    labels, scores = drawn.batch.labels[order], drawn.batch.scores[order]
+    assert set(labels) == {0, 1, 2}
+    assert (np.diff(labels) >= 0).all()
+    assert all((np.diff(scores[labels == label]) <= 0).all() for label in range(3))
+    across = actions.order(replace(drawn, within_labels=False), "best first")  # a critic that takes no labels
+    assert (np.diff(drawn.batch.scores[across]) <= 0).all()
 
 
 def test_a_picture_is_scored_under_each_label(client: Client, tiny: ModelInfo, tmp_path: Path) -> None:
@@ -121,8 +136,9 @@ def test_a_picture_is_scored_under_each_label(client: Client, tiny: ModelInfo, t
     expected = CONDITIONAL.scores(image[None].repeat(3, 0), np.arange(3))
     assert (scored.scores.scores == expected).all()
     html = markup.scored(scored)
-    assert "Likeliest as <b>two</b>" in html
-    assert html.index("two") < html.index("one") < html.index("zero")
+    assert "Under each of 3 labels" in html
+    assert "do not compare across labels" in html
+    assert html.index("<b>zero") < html.index("<b>one") < html.index("<b>two")
     one = actions.score(client, tiny, file, 1, fit=True)
     assert (one.each_label, one.scores.scores.tolist()) == (False, expected[1:2].tolist())
 

@@ -76,6 +76,8 @@ class Drawn:
     batch: SampleBatch
     took_ms: float
     """From the request to the answer, the network included."""
+    within_labels: bool = False
+    """Whether scores compare only within a label: those of a critic that takes labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +137,7 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
             return_latents=True,
             priority="high",
         )
-    return Drawn(batch, took.ms)
+    return Drawn(batch, took.ms, info.critic_takes_labels)
 
 
 def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
@@ -253,12 +255,17 @@ def selection(choosing: Choosing, proposals: int) -> Selection | None:
     return Rejection(max_proposals=proposals) if choosing == "rejection" else None
 
 
-def order(batch: SampleBatch, by: Literal["as drawn", "best first", "worst first"]) -> list[int]:
-    """The places of a batch's samples in the order in which they are shown; equal scores stay as drawn."""
+def order(drawn: Drawn, by: Literal["as drawn", "best first", "worst first"]) -> list[int]:
+    """The places of samples in the order in which they are shown; equal scores stay as drawn.
+
+    Where scores compare only within a label, one label comes after the other.
+    """
+    batch = drawn.batch
     if by == "as drawn" or batch.scores is None:
         return list(range(len(batch)))
     keys = -batch.scores if by == "best first" else batch.scores
-    return [int(i) for i in np.argsort(keys, kind="stable")]
+    group = batch.labels if drawn.within_labels and batch.labels is not None else np.zeros(len(batch))
+    return [int(i) for i in np.lexsort((keys, group))]
 
 
 def _labels_to_score(

@@ -100,6 +100,7 @@ class Page:
                 ["as drawn", "best first", "worst first"],
                 value="as drawn",
                 label="Order by critic's score",
+                info="Samples of several labels: within each.",
                 visible=False,
                 elem_id="gs-order",
                 scale=2,
@@ -229,7 +230,7 @@ class Page:
         return {
             self._drawn: result,
             self._status: markup.drawn(result),
-            self._grid: tiles.tiles(batch, actions.order(batch, "as drawn"), ends),
+            self._grid: tiles.tiles(batch, actions.order(result, "as drawn"), ends),
             self._order: gr.update(value="as drawn", visible=batch.scores is not None),
             self._from: ends[0],
             self._to: ends[1],
@@ -243,7 +244,7 @@ class Page:
         if drawn is None:
             return {}
         ends = (-1 if start is None else start, -1 if stop is None else stop)
-        return {self._grid: tiles.tiles(drawn.batch, actions.order(drawn.batch, order), ends)}
+        return {self._grid: tiles.tiles(drawn.batch, actions.order(drawn, order), ends)}
 
     def _writer(self, kind: downloads.Kind) -> Any:
         def write(drawn: Drawn | None) -> Updates:

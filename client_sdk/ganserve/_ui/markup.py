@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ganserve import GanserveError, ModelInfo
     from ganserve._ui.actions import Drawn, Scored
 
-_LABELS_SHOWN = 10
+_NOT_WHICH = (
+    "How real it looks as each label, not which of them it is: scores and probabilities do not compare across labels."
+)
 
 
 def text(plain: str) -> str:
@@ -96,22 +98,20 @@ def score_facts(result: Scored) -> str:
 
 
 def _verdict(result: Scored) -> str:
-    ranked = sorted(result.scores, key=lambda score: -score.probability)
     rows = "".join(
         f'<tr><th scope="row">{_label(score.label) or "score"}</th><td>{score.score:+.3f}</td>'
         f"<td>{score.probability:.0%}</td><td>{meter(score.probability)}</td></tr>"
-        for score in ranked[:_LABELS_SHOWN]
+        for score in result.scores
     )
-    more = len(ranked) - _LABELS_SHOWN
-    rest = f"<p>and {more} less likely labels</p>" if more > 0 else ""
-    best = ranked[0]
-    under = f" as {_label(best.label)}" if best.label is not None else ""
-    lead = "Likeliest" if result.each_label else "The critic takes it"
-    verdict = f"{lead}{under}: {best.probability:.0%} likely to be real"
-    if not result.each_label:
-        verdict = f"{lead} for real{under} with {best.probability:.0%}"
-    head = "<tr><th>label</th><th>score</th><th>real</th><th></th></tr>" if best.label is not None else ""
-    return f'<div><p class="gs-verdict">{verdict}</p><table class="gs-ranking">{head}{rows}</table>{rest}</div>'
+    first = result.scores[0]
+    if result.each_label:
+        verdict, note = f"Under each of {_count(len(result.scores), 'label')}", f"<p>{_NOT_WHICH}</p>"
+    else:
+        under = f" as {_label(first.label)}" if first.label is not None else ""
+        verdict, note = f"The critic takes it for real{under} with {first.probability:.0%}", ""
+    head = "<tr><th>label</th><th>score</th><th>real</th><th></th></tr>" if first.label is not None else ""
+    table = f'<table class="gs-by-label">{head}{rows}</table>'
+    return f'<div><p class="gs-verdict">{verdict}</p>{note}<div class="gs-scroll">{table}</div></div>'
 
 
 def facts(info: ModelInfo) -> str:
