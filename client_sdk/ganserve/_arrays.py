@@ -22,6 +22,21 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 _DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
 
 
+def as_array(value: Any) -> npt.NDArray[Any]:
+    """The array of what a caller gave; a PyTorch tensor's values, wherever they are and whatever follows them.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # PyTorch need not be imported to know
+        value = value.detach().cpu()
+    try:
+        array: npt.NDArray[Any] = np.asarray(value)
+    except (TypeError, RuntimeError) as error:  # such as a tensor of bfloat16, which NumPy does not have
+        raise ValueError(str(error)) from error
+    return array
+
+
 def to_tensor(array: npt.NDArray[Any]) -> tensor_pb2.Tensor:
     """A tensor message of a uint8 or float32 array of any shape."""
     little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -63,8 +78,8 @@ def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]
         InvalidRequest: Another shape, another kind of values, or values that are not finite.
     """
     try:
-        given = np.asarray(latents)
-    except ValueError as error:  # rows of different lengths
+        given = as_array(latents)
+    except ValueError as error:  # such as rows of different lengths
         raise InvalidRequest.of("latents", f"is no array; expected [n, latent_dim] ({error})") from error
     if given.dtype.kind not in "fiu":
         raise InvalidRequest.of("latents", f"is {given.dtype}; expected real numbers, float32 [n, latent_dim]")

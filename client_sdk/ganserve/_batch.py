@@ -58,7 +58,7 @@ class Sample:
         Raises:
             UnsupportedByModel: The model makes vectors.
         """
-        return _as_images(self.array, 3, self.model)
+        return as_images(self.array, 3, self.model)
 
     def to_pil(self) -> PIL.Image.Image:
         """The sample as a Pillow image.
@@ -158,7 +158,7 @@ class SampleBatch:
         Raises:
             UnsupportedByModel: The model makes vectors; they are in `samples`.
         """
-        return _as_images(self.samples, 4, self.model)
+        return as_images(self.samples, 4, self.model)
 
     @property
     def offset(self) -> int:
@@ -349,7 +349,8 @@ def _to_torch(array: npt.NDArray[Any], axes: int) -> torch.Tensor:
     return tensor
 
 
-def _as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
+def as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
+    """The images, uint8 [..., H, W, C] of so many axes, of what a model drew; see `SampleBatch.images`."""
     if array.ndim == axes and array.dtype == np.float32:  # value / 255
         return np.rint(array * np.float32(255)).astype(np.uint8)
     if array.ndim != axes or array.dtype != np.uint8:

@@ -277,10 +277,11 @@ class Client:
         Args:
             images: What to score, or a sequence of such. Samples and batches that were drawn, which know their labels.
                 Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
-                [N, D], [D]. Pillow images, and paths of pictures (these need the extra `images`), which must have the
+                [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
+                as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the
                 model's size; gray becomes RGB and RGB gray where nothing is lost. A PNG that `SampleBatch.save_grid` or
                 `save` wrote is cut into its samples, exactly. Paths of folders: the PNG, JPEG, WebP, BMP and TIFF files
-                in it, by name.
+                in it, by name. Paths of what `save_npz` and `save_csv` wrote, or other .npz, .csv and .npy files.
             label: As for `sample`; conditional models need it, unless their critic takes none
                 (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
                 critic takes any.

@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import io
+import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ganserve import _pictures
-from ganserve._batch import Sample, SampleBatch
+from ganserve._arrays import as_array
+from ganserve._batch import Sample, SampleBatch, as_images
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
 from ganserve._labels import LabelFields, label_fields
+from ganserve._numbers import kind_of
+from ganserve._tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
 
 _FORMS = (
     "expected uint8 images [N, H, W, C], [H, W, C], [N, H, W] or [H, W], float32 vectors [N, D] or [D], Pillow images, "
-    "paths of pictures or of folders of them, samples, sample batches, or a sequence of these"
+    "paths of pictures, of folders of them or of .npz, .npy or .csv files, pictures as bytes or open files, samples, "
+    "sample batches, or a sequence of these"
 )
 
 
@@ -70,12 +76,12 @@ class ScoreInputs:
         if _is_source(images):
             return cls(tuple(_read(images, "images")), label)
         if not isinstance(images, Sequence):
-            raise InvalidRequest.of("images", f"is a {type(images).__name__}; {_FORMS}")
+            raise InvalidRequest.of("images", f"is {kind_of(images)}; {_FORMS}")
         if not images:
             raise InvalidRequest.of("images", "is empty; expected at least one")
         for position, source in enumerate(images):
             if not _is_source(source):
-                raise InvalidRequest.of(f"images[{position}]", f"is a {type(source).__name__}; {_FORMS}")
+                raise InvalidRequest.of(f"images[{position}]", f"is {kind_of(source)}; {_FORMS}")
         pieces = [piece for position, source in enumerate(images) for piece in _read(source, f"images[{position}]")]
         return cls(tuple(pieces), label)
 
@@ -134,9 +140,20 @@ class ScoreInputs:
 
 def _is_source(value: object) -> bool:
     return (
-        isinstance(value, SampleBatch | Sample | str | os.PathLike)
+        isinstance(value, SampleBatch | Sample | str | os.PathLike | bytes | bytearray)
         or hasattr(value, "__array__")
         or hasattr(value, "__array_interface__")
+        or hasattr(value, "read")
+        or _is_vector(value)
+    )
+
+
+def _is_vector(value: object) -> bool:
+    """Whether these are the numbers of one vector, as a list of Python's."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(each, numbers.Real) and not isinstance(each, bool) for each in value)
     )
 
 
@@ -148,15 +165,43 @@ def _read(given: Any, argument: str) -> list[_Piece]:
         return [_drawn_sample(given, argument)]
     if isinstance(given, str | os.PathLike):
         path = Path(given)
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            return [_numbers(path, Source(argument, file=str(given)))]
         files = pictures_in(path, Source(argument, file=str(given))) if path.is_dir() else [path]
         sources = [Source(argument, file=str(file)) for file in files]
         return [_picture(_pictures.open_picture(source.file or "", source), source) for source in sources]
     source = Source(argument)
     if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
         return [_picture(given, source)]
-    array = np.asarray(given)
-    fix = _channels_last(array, "permute" if hasattr(given, "permute") else "transpose")  # PyTorch's word, and NumPy's
-    return [_Piece(_array(array, argument, fix), source, picture=False, channels_last=fix if array.ndim == 3 else "")]
+    if isinstance(given, bytes | bytearray):
+        return [_picture(_pictures.open_picture(io.BytesIO(given), source), source)]
+    if hasattr(given, "read"):
+        if isinstance(given, io.TextIOBase):
+            raise source.refuse('is a file that was opened as text; expected one that was opened as bytes: "rb"')
+        return [_picture(_pictures.open_picture(given, source), source)]
+    if _is_vector(given):
+        given = np.array(given, np.float64)
+    try:
+        array = as_array(given)
+    except ValueError as error:
+        raise source.refuse(f"is {kind_of(given)} that is no array ({error}); {_FORMS}") from error
+    # PyTorch's word, and NumPy's
+    return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
+
+
+def _given_array(array: npt.NDArray[Any], source: Source, method: str = "transpose") -> _Piece:
+    fix = _channels_last(array, method)
+    return _Piece(_array(array, source, fix), source, picture=False, channels_last=fix if array.ndim == 3 else "")
+
+
+def _numbers(file: Path, source: Source) -> _Piece:
+    """The samples of a file of numbers, with the labels and the model that it tells."""
+    samples, names, model = read_samples(file, source)
+    labels = None if names is None else tuple(names)
+    if model is None or samples.ndim != 4 or not len(samples):
+        return replace(_given_array(samples, source), labels=labels, model=model)
+    # `SampleBatch.save_npz` wrote them, with whatever encoding.
+    return _Piece(as_images(samples, 4, model), source, picture=True, labels=labels, model=model)
 
 
 def pictures_in(folder: Path, source: Source) -> list[Path]:
@@ -195,15 +240,15 @@ def _picture(image: Any, source: Source) -> _Piece:
     return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
 
 
-def _array(array: npt.NDArray[Any], name: str, fix: str) -> npt.NDArray[Any]:
+def _array(array: npt.NDArray[Any], source: Source, fix: str) -> npt.NDArray[Any]:
     """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]; `fix` puts its channels last, if they are first."""
     got = f"is {array.dtype} {list(array.shape)}"
     if not array.size:
-        raise InvalidRequest.of(name, f"{got}; expected at least one sample")
+        raise source.refuse(f"{got}; expected at least one sample")
     if array.dtype == np.uint8:
         if array.ndim == 4:
             if fix:
-                raise InvalidRequest.of(name, f"{got}, channels first; expected [N, H, W, C]: .{fix}")
+                raise source.refuse(f"{got}, channels first; expected [N, H, W, C]: .{fix}")
             return array
         if array.ndim == 3:  # [N, H, W] of images as narrow as that must be given as [N, H, W, 1]
             return array[None] if array.shape[-1] <= _MOST_CHANNELS else array[..., None]
@@ -213,14 +258,12 @@ def _array(array: npt.NDArray[Any], name: str, fix: str) -> npt.NDArray[Any]:
         with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
             vectors = array.astype(np.float32, copy=False)
         if not np.isfinite(vectors).all():
-            raise InvalidRequest.of(name, "has NaN or infinity; expected values that are finite in float32")
+            raise source.refuse("has NaN or infinity; expected values that are finite in float32")
         return np.atleast_2d(vectors)
     elif array.dtype.kind in "iuf" and array.ndim in (2, 3, 4):
         last = f", channels last: .{fix}" if fix and array.ndim == 4 else ""
-        raise InvalidRequest.of(
-            name, f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8){last}"
-        )
-    raise InvalidRequest.of(name, f"{got}; {_FORMS}")
+        raise source.refuse(f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8){last}")
+    raise source.refuse(f"{got}; {_FORMS}")
 
 
 def _channels_last(array: npt.NDArray[Any], method: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve import _calls
-from ganserve._arrays import latents_array
+from ganserve._arrays import as_array, latents_array
 from ganserve._errors import InvalidRequest, ServerError
 from ganserve._numbers import check_integer
 from ganserve._requests import sample_request
@@ -155,7 +155,7 @@ def _end(value: Any, argument: str) -> int | npt.NDArray[np.float32]:
             raise InvalidRequest.of(
                 argument, f"has the shape {list(shape)}; expected a seed, or one latent [latent_dim]"
             )
-        latent: npt.NDArray[np.float32] = latents_array(np.asarray(value)[None], 1)[0]
+        latent: npt.NDArray[np.float32] = latents_array(as_array(value)[None], 1)[0]
         return latent
     except ValueError as error:
         raise InvalidRequest.of(

@@ -29,6 +29,12 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
     return number
 
 
+def kind_of(value: Any) -> str:
+    """What a value is, for an error: "None", "an int", "a dict"."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
 def check_flag(argument: str, value: Any) -> bool:
     """A bool.
 

@@ -12,7 +12,7 @@ import io
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -125,20 +125,20 @@ def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
     return file
 
 
-def open_picture(path: str | os.PathLike[str], source: Source) -> PIL.Image.Image:
+def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PIL.Image.Image:
     """The Pillow image of a file, loaded.
 
     Args:
-        path: The file.
+        file: Its path, or the open file.
         source: What the errors call it.
 
     Raises:
         InvalidRequest: There is no such file, or it is no picture.
         MissingExtra: Pillow is not installed.
     """
-    pillow = _pillow(f"reading {str(path)!r}")
+    pillow = _pillow(f"reading {source.file or source.argument!r}")
     try:
-        with pillow.open(path) as image:
+        with pillow.open(file) as image:
             image.load()
             loaded: PIL.Image.Image = image
             return loaded

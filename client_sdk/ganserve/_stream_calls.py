@@ -13,6 +13,7 @@ import numpy as np
 from ganserve import _calls, _responses
 from ganserve._errors import GanserveError, InvalidRequest, ServerError
 from ganserve._inputs import ScoreInputs
+from ganserve._numbers import kind_of
 from ganserve.v1 import gan_service_pb2
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class ScoreStreamCall:
 
 def _iterator(images: Any) -> Any:
     if isinstance(images, str | bytes) or not (hasattr(images, "__iter__") or hasattr(images, "__aiter__")):
-        raise InvalidRequest.of("images", f"is a {type(images).__name__}; expected an iterable of what `score` takes")
+        raise InvalidRequest.of("images", f"is {kind_of(images)}; expected an iterable of what `score` takes")
     return aiter(images) if hasattr(images, "__aiter__") else iter(images)
 
 

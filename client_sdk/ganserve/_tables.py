@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve._errors import InvalidRequest, UnsupportedByModel
+from ganserve._errors import UnsupportedByModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ganserve._batch import SampleBatch
+    from ganserve._grid import Source
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _VALUE = re.compile(r"x[0-9]+")
@@ -41,11 +42,15 @@ def write_csv(batch: SampleBatch, file: Path) -> Path:
     return file
 
 
-def read_samples(file: Path) -> tuple[npt.NDArray[Any], list[str] | None, str | None]:
+def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str] | None, str | None]:
     """The samples of a .npy, .npz or .csv file, and their labels' names and the model that drew them if it tells them.
 
     A .npz holds them as "samples" (and "label_names", "model"), a .csv as the columns x0, x1 … (and "label"), as
     `SampleBatch.save_npz` and `save_csv` write them.
+
+    Args:
+        file: The file.
+        source: What the errors call it.
 
     Raises:
         InvalidRequest: The file is missing or something else.
@@ -60,9 +65,9 @@ def read_samples(file: Path) -> tuple[npt.NDArray[Any], list[str] | None, str | 
             labels = loaded["label_names"].tolist() if "label_names" in loaded else None
             return loaded["samples"], labels, str(loaded["model"]) if "model" in loaded else None
     except FileNotFoundError as error:
-        raise InvalidRequest.of("images", f"{str(file)!r} does not exist") from error
+        raise source.refuse("does not exist") from error
     except (ValueError, KeyError, OSError, EOFError, csv.Error, zipfile.BadZipFile) as error:
-        raise InvalidRequest.of("images", f"{str(file)!r} cannot be read as samples ({error})") from error
+        raise source.refuse(f"cannot be read as samples ({error})") from error
 
 
 def _read_csv(file: Path) -> tuple[npt.NDArray[np.float64], list[str] | None]:

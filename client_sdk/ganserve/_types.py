@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,15 @@ Label: TypeAlias = str | int | np.integer[Any]
 Labels: TypeAlias = Label | Sequence[str] | Sequence[int] | npt.NDArray[np.integer[Any]]
 """One label for all samples, or a sequence of names or indices, one a sample."""
 
-ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | str | os.PathLike[str] | SampleBatch | Sample"
-"""Samples of one source: an array, a PIL image, the path of a picture or of a folder of them, or a batch or one sample
-that was drawn."""
+File: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes]
+"""A file's path, its bytes, or the file, open for reading bytes."""
 
-ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
-"""Samples to score: see `Client.score`."""
+ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | File | SampleBatch | Sample"
+"""Samples of one source: an array, a PIL image, the path of a picture, of a folder of them or of a file of numbers, an
+encoded picture as bytes or an open file, or a batch or one sample that was drawn."""
+
+ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike | float]"
+"""Samples to score: see `Client.score`. Numbers are one vector: mypy cannot tell two kinds of sequences apart."""
 
 Encoding: TypeAlias = Literal["raw", "png", "jpeg", "webp", "float32"]
 """How samples travel: see `Client.sample`."""

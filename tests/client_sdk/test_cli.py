@@ -219,6 +219,10 @@ def test_images_as_floats(shell: Shell) -> None:
     )
     assert np.load(shell.folder / "x.npy").dtype == np.float32
     assert "samples" not in facts
+    said = shell.ok("sample", "-n", "2", "--model", "tiny", "--encoding", "float32", "--scores", "-o", "x.npz")
+    assert said.startswith("2 samples (image float32 [8, 8, 1]) of tiny")
+    drawn, scored = (np.load(shell.folder / "x.npz")["scores"], json.loads(shell.ok("score", "x.npz", "--json")))
+    np.testing.assert_array_equal(np.array(scored[0]["scores"], np.float32), drawn)
 
 
 def test_facts_without_files(shell: Shell) -> None:

@@ -77,8 +77,8 @@ BAD_LATENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("controls", "is given beside latents", {"latents": np.ones((2, 4)), "controls": {"c0": 1.0}}),
 ]
 BAD_IMAGES: list[tuple[str, str, Any]] = [
-    ("images", "is a NoneType; expected uint8 images", None),
-    ("images", "is a int; expected uint8 images", 7),
+    ("images", "is None; expected uint8 images", None),
+    ("images", "is an int; expected uint8 images", 7),
     ("images", "is empty; expected at least one", []),
     ("images", "is uint8 [0, 8, 8, 1]; expected at least one sample", np.zeros((0, 8, 8, 1), np.uint8)),
     ("images", "is float32 [2, 8, 8, 1]; expected images as uint8", np.zeros((2, 8, 8, 1), np.float32)),
@@ -87,7 +87,7 @@ BAD_IMAGES: list[tuple[str, str, Any]] = [
     ("images", "is uint8 [8]", np.zeros(8, np.uint8)),
     ("images", "is float64 [3, 3, 3, 3, 3]", np.zeros((3,) * 5)),
     ("images", "has NaN or infinity", np.array([[1.0, math.inf]])),
-    ("images[1]", "is a int", [np.zeros((8, 8), np.uint8), 3]),
+    ("images[1]", "is an int", [np.zeros((8, 8), np.uint8), 3]),
     (
         "images[1]",
         "is uint8 [4, 4, 1]; expected uint8 [8, 8, 1] like the others",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +235,49 @@ def test_channels_first_of_a_tensor_are_told_in_its_words(api: Api) -> None:
 def test_torch_tensors_are_arrays_too(api: Api) -> None:
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(api.score(torch.from_numpy(GRAY), LABELS, model="tiny").scores, EXPECTED)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "open file", "buffer"])
+def test_encoded_pictures_without_a_path(api: Api, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(GRAY[0, ..., 0]).save(file)
+    data = file.read_bytes()
+    with file.open("rb") as opened:
+        scores = api.score({"bytes": data, "open file": opened, "buffer": io.BytesIO(data)}[kind], 2, model="tiny")
+        assert not opened.closed
+    np.testing.assert_array_equal(scores.scores, EXPECTED[:1])
+
+
+def test_a_tensor_of_a_graph_and_one_that_numpy_does_not_have(api: Api) -> None:
+    torch = pytest.importorskip("torch")
+    vectors = np.random.default_rng(1).standard_normal((2, 2), np.float32)
+    expected = api.score(vectors, model="tiny-vector").scores
+    traced = torch.from_numpy(vectors).requires_grad_()
+    np.testing.assert_array_equal(api.score(traced, model="tiny-vector").scores, expected)
+    with pytest.raises(InvalidRequest, match=r"images: is a Tensor that is no array .*BFloat16"):
+        api.score(traced.bfloat16(), model="tiny-vector")
+    latents = torch.zeros((1, 4), requires_grad=True)
+    drawn = api.sample(1, 0, model="tiny", latents=latents)
+    np.testing.assert_array_equal(drawn.samples, api.sample(1, 0, model="tiny", latents=np.zeros((1, 4))).samples)
+
+
+def test_numbers_are_one_vector(api: Api) -> None:
+    expected = api.score(np.array([[0.5, -1], [2, 0]], np.float32), model="tiny-vector").scores
+    np.testing.assert_array_equal(api.score([0.5, -1], model="tiny-vector").scores, expected[:1])
+    np.testing.assert_array_equal(api.score([(0.5, np.float32(-1)), [2, 0]], model="tiny-vector").scores, expected)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "float32"])
+def test_an_archive_knows_its_labels_and_model(api: Api, tmp_path: Path, encoding: Any) -> None:
+    batch = api.sample(6, [0, 1, 2, 2, 1, 0], model="tiny", seed=3, encoding=encoding, return_scores=True)
+    scores = api.score(batch.save_npz(tmp_path / "d.npz"))
+    np.testing.assert_array_equal(scores.scores, batch.scores)
+    assert scores.labels == batch.label_names
+    np.savez(tmp_path / "others.npz", samples=batch.images / np.float32(255))
+    with pytest.raises(InvalidRequest, match=r"images: '.*others.npz' is float32 \[6, 8, 8, 1\]; expected images as"):
+        api.score(tmp_path / "others.npz", 0, model="tiny")
+    with pytest.raises(InvalidRequest, match=r"images: '.*none.csv' does not exist"):
+        api.score(str(tmp_path / "none.csv"))
 
 
 def test_what_stream_gives_can_be_scored(connect: Callable[..., Api], server: str) -> None:

@@ -87,7 +87,7 @@ def test_what_the_iterable_raises_comes_after_the_scores_before_it(api: Api) -> 
 
 
 def test_arguments_that_make_no_sense(api: Api) -> None:
-    with pytest.raises(InvalidRequest, match="images: is a int; expected an iterable of what `score` takes"):
+    with pytest.raises(InvalidRequest, match="images: is an int; expected an iterable of what `score` takes"):
         api.score_stream(5)
     with pytest.raises(InvalidRequest, match="images: is a str; expected an iterable"):
         api.score_stream("a.png")

@@ -72,6 +72,9 @@ def blocking(target: str, names: list[str], indices: npt.NDArray[np.int64]) -> N
         client.score(batch.to_pil(), 7)
         client.score([batch[0], *batch, batch[:2]])
         client.score(Path("samples"))
+        client.score([0.5, -1.0])
+        with Path("a.png").open("rb") as opened:
+            client.score([opened, opened.read()])
         chosen: Selection = BestOf(8) if names else Rejection(max_proposals=16)
         selected = client.sample(4, select=chosen, encoding="png", priority="high", timeout_s=1.5)
         assert_type(selected.selection, SelectionReport | None)

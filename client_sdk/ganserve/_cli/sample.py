@@ -271,8 +271,11 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     again = f"--seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else "")
     if arguments.walk_to is not None:
         again = f"--seed {arguments.seed} --walk-to {arguments.walk_to}"
+    # What is written: pictures are uint8 whatever the encoding.
+    floats = arguments.encoding == "float32" and (arguments.out is None or arguments.out.suffix.lower() in SUFFIXES)
+    sample = replace(info.sample, dtype="float32") if floats else info.sample
     lines = [
-        f"{len(batch)} samples ({info.sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
+        f"{len(batch)} samples ({sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
         f"the same again: {again}",
     ]
     if (report := batch.selection) is not None:

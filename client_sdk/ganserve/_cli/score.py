@@ -14,13 +14,11 @@ from ganserve._cli._shared import Target, Text, label_of, run, say, say_json, ta
 from ganserve._errors import InvalidRequest
 from ganserve._grid import Source
 from ganserve._inputs import ScoreInputs, pictures_in
-from ganserve._tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganserve import Scores
-    from ganserve._types import ImagesLike
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
@@ -76,23 +74,11 @@ def _score(arguments: ScoreArguments) -> int:
 
 
 def _score_file(client: Client, file: Path, arguments: ScoreArguments) -> Scores:
-    samples, names, model = _read(file)
-    model = arguments.model if arguments.model is not None else model
-    label: str | int | list[str] | None = arguments.label
+    label: str | int | None = arguments.label
     if arguments.label is not None and arguments.label.isdecimal():
+        model = arguments.model if arguments.model is not None else ScoreInputs.read(file, None).model
         label = label_of(arguments.label, client.model(model, arguments.version).label_names)
-    elif label is None and names is not None:
-        info = client.model(model, arguments.version)
-        if info.critic_takes_labels or not info.conditional:  # an unconditional one refuses them
-            label = names
-    return client.score(samples, label, model=model, version=arguments.version)
-
-
-def _read(file: Path) -> tuple[ImagesLike, list[str] | None, str | None]:
-    """What to score of a file, the labels of numbers if it tells them, and the model that drew it, if it says so."""
-    if file.suffix.lower() in SUFFIXES:
-        return read_samples(file)
-    return file, None, ScoreInputs.read(file, None).model
+    return client.score(file, label, model=arguments.model, version=arguments.version)
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:
