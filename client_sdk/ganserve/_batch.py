@@ -187,11 +187,13 @@ class SampleBatch:
     def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
         """Writes the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
 
-        A batch of several labels gets one row a label, any other is near square.
+        The samples stay in their order, along the rows. Where several labels come one after the other, each starts a
+        row; samples of given latents, such as those of `interpolate`, are one row; any other picture is near square.
 
         Args:
             path: The file; must end in .png.
-            columns: Samples in a row. Default: up to 32 where rows are labels, otherwise as near square as it gets.
+            columns: Samples in a row. Default: up to 32 where rows are labels or given latents, otherwise as near
+                square as it gets.
             scale: How many pixels wide and high a sample's pixel is drawn. Default: so many that a sample is at least
                 28 pixels wide.
 

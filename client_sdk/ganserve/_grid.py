@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ MAX_PIXELS = 80_000_000  # a little below where Pillow warns of a decompression 
 
 _GAP = 2
 _SMALLEST_TILE = 28
-_MOST_COLUMNS_OF_A_LABEL = 32
+_MOST_COLUMNS_OF_A_ROW = 32  # of a label, or of a walk, before it is wrapped
 _BACKGROUND = 96  # between the black and the white that samples often have at their borders
 
 
@@ -193,7 +195,9 @@ def _too_many(count: int) -> InvalidRequest:
 
 
 def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: int = _GAP) -> Grid:
-    """The grid of a batch of images.
+    """The grid of a batch of images, which stay in their order, along the rows.
+
+    Where the labels come one after the other, each starts a row; samples of given latents, such as a walk, are one row.
 
     Raises:
         InvalidRequest: An argument is wrong, the batch is empty, or the picture would be too large.
@@ -206,10 +210,12 @@ def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: 
     labels = None if batch.labels is None else tuple(batch.labels.tolist())
     columns = None if columns is None else check_integer("columns", columns, 1, MAX_PIXELS)
     cells: tuple[int, ...] | None = None
-    if labels is not None and len(set(labels)) > 1:
+    square = math.ceil(math.sqrt(count))
+    if batch.seed is not None and labels is not None and _grouped(labels):
         columns, rows, cells = _rows_by_label(labels, columns)
     else:
-        columns = min(columns or math.ceil(math.sqrt(count)), count)
+        usual = max(square, _MOST_COLUMNS_OF_A_ROW) if batch.seed is None else square
+        columns = min(columns or usual, count)
         rows = math.ceil(count / columns)
     grid = Grid(
         height=height,
@@ -233,24 +239,24 @@ def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: 
     return grid
 
 
+def _grouped(labels: Sequence[int]) -> bool:
+    """Whether there are several labels, each of which comes in one piece."""
+    pieces = 1 + sum(a != b for a, b in itertools.pairwise(labels))
+    return pieces == len(set(labels)) > 1
+
+
 def _rows_by_label(labels: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, ...]]:
-    """Columns, rows and each sample's cell where each label starts a row of its own, in the order of the labels."""
-    counts = dict.fromkeys(sorted(set(labels)), 0)
-    for label in labels:
-        counts[label] += 1
+    """Columns, rows and each sample's cell where each label starts a row of its own; the labels are grouped."""
+    counts = Counter(labels)
     if columns is None:
-        columns = min(max(counts.values()), _MOST_COLUMNS_OF_A_LABEL)
+        columns = min(max(counts.values()), _MOST_COLUMNS_OF_A_ROW)
     first_row: dict[int, int] = {}
     rows = 0
     for label, count in counts.items():
         first_row[label] = rows
         rows += math.ceil(count / columns)
-    placed = dict.fromkeys(counts, 0)
-    cells = []
-    for label in labels:
-        cells.append(first_row[label] * columns + placed[label])
-        placed[label] += 1
-    return columns, rows, tuple(cells)
+    cells = tuple(first_row[label] * columns + i for label, count in counts.items() for i in range(count))
+    return columns, rows, cells
 
 
 def _size(shape: Sequence[int]) -> str:

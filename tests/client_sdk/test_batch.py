@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import InvalidRequest, MissingExtra, SampleBatch, UnsupportedByModel
+from ganserve._grid import Source
 from ganserve._tables import read_samples
 
 if TYPE_CHECKING:
@@ -179,12 +180,12 @@ def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
     )
     file = batch.save_csv(tmp_path / "x.csv")
     assert file.read_text(encoding="utf-8").startswith("x0,x1,x2,label,score,probability\n")
-    read, names, model = read_samples(file)
+    read, names, model = read_samples(file, Source())
     assert model is None
     np.testing.assert_array_equal(read.astype(np.float32), samples)
     assert names == list(batch.label_names or ())
-    np.testing.assert_array_equal(read_samples(batch.save_npz(tmp_path / "x.npz"))[0], samples)
-    assert read_samples(tmp_path / "x.npz")[1:] == (names, batch.model)
+    np.testing.assert_array_equal(read_samples(batch.save_npz(tmp_path / "x.npz"), Source())[0], samples)
+    assert read_samples(tmp_path / "x.npz", Source())[1:] == (names, batch.model)
     with pytest.raises(UnsupportedByModel, match="makes images"):
         images().save_csv(tmp_path / "images.csv")
     with pytest.raises(InvalidRequest, match=r"ends in \.csv"):
@@ -204,7 +205,7 @@ def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_samples_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidRequest, match=reason):
-        read_samples(tmp_path / name)
+        read_samples(tmp_path / name, Source())
 
 
 def test_torch_has_channels_first_and_its_own_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_a_chosen_part_keeps_its_indices(tmp_path: Path) -> None:
 
 
 def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
-    path = batch_of(3, 8, 6, 1, [1, 0, 1]).save_grid(tmp_path / "x.png")
+    path = batch_of(3, 8, 6, 1, [1, 0, 0]).save_grid(tmp_path / "x.png")
     with Image.open(path) as picture:
         described = json.loads(picture.text[CHUNK])  # type: ignore[attr-defined]
     assert described == {
@@ -80,8 +81,8 @@ def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
         "rows": 2,
         "scale": 5,
         "gap": 2,
-        "cells": [2, 0, 3],
-        "labels": [1, 0, 1],
+        "cells": [0, 2, 3],
+        "labels": [1, 0, 0],
         "label_names": {"0": "n°0", "1": "n°1"},
         "model": "digits",
         "version": 2,
@@ -98,14 +99,31 @@ def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
         (None, 5, (2, 5)),
         (None, 100, (1, 10)),
         ([4] * 10, None, (3, 4)),  # one label: near square, too
-        ([0, 1] * 5, None, (2, 5)),  # one row a label
-        ([0, 1] * 5, 2, (6, 2)),  # each label begins a row of its own
+        ([1] * 5 + [0] * 5, None, (2, 5)),  # one row a label
+        ([0] * 5 + [1] * 5, 2, (6, 2)),  # each label begins a row of its own
+        ([0, 1] * 5, None, (3, 4)),  # not one label after the other: near square, in order
         ([0] * 8 + [1] * 2, None, (2, 8)),
     ],
 )
 def test_layouts(labels: list[int] | None, columns: int | None, expected: tuple[int, int]) -> None:
     grid = arrange(batch_of(10, 8, 8, 1, labels), columns=columns, scale=None)
     assert (grid.rows, grid.columns) == expected
+
+
+@pytest.mark.parametrize("labels", [[1] * 3 + [0] * 2, [0, 1, 0, 2, 1]])
+def test_samples_stay_in_their_order(labels: list[int]) -> None:
+    grid = arrange(batch_of(5, 8, 8, 1, labels), columns=2, scale=None)
+    cells = range(5) if grid.cells is None else grid.cells
+    assert list(cells) == sorted(cells)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(10, (1, 10)), (40, (2, 32))])
+def test_a_walk_is_a_row(count: int, expected: tuple[int, int]) -> None:
+    half = count // 2
+    walk = replace(batch_of(count, 8, 8, 1, [0] * half + [1] * half), seed=None)
+    grid = arrange(walk, columns=None, scale=None)
+    assert (grid.rows, grid.columns) == expected
+    assert grid.cells is None
 
 
 def test_many_samples_of_a_label_take_several_rows() -> None:
