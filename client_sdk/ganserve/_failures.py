@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -85,7 +86,8 @@ class _RichDetails:
         for detail in status.details:
             if detail.Unpack(bad_request):
                 violations += [
-                    FieldViolation(_argument(each.field), each.description) for each in bad_request.field_violations
+                    FieldViolation(_argument(each.field), _in_words(each.description))
+                    for each in bad_request.field_violations
                 ]
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
@@ -111,7 +113,7 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
         kind = MessageTooLarge
     server_id = rich.request_id or _metadata_request_id(failure)
     answered = rich.present or server_id is not None
-    message = _message(kind, code, details, rich, answered=answered, target=target, timeout_s=timeout_s)
+    message = _message(kind, code, _in_words(details), rich, answered=answered, target=target, timeout_s=timeout_s)
     if answered or not _never_connected(details):  # else no server has it in its log
         message += f" (request id {server_id or request_id})"
     result = kind(
@@ -130,6 +132,11 @@ def _argument(field: str) -> str:
     """The clients' argument of a message's field, such as "n" of "request.count"."""
     name = field.removeprefix("request.").partition(".")[0]
     return _ARGUMENTS.get(name, name)
+
+
+def _in_words(text: str) -> str:
+    """A server's text with the SDK's words for the protocol's encodings: png for ENCODING_PNG."""
+    return re.sub(r"\bENCODING_([A-Z0-9]+)", lambda found: found[1].lower(), text)
 
 
 def _never_connected(details: str) -> bool:

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 
 ArgumentsT = TypeVar("ArgumentsT")
 
+# What the SDK's arguments are called on the command line, where that differs in more than the dashes.
+_ARGUMENTS = {
+    "n": "count",
+    "steps": "count",
+    "name": "model",
+    "controls": "control",
+    "a": "seed",
+    "b": "walk_to",
+    "images": "files",
+    "path": "out",
+}
+
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 Target = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
 
@@ -65,11 +77,24 @@ def run(
         sys.stderr.write(f"ganserve {command}: error: {error}\n")
         return BAD_USAGE
     except (GanserveError, OSError) as error:
-        text = "; ".join(str(error).splitlines())
+        text = "; ".join(_in_flags(error, kind).splitlines())
         sys.stderr.write(f"ganserve {command}: error: {text}\n")
         if isinstance(error, ServerUnavailable):
             return UNREACHABLE
         return BAD_USAGE if isinstance(error, InvalidRequest | MissingExtra) else FAILED
+
+
+def _in_flags(error: Exception, kind: type[Any]) -> str:
+    """An error's text, with the names of a command's arguments for those of the SDK's."""
+    text = str(error)
+    arguments = {field.name for field in dataclasses.fields(kind)}
+    for violation in error.violations if isinstance(error, GanserveError) else ():
+        name = _ARGUMENTS.get(violation.field, violation.field)
+        if name in arguments:
+            flag = "FILE" if name == "files" else f"--{name.replace('_', '-')}"
+            said = f"{violation.field}: {violation.description}"
+            text = text.replace(said, f"{flag}: {violation.description}")
+    return text
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ import tyro
 from ganserve import BestOf, Client, Rejection, SampleBatch
 from ganserve._cli._progress import Progress
 from ganserve._cli._shared import Target, Text, label_of, run, say, say_json
-from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
+from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._grid import check_count
 from ganserve._numbers import MAX_INDEX, check_integer
 from ganserve._pictures import has_pillow
@@ -98,12 +98,16 @@ def _sample(arguments: SampleArguments) -> int:
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
         info = client.model(arguments.model, arguments.version)
         if kind in ("png", "folder") and info.sample.kind != "image":
-            raise UnsupportedByModel(
-                f"model {info.name!r} makes no pictures but {info.sample}: --out NAME.npz, NAME.npy or NAME.csv"
+            raise InvalidRequest.of(
+                "--out",
+                f"is {str(arguments.out)!r}, and model {info.name!r} makes no pictures but {info.sample}; expected "
+                "NAME.npz, NAME.npy or NAME.csv",
             )
         if kind == "csv" and info.sample.kind != "vector":
-            raise UnsupportedByModel(
-                f"model {info.name!r} makes no vectors but {info.sample}: --out NAME.png, NAME.npz or a folder"
+            raise InvalidRequest.of(
+                "--out",
+                f"is {str(arguments.out)!r}, and model {info.name!r} makes no vectors but {info.sample}; expected "
+                "NAME.png, NAME.npz or a folder",
             )
         if kind == "png":
             check_count(arguments.count, *info.sample.shape[:2])
@@ -159,6 +163,8 @@ def _check_out(out: Path | None) -> str:
     """What `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing; checked before a sample is drawn."""
     if out is None:
         return ""
+    if str(out) == "-":
+        raise InvalidRequest.of("--out", "is '-', and samples are not written to stdout; expected a file or a folder")
     suffix = out.suffix.lower()
     if out.is_dir() or not suffix:
         kind = "folder"

@@ -87,6 +87,8 @@ def _expand(files: Sequence[Path]) -> list[Path]:
         raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")
     expanded: list[Path] = []
     for file in files:
+        if str(file) == "-":
+            raise InvalidRequest.of("FILE", "is '-', and nothing is read from stdin; expected a file or a folder")
         expanded += pictures_in(file, Source("FILE", file=str(file))) if file.is_dir() else [file]
     return expanded
 
