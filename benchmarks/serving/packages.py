@@ -57,7 +57,13 @@ def write_generator_package(models: Path, name: str) -> Path:
 
 
 def write_package(
-    models: Path, name: str, generator: bytes, sample_shape: tuple[int, ...], latent_dimension: int, *, half: bool = False
+    models: Path,
+    name: str,
+    generator: bytes,
+    sample_shape: tuple[int, ...],
+    latent_dimension: int,
+    *,
+    half: bool = False,
 ) -> Path:
     """Writes the package of a conditional generator of uint8 images to `models/name/1` and returns that folder."""
     folder = models / name / "1"

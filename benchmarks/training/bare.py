@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from typing import TYPE_CHECKING
@@ -19,20 +20,26 @@ if TYPE_CHECKING:
 
 
 class BareLoop:
-    """The networks, data and batch size of a preset, and a loop for its loss.
+    """The networks, data, batch size and precision of a preset, and a loop for its loss.
 
     Args:
         config: the preset.
+        device: where networks and data are.
+        backend: of torch.compile; empty: the networks run as they are. A critic whose gradient is penalised runs so in
+            any case: torch.compile differentiates no gradient.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, device: str = "cpu", backend: str = "") -> None:
         torch.manual_seed(config.seed)
         samples = load_split(config.data, "train")
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
-        self.samples = to_network(everything, samples.info)
-        self.labels = None if samples.labels is None else torch.from_numpy(samples.labels)
+        self.device = device
+        self.samples = to_network(everything, samples.info).to(device)
+        self.labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
         pair = build_networks(config.networks, samples.info)
-        self.generator, self.critic = pair.generator, pair.critic
+        self.generator, self.critic = pair.generator.to(device), pair.critic.to(device)
+        quick = (lambda network: torch.compile(network, backend=backend)) if backend else (lambda network: network)
+        self.networks = {"generator": quick(self.generator), "critic": quick(self.critic), "penalised": self.critic}
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.config = config
         self.batch = config.batch_size
@@ -56,6 +63,16 @@ class BareLoop:
         for _ in range(steps):
             self.step()
 
+    def call(self, name: str, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """A network's output in float32, computed in the preset's precision."""
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device, torch.bfloat16) if half else contextlib.nullcontext():
+            output: Tensor = self.networks[name](inputs, labels)
+        return output.float()
+
+    def latents(self) -> Tensor:
+        return torch.randn(self.batch, self.config.networks.latent_dim, device=self.device)
+
     def next_batch(self) -> tuple[Tensor, Tensor | None]:
         start = self.seen % len(self.samples)
         indices = self.order[start : start + self.batch]
@@ -63,6 +80,7 @@ class BareLoop:
             self.order = torch.randperm(len(self.samples))
             indices = torch.cat([indices, self.order[: self.batch - len(indices)]])
         self.seen += self.batch
+        indices = indices.to(self.device)
         return self.samples[indices], None if self.labels is None else self.labels[indices]
 
     def relativistic(self) -> None:
@@ -81,9 +99,9 @@ class BareLoop:
         real, labels = self.next_batch()
         both_labels = None if labels is None else torch.cat([labels, labels])
         with torch.no_grad():
-            fake = self.generator(torch.randn(self.batch, config.networks.latent_dim), labels)
+            fake = self.call("generator", self.latents(), labels)
         both = torch.cat([real, fake]).requires_grad_()
-        scores = self.critic(both, both_labels)
+        scores = self.call("penalised", both, both_labels)
         real_scores, fake_scores = scores.chunk(2)
         (gradient,) = torch.autograd.grad(scores.sum(), both, create_graph=True)
         real_norms, fake_norms = gradient.square().flatten(1).sum(1).chunk(2)
@@ -96,9 +114,9 @@ class BareLoop:
 
         self.critic.requires_grad_(False)
         with torch.no_grad():
-            real_scores = self.critic(real, labels)
-        fake = self.generator(torch.randn(self.batch, config.networks.latent_dim), labels)
-        loss = F.softplus(real_scores - self.critic(fake, labels)).mean()
+            real_scores = self.call("critic", real, labels)
+        fake = self.call("generator", self.latents(), labels)
+        loss = F.softplus(real_scores - self.call("critic", fake, labels)).mean()
         generator_adam.zero_grad()
         loss.backward()
         generator_adam.param_groups[0]["lr"] = rates[0]
@@ -111,15 +129,17 @@ class BareLoop:
         generator_adam, critic_adam = self.optimisers
         real, labels = self.next_batch()
         with torch.no_grad():
-            fake = self.generator(torch.randn(self.batch, self.config.networks.latent_dim), labels)
-        loss = F.softplus(-self.critic(real, labels)).mean() + F.softplus(self.critic(fake, labels)).mean()
+            fake = self.call("generator", self.latents(), labels)
+        loss = (
+            F.softplus(-self.call("critic", real, labels)).mean() + F.softplus(self.call("critic", fake, labels)).mean()
+        )
         critic_adam.zero_grad()
         loss.backward()
         critic_adam.step()
 
         self.critic.requires_grad_(False)
-        fake = self.generator(torch.randn(self.batch, self.config.networks.latent_dim), labels)
-        loss = F.softplus(-self.critic(fake, labels)).mean()
+        fake = self.call("generator", self.latents(), labels)
+        loss = F.softplus(-self.call("critic", fake, labels)).mean()
         generator_adam.zero_grad()
         loss.backward()
         generator_adam.step()

@@ -1,0 +1,126 @@
+"""Section: samples/s of the generators by themselves, one factor at a time, beside PyTorch on the same device."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import torch
+from budget import call_seconds, speed
+from onnx_ways import Bare, Way
+from torch_ways import TorchRunner, TorchWay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from section import Context
+    from subjects import Subject
+
+HALF, FLOAT = Way("float16"), Way("float32")
+COMPILED = TorchWay(torch.bfloat16, compiled=True)
+# What is measured first is what the goals and the defaults need most: when time is over, the rest is left out.
+STEPS: tuple[tuple[Way | TorchWay, tuple[int, ...]], ...] = (
+    (HALF, (64, 1, 8, 256)),
+    (COMPILED, (64, 1)),
+    (FLOAT, (64, 1, 8, 256)),
+    (Way("float32", graphs=False), (1, 64)),
+    (Way("float16", graphs=False), (1, 64)),
+    (Way("tf32"), (64, 1, 8, 256)),
+    (TorchWay(torch.float32), (64, 1)),
+    (TorchWay(torch.bfloat16), (64, 1)),
+    (Way("float16", nhwc=True), (64, 1)),
+    (Way("float16", search="exhaustive"), (64, 1)),
+    (Way("tf32", nhwc=True), (64, 1)),
+    (Way("float32", search="exhaustive"), (64, 1)),
+    (Way("float16", search="default"), (64, 1)),
+    (Way("float32", search="default"), (64, 1)),
+    (Way("tf32", search="exhaustive"), (64, 1)),
+    (Way("float16", nhwc=True, search="exhaustive"), (64, 1)),
+    (TorchWay(torch.float32), (8, 256)),
+    (TorchWay(torch.bfloat16), (8, 256)),
+    (COMPILED, (256, 8)),
+    (Way("float32", graphs=False), (8, 256)),
+    (Way("float16", graphs=False), (8, 256)),
+)
+
+
+def measure(context: Context, record: dict[str, Any]) -> None:
+    """Fills `record` in: cells that were measured, that failed, and that there was no time for."""
+    record |= {"cells": [], "failed": [], "left_out": []}
+    for way, batches in STEPS:
+        sizes = context.sizes(batches)
+        for subject in context.subjects:
+            cells = [{"network": subject.name, "way": str(way), "batch": batch} for batch in sizes]
+            if record["cells"] and context.budget.left_s <= 0:
+                record["left_out"] += cells
+                continue
+            cell = cells[0]
+            try:
+                run = runner(subject, way, context.device, sizes)
+                for cell in cells:
+                    taken = call_seconds(run(cell["batch"]), context.cell_s)
+                    record["cells"].append(cell | speed(taken, cell["batch"]))
+            except Exception as error:  # noqa: BLE001 - a way that a card or a build has not is a result
+                record["failed"].append(cell | {"error": (str(error).splitlines() or [repr(error)])[0][:300]})
+            run = None
+            gc.collect()
+            if context.device == "cuda":
+                torch.cuda.empty_cache()
+        context.save()
+
+
+def runner(
+    subject: Subject, way: Way | TorchWay, device: str, batches: tuple[int, ...]
+) -> Callable[[int], Callable[[], None]]:
+    """Returns what gives, for a batch size, a call that computes it and waits for it."""
+    if isinstance(way, TorchWay):
+        return TorchRunner(subject, way, device).calls
+    bare = Bare(subject, way, device, batches)
+    return lambda batch: lambda: bare.call(batch)
+
+
+def find(record: dict[str, Any], network: str, way: Way | TorchWay, batch: int) -> float | None:
+    """Returns the samples/s of a cell, if it was measured."""
+    rates = (
+        cell["samples_per_s"]
+        for cell in record["cells"]
+        if (cell["network"], cell["way"], cell["batch"]) == (network, str(way), batch)
+    )
+    return next(rates, None)
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Markdown: a row a network and way, a column a batch size."""
+    batches = sorted({cell["batch"] for cell in record["cells"]})
+    lines = ["| network | way | " + " | ".join(f"N={batch}, samples/s (ms)" for batch in batches) + " |"]
+    lines.append("|---|---|" + "---|" * len(batches))
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    for cell in record["cells"]:
+        row = rows.setdefault((cell["network"], cell["way"]), {})
+        row[cell["batch"]] = f"{cell['samples_per_s']:,.0f} ({cell['ms']:.3f})"
+    for (network, way), row in sorted(rows.items(), key=lambda item: item[0][0]):
+        lines.append(f"| {network} | {way} | " + " | ".join(row.get(batch, "-") for batch in batches) + " |")
+    lines += [
+        f"\n{failed['network']}, {failed['way']}, N={failed['batch']} failed: {failed['error']}"
+        for failed in record["failed"]
+    ]
+    if record["left_out"]:
+        lines.append(f"\nNo time was left for {len(record['left_out'])} more, which the JSON file names.")
+    return lines
+
+
+def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
+    """What issue 6 asks of this section: text, what was measured, at least."""
+    names = sorted({cell["network"] for cell in record["cells"]})
+    found = []
+    for name in names:
+        if name.startswith("dcgan"):
+            pair = find(record, name, FLOAT, 1), find(record, name, Way("float32", graphs=False), 1)
+            found.append((f"{name}, N=1, float32: CUDA graphs beside none", _ratio(*pair), 1.5))
+        pair = find(record, name, HALF, 64), find(record, name, COMPILED, 64)
+        found.append((f"{name}, N=64: float16 package beside torch.compile bfloat16", _ratio(*pair), 0.9))
+    return found
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours / theirs

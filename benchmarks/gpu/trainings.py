@@ -1,0 +1,152 @@
+"""Section: samples/s of training beside a bare PyTorch loop, with and without torch.compile."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import io
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from bare import BareLoop
+from rich.console import Console
+
+from ganserve_training import PRESETS, load_split, train
+from ganserve_training.devices import open_fabric
+from ganserve_training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from section import Context
+
+    from ganserve_training import TrainConfig
+
+PRECISIONS: tuple[Literal["bfloat16", "float32"], ...] = ("bfloat16", "float32")
+STEPS, TRAIN, BARE, COMPILED = "ganserve, steps alone", "ganserve train", "bare", "bare, torch.compile"
+
+
+def _sized(preset: str, size: int, batch: int, width: int, most: int, **networks: Any) -> TrainConfig:
+    config = PRESETS[preset]
+    wide = {"generator_width": width, "critic_width": width, "max_width": most} | networks
+    return dataclasses.replace(
+        config,
+        batch_size=batch,
+        data=dataclasses.replace(config.data, size=size, count=200 if batch < 16 else 10_000),
+        networks=dataclasses.replace(config.networks, **wide),
+    )
+
+
+# The papers' widths: DCGAN (Radford et al. 2016), R3GAN's CIFAR-10 run (Huang et al. 2024).
+CONFIGS = {
+    "cuda": {
+        "dcgan-64": _sized("dcgan-32", 64, 128, 64, 1024),
+        "r3gan-32": _sized("r3gan-32", 32, 64, 768, 768, blocks_per_level=2, group_size=16),
+    },
+    "cpu": {"dcgan-16": _sized("dcgan-32", 16, 4, 2, 4), "r3gan-16": _sized("r3gan-32", 16, 4, 4, 8, group_size=4)},
+}
+
+
+def measure(context: Context, record: dict[str, Any]) -> None:
+    """Fills `record` in: a row a configuration and precision, rounds of each way by turns."""
+    record |= {"rows": [], "failed": []}
+    kinds = [
+        (name, dataclasses.replace(config, precision=precision))
+        for precision in PRECISIONS
+        for name, config in CONFIGS[context.device].items()
+    ]
+    for index, (name, config) in enumerate(kinds):
+        if record["rows"] and context.budget.left_s <= 0:
+            record["failed"].append({"preset": name, "precision": config.precision, "error": "no time was left"})
+            continue
+        try:
+            record["rows"].append(compare(name, config, context, context.budget.part(1 / (len(kinds) - index))))
+        except Exception as error:  # noqa: BLE001 - the other rows can be had all the same
+            told = (str(error).splitlines() or [repr(error)])[0][:300]
+            record["failed"].append({"preset": name, "precision": config.precision, "error": told})
+        gc.collect()
+        context.save()
+
+
+def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> dict[str, Any]:
+    """All ways by turns, in rounds of as many steps as their time allows."""
+    samples = load_split(config.data, "train")
+    trainer = Trainer(config, samples, open_fabric(context.device, config.precision))
+    ways: dict[str, Callable[[int], object]] = {
+        STEPS: lambda count: [trainer.run_step() for _ in range(count)],
+        BARE: BareLoop(config, context.device).run,
+    }
+    failed = ""
+    compiled = BareLoop(config, context.device, "eager" if context.small else "inductor")
+    try:
+        timed(compiled.run, 2, context)
+        ways[COMPILED] = compiled.run
+    except Exception as error:  # noqa: BLE001 - what cannot be compiled can be trained
+        failed = (str(error).splitlines() or [repr(error)])[0][:300]
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    # Half of the time for the rounds, a quarter for `ganserve train`, a quarter of reserve.
+    each_s = 0.5 * max(0.0, budget.left_s) / (context.rounds * len(ways))
+    step_s = max(timed(run, 2 if context.small else 10, context) for run in ways.values())
+    steps = 2 if context.small else max(2, min(400, int(each_s / step_s)))
+    for _ in range(context.rounds):
+        for way, run in ways.items():
+            seconds[way].append(timed(run, steps, context))
+    row = {
+        "preset": name,
+        "precision": config.precision,
+        "batch_size": config.batch_size,
+        "steps": steps,
+        "samples_per_s": {way: config.batch_size / statistics.median(taken) for way, taken in seconds.items()},
+        "of_bare": statistics.median(b / a for a, b in zip(seconds[STEPS], seconds[BARE], strict=True)),
+        "not_compiled": failed,
+    }
+    row["samples_per_s"][TRAIN] = whole_train(config, context, max(2, int(0.4 * max(0.0, budget.left_s) / step_s)))
+    row["train_of_bare"] = row["samples_per_s"][TRAIN] / row["samples_per_s"][BARE]
+    return row
+
+
+def whole_train(config: TrainConfig, context: Context, steps: int) -> float:
+    """Samples/s of `ganserve train` with the preset's own log, diagnosis, pictures and checkpoints."""
+    count = 2 if context.small else max(50, min(steps, 2000))
+    folder = context.folder / f"run-{time.monotonic_ns()}"
+    console = Console(file=io.StringIO())
+    result = train(dataclasses.replace(config, steps=count), folder, device=context.device, console=console)
+    return count * config.batch_size / result.seconds
+
+
+def timed(run: Callable[[int], object], steps: int, context: Context) -> float:
+    """Returns the seconds of a step in the mean of so many."""
+    wait = torch.cuda.synchronize if context.device == "cuda" else (lambda: None)
+    wait()
+    start = time.perf_counter()
+    run(steps)
+    wait()
+    return (time.perf_counter() - start) / steps
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Markdown: a row a configuration and precision."""
+    ways = (STEPS, TRAIN, BARE, COMPILED)
+    lines = ["| preset | precision | batch | " + " | ".join(f"{way}, samples/s" for way in ways)]
+    lines[0] += " | steps alone, of bare | train, of bare |"
+    lines.append("|---|---|---|" + "---|" * (len(ways) + 2))
+    for row in record["rows"]:
+        rates = [f"{row['samples_per_s'][way]:,.0f}" if way in row["samples_per_s"] else "-" for way in ways]
+        lines.append(
+            f"| {row['preset']} | {row['precision']} | {row['batch_size']} | {' | '.join(rates)} | "
+            f"{row['of_bare']:.3f} | {row['train_of_bare']:.3f} |"
+        )
+        if row["not_compiled"]:
+            record["failed"].append({key: row[key] for key in ("preset", "precision")} | {"error": row["not_compiled"]})
+    lines += [f"\n{one['preset']}, {one['precision']}: {one['error']}" for one in record["failed"]]
+    return lines
+
+
+def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
+    """What issue 6 asks of this section: text, what was measured, at least."""
+    return [
+        (f"{row['preset']}, {row['precision']}: training beside the bare loop", row["of_bare"], 0.95)
+        for row in record["rows"]
+    ]

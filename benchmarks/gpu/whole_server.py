@@ -1,0 +1,193 @@
+"""Section: the whole server over gRPC on loopback, beside bare onnxruntime in the same run, and where its time goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from budget import call_seconds, speed
+from common import cpu_seconds, load, serving
+from onnx_ways import Bare, Way
+from packages import write_package
+from stages import Stages, between
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from section import Context
+    from subjects import Subject
+
+HERE = Path(__file__).parent
+WAY = Way("float16")
+BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What clients ask for."""
+
+    count: int
+    """Samples a request, or of the stream."""
+    concurrency: int
+    """Requests in flight, over all clients; 0: one stream."""
+    clients: int = 1
+    """Processes that ask."""
+
+    def __str__(self) -> str:
+        if not self.concurrency:
+            return f"a stream of {self.count:,}"
+        return f"n={self.count} C={self.concurrency}" + (f", {self.clients} clients" if self.clients > 1 else "")
+
+
+# One Python process can be slower than the server: so the same load from several as well.
+LOADS = (Load(64, 8), Load(64, 8, 4), Load(1, 64), Load(1, 64, 4), Load(100_000, 0))
+PARTS = ("queue", "latents", "copy", "compute", "encode", "server, other", "transport")
+SMALL_LOADS = (Load(4, 2, 2), Load(1, 2), Load(200, 0))
+
+
+def measure(context: Context, record: dict[str, Any]) -> None:
+    """Fills `record` in: rounds of each network's loads, beside bare onnxruntime, and what was left out."""
+    record |= {"way": str(WAY), "networks": {}, "left_out": []}
+    subjects = [context.subjects[0], context.subjects[-1]] if len(context.subjects) > 1 else list(context.subjects)
+    loads = SMALL_LOADS if context.small else LOADS
+    batch = 4 if context.small else BATCH
+    models, file = context.folder / "models", context.folder / "stages"
+    for subject in subjects:
+        write_package(
+            models, subject.name, subject.onnx(half=True), subject.sample_shape, subject.networks.latent_dim, half=True
+        )
+    stages = Stages(file, make=True)
+    flags = ["--provider", context.device, "--max-batch-size", str(batch)]
+    if context.small:
+        flags += ["--batch-buckets", "1", "--conv-search", "heuristic"]
+    command = [str(HERE / "timed_server.py"), str(file), "--models", str(models), "--port", "0", *flags]
+    with serving(command) as (process, address):
+        bares = {subject.name: Bare(subject, WAY, context.device, (batch,)) for subject in subjects}
+        # The last part of the time is a reserve for what takes longer than it is given.
+        seconds = (
+            0.2 if context.small else max(1.0, 0.7 * context.budget.left_s / (context.rounds * (len(loads) + 1) * 2))
+        )
+        for index in range(context.rounds):
+            for subject in subjects:
+                if index and context.budget.left_s <= 0:
+                    record["left_out"].append({"round": index, "network": subject.name})
+                    continue
+                one = {"bare": bare_speeds(bares[subject.name], batch, seconds, context), "loads": {}}
+                for asked in loads:
+                    used, before = cpu_seconds(process.pid), stages.read()
+                    done = ask(address, subject, asked, seconds)
+                    done["stages"] = between(before, stages.read(), done["seconds"])
+                    done["server_cpu"] = (cpu_seconds(process.pid) - used) / done["seconds"]
+                    one["loads"][str(asked)] = done
+                known = {"bytes_per_sample": subject.bytes_per_sample, "batch": batch, "rounds": []}
+                record["networks"].setdefault(subject.name, known)["rounds"].append(one)
+            context.save()
+
+
+def bare_speeds(bare: Bare, batch: int, seconds: float, context: Context) -> dict[str, dict[str, float]]:
+    """Bare onnxruntime while the server is idle: on the device alone, and with copies to and from the host."""
+    warm = 1 if context.small else 3
+    return {
+        "device": speed(call_seconds(lambda: bare.call(batch), seconds / 2, warm=warm), batch),
+        "copies": speed(call_seconds(lambda: bare.call_with_copies(batch), seconds / 2, warm=warm), batch),
+    }
+
+
+def ask(address: str, subject: Subject, asked: Load, seconds: float) -> dict[str, Any]:
+    """Has clients keep requests in flight, or draw a stream, from processes of their own."""
+    if not asked.concurrency:
+        command = [sys.executable, str(HERE / "stream_client.py"), address, subject.name]
+        command += map(str, (asked.count, 2 * seconds))
+        stream = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return {"clients": [stream], "seconds": stream["seconds"]} | _rates([stream], subject, 2)
+    share = asked.concurrency // asked.clients
+    with ThreadPoolExecutor(asked.clients) as pool:
+        jobs = [pool.submit(load, address, subject.name, asked.count, share, seconds) for _ in range(asked.clients)]
+        clients = [job.result() for job in jobs]
+    # Clients start and end at slightly different times: the server's shares are of the longest.
+    whole = {"clients": clients, "seconds": max(client["seconds"] for client in clients)}
+    return whole | _rates(clients, subject, asked.concurrency)
+
+
+def _rates(clients: list[dict[str, float]], subject: Subject, in_flight: int) -> dict[str, float]:
+    rate = sum(client["samples"] / client["seconds"] for client in clients)
+    requests = sum(client["requests"] / client["seconds"] for client in clients)
+    return {
+        "samples_per_s": rate,
+        "gb_per_s": rate * subject.bytes_per_sample / 1e9,
+        "latency_ms": in_flight / max(requests, 1e-9) * 1e3,  # Little's law; a stream has two chunks under way
+    }
+
+
+def shares(done: dict[str, Any]) -> dict[str, float]:
+    """Returns the share of a request's time, as its client sees it, that went to each stage; they add up to 1."""
+    felt = {stage: part["felt_ms"] for stage, part in done["stages"].items()}
+    copies = felt["copy in"] + felt["copy out"]
+    inside = felt["queue"] + felt["latents"] + copies + felt["compute"] + felt["encode"]
+    # What is left of the server's time is waking threads, and the event loop.
+    other = max(0.0, felt["request"] - inside)
+    transport = max(0.0, done["latency_ms"] - inside - other - felt["serialise"])
+    parts = {
+        "queue": felt["queue"],
+        "latents": felt["latents"],
+        "copy": copies,
+        "compute": felt["compute"],
+        "encode": felt["encode"] + felt["serialise"],
+        "server, other": other,
+        "transport": transport,
+    }
+    whole = max(sum(parts.values()), 1e-9)
+    return {name: value / whole for name, value in parts.items()}
+
+
+def table(record: dict[str, Any]) -> list[str]:
+    """Markdown: a row a network and load, medians of the rounds."""
+    head = ("network", "load", "samples/s", "GB/s", "of bare", "GPU busy", "server, clients: cores", *PARTS)
+    lines = [f"Package: {record['way']}. Bare: onnxruntime with IOBinding and copies from and to the host.", ""]
+    lines += [_row(head), "|" + "---|" * len(head)]
+    for name, network in record["networks"].items():
+        rounds = network["rounds"]
+        for kind, told in (("device", "bare, without copies"), ("copies", "bare, with copies")):
+            rate = statistics.median(one["bare"][kind]["samples_per_s"] for one in rounds)
+            gb = rate * network["bytes_per_sample"] / 1e9
+            blank = ["-"] * (len(head) - 4)
+            lines.append(_row([name, f"{told}, N={network['batch']}", f"{rate:,.0f}", f"{gb:.2f}", *blank]))
+        for asked in rounds[0]["loads"]:
+            runs = [one["loads"][asked] for one in rounds]
+            rate, gb = (statistics.median(run[key] for run in runs) for key in ("samples_per_s", "gb_per_s"))
+            busy = statistics.median(run["stages"]["compute"]["busy"] for run in runs)
+            cores = [statistics.median(values) for values in zip(*map(_cores, runs), strict=True)]
+            parts = [f"{statistics.median(shares(run)[part] for run in runs):.0%}" for part in PARTS]
+            figures = [f"{rate:,.0f}", f"{gb:.2f}", f"{of_bare(rounds, asked):.2f}", f"{busy:.0%}"]
+            lines.append(_row([name, asked, *figures, f"{cores[0]:.1f}, {cores[1]:.1f}", *parts]))
+    return lines
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cores(done: dict[str, Any]) -> tuple[float, float]:
+    """Returns how many cores the server and its clients kept busy: a Python process has little use for a second one."""
+    return done["server_cpu"], sum(client["cpu_s"] / client["seconds"] for client in done["clients"])
+
+
+def of_bare(rounds: list[dict[str, Any]], asked: str) -> float:
+    """Returns a load's samples/s as a share of bare onnxruntime's with copies, round by round."""
+    return statistics.median(
+        one["loads"][asked]["samples_per_s"] / one["bare"]["copies"]["samples_per_s"] for one in rounds
+    )
+
+
+def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
+    """What issue 6 asks of this section: text, what was measured, at least."""
+    network = record["networks"].get("r3gan-256")
+    asked = [str(one) for one in LOADS if one.count == BATCH]
+    best = max((of_bare(network["rounds"], one) for one in asked), default=None) if network else None
+    return [("r3gan-256, server at n=64 C=8 beside bare onnxruntime with IOBinding", best, 0.9)]

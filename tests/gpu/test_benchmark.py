@@ -1,0 +1,115 @@
+"""The benchmark of the GPU runs, on the CPU at its smallest; what it measures is nothing for a test."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from devices import obstacle
+from ganserve_training.compatibility import check_pair
+from ganserve_training.data import DataInfo, load_split
+from ganserve_training.networks import build_networks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[ModuleType]:
+    """Its main module; what it imports by names that are nobody's outside goes again."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        for name in ("run", "common", "packages", "bare"):  # those of other tests' benchmarks
+            patch.delitem(sys.modules, name, raising=False)
+        yield importlib.import_module("run")
+        for name in set(sys.modules) - before:
+            if str(FOLDER.parent) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+
+
+def measured(run: ModuleType, section: str, tmp_path: Path) -> tuple[dict[str, Any], str]:
+    """What a section writes, as figures and as a table."""
+    out = tmp_path / "figures.json"
+    flags = ["--device", "cpu", "--sections", section, "--networks", "dcgan-8", "--minutes", "5", "--json", str(out)]
+    assert run.main(flags) == 0, out.with_suffix(".md").read_text()
+    report = json.loads(out.read_text())
+    assert report["environment"]["onnxruntime"]
+    return report["sections"][section], out.with_suffix(".md").read_text()
+
+
+def test_generators_are_measured_in_ways_of_each_kind(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generators = importlib.import_module("generators")
+    ways = (generators.HALF, generators.TorchWay(torch.bfloat16), generators.COMPILED)
+    assert set(ways) <= {way for way, _ in generators.STEPS}
+    monkeypatch.setattr(generators, "STEPS", tuple((way, (64, 1)) for way in ways))
+    record, table = measured(run, "generators", tmp_path)
+    assert (record["failed"], record["left_out"]) == ([], [])
+    assert {cell["way"] for cell in record["cells"]} == {str(way) for way in ways}
+    assert min(cell["samples_per_s"] for cell in record["cells"]) > 0
+    assert all(f"| dcgan-8 | {way} |" in table for way in ways)
+    assert "goal" not in table, "this is no measurement"
+    names = [text for text, *_ in generators.goals(record)]
+    assert any("CUDA graphs" in name for name in names)
+    assert any("torch.compile" in name for name in names)
+
+
+def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: Path) -> None:
+    record, table = measured(run, "server", tmp_path)
+    whole_server = importlib.import_module("whole_server")
+    (one,) = record["networks"]["dcgan-8"]["rounds"]
+    assert one["bare"]["copies"]["samples_per_s"] > 0
+    assert list(one["loads"]) == [str(load) for load in whole_server.SMALL_LOADS]
+    for name, done in one["loads"].items():
+        assert done["samples_per_s"] > 0
+        assert min(stage["felt_ms"] for stage in done["stages"].values()) > 0, (name, done["stages"])
+        assert sum(whole_server.shares(done).values()) == pytest.approx(1.0)
+        assert f"| dcgan-8 | {name} |" in table
+    assert one["loads"]["a stream of 200"]["clients"][0]["complete"]
+
+
+def test_training_is_measured_beside_the_bare_loop(
+    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = importlib.import_module("trainings")
+    monkeypatch.setattr(trainings, "PRECISIONS", ("bfloat16",))
+    monkeypatch.setitem(trainings.CONFIGS, "cpu", {"r3gan-16": trainings.CONFIGS["cpu"]["r3gan-16"]})
+    record, table = measured(run, "training", tmp_path)
+    assert record["failed"] == []
+    ways = {trainings.STEPS, trainings.TRAIN, trainings.BARE, trainings.COMPILED}
+    (row,) = record["rows"]
+    assert row["samples_per_s"].keys() == ways
+    assert "\n| r3gan-16 | bfloat16 | 4 |" in table
+
+
+def test_without_a_gpu_cuda_is_refused_in_words(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    if obstacle() is None:
+        pytest.skip("CUDA can be had here")
+    with pytest.raises(SystemExit):
+        run.main(["--device", "cuda"])
+    assert f"--device cuda: onnxruntime has no CUDA here: {obstacle()}" in capsys.readouterr().err
+
+
+def test_the_networks_of_the_gpu_fit_together(run: ModuleType) -> None:
+    subjects = importlib.import_module("subjects").SUBJECTS["cuda"]
+    assert [one.size for one in subjects] == [32, 64, 256]
+    with torch.device("meta"):
+        for one in subjects:
+            data = DataInfo(sample_shape=one.sample_shape, label_names=("a", "b"))
+            images = build_networks(one.networks, data).generator.eval()(
+                torch.empty(2, one.networks.latent_dim), torch.zeros(2, dtype=torch.int64)
+            )
+            assert images.shape == (2, 3, one.size, one.size)
+        for config in importlib.import_module("trainings").CONFIGS["cuda"].values():
+            check_pair(config, build_networks(config.networks, load_split(config.data, "train").info), 1)
