@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except ExportError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 1
+        return 1 if options.run.exists() else 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROG}: interrupted; nothing was published\n")
         return 130

@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except ExportError as error:
         sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 1
+        return 1 if all(file.exists() for file in (options.generator, options.critic) if file is not None) else 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROG}: interrupted; nothing was published\n")
         return 130

@@ -170,7 +170,7 @@ def test_command_publishes_and_tells_the_differences(run: Path, tmp_path: Path) 
 
 def test_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     refused = command(tmp_path / "nothing", "--out", tmp_path / "digits")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("ganserve export-onnx: error: ")
     assert len(refused.stderr.splitlines()) == 1
 

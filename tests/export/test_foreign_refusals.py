@@ -353,6 +353,7 @@ def test_the_command_says_it_in_one_line(
     said = capfd.readouterr()
     assert said.err.startswith("ganserve package: error: --range must be one of '-1..1', '0..1', '0..255' (got '0..2')")
     assert said.err.count("\n") == 1
+    assert package_command.main([str(tmp_path / "none.onnx"), *out]) == 2
 
 
 def test_labels_are_read(tmp_path: Path) -> None:

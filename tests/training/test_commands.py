@@ -186,6 +186,7 @@ def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     errors = capsys.readouterr().err
     assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: name a run's, or train first")
     assert errors.count("\n") == 1
+    assert evaluate_command.main([str(tmp_path / "missing")]) == 2
 
 
 def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(finished: Path) -> None:

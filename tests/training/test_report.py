@@ -187,7 +187,7 @@ def test_the_command_says_where_the_report_is_and_what_is_wrong(
     out = tmp_path / "page.html"
     assert main([str(finished), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: ")
-    assert main([str(tmp_path / "nothing")]) == 1
+    assert main([str(tmp_path / "nothing")]) == 2
     assert "holds no run: there is no such folder; name a run's, or train first" in capsys.readouterr().err
     (finished / "metrics.json").write_text("{")
     assert main([str(finished)]) == 1

@@ -87,7 +87,7 @@ def main(
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:
         sys.stderr.write(f"ganserve evaluate: error: {in_flags(str(error), EvaluationOptions)}\n")
-        return 2 if isinstance(error, ConfigError) else 1
+        return 2 if isinstance(error, ConfigError) or not arguments.model.exists() else 1
     except KeyboardInterrupt:
         return 130
     if arguments.json:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         raise  # Whoever read the output has seen enough; the command line ends quietly.
     except (TrainingError, OSError) as error:
         sys.stderr.write(f"ganserve report: error: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
+        return 2 if isinstance(error, ConfigError) or not arguments.run.exists() else 1
     except KeyboardInterrupt:
         return 130
     if arguments.json:
