@@ -15,7 +15,7 @@ from ganserve._errors import GanserveError
 from ganserve._inputs import ScoreInputs
 from ganserve._interpolation import Interpolation
 from ganserve._local import async_local_endpoint
-from ganserve._readiness import Readiness
+from ganserve._readiness import Readiness, refuse_name
 from ganserve._requests import sample_request, stream_request
 from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._transport import AsyncTransport
@@ -260,6 +260,7 @@ class AsyncClient:
 
     async def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
         """Waits until the server answers and has a model that is ready; see `Client.wait_until_ready`."""
+        refuse_name(timeout_s)
         readiness = Readiness(model, self._timeout_s(timeout_s))
         pause_s = 1.0
         while pause_s:

@@ -14,7 +14,7 @@ from ganserve._errors import GanserveError
 from ganserve._inputs import ScoreInputs
 from ganserve._interpolation import Interpolation
 from ganserve._local import local_endpoint
-from ganserve._readiness import Readiness
+from ganserve._readiness import Readiness, refuse_name
 from ganserve._requests import sample_request, stream_request
 from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._streams import SampleStream, ScoreStream
@@ -216,7 +216,8 @@ class Client:
 
         The server draws no further ahead than this client reads. Leaving the loop early ends the call. When the
         connection breaks, the stream goes on where it stopped, at the same version of the model: nothing is lost,
-        nothing comes twice. It gives up when no batch came for `timeout_s`, and says how to go on.
+        nothing comes twice. Before the first batch it gives up after the client's `max_attempts`, as `sample`
+        does; later, when no batch came for `timeout_s`, and says how to go on.
 
         Args:
             n: N, how many; at least 1, with no bound by size.
@@ -455,6 +456,7 @@ class Client:
             ServerUnavailable: It is not ready in time; the message says what was missing.
             GanserveError: Any other failure; see the error's class.
         """
+        refuse_name(timeout_s)
         readiness = Readiness(model, self._timeout_s(timeout_s))
         pause_s = 1.0
         while pause_s:

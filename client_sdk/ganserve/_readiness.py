@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ganserve import _calls
-from ganserve._errors import DeadlineExceeded, GanserveError, ModelNotFound, ServerUnavailable
+from ganserve._errors import DeadlineExceeded, GanserveError, InvalidRequest, ModelNotFound, ServerUnavailable
 from ganserve._models import ModelState
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ class Readiness:
 
     def _pause(self) -> float:
         return max(1e-3, min(_PAUSE_S, self._end - time.monotonic())) if math.isfinite(self._end) else _PAUSE_S
+
+
+def refuse_name(timeout_s: object) -> None:
+    """Refuses a model's name where seconds are expected: the first argument looks like a place for it.
+
+    Raises:
+        InvalidRequest: It is a str.
+    """
+    if isinstance(timeout_s, str):
+        raise InvalidRequest.of(
+            "timeout_s", f"is {timeout_s!r}; expected seconds; a model to wait for is model={timeout_s!r}"
+        )
 
 
 def _missing(models: Sequence[ModelSummary], wanted: str | None) -> str | None:

@@ -385,7 +385,8 @@ def _failing(host: _Host, method: str, request_id: str) -> Iterator[None]:
 
 def without_flags(error: StartupError) -> str:
     """The message of an error that was written for `ganserve serve`, without the names of its flags."""
-    return str(error).replace("--models ", "").replace("--provider ", "provider ")
+    text = str(error).replace(", or wait for one with --allow-empty", "")
+    return text.replace("--models ", "").replace("--provider ", "provider ")
 
 
 def closed() -> LocalError:

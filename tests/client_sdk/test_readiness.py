@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import ganserve
-from ganserve import _readiness
+from ganserve import InvalidRequest, _readiness
 from ganserve.v1 import gan_service_pb2
 from scripted_server import Status, scripted_server
 from server_process import ServerProcess
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 def test_a_server_that_is_ready(api: Api) -> None:
     api.wait_until_ready(10)
     api.wait_until_ready(10, model="tiny-rgb")
+    name: Any = "tiny"
+    with pytest.raises(InvalidRequest, match=r"timeout_s: is 'tiny'; expected seconds; a model .* is model='tiny'"):
+        api.wait_until_ready(name)
 
 
 @pytest.mark.parametrize("timeout_s", [0.3, 30, math.inf])
