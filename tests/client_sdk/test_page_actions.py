@@ -224,6 +224,11 @@ def test_vectors_are_points_or_rows(client: Client) -> None:
     html = tiles.tiles(drawn.batch, range(9), (0, 1))
     assert html.count("<circle") == 9
     assert html.count("<tr>") == 10
+    assert "scroll to see all" not in html
+    labelled = replace(drawn.batch, label_names=("<b>",) * 9)
+    table = tiles.tiles(labelled[np.arange(27) % 9], range(27), (0, 1))
+    assert "27 rows: scroll to see all" in table
+    assert table.count("<td>&lt;b&gt;</td>") == 27
     way = actions.walk(client, info, drawn.batch, (0, 1), 5).batch
     assert "<polyline" in tiles.steps(way)
 
@@ -272,3 +277,4 @@ def test_vectors_are_no_pictures_to_take_away(client: Client, tmp_path: Path) ->
     batch = actions.draw(client, actions.describe(client, "tiny-vector/1"), Wish(count=3)).batch
     with pytest.raises(UnsupportedByModel, match="makes no images"):
         downloads.write(batch, "zip", tmp_path)
+    assert len(downloads.write(batch, "csv", tmp_path).read_text().splitlines()) == 4

@@ -307,6 +307,7 @@ def test_models_and_their_facts(open_page: Callable[..., Any]) -> None:
     assert not page.locator("#gs-label").is_visible()
     assert page.locator("#gs-download-png").is_disabled()
     assert page.locator("#gs-download-npz").is_enabled()
+    page.locator("#gs-download-csv").wait_for()
     tab(page, "Walk")
     page.wait_for_selector("#gs-way polyline")
 

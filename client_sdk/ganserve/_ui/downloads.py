@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from ganserve import SampleBatch
 
-Kind: TypeAlias = Literal["png", "zip", "npz"]
-"""One picture of all samples; one PNG a sample; everything as arrays."""
+Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
+"""One picture of all samples; one PNG a sample; everything as arrays; vectors as a table."""
 
 
 def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
     """Writes a batch to a new folder inside `folder`, under a name that tells what it is.
 
     Raises:
-        UnsupportedByModel: Pictures of a model that makes vectors.
+        UnsupportedByModel: Pictures of a model that makes vectors, or a table of one that makes images.
         InvalidRequest: The grid would be too large.
     """
     place = Path(tempfile.mkdtemp(dir=folder))
@@ -28,6 +28,8 @@ def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
         return batch.save_grid(file)
     if kind == "npz":
         return batch.save_npz(file)
+    if kind == "csv":
+        return batch.save_csv(file)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed as they are
         for picture in batch.save(place / stem):
             archive.write(picture, picture.name)

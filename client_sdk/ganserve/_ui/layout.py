@@ -22,7 +22,7 @@ Updates: TypeAlias = dict[Any, Any]
 CSS = files("ganserve._ui").joinpath("page.css").read_text(encoding="utf-8")
 SCRIPT = files("ganserve._ui").joinpath("page.js").read_text(encoding="utf-8")
 
-_KINDS: dict[downloads.Kind, str] = {"png": "Grid PNG", "zip": "PNGs, zip", "npz": "NumPy, npz"}
+_KINDS: dict[downloads.Kind, str] = {"png": "Grid PNG", "zip": "PNGs, zip", "npz": "NumPy, npz", "csv": "Table, csv"}
 _NO_WALK = "Draw samples, pick two of them, and walk from one to the other."
 _NO_PICTURE = "Drop a picture, or a grid that ganserve wrote, to hear what the critic says of it."
 _NO_SAMPLES = "No samples yet: choose a model and press Draw."
@@ -107,7 +107,14 @@ class Page:
             )
             with gr.Row(elem_id="gs-downloads"):
                 self._downloads: dict[downloads.Kind, Any] = {
-                    kind: gr.Button(text, size="sm", elem_id=f"gs-download-{kind}", min_width=80, interactive=False)
+                    kind: gr.Button(
+                        text,
+                        size="sm",
+                        elem_id=f"gs-download-{kind}",
+                        min_width=80,
+                        interactive=False,
+                        visible=kind != "csv",
+                    )
                     for kind, text in _KINDS.items()
                 }
         self._grid = _html(
@@ -235,7 +242,10 @@ class Page:
             self._from: ends[0],
             self._to: ends[1],
             self._keep: gr.update(interactive=True),
-            **{button: gr.update(interactive=pictures or kind == "npz") for kind, button in self._downloads.items()},
+            **{
+                button: gr.update(interactive=pictures or kind in ("npz", "csv"), visible=kind != "csv" or not pictures)
+                for kind, button in self._downloads.items()
+            },
             self._position: gr.update(visible=False),
             self._way: markup.empty(_NO_WALK),
         }

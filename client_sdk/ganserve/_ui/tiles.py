@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SMALL_PX = 64  # pictures below are enlarged pixel by pixel
 _VALUES_SHOWN = 8
+_ROWS_IN_SIGHT = 14  # of the table, before it must be scrolled (page.css: gs-scroll)
 
 
 def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> str:
@@ -132,13 +133,15 @@ def _table(batch: SampleBatch, order: Sequence[int]) -> str:
     """Vectors [N, D] as rows of numbers."""
     dimensions = batch.samples.shape[1]
     shown = min(dimensions, _VALUES_SHOWN)
-    names = ["sample", *(f"x{d}" for d in range(shown))]
+    names = ["sample"] + ["label"] * (batch.label_names is not None) + [f"x{d}" for d in range(shown)]
     names += ["…"] * (dimensions > shown) + ["score"] * (batch.scores is not None)
     rows = []
     for i in order:
-        cells = [str(i), *(f"{value:.4g}" for value in batch.samples[i][:shown])]
+        cells = [str(i)] + ([] if batch.label_names is None else [escape(batch.label_names[i])])
+        cells += [f"{value:.4g}" for value in batch.samples[i][:shown]]
         cells += ["…"] * (dimensions > shown)
         cells += [] if batch.scores is None else [f"{batch.scores[i]:+.3f}"]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{name}</th>" for name in names)
-    return f'<div class="gs-scroll"><table class="gs-numbers"><tr>{head}</tr>{"".join(rows)}</table></div>'
+    count = f'<p class="gs-said">{len(rows)} rows: scroll to see all</p>' if len(rows) > _ROWS_IN_SIGHT else ""
+    return f'{count}<div class="gs-scroll"><table class="gs-numbers"><tr>{head}</tr>{"".join(rows)}</table></div>'
