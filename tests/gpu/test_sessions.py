@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import grpc
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from devices import distance
+from devices import Device, distance
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.engine import Engine
 from ganserve_server.core.sessions import BoundSession
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from devices import Device
+    from onnxruntime import RunOptions
+
     from ganserve.v1.gan_service_pb2 import SampleRequest
 
 LENGTH = 24
@@ -77,6 +78,25 @@ def test_cuda_graphs_change_nothing(device: Device, tmp_path: Path) -> None:
             far = distance(sessions[graphs].run(feed)[0], expected)
             assert far.largest <= 1.0, graphs
             assert far.unequal <= 1e-2, graphs
+
+
+def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
+    content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
+    bound = BoundSession("g", content, Device("cpu").engine(), ["samples"], 0)
+    feed = {"latents": np.zeros((3, CONVOLUTIONAL.latent_dimension), np.float32), "labels": np.zeros(3, np.int64)}
+    bound.run(feed)
+    (memory,) = bound._bound.values()
+
+    class Listening:
+        graphs: ClassVar[list[str]] = []
+
+        def run_with_iobinding(self, binding: object, options: RunOptions) -> None:
+            self.graphs.append(options.get_run_config_entry("gpu_graph_id"))
+            bound.session.run_with_iobinding(binding, options)
+
+    memory.allocate(Listening())
+    memory.run(Listening(), feed, 3)
+    assert Listening.graphs == ["-1", "-1", "2"]  # -1: not captured; 2: the second bucket's
 
 
 def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
-"""`python hidden_cuda.py FLAGS…` is `ganserve serve FLAGS…` where there is a GPU's driver, and no CUDA library.
+"""`python hidden_cuda.py WHAT FLAGS…` is `ganserve serve FLAGS…` where there is a GPU's driver, but not CUDA's libraries.
 
-Those that packages bring are not loaded ahead, and those that the system has are hidden by what is in the folder that
-LD_LIBRARY_PATH names: `hide` makes it, and the caller sets the variable, as it is read when a process starts.
+WHAT is all, or cudnn. Those that packages bring are not loaded ahead, and those that the system has are hidden by what
+is in the folder that LD_LIBRARY_PATH names: `hide` makes it, and the caller sets the variable, as it is read when a
+process starts.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,21 +19,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def hide(folder: Path) -> None:
-    """Makes a folder of empty files with the names of CUDA's libraries: they are found first, and cannot be loaded."""
+def hide(what: str, folder: Path) -> None:
+    """Makes a folder of empty files with the libraries' names: they are found first, and cannot be loaded."""
     major = onnxruntime.cuda_version.partition(".")[0]
+    cuda = [f"cublas.so.{major}", f"cublasLt.so.{major}", f"cudart.so.{major}"] if what == "all" else []
     folder.mkdir()
-    for name in (f"cublas.so.{major}", f"cublasLt.so.{major}", f"cudart.so.{major}", "cudnn.so.9"):
+    for name in (*cuda, "cudnn.so.9"):
         (folder / f"lib{name}").touch()
 
 
-def main() -> int:
+def main(what: str, flags: list[str]) -> int:
     from ganserve_server.command import main as serve
 
-    onnxruntime.preload_dlls = lambda **_: None
+    preload = functools.partial(onnxruntime.preload_dlls, cudnn=False)
+    onnxruntime.preload_dlls = preload if what == "cudnn" else lambda **_: None
     providers._driver_obstacle = lambda: None
-    return serve(sys.argv[1:])
+    return serve(flags)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

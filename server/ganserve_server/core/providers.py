@@ -144,6 +144,8 @@ def _library_obstacle() -> str | None:
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+        # onnxruntime loads it when it first needs it, and without it has no convolutions (microsoft/onnxruntime#29252).
+        ctypes.CDLL("libcudnn.so.9")
     except OSError as error:
         return (
             f"a library of CUDA {onnxruntime.cuda_version} or cuDNN is missing ({error}); "

@@ -36,6 +36,7 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64
 # What onnxruntime, CUDA, cuDNN and cuBLAS say when memory has run out.
 _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "allocation_failed", "available memory of")
 _TRIALS = 5
+_RUNS_BEFORE_CAPTURE = 2
 _log = logging.getLogger(__name__)
 
 
@@ -234,6 +235,19 @@ class _Bound:
         self._options = onnxruntime.RunOptions()
         # One captured graph a bucket; 0 means the one of sessions that know no numbers.
         self._options.add_run_config_entry("gpu_graph_id", str(number + 1))
+        if device[0] == "cuda":
+            self.allocate(session)
+
+    def allocate(self, session: onnxruntime.InferenceSession) -> None:
+        """Has the session take what memory a call needs: while a graph is captured, it cannot.
+
+        onnxruntime's own runs before a capture do not always (microsoft/onnxruntime#14942), as the arena takes no more
+        than is asked for.
+        """
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", "-1")  # neither captured nor replayed
+        for _ in range(_RUNS_BEFORE_CAPTURE):
+            session.run_with_iobinding(self._binding, options)
 
     def run(self, session: onnxruntime.InferenceSession, feed: Feed, count: int) -> list[NDArray[np.generic]]:
         for name, array in feed.items():
