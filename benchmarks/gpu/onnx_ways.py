@@ -83,10 +83,9 @@ class _Bound:
         self._binding.bind_ortvalue_output("samples", output)
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", str(number + 1))  # one captured graph a batch size
+        # Memory is taken before a graph is captured, as the server does it.
         before = onnxruntime.RunOptions()
-        before.add_run_config_entry(
-            "gpu_graph_id", "-1"
-        )  # memory is taken before a graph is captured, as the server does
+        before.add_run_config_entry("gpu_graph_id", "-1")
         for _ in range(2):
             session.run_with_iobinding(self._binding, before)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Name: the section, and its share of the time. What one leaves over, the next ones have.
 SECTIONS = {"generators": (generators, 0.5), "server": (whole_server, 0.25), "training": (trainings, 0.25)}
-MINUTES = {"cuda": 8.0, "cpu": 0.9}
+MINUTES = {"cuda": 8.0, "cpu": 1.2}
 ROUNDS = {"cuda": 2, "cpu": 1}
 
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=sorted(SUBJECTS), default="cuda")
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--minutes", type=float, help="for all sections together (cuda: 8, cpu: 0.9)")
+    parser.add_argument("--minutes", type=float, help="for all sections together (cuda: 8, cpu: 1.2)")
     parser.add_argument("--networks", nargs="+", help="of the generators, those with these names")
     parser.add_argument("--rounds", type=int, help="of the server's and the training's trials (cuda: 2, cpu: 1)")
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -1,4 +1,4 @@
-"""`python hidden_cuda.py WHAT FLAGS…` is `ganserve serve FLAGS…` where there is a GPU's driver, but not CUDA's libraries.
+"""`python hidden_cuda.py WHAT FLAGS…` is `ganserve serve FLAGS…` with a GPU's driver, but without CUDA's libraries.
 
 WHAT is all, or cudnn. Those that packages bring are not loaded ahead, and those that the system has are hidden by what
 is in the folder that LD_LIBRARY_PATH names: `hide` makes it, and the caller sets the variable, as it is read when a
