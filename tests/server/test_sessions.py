@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ganserve_server.core import sessions
 from ganserve_server.core.batcher import BatchConfig
 from ganserve_server.core.engine import Engine, EngineConfig, TensorPort
 from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError
@@ -156,6 +158,30 @@ def test_running_out_of_memory_is_told_from_other_failures(
     monkeypatch.setattr(session, "session", Failing())
     with pytest.raises(expected):
         session.run({"latents": latents(1)})
+
+
+def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make_session = sessions._make_session
+
+    def make(file: str, content: bytes, _: EngineConfig, providers: list[tuple[str, dict[str, str]]]) -> object:
+        made.append(providers[0][1]["enable_cuda_graph"])
+        return make_session(file, content, config(), [(CPU, {})])
+
+    def run(_session: BoundSession, *_: object) -> list[np.ndarray]:
+        if made[-1] == "1":
+            raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
+        return []
+
+    monkeypatch.setattr(sessions, "_make_session", make)
+    monkeypatch.setattr(BoundSession, "_run", run)
+    on_cuda = replace(config(BUCKETS), provider=CUDA, conv_search="heuristic")
+    session = BoundSession("g", content, on_cuda, ["samples"], 0)
+    assert (made, session.cuda_graphs) == (["1", "0"], False)
+    with pytest.raises(PackageError, match=r"a trial run with 16 samples failed: .*stream is capturing"):
+        BoundSession("g", content, replace(on_cuda, cuda_graphs="on"), ["samples"], 0)
 
 
 def test_a_graph_that_cannot_be_loaded_is_a_broken_package() -> None:

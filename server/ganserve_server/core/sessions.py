@@ -170,11 +170,15 @@ class BoundSession:
         wanted = config.provider == CUDA and config.cuda_graphs != "off"
         try:
             providers = _providers(config, device, search, graphs=wanted)
-            return _make_session(self.file, content, config, providers), wanted
+            session = _make_session(self.file, content, config, providers)
+            if wanted:
+                self._measure(session)  # captures
+            return session, wanted
         except PackageError as error:
-            # onnxruntime refuses graphs whose nodes are not all CUDA's, among other reasons.
+            # onnxruntime refuses graphs whose nodes are not all CUDA's, and some that it takes cannot be captured.
             if not wanted or config.cuda_graphs == "on":
                 raise
+            self._bound.clear()
             _log.info("%s on %s runs without CUDA graphs: %s", self.file, self.device, error)
             return _make_session(self.file, content, config, _providers(config, device, search, graphs=False)), False
 
