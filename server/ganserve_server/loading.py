@@ -29,7 +29,7 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
     """
     if not config.models.is_dir():
         raise StartupError(
-            f"--models {config.models}: there is no such folder; "
+            f"--models {config.models}: there is no such folder{' (it is a file)' * config.models.exists()}; "
             f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
         )
     choice = choose_provider(Provider(config.provider))
@@ -62,17 +62,26 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
     except RequestError as error:
         raise StartupError(str(error)) from error
     report = startup_report(repository, choice, engine, batch)
-    if not config.allow_empty and not any(summary.latest for summary in repository.summaries()):
-        raise StartupError(_nothing_to_serve(config.models, report))
+    if not any(summary.latest for summary in repository.summaries()):
+        if wrong := _wrong_folder(config.models):
+            raise StartupError(wrong)
+        if not config.allow_empty:
+            raise StartupError(_nothing_to_serve(config.models, report))
+        report += f"nothing to serve yet: waiting for packages in {config.models}\n"
     return repository, report
 
 
-def _nothing_to_serve(models: Path, report: str) -> str:
+def _wrong_folder(models: Path) -> str:
+    """Says which folder was meant, where packages lie one level too high or too low; else empty."""
     if any(models.glob("*/manifest.json")):
         return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
     below = sorted({manifest.parents[2] for manifest in models.glob("*/*/*/manifest.json")})
     if below:
         return f"there is nothing to serve in {models}, and there are packages below: did you mean --models {below[0]}?"
+    return ""
+
+
+def _nothing_to_serve(models: Path, report: str) -> str:
     write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`, or wait for one with --allow-empty"
     found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
     return "\n".join([f"there is nothing to serve in {models}: {write}", *found])

@@ -32,8 +32,10 @@ def startup_report(repository: Repository, choice: ProviderChoice, engine: Engin
 
 def _version(model: gan_service_pb2.ModelSummary, version: gan_service_pb2.VersionSummary) -> str:
     head = f"{model.name} version {version.version}"
-    if version.state != gan_service_pb2.MODEL_STATE_READY:
+    if version.state == gan_service_pb2.MODEL_STATE_FAILED:
         return f"FAILED   {head}: {version.reason}"
+    if version.state != gan_service_pb2.MODEL_STATE_READY:
+        return f"unloaded {head}"
     sample = version.sample
     kind = "images uint8" if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE else "vectors float32"
     latest = " (latest)" if version.version == model.latest and len(model.versions) > 1 else ""

@@ -37,6 +37,8 @@ from foreign_graphs import (
 )
 from ganserve.v1 import model_spec_pb2
 from ganserve_export import OnnxOptions, Packaged, evaluate_command, package_command, package_onnx
+from ganserve_export.foreign.source import precision_of
+from ganserve_server.core import onnx_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -234,6 +236,29 @@ def test_half_precision(tmp_path: Path) -> None:
     difference = np.abs(run(packaged, latents=LATENTS)[0].astype(int) - expected)
     assert difference.max() <= 1
     assert manifest(packaged).generator.precision == model_spec_pb2.PRECISION_FLOAT16
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({FLOAT16: 5, TensorProto.INT64: 900}, "float16"),  # tables of numbers are no weights
+        ({TensorProto.INT8: 900, FLOAT16: 5}, "float16"),
+        ({FLOAT16: 5, FLOAT: 6}, "float32"),
+        ({FLOAT16: 7, FLOAT: 6, TensorProto.BFLOAT16: 8}, "bfloat16"),
+        ({TensorProto.DOUBLE: 8}, None),
+        ({}, None),
+    ],
+)
+def test_a_packages_precision_is_what_a_server_reads_from_its_graph(
+    weights: dict[int, int], expected: str | None
+) -> None:
+    graph = helper.make_graph([], "g", [], [])
+    graph.initializer.extend(
+        TensorProto(name=str(kind), data_type=kind, dims=[count]) for kind, count in weights.items()
+    )
+    model = helper.make_model(graph)
+    assert onnx_files.precision_of(model.SerializeToString()) == expected
+    assert precision_of(model) == (expected or "float32")
 
 
 @pytest.mark.parametrize("element", [FLOAT, FLOAT16, TensorProto.DOUBLE])

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ganserve import Client, InvalidRequest
+from ganserve import Client, ServerUnavailable
 from ganserve_server.config import ServerConfig
 from ganserve_server.core.errors import StartupError
 from ganserve_server.core.providers import cuda_obstacle
@@ -109,8 +109,12 @@ def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
 def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
     with running_server(tmp_path, "--allow-empty", "--poll-s", "0.05") as server, Client(server.address) as client:
         assert client.models() == []
-        with pytest.raises(InvalidRequest, match="which means the only model that is served"):
-            client.sample(1)
+        assert "nothing to serve yet: waiting for packages in" in server.log
+        with (
+            Client(server.address, max_attempts=1) as once,
+            pytest.raises(ServerUnavailable, match="no model is served"),
+        ):
+            once.sample(1)
         build_tiny_package(tmp_path)
         deadline = time.monotonic() + 60
         while not client.models():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -177,6 +178,25 @@ BROKEN = {
     "calibration that is no number": (
         setting("score.calibration.slope", math.nan),
         r"score\.calibration has numbers that are not finite",
+    ),
+    "calibration of another graph": (
+        edited(lambda spec: setattr(spec.score.calibration, "slope", spec.score.calibration.slope + 7)),
+        r"score\.calibration gives log-odds that differ by .* of critic\.onnx",
+    ),
+    "calibration beyond all numbers": (
+        setting("score.calibration.slope", 1e308),
+        r"score\.calibration gives log-odds that differ by",
+    ),
+    "manifest outside": (
+        lambda folder: (
+            folder.joinpath("manifest.json").rename(folder.parent / "outside.json"),
+            folder.joinpath("manifest.json").symlink_to(folder.parent / "outside.json"),
+        ),
+        r"manifest\.json is a link to .*outside\.json, outside the package",
+    ),
+    "manifest that is a pipe": (
+        lambda folder: (folder.joinpath("manifest.json").unlink(), os.mkfifo(folder / "manifest.json")),
+        r"manifest\.json cannot be read: it is no file",
     ),
     "other latents": (
         setting("latent.dimension", 5),

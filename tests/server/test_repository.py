@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -23,7 +24,6 @@ from tiny_packages import build_tiny_package, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ENGINE = EngineConfig(provider="CPUExecutionProvider", threads=1)
 BATCH = BatchConfig(max_batch_size=8, max_queued_samples=1000, workers=1)
@@ -345,12 +345,74 @@ def test_loads_that_wait_for_each_other_leave_requests_their_threads(models: Pat
     asyncio.run(scenario())
 
 
+def test_a_link_that_leads_nowhere_beside_a_package_changes_nothing(repository: Repository, models: Path) -> None:
+    (models / "tiny" / "1" / ".#manifest.json").symlink_to("somebody@a-host.1:1")  # an editor's lock
+    (models / "tiny" / "1" / "loop").symlink_to("loop")
+    repository.reload()
+    assert states(repository) == {"tiny": {1: READY}}
+    assert repository.resolve("tiny", 1).leases.acquire()
+
+
+def test_folders_that_cannot_be_read_hold_nothing_else_up(
+    repository: Repository, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tiny_package(models, "other", version=1)
+    build_tiny_package(models, "late", version=1)
+    repository.reload()
+    # Whoever runs the tests may be allowed to read everything.
+    locked, whole = {models / "other", models / "tiny" / "1"}, Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder in locked:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return whole(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    build_tiny_package(models, "new", version=1)
+    shutil.rmtree(models / "late")
+    repository.reload()
+    wait_for(lambda: "late" not in states(repository), "the removed model to go")
+    assert states(repository) == {name: {1: READY} for name in ("new", "other", "tiny")}
+    assert sorted(repository.ignored) == [f"{folder}: cannot be read: Permission denied" for folder in sorted(locked)]
+
+
+def test_what_failed_is_tried_again_when_asked(
+    repository: Repository, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tiny_package(models, "tiny", version=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        repository.reload()
+    assert states(repository) == {"tiny": {1: READY, 2: FAILED}}
+    repository.reload()
+    assert states(repository) == {"tiny": {1: READY, 2: READY}}
+
+
+def test_a_broken_version_that_is_unloaded_is_unloaded(repository: Repository, models: Path) -> None:
+    break_package(build_tiny_package(models, "tiny", version=2))
+    repository.reload()
+    summary = repository.unload_model("tiny", 2)
+    assert (summary.versions[1].state, summary.versions[1].reason) == (UNLOADED, "")
+
+
+def test_without_a_name_the_only_model_tells_why_it_is_not_ready(repository: Repository, models: Path) -> None:
+    break_package(models / "tiny" / "1")
+    repository.unload_model("tiny", 1)
+    wait_for(lambda: states(repository)["tiny"][1] == UNLOADED, "the version to be unloaded")
+    with pytest.raises(FailedPreconditionError, match="version 1 of model 'tiny' is not loaded"):
+        repository.resolve("", 0)
+    shutil.rmtree(models / "tiny")
+    repository.reload()
+    with pytest.raises(UnavailableError, match="no model is served yet"):
+        repository.resolve("", 0)
+
+
 def test_where_none_is_ready_an_unloaded_version_tells_more_than_a_broken_one(
     repository: Repository, models: Path
 ) -> None:
     break_package(build_tiny_package(models, "tiny", version=2))
     repository.reload()
-    repository.unload_model("tiny", 0)
+    repository.unload_model("tiny", 1)
     wait_for(lambda: states(repository) == {"tiny": {1: UNLOADED, 2: FAILED}}, "the version to be unloaded")
     with pytest.raises(FailedPreconditionError, match=r"version 1 .* is not loaded: load it .*RepositoryModelLoad"):
         repository.resolve("tiny", 0)

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny_packages
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 from ganserve_server.core import selection as selection_module
 from ganserve_server.core.errors import (
@@ -531,12 +532,11 @@ def test_a_critic_without_calibration_ranks_but_does_not_reject(tmp_path: Path) 
         check(sample(gan, request(BEST, 4, 3)), "tiny", BEST, 4, 0)
 
 
-def test_a_critic_that_knows_nothing_does_not_reject(tmp_path: Path) -> None:
-    def forget(spec: model_spec_pb2.ModelSpec) -> None:
-        spec.score.calibration.slope = 0
-
+def test_a_critic_that_knows_nothing_does_not_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_packages, "SCORE_SLOPE", 0.0)  # of the graph and of the manifest
+    build_tiny_package(tmp_path)
     with (
-        core(edited(tmp_path, forget)) as gan,
+        core(tmp_path) as gan,
         pytest.raises(FailedPreconditionError, match=r"could not tell real samples .*slope 0.*export another"),
     ):
         sample(gan, request(REJECTION, 4, 3))

@@ -17,7 +17,7 @@ from ganserve_export.critic_calibration import SEED, fit_to_scores, samples_to_s
 from ganserve_export.exporter import CRITIC, GENERATOR, PREVIEW
 from ganserve_export.foreign.critic import ForeignCritic, OutputKind
 from ganserve_export.foreign.generator import ForeignGenerator
-from ganserve_export.foreign.source import MAX_BYTES, Source
+from ganserve_export.foreign.source import MAX_BYTES, Source, precision_of
 from ganserve_export.inputs import RandomInputs
 from ganserve_export.manifest import MADE_ELSEWHERE, CriticDescription, describe, describe_graph, provenance_now
 from ganserve_export.preview import write_preview
@@ -201,7 +201,7 @@ def _publish(
             slack=HALF_SLACK if critic.source.is_half else 1.0,
         )
         description = CriticDescription(
-            graph=_describe(CRITIC, wrapped_critic, critic.source, critic_difference),
+            graph=_describe(CRITIC, wrapped_critic, critic_difference),
             loss="unknown",
             label_free=critic.label_free,
             calibration=calibration if calibration.fitted else None,
@@ -214,7 +214,7 @@ def _publish(
         data=data,
         prior=generator.prior,
         label_names=options.label_names,
-        generator=_describe(GENERATOR, wrapped, generator.source, difference),
+        generator=_describe(GENERATOR, wrapped, difference),
         critic=description or NO_CRITIC,
         provenance=provenance,
     )
@@ -237,9 +237,9 @@ def _write(model: onnx.ModelProto, file: Path) -> None:
     onnx.save_model(model, file)
 
 
-def _describe(file: str, model: onnx.ModelProto, source: Source, difference: Difference) -> model_spec_pb2.GraphSpec:
+def _describe(file: str, model: onnx.ModelProto, difference: Difference) -> model_spec_pb2.GraphSpec:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return describe_graph(file, difference, opset=opset, precision=source.precision)
+    return describe_graph(file, difference, opset=opset, precision=precision_of(model))
 
 
 def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: OnnxOptions) -> dict[str, Any]:

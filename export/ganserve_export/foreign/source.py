@@ -32,7 +32,11 @@ RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 KEEPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 _PLACE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
-_HALVES: dict[int, Precision] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+_PRECISIONS: dict[int, Precision] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.BFLOAT16: "bfloat16",
+}
 _ELEMENTS = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -123,12 +127,8 @@ class Source:
 
     @property
     def precision(self) -> Precision:
-        """That of most weights: float32, float16 or bfloat16."""
-        sizes: dict[int, int] = {}
-        for tensor in self.model.graph.initializer:
-            sizes[tensor.data_type] = sizes.get(tensor.data_type, 0) + math.prod(tensor.dims)
-        most = max(sizes, key=lambda kind: sizes[kind], default=onnx.TensorProto.FLOAT)
-        return _HALVES.get(most, "float32")
+        """That of most weights."""
+        return precision_of(self.model)
 
     @property
     def is_half(self) -> bool:
@@ -290,3 +290,12 @@ def _port(argument: Any) -> Port:
     return Port(
         name=argument.name, element=_ELEMENTS.get(argument.type, argument.type), shape=tuple(argument.shape or ())
     )
+
+
+def precision_of(model: onnx.ModelProto) -> Precision:
+    """The precision of most floating-point weights of a graph; float32 if it has none. A server counts alike."""
+    sizes: dict[Precision, int] = {}
+    for tensor in model.graph.initializer:
+        if (precision := _PRECISIONS.get(tensor.data_type)) is not None:
+            sizes[precision] = sizes.get(precision, 0) + math.prod(tensor.dims)
+    return max(sizes, key=sizes.__getitem__, default="float32")

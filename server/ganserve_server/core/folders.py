@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    Fingerprint = tuple[tuple[str, int, int, int], ...]
-    """Name, length, time of the last change and inode of each file, by name; of no files: empty."""
+    Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+    """Name, length, times of the content's and the file's last change, and inode of each file; of no files: empty."""
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -25,6 +25,8 @@ class Scan:
     """Of each of these folders."""
     ignored: list[str]
     """Folders that look like no package, each with the reason."""
+    unreadable: set[Path]
+    """Folders of models and versions that could not be looked into: nobody knows what is in them now."""
 
 
 def scan(folder: Path) -> Scan:
@@ -33,18 +35,29 @@ def scan(folder: Path) -> Scan:
     Raises:
         OSError: It cannot be read.
     """
-    found = Scan({}, {}, [])
+    found = Scan({}, {}, [], set())
     for model in _subfolders(folder):
         versions = {}
-        for inner in _subfolders(model):
+        try:
+            inside = _subfolders(model)
+        except OSError as error:
+            _note_unreadable(found, model, error)
+            continue
+        for inner in inside:
             if not _VERSION.fullmatch(inner.name):
                 found.ignored.append(f"{inner}: a version's folder is named by a positive integer")
-            elif fingerprint := _fingerprint(inner):
+                continue
+            try:
+                fingerprint = _fingerprint(inner)
+            except OSError as error:
+                _note_unreadable(found, inner, error)
+                continue
+            if fingerprint:
                 versions[int(inner.name)] = inner
                 found.fingerprints[inner] = fingerprint
             else:
                 found.ignored.append(f"{inner}: is empty")
-        if versions:
+        if versions or found.unreadable.intersection(inside):
             found.packages[model.name] = dict(sorted(versions.items()))
         else:
             found.ignored.append(f"{model}: has no version's folder, such as {model / '1'}")
@@ -56,12 +69,19 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
 
 
+def _note_unreadable(found: Scan, folder: Path, error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # else it is being taken away, or put in place, at this moment
+        found.unreadable.add(folder)
+        found.ignored.append(f"{folder}: cannot be read: {error.strerror}")
+
+
 def _fingerprint(folder: Path) -> Fingerprint:
     files = []
-    try:
-        for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()):
+        try:
             stat = path.stat()
-            files.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    except FileNotFoundError:
-        return ()  # it is being taken away, or put in place, at this moment
+        except OSError:  # a link that leads nowhere, such as an editor's lock, or a file that is gone by now
+            files.append((path.name, -1, 0, 0, 0))
+        else:
+            files.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
     return tuple(files)

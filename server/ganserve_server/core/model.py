@@ -9,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import logit
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.batcher import Batcher
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # How alike results must be that a provider computes in batches of different sizes: one of 255 levels, or 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
+_SATURATED, _ODDS_ALIKE = 1e-5, 0.1
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -154,6 +156,8 @@ class Model:
                 raise PackageError(f"{self._critic.file}: a trial run gave probabilities outside 0 to 1")
         self._compare("scores", judged[0][0], judged[-1][0])
         self._compare("probabilities", judged[0][1], judged[-1][1])
+        scores, probabilities = judged[-1]
+        self._check_calibration(scores, probabilities, critic_feeds[-1].get("labels"))
         return quick, self._critic.quick_samples(critic_feeds[0], critic_feeds[-1], inline_below_s)
 
     def _compare(self, name: str, alone: NDArray[np.generic], among_others: NDArray[np.generic]) -> None:
@@ -163,6 +167,26 @@ class Model:
             raise PackageError(
                 f"the {name} of a latent differ by {difference:g} alone and in a batch of {len(among_others)}: "
                 "the network looks across its batch; freeze such statistics and export again"
+            )
+
+    def _check_calibration(
+        self, scores: NDArray[np.generic], probabilities: NDArray[np.generic], labels: NDArray[np.generic] | None
+    ) -> None:
+        """Checks that the manifest's calibration is the graph's: rejection goes by the former."""
+        if not self.spec.score.HasField("calibration"):
+            return
+        calibration = self.spec.score.calibration
+        intercepts = np.array(calibration.intercepts, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            odds = calibration.slope * scores.astype(np.float64) + intercepts[0 if labels is None else labels]
+        # Beyond these, float32 tells probabilities too coarsely for their odds.
+        bound = logit(1 - _SATURATED)
+        given = np.clip(logit(probabilities.astype(np.float64)), -bound, bound)
+        difference = np.abs(np.clip(odds, -bound, bound) - given).max()
+        if not (np.isfinite(odds).all() and difference <= _ODDS_ALIKE):
+            raise PackageError(
+                f"score.calibration gives log-odds that differ by {difference:g} from those of the probabilities of "
+                f"{self.spec.critic.file}: export again"
             )
 
     def _trial_feed(self, count: int) -> dict[str, NDArray[np.generic]]:

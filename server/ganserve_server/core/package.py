@@ -111,6 +111,7 @@ def read_package(folder: Path) -> Package:
 def _read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
     path = folder / MANIFEST
     try:
+        _check_own_file(path, folder)
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise PackageError(f"{MANIFEST} has {path.stat().st_size} bytes; at most {_MAX_MANIFEST_BYTES} are read")
         text = path.read_text(encoding="utf-8")
@@ -229,8 +230,7 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
             )
         path = folder / file.name
         try:
-            if path.resolve(strict=True).parent != folder.resolve():
-                raise PackageError(f"{file.name} is a link to {path.resolve()}, outside the package: copy the file")
+            _check_own_file(path, folder)
             content = path.read_bytes()
         except FileNotFoundError:
             raise PackageError(f"{file.name} is missing: the manifest lists it") from None
@@ -245,6 +245,14 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
             raise PackageError(f"{file.name} has the SHA-256 {digest}, the manifest says {file.sha256}: copy it again")
         contents[file.name] = content
     return contents
+
+
+def _check_own_file(path: Path, folder: Path) -> None:
+    """Raises PackageError for a link that leads outside the package, and for what is no file (reading a pipe waits)."""
+    if path.resolve(strict=True).parent != folder.resolve():
+        raise PackageError(f"{path.name} is a link to {path.resolve()}, outside the package: copy the file")
+    if not path.is_file():
+        raise PackageError(f"{path.name} cannot be read: it is no file")
 
 
 def is_plain_file_name(name: str) -> bool:

@@ -153,12 +153,12 @@ class Repository:
         self._watcher.start()
 
     def reload(self) -> list[gan_service_pb2.ModelSummary]:
-        """Looks at the folder again: loads what is new or was changed, unloads what is gone.
+        """Looks at the folder again: loads what is new, was changed or failed before, unloads what is gone.
 
         Returns:
             All models.
         """
-        self._refresh(settled_only=False)
+        self._refresh(settled_only=False, again=True)
         return self.summaries()
 
     def load_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
@@ -204,6 +204,9 @@ class Repository:
             versions = self._versions(name)
             for entry in [_entry(name, versions, version)] if version else versions.values():
                 entry.wanted = False
+                entry.reason = ""
+                if entry.state == gan_service_pb2.MODEL_STATE_FAILED:
+                    entry.state = gan_service_pb2.MODEL_STATE_UNLOADED
                 self._unload_entry(entry)
             return self._summary(name)
 
@@ -294,19 +297,22 @@ class Repository:
 
     def _only_model(self, field: str) -> str:
         ready = [name for name, versions in self._models.items() if _latest(versions)]
-        if len(ready) == 1:
-            return ready[0]
+        # Where none is ready, the only one there is has the reason.
+        if len(names := ready or list(self._models)) == 1:
+            return names[0]
+        if not names:
+            raise UnavailableError("no model is served yet: try again once a package is in the repository")
         description = f"is empty, which means the only model that is served; name one of: {listed(ready)}"
         raise InvalidRequestError([FieldViolation(field, description)])
 
-    def _refresh(self, *, settled_only: bool, starting: bool = False) -> None:
+    def _refresh(self, *, settled_only: bool, starting: bool = False, again: bool = False) -> None:
         with self._changing:
             settled = self._look(settled_only=settled_only)
             for versions in list(self._models.values()):
                 for entry in versions.values():
                     if not entry.found:
                         self._unload_entry(entry)
-                self._load_newest(versions, settled, starting=starting)
+                self._load_newest(versions, settled, starting=starting, again=again)
                 self._unload_surplus(versions)
 
     def _look(self, *, settled_only: bool) -> set[Path]:
@@ -325,7 +331,8 @@ class Repository:
         models = {name: dict(versions) for name, versions in self._models.items()}
         for versions in models.values():
             for entry in versions.values():
-                entry.found = now.fingerprints.get(entry.folder, ())
+                if not now.unreadable & {entry.folder, entry.folder.parent}:
+                    entry.found = now.fingerprints.get(entry.folder, ())
         for name, folders in now.packages.items():
             for version, folder in folders.items():
                 versions = models.setdefault(name, {})
@@ -339,13 +346,15 @@ class Repository:
     def _publish(self, models: dict[str, dict[int, VersionEntry]]) -> None:
         self._models = {name: dict(sorted(versions.items())) for name, versions in sorted(models.items()) if versions}
 
-    def _load_newest(self, versions: dict[int, VersionEntry], settled: set[Path], *, starting: bool) -> None:
-        """Loads what is wanted and was not tried yet, newest first."""
+    def _load_newest(
+        self, versions: dict[int, VersionEntry], settled: set[Path], *, starting: bool, again: bool
+    ) -> None:
+        """Loads what is wanted and was not tried yet, newest first; what failed too if it is to be tried again."""
         ready = 0
         for entry in sorted(versions.values(), key=lambda one: -one.version):
             if entry.wanted is False or not (entry.wanted or not self._newest or ready < self._newest):
                 continue
-            if entry.found != entry.tried and entry.folder in settled:
+            if (entry.found != entry.tried or (again and entry.reason)) and entry.folder in settled:
                 self._load_entry(entry, starting=starting)
             ready += entry.model is not None
 
