@@ -15,7 +15,9 @@ from ganserve_training import load_trained, train
 from ganserve_training.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
 from ganserve_training.config import (
     Anneal,
+    DataConfig,
     DiagnosisConfig,
+    NetworksConfig,
     OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
@@ -25,7 +27,7 @@ from ganserve_training.data import load_split
 from ganserve_training.devices import open_fabric
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis import monitor as monitor_module
-from ganserve_training.errors import CheckpointError, DivergedError, StoppedError
+from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
 from ganserve_training.logs import read_log
 from ganserve_training.metrics import Quality
 from ganserve_training.run_folder import RunFolder
@@ -247,6 +249,36 @@ def test_diagnosis_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     ]
     run(tiny_config(steps=10, diagnosis=DiagnosisConfig(enabled=False)), tmp_path)
     assert load_trained(tmp_path).step == 10
+
+
+def test_the_best_is_the_best_by_the_measure_that_a_run_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # the untrained generator's at the start of each part
+    names = {"sliced-wasserstein": False, "gan-test": True}
+
+    def measure(eyes: Any, generator: object) -> Quality:
+        choice = eyes._trainer.config.diagnosis.quality
+        return Quality(choice, next(values), higher_is_better=names[choice])
+
+    monkeypatch.setattr(monitor_module._Eyes, "_measure_quality", measure)
+    for steps, quality in ((2, "sliced-wasserstein"), (5, "gan-test")):
+        run(tiny_config(steps=steps, diagnosis=DiagnosisConfig(every_steps=1, samples=16, quality=quality)), tmp_path)
+    assert [item.quality for item in observations(tmp_path)] == [0.03, 0.02, 0.07, 0.09, 0.06]
+    assert best(tmp_path).name == "best-00000004.pt"
+
+
+@pytest.mark.parametrize(("quality", "why"), [("mode-coverage", "modes are known"), ("gan-test", "labelled data")])
+def test_a_measure_that_the_data_have_nothing_for_is_refused_before_anything_is_written(
+    tmp_path: Path, quality: str, why: str
+) -> None:
+    data = DataConfig(source="digits", labels="ignore")
+    networks = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4)
+    watched = DiagnosisConfig(samples=16, quality=quality)
+    config = tiny_config(steps=4, data=data, networks=networks, diagnosis=watched)
+    with pytest.raises(ConfigError, match=why):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:

@@ -160,11 +160,11 @@ def _train(arguments: TrainArguments) -> int:
         }
         sys.stdout.write(json.dumps(facts) + "\n")
     elif result.stopped:
-        patience = arguments.config.diagnosis.patience
+        diagnosis = arguments.config.diagnosis
+        kept = "; checkpoints/best-*.pt is the best" if diagnosis.keep_best else ""
         sys.stdout.write(
             f"{arguments.out} is finished: it stopped by itself at step {result.step} of {arguments.config.steps}, "
-            f"after {patience} looks at a declined quality; checkpoints/best-*.pt is the best, "
-            "--diagnosis.patience 0 goes on\n"
+            f"after {diagnosis.patience} looks at a declined quality{kept}; --diagnosis.patience 0 goes on\n"
         )
     elif result.step == result.resumed_step:
         sys.stdout.write(f"{arguments.out} is finished: step {result.step} of {arguments.config.steps}\n")

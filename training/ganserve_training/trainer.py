@@ -23,6 +23,8 @@ from ganserve_training.growth import Growth, Phase, enter_phase, growing_levels,
 from ganserve_training.heads import Heads
 from ganserve_training.latents import LatentPrior
 from ganserve_training.losses import build_loss
+from ganserve_training.metrics.modes import modes_of
+from ganserve_training.metrics.quality import check_choice
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.batch_statistics import looks_across_batch
 from ganserve_training.networks.outputs import CriticOutput, as_output
@@ -69,6 +71,8 @@ class Trainer:
         """What latents are drawn from."""
         pair = build_networks(config.networks, samples.info)
         check_pair(config, pair, self.processes.world)
+        if config.diagnosis.enabled:  # now, not at the first look
+            check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
         self.label_names = pair.label_names
         """Of the labels that the generator takes."""
         self._code_categories = config.networks.codes.categories

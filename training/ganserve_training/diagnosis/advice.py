@@ -56,7 +56,7 @@ def _collapse(config: TrainConfig) -> str:
         tries.append("both penalties, --regularisers.r1-gamma.start 1 and --regularisers.r2-gamma.start 1")
     else:
         tries.append("ten times the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)")
-    if config.schedule.unrolled_steps == 0:
+    if config.schedule.unrolled_steps == 0 and config.networks.architecture != "progressive":
         tries.append("--schedule.unrolled-steps 5")
     if config.networks.packing == 1:
         tries.append("--networks.packing 2 (unconditional models)")
@@ -82,7 +82,8 @@ def _overfitting(config: TrainConfig) -> str:
     tries = ["more data"]
     if config.augmentation.translation_px == 0:
         tries.append("augmentation that the generator does not learn (--augmentation.translation-px, images only)")
-    if config.augmentation.ada.target == 0.0 and not config.loss.name.startswith("relativistic"):
+    adaptable = ("minimax", "modified-minimax", "hinge", "least-squares")  # losses whose scores have a sign
+    if config.augmentation.ada.target == 0.0 and config.loss.name in adaptable:
         tries.append("its controller (--augmentation.ada.target 0.6)")
     if config.regularisers.r1_gamma.most == 0.0:
         tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")

@@ -266,9 +266,13 @@ def diagnose(history: History) -> dict[Kind, str]:
 
 
 def best_observation(history: History) -> Observation | None:
-    """The first of those with the best quality, of fully grown networks; None: no quality was measured."""
+    """The first of those with the best quality, of fully grown networks; None: no quality was measured.
+
+    A run may go on with another measure: values of the one that was measured last are compared.
+    """
     measured = [item for item in history if item.quality is not None and item.is_finite and not item.growing]
-    return min(measured, key=_error, default=None)
+    alike = [item for item in measured if item.quality_name == measured[-1].quality_name]
+    return min(alike, key=_error, default=None)
 
 
 def is_better(new: Observation, old: Observation | None) -> bool:

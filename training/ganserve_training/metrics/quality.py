@@ -32,6 +32,18 @@ class Quality(NamedTuple):
     higher_is_better: bool
 
 
+def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) -> None:
+    """Refuse a measure that the data have nothing for.
+
+    Raises:
+        ConfigError: mode-coverage without modes, or gan-test without labels.
+    """
+    if choice == "mode-coverage" and modes is None:
+        raise ConfigError("mode-coverage needs data whose modes are known: use sliced-wasserstein")
+    if choice == "gan-test" and not labelled:
+        raise ConfigError("gan-test needs labelled data: use sliced-wasserstein")
+
+
 class QualityMeter:
     """Measures samples against one fixed reference, so that values over a run compare.
 
@@ -45,12 +57,9 @@ class QualityMeter:
     """
 
     def __init__(self, reference: Samples, choice: QualityChoice = "auto", modes: Modes | None = None) -> None:
+        check_choice(choice, modes, labelled=reference.labels is not None)
         if choice == "auto":
             choice = "sliced-wasserstein" if modes is None else "mode-coverage"
-        if choice == "mode-coverage" and modes is None:
-            raise ConfigError("mode-coverage needs data whose modes are known: use sliced-wasserstein")
-        if choice == "gan-test" and reference.labels is None:
-            raise ConfigError("gan-test needs labelled data: use sliced-wasserstein")
         self._choice = choice
         self._modes = modes
         self._info = reference.info
