@@ -205,7 +205,7 @@ def test_scores_in_an_open_loop(server: str, model: str) -> None:
         (2, ("--warm-up-s", "-1"), "--warm-up-s: is -1; expected seconds, at least 0"),
         (2, ("--out", "x.png"), "--out: is 'x.png'; expected NAME.csv, NAME.json or NAME.svg"),
         (2, ("--out", "no/x.csv"), "--out: is 'no/x.csv', and there is no folder 'no'"),
-        (2, ("--model", "tiny", "--label", "9"), "label: is 9; model 'tiny' has the labels 0 to 2"),
+        (2, ("--model", "tiny", "--label", "9"), "--label: is 9; model 'tiny' has the labels 0 to 2"),
         (1, ("--model", "nope"), "there is no model 'nope'"),
         (1, ("--model", "tiny-uncritical", "--call", "score"), "model 'tiny-uncritical' has no critic"),
     ],
