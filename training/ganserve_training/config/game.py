@@ -15,6 +15,8 @@ LossName = Literal[
     "relativistic-average",
     "relativistic-pairing",
 ]
+SIGNED_LOSSES: tuple[LossName, ...] = ("minimax", "modified-minimax", "hinge", "least-squares")
+"""Those whose scores have a fixed zero, above which a sample counts as real."""
 OptimiserName = Literal["adam", "rmsprop", "sgd"]
 _EITHER = "optimisers.{generator,critic}"
 """An optimiser's configuration doesn't know whose it is."""

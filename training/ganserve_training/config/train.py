@@ -7,7 +7,7 @@ from ganserve_training.config._checks import expect, expect_seed
 from ganserve_training.config.augmentation import AugmentationConfig
 from ganserve_training.config.data import DataConfig
 from ganserve_training.config.diagnosis import DiagnosisConfig
-from ganserve_training.config.game import EmaConfig, LossConfig, OptimisersConfig, RegularisersConfig
+from ganserve_training.config.game import SIGNED_LOSSES, EmaConfig, LossConfig, OptimisersConfig, RegularisersConfig
 from ganserve_training.config.networks import NetworksConfig
 from ganserve_training.config.progressive import ProgressiveConfig
 
@@ -98,7 +98,7 @@ class TrainConfig:
             "give",
         )
         expect(
-            self.augmentation.ada.target == 0.0 or loss in ("minimax", "modified-minimax", "hinge", "least-squares"),
+            self.augmentation.ada.target == 0.0 or loss in SIGNED_LOSSES,
             "augmentation.ada.target",
             self.augmentation.ada.target,
             f"0 with loss {loss}, whose scores have no fixed zero to take signs by: anneal augmentation.probability "

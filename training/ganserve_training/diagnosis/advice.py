@@ -1,6 +1,7 @@
 """What to try, for each kind of finding and configuration. Every flag named here is one of ``ganserve train``."""
 
 from ganserve_training.config import TrainConfig
+from ganserve_training.config.game import SIGNED_LOSSES
 from ganserve_training.diagnosis.findings import Kind
 
 
@@ -82,8 +83,7 @@ def _overfitting(config: TrainConfig) -> str:
     tries = ["more data"]
     if config.augmentation.translation_px == 0:
         tries.append("augmentation that the generator does not learn (--augmentation.translation-px, images only)")
-    adaptable = ("minimax", "modified-minimax", "hinge", "least-squares")  # losses whose scores have a sign
-    if config.augmentation.ada.target == 0.0 and config.loss.name in adaptable:
+    if config.augmentation.ada.target == 0.0 and config.loss.name in SIGNED_LOSSES:
         tries.append("its controller (--augmentation.ada.target 0.6)")
     if config.regularisers.r1_gamma.most == 0.0:
         tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")
