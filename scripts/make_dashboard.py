@@ -27,6 +27,7 @@ ROWS: dict[str, list[tuple[d.Metric, tuple[str, ...]]]] = {
         (d.GRAPH_REQUESTS, ("model", "version", "graph")),
         (d.BATCH_SIZE, ("model", "graph")),
         (d.COMPUTE_SECONDS, ("model", "graph")),
+        (d.REPOSITORY_READABLE, ("instance",)),
     ],
     "Queues": [
         (d.QUEUED_SAMPLES, ("instance", "model", "graph")),

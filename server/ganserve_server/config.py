@@ -55,7 +55,8 @@ class ServerConfig:
     max_queued_samples: int = 65536
     """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
     poll_s: float = 2.0
-    """Seconds between looks for new, changed and removed packages. 0: only when AdminService.ReloadRepository asks."""
+    """Seconds between looks for new, changed and removed packages; while the folder is gone or cannot be read, what is
+    loaded serves on. 0: only when AdminService.ReloadRepository asks."""
     allow_empty: bool = False
     """Start with nothing to serve, and be ready once there is: without it, a folder of no models is refused."""
     newest_versions: int = 0

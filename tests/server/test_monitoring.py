@@ -20,8 +20,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.core.batcher import BatchConfig
+from ganserve_server.core.engine import EngineConfig
+from ganserve_server.core.errors import UnavailableError
+from ganserve_server.core.repository import Repository
 from ganserve_server.core.statistics import GraphStatistics
 from ganserve_server.monitoring import definitions
+from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.monitoring.metrics import ServerCollector, _Graphs, make_registry
 from in_process import in_process_server
 from server_process import ServerProcess, running_server
@@ -249,6 +254,32 @@ def test_series_outlive_a_version_and_go_on_when_it_is_loaded_again(tmp_path: Pa
             assert registry.get_sample_value("ganserve_batch_size_sum", labels) == 27
 
     asyncio.run(main())
+
+
+def test_a_repository_that_vanishes_is_seen_while_it_serves_on(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path / "models", "tiny")
+    repository = Repository(
+        tmp_path / "models",
+        EngineConfig(provider="CPUExecutionProvider", threads=1),
+        BatchConfig(max_batch_size=8, max_queued_samples=8, workers=1),
+    )
+    repository.load()
+    collector = ServerCollector(CallStatistics(), lambda: True)
+    collector.follow(repository)
+    registry = make_registry(collector)
+
+    def seen() -> tuple[float | None, list[str]]:
+        with contextlib.suppress(UnavailableError):
+            repository.reload()
+        return registry.get_sample_value("ganserve_repository_readable"), collector.providers()
+
+    serving = ["CPUExecutionProvider"]
+    assert seen() == (1, serving)
+    (tmp_path / "models").rename(tmp_path / "away")
+    assert seen() == (0, serving)
+    (tmp_path / "away").rename(tmp_path / "models")
+    assert seen() == (1, serving)
+    repository.close()
 
 
 def test_series_of_versions_that_are_gone_for_long_end(monkeypatch: pytest.MonkeyPatch) -> None:

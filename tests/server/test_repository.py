@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import threading
 import time
@@ -200,9 +201,20 @@ def test_loading_what_is_not_there(repository: Repository, models: Path) -> None
 
 def test_a_folder_that_cannot_be_read_changes_nothing(repository: Repository, models: Path) -> None:
     models.rename(models.with_name("away"))
-    with pytest.raises(UnavailableError, match="cannot be read"):
+    for change in (repository.reload, lambda: repository.load_model("tiny", 1)):
+        with pytest.raises(UnavailableError, match=r"models cannot be read: No such file or directory$"):
+            change()
+    models.write_text("a file in its place")
+    with pytest.raises(UnavailableError, match=r"cannot be read: Not a directory$"):
         repository.reload()
     assert repository.resolve("tiny", 0).info.version == 1
+
+
+def test_a_folder_that_is_emptied_has_no_models_any_more(repository: Repository, models: Path) -> None:
+    shutil.rmtree(models / "tiny")
+    repository.reload()
+    wait_for(lambda: not states(repository), "the end of the model")
+    assert repository.unreadable == ""
 
 
 def test_only_the_newest_versions_are_kept(models: Path) -> None:
@@ -360,7 +372,14 @@ def test_folders_that_cannot_be_read_hold_nothing_else_up(
     build_tiny_package(models, "late", version=1)
     repository.reload()
     # Whoever runs the tests may be allowed to read everything.
-    locked, whole = {models / "other", models / "tiny" / "1"}, Path.iterdir
+    locked, whole = {models / "other", models / "tiny" / "1", models / "secret"}, Path.iterdir
+    (models / "secret").symlink_to(models / "tiny")
+    stat = Path.stat
+
+    def look(path: Path, **follow: bool) -> os.stat_result:
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **follow)
 
     def iterdir(folder: Path) -> Iterator[Path]:
         if folder in locked:
@@ -368,12 +387,14 @@ def test_folders_that_cannot_be_read_hold_nothing_else_up(
         return whole(folder)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(Path, "stat", look)
     build_tiny_package(models, "new", version=1)
     shutil.rmtree(models / "late")
     repository.reload()
     wait_for(lambda: "late" not in states(repository), "the removed model to go")
     assert states(repository) == {name: {1: READY} for name in ("new", "other", "tiny")}
     assert sorted(repository.ignored) == [f"{folder}: cannot be read: Permission denied" for folder in sorted(locked)]
+    assert sorted(repository.unreadable.split("; ")) == sorted(repository.ignored)
 
 
 def test_what_failed_is_tried_again_when_asked(

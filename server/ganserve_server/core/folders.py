@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Scan:
     """Of each of these folders."""
     ignored: list[str]
     """Folders that look like no package, each with the reason."""
-    unreadable: set[Path]
-    """Folders of models and versions that could not be looked into: nobody knows what is in them now."""
+    unreadable: dict[Path, str]
+    """Folders of models and versions that could not be looked into, with the reason: what is in them is not known."""
 
 
 def scan(folder: Path) -> Scan:
@@ -35,7 +36,7 @@ def scan(folder: Path) -> Scan:
     Raises:
         OSError: It cannot be read.
     """
-    found = Scan({}, {}, [], set())
+    found = Scan({}, {}, [], {})
     for model in _subfolders(folder):
         versions = {}
         try:
@@ -57,7 +58,7 @@ def scan(folder: Path) -> Scan:
                 found.fingerprints[inner] = fingerprint
             else:
                 found.ignored.append(f"{inner}: is empty")
-        if versions or found.unreadable.intersection(inside):
+        if versions or found.unreadable.keys() & set(inside):
             found.packages[model.name] = dict(sorted(versions.items()))
         else:
             found.ignored.append(f"{model}: has no version's folder, such as {model / '1'}")
@@ -66,13 +67,23 @@ def scan(folder: Path) -> Scan:
 
 def _subfolders(folder: Path) -> list[Path]:
     """Names that begin with a dot are packages being written, or none at all."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_folder(path))
+
+
+def _is_folder(path: Path) -> bool:
+    """Tells whether it is one; what nobody may look at is taken for one, and then found to be unreadable."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:  # a link that leads nowhere, or what is gone by now
+        return False
+    except OSError:
+        return True
 
 
 def _note_unreadable(found: Scan, folder: Path, error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # else it is being taken away, or put in place, at this moment
-        found.unreadable.add(folder)
-        found.ignored.append(f"{folder}: cannot be read: {error.strerror}")
+        found.unreadable[folder] = f"{folder}: cannot be read: {error.strerror}"
+        found.ignored.append(found.unreadable[folder])
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

@@ -97,6 +97,8 @@ class Repository:
         self.folder = folder
         self.ignored: list[str] = []
         """Folders that look like no package, each with the reason."""
+        self.unreadable = ""
+        """What of the folder could not be read at the last look, and why; empty: all could."""
         self._engine_config = engine_config
         self._batch_config = batch_config
         self._newest = newest
@@ -130,24 +132,26 @@ class Repository:
         """Looks at the folder again every `poll_s` seconds until `close`.
 
         A package is taken up once its files stayed the same from one look to the next, so that one that is being copied
-        into the folder is left alone until it is whole.
+        into the folder is left alone until it is whole. While the folder, or one in it, is gone or cannot be read, what
+        was loaded from it serves on; a folder that can be read counts as it is, also when it is empty.
         """
 
         def poll() -> None:
-            unreadable = False
+            told = self.unreadable
             while not self._closing.wait(poll_s):
                 try:
                     self._refresh(settled_only=True)
-                except UnavailableError as error:
-                    if not unreadable:  # said once, not every few seconds
-                        _log.warning("%s; what is loaded serves on, and the folder is looked at again", error)
-                    unreadable = True
+                except UnavailableError:
+                    pass  # `unreadable` says why
                 except Exception:  # noqa: BLE001 - whatever it is, the next look may go well
                     _log.exception("%s could not be looked at; trying again", self.folder)
+                if self.unreadable == told:  # said once, not every few seconds
+                    continue
+                told = self.unreadable
+                if told:
+                    _log.warning("%s; what is loaded serves on, and the folder is looked at again", told)
                 else:
-                    if unreadable:
-                        _log.info("%s can be read again", self.folder)
-                    unreadable = False
+                    _log.info("%s can be read again", self.folder)
 
         self._watcher = threading.Thread(target=poll, name="repository", daemon=True)
         self._watcher.start()
@@ -157,6 +161,9 @@ class Repository:
 
         Returns:
             All models.
+
+        Raises:
+            UnavailableError: The folder cannot be read; nothing has changed.
         """
         self._refresh(settled_only=False, again=True)
         return self.summaries()
@@ -320,7 +327,9 @@ class Repository:
         try:
             now = scan(self.folder)
         except OSError as error:
-            raise UnavailableError(f"the model repository {self.folder} cannot be read: {error}") from error
+            self.unreadable = f"the model repository {self.folder} cannot be read: {error.strerror}"
+            raise UnavailableError(self.unreadable) from error
+        self.unreadable = "; ".join(now.unreadable.values())
         settled = {
             folder
             for folder, fingerprint in now.fingerprints.items()
@@ -331,7 +340,7 @@ class Repository:
         models = {name: dict(versions) for name, versions in self._models.items()}
         for versions in models.values():
             for entry in versions.values():
-                if not now.unreadable & {entry.folder, entry.folder.parent}:
+                if now.unreadable.keys().isdisjoint((entry.folder, entry.folder.parent)):
                     entry.found = now.fingerprints.get(entry.folder, ())
         for name, folders in now.packages.items():
             for version, folder in folders.items():

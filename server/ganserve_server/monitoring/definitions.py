@@ -92,6 +92,11 @@ PROVIDER_NODES = Metric(
     labels=(*_GRAPH, "provider"),
     help="Nodes of each graph by the execution provider that runs them.",
 )
+REPOSITORY_READABLE = Metric(
+    name="ganserve_repository_readable",
+    kind="gauge",
+    help="1 if the models' folder and all in it could be read at the last look; else 0, and what is loaded serves on.",
+)
 READY = Metric(name="ganserve_ready", kind="gauge", help="1 while calls are answered, as /readyz says; else 0.")
 BUILD_INFO = Metric(
     name="ganserve_build_info",
@@ -116,6 +121,7 @@ METRICS = (
     QUEUED_SAMPLES,
     MODEL_INFO,
     PROVIDER_NODES,
+    REPOSITORY_READABLE,
     READY,
     BUILD_INFO,
 )

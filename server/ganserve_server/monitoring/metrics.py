@@ -100,6 +100,7 @@ class ServerCollector(Collector):
             yield _histogram(metric, [(labels, [getattr(part, field) for part in parts]) for labels, parts in graphs])
         batchers = [((*labels, graph), batcher) for labels, model in models for graph, batcher in _batchers(model)]
         yield _gauge(d.QUEUED_SAMPLES, [(labels, batcher.queued_samples) for labels, batcher in batchers])
+        yield _gauge(d.REPOSITORY_READABLE, [((), float(not repository.unreadable))])
         yield _gauge(d.MODEL_INFO, [(labels, 1) for labels in _infos(repository)])
         yield _gauge(
             d.PROVIDER_NODES,
