@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     except StartupError as error:
         sys.stderr.write(f"ganserve serve: error: {error}\n")
         return _REFUSED
-    if configuration.config.log_format == "json":  # gRPC's core would write lines of its own among them
+    if configuration.config.log_format == "json":
+        # gRPC's core would write lines of its own among them. `monitoring.descriptors` says the one that is missed.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # onnxruntime and the rest take a third of a second to import; --help and refusals do not wait for them.
     from ganserve_server.monitoring.logs import set_up_logging

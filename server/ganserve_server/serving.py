@@ -14,6 +14,7 @@ from ganserve_server.core.gan import Gan
 from ganserve_server.core.requests import Limits
 from ganserve_server.grpc.server import GrpcServer
 from ganserve_server.loading import MAX_PAYLOAD_BYTES, load
+from ganserve_server.monitoring.descriptors import watch_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,9 @@ async def serve(configuration: Configuration) -> int:
         if config.poll_s:
             repository.watch(config.poll_s)
         say(f"{report}serving on {config.bracketed_host}:{port}\n")
+        descriptors = asyncio.create_task(watch_descriptors())
         await stop.wait()
+        descriptors.cancel()
         _log.info("stopping: new calls are turned away, those that run may take %g s", config.drain_timeout_s)
         cut_off = await server.drain(config.drain_timeout_s)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
+import resource
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +17,7 @@ import pytest
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.monitoring.calls import Call, current_call
+from ganserve_server.monitoring.descriptors import watch_descriptors
 from ganserve_server.monitoring.logs import AccessLog, JsonFormatter, TextFormatter, _add_request_id
 from server_process import running_server
 from stubs import TIMEOUT_S, connected
@@ -113,6 +117,29 @@ def test_an_exception_stays_on_its_json_line() -> None:
     line = JsonFormatter().format(record)
     assert "\n" not in line
     assert "ValueError: what happened" in json.loads(line)["exception"]
+
+
+def test_a_process_that_can_open_nothing_more_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        watching = asyncio.create_task(watch_descriptors(look_s=0, quiet_s=3600))
+        for _ in range(3):  # a look each
+            await asyncio.sleep(0)
+        assert not caplog.records
+        with socket.socket() as probe:
+            lowest = probe.fileno()
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        watching.cancel()
+        (record,) = caplog.records
+        message = f"new connections are not accepted: Too many open files (this process may have {lowest}); raise"
+        assert record.getMessage().startswith(message)
+
+    asyncio.run(scenario())
 
 
 def test_a_flood_of_failed_calls_is_written_in_part(caplog: pytest.LogCaptureFixture) -> None:
