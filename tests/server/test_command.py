@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import re
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from ganserve import Client, ServerUnavailable
 from ganserve_server.config import ServerConfig
 from ganserve_server.core.errors import StartupError
 from ganserve_server.core.providers import cuda_obstacle
+from ganserve_server.grpc.server import GrpcServer
 from ganserve_server.loading import load
 from server_process import ServerProcess, running_server
 from stubs import TIMEOUT_S, connected
@@ -65,10 +68,47 @@ def test_a_port_that_a_server_has_is_refused(server: str, repository: Path) -> N
     assert "another process has the port" in result.stderr
 
 
-def test_an_address_of_another_machine_is_refused(repository: Path) -> None:
-    result = serve("--models", str(repository), "--host", "192.0.2.1", "--port", "0")
-    assert result.returncode == 2
-    assert "cannot listen on 192.0.2.1:0" in result.stderr
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(
+        StartupError, match=r"^cannot listen on 192\.0\.2\.1:0: this machine has no such address; .* --host"
+    ):
+        bind("192.0.2.1:0")
+
+
+def bind(address: str) -> None:
+    async def scenario() -> None:
+        server = GrpcServer()
+        try:
+            server.bind(address)
+        finally:
+            await server.drain(0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "message"),
+    [
+        (OSError, (errno.EACCES, "Permission denied"), "this user may not have the port, as is usual .* below 1024"),
+        (socket.gaierror, (socket.EAI_NONAME, "Name not known"), "Name not known; choose another with --host"),
+        (OSError, (errno.EAFNOSUPPORT, "No such family"), "No such family; choose another with --port .* or --host"),
+        (None, (), "another process has the port"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
+    error: type[OSError] | None, said: tuple[object, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(self: socket.socket, address: object) -> None:
+        if error:
+            raise error(*said)
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(socket.socket, "bind", probe)
+        with pytest.raises(StartupError, match=rf"^cannot listen on {address}: {message}"):
+            bind(address)
 
 
 @pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA can be had here")

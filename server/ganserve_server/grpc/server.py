@@ -23,6 +23,7 @@ from ganserve_server.grpc.services import GanServicer
 from ganserve_server.loading import MAX_PAYLOAD_BYTES
 from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.monitoring.logs import AccessLog
+from ganserve_server.ports import bind_error, refusal
 
 if TYPE_CHECKING:
     from ganserve_server.core.gan import Gan
@@ -92,10 +93,9 @@ class GrpcServer:
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise StartupError(
-                f"cannot listen on {address}: another process has the port, or this machine has no such address; "
-                "choose another with --port (0: a free one) or --host"
-            ) from error
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]")
+            raise StartupError(refusal(host, int(port), bind_error(host, int(port)))) from error
 
     async def start(self, gan: Gan) -> None:
         """Begins to answer calls."""

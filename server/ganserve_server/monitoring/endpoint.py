@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from ganserve_server.core.errors import StartupError
+from ganserve_server.ports import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,10 +55,8 @@ class MonitoringEndpoint:
         try:
             self._server = make_server(host.strip("[]"), port, application, server_class, _Handler)
         except OSError as error:
-            raise StartupError(
-                f"cannot listen on {host}:{port} for metrics: {error.strerror}; choose another with --metrics-port "
-                "(0: a free one) or --host"
-            ) from error
+            message = refusal(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
+            raise StartupError(message) from error
         self.port: int = self._server.server_port
         """The port that it has."""
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
