@@ -58,7 +58,8 @@ class ServerConfig:
     """Seconds between looks for new, changed and removed packages; while the folder is gone or cannot be read, what is
     loaded serves on. 0: only when AdminService.ReloadRepository asks."""
     allow_empty: bool = False
-    """Start with nothing to serve, and be ready once there is: without it, a folder of no models is refused."""
+    """Start with nothing to serve, and be ready once there is: without it, a folder of no models is refused. A folder
+    that is not there is refused in any case."""
     newest_versions: int = 0
     """How many of each model's newest versions to load; LoadModel loads others too. 0: all."""
     drain_timeout_s: float = 30.0

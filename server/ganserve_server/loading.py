@@ -28,9 +28,11 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         StartupError: There is nothing to serve.
     """
     if not config.models.is_dir():
+        is_file = config.models.exists()
+        wait = f"; --allow-empty waits in a folder that is there: make it first, with `mkdir -p {config.models}`"
         raise StartupError(
-            f"--models {config.models}: there is no such folder{' (it is a file)' * config.models.exists()}; "
-            f"write one with `ganserve export-onnx RUN --out {config.models}/NAME`"
+            f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}; write one with "
+            f"`ganserve export-onnx RUN --out {config.models}/NAME`{wait * (config.allow_empty and not is_file)}"
         )
     choice = choose_provider(Provider(config.provider))
     sessions = len(config.devices) * config.instances

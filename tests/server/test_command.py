@@ -133,6 +133,14 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "there is no such folder; write one with `ganserve export-onnx" in result.stderr
 
 
+def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with pytest.raises(StartupError, match=rf"--allow-empty waits in a folder that is there: .*`mkdir -p {missing}`$"):
+        load(ServerConfig(models=missing, allow_empty=True))
+    with pytest.raises(StartupError, match=r"there is no such folder; write one with `[^`]+`$"):
+        load(ServerConfig(models=missing))
+
+
 def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "a").joinpath("manifest.json").unlink()
     build_tiny_package(tmp_path, "b").joinpath("critic.onnx").unlink()
