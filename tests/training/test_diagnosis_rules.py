@@ -1,8 +1,10 @@
 """The pure parts of diagnosis: rules over made-up histories, saying things once, advice, and the form on disk."""
 
+import functools
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -10,9 +12,11 @@ from typing import get_args
 import pytest
 import tyro
 
+from ganserve_training.compatibility import check_everything
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
+    DataConfig,
     DiagnosisConfig,
     LossConfig,
     NetworksConfig,
@@ -21,14 +25,18 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.config.diagnosis import QualityName
+from ganserve_training.config_io import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
 from ganserve_training.diagnosis.rules import RULES, best_observation, is_better
 from ganserve_training.errors import ConfigError
 from ganserve_training.metrics import QualityChoice
+from ganserve_training.networks import NetworkPair, build_networks
+from ganserve_training.presets import PRESETS
 from ganserve_training.train_command import TrainArguments
 from observations import HEALTHY, history
+from preset_data import data_of
 
 
 def test_a_healthy_run_is_silent() -> None:
@@ -276,17 +284,6 @@ def test_observations_and_findings_survive_their_form_on_disk() -> None:
     assert str(finding) == "mode collapse at step 400: They are alike. Try this."
 
 
-def as_arguments(flags: set[str]) -> list[str]:
-    """Each flag with the value that it has anyway, found by its path in the configuration."""
-    arguments = []
-    for flag in sorted(flags):
-        value: object = TrainConfig()
-        for name in flag.removeprefix("--").replace("-", "_").split("."):
-            value = getattr(value, name)
-        arguments += [flag] if isinstance(value, bool) else [flag, str(value)]
-    return arguments
-
-
 CONFIGS = [
     TrainConfig(),
     TrainConfig(
@@ -297,6 +294,7 @@ CONFIGS = [
     TrainConfig(loss=LossConfig(name="wasserstein"), regularisers=RegularisersConfig(weight_clip=0.01)),
     TrainConfig(regularisers=RegularisersConfig(r2_gamma=Anneal.constant(0.0))),
     TrainConfig(
+        data=DataConfig(labels="ignore"),
         schedule=ScheduleConfig(unrolled_steps=5),
         networks=NetworksConfig(packing=2, minibatch_stddev_group=4),
         augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0), translation_px=1),
@@ -305,24 +303,86 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_flag_that_advice_names_exists(kind: Kind) -> None:
-    for config in CONFIGS:
-        advice = advise(kind, config)
-        named = set(re.findall(r"--[a-z][\w.-]*[a-z0-9]", advice)) - {"--out"}
+@functools.cache
+def build(config: TrainConfig) -> NetworkPair:
+    return build_networks(config.networks, data_of(config))
+
+
+def told(kind: Kind, config: TrainConfig, processes: int = 1) -> str:
+    data, pair = data_of(config), build(config)
+    return advise(kind, config, data, lambda changed: check_everything(changed, data, pair, processes))
+
+
+def settings_in(remedy: str, config: TrainConfig) -> tuple[list[str], dict[str, object]]:
+    """The flags in an advice's words: as arguments, and as values by their path."""
+    arguments: list[str] = []
+    settings: dict[str, object] = {}
+    for flag, value in re.findall(r"(--[a-z][\w.-]*[a-z0-9])(?: ([\w.-]*\w))?", remedy):
+        path = flag.removeprefix("--").replace("-", "_")
+        arguments += [flag, value] if value else [flag]
+        settings[path] = type(flat_config(config)[path])(value or True)
+    return arguments, settings
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), *CONFIGS], ids=[*PRESETS, *map(str, range(len(CONFIGS)))])
+def test_training_takes_whatever_advice_names(config: TrainConfig) -> None:
+    """Each remedy by itself; and the command line reads the flags of as many as go together."""
+    data, pair = data_of(config), build(config)
+    words: list[str] = []
+    together = config
+    for kind in KINDS:
+        advice = told(kind, config)
         assert advice.endswith(".")
-        default = TrainArguments(config=TrainConfig(), out=Path("runs/x"))
-        arguments = tyro.cli(TrainArguments, args=as_arguments(named), default=default)
-        assert arguments == default
+        for remedy in advice.split(", "):
+            arguments, settings = settings_in(remedy, config)
+            changed = changed_config(config, settings)
+            check_everything(changed, data, pair if changed.networks == config.networks else build(changed), 1)
+            assert all(flat_config(config)[path] != value for path, value in settings.items())
+            with suppress(ConfigError):
+                together = changed_config(together, settings)
+                words += arguments
+    default = TrainArguments(config=config, out=Path("runs/x"))
+    assert tyro.cli(TrainArguments, args=words, default=default).config == together
 
 
 def test_advice_is_what_the_run_has_not_tried() -> None:
-    assert "--loss.name modified-minimax" in advise("vanishing-gradients", CONFIGS[1])
-    assert "modified-minimax" not in advise("vanishing-gradients", TrainConfig())
-    assert "--schedule.unrolled-steps" in advise("mode-collapse", CONFIGS[1])
-    assert "--schedule.unrolled-steps" not in advise("mode-collapse", CONFIGS[4])
-    assert "--diagnosis.patience" in advise("decline", TrainConfig())
-    assert "--diagnosis.patience" not in advise("decline", CONFIGS[4])
+    assert "--loss.name modified-minimax, which" in told("vanishing-gradients", CONFIGS[1])
+    assert "modified-minimax" not in told("vanishing-gradients", TrainConfig())
+    assert "--schedule.unrolled-steps 5" in told("mode-collapse", CONFIGS[1])
+    assert "--schedule.unrolled-steps" not in told("mode-collapse", CONFIGS[4])
+    assert "--diagnosis.patience 10" in told("decline", TrainConfig())
+    assert "--diagnosis.patience" not in told("decline", CONFIGS[4])
+
+
+def test_advice_is_what_suits_the_data_and_the_networks() -> None:
+    digits, ring = PRESETS["digits"], PRESETS["ring"]
+    assert "--networks.packing" not in told("mode-collapse", digits)  # A pack has no common label.
+    assert "--networks.packing 2" in told("mode-collapse", ring)
+    assert "--networks.packing" not in told("mode-collapse", replace(ring, batch_size=63))
+    assert "--augmentation.translation-px 1" in told("critic-overfitting", digits)
+    assert "--augmentation" not in told("critic-overfitting", ring)
+    assert "(--augmentation.translation-px 4 --augmentation.ada.target 0.6)" in told(
+        "critic-overfitting", PRESETS["dcgan-32"]
+    )
+    assert "--networks.packing 2" in told("mode-collapse", ring, 64)  # 128 samples.
+    assert "--networks.packing" not in told("mode-collapse", ring, 128)
+    assert "--networks.minibatch-stddev-group" not in told("mode-collapse", replace(ring, batch_size=66))
+
+
+def test_advice_has_values_that_follow_from_the_runs_own() -> None:
+    assert "ten times the penalties (--regularisers.r1-gamma.start 3 --regularisers.r1-gamma.end 3 --reg" in told(
+        "divergence", PRESETS["digits"]
+    )
+    one = told("divergence", CONFIGS[3])  # R2 is off.
+    assert "(--regularisers.r1-gamma.start 10 --regularisers.r1-gamma.end 10)" in one
+    none = told("divergence", CONFIGS[1])
+    assert "ten times" not in none
+    assert "--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1 --regularisers.r2-gamma.start 1" in none
+    assert "ten times" not in told("divergence", PRESETS["wgan-32"])
+    assert (
+        "--optimisers.generator.learning-rate.start 0.0015 --optimisers.generator.learning-rate.end 0.00015 --"
+        in told("oscillation", PRESETS["digits"])
+    )
 
 
 def test_the_configuration_names_the_measures_that_there_are() -> None:

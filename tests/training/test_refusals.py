@@ -5,16 +5,16 @@ from typing import Any
 
 import lightning_fabric
 import pytest
-import torch
 from torch import nn
 
 from ganserve_training import PRESETS, config_from_dict, config_to_dict
-from ganserve_training.compatibility import check_pair
+from ganserve_training.compatibility import check_everything, check_pair
 from ganserve_training.config import TrainConfig
-from ganserve_training.data import DataInfo, load_split
+from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import MinibatchStddev, NetworkPair, build_networks
 from ganserve_training.trainer import Trainer
+from preset_data import data_of
 
 
 def constant(value: float) -> dict[str, float]:
@@ -188,13 +188,5 @@ def test_no_preset_is_refused(name: str) -> None:
     """As a value, from its file, and together with networks for its data."""
     config = config_from_dict(json.loads(json.dumps(config_to_dict(PRESETS[name]))))
     assert config == PRESETS[name]
-    labels = ("a", "b") if config.networks.packing == 1 and not config.networks.codes.categories else ()
-    shapes: dict[str, DataInfo] = {
-        "digits": DataInfo(sample_shape=(8, 8, 1), label_names=labels),
-        "ring": DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0)),
-    }
-    shapes["grid"] = shapes["ring"]
-    info = shapes.get(config.data.source, DataInfo(sample_shape=(32, 32, 3), label_names=labels))
-    with torch.device("meta"):
-        pair = build_networks(config.networks, info)
-    check_pair(config, pair, 1)
+    data = data_of(config)
+    check_everything(config, data, build_networks(config.networks, data), 1)

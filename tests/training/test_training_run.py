@@ -222,7 +222,9 @@ def test_divergence_stops_training_and_leaves_the_last_good_checkpoint(tmp_path:
     assert message.startswith(f"r1 became inf at step {step}; training stopped, the last good checkpoint is ")
     assert step > 5
     assert str(path) in message
-    assert "half the learning rates" in message
+    assert "half the learning rates (--optimisers.generator.learning-rate.start 0.0" in message
+    assert "ten times the penalties (--regularisers.r1-gamma.start 10 " in message
+    assert "r2-gamma" not in message  # It is off.
     assert step - every <= last["step"] < step
     for part in ("generator", "critic", "ema"):
         assert all(bool(tensor.isfinite().all()) for tensor in last[part].values())

@@ -29,7 +29,7 @@ class Augmentation:
     """
 
     def __init__(self, config: AugmentationConfig, data: DataInfo, noise: Noise) -> None:
-        _check(config, data)
+        check_augmentation(config, data)
         self._config = config
         self._noise = noise
         self._full_width = data.width if data.is_image else 0
@@ -147,7 +147,12 @@ def _shift(images: Tensor, shifts: Tensor, axis: int, size: int) -> Tensor:
     return torch.where(inside, images.gather(axis, index), BACKGROUND)
 
 
-def _check(config: AugmentationConfig, data: DataInfo) -> None:
+def check_augmentation(config: AugmentationConfig, data: DataInfo) -> None:
+    """Refuse what these data don't have: pixels, colours, so large a shift.
+
+    Raises:
+        ConfigError: with the value and a fix.
+    """
     if not config.on_samples:
         return
     if not data.is_image:

@@ -3,11 +3,32 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganserve_training.augment import check_augmentation
 from ganserve_training.config import NetworksConfig, ProgressiveConfig, TrainConfig
+from ganserve_training.data.info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.growth import Growth, growing_levels
 from ganserve_training.networks import MinibatchStddev, NetworkPair
+from ganserve_training.networks.conditioning import resolve_conditioning
 from ganserve_training.networks.players import Critic, Generator
+
+
+def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, processes: int) -> None:
+    """Refuse what training would have to refuse of this configuration, or of one that was changed a little.
+
+    Args:
+        config: the configuration.
+        data: what a sample looks like.
+        pair: its networks, or those of a configuration that differs by no more than a width, packing or a
+            minibatch standard deviation.
+        processes: those that share a batch.
+
+    Raises:
+        ConfigError: with the value, the expectation and a fix.
+    """
+    resolve_conditioning(config.networks, data)
+    check_pair(config, pair, processes)
+    check_augmentation(config.augmentation, data)
 
 
 def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
@@ -50,10 +71,11 @@ def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, p
     check_shares(config, processes)
     sizes = (config.batch_size,) if levels is None else (config.progressive.batch_sizes or (config.batch_size,))
     share = config.accumulate_batches * processes * config.networks.packing
-    groups = [module.group for module in critic.modules() if isinstance(module, MinibatchStddev)]
+    groups = {module.group for module in critic.modules() if isinstance(module, MinibatchStddev)}
+    groups |= {config.networks.minibatch_stddev_group} - {0}
     for size in sizes:
         scored = size // share
-        for group in groups:
+        for group in sorted(groups):
             if scored % min(group, scored):
                 raise ConfigError(
                     f"networks.minibatch_stddev_group must divide what the critic scores at a time, {scored} samples "

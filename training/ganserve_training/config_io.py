@@ -1,6 +1,8 @@
 """Configurations as JSON-able dictionaries, and the difference of two in words."""
 
 import dataclasses
+import functools
+import operator
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -35,6 +37,19 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
 def flat_config(config: TrainConfig) -> dict[str, Any]:
     """Every field's value by its path ``a.b.c``, in the order of the fields."""
     return dict(_flatten(config_to_dict(config)))
+
+
+def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """``config`` with other values at some paths ``a.b.c``, validated as a whole.
+
+    Raises:
+        ConfigError: the values are out of range, or contradict each other or the rest.
+    """
+    values = config_to_dict(config)
+    for path, value in changes.items():
+        *tables, name = path.split(".")
+        functools.reduce(operator.getitem, tables, values)[name] = value
+    return config_from_dict(values)
 
 
 def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:

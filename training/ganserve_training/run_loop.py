@@ -14,6 +14,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.config_io import config_to_dict
 from ganserve_training.data import Samples
 from ganserve_training.diagnosis import Observation
+from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
 from ganserve_training.logs import LogWriter
@@ -182,11 +183,8 @@ class RunLoop:
             kept = f"the last good checkpoint is {self._last_checkpoint}"
         if self._outputs is not None:
             self._outputs.note_divergence(what)
-        raise DivergedError(
-            f"{what}; training stopped, {kept}. Try, in another --out, half the learning rates "
-            "(--optimisers.critic.learning-rate.start, --optimisers.generator.learning-rate.start) "
-            "or ten times the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)"
-        )
+        advice = advise("divergence", self._config, self._samples.info, self._trainer.check)
+        raise DivergedError(f"{what}; training stopped, {kept}. {advice.rstrip('.')}, in another --out")
 
     def _save_checkpoint(self) -> None:
         if self._pending:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganserve_training.ada import AdaController
 from ganserve_training.augment import Augmentation
-from ganserve_training.compatibility import check_pair
+from ganserve_training.compatibility import check_everything
 from ganserve_training.config import TrainConfig
 from ganserve_training.critic_pass import CriticPass, Scorer
 from ganserve_training.data import BatchSource, Samples, make_batches
@@ -25,7 +25,7 @@ from ganserve_training.latents import LatentPrior
 from ganserve_training.losses import build_loss
 from ganserve_training.metrics.modes import modes_of
 from ganserve_training.metrics.quality import check_choice
-from ganserve_training.networks import build_networks
+from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.networks.batch_statistics import looks_across_batch
 from ganserve_training.networks.outputs import CriticOutput, as_output
 from ganserve_training.optimisers import Updater
@@ -62,6 +62,7 @@ class Trainer:
         self.processes = Processes.of(fabric)
         """This process's place among those that train together."""
         self._fabric = fabric
+        self._info = samples.info
         seed_global(config.seed)
         self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
         self._noise = Noise(self._random, self.processes.rank, self.processes.world)
@@ -70,7 +71,7 @@ class Trainer:
         self.prior = LatentPrior.of(config.networks)
         """What latents are drawn from."""
         pair = build_networks(config.networks, samples.info)
-        check_pair(config, pair, self.processes.world)
+        check_everything(config, samples.info, pair, self.processes.world)
         if config.diagnosis.enabled:  # now, not at the first look
             check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
         self.label_names = pair.label_names
@@ -294,6 +295,14 @@ class Trainer:
         probability = anneal(config.probability, progress) if self._ada is None else self._ada.probability
         noise_std = anneal(config.instance_noise, progress)
         return lambda samples, labels: score(self._augment(samples, probability, noise_std), labels)
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse what this run could not have been started with, had its configuration been ``config``.
+
+        Raises:
+            ConfigError: with the value, the expectation and a fix.
+        """
+        check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
 
     def weights_are_finite(self) -> bool:
         """Whether every weight of both networks and of the average is a finite number."""

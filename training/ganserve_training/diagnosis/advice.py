@@ -1,143 +1,190 @@
-"""What to try, for each kind of finding and configuration. Every flag named here is one of ``ganserve train``."""
+"""What to try, for each kind of finding and configuration: only what ``ganserve train`` would take for this very run.
 
-from ganserve_training.config import TrainConfig
+A remedy is words with a place for flags, and new values by their path; of these, those that differ from the run's own
+become the flags. A remedy that changes nothing, or that training would refuse, is left out.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ganserve_training.config import Anneal, TrainConfig
 from ganserve_training.config.game import SIGNED_LOSSES
+from ganserve_training.config_io import changed_config, flat_config
+from ganserve_training.data.info import DataInfo
 from ganserve_training.diagnosis.findings import Kind
+from ganserve_training.errors import ConfigError
+
+_Remedies = Iterator[tuple[str, dict[str, Any]]]
+_RATES = ("optimisers.generator.learning_rate", "optimisers.critic.learning_rate")
+_GAMMAS = ("regularisers.r1_gamma", "regularisers.r2_gamma")
+_ON = Anneal.constant(1.0)
+_NOISE = {"augmentation.instance_noise": Anneal(start=0.3, end=0.0)}
 
 
-def advise(kind: Kind, config: TrainConfig) -> str:
-    """One sentence that names what this run has not tried yet."""
-    tries = {
-        "vanishing-gradients": _vanishing,
-        "no-progress": _no_progress,
-        "mode-collapse": _collapse,
-        "oscillation": _oscillation,
-        "critic-overfitting": _overfitting,
-        "divergence": _divergence,
-        "convergence": _convergence,
-        "decline": _decline,
-    }
-    return tries[kind](config)
+def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[TrainConfig], None]) -> str:
+    """One or two sentences that name what this run has not tried yet.
+
+    Args:
+        kind: of the finding.
+        config: the run's.
+        data: what a sample looks like.
+        check: raises ConfigError for a configuration that the run could not have been started with.
+    """
+    tries = ["more data"] if kind == "critic-overfitting" else []
+    for words, settings in _REMEDIES[kind](config, data):
+        changes = _changes(config, settings)
+        if changes and _is_accepted(config, changes, check):
+            tries.append(words.format(" ".join(_flag(path, value) for path, value in changes.items())))
+    kept = _KEPT[kind] if kind in _KEPT and config.diagnosis.keep_best else ""
+    if not tries:
+        return kept or "Every remedy known to ganserve that fits this run is on already: try more of each."
+    return f"{kept} For another run, try {_join(tries)}.".lstrip()
 
 
-def _vanishing(config: TrainConfig) -> str:
-    tries = []
+def _vanishing_gradients(config: TrainConfig, _: DataInfo) -> _Remedies:
+    generator = config.optimisers.generator.learning_rate
     if config.loss.name == "minimax":
-        tries.append("--loss.name modified-minimax, which does not saturate")
-    if config.schedule.critic_steps > 1 and config.loss.name != "wasserstein":
-        tries.append("--schedule.critic-steps 1")
-    if config.optimisers.critic.learning_rate.start > config.optimisers.generator.learning_rate.start:
-        tries.append("a critic that learns no faster than the generator (--optimisers.critic.learning-rate.start)")
-    if config.regularisers.r1_gamma.most == 0.0:
-        tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")
-    if config.augmentation.instance_noise.most == 0.0:
-        tries.append("noise that fades: --augmentation.instance-noise.start 0.3")
-    return _sentence(tries)
+        yield "{}, which does not saturate", {"loss.name": "modified-minimax"}
+    if config.loss.name != "wasserstein":
+        yield "{}", {"schedule.critic_steps": 1}
+    if config.optimisers.critic.learning_rate.start > generator.start:
+        yield "a critic that learns no faster than the generator ({})", {_RATES[1]: generator}
+    yield from _penalty(config)
+    yield from _noise(config)
 
 
-def _no_progress(config: TrainConfig) -> str:
-    tries = [
-        "learning rates of 1e-4 to 1e-3 (--optimisers.generator.learning-rate.start and .end, --optimisers.critic."
-        "learning-rate.start and .end)"
-    ]
-    if max(config.regularisers.r1_gamma.most, config.regularisers.r2_gamma.most) > 0.0:
-        tries.append("a tenth of the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)")
-    if config.regularisers.weight_clip > 0.0:
-        tries.append("ten times the bound of the critic's weights (--regularisers.weight-clip)")
-    return _sentence(tries)
+def _no_progress(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield "learning rates of 1e-4 to 1e-3 ({})", dict.fromkeys(_RATES, Anneal.constant(3e-4))
+    yield "a tenth of the penalties ({})", _scaled(config, 0.1, *_GAMMAS)
+    yield "ten times the bound of the critic's weights ({})", _scaled(config, 10.0, "regularisers.weight_clip")
 
 
-def _collapse(config: TrainConfig) -> str:
-    tries = []
-    if config.loss.name != "relativistic-pairing":
-        tries.append(
-            "--loss.name relativistic-pairing with --regularisers.r1-gamma.start 1 and --regularisers.r2-gamma.start 1"
-        )
-    elif min(config.regularisers.r1_gamma.most, config.regularisers.r2_gamma.most) == 0.0:
-        tries.append("both penalties, --regularisers.r1-gamma.start 1 and --regularisers.r2-gamma.start 1")
+def _mode_collapse(config: TrainConfig, _: DataInfo) -> _Remedies:
+    gammas = (config.regularisers.r1_gamma, config.regularisers.r2_gamma)
+    off = [path for path, gamma in zip(_GAMMAS, gammas, strict=True) if gamma.most == 0.0]
+    if off or config.loss.name != "relativistic-pairing":
+        yield "{}", {"loss.name": "relativistic-pairing", **dict.fromkeys(off, _ON)}
     else:
-        tries.append("ten times the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)")
-    if config.schedule.unrolled_steps == 0 and config.networks.architecture != "progressive":
-        tries.append("--schedule.unrolled-steps 5")
+        yield "ten times the penalties ({})", _scaled(config, 10.0, *_GAMMAS)
+    if config.schedule.unrolled_steps == 0:
+        yield "{}", {"schedule.unrolled_steps": 5}
     if config.networks.packing == 1:
-        tries.append("--networks.packing 2 (unconditional models)")
+        yield "{}", {"networks.packing": 2}
     if config.networks.minibatch_stddev_group == 0:
-        tries.append("--networks.minibatch-stddev-group 4")
-    return _sentence(tries)
+        yield "{}", {"networks.minibatch_stddev_group": 4}
 
 
-def _oscillation(config: TrainConfig) -> str:
-    tries = [
-        "half the learning rates (--optimisers.critic.learning-rate.start, --optimisers.generator.learning-rate.start)"
-    ]
-    if max(config.optimisers.critic.beta1, config.optimisers.generator.beta1) > 0.0:
-        tries.append("no momentum (--optimisers.critic.beta1 0 --optimisers.generator.beta1 0)")
-    if config.regularisers.r1_gamma.most == 0.0:
-        tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")
-    if config.augmentation.instance_noise.most == 0.0:
-        tries.append("noise that fades: --augmentation.instance-noise.start 0.3")
-    return _sentence(tries)
+def _oscillation(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield "half the learning rates ({})", _scaled(config, 0.5, *_RATES)
+    yield "no momentum ({})", {"optimisers.critic.beta1": 0.0, "optimisers.generator.beta1": 0.0}
+    yield from _penalty(config)
+    yield from _noise(config)
 
 
-def _overfitting(config: TrainConfig) -> str:
-    tries = ["more data"]
-    if config.augmentation.translation_px == 0:
-        tries.append("augmentation that the generator does not learn (--augmentation.translation-px, images only)")
+def _critic_overfitting(config: TrainConfig, data: DataInfo) -> _Remedies:
+    shift: dict[str, Any] = {}
+    if data.is_image and not config.augmentation.on_samples:
+        shift = {"augmentation.translation_px": max(1, data.width // 8)}
+        yield "augmentation that the generator does not learn ({})", shift
     if config.augmentation.ada.target == 0.0 and config.loss.name in SIGNED_LOSSES:
-        tries.append("its controller (--augmentation.ada.target 0.6)")
-    if config.regularisers.r1_gamma.most == 0.0:
-        tries.append("--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1")
-    else:
-        tries.append("a larger --regularisers.r1-gamma.start")
-    tries.append("a smaller critic (--networks.critic-width)")
-    return _sentence(tries)
-
-
-def _divergence(config: TrainConfig) -> str:
-    tries = []
-    free = config.regularisers.weight_clip == config.regularisers.gradient_penalty.weight == 0.0
-    if config.loss.name == "wasserstein" and free and config.networks.spectral_norm == "off":
-        tries.append("what keeps a Wasserstein critic Lipschitz: --regularisers.gradient-penalty.weight 10")
-    tries.append(
-        "half the learning rates (--optimisers.critic.learning-rate.start, --optimisers.generator.learning-rate.start)"
-    )
+        yield "augmentation with a controller ({})", {**shift, "augmentation.ada.target": 0.6}
+    yield from _penalty(config)
     if config.regularisers.r1_gamma.most > 0.0:
-        tries.append("ten times the penalties (--regularisers.r1-gamma.start, --regularisers.r2-gamma.start)")
+        yield "a larger penalty ({})", _scaled(config, 10.0, _GAMMAS[0])
+    networks = config.networks
+    if networks.architecture != "r3gan" or networks.critic_width % networks.group_size == 0:
+        yield "a smaller critic ({})", {"networks.critic_width": max(1, networks.critic_width // 2)}
+
+
+def _divergence(config: TrainConfig, _: DataInfo) -> _Remedies:
+    penalties = config.regularisers
+    free = penalties.weight_clip == penalties.gradient_penalty.weight == 0.0
+    if config.loss.name == "wasserstein" and free and config.networks.spectral_norm == "off":
+        yield "what keeps a Wasserstein critic Lipschitz ({})", {"regularisers.gradient_penalty.weight": 10.0}
+    yield "half the learning rates ({})", _scaled(config, 0.5, *_RATES)
+    if max(penalties.r1_gamma.most, penalties.r2_gamma.most) > 0.0:
+        yield "ten times the penalties ({})", _scaled(config, 10.0, *_GAMMAS)
     elif config.loss.name != "wasserstein":
-        tries.append("--regularisers.r1-gamma.start 1 --regularisers.r2-gamma.start 1")
-    return _sentence(tries)
+        yield "{}", dict.fromkeys(_GAMMAS, _ON)
 
 
-def _convergence(config: TrainConfig) -> str:
-    keeps = (
-        "checkpoints/best-*.pt keeps the best so far"
-        if config.diagnosis.keep_best
-        else "keep the best with --diagnosis.keep-best"
-    )
-    stops = "" if config.diagnosis.patience else ", and --diagnosis.patience 10 stops a run whose quality declines"
-    return f"Convergence of a GAN is fleeting: {keeps}{stops}."
-
-
-def _decline(config: TrainConfig) -> str:
-    tries = [
-        "a learning rate that falls (--optimisers.generator.learning-rate.end, --optimisers.critic.learning-rate.end)"
-    ]
+def _convergence(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield "{}, which keeps the best checkpoint", {"diagnosis.keep_best": True}
     if not config.diagnosis.patience:
-        tries.append("--diagnosis.patience 10, which stops such a run by itself")
-    kept = (
-        "Use checkpoints/best-*.pt, which keeps the best; for another run, try "
-        if config.diagnosis.keep_best
-        else "Try "
-    )
-    return kept + _join(tries) + "."
+        yield "{}, which stops a run whose quality declines", {"diagnosis.patience": 10}
 
 
-def _sentence(tries: list[str]) -> str:
-    return (
-        f"For another run, try {_join(tries)}."
-        if tries
-        else "Every remedy known to ganserve is on already: try more of each."
-    )
+def _decline(config: TrainConfig, data: DataInfo) -> _Remedies:
+    rates = (config.optimisers.generator.learning_rate, config.optimisers.critic.learning_rate)
+    falling = [Anneal(start=rate.start, end=_rounded(min(rate.start, rate.end) / 10.0)) for rate in rates]
+    yield "learning rates that fall further ({})", dict(zip(_RATES, falling, strict=True))
+    yield from _convergence(config, data)
+
+
+_REMEDIES: dict[Kind, Callable[[TrainConfig, DataInfo], _Remedies]] = {
+    "vanishing-gradients": _vanishing_gradients,
+    "no-progress": _no_progress,
+    "mode-collapse": _mode_collapse,
+    "oscillation": _oscillation,
+    "critic-overfitting": _critic_overfitting,
+    "divergence": _divergence,
+    "convergence": _convergence,
+    "decline": _decline,
+}
+_KEPT: dict[Kind, str] = {
+    "convergence": "Convergence of a GAN is fleeting: checkpoints/best-*.pt keeps the best so far.",
+    "decline": "Use checkpoints/best-*.pt, which keeps the best.",
+}
+
+
+def _penalty(config: TrainConfig) -> _Remedies:
+    if config.regularisers.r1_gamma.most == 0.0:
+        yield "{}", {_GAMMAS[0]: _ON}
+
+
+def _noise(config: TrainConfig) -> _Remedies:
+    if config.augmentation.instance_noise.most == 0.0:
+        yield "noise that fades ({})", _NOISE
+
+
+def _scaled(config: TrainConfig, factor: float, *paths: str) -> dict[str, Any]:
+    """The values at these paths, and at those below them, times ``factor``."""
+    return {
+        path: _rounded(value * factor)
+        for path, value in flat_config(config).items()
+        if path.removesuffix(".start").removesuffix(".end") in paths
+    }
+
+
+def _rounded(value: float) -> float:
+    """As a flag shows it."""
+    return float(f"{value:g}")
+
+
+def _changes(config: TrainConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings, annealed ones as two, that differ from the configuration's."""
+    flat: dict[str, Any] = {}
+    for path, value in settings.items():
+        parts = {f"{path}.{end}": part for end, part in asdict(value).items()} if isinstance(value, Anneal) else None
+        flat |= parts or {path: value}
+    now = flat_config(config)
+    return {path: value for path, value in flat.items() if now[path] != value}
+
+
+def _is_accepted(config: TrainConfig, changes: dict[str, Any], check: Callable[[TrainConfig], None]) -> bool:
+    try:
+        check(changed_config(config, changes))
+    except ConfigError:
+        return False
+    return True
+
+
+def _flag(path: str, value: object) -> str:
+    flag = f"--{path.replace('_', '-')}"
+    if value is True:
+        return flag
+    return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
 
 
 def _join(tries: list[str]) -> str:

@@ -99,7 +99,7 @@ class Monitor:
         self._observations.write(observation.to_dict())
         conditions = diagnose(self._history)
         findings = tuple(
-            Finding(step=trainer.step, kind=kind, message=conditions[kind], advice=advise(kind, self._config))
+            Finding(step=trainer.step, kind=kind, message=conditions[kind], advice=self._advise(kind))
             for kind in self._debounce.feed(conditions)
         )
         for finding in findings:
@@ -113,7 +113,7 @@ class Monitor:
     def note_divergence(self, message: str) -> None:
         """Keep a finding that the user is told as an error, because it ends the run."""
         kind: Kind = "divergence"
-        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=advise(kind, self._config))
+        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=self._advise(kind))
         self._findings.write(finding.to_dict())
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,6 +131,9 @@ class Monitor:
         """Close the files."""
         self._observations.close()
         self._findings.close()
+
+    def _advise(self, kind: Kind) -> str:
+        return advise(kind, self._config, self._train.info, self._trainer.check)
 
 
 class _Eyes:
