@@ -145,6 +145,7 @@ def test_methods_that_do_not_exist_make_no_series(monitored: ServerProcess, call
         with pytest.raises(grpc.RpcError) as caught:
             calls.channel.unary_unary(f"/ganserve.v1.GanService/Invented{number}")(b"", timeout=TIMEOUT_S)
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert f"there is no method '/ganserve.v1.GanService/Invented{number}'" in caught.value.details()
     after = scrape(monitored)
     assert not any("Invented" in method for method in after.labels_of("ganserve_requests_total", "method"))
     unknown = {"method": "unknown", "code": "UNIMPLEMENTED"}

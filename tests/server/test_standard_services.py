@@ -100,6 +100,21 @@ def test_every_answer_carries_the_request_id(stubs: Stubs) -> None:
     assert all(len(one) == 16 for one in ids)
 
 
+@pytest.mark.parametrize("method", ["/ganserve.v1.GanService/Invented", "/grpc.health.v1.Health/Invented", "/x"])
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+def test_methods_that_do_not_exist_are_refused_with_the_request_id(stubs: Stubs, kind: str, method: str) -> None:
+    never = threading.Event()
+    messages = iter(lambda: never.wait(TIMEOUT_S), True)  # a client that has nothing to say yet
+    call = getattr(stubs.channel, kind)(method)
+    sent = b"" if kind.startswith("unary") else messages
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call(sent, metadata=[("x-request-id", "order-68")], timeout=TIMEOUT_S))
+    never.set()
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.details() == f"there is no method '{method}': ask server reflection what there is"
+    assert dict(caught.value.trailing_metadata())["x-request-id"] == "order-68"
+
+
 def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build_tiny_package(tmp_path)
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from ganserve_server.core.errors import FieldViolation, InvalidRequestError, UnavailableError
+from ganserve_server.core.errors import FieldViolation, InvalidRequestError, UnavailableError, UnsupportedError
+from ganserve_server.core.validation import shown
 from ganserve_server.grpc.errors import status_code, status_details, status_message, told
 from ganserve_server.monitoring.calls import OK, REQUEST_ID_KEY, UNKNOWN_METHOD, Call, current_call
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _STANDARD_SERVICES = "/grpc."
 # So are questions about the server as a whole.
 _ABOUT_THE_SERVER = frozenset(f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady"))
+_MOST_METHOD = 200  # characters of a method that does not exist, for the log
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._statistics = statistics
         self._access_log = access_log
         self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD))
         self._draining = False
         self._cutting = False
         self._unary: set[Call] = set()  # calls with one answer that run
@@ -122,12 +125,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            if handler is None:
-                self._statistics.of(UNKNOWN_METHOD).count(grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
-                return None
-            if method.startswith(_STANDARD_SERVICES):
+            if handler is None:  # clients name what they like: one for all
+                known, method = (_NO_METHOD, self._no_method), method[:_MOST_METHOD]
+            elif method.startswith(_STANDARD_SERVICES):
                 return _readable(handler)
-            known = self._wrapped[method] = handler, self._wrap(handler, self._statistics.of(method))
+            else:
+                known = self._wrapped[method] = handler, self._wrap(handler, self._statistics.of(method))
         # This runs in the call's own task, and so does its handler.
         current_call.set(Call(method, handler_call_details.invocation_metadata))
         return known[1]
@@ -235,6 +238,17 @@ _CUT_OFF = (
 )
 _CUT_OFF_UNANSWERED = "the server is shutting down and ends this call unanswered: ask another replica"
 _NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: go on at another replica"
+
+
+async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> AsyncIterator[bytes]:
+    """Ends a call of a method that does not exist; gRPC's own way to do so tells no request id."""
+    call: Any = current_call.get()
+    raise UnsupportedError(f"there is no method {shown(call.method)}: ask server reflection what there is")
+    yield b""  # makes it a generator
+
+
+# Of the four kinds of methods, this waits for no message: whatever kind the client takes it for is refused at once.
+_NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, bytes, bytes)
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
