@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ganserve_training import PRESETS, evaluate_command, report_command, train_command
+from ganserve_training.config import TrainConfig
+from ganserve_training.config_io import flat_config
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command.main,
@@ -57,6 +59,10 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ),
         ("train r3gan-32 --networks.architecture mlp --networks.group-size 8", "--networks.group-size must be left at"),
         ("train sngan-32 --networks.architecture mlp", "error: --networks.generator-conditioning must be auto or"),
+        (
+            "train progressive-32 --batch_size=16 --progressive.batch-sizes 16 16 8 8",
+            "error: --batch-size must be left out where --progressive.batch-sizes gives each level its own (got 16)",
+        ),
         ("train digits --threads 0", "--threads must be at least 1 (got 0)"),
         ("train digits --processes 0", "--processes must be at least 1 (got 0)"),
         ("train nothing", "no such preset: 'nothing'; there is digits, "),
@@ -79,6 +85,26 @@ def test_what_is_refused_is_one_line(
     assert told in output.err
     assert output.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "value"),
+    [
+        ("progressive-32 --batch-size 16", "progressive.batch_sizes", ()),
+        ("progressive-32 --batch_size=16", "progressive.batch_sizes", ()),
+        ("progressive-32 --batch-size 16", "progressive.fade_kimg", 12.0),
+        ("progressive-32 --networks.architecture dcgan", "progressive.fade_kimg", 600.0),
+        ("progressive-32 --networks.architecture=dcgan", "progressive.batch_sizes", ()),
+        ("progressive-32 --seed 1", "progressive.batch_sizes", (64, 64, 32, 32)),
+    ],
+)
+def test_what_a_flag_leaves_no_use_for_falls_away_from_the_preset(
+    words: str, path: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[TrainConfig] = []
+    monkeypatch.setattr(train_command, "_train", lambda arguments: started.append(arguments.config) or 0)
+    assert train_command.main(words.split()) == 0
+    assert flat_config(started[0])[path] == value
 
 
 def test_a_preset_without_a_flag_starts(

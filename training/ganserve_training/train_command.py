@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,7 +15,7 @@ import tyro
 
 from ganserve_training import launched
 from ganserve_training.command_line import parse
-from ganserve_training.config import TrainConfig
+from ganserve_training.config import ProgressiveConfig, TrainConfig
 from ganserve_training.config.data import suit_source
 from ganserve_training.config.networks import suit_architecture
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
@@ -71,15 +71,17 @@ def main(argv: Sequence[str]) -> int:
     preset = argv[0]
     if preset not in PRESETS:
         return _fail(f"no such preset: {preset!r}; there is {', '.join(PRESETS)}", 2)
+    given = _given(argv[1:])
     try:
         arguments = parse(
             TrainArguments,
             argv[1:],
             f"ganserve train {preset}",
-            default=TrainArguments(config=_values(preset, argv[1:]), out=Path("runs") / preset),
+            default=TrainArguments(config=_values(preset, given), out=Path("runs") / preset),
             description="Train a GAN, or go on with a run that was interrupted.",
             examples=(f"ganserve train {preset} --out runs/mine", f"ganserve train {preset} --steps 500 --json"),
         )
+        _check_given(given, arguments.config)
         if arguments.processes != 1 and not launched.is_launched():
             return _supervise(arguments, argv)
         return _train(arguments)
@@ -105,16 +107,33 @@ def main(argv: Sequence[str]) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
-def _values(preset: str, argv: Sequence[str]) -> TrainConfig:
-    """The preset's values, without those that the data's source or the architecture of the arguments has no use for."""
+def _given(argv: Sequence[str]) -> dict[str, str]:
+    """The flags among the arguments, each with what follows it."""
+    pairs = ((flag.partition("="), value) for flag, value in pairwise([*argv, ""]) if flag.startswith("--"))
+    return {name.replace("_", "-"): attached or value for (name, _, attached), value in pairs}
+
+
+def _values(preset: str, given: Mapping[str, str]) -> TrainConfig:
+    """The preset's values, without those that the flags given leave no use for."""
     config = PRESETS[preset]
-    for flag, value in pairwise([*argv, ""]):
-        name, _, attached = flag.partition("=")
-        if name == "--data.source":
-            config = replace(config, data=suit_source(PRESETS[preset].data, attached or value))
-        elif name == "--networks.architecture":
-            config = replace(config, networks=suit_architecture(PRESETS[preset].networks, attached or value))
+    if source := given.get("--data.source"):
+        config = replace(config, data=suit_source(config.data, source))
+    if architecture := given.get("--networks.architecture"):
+        config = replace(config, networks=suit_architecture(config.networks, architecture))
+        if architecture not in ("progressive", "custom"):
+            config = replace(config, progressive=ProgressiveConfig())
+    if "--batch-size" in given:  # Of every level.
+        config = replace(config, progressive=replace(config.progressive, batch_sizes=()))
     return config
+
+
+def _check_given(given: Mapping[str, str], config: TrainConfig) -> None:
+    """Refuse flags that nothing would look at. Where a preset alone sets the same, it does no harm."""
+    if {"--batch-size", "--progressive.batch-sizes"} <= given.keys():
+        raise ConfigError(
+            f"--batch-size must be left out where --progressive.batch-sizes gives each level its own (got "
+            f"{config.batch_size}): leave out either"
+        )
 
 
 def _supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:

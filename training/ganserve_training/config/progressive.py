@@ -14,7 +14,8 @@ class ProgressiveConfig:
     stable_kimg: float = 600.0
     """Thousand real samples for which a level trains in full before the next one."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch size of each level from 4 x 4 up, in place of batch_size; empty: batch_size at every level."""
+    """Batch size of each level from 4 x 4 up, in place of batch_size; empty: batch_size at every level. On the command
+    line --batch-size takes the place of a preset's."""
 
     def __post_init__(self) -> None:
         expect(self.fade_kimg > 0.0, "progressive.fade_kimg", self.fade_kimg, "positive")
