@@ -23,7 +23,7 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
 ]
 # A few steps of small batches, where the page's run takes thousands.
-SHORT = ["--steps", "3", "--schedule.burn-in-steps", "2", "--batch-size", "16", "--threads", "1"]
+SHORT = ["--steps", "3", "--batch-size", "16", "--threads", "1"]
 
 
 def test_every_block_is_a_command_that_is_run() -> None:

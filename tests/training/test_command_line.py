@@ -63,6 +63,10 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "train progressive-32 --batch_size=16 --progressive.batch-sizes 16 16 8 8",
             "error: --batch-size must be left out where --progressive.batch-sizes gives each level its own (got 16)",
         ),
+        (
+            "train dcgan-32 --schedule.burn-in-steps 100",
+            "error: --schedule.burn-in-steps must be left out where nothing is annealed over them (got 100): give a ",
+        ),
         ("train digits --threads 0", "--threads must be at least 1 (got 0)"),
         ("train digits --processes 0", "--processes must be at least 1 (got 0)"),
         ("train nothing", "no such preset: 'nothing'; there is digits, "),
@@ -85,6 +89,12 @@ def test_what_is_refused_is_one_line(
     assert told in output.err
     assert output.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_command, "_train", lambda _: 0)
+    noise = "--augmentation.instance-noise.start 0.1"
+    assert train_command.main(f"dcgan-32 --schedule.burn-in-steps 100 {noise}".split()) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,19 @@
 
 import math
 
-from ganserve_training.config import Anneal, ScheduleConfig
+from ganserve_training.config import Anneal, ScheduleConfig, TrainConfig
+from ganserve_training.config_io import flat_config
 
 
 def burn_in_progress(schedule: ScheduleConfig, step: int) -> float:
     """Share of the burn-in that has passed at ``step``, in [0, 1]."""
     return min(1.0, step / schedule.burn_in_steps)
+
+
+def anneals(config: TrainConfig) -> bool:
+    """Whether any value moves over the burn-in."""
+    values = flat_config(config)
+    return any(values[path] != values[f"{path.removesuffix('end')}start"] for path in values if path.endswith(".end"))
 
 
 def anneal(value: Anneal, progress: float) -> float:

@@ -21,6 +21,7 @@ from ganserve_training.config.networks import suit_architecture
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.flags import in_flags
 from ganserve_training.presets import ABOUT, PRESETS
+from ganserve_training.schedule import anneals
 
 _USAGE = """usage: ganserve train PRESET [--out RUN] [OPTIONS]
 
@@ -133,6 +134,11 @@ def _check_given(given: Mapping[str, str], config: TrainConfig) -> None:
         raise ConfigError(
             f"--batch-size must be left out where --progressive.batch-sizes gives each level its own (got "
             f"{config.batch_size}): leave out either"
+        )
+    if "--schedule.burn-in-steps" in given and not anneals(config):
+        raise ConfigError(
+            f"--schedule.burn-in-steps must be left out where nothing is annealed over them (got "
+            f"{config.schedule.burn_in_steps}): give a value another end, such as --optimisers.critic.learning-rate.end"
         )
 
 

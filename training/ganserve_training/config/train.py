@@ -19,7 +19,7 @@ class ScheduleConfig:
     """How the players alternate, and how annealed values (start, end) move."""
 
     burn_in_steps: int = 5000
-    """Steps over which annealed values go from start to end, along half a cosine."""
+    """Steps over which annealed values go from start to end, along half a cosine; refused where none is annealed."""
     critic_steps: int = 1
     """Updates of the critic in one step, each on a fresh batch (WGAN's n_critic)."""
     generator_steps: int = 1
