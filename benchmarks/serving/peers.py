@@ -55,9 +55,9 @@ def measure(models: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     with server(models, arguments.serve_flags.split()) as (process, address):
         start_s = time.perf_counter() - began
-        answers = {(name, n): answer(address, name, n) for name, n in (("tiny", 1), ("g32", 1), ("g32", 64))}
+        answers = {(name, n): answer(address, name, n) for name, loads in LOADS.items() for n, _ in loads}
         for index in range(arguments.rounds + 1):  # the first round warms up
-            seconds = arguments.seconds if index else 0.5
+            seconds = arguments.seconds if index else min(0.5, arguments.seconds)
             figures: dict[str, dict[str, float]] = {}
             for name, loads in LOADS.items():
                 for n, concurrency in loads:

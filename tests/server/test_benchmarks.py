@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tiny_packages import build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
 
@@ -45,3 +55,46 @@ def test_each_question_is_answered(name: str, flags: list[str], tmp_path: Path) 
     figures, printed = measured(name, tmp_path / "figures.json", *flags)
     assert figures
     assert printed
+
+
+@pytest.fixture
+def peers() -> Iterator[ModuleType]:
+    """The module; what it imports by names that are nobody's outside of its folder goes again."""
+    names = ("peers", "client", "overhead", "packages", "common")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        for name in names:  # those of other tests' benchmarks
+            patch.delitem(sys.modules, name, raising=False)
+        importlib.import_module("client")
+        yield importlib.import_module("peers")
+        for name in names:
+            sys.modules.pop(name)
+
+
+def test_the_server_is_measured_beside_its_peers(
+    peers: ModuleType, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = sys.modules["client"]
+
+    @contextlib.contextmanager
+    def running(models: Path, flags: list[str]) -> Iterator[tuple[Any, str]]:
+        assert (flags, {package.name for package in models.iterdir()}) == (["--workers", "1"], {"tiny", "g32"})
+        yield SimpleNamespace(pid=os.getpid()), server  # which has a model "tiny", too
+
+    def load(*arguments: Any) -> dict[str, float]:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            asyncio.run(client.main(*arguments))
+        measured: dict[str, float] = json.loads(printed.getvalue())
+        return measured
+
+    json_file = tmp_path / "figures.json"
+    flags = ["--rounds", "1", "--seconds", "0.02", "--serve-flags", "--workers 1", "--json", str(json_file)]
+    monkeypatch.setattr(sys, "argv", ["peers.py", *flags])
+    monkeypatch.setattr(peers, "LOADS", {"tiny": [(1, 2)], "g32": []})
+    monkeypatch.setattr(peers, "server", running)
+    monkeypatch.setattr(peers, "load", load)
+    peers.main()
+    rates = json.loads(json_file.read_text())["rates"]
+    assert set(rates) == {"bare g32", *(f"{server}tiny n=1 C=2" for server in ("", "echo ", "sketch "))}
+    assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in rates.values())
+    assert "\n| tiny n=1 C=2 | " in capsys.readouterr().out
