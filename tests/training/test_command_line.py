@@ -14,6 +14,10 @@ MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": evaluate_command.main,
     "report": report_command.main,
 }
+CUSTOM = (
+    "--networks.architecture custom --networks.generator-class my_package.models:MyGenerator --networks.critic-class "
+    "my_package.models:MyCritic --networks.generator-conditioning auto --networks.critic-conditioning auto"
+)
 LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
 
 
@@ -67,6 +71,10 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "train dcgan-32 --schedule.burn-in-steps 100",
             "error: --schedule.burn-in-steps must be left out where nothing is annealed over them (got 100): give a ",
         ),
+        (
+            f"train digits {CUSTOM} --networks.critic-width 64",
+            "error: --networks.critic-width must be left at 32 with architecture custom: it belongs to mlp, ",
+        ),
         ("train digits --threads 0", "--threads must be at least 1 (got 0)"),
         ("train digits --processes 0", "--processes must be at least 1 (got 0)"),
         ("train nothing", "no such preset: 'nothing'; there is digits, "),
@@ -105,6 +113,8 @@ def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch
         ("progressive-32 --batch-size 16", "progressive.fade_kimg", 12.0),
         ("progressive-32 --networks.architecture dcgan", "progressive.fade_kimg", 600.0),
         ("progressive-32 --networks.architecture=dcgan", "progressive.batch_sizes", ()),
+        (f"digits {CUSTOM}", "networks.generator_width", 32),
+        (f"digits {CUSTOM}", "networks.critic_width", 32),
         ("progressive-32 --seed 1", "progressive.batch_sizes", (64, 64, 32, 32)),
     ],
 )

@@ -112,7 +112,10 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
         ({"architecture": "r3gan", "critic_norm": "batch"}, "left at auto with architecture r3gan"),
         ({"architecture": "progressive", "spectral_norm": "critic"}, "whose equalised learning rate scales the same"),
         ({"architecture": "r3gan", "spectral_norm": "both"}, "starts with zero weights"),
-        ({"architecture": "custom"}, "an import path such as my_package.models:MyClass"),
+        (
+            {"architecture": "custom", "generator_width": 32, "critic_width": 32},
+            "an import path such as my_package.models:MyClass",
+        ),
         ({"maxout_pieces": 1}, "at least 2"),
     ],
 )

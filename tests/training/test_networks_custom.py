@@ -80,6 +80,19 @@ class Comparing(NoLabels):
         scores = self.body(samples.flatten(1)).squeeze(1)
         return scores - scores.mean()
 
+class Weightless(nn.Module):
+    def __init__(self):
+        super().__init__()
+    def forward(self, samples, labels=None):
+        return samples.flatten(1).sum(1)
+
+class Sequential(Weightless):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv1d(1, 1, 1)
+    def forward(self, samples, labels=None):
+        return super().forward(self.body(samples[:, None]))
+
 class Guessing(NoLabels):
     def forward(self, samples, labels=None):
         return CriticOutput(super().forward(samples), class_logits=samples.flatten(1)[:, :2])
@@ -175,6 +188,8 @@ def test_packing_codes_and_spectral_norm_work_with_it() -> None:
     packed = build_networks(config(packing=2, spectral_norm="critic"), PLANE)
     assert packed.critic(torch.randn(6, 2)).shape == (3,)
     assert "critic.body.parametrizations.weight.original" in packed.critic.state_dict()
+    sequential = build_networks(config(critic="Sequential", spectral_norm="critic"), PLANE)
+    assert "body.parametrizations.weight.original" in sequential.critic.state_dict()
     informed = build_networks(config(codes=CodesConfig(continuous=2)), PLANE)
     assert as_output(informed.critic(torch.randn(3, 2))).code_values.shape == (3, 2)
 
@@ -238,6 +253,11 @@ def test_networks_without_labels_suit_data_without() -> None:
         ),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
         ({"critic": "Guessing"}, PICTURES, "gives CriticOutput.class_logits, which nothing would train: set networks."),
+        (
+            {"critic": "Weightless", "spectral_norm": "critic"},
+            PLANE,
+            "networks.spectral_norm must be off for a Weightless, which has no linear layers or convolutions: leave it",
+        ),
         ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),
         (
             {"critic": "Normalised", "codes": CodesConfig(continuous=1)},
@@ -263,6 +283,11 @@ def test_what_breaks_the_contract_is_refused_in_words(changes: dict, data: DataI
         ({"critic_conditioning": "projection"}, "whose networks decide how labels enter"),
         ({"minibatch_stddev_group": 4}, "put ganserve_training.networks.MinibatchStddev into your critic"),
         ({"generator": "no_colon:"}, "an import path such as"),
+        (
+            {"generator_width": 64},
+            "networks.generator_width must be left at 32 with architecture custom: it belongs to mlp",
+        ),
+        ({"critic_width": 64}, "networks.critic_width must be left at 32 with architecture custom: it belongs to mlp"),
     ],
 )
 def test_settings_that_custom_networks_decide_themselves(changes: dict, words: str) -> None:

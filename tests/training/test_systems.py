@@ -104,7 +104,12 @@ class Critic(nn.Module):
 SIZES: dict[str, dict[str, Any]] = {
     "mlp": {"generator_layers": 2, "critic_layers": 2, "generator_width": 8, "critic_width": 8},
     "r3gan": {"group_size": 4, "generator_width": 4, "critic_width": 4},
-    "custom": {"generator_class": "own_networks:Generator", "critic_class": "own_networks:Critic"},
+    "custom": {
+        "generator_class": "own_networks:Generator",
+        "critic_class": "own_networks:Critic",
+        "generator_width": 32,
+        "critic_width": 32,
+    },
 }
 
 

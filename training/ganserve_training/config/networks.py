@@ -14,8 +14,11 @@ Norm = Literal["auto", "none", "batch", "layer"]
 GeneratorActivation = Literal["relu", "leaky-relu", "tanh"]
 CriticActivation = Literal["relu", "leaky-relu", "tanh", "maxout"]
 
+_BUILT_IN = ("mlp", "convolutional", "dcgan", "residual", "progressive", "r3gan")
 # Settings that only some architectures have; elsewhere they must stay at their defaults, so that none is ignored.
 _ONLY_WITH: dict[str, tuple[str, ...]] = {
+    "generator_width": _BUILT_IN,
+    "critic_width": _BUILT_IN,
     "generator_class": ("custom",),
     "critic_class": ("custom",),
     "generator_layers": ("mlp",),
@@ -77,8 +80,8 @@ class NetworksConfig:
     label_embedding_dim: int = 32
     """Length of the learned label vector where one is concatenated."""
     generator_width: int = 32
-    """Channels at the full resolution; each halving of the resolution doubles them, up to max_width. Vectors: units of
-    each hidden layer."""
+    """Channels at the full resolution; each halving of the resolution doubles them, up to max_width. mlp: units of each
+    hidden layer. Not for custom."""
     critic_width: int = 32
     """The same for the critic."""
     max_width: int = 256

@@ -4,11 +4,13 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganserve_training.config.networks import Norm
+from ganserve_training.errors import ConfigError
 
 NormKind = Literal["none", "batch", "layer"]
 _Layer = TypeVar("_Layer", bound=nn.Module)
@@ -85,10 +87,18 @@ def normalise_spectrally(network: nn.Module) -> None:
     """Divide every weight of layers and projections by its largest singular value (Miyato et al. 2018).
 
     One step of power iteration in each training pass, none in eval mode.
+
+    Raises:
+        ConfigError: there is nothing to divide.
     """
-    for module in list(network.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            spectral_norm(module)
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
+    if not layers:
+        raise ConfigError(
+            f"networks.spectral_norm must be off for a {type(network).__name__}, which has no linear layers or "
+            "convolutions: leave it out"
+        )
+    for layer in layers:
+        spectral_norm(layer)
     projection = getattr(network, "embedding", None)
     if isinstance(projection, nn.Embedding) and hasattr(network, "score"):
         spectral_norm(projection)
