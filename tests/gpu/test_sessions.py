@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 import numpy as np
@@ -97,6 +97,24 @@ def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
     memory.allocate(Listening())
     memory.run(Listening(), feed, 3)
     assert Listening.graphs == ["-1", "-1", "2"]  # -1: not captured; 2: the second bucket's
+
+
+def test_memory_that_a_graph_was_captured_with_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph reads and writes where it did when it was captured, as it is while algorithms are chosen."""
+    content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
+    make, captured = BoundSession._make, []
+
+    def make_and_capture(self: BoundSession, *arguments: Any) -> Any:
+        session, graphs = make(self, *arguments)
+        self._measure(session)
+        captured.append(self._bound[16])
+        return session, graphs
+
+    monkeypatch.setattr(BoundSession, "_make", make_and_capture)
+    bound = BoundSession("g", content, Device("cpu").engine(), ["samples"], 0)
+    feed = {"latents": np.zeros((16, CONVOLUTIONAL.latent_dimension), np.float32), "labels": np.zeros(16, np.int64)}
+    bound.run(feed)
+    assert [bound._bound[16]] == captured
 
 
 def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

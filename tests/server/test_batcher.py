@@ -237,6 +237,27 @@ def test_closing_does_not_wait_for_a_delay() -> None:
     run(scenario, queue_delay_s=3600)
 
 
+def test_each_worker_prepares_in_its_own_thread_before_the_batcher_is_there() -> None:
+    prepared: list[tuple[int, str]] = []
+    config = BatchConfig(max_batch_size=4, max_queued_samples=100, workers=2)
+    batcher = Batcher(
+        "m", Computation(), config, prepare=lambda n: prepared.append((n, threading.current_thread().name))
+    )
+    assert prepared == [(0, "m-0"), (1, "m-1")]
+    batcher.close()
+
+
+def test_what_cannot_be_prepared_leaves_no_thread_behind() -> None:
+    def prepare(worker: int) -> None:
+        if worker == 1:
+            raise EngineError("no memory")
+
+    config = BatchConfig(max_batch_size=4, max_queued_samples=100, workers=3)
+    with pytest.raises(EngineError, match="no memory"):
+        Batcher("unprepared", Computation(), config, prepare=prepare)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("unprepared")]
+
+
 def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         tasks = [asyncio.ensure_future(batcher.submit(name, 3)) for name in ("a", "b", "c")]

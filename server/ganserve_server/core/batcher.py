@@ -15,6 +15,7 @@ import dataclasses
 import logging
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic
 
 from ganserve_server.core.errors import (
@@ -71,8 +72,9 @@ class Batcher(Generic[WorkT]):
         config: BatchConfig,
         *,
         inline_samples: int = 0,
+        prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Starts the workers.
+        """Starts the workers. May block, for `prepare`.
 
         Args:
             name: For the threads' names and messages.
@@ -81,6 +83,10 @@ class Batcher(Generic[WorkT]):
             config: Sizes.
             inline_samples: While no more samples wait, they are computed on the event loop. Measured before there is
                 work: under load, a thread's call seems to take as long as the event loop keeps it waiting.
+            prepare: Called by each worker's thread with its number before its first call, one thread after the other.
+
+        Raises:
+            Exception: What `prepare` raised.
         """
         self.statistics = GraphStatistics()
         self._name = name
@@ -101,8 +107,16 @@ class Batcher(Generic[WorkT]):
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
             for index in range(config.workers)
         ]
-        for thread in self._threads:
+        self._prepare = prepare
+        self._prepared: list[Future[None]] = [Future() for _ in self._threads]
+        for thread, prepared in zip(self._threads, self._prepared, strict=True):
             thread.start()
+            try:
+                prepared.result()
+            except BaseException:
+                self.close()
+                raise
+        self._prepare = None  # and what it holds
 
     @property
     def queued_samples(self) -> int:
@@ -202,7 +216,8 @@ class Batcher(Generic[WorkT]):
                 self._fail(ticket, UnavailableError(f"{self._name} was unloaded: try again"))
             self._condition.notify_all()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # else it was never started
+                thread.join()
         # What computes holds this batcher as well; without the circle its sessions' memory is free at once.
         self._run = _closed
 
@@ -215,6 +230,13 @@ class Batcher(Generic[WorkT]):
         )
 
     def _work(self, worker: int) -> None:
+        try:
+            if self._prepare is not None:
+                self._prepare(worker)
+        except BaseException as error:  # noqa: BLE001 - who made this batcher is told
+            self._prepared[worker].set_exception(error)
+            return
+        self._prepared[worker].set_result(None)
         while slices := self._next_batch():
             self._compute(slices, worker)
 

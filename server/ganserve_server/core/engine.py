@@ -131,6 +131,17 @@ class Engine:
         tried = [[self._try_out(session, feed) for feed in feeds] for session in self._sessions]
         return tried[0]
 
+    def prepare(self, feeds: Sequence[Mapping[str, NDArray[np.generic]]], worker: int) -> None:
+        """Runs what a worker's thread must have run before requests wait for it; called in that thread.
+
+        Raises:
+            PackageError: It fails.
+        """
+        session = self._sessions[worker % len(self._sessions)]
+        if session.per_thread:
+            for feed in feeds:
+                self._try_out(session, feed)
+
     def quick_samples(
         self, alone: Mapping[str, NDArray[np.generic]], full: Mapping[str, NDArray[np.generic]], limit_s: float
     ) -> int:

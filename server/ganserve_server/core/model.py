@@ -6,6 +6,7 @@ N = samples, Z = values of one latent.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ganserve_server.core.package import ModelInfo, Package
 
     Labels = int | NDArray[np.int64] | None
+    Feed = dict[str, NDArray[np.generic]]
 
 # How alike results must be that a provider computes in batches of different sizes: one of 255 levels, or 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
@@ -94,12 +96,28 @@ class Model:
             if package.critic is not None
             else None
         )
-        inline = self._warm_up(batch_config.inline_below_s)
-        name = f"{self.info.name}/{self.info.version}"
-        self.generator = Batcher(f"{name}/generator", self._generate, batch_config, inline_samples=inline[0])
-        self.critic = (
-            Batcher(f"{name}/critic", self._score, batch_config, inline_samples=inline[1]) if self._critic else None
+        feeds, critic_feeds = self._warm_up()
+        name, inline_below_s = f"{self.info.name}/{self.info.version}", batch_config.inline_below_s
+        self.generator = Batcher(
+            f"{name}/generator",
+            self._generate,
+            batch_config,
+            inline_samples=self._generator.quick_samples(feeds[0], feeds[-1], inline_below_s),
+            prepare=functools.partial(self._generator.prepare, feeds),
         )
+        self.critic = None
+        if self._critic is not None:
+            try:
+                self.critic = Batcher(
+                    f"{name}/critic",
+                    self._score,
+                    batch_config,
+                    inline_samples=self._critic.quick_samples(critic_feeds[0], critic_feeds[-1], inline_below_s),
+                    prepare=functools.partial(self._critic.prepare, critic_feeds),
+                )
+            except BaseException:
+                self.generator.close()
+                raise
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -130,23 +148,22 @@ class Model:
         if self.critic is not None:
             self.critic.close()
 
-    def _warm_up(self, inline_below_s: float) -> tuple[int, int]:
+    def _warm_up(self) -> tuple[list[Feed], list[Feed]]:
         """Tries the graphs out at every size that calls are padded to, on every session.
 
         The first sample must come out the same alone and in a full batch: a network that looks across its batch (batch
         or minibatch statistics) would let a request's result depend on the other requests beside it.
 
         Returns:
-            How many samples the generator and the critic compute in less than `inline_below_s`.
+            What the generator and the critic were tried out with, the smallest first; nothing for no critic.
         """
         sizes = sorted({1, self.max_batch_size, *self._generator.config.buckets})
         feeds = [self._trial_feed(size) for size in sizes]
         drawn = self._generator.warm_up(feeds)
         self._compare("samples", drawn[0][0], drawn[-1][0])
-        quick = self._generator.quick_samples(feeds[0], feeds[-1], inline_below_s)
         if self._critic is None:
-            return quick, 0
-        critic_feeds = [
+            return feeds, []
+        critic_feeds: list[Feed] = [
             {"samples": samples} | ({"labels": feed["labels"]} if self.info.critic_takes_labels else {})
             for (samples,), feed in zip(drawn, feeds, strict=True)
         ]
@@ -158,7 +175,7 @@ class Model:
         self._compare("probabilities", judged[0][1], judged[-1][1])
         scores, probabilities = judged[-1]
         self._check_calibration(scores, probabilities, critic_feeds[-1].get("labels"))
-        return quick, self._critic.quick_samples(critic_feeds[0], critic_feeds[-1], inline_below_s)
+        return feeds, critic_feeds
 
     def _compare(self, name: str, alone: NDArray[np.generic], among_others: NDArray[np.generic]) -> None:
         difference = np.abs(alone.astype(np.float64) - among_others[:1].astype(np.float64)).max()
@@ -189,9 +206,9 @@ class Model:
                 f"{self.spec.critic.file}: export again"
             )
 
-    def _trial_feed(self, count: int) -> dict[str, NDArray[np.generic]]:
+    def _trial_feed(self, count: int) -> Feed:
         info = self.info
-        feed: dict[str, NDArray[np.generic]] = {
+        feed: Feed = {
             "latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=self._controls)
         }
         if info.label_names:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import dataclasses
 import logging
 import statistics
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnxruntime
 
+from ganserve_server.core.captures import Captures
 from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError, ProviderError
 from ganserve_server.core.providers import CPU, CUDA, TENSORRT
 
@@ -37,6 +39,7 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64
 _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "allocation_failed", "available memory of")
 _TRIALS = 5
 _RUNS_BEFORE_CAPTURE = 2
+_captures = Captures()
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,7 @@ class PlainSession:
     """A session on the CPU; may be called from several threads at once."""
 
     cuda_graphs = False
+    per_thread = False
 
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
@@ -106,7 +110,11 @@ class PlainSession:
 
 
 class BoundSession:
-    """A session whose inputs and outputs stay in place, one set a bucket. Its calls wait for each other."""
+    """A session whose inputs and outputs stay in place, one set a bucket. Its calls wait for each other.
+
+    onnxruntime keeps CUDA graphs by thread: the first call of a bucket in a thread captures one, for which all other
+    calls on the device must wait.
+    """
 
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
@@ -134,6 +142,11 @@ class BoundSession:
         self.session, self.cuda_graphs = self._choose(content, config, device)
         self.nodes_by_provider = _nodes_by_provider(self.session)
 
+    @property
+    def per_thread(self) -> bool:
+        """Whether each thread that is to call it should have called it with each bucket before."""
+        return self.cuda_graphs
+
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
         """Returns the outputs for the feed's N samples; N is at most the largest bucket.
 
@@ -155,11 +168,12 @@ class BoundSession:
             searches = ["heuristic", "exhaustive"] if config.provider == CUDA else ["heuristic"]
         timed = []
         for search in searches:
+            self._bound = {}
             session, graphs = self._make(content, config, device, search)
             seconds = self._measure(session) if len(searches) > 1 else 0.0
-            timed.append((seconds, search, session, graphs))
-            self._bound.clear()  # its memory belongs to this session
-        seconds, search, session, graphs = min(timed, key=lambda one: one[0])
+            timed.append((seconds, search, session, graphs, self._bound))
+        # What graphs were captured with stays: they read and write its memory for ever.
+        seconds, search, session, graphs, self._bound = min(timed, key=lambda one: one[0])
         if len(timed) > 1:
             _log.info("%s on %s: cuDNN's %s search, %.3f ms a call", self.file, self.device, search, seconds * 1e3)
         return session, graphs
@@ -203,10 +217,14 @@ class BoundSession:
         self, session: onnxruntime.InferenceSession, feed: Feed, bucket: int, count: int
     ) -> list[NDArray[np.generic]]:
         bound = self._bound.get(bucket)
-        if bound is None:
-            number = self._buckets.index(bucket)
-            bound = self._bound[bucket] = _Bound(session, feed, bucket, number, self._output_names, self._device)
-        return bound.run(session, feed, count)
+        if bound is not None and bound.known_here:
+            with _captures.none():
+                return bound.run(session, feed, count)
+        with _captures.alone():
+            if bound is None:
+                number = self._buckets.index(bucket)
+                bound = self._bound[bucket] = _Bound(session, feed, bucket, number, self._output_names, self._device)
+            return bound.run(session, feed, count)
 
 
 class _Bound:
@@ -239,8 +257,14 @@ class _Bound:
         self._options = onnxruntime.RunOptions()
         # One captured graph a bucket; 0 means the one of sessions that know no numbers.
         self._options.add_run_config_entry("gpu_graph_id", str(number + 1))
+        self._threads = threading.local()
         if device[0] == "cuda":
             self.allocate(session)
+
+    @property
+    def known_here(self) -> bool:
+        """Whether this thread has run it, and so captured what is to be captured."""
+        return hasattr(self._threads, "ran")
 
     def allocate(self, session: onnxruntime.InferenceSession) -> None:
         """Has the session take what memory a call needs: while a graph is captured, it cannot.
@@ -259,6 +283,7 @@ class _Bound:
             self._inputs[name].update_inplace(self._host[name])
         session.run_with_iobinding(self._binding, self._options)
         outputs: list[NDArray[np.generic]] = self._binding.copy_outputs_to_cpu()
+        self._threads.ran = True
         return [output[:count] for output in outputs]
 
 
@@ -273,7 +298,8 @@ def _make_session(
     # On a GPU the CPU's threads only run the few nodes that CUDA has no kernel for.
     options.intra_op_num_threads = config.threads if config.provider == CPU else 1
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        with _captures.none() if config.provider != CPU else contextlib.nullcontext():
+            session = onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:
         raise PackageError(f"{file}: onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
     if session.get_providers()[0] != config.provider:

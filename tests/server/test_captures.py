@@ -1,0 +1,81 @@
+"""Captures: alone, and before calls that come later."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ganserve_server.core.captures import Captures
+
+
+def wait_until(true: object) -> None:
+    """Waits for a condition of another thread."""
+    assert callable(true)
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(1e-3)
+
+
+def test_calls_run_side_by_side() -> None:
+    captures = Captures()
+    both = threading.Barrier(2, timeout=30)
+
+    def call() -> None:
+        with captures.none():
+            both.wait()  # breaks unless both are in
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not both.broken
+
+
+def test_a_capture_is_alone_and_goes_before_calls_that_come_later() -> None:
+    captures = Captures()
+    order: list[str] = []
+    leave = threading.Event()
+
+    def first() -> None:
+        with captures.none():
+            order.append("first call in")
+            assert leave.wait(30)
+            order.append("first call out")
+
+    def capture() -> None:
+        with captures.alone():
+            order.append("capture in")
+            time.sleep(0.01)
+            order.append("capture out")
+
+    def second() -> None:
+        with captures.none():
+            order.append("second call")
+
+    threads = [threading.Thread(target=each) for each in (first, capture, second)]
+    threads[0].start()
+    wait_until(lambda: order)
+    threads[1].start()
+    wait_until(lambda: captures._waiting)
+    threads[2].start()
+    time.sleep(0.01)
+    leave.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["first call in", "first call out", "capture in", "capture out", "second call"]
+
+
+def test_a_failure_leaves_the_way_free() -> None:
+    captures = Captures()
+    for kind in (captures.none, captures.alone):
+        try:
+            with kind():
+                raise ValueError
+        except ValueError:
+            pass
+    with captures.alone():
+        pass
+    with captures.none():
+        pass
