@@ -54,14 +54,14 @@ def measure(context: Context, record: dict[str, Any]) -> None:
             if record["cells"] and context.budget.left_s <= 0:
                 record["left_out"] += cells
                 continue
-            cell = cells[0]
-            try:
-                run = runner(subject, way, context.device, sizes)
-                for cell in cells:
+            run = None
+            for cell in cells:
+                try:
+                    run = run or runner(subject, way, context.device, sizes)
                     taken = call_seconds(run(cell["batch"]), context.cell_s)
                     record["cells"].append(cell | speed(taken, cell["batch"]))
-            except Exception as error:  # noqa: BLE001 - a way that a card or a build has not is a result
-                record["failed"].append(cell | {"error": (str(error).splitlines() or [repr(error)])[0][:300]})
+                except Exception as error:  # noqa: BLE001 - a way that a card or a build has not is a result
+                    record["failed"].append(cell | {"error": (str(error).splitlines() or [repr(error)])[0][:300]})
             run = None
             gc.collect()
             if context.device == "cuda":

@@ -57,17 +57,23 @@ class Bare:
         wanted = way.providers(device)[0][0]
         if self._session.get_providers()[0] != wanted:
             raise RuntimeError(f"asked onnxruntime for {wanted} and got {self._session.get_providers()}")
-        self._bound = {
-            batch: _Bound(self._session, subject, device, batch, number) for number, batch in enumerate(batches)
-        }
+        self._subject, self._device, self._batches = subject, device, tuple(batches)
+        self._bound: dict[int, _Bound] = {}
 
     def call(self, batch: int) -> None:
         """Computes a batch from and to the device's memory, and waits for it."""
-        self._bound[batch].run(self._session)
+        self._memory(batch).run(self._session)
 
     def call_with_copies(self, batch: int) -> None:
         """The same, with inputs from the host and outputs to it: what a server cannot do without."""
-        self._bound[batch].run_with_copies(self._session)
+        self._memory(batch).run_with_copies(self._session)
+
+    def _memory(self, batch: int) -> _Bound:
+        # Each at its first call: a size that is too much for the card takes none of the others away.
+        if batch not in self._bound:
+            number = self._batches.index(batch)
+            self._bound[batch] = _Bound(self._session, self._subject, self._device, batch, number)
+        return self._bound[batch]
 
 
 class _Bound:

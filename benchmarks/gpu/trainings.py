@@ -71,25 +71,17 @@ def measure(context: Context, record: dict[str, Any]) -> None:
 
 
 def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> dict[str, Any]:
-    """All ways by turns, in rounds of as many steps as their time allows."""
+    """Ours and the bare loop by turns, in rounds of as many steps as their time allows; compiled, in what is left."""
     samples = load_split(config.data, "train")
     trainer = Trainer(config, samples, open_fabric(context.device, config.precision))
+    bare = BareLoop(config, context.device).run
     ways: dict[str, Callable[[int], object]] = {
         STEPS: lambda count: [trainer.run_step() for _ in range(count)],
-        BARE: BareLoop(config, context.device).run,
+        BARE: bare,
     }
-    failed = ""
-    compiled = BareLoop(config, context.device, "eager" if context.small else "inductor")
-    try:
-        timed(compiled.run, 2, context)
-        ways[COMPILED] = compiled.run
-    except Exception as error:  # noqa: BLE001 - what cannot be compiled can be trained
-        failed = (str(error).splitlines() or [repr(error)])[0][:300]
     seconds: dict[str, list[float]] = {way: [] for way in ways}
-    # Half of the time for the rounds, a quarter for `ganserve train`, a quarter of reserve.
-    each_s = 0.5 * max(0.0, budget.left_s) / (context.rounds * len(ways))
     step_s = max(timed(run, 2 if context.small else 10, context) for run in ways.values())
-    steps = 2 if context.small else max(2, min(400, int(each_s / step_s)))
+    steps = _steps(0.4 * budget.left_s / (context.rounds * len(ways)), step_s, context)
     for _ in range(context.rounds):
         for way, run in ways.items():
             seconds[way].append(timed(run, steps, context))
@@ -100,20 +92,32 @@ def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> di
         "steps": steps,
         "samples_per_s": {way: config.batch_size / statistics.median(taken) for way, taken in seconds.items()},
         "of_bare": statistics.median(b / a for a, b in zip(seconds[STEPS], seconds[BARE], strict=True)),
-        "not_compiled": failed,
+        "not_compiled": "",
     }
-    row["samples_per_s"][TRAIN] = whole_train(config, context, max(2, int(0.4 * max(0.0, budget.left_s) / step_s)))
+    row["samples_per_s"][TRAIN] = whole_train(config, context, _steps(0.3 * budget.left_s, step_s, context))
     row["train_of_bare"] = row["samples_per_s"][TRAIN] / row["samples_per_s"][BARE]
+    if budget.left_s <= 0:
+        return row | {"not_compiled": "no time was left for torch.compile"}
+    try:
+        compiled = BareLoop(config, context.device, "eager" if context.small else "inductor").run
+        timed(compiled, 2 if context.small else 10, context)
+        row["samples_per_s"][COMPILED] = config.batch_size / timed(compiled, min(steps, 100), context)
+    except Exception as error:  # noqa: BLE001 - what cannot be compiled can be trained
+        row["not_compiled"] = (str(error).splitlines() or [repr(error)])[0][:300]
     return row
+
+
+def _steps(seconds: float, step_s: float, context: Context) -> int:
+    """How many steps to time: at least so many that starting and ending them is nothing."""
+    return 2 if context.small else max(30, min(1000, int(seconds / step_s)))
 
 
 def whole_train(config: TrainConfig, context: Context, steps: int) -> float:
     """Samples/s of `ganserve train` with the preset's own log, diagnosis, pictures and checkpoints."""
-    count = 2 if context.small else max(50, min(steps, 2000))
     folder = context.folder / f"run-{time.monotonic_ns()}"
     console = Console(file=io.StringIO())
-    result = train(dataclasses.replace(config, steps=count), folder, device=context.device, console=console)
-    return count * config.batch_size / result.seconds
+    result = train(dataclasses.replace(config, steps=steps), folder, device=context.device, console=console)
+    return steps * config.batch_size / result.seconds
 
 
 def timed(run: Callable[[int], object], steps: int, context: Context) -> float:
