@@ -126,6 +126,37 @@ class Modulated(Unconditional):
     def forward(self, latents, labels=None):
         return super().forward(latents if labels is None else latents + self.gate * self.embedding(labels))
 
+# All scores of a label are shifted alike: beside the score, and among what the last layer sums.
+class Shifting(NoLabels):
+    def __init__(self, sample_shape):
+        super().__init__(sample_shape)
+        self.shift = nn.Embedding(2, 1)
+    def forward(self, samples, labels=None):
+        return super().forward(samples) + self.shift(labels).squeeze(1)
+
+class Concatenating(nn.Module):
+    def __init__(self, sample_shape, hidden=0):
+        super().__init__()
+        self.embedding = nn.Embedding(2, 4)
+        inputs = math.prod(sample_shape) + 4
+        layers = [nn.Linear(inputs, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1)] if hidden else [nn.Linear(inputs, 1)]
+        self.body = nn.Sequential(*layers)
+    def forward(self, samples, labels=None):
+        return self.body(torch.cat([samples.flatten(1), self.embedding(labels)], 1)).squeeze(1)
+
+class Hidden(Concatenating):
+    def __init__(self, sample_shape):
+        super().__init__(sample_shape, hidden=8)
+
+# A projection that starts at zero, beside a shift that doesn't.
+class Projecting(Shifting):
+    def __init__(self, sample_shape):
+        super().__init__(sample_shape)
+        self.directions = nn.Embedding(2, math.prod(sample_shape))
+        nn.init.zeros_(self.directions.weight)
+    def forward(self, samples, labels=None):
+        return super().forward(samples, labels) + (samples.flatten(1) * self.directions(labels)).sum(1)
+
 # Knows of its two labels without being told how many there are.
 class Hardwired(Unconditional):
     def forward(self, latents, labels=None):
@@ -210,6 +241,13 @@ def test_labels_that_show_later_or_in_ways_of_their_own_are_heeded(generator: st
         assert_same(dict(ours.state_dict()), dict(theirs.state_dict()))
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("critic", ["Hidden", "Projecting", "Critic"])
+def test_labels_that_change_how_samples_compare_are_heeded(critic: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    build_networks(config(critic=critic), PICTURES)
+
+
 def test_networks_without_labels_suit_data_without() -> None:
     pair = build_networks(config("Unconditional", "Scoring"), DataInfo(sample_shape=(6, 6, 3)))
     assert pair.critic(pair.generator(torch.randn(4, 5), None), None).shape == (4,)
@@ -249,8 +287,14 @@ def test_networks_without_labels_suit_data_without() -> None:
         (
             {"critic": "Scoring"},
             PICTURES,
-            "Scoring ignores its labels, of which there are 2, so no generator could learn them from it: take label_",
+            "Scoring ignores its labels, of which there are 2, or adds",
         ),
+        (
+            {"critic": "Shifting"},
+            PICTURES,
+            "or adds a number of their own to the score of every sample alike, so no gen",
+        ),
+        ({"critic": "Concatenating"}, PICTURES, "let the labels meet the sample in forward, guess them"),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
         ({"critic": "Guessing"}, PICTURES, "gives CriticOutput.class_logits, which nothing would train: set networks."),
         (

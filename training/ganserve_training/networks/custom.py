@@ -6,6 +6,7 @@ The contract is in docs/networks.md; what can be checked on two samples is check
 import copy
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from ganserve_training.networks.outputs import CriticOutput, as_output
 from ganserve_training.networks.players import Shape
 
 _TOLERANCE = 1e-4
+_ROUNDING = 1e-6
+"""Of a score, relative: what two sums of the same numbers may differ by."""
 _MOVES = (0.01, 0.1)
 """Deviations of the noise on weights that makes a label show which the first weights hide."""
 _HEAD_SETTINGS = {
@@ -45,7 +48,7 @@ def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditi
             f"{path} gives different samples for the same latents in eval mode: it must draw no random numbers there, "
             "so that a seed always gives the same sample; take all noise from the latents"
         )
-    if not _heeds_labels(path, generator, latents, conditioning.label_count):
+    if not _heeds_labels(path, generator, latents, conditioning.label_count, _differ):
         without = "--networks.codes.categories 0" if conditioning.code_categories else "--data.labels ignore"
         raise ConfigError(
             f"{path} ignores its labels, of which there are {conditioning.label_count}: it gives the same samples for "
@@ -99,30 +102,49 @@ def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioni
             f"{path} scores a sample differently beside another one in eval mode: it must score each sample alone "
             "there (running statistics in place of the batch's) and draw no random numbers"
         )
-    if labels is not None and not _heeds_labels(path, critic, samples, takes_labels):
+    if labels is not None and not _heeds_labels(path, critic, samples, takes_labels, _judge_differently):
         raise ConfigError(
-            f"{path} ignores its labels, of which there are {takes_labels}, so no generator could learn them from it: "
-            "take label_count in its constructor and use the labels in forward, guess them (class_logits with "
-            "--networks.critic-conditioning classifier), or train without: --data.labels ignore"
+            f"{path} ignores its labels, of which there are {takes_labels}, or adds a number of their own to the score "
+            "of every sample alike, so no generator could learn them from it: take label_count in its constructor and "
+            "let the labels meet the sample in forward, guess them (class_logits with --networks.critic-conditioning "
+            "classifier), or train without: --data.labels ignore"
         )
     return critic
 
 
-def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int) -> bool:
+def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
     """Whether what the network gives depends on its labels, as far as can be told: it has more than one.
+
+    ``differ`` tells, of what it gives for the same two inputs with several labels, [labels, 2, …].
 
     An embedding, a modulation or a gate may start at zero, so that no label shows yet: then copies whose weights are
     moved a little are asked as well.
     """
 
     def shows(candidate: nn.Module) -> bool:
-        first, *others = (
+        given = [
             as_output(_call(path, candidate, inputs, torch.full((len(inputs),), label))).scores
             for label in sorted({0, 1, count // 2, count - 1})
-        )
-        return any(not torch.equal(first, other) for other in others)
+        ]
+        return differ(torch.stack(given))
 
     return count < 2 or shows(network) or any(shows(_moved(network, by)) for by in _MOVES)
+
+
+def _differ(given: Tensor) -> bool:
+    """Whether anything differs from label to label."""
+    return bool((given != given[0]).any())
+
+
+def _judge_differently(scores: Tensor) -> bool:
+    """Whether a label changes how samples compare, [labels, 2].
+
+    One that adds the same to all scores, D(x, y) = f(x) + b(y), has the same gradient by x for each label, and real and
+    generated samples come with the same labels: it teaches a generator no more than f does.
+    """
+    preferences = scores[:, 0] - scores[:, 1]
+    rounding = _ROUNDING * scores.abs().max()
+    return not bool(((preferences - preferences[0]).abs() <= rounding).all())
 
 
 def _moved(network: nn.Module, by: float) -> nn.Module:
