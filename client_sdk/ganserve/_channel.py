@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
+from ganserve._forks import forks
 from ganserve._rotation import Endpoint
 from ganserve.v1 import gan_service_pb2_grpc
 
@@ -61,7 +62,12 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
 
 
 def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
-    """An endpoint of each target for `Client`; they connect with the first call."""
+    """An endpoint of each target for `Client`; they connect with the first call.
+
+    Raises:
+        GanserveError: This process was forked while its parent used gRPC.
+    """
+    forks.check()
     endpoints = []
     for target in config.targets:
         channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
@@ -71,7 +77,12 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> l
 
 
 def connect_async(config: ClientConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> list[Endpoint]:
-    """An endpoint of each target for `AsyncClient`, bound to the running loop; they connect with the first call."""
+    """An endpoint of each target for `AsyncClient`, bound to the running loop; they connect with the first call.
+
+    Raises:
+        GanserveError: This process was forked while its parent used gRPC.
+    """
+    forks.check()
     endpoints = []
     for target in config.targets:
         channel = grpc.aio.insecure_channel(

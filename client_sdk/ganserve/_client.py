@@ -61,6 +61,7 @@ class Client:
 
     Raises:
         InvalidRequest: An argument makes no sense.
+        GanserveError: This process was forked while its parent used gRPC, which can crash or hang in it.
     """
 
     def __init__(

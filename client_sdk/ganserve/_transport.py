@@ -12,6 +12,7 @@ import grpc
 
 from ganserve._errors import ClientClosed, GanserveError, RequestCancelled
 from ganserve._failures import REQUEST_ID_KEY, from_rpc_error
+from ganserve._forks import forks
 from ganserve._retries import Attempts, may_pass
 from ganserve._rotation import Rotation
 
@@ -50,7 +51,7 @@ class _Base:
         if self.forked:
             raise GanserveError(
                 f"this client was made in process {self._process}, of which this one is a fork, and its connections do "
-                "not live on here: make a client after the fork, or start processes with the method spawn"
+                "not live on here: start processes with the method spawn or forkserver, or close clients before a fork"
             )
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
@@ -174,6 +175,7 @@ class Transport(_Base):
             self._closed.set()
             for endpoint in self._rotation.endpoints:
                 endpoint.close()
+            forks.closed()
 
 
 class AsyncTransport(_Base):
@@ -276,3 +278,4 @@ class AsyncTransport(_Base):
         self._closed.set()
         for endpoint in self._rotation.endpoints if self._rotation is not None else ():
             await endpoint.close()
+        forks.closed()

@@ -54,7 +54,8 @@ class SampleDataset(IterableDataset[Batch]):
     batch_size to (b + 1) * batch_size of the seed's sequence, the last one what is left. Of R ranks, rank r gets the
     batches r, r + R, …, and its workers take turns with those. So every sample comes once, and a rank's batches and
     their order are the same however many workers its DataLoader has. It pickles, and opens its client in the worker
-    that uses it, where it reads four batches ahead.
+    that uses it, where it reads four batches ahead. Forked workers want a parent that has no client open, nor anything
+    else of gRPC's: `multiprocessing_context="forkserver"` or "spawn" does without.
 
     Args:
         n: How many samples, over all ranks.

@@ -246,7 +246,7 @@ if child == 0:
             client.sample(1, model="tiny")
         except GanserveError as error:
             assert f"made in process {os.getppid()}, of which this one is a fork" in str(error), error
-            assert "make a client after the fork" in str(error)
+            assert "spawn or forkserver, or close clients before a fork" in str(error)
             client.close()  # leaves the parent's connections alone
             del stream
             code = 7
