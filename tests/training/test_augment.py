@@ -161,7 +161,11 @@ def test_translation_counts_pixels_of_the_full_image_while_networks_grow() -> No
 @pytest.mark.parametrize(
     ("config", "data", "message"),
     [
-        (AugmentationConfig(brightness=0.5), VECTORS, "these data are vectors"),
+        (
+            AugmentationConfig(brightness=0.5, translation_px=1),
+            VECTORS,
+            "^augmentation.translation_px and augmentation.brightness must be 0, as these data are vectors",
+        ),
         (
             AugmentationConfig(saturation=1.0),
             DataInfo(sample_shape=(8, 8, 1)),

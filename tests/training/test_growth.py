@@ -209,9 +209,9 @@ def test_levels_that_have_not_grown_stay_as_they_were_drawn() -> None:
         ({"progressive": ProgressiveConfig(batch_sizes=(16, 8, 4))}, "must have 2 values"),
         (
             {"networks": NetworksConfig(latent_dim=8)},
-            r"the options progressive\.\* belong to networks that grow, and .* convolutional doesn't",
+            r"^progressive\.fade_kimg, .* must be left out with networks.architecture convolutional, whose",
         ),
-        ({"accumulate_batches": 16}, r"the batch must be a multiple of 16.*\(got 8\)"),
+        ({"accumulate_batches": 16}, r"batch-sizes? must be a multiple of 16.*\(got 8\)"),
     ],
 )
 def test_timetables_that_cannot_be_kept_are_refused(changes: dict[str, object], message: str) -> None:

@@ -93,9 +93,9 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
     [
         (
             {"architecture": "convolutional", "generator_conditioning": "batch-norm"},
-            "architecture convolutional and generator_norm auto, which has no batch normalisation",
+            "architecture convolutional and networks.generator_norm auto, which has no batch normalisation",
         ),
-        ({"architecture": "mlp", "generator_conditioning": "batch-norm"}, "mlp with generator_norm batch"),
+        ({"architecture": "mlp", "generator_conditioning": "batch-norm"}, "mlp with networks.generator_norm batch"),
         (
             {"architecture": "dcgan", "generator_conditioning": "batch-norm", "generator_norm": "none"},
             "generator_norm none, which has no batch normalisation",

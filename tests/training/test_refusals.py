@@ -47,7 +47,7 @@ NO_PENALTY = {"r1_gamma": constant(0.0), "r2_gamma": constant(0.0)}
         ),
         (
             {"loss": {"information_weight": 0.0}, "networks": {"codes": {"continuous": 2}}},
-            "information_weight must be positive with networks.codes: nothing else",
+            "information_weight must be positive with networks.codes.categories or networks.codes.continuous: nothing",
         ),
         *(
             (
@@ -134,8 +134,8 @@ def digits_trainer(change: dict[str, Any]) -> Trainer:
     [
         (
             {"batch_size": 30, "accumulate_batches": 4},
-            r"the batch must be a multiple of 4: accumulate_batches \(4\) x processes \(1\) x packing \(1\) "
-            r"\(got 30\): use 28 or 32",
+            r"--batch-size must be a multiple of 4: --accumulate-batches \(4\) x --processes \(1\) x "
+            r"--networks.packing \(1\) \(got 30\): use 28 or 32",
         ),
         (
             {"batch_size": 10, "accumulate_batches": 2, "networks": {"packing": 2}, "data": {"labels": "ignore"}},
@@ -145,7 +145,7 @@ def digits_trainer(change: dict[str, Any]) -> Trainer:
         (
             {"batch_size": 20, "accumulate_batches": 2, "networks": {"minibatch_stddev_group": 4}},
             r"minibatch_stddev_group must divide what the critic scores at a time, 10 samples .*a batch of 20 "
-            r"\(got 4\): use batch 16",
+            r"\(got 4\): use --batch-size 16",
         ),
         (
             {
@@ -155,7 +155,10 @@ def digits_trainer(change: dict[str, Any]) -> Trainer:
             },
             r"gradient_penalty.weight must be 0 for a critic with batch normalisation.*--networks.critic-norm layer",
         ),
-        ({"progressive": {"fade_kimg": 1.0}}, r"options progressive\.\* belong to networks that grow"),
+        (
+            {"progressive": {"fade_kimg": 1.0, "batch_sizes": [64]}},
+            "progressive.fade_kimg, progressive.batch_sizes must be left out with networks.architecture convolut",
+        ),
     ],
 )
 def test_what_only_shows_with_the_networks_is_refused_before_training(change: dict[str, Any], message: str) -> None:

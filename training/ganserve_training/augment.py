@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganserve_training.config import AugmentationConfig
+from ganserve_training.config.augmentation import CHANGES
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.rng import Noise
@@ -156,9 +157,10 @@ def check_augmentation(config: AugmentationConfig, data: DataInfo) -> None:
     if not config.on_samples:
         return
     if not data.is_image:
+        on = [f"augmentation.{name}" for name in CHANGES if getattr(config, name)]
         raise ConfigError(
-            "augmentation changes images, and these data are vectors: switch translation_px, cutout_fraction, "
-            "brightness, saturation and contrast off (instance_noise works for vectors too)"
+            f"{' and '.join(on)} must be 0, as these data are vectors, and only images can be changed so "
+            "(augmentation.instance_noise works for vectors too)"
         )
     if config.saturation and data.channels < 3:
         raise ConfigError(

@@ -1,5 +1,7 @@
 """What a configuration can only know together with its data, its networks and its processes."""
 
+from dataclasses import fields
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -60,10 +62,14 @@ def check_shares(config: TrainConfig, processes: int) -> None:
         if size % share:
             below = max(share, size - size % share)
             raise ConfigError(
-                f"the batch must be a multiple of {share}: accumulate_batches ({config.accumulate_batches}) x "
-                f"processes ({processes}) x packing ({config.networks.packing}) (got {size}): use {below} or "
-                f"{below + share}"
+                f"{_batch_flag(config)} must be a multiple of {share}: --accumulate-batches "
+                f"({config.accumulate_batches}) x --processes ({processes}) x --networks.packing "
+                f"({config.networks.packing}) (got {size}): use {below} or {below + share}"
             )
+
+
+def _batch_flag(config: TrainConfig) -> str:
+    return "--progressive.batch-sizes" if config.progressive.batch_sizes else "--batch-size"
 
 
 def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, processes: int) -> None:
@@ -79,8 +85,8 @@ def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, p
             if scored % min(group, scored):
                 raise ConfigError(
                     f"networks.minibatch_stddev_group must divide what the critic scores at a time, {scored} samples "
-                    f"or packs of a batch of {size} (got {group}): use batch {size - scored % group * share}, or a "
-                    "group that divides it"
+                    f"or packs of a batch of {size} (got {group}): use {_batch_flag(config)} "
+                    f"{size - scored % group * share}, or a group that divides it"
                 )
 
 
@@ -100,10 +106,13 @@ def _check_label_vector(config: TrainConfig, pair: NetworkPair) -> None:
 
 def _check_growth(config: TrainConfig, levels: int | None) -> None:
     if levels is None:
-        if config.progressive != ProgressiveConfig():
+        growing = [
+            item.name for item in fields(ProgressiveConfig) if getattr(config.progressive, item.name) != item.default
+        ]
+        if growing:
             raise ConfigError(
-                f"the options progressive.* belong to networks that grow, and networks.architecture "
-                f"{config.networks.architecture} doesn't: leave them out, or use --networks.architecture progressive"
+                f"{', '.join(f'progressive.{name}' for name in growing)} must be left out with networks.architecture "
+                f"{config.networks.architecture}, whose networks don't grow: use --networks.architecture progressive"
             )
         return
     growth = Growth(config.progressive, levels, config.batch_size)

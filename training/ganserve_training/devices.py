@@ -33,7 +33,7 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
     if _uses_cuda(device) and processes > torch.cuda.device_count():
         raise ConfigError(
             f"each process on this machine needs a GPU of its own (got {processes} processes, "
-            f"{torch.cuda.device_count()} GPUs): use as many processes as there are GPUs, or --device cpu"
+            f"{torch.cuda.device_count()} GPUs): use --processes {torch.cuda.device_count()}, or --device cpu"
         )
 
 

@@ -11,7 +11,7 @@ from ganserve_training.config import Anneal
 def in_flags(message: str, kind: type) -> str:
     """A message with the fields of ``kind`` that it names as flags: ``networks.max_width`` is ``--networks.max-width``.
 
-    A field without a dot could be any word: it is taken for one at the beginning alone.
+    A field without a dot could be any word: it is taken for one at the beginning of a line alone.
     """
     flags = dict(_flags_of(kind))
     for path in [path for path in flags if path.startswith("optimisers.critic.")]:
@@ -21,8 +21,9 @@ def in_flags(message: str, kind: type) -> str:
     if dotted:
         field = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, dotted))})(?!\w|\.\w)")
         message = field.sub(lambda match: flags[match[1]], message)
-    first, space, rest = message.partition(" ")
-    return f"{flags.get(first, first)}{space}{rest}"
+    plain = "|".join(path for path in flags if "." not in path)
+    begun = re.compile(rf"^( *)({plain})(?=:? )", re.MULTILINE)
+    return begun.sub(lambda match: match[1] + flags[match[2]], message)
 
 
 def _flags_of(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:

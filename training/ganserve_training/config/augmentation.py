@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from ganserve_training.config._checks import expect, expect_not_negative
 from ganserve_training.config.anneal import Anneal
 
+CHANGES = ("translation_px", "cutout_fraction", "brightness", "saturation", "contrast")
+"""What can be done to an image; noise can be added to all samples."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaConfig:
@@ -73,8 +76,8 @@ class AugmentationConfig:
             self.on_samples or self.probability == Anneal.constant(1.0),
             "augmentation.probability",
             self.probability,
-            "left at 1 while no augmentation is on: switch on translation_px, cutout_fraction, brightness, saturation "
-            "or contrast (it does not apply to instance_noise)",
+            f"left at 1 while no augmentation is on: switch on {_any_change()} (it does not apply to "
+            "augmentation.instance_noise)",
         )
         if self.ada.target > 0.0:
             expect(
@@ -87,12 +90,15 @@ class AugmentationConfig:
                 self.on_samples,
                 "augmentation.ada.target",
                 self.ada.target,
-                "0 unless there is something to adapt: switch on translation_px, cutout_fraction or a colour change",
+                f"0 unless there is something to adapt: switch on {_any_change()}",
             )
 
     @property
     def on_samples(self) -> bool:
         """Whether any augmentation but the noise is on."""
-        return any(
-            (self.translation_px, self.cutout_fraction, self.brightness, self.saturation, self.contrast),
-        )
+        return any(getattr(self, name) for name in CHANGES)
+
+
+def _any_change() -> str:
+    *names, last = (f"augmentation.{name}" for name in CHANGES)
+    return f"{', '.join(names)} or {last}"

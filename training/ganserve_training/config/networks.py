@@ -179,8 +179,9 @@ class NetworksConfig:
             not conditional_norm or has_batch_norm or (architecture == "mlp" and self.generator_norm == "batch"),
             "networks.generator_conditioning",
             self.generator_conditioning,
-            f"auto or concatenation with architecture {architecture} and generator_norm {self.generator_norm}, which "
-            "has no batch normalisation; dcgan and residual have it, mlp with generator_norm batch",
+            f"auto or concatenation with architecture {architecture} and networks.generator_norm "
+            f"{self.generator_norm}, which has no batch normalisation; dcgan and residual have it, mlp with "
+            "networks.generator_norm batch",
         )
 
 

@@ -139,7 +139,12 @@ class TrainConfig:
                 networks.critic_conditioning == "classifier",
                 "networks.critic_conditioning classifier",
             ),
-            ("information_weight", loss.information_weight, networks.codes.any, "networks.codes"),
+            (
+                "information_weight",
+                loss.information_weight,
+                networks.codes.any,
+                "networks.codes.categories or networks.codes.continuous",
+            ),
         ):
             expect(
                 there or weight == 1.0,

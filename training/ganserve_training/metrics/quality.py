@@ -39,9 +39,9 @@ def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) 
         ConfigError: mode-coverage without modes, or gan-test without labels.
     """
     if choice == "mode-coverage" and modes is None:
-        raise ConfigError("mode-coverage needs data whose modes are known: use sliced-wasserstein")
+        raise ConfigError("diagnosis.quality mode-coverage needs data whose modes are known: use sliced-wasserstein")
     if choice == "gan-test" and not labelled:
-        raise ConfigError("gan-test needs labelled data: use sliced-wasserstein")
+        raise ConfigError("diagnosis.quality gan-test needs labelled data: use sliced-wasserstein")
 
 
 class QualityMeter:

@@ -35,7 +35,8 @@ class Block(nn.Module):
         if inner > group_size and inner % group_size:
             raise ConfigError(
                 f"networks.group_size {group_size} does not divide the {inner} inner channels of a block (twice "
-                f"{channels}): use a width that is a multiple of {max(group_size // EXPANSION, 1)}, or another group"
+                f"{channels}): use a networks.generator_width and networks.critic_width that are multiples of "
+                f"{max(group_size // EXPANSION, 1)}, or another group"
             )
         self.widen = nn.Conv2d(channels, inner, 1)
         self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=groups)
