@@ -114,6 +114,13 @@ def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch
         ("progressive-32 --networks.architecture dcgan", "progressive.fade_kimg", 600.0),
         ("progressive-32 --networks.architecture=dcgan", "progressive.batch_sizes", ()),
         (f"digits {CUSTOM}", "networks.generator_width", 32),
+        (f"progressive-32 {CUSTOM}", "networks.minibatch_stddev_group", 0),
+        (f"sngan-32 {CUSTOM}", "networks.spectral_norm", "critic"),
+        (
+            "sngan-32 --networks.architecture r3gan --networks.generator-conditioning auto",
+            "networks.spectral_norm",
+            "off",
+        ),
         (f"digits {CUSTOM}", "networks.critic_width", 32),
         ("progressive-32 --seed 1", "progressive.batch_sizes", (64, 64, 32, 32)),
     ],

@@ -32,6 +32,11 @@ _ONLY_WITH: dict[str, tuple[str, ...]] = {
     "group_size": ("r3gan",),
     "max_width": ("convolutional", "dcgan", "residual", "progressive", "r3gan"),
 }
+# And settings that only some lack, refused below with their reasons.
+_NOT_WITH: dict[str, tuple[str, ...]] = {
+    "spectral_norm": ("progressive", "r3gan"),
+    "minibatch_stddev_group": ("custom",),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +172,7 @@ class NetworksConfig:
                 "0 with architecture custom: put ganserve_training.networks.MinibatchStddev into your critic",
             )
         expect(
-            self.spectral_norm == "off" or architecture not in ("progressive", "r3gan"),
+            self.spectral_norm == "off" or architecture not in _NOT_WITH["spectral_norm"],
             "networks.spectral_norm",
             self.spectral_norm,
             "off with architecture progressive, whose equalised learning rate scales the same weights, and with r3gan, "
@@ -194,5 +199,6 @@ def suit_architecture(networks: NetworksConfig, architecture: str) -> NetworksCo
         item.name: item.default
         for item in fields(networks)
         if architecture not in _ONLY_WITH.get(item.name, (architecture,))
+        or architecture in _NOT_WITH.get(item.name, ())
     }
     return replace(networks, **unsuited)
