@@ -53,8 +53,10 @@ def _end(configuration: Configuration, error: GanserveServerError, code: int) ->
 
 
 def _run(configuration: Configuration) -> int:
+    from ganserve_server.heap import keep_freed_memory
     from ganserve_server.serving import serve
 
+    keep_freed_memory()
     try:
         import uvloop
     except ImportError:  # no wheels for Windows
