@@ -36,7 +36,8 @@ class Way:
         if device == "cpu":
             return [cpu]
         options = {
-            "use_tf32": str(int(self.precision == "tf32")),
+            # Without it onnxruntime has no tensor cores in convolutions, not even for float16.
+            "use_tf32": str(int(self.precision != "float32")),
             "enable_cuda_graph": str(int(self.graphs)),
             "prefer_nhwc": str(int(self.nhwc)),
             "cudnn_conv_algo_search": self.search.upper(),

@@ -30,7 +30,9 @@ _call = threading.local()  # of this worker: how many requests share its model c
 
 
 def main() -> int:
-    watch(Stages(Path(sys.argv[1])))
+    stages = Stages(Path(sys.argv[1]))
+    stages.keep_writing()
+    watch(stages)
     from ganserve_server.command import main as serve
 
     return serve(sys.argv[2:])

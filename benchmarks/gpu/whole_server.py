@@ -7,6 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,10 +81,12 @@ def measure(context: Context, record: dict[str, Any]) -> None:
                     continue
                 one = {"bare": bare_speeds(bares[subject.name], batch, seconds, context), "loads": {}}
                 for asked in loads:
+                    time.sleep(2 * Stages.WRITES_S)  # what came before is written
                     used, before = cpu_seconds(process.pid), stages.read()
                     done = ask(address, subject, asked, seconds)
-                    done["stages"] = between(before, stages.read(), done["seconds"])
                     done["server_cpu"] = (cpu_seconds(process.pid) - used) / done["seconds"]
+                    time.sleep(2 * Stages.WRITES_S)
+                    done["stages"] = between(before, stages.read(), done["seconds"])
                     one["loads"][str(asked)] = done
                 known = {"bytes_per_sample": subject.bytes_per_sample, "batch": batch, "rounds": []}
                 record["networks"].setdefault(subject.name, known)["rounds"].append(one)

@@ -48,8 +48,11 @@ class ServerConfig:
     """Whether model calls are replayed as CUDA graphs. auto: where all of a graph's nodes run on CUDA."""
     conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
     """How cuDNN chooses algorithms. measure: the quicker of heuristic and exhaustive, timed when a model is loaded."""
+    conv_layout: Literal["measure", "nchw", "nhwc"] = "measure"
+    """How images lie in memory while CUDA computes. measure: the quicker one, timed when a model is loaded."""
     tf32: bool = False
-    """Let CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa."""
+    """Let CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa. Packages of
+    float16 have it in any case."""
     gpu_memory_limit_mib: int = 0
     """Most GPU memory of each session's arena. 0: no limit."""
     max_queued_samples: int = 65536

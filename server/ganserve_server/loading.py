@@ -46,6 +46,7 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         buckets=choose_buckets(choice.name, config.batch_buckets, config.max_batch_size),
         cuda_graphs=config.cuda_graphs,
         conv_search=config.conv_search,
+        conv_layout=config.conv_layout,
         tf32=config.tf32,
         gpu_memory_limit_mib=config.gpu_memory_limit_mib,
     )

@@ -177,7 +177,7 @@ def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs(
 
     monkeypatch.setattr(sessions, "_make_session", make)
     monkeypatch.setattr(BoundSession, "_run", run)
-    on_cuda = replace(config(BUCKETS), provider=CUDA, conv_search="heuristic")
+    on_cuda = replace(config(BUCKETS), provider=CUDA, conv_search="heuristic", conv_layout="nchw")
     session = BoundSession("g", content, on_cuda, ["samples"], 0)
     assert (made, session.cuda_graphs) == (["1", "0"], False)
     with pytest.raises(PackageError, match=r"a trial run with 16 samples failed: .*stream is capturing"):

@@ -33,7 +33,7 @@ class Device:
 
     def engine(self, **changes: Any) -> EngineConfig:
         """How the server runs graphs there, with buckets on both."""
-        fields = {"threads": 1, "buckets": (1, 4, 16), "conv_search": "heuristic"}
+        fields = {"threads": 1, "buckets": (1, 4, 16), "conv_search": "heuristic", "conv_layout": "nchw"}
         return EngineConfig(provider=self.provider, **(fields | changes))
 
 

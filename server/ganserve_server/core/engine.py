@@ -11,7 +11,7 @@ import numpy as np
 
 from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError
 from ganserve_server.core.providers import CPU
-from ganserve_server.core.sessions import BoundSession, PlainSession, SessionConfig, trial_failure
+from ganserve_server.core.sessions import BoundSession, PlainSession, SessionConfig, may_round, trial_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,6 +82,8 @@ class Engine:
         self._sessions = [
             kind(file, content, config, names, device) for device in devices for _ in range(config.instances)
         ]
+        self.tf32 = may_round(content, config)
+        """Whether float32 may be rounded to TF32 in it."""
         described = self._sessions[0].session
         _check_ports(file, "input", described.get_inputs(), inputs, exact=True)
         _check_ports(file, "output", described.get_outputs(), outputs, exact=False)

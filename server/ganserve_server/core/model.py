@@ -136,7 +136,7 @@ class Model:
                 batch_buckets=engine.config.buckets,
                 instances=engine.instances,
                 cuda_graphs=engine.cuda_graphs,
-                tf32=engine.config.tf32,
+                tf32=engine.tf32,
                 threads=engine.config.threads,
             )
             for engine in engines

@@ -22,6 +22,7 @@ import onnxruntime
 
 from ganserve_server.core.captures import Captures
 from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError, ProviderError
+from ganserve_server.core.onnx_files import precision_of
 from ganserve_server.core.providers import CPU, CUDA, TENSORRT
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     Feed = Mapping[str, NDArray[np.generic]]
 
 ConvSearch = Literal["measure", "heuristic", "exhaustive", "default"]
+ConvLayout = Literal["measure", "nchw", "nhwc"]
 Switch = Literal["auto", "on", "off"]
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 # What onnxruntime, CUDA, cuDNN and cuBLAS say when memory has run out.
 _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "allocation_failed", "available memory of")
+_SEARCHES, _LAYOUTS = ("heuristic", "exhaustive"), ("nchw", "nhwc")
 _TRIALS = 5
 _RUNS_BEFORE_CAPTURE = 2
 _captures = Captures()
@@ -58,7 +61,10 @@ class SessionConfig:
     cuda_graphs: Switch = "auto"
     """Whether calls are replayed as CUDA graphs. auto: where all nodes are CUDA's."""
     conv_search: ConvSearch = "measure"
-    """How cuDNN chooses a convolution's algorithm. measure: the way that is the quickest for the largest bucket."""
+    """How cuDNN chooses a convolution's algorithm: by its heuristics A, B ("exhaustive", as onnxruntime calls them) or
+    as what works everywhere ("default"). measure: A or B, whichever is quicker for the largest bucket."""
+    conv_layout: ConvLayout = "measure"
+    """Whether convolutions run channels last. measure: as is quicker for the largest bucket."""
     tf32: bool = False
     """Whether float32 may be rounded to TF32, with 10 bits of mantissa, inside matrix products and convolutions."""
     gpu_memory_limit_mib: int = 0
@@ -139,7 +145,10 @@ class BoundSession:
         self._output_names = list(output_names)
         self._lock = threading.Lock()
         self._bound: dict[int, _Bound] = {}
-        self.session, self.cuda_graphs = self._choose(content, config, device)
+        chosen = self._choose(content, config, device)
+        self.session, self.cuda_graphs = chosen.session, chosen.graphs
+        # What graphs were captured with stays: they read and write its memory for ever.
+        self._bound = chosen.bound
         self.nodes_by_provider = _nodes_by_provider(self.session)
 
     @property
@@ -161,29 +170,48 @@ class BoundSession:
             except Exception as error:
                 raise _failure(self.file, error) from error
 
-    def _choose(self, content: bytes, config: SessionConfig, device: int) -> tuple[onnxruntime.InferenceSession, bool]:
-        """Returns the session, and whether it replays CUDA graphs."""
-        searches = [config.conv_search]
-        if config.conv_search == "measure":
-            searches = ["heuristic", "exhaustive"] if config.provider == CUDA else ["heuristic"]
-        timed = []
-        for search in searches:
-            self._bound = {}
-            session, graphs = self._make(content, config, device, search)
-            seconds = self._measure(session) if len(searches) > 1 else 0.0
-            timed.append((seconds, search, session, graphs, self._bound))
-        # What graphs were captured with stays: they read and write its memory for ever.
-        seconds, search, session, graphs, self._bound = min(timed, key=lambda one: one[0])
-        if len(timed) > 1:
-            _log.info("%s on %s: cuDNN's %s search, %.3f ms a call", self.file, self.device, search, seconds * 1e3)
-        return session, graphs
+    def _choose(self, content: bytes, config: SessionConfig, device: int) -> _Choice:
+        """Returns the quickest session, the only one if there is but one way to make it."""
+        layouts: Sequence[str] = _LAYOUTS if config.conv_layout == "measure" else [config.conv_layout]
+        searches: Sequence[str] = _SEARCHES if config.conv_search == "measure" else [config.conv_search]
+        if config.provider != CUDA:  # what is not CUDA's has no such choice
+            layouts, searches = layouts[:1], searches[:1]
+        compare = len(layouts) * len(searches) > 1
+        best = self._try(content, config, device, (searches[0], layouts[0]), compare=compare)
+        # One factor at a time: each session takes seconds to make.
+        for layout in layouts[1:]:
+            best = self._quicker(best, content, config, device, (searches[0], layout))
+        for search in searches[1:]:
+            best = self._quicker(best, content, config, device, (search, best.way[1]))
+        if compare:
+            _log.info("%s on %s: %s, %.3f ms a call", self.file, self.device, ", ".join(best.way), best.seconds * 1e3)
+        return best
+
+    def _quicker(
+        self, best: _Choice, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
+    ) -> _Choice:
+        """Returns the quicker one of the best so far and another, which may fail."""
+        try:
+            other = self._try(content, config, device, way, compare=True)
+        except PackageError as error:
+            _log.info("%s on %s cannot run by %s: %s", self.file, self.device, ", ".join(way), error)
+            return best
+        return min(best, other, key=lambda one: one.seconds)
+
+    def _try(
+        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, compare: bool
+    ) -> _Choice:
+        self._bound = {}
+        session, graphs = self._make(content, config, device, way)
+        seconds = self._measure(session) if compare else 0.0
+        return _Choice(seconds=seconds, way=way, session=session, graphs=graphs, bound=self._bound)
 
     def _make(
-        self, content: bytes, config: SessionConfig, device: int, search: str
+        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
     ) -> tuple[onnxruntime.InferenceSession, bool]:
         wanted = config.provider == CUDA and config.cuda_graphs != "off"
         try:
-            providers = _providers(config, device, search, graphs=wanted)
+            providers = _providers(content, config, device, way, graphs=wanted)
             session = _make_session(self.file, content, config, providers)
             if wanted:
                 self._measure(session)  # captures
@@ -194,7 +222,8 @@ class BoundSession:
                 raise
             self._bound.clear()
             _log.info("%s on %s runs without CUDA graphs: %s", self.file, self.device, error)
-            return _make_session(self.file, content, config, _providers(config, device, search, graphs=False)), False
+            providers = _providers(content, config, device, way, graphs=False)
+            return _make_session(self.file, content, config, providers), False
 
     def _measure(self, session: onnxruntime.InferenceSession) -> float:
         """Returns the seconds of one call with the largest bucket, zeros for inputs."""
@@ -225,6 +254,21 @@ class BoundSession:
                 number = self._buckets.index(bucket)
                 bound = self._bound[bucket] = _Bound(session, feed, bucket, number, self._output_names, self._device)
             return bound.run(session, feed, count)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """A session that can be had."""
+
+    seconds: float
+    """Of a call with the largest bucket; 0 if there was nothing to compare it with."""
+    way: tuple[str, str]
+    """cuDNN's search, and the layout."""
+    session: onnxruntime.InferenceSession
+    graphs: bool
+    """Whether it replays CUDA graphs."""
+    bound: dict[int, _Bound]
+    """The memory of the buckets that it has run."""
 
 
 class _Bound:
@@ -310,14 +354,26 @@ def _make_session(
     return session
 
 
-def _providers(config: SessionConfig, device: int, search: str, *, graphs: bool) -> list[tuple[str, dict[str, Any]]]:
+def may_round(content: bytes, config: SessionConfig) -> bool:
+    """Returns whether float32 may be rounded to TF32: where it is allowed, and in graphs of half precision anyway.
+
+    Without it onnxruntime uses no tensor cores in convolutions, not even for float16, which is three times as slow.
+    """
+    return config.provider != CPU and (config.tf32 or precision_of(content) in ("float16", "bfloat16"))
+
+
+def _providers(
+    content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, graphs: bool
+) -> list[tuple[str, dict[str, Any]]]:
     if config.provider == CPU:
         return [(CPU, {})]
+    search, layout = way
     cuda = {
         "device_id": str(device),
         "cudnn_conv_algo_search": search.upper(),
         "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": "1" if config.tf32 else "0",
+        "prefer_nhwc": "1" if layout == "nhwc" else "0",
+        "use_tf32": "1" if may_round(content, config) else "0",
         "enable_cuda_graph": "1" if graphs else "0",
     }
     if config.gpu_memory_limit_mib:
