@@ -49,7 +49,7 @@ class _Logits:
         """Mean of the shares of real and of generated samples on their own side of the threshold."""
         threshold = self.threshold(real_scores, fake_scores)
         right = torch.cat([real_scores > threshold, fake_scores < threshold])
-        return right.to(torch.float32).mean()
+        return right.mean(dtype=torch.float32)
 
 
 class _Unanchored:
@@ -61,7 +61,7 @@ class _Unanchored:
 
     def accuracy(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Share of pairs in which the real sample scores higher."""
-        return (real_scores > fake_scores).to(torch.float32).mean()
+        return (real_scores > fake_scores).mean(dtype=torch.float32)
 
 
 class MinimaxLoss(_Logits):

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Part = tuple[Tensor, Tensor | None]
 """Real samples [N, ...] and their labels int64 [N] or None."""
+Row = list[Tensor]
+"""Measures of an update, scalars on the device."""
 
 
 class Trainer:
@@ -96,6 +98,7 @@ class Trainer:
         self._heads = Heads(config.loss, config.networks.codes, classifier=classifier)
         self._regularisers = build_regularisers(config.regularisers, self._noise)
         self._with_gradients = any(piece.needs_input_gradients for piece in self._regularisers)
+        self._others_have_gradients = self._with_gradients or config.schedule.unrolled_steps > 0
         self._augment = Augmentation(config.augmentation, samples.info, self._noise)
         self._ada = AdaController(config.augmentation.ada, self.processes) if config.augmentation.ada.target else None
         levels = growing_levels(self.generator)
@@ -132,13 +135,13 @@ class Trainer:
         self.processes.average(self._statistics)
         self.step += 1
         self.ema.update(batch_size * schedule.critic_steps, self.samples_seen)
-        row = torch.cat([_mean(critic_rows), _mean(generator_rows)])
+        row = [*_mean(critic_rows), *_mean(generator_rows)]
         if self._ada is not None:
             self._ada.adjust(self.step)
-            row = torch.cat([row, row.new_tensor([self._ada.probability])])
+            row.append(row[0].new_full((), self._ada.probability))
         if phase is not None:
-            row = torch.cat([row, row.new_tensor([phase.level - 1.0 + phase.alpha])])
-        return row
+            row.append(row[0].new_full((), phase.level - 1.0 + phase.alpha))
+        return torch.stack(row)
 
     def _enter_phase(self) -> Phase | None:
         """Where growing stands; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
@@ -165,7 +168,7 @@ class Trainer:
         self.samples_seen += batch_size
         return parts
 
-    def _update_critic(self, parts: list[Part], progress: float) -> Tensor:
+    def _update_critic(self, parts: list[Part], progress: float) -> Row:
         """Returns the update's measures of the critic; nothing of the graph outlives the call."""
         self._critic_updater.zero_grad()
         scorer = self._scorer(self._score, progress)
@@ -189,7 +192,7 @@ class Trainer:
         labels: Tensor | None,
         asked: "_Asked",
         progress: float,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Row]:
         """What the critic minimises, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
@@ -203,9 +206,9 @@ class Trainer:
             self._ada.watch(real_scores, threshold, len(real) * self.processes.world)
         added = [*penalties, *(terms[name] for name in self._heads.names)]
         measures = [loss, self.loss.accuracy(real_scores, fake_scores), real_scores.mean(), fake_scores.mean(), *added]
-        return torch.stack([loss, *added]).sum(), torch.stack([item.detach() for item in measures])
+        return _sum(loss, added), [item.detach() for item in measures]
 
-    def _update_generator(self, parts: list[Part], progress: float) -> Tensor:
+    def _update_generator(self, parts: list[Part], progress: float) -> Row:
         """Returns the update's measures of the generator."""
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
@@ -221,12 +224,12 @@ class Trainer:
         self._generator_updater.average_gradients()
         norm = self._generator_updater.gradient_norm()
         self._generator_updater.step(progress)
-        row = _mean(rows)
-        return torch.cat([row[:1], norm.reshape(1), row[1:]])
+        loss, *terms = _mean(rows)
+        return [loss, norm, *terms]
 
     def _generator_objective(
         self, real: Tensor, labels: Tensor | None, progress: float, *, unrolled: bool
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Row]:
         """What the generator minimises, a scalar, and its measures but for the norm of its gradient."""
         seen = labels if self.critic_uses_labels else None
         if unrolled:
@@ -243,8 +246,8 @@ class Trainer:
         loss = self.loss.generator(output.scores, real_scores)
         codes = self._heads.read_codes(asked.latents, asked.labels)
         terms = self._heads.generator_terms(output, asked.labels, codes)
-        values = [loss, *(terms[name] for name in self._heads.names)]
-        return torch.stack(values).sum(), torch.stack([item.detach() for item in values])
+        added = [terms[name] for name in self._heads.names]
+        return _sum(loss, added), [item.detach() for item in (loss, *added)]
 
     def _unrolled_scorer(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: "_Asked", progress: float
@@ -283,7 +286,9 @@ class Trainer:
 
     def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
         """Add one part's share of the gradients, and none by anything but the updater's weights."""
-        self._fabric.backward(objective if parts == 1 else objective / parts, inputs=updater.parameters)
+        share = objective if parts == 1 else objective / parts
+        # Where nothing else has a gradient, naming the weights would only take time.
+        torch.autograd.backward(share, inputs=updater.parameters if self._others_have_gradients else None)
 
     def _train_critic(self, on: bool) -> None:
         for parameter in self._critic_updater.parameters:
@@ -361,5 +366,9 @@ class _Asked:
     """int64 [N]: the real samples' labels, or InfoGAN's discrete codes."""
 
 
-def _mean(rows: list[Tensor]) -> Tensor:
-    return rows[0] if len(rows) == 1 else torch.stack(rows).mean(dim=0)
+def _sum(loss: Tensor, added: list[Tensor]) -> Tensor:
+    return torch.stack([loss, *added]).sum() if added else loss
+
+
+def _mean(rows: list[Row]) -> Row:
+    return rows[0] if len(rows) == 1 else list(torch.stack([torch.stack(row) for row in rows]).mean(dim=0))
