@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -31,9 +31,10 @@ def cases(kinds: list[Kind], on_cpu: Kind) -> list[object]:
     ]
 
 
-def compared(device: Device, player: Player) -> dict[str, Distance]:
+def compared(device: Device, player: Player, **engine: Any) -> dict[str, Distance]:
     """How far each output is from PyTorch's, over some batch sizes; checks where nodes run."""
-    session = BoundSession("graph.onnx", player.content, device.engine(buckets=(1, 4, 64)), player.outputs, 0)
+    config = device.engine(buckets=(1, 4, 64), **engine)
+    session = BoundSession("graph.onnx", player.content, config, player.outputs, 0)
     assert session.session.get_providers()[0] == device.provider
     heavy = heavy_nodes(session.session)
     assert set(heavy) == {device.provider}, f"nodes on other devices: {heavy}"
@@ -65,3 +66,14 @@ def test_float16_stays_within_its_bounds(device: Device, architecture: str, kind
             assert far.unequal > 0, "float16 gives what float32 gives: the package is not in float16"
         else:
             assert far.largest <= HALF_RELATIVE, (name, far)
+
+
+@pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
+@pytest.mark.parametrize("search", ["heuristic", "exhaustive"])
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+@pytest.mark.parametrize("architecture", ["dcgan", "r3gan"])
+def test_channels_last_computes_the_same(device: Device, architecture: str, half: bool, search: str) -> None:
+    player = random_player(architecture, "generator", half=half)
+    ((_, far),) = compared(device, player, conv_layout="nhwc", conv_search=search).items()
+    assert far.largest <= (HALF_LEVELS if half else LEVELS)
+    assert (far.mean <= HALF_MEAN_LEVELS) if half else (far.unequal <= UNEQUAL)

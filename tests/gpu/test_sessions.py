@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from devices import Device, distance
+from devices import ON_CUDA, Device, distance
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.engine import Engine
 from ganserve_server.core.sessions import BoundSession
 from in_core import core
 from in_process import in_process_server
 from random_packages import CONVOLUTIONAL, build_convolutional_package, build_dense_package
+from random_players import random_player
 from stubs import to_array
 
 if TYPE_CHECKING:
@@ -78,6 +80,28 @@ def test_cuda_graphs_change_nothing(device: Device, tmp_path: Path) -> None:
             far = distance(sessions[graphs].run(feed)[0], expected)
             assert far.largest <= 1.0, graphs
             assert far.unequal <= 1e-2, graphs
+
+
+@pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
+def test_float16_has_tensor_cores_and_float32_keeps_its_bits(device: Device) -> None:
+    for half in (False, True):
+        player = random_player("dcgan", "generator", half=half)
+        session = BoundSession("g", player.content, device.engine(), player.outputs, 0)
+        options = session.session.get_provider_options()[device.provider]
+        assert options["use_tf32"] == str(int(half))
+
+
+@pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
+def test_the_quickest_way_is_chosen(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    player = random_player("dcgan", "generator", half=True)
+    config = device.engine(conv_search="measure", conv_layout="measure")
+    with caplog.at_level("INFO"):
+        session = BoundSession("g", player.content, config, player.outputs, 0)
+    assert re.search(r"g on cuda:0: (heuristic|exhaustive), (nchw|nhwc), [0-9.]+ ms a call", caplog.text)
+    assert session.cuda_graphs
+    feed = {name: value.numpy() for name, value in player.feed(16, seed=1).items()}
+    expected = player.compute(player.feed(16, seed=1), device.name)[0].numpy()
+    assert distance(session.run(feed)[0], expected).largest <= 4.0
 
 
 def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
