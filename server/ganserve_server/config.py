@@ -9,6 +9,9 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+DEFAULT_BATCH_SIZE = 64
+"""Most samples in one model call where nobody says otherwise."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
@@ -37,8 +40,8 @@ class ServerConfig:
     """CPU threads of one model call. 0: the cores shared out among the workers."""
     spinning: bool = False
     """CPU threads of a call burn their cores while they wait for each other: quicker alone, much slower in company."""
-    max_batch_size: int = 64
-    """Most samples in one model call."""
+    max_batch_size: int = 0
+    """Most samples in one model call. 0: 64, and on GPUs 256 of samples of at most 16 KiB."""
     batch_buckets: tuple[int, ...] = ()
     """Batch sizes that calls are padded to; max_batch_size is always one. Without it, on GPUs powers of 4, on the CPU
     any."""
@@ -89,20 +92,20 @@ class ServerConfig:
             raise ValueError(f"devices must be distinct numbers of at least 0 (got {list(self.devices)})")
         if self.instances < 1:
             raise ValueError(f"instances must be at least 1 (got {self.instances})")
-        if any(not 1 <= bucket <= self.max_batch_size for bucket in self.batch_buckets):
+        if any(not 1 <= bucket <= self.batch_size for bucket in self.batch_buckets):
             raise ValueError(
-                f"batch_buckets must be 1 to max_batch_size (got {list(self.batch_buckets)} and {self.max_batch_size})"
+                f"batch_buckets must be 1 to max_batch_size (got {list(self.batch_buckets)} and {self.batch_size})"
             )
         if not 0 <= self.queue_delay_ms <= 60_000:
             raise ValueError(f"queue_delay_ms must be 0 to 60000 (got {self.queue_delay_ms})")
         if self.gpu_memory_limit_mib < 0:
             raise ValueError(f"gpu_memory_limit_mib must be at least 0 (got {self.gpu_memory_limit_mib}); 0: no limit")
-        if self.max_batch_size < 1:
-            raise ValueError(f"max_batch_size must be at least 1 (got {self.max_batch_size})")
-        if self.max_queued_samples < self.max_batch_size:
+        if self.max_batch_size < 0:
+            raise ValueError(f"max_batch_size must be at least 1, or 0, which chooses (got {self.max_batch_size})")
+        if self.max_queued_samples < self.batch_size:
             raise ValueError(
-                "max_queued_samples must be at least max_batch_size "
-                f"(got {self.max_queued_samples} and {self.max_batch_size})"
+                f"max_queued_samples must be at least max_batch_size (got {self.max_queued_samples} and "
+                f"{self.batch_size})"
             )
         if not self.poll_s >= 0 or self.newest_versions < 0:
             raise ValueError(
@@ -110,6 +113,11 @@ class ServerConfig:
             )
         if not self.drain_timeout_s >= 0:
             raise ValueError(f"drain_timeout_s must be at least 0 (got {self.drain_timeout_s})")
+
+    @property
+    def batch_size(self) -> int:
+        """`max_batch_size`, or what it is by default."""
+        return self.max_batch_size or DEFAULT_BATCH_SIZE
 
     @property
     def address(self) -> str:

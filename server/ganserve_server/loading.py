@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ganserve_server.config import ServerConfig
 
+_SMALL_BATCH_SIZE = 256
 MAX_PAYLOAD_BYTES = 256 * 2**20
 """Most bytes of samples in one answer."""
 
@@ -43,7 +44,7 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         spinning=config.spinning,
         devices=config.devices,
         instances=config.instances,
-        buckets=choose_buckets(choice.name, config.batch_buckets, config.max_batch_size),
+        buckets=choose_buckets(choice.name, config.batch_buckets, config.batch_size),
         cuda_graphs=config.cuda_graphs,
         conv_search=config.conv_search,
         conv_layout=config.conv_layout,
@@ -51,7 +52,8 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         gpu_memory_limit_mib=config.gpu_memory_limit_mib,
     )
     batch = BatchConfig(
-        max_batch_size=config.max_batch_size,
+        max_batch_size=config.batch_size,
+        max_small_batch_size=0 if config.max_batch_size or choice.name == CPU else _SMALL_BATCH_SIZE,
         max_queued_samples=config.max_queued_samples,
         workers=workers,
         queue_delay_s=config.queue_delay_ms / 1e3,

@@ -123,6 +123,16 @@ def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
     assert Listening.graphs == ["-1", "-1", "2"]  # -1: not captured; 2: the second bucket's
 
 
+def test_small_samples_are_joined_to_larger_calls(device: Device, tmp_path: Path) -> None:
+    build_convolutional_package(tmp_path, "convolutional")
+    with core(tmp_path, max_small_batch_size=32, engine=device.engine()) as gan:
+        described = gan.get_model(gan_service_pb2.GetModelRequest(model="convolutional")).engines[0]
+        assert (described.max_batch_size, list(described.batch_buckets)) == (32, [1, 4, 16, 32])
+        answer = asyncio.run(gan.sample(request("convolutional", count=32)))
+        assert to_array(answer.samples.tensor).shape[0] == 32
+        assert gan.repository.resolve("convolutional", 0).generator.statistics.calls == 1
+
+
 def test_memory_that_a_graph_was_captured_with_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph reads and writes where it did when it was captured, as it is while algorithms are chosen."""
     content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -235,6 +236,14 @@ def test_closing_does_not_wait_for_a_delay() -> None:
             await waiting
 
     run(scenario, queue_delay_s=3600)
+
+
+def test_small_samples_have_calls_of_their_own_size() -> None:
+    config = BatchConfig(max_batch_size=64, max_queued_samples=1000, workers=1, max_small_batch_size=256)
+    assert config.for_samples_of(64 * 64 * 3).max_batch_size == 256
+    assert config.for_samples_of(128 * 128 * 3) is config
+    assert dataclasses.replace(config, max_queued_samples=100).for_samples_of(3).max_batch_size == 100
+    assert dataclasses.replace(config, max_small_batch_size=0).for_samples_of(3).max_batch_size == 64
 
 
 def test_each_worker_prepares_in_its_own_thread_before_the_batcher_is_there() -> None:

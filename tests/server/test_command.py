@@ -177,7 +177,7 @@ def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
     [
         (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
         (["--threads", "-1"], "threads must be at least 0"),
-        (["--max-batch-size", "0"], "max_batch_size must be at least 1"),
+        (["--max-batch-size", "-1"], "max_batch_size must be at least 1"),
         (["--max-queued-samples", "10"], "max_queued_samples must be at least max_batch_size (got 10 and 64)"),
         (["--drain-timeout-s", "nan"], "drain_timeout_s must be at least 0"),
         (["--provider", "tpu"], "--provider"),

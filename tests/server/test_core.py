@@ -66,7 +66,7 @@ def test_the_core_serves_without_grpc(repository: Path) -> None:
         (CPU, (3, 2), (3, 2)),
         (CPU, (1, 0), (1, usable_cores())),
         (CPU, (0, 0), (min(16, usable_cores()), max(1, usable_cores() // min(16, usable_cores())))),
-        (CUDA, (0, 0), (1, 1)),
+        (CUDA, (0, 0), (2, 1)),
         (CUDA, (2, 0), (2, 1)),
     ],
 )

@@ -197,6 +197,6 @@ def test_buckets_by_default() -> None:
     assert choose_buckets(CPU, (8, 2, 8), 64) == (2, 8, 64)
 
 
-def test_a_worker_for_each_session_of_the_gpus() -> None:
-    assert choose_parallelism(CUDA, 0, 0, sessions=4) == (4, 1)
+def test_two_workers_for_each_session_of_the_gpus() -> None:
+    assert choose_parallelism(CUDA, 0, 0, sessions=4) == (8, 1)
     assert choose_parallelism(CUDA, 2, 3, sessions=4) == (2, 3)

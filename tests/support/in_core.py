@@ -23,12 +23,18 @@ def core(
     *,
     limits: Limits | None = None,
     max_batch_size: int = 16,
+    max_small_batch_size: int = 0,
     max_queued_samples: int = 65536,
     workers: int = 2,
     engine: EngineConfig | None = None,
 ) -> Iterator[Gan]:
     """A service of the models in a folder, with batches so small that requests are cut up and joined."""
-    batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=workers)
+    batch = BatchConfig(
+        max_batch_size=max_batch_size,
+        max_small_batch_size=max_small_batch_size,
+        max_queued_samples=max_queued_samples,
+        workers=workers,
+    )
     repository = Repository(models, engine or EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
     repository.load()
     try:

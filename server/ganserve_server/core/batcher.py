@@ -41,6 +41,7 @@ _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
 _WORTH_WAKING_S = 0.5e-3
 # Waking a worker and being woken by it costs about as much.
 INLINE_BELOW_S = 0.2e-3
+_SMALL_BYTES = 16 * 2**10
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 _log = logging.getLogger(__name__)
 
@@ -56,10 +57,18 @@ class BatchConfig:
     count those that they cannot pass, others all of them."""
     workers: int
     """Calls at a time."""
+    max_small_batch_size: int = 0
+    """Instead of max_batch_size for samples of at most 16 KiB, if it is more: they cost a GPU next to nothing."""
     queue_delay_s: float = 0.0
     """How long a free worker waits for a call to become full, from the arrival of the first request that waits."""
     inline_below_s: float = 0.0
     """Graphs run as many samples on the event loop as they compute in less; see `Batcher`. 0: none."""
+
+    def for_samples_of(self, size: int) -> BatchConfig:
+        """Returns how requests for samples of so many bytes are joined."""
+        if size > _SMALL_BYTES or self.max_small_batch_size <= self.max_batch_size:
+            return self
+        return dataclasses.replace(self, max_batch_size=min(self.max_small_batch_size, self.max_queued_samples))
 
 
 class Batcher(Generic[WorkT]):

@@ -18,6 +18,7 @@ from ganserve_server.core.engine import Engine, TensorPort
 from ganserve_server.core.errors import PackageError
 from ganserve_server.core.latents import Purpose, draw_latents, labels_from_words, latents_from_words, random_words
 from ganserve_server.core.leases import Leases
+from ganserve_server.core.providers import choose_buckets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,10 @@ class Model:
         """
         self.info = package.info
         self.spec = package.spec
+        batch_config = batch_config.for_samples_of(package.info.sample_bytes)
+        if engine_config.buckets:
+            buckets = choose_buckets(engine_config.provider, engine_config.buckets, batch_config.max_batch_size)
+            engine_config = dataclasses.replace(engine_config, buckets=buckets)
         self.max_batch_size = batch_config.max_batch_size
         self.leases = Leases()
         """The requests that use it."""

@@ -83,7 +83,8 @@ def choose_provider(provider: Provider) -> ProviderChoice:
 def choose_parallelism(provider: str, workers: int, threads: int, sessions: int = 1) -> tuple[int, int]:
     """Returns workers (calls at a time) and threads of each; 0 as an argument leaves that one to this function.
 
-    On GPUs each session of a graph gets its worker.
+    On GPUs each session of a graph gets two: one draws latents and delivers while the other's call runs, which on an
+    H100 made a third more samples/s (`benchmarks/gpu`, 64 a request).
 
     On the CPU many calls of one thread beat one call of many threads: nothing waits for the slowest thread of each
     layer, and spinning, which hides that wait, made calls three times slower when another process wanted the cores.
@@ -91,7 +92,7 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
     of two spinning threads, 2.9 ms with two threads that do not spin (`benchmarks/serving/overhead.py`).
     """
     if provider != CPU:
-        return workers or sessions, threads or 1
+        return workers or 2 * sessions, threads or 1
     cores = usable_cores()
     workers = workers or min(cores, _MAX_WORKERS)
     return workers, threads or max(1, cores // workers)
