@@ -58,6 +58,7 @@ class Bare:
         wanted = way.providers(device)[0][0]
         if self._session.get_providers()[0] != wanted:
             raise RuntimeError(f"asked onnxruntime for {wanted} and got {self._session.get_providers()}")
+        self.way = way
         self._subject, self._device, self._batches = subject, device, tuple(batches)
         self._bound: dict[int, _Bound] = {}
 
