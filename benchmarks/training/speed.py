@@ -1,12 +1,12 @@
 """Samples a second of `ganserve train` beside a bare loop, in one run.
 
-    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 5] [--steps 400] [--threads 1] [--json F]
+    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 4] [--steps 600] [--threads 1] [--json F]
 
-Ours: `ganserve_training.train` itself with the preset's own log, pictures, checkpoints and diagnosis, resumed from
-round to round; timed from its first to its last step. Bare: bare.py, the same networks, losses, penalties, optimisers
-and average on the same data. Rounds alternate, so that what else the machine does hits both alike; both are measured in
-processor time (`time.process_time`), which other programs hardly disturb, and in wall time. The ratio is the median of
-the rounds' ratios.
+Ours: one run of `ganserve_training.train` with the preset's own log, pictures, checkpoints and diagnosis. Bare:
+bare.py, the same networks, losses, penalties, optimisers and average on the same data. After each 20 steps of ours
+come 20 bare ones, so that what else the machine does hits both alike, in a rhythm of seconds: on a shared machine the
+same work takes up to 1.4 times as much processor time in one minute as in the next. A round is `--steps` steps of each;
+the one before the first warms both up. The ratio is that of all rounds together, its error that of their mean.
 """
 
 from __future__ import annotations
@@ -17,37 +17,82 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from bare import BareLoop
 from rich.console import Console
 
 from ganserve_training import PRESETS, train
+from ganserve_training.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_BLOCK = 20
+
+
+@dataclass
+class Clock:
+    """Processor and wall seconds."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    @classmethod
+    def now(cls) -> Clock:
+        return cls(time.process_time(), time.perf_counter())
+
+    def since(self, earlier: Clock) -> Clock:
+        return Clock(self.cpu - earlier.cpu, self.wall - earlier.wall)
+
+
+class Alternation:
+    """Runs blocks of the bare loop in between the steps of a run, and times both."""
+
+    def __init__(self, bare: Callable[[int], object], steps: int) -> None:
+        self._bare, self._steps, self._taken = bare, steps, 0
+        self._began, self._theirs = Clock.now(), Clock()
+        self.rounds: list[tuple[Clock, Clock]] = []
+        """Of each round: ours, bare."""
+
+    def step_done(self) -> None:
+        self._taken += 1
+        if self._taken % min(_BLOCK, self._steps):
+            return
+        began = Clock.now()
+        self._bare(min(_BLOCK, self._steps))
+        theirs = Clock.now().since(began)
+        self._theirs = Clock(self._theirs.cpu + theirs.cpu, self._theirs.wall + theirs.wall)
+        if self._taken % self._steps == 0:
+            self.rounds.append((Clock.now().since(self._began).since(self._theirs), self._theirs))
+            self._began, self._theirs = Clock.now(), Clock()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["digits", "dcgan-32"], choices=sorted(PRESETS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=600, help=f"of each round, a multiple of {_BLOCK} beyond that")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.steps > _BLOCK and arguments.steps % _BLOCK:
+        parser.error(f"--steps must be a multiple of {_BLOCK} (got {arguments.steps})")
     torch.set_num_threads(arguments.threads)
     records = [compare(name, arguments.rounds, arguments.steps, arguments.threads) for name in arguments.presets]
     print("| preset | ours, samples/CPU s | bare, samples/CPU s | ratio, CPU time | ratio, wall time |")
     print("|---|---|---|---|---|")
     for record in records:
         ours, bare = record["ours_per_cpu_s"], record["bare_per_cpu_s"]
-        print(
-            f"| {record['preset']} | {ours:.0f} | {bare:.0f} | {record['cpu_ratio']:.3f} | {record['wall_ratio']:.3f} |"
+        ratios = " | ".join(
+            f"{record[f'{kind}_ratio']:.3f} ± {record[f'{kind}_error']:.3f}" for kind in ("cpu", "wall")
         )
+        print(f"| {record['preset']} | {ours:.0f} | {bare:.0f} | {ratios} |")
     if arguments.json:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
 
@@ -55,44 +100,32 @@ def main() -> None:
 def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
     """Both loops by turns."""
     config = PRESETS[name]
-    bare = BareLoop(config)
-    samples = steps * config.batch_size
-    ratios: dict[str, list[float]] = {"cpu": [], "wall": []}
-    speeds: dict[str, list[float]] = {"ours": [], "bare": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for index in range(rounds + 1):  # The first round warms both up.
-            last = (index + 1) * steps
-            ours = _timed_training(replace(config, steps=last), Path(folder) / "run", threads)
-            theirs = _timed(lambda: bare.run(steps))
-            if index:
-                ratios["cpu"].append(theirs[0] / ours[0])
-                ratios["wall"].append(theirs[1] / ours[1])
-                speeds["ours"].append(samples / ours[0])
-                speeds["bare"].append(samples / theirs[0])
-    return {
-        "preset": name,
-        "rounds": rounds,
-        "steps": steps,
-        "threads": threads,
-        "batch_size": config.batch_size,
-        "ours_per_cpu_s": statistics.median(speeds["ours"]),
-        "bare_per_cpu_s": statistics.median(speeds["bare"]),
-        "cpu_ratio": statistics.median(ratios["cpu"]),
-        "wall_ratio": statistics.median(ratios["wall"]),
-        "all_cpu_ratios": ratios["cpu"],
-    }
+    alternation = Alternation(BareLoop(config).run, steps)
+    run_step = Trainer.run_step
 
+    def run_and_alternate(trainer: Trainer) -> Any:
+        measures = run_step(trainer)
+        alternation.step_done()
+        return measures
 
-def _timed_training(config: Any, run: Path, threads: int) -> tuple[float, float]:
-    """Processor and wall seconds of the steps alone: networks, data and process are there already."""
-    result = train(config, run, device="cpu", threads=threads, console=Console(file=io.StringIO()))
-    return result.cpu_seconds, result.seconds
-
-
-def _timed(work: Callable[[], None]) -> tuple[float, float]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return time.process_time() - cpu, time.perf_counter() - wall
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Trainer, "run_step", run_and_alternate):
+        longer = replace(config, steps=(rounds + 1) * steps)
+        train(longer, Path(folder) / "run", device="cpu", threads=threads, console=Console(file=io.StringIO()))
+    measured = alternation.rounds[1:]  # the first warms both up
+    samples = rounds * steps * config.batch_size
+    record = {"preset": name, "rounds": rounds, "steps": steps, "threads": threads, "batch_size": config.batch_size}
+    for kind in ("cpu", "wall"):
+        ours, bare = ([getattr(one[index], kind) for one in measured] for index in (0, 1))
+        ratios = [b / a for a, b in zip(ours, bare, strict=True)]
+        error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0.0
+        record |= {
+            f"ours_per_{kind}_s": samples / sum(ours),
+            f"bare_per_{kind}_s": samples / sum(bare),
+            f"{kind}_ratio": sum(bare) / sum(ours),
+            f"{kind}_error": error,
+            f"all_{kind}_ratios": ratios,
+        }
+    return record
 
 
 if __name__ == "__main__":

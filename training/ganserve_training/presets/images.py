@@ -9,6 +9,7 @@ from dataclasses import replace
 from ganserve_training.config import (
     Anneal,
     DataConfig,
+    DiagnosisConfig,
     EmaConfig,
     GradientPenaltyConfig,
     LossConfig,
@@ -39,6 +40,7 @@ DCGAN_32 = TrainConfig(
     regularisers=_OFF,
     optimisers=OptimisersConfig.both(_adam(2e-4, 0.5, 0.999)),
     ema=EmaConfig(half_life_kimg=5.0),
+    diagnosis=DiagnosisConfig(every_steps=300),
     output=_OUTPUT,
 )
 """Batch normalisation in both players, Adam 2e-4 with beta1 0.5 (Radford et al. 2016).
@@ -52,6 +54,7 @@ _RMSPROP = OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(2e-4))
 WGAN_32 = replace(
     DCGAN_32,
     steps=1200,
+    diagnosis=DiagnosisConfig(),
     loss=LossConfig(name="wasserstein"),
     regularisers=replace(_OFF, weight_clip=0.01),
     optimisers=OptimisersConfig.both(_RMSPROP),
@@ -80,6 +83,7 @@ distance stays at 60; then it falls to 10, and at the end roofs stand before the
 SNGAN_32 = replace(
     DCGAN_32,
     steps=1000,
+    diagnosis=DiagnosisConfig(),
     networks=NetworksConfig(
         architecture="residual",
         latent_dim=128,
@@ -102,6 +106,7 @@ Measured: 183 CPU seconds; petals and edges of roofs, with faint grids, little v
 PROGRESSIVE_32 = replace(
     DCGAN_32,
     steps=2000,
+    diagnosis=DiagnosisConfig(),
     networks=NetworksConfig(
         architecture="progressive",
         latent_dim=64,
@@ -127,6 +132,7 @@ _R3GAN_ADAM = OptimiserConfig(learning_rate=Anneal(start=5e-4, end=5e-5), beta2=
 R3GAN_32 = replace(
     DCGAN_32,
     steps=600,
+    diagnosis=DiagnosisConfig(),
     networks=NetworksConfig(
         architecture="r3gan", latent_dim=64, generator_width=16, critic_width=16, max_width=64, group_size=8
     ),
