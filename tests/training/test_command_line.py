@@ -62,7 +62,18 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "error: --regularisers.roth-gamma.{start,end} must be 0 with loss relativistic-pairing",
         ),
         ("train r3gan-32 --networks.architecture mlp --networks.group-size 8", "--networks.group-size must be left at"),
-        ("train sngan-32 --networks.architecture mlp", "error: --networks.generator-conditioning must be auto or"),
+        (
+            "train sngan-32 --networks.architecture mlp --networks.generator-conditioning batch-norm",
+            "error: --networks.generator-conditioning must be auto or",
+        ),
+        (
+            "train wgan-gp-32 --data.source digits --networks.critic-norm layer",
+            "error: --networks.critic-norm must be auto or none for dcgan at 8 x 8 pixels (got layer)",
+        ),
+        (
+            "train progressive-32 --data.source digits",
+            "give as many to --progressive.batch-sizes, or one to all with --batch-size",
+        ),
         (
             "train progressive-32 --batch_size=16 --progressive.batch-sizes 16 16 8 8",
             "error: --batch-size must be left out where --progressive.batch-sizes gives each level its own (got 16)",
@@ -116,11 +127,12 @@ def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch
         (f"digits {CUSTOM}", "networks.generator_width", 32),
         (f"progressive-32 {CUSTOM}", "networks.minibatch_stddev_group", 0),
         (f"sngan-32 {CUSTOM}", "networks.spectral_norm", "critic"),
-        (
-            "sngan-32 --networks.architecture r3gan --networks.generator-conditioning auto",
-            "networks.spectral_norm",
-            "off",
-        ),
+        ("sngan-32 --networks.architecture r3gan", "networks.spectral_norm", "off"),
+        ("sngan-32 --networks.architecture r3gan", "networks.generator_conditioning", "auto"),
+        ("sngan-32 --networks.architecture mlp", "networks.generator_conditioning", "auto"),
+        ("sngan-32 --networks.architecture dcgan", "networks.generator_conditioning", "batch-norm"),
+        (f"digits {CUSTOM}", "networks.critic_conditioning", "auto"),
+        ("digits --data.labels ignore --networks.packing 2", "networks.generator_conditioning", "auto"),
         (f"digits {CUSTOM}", "networks.critic_width", 32),
         ("progressive-32 --seed 1", "progressive.batch_sizes", (64, 64, 32, 32)),
     ],

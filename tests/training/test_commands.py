@@ -130,7 +130,7 @@ def test_a_changed_configuration_is_a_usage_error_with_the_difference(
     assert train_command.main([*map(str, train_arguments(finished, 20)), "--seed", "1"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("ganserve train: error: ")
-    assert "\n  seed: 0 -> 1\n" in errors
+    assert "\n  --seed: 0 -> 1\n" in errors
 
 
 def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
@@ -75,6 +75,15 @@ def test_a_packed_critic_sees_samples_side_by_side() -> None:
         pair.critic(torch.randn(7, 2))
     pair = build_networks(NetworksConfig(packing=2, critic_width=4), DataInfo(sample_shape=(8, 8, 3)))
     assert pair.critic(torch.randn(4, 3, 8, 8)).shape == (2,)
+
+
+def test_a_packed_critic_calls_the_one_inside_with_two_arguments_as_all_are_called() -> None:
+    class Strict(nn.Module):
+        def forward(self, samples: Tensor, labels: Tensor | None) -> Tensor:
+            assert labels is None
+            return samples.sum(dim=1)
+
+    assert PackedCritic(Strict(), 2)(torch.ones(4, 3)).tolist() == [6.0, 6.0]
 
 
 def test_conditional_batch_norm_by_hand() -> None:
@@ -196,7 +205,7 @@ def test_r3gan_resampling_interpolates_and_its_halving_is_the_adjoint() -> None:
 
 
 def test_r3gan_refuses_groups_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"group_size 16 does not divide the 24 inner channels .* multiple of 8"):
+    with pytest.raises(ConfigError, match=r"group_size 16 does not divide the 24 inner channels .* multiples of 8"):
         Block(12, group_size=16, block_count=1)
 
 

@@ -233,12 +233,12 @@ def test_the_gradient_norm_of_the_log_is_that_of_the_generator() -> None:
 
 def test_measures_are_means_over_the_updates_of_a_step() -> None:
     one = trainer_of(schedule=ScheduleConfig(critic_steps=3))
-    rows: list[Tensor] = []
+    rows: list[list[Tensor]] = []
     update = one._update_critic
     one._update_critic = lambda *arguments: (rows.append(update(*arguments)), rows[-1])[1]  # type: ignore[method-assign]
     row = one.run_step()
     assert len(rows) == 3
-    torch.testing.assert_close(row[:4], torch.stack(rows)[:, :4].mean(dim=0))
+    torch.testing.assert_close(row[:4], torch.stack([torch.stack(each[:4]) for each in rows]).mean(dim=0))
 
 
 REMEDIES: dict[str, dict[str, Any]] = {

@@ -44,7 +44,8 @@ class Growth:
         if len(sizes) != last_level + 1:
             raise ConfigError(
                 f"progressive.batch_sizes must have {last_level + 1} values, one for each level from 4 x 4 to "
-                f"{4 << last_level} x {4 << last_level} (got {len(sizes)}): give as many to --progressive.batch-sizes"
+                f"{4 << last_level} x {4 << last_level} (got {len(sizes)}): give as many to --progressive.batch-sizes, "
+                "or one to all with --batch-size"
             )
         self._sizes = sizes
         self._fade = config.fade_kimg * 1000.0

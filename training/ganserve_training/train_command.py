@@ -119,6 +119,9 @@ def _values(preset: str, given: Mapping[str, str]) -> TrainConfig:
     config = PRESETS[preset]
     if source := given.get("--data.source"):
         config = replace(config, data=suit_source(config.data, source))
+    if given.get("--data.labels") == "ignore":
+        networks = replace(config.networks, generator_conditioning="auto", critic_conditioning="auto")
+        config = replace(config, networks=networks)
     if architecture := given.get("--networks.architecture"):
         config = replace(config, networks=suit_architecture(config.networks, architecture))
         if architecture not in ("progressive", "custom"):

@@ -201,4 +201,8 @@ def suit_architecture(networks: NetworksConfig, architecture: str) -> NetworksCo
         if architecture not in _ONLY_WITH.get(item.name, (architecture,))
         or architecture in _NOT_WITH.get(item.name, ())
     }
+    if architecture == "custom":
+        unsuited |= {"generator_conditioning": "auto", "critic_conditioning": "auto"}
+    elif architecture not in ("dcgan", "residual") and networks.generator_conditioning == "batch-norm":
+        unsuited["generator_conditioning"] = "auto"
     return replace(networks, **unsuited)

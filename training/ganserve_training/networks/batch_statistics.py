@@ -94,7 +94,7 @@ class PackedCritic(nn.Module):
         if labels is not None:
             raise ValueError("a packed critic takes no labels: call it without them")
         packed = samples.reshape(count // self.packing, self.packing * samples.shape[1], *samples.shape[2:])
-        output: Tensor | CriticOutput = self.critic(packed)
+        output: Tensor | CriticOutput = self.critic(packed, None)
         return output
 
 
