@@ -246,13 +246,12 @@ class BoundSession:
         self, session: onnxruntime.InferenceSession, feed: Feed, bucket: int, count: int
     ) -> list[NDArray[np.generic]]:
         bound = self._bound.get(bucket)
-        if bound is not None and bound.known_here:
+        if bound is None:
+            number = self._buckets.index(bucket)
+            # The first run takes seconds where cuDNN searches: the captures that follow wait for it, calls do not.
             with _captures.none():
-                return bound.run(session, feed, count)
-        with _captures.alone():
-            if bound is None:
-                number = self._buckets.index(bucket)
                 bound = self._bound[bucket] = _Bound(session, feed, bucket, number, self._output_names, self._device)
+        with _captures.none() if bound.known_here else _captures.alone():
             return bound.run(session, feed, count)
 
 
