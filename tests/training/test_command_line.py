@@ -67,10 +67,6 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "error: --networks.generator-conditioning must be auto or",
         ),
         (
-            "train wgan-gp-32 --data.source digits --networks.critic-norm layer",
-            "error: --networks.critic-norm must be auto or none for dcgan at 8 x 8 pixels (got layer)",
-        ),
-        (
             "train progressive-32 --data.source digits",
             "give as many to --progressive.batch-sizes, or one to all with --batch-size",
         ),

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
-from ganserve_training.errors import ConfigError
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm, norm_kind
@@ -54,18 +53,16 @@ class DcganGenerator(Generator):
 
 
 class DcganCritic(Critic):
-    """Halved by strided convolutions down to 4 x 4, which is scored as it is; no normalisation at the image."""
+    """Halved by strided convolutions down to 4 x 4, which is scored as it is; no normalisation at the image.
+
+    At 8 x 8 the image's convolution is the only one, so that `networks.critic_norm` has nothing to normalise.
+    """
 
     def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.critic_width, config.max_width, levels)[-2::-1]
         norm = norm_kind(config.critic_norm, auto="batch")
-        if len(widths) == 1 and config.critic_norm not in ("auto", "none"):
-            raise ConfigError(
-                f"--networks.critic-norm must be auto or none for dcgan at 8 x 8 pixels (got {config.critic_norm}): "
-                "its critic has one convolution, at the image, which is not normalised"
-            )
         self.from_image = nn.Conv2d(self.input_channels, widths[0], 4, stride=2, padding=1)
         self.downsample = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=norm != "batch") for i in range(levels - 1)
