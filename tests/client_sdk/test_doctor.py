@@ -60,6 +60,20 @@ def test_what_is_installed_and_does_not_load_is_broken(tmp_path: Path, closed_po
     assert lines[-1] == "broken: onnxruntime, PyTorch"
 
 
+def test_where_nothing_is_installed_and_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_checks, "installed_onnxruntimes", lambda: ())
+    monkeypatch.setattr(_checks, "_version", lambda _: None)
+    monkeypatch.setattr(_checks, "check_server", lambda target: Check("server", State.NOTE, f"{target} was not asked"))
+    listed = [sys.executable, "-c", "print('NVIDIA H100, 81559 MiB, 580.159.04')"]
+    for driver, gpu in ((None, State.NOTE), ("nvidia-smi", State.OK)):
+        monkeypatch.setattr(_checks.shutil, "which", lambda _, found=driver: found)
+        monkeypatch.setattr(_checks, "_NVIDIA_SMI", listed)
+        checks = {check.name: check for check in _checks.all_checks("nowhere:1")}
+        assert checks["GPU"].state is gpu
+        assert not {"onnxruntime", "PyTorch"} & checks.keys()
+        assert checks["server"].message == "nowhere:1 was not asked"
+
+
 def test_extras() -> None:
     assert check_extra("images", {"pillow": "13.0"}) == Check("[images]", State.OK, "pillow 13.0")
     fix = "pip install 'ganserve[export]'"

@@ -1,0 +1,82 @@
+"""How models are told where they lack something: `ganserve models`, and the page's facts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Self
+
+from ganserve import Client, ModelState, ModelSummary, VersionSummary
+from ganserve._cli import models as command
+from ganserve._ui import markup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+
+class Answering:
+    """A client of a server with these models."""
+
+    target = "here:1"
+
+    def __init__(self, models: Sequence[ModelSummary]) -> None:
+        self._models = models
+
+    def __call__(self, *_: Any, **__: Any) -> Answering:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def models(self) -> Sequence[ModelSummary]:
+        return self._models
+
+
+def told(models: Sequence[ModelSummary], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr(command, "Client", Answering(models))
+    assert command.main([]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_server_without_models_and_one_with_a_broken_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told([], monkeypatch, capsys) == "the server at here:1 has no models\n"
+    broken = VersionSummary(
+        version=3,
+        state=ModelState.FAILED,
+        reason="generator.onnx is missing",
+        sample=None,
+        label_names=(),
+        providers=(),
+        has_critic=False,
+        controls=(),
+    )
+    shown = told([ModelSummary(name="faces", versions=(broken,), latest=None)], monkeypatch, capsys)
+    assert "faces 3: generator.onnx is missing\n" in shown
+    assert "notes" not in shown
+
+
+def test_facts_of_a_package_that_says_little(server: str) -> None:
+    with Client(server) as client:
+        info = client.model("tiny")
+    origin = dataclasses.replace(info.provenance, created=None, step=0, metrics={})
+    bare = dataclasses.replace(
+        info,
+        critic=None,
+        critic_absence="",
+        generator=dataclasses.replace(info.generator, verification=None),
+        provenance=origin,
+        engines=(),
+    )
+    shown = markup.facts(bare)
+    assert ">none<" in shown
+    assert "training step" not in shown
+    assert "written" not in shown
+    assert "unknown" in shown  # the largest batch
+    full = dataclasses.replace(bare, provenance=dataclasses.replace(info.provenance, step=1200, metrics={"fid": 3.21}))
+    assert "1,200" in markup.facts(full)
+    assert "3.21" in markup.facts(full)
