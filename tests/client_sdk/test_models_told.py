@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from ganserve import Client, ModelState, ModelSummary, VersionSummary
+import numpy as np
+import pytest
+
+from ganserve import Client, InvalidRequest, ModelState, ModelSummary, VersionSummary
 from ganserve._cli import models as command
-from ganserve._ui import markup
+from ganserve._ui import markup, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
 
 class Answering:
@@ -80,3 +82,13 @@ def test_facts_of_a_package_that_says_little(server: str) -> None:
     full = dataclasses.replace(bare, provenance=dataclasses.replace(info.provenance, step=1200, metrics={"fid": 3.21}))
     assert "1,200" in markup.facts(full)
     assert "3.21" in markup.facts(full)
+
+
+def test_labels_in_two_dimensions_are_refused_before_anything_is_sent(server: str) -> None:
+    with Client(server) as client, pytest.raises(InvalidRequest, match=r"label"):
+        client.sample(4, np.zeros((2, 2), np.int64), model="tiny")
+
+
+def test_vectors_of_more_than_two_values_have_no_picture() -> None:
+    batch = SimpleNamespace(samples=np.zeros((4, 3), np.float32))
+    assert tiles._points(batch, (0, 0)) == ""
