@@ -21,13 +21,13 @@ from ganserve_server.core.leases import Leases
 from ganserve_server.core.providers import choose_buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from ganserve_server.core.batcher import BatchConfig
     from ganserve_server.core.engine import EngineConfig
-    from ganserve_server.core.lanes import Slice
+    from ganserve_server.core.lanes import Slice, WorkT
     from ganserve_server.core.package import ModelInfo, Package
 
     Labels = int | NDArray[np.int64] | None
@@ -102,27 +102,30 @@ class Model:
             else None
         )
         feeds, critic_feeds = self._warm_up()
-        name, inline_below_s = f"{self.info.name}/{self.info.version}", batch_config.inline_below_s
-        self.generator = Batcher(
-            f"{name}/generator",
-            self._generate,
-            batch_config,
-            inline_samples=self._generator.quick_samples(feeds[0], feeds[-1], inline_below_s),
-            prepare=functools.partial(self._generator.prepare, feeds),
-        )
+        self.generator = self._batcher("generator", self._generate, self._generator, feeds, batch_config)
         self.critic = None
         if self._critic is not None:
             try:
-                self.critic = Batcher(
-                    f"{name}/critic",
-                    self._score,
-                    batch_config,
-                    inline_samples=self._critic.quick_samples(critic_feeds[0], critic_feeds[-1], inline_below_s),
-                    prepare=functools.partial(self._critic.prepare, critic_feeds),
-                )
+                self.critic = self._batcher("critic", self._score, self._critic, critic_feeds, batch_config)
             except BaseException:
                 self.generator.close()
                 raise
+
+    def _batcher(
+        self,
+        graph: str,
+        run: Callable[[Sequence[Slice[WorkT]], int], tuple[NDArray[np.generic], ...]],
+        engine: Engine,
+        feeds: Sequence[Feed],
+        config: BatchConfig,
+    ) -> Batcher[WorkT]:
+        return Batcher(
+            f"{self.info.name}/{self.info.version}/{graph}",
+            run,
+            config,
+            inline_samples=engine.quick_samples(feeds[0], feeds[-1], config.inline_below_s),
+            prepare=functools.partial(engine.prepare, feeds),
+        )
 
     @property
     def providers(self) -> tuple[str, ...]:
