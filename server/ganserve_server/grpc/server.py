@@ -1,15 +1,15 @@
-"""Assembles the gRPC server: services, interceptors, limits, health and reflection; starts it and drains it."""
+"""Assembles the gRPC server: methods, limits, health and reflection; starts it and drains it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
@@ -18,7 +18,7 @@ from ganserve_server.core.inference import Inference
 from ganserve_server.grpc.admin import AdminServicer
 from ganserve_server.grpc.health import HealthServicer
 from ganserve_server.grpc.inference import INFERENCE_SERVICE, InferenceServicer
-from ganserve_server.grpc.interceptors import CallInterceptor
+from ganserve_server.grpc.methods import Methods
 from ganserve_server.grpc.services import GanServicer
 from ganserve_server.loading import MAX_PAYLOAD_BYTES
 from ganserve_server.monitoring.calls import CallStatistics
@@ -28,7 +28,7 @@ from ganserve_server.ports import bind_error, refusal
 if TYPE_CHECKING:
     from ganserve_server.core.gan import Gan
     from ganserve_server.core.repository import Repository
-    from ganserve_server.grpc.interceptors import Gate
+    from ganserve_server.grpc.methods import Gate
     from ganserve_server.monitoring.logs import AccessLevel
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
@@ -67,18 +67,19 @@ class GrpcServer:
         """Counts of the calls."""
         # The gates of every call, in their order: none yet. Who may call comes first, how much of it second.
         gates: tuple[Gate, ...] = ()
-        self._interceptor = CallInterceptor(gates, self.calls, AccessLog(access_log))
-        self._server = grpc.aio.server(interceptors=(self._interceptor,), options=_OPTIONS)
+        self._methods = Methods(gates, self.calls, AccessLog(access_log))
+        self._server = grpc.aio.server(handlers=(self._methods,), options=_OPTIONS)
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = (GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._server)
+        methods: Any = self._methods  # for a server, whatever the stubs say
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(services), methods)
         self._started = False
 
     @property
     def not_ready_because(self) -> str:
         """Why calls are not answered now; empty if they are."""
-        if self._interceptor.draining:
+        if self._methods.draining:
             return "the server is shutting down"
         if not self._started:
             return "models are being loaded"
@@ -99,10 +100,11 @@ class GrpcServer:
 
     async def start(self, gan: Gan) -> None:
         """Begins to answer calls."""
-        gan_service_pb2_grpc.add_GanServiceServicer_to_server(GanServicer(gan), self._server)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gan.repository), self._server)
+        methods: Any = self._methods
+        gan_service_pb2_grpc.add_GanServiceServicer_to_server(GanServicer(gan), methods)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gan.repository), methods)
         inference = InferenceServicer(Inference(gan.repository, gan.limits), lambda: not self.not_ready_because)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, methods)
         self._follow(gan.repository)
         await self._server.start()
         self._health.serve()
@@ -130,17 +132,17 @@ class GrpcServer:
         Returns:
             The calls that were cut off because they took longer.
         """
-        self._interceptor.close()
+        self._methods.close()
         self._health.drain()
         patience_s = max(timeout_s - _LAST_WORDS_S - _GRACE_S, timeout_s / 2)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._interceptor.drained(), patience_s)
-        cut_off = self._interceptor.running
+            await asyncio.wait_for(self._methods.drained(), patience_s)
+        cut_off = self._methods.running
         if cut_off:
             _log.warning("%d calls did not finish within %g s and are cut off", cut_off, timeout_s)
-            self._interceptor.cut_off()
+            self._methods.cut_off()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._interceptor.drained(), _LAST_WORDS_S)
+                await asyncio.wait_for(self._methods.drained(), _LAST_WORDS_S)
         self._health.close()
         await self._server.stop(grace=_GRACE_S)
         return cut_off

@@ -1,7 +1,7 @@
 """The gRPC services: thin adapters that pass messages on to `core.gan`.
 
 A unary method is a coroutine, a method that streams its responses is an async generator; both raise `core.errors`,
-which `interceptors.CallInterceptor` maps.
+which `methods.Methods` maps.
 """
 # ruff: noqa: ARG002, N802 - the methods' names and arguments are the protocol's
 

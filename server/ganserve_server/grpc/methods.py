@@ -1,4 +1,4 @@
-"""What happens around every call, in its order.
+"""The server's methods, and what happens around every call, in its order.
 
 1. it gets its id, which every answer tells in the trailing metadata, and its clock starts;
 2. a server that drains turns it away; then each gate lets it in or turns it away: who the caller is, how much it may
@@ -7,11 +7,13 @@
 4. an error becomes a status with google.rpc details;
 5. it is counted, written to the access log, and the gates are told of its end, the last one first.
 
-A gRPC interceptor sees a call's handler, not the call, so it wraps the handler's function, once a method. All of the
-above is one interceptor and one wrapper, and the wrapper says little for calls that go well: in a server at work, whose
-caches are full of other things, a microsecond of Python in a loop is five. Responses that stream come from async
-generators, as `core.gan` gives them; the wrapper closes them at once when the client goes away, so that their work
-stops.
+All of the above is one wrapper around each method's function, made once a method, and it says little for calls that go
+well: in a server at work, whose caches are full of other things, a microsecond of Python in a loop is five. That is why
+the methods are one generic handler and no interceptor, too: for each method that is registered by its name,
+grpc.aio 1.8x looks at one more future a call, which made a third of the event loop's work of our 32 methods.
+
+Responses that stream come from async generators, as `core.gan` gives them; the wrapper closes them at once when the
+client goes away, so that their work stops.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from ganserve_server.grpc.errors import status_code, status_details, status_mess
 from ganserve_server.monitoring.calls import OK, REQUEST_ID_KEY, UNKNOWN_METHOD, Call, current_call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ganserve_server.monitoring.calls import CallStatistics, MethodStatistics
     from ganserve_server.monitoring.logs import AccessLog
@@ -63,8 +65,11 @@ class Gate(Protocol):
         """
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """The way of every call, except those of gRPC's own services."""
+class Methods(grpc.GenericRpcHandler):
+    """The methods that there are, wrapped; those of gRPC's own services only so that they refuse with words.
+
+    The generated `add_…Servicer_to_server` functions take it for a server.
+    """
 
     def __init__(self, gates: Sequence[Gate], statistics: CallStatistics, access_log: AccessLog) -> None:
         """Prepares it.
@@ -77,7 +82,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._gates = tuple(gates)
         self._statistics = statistics
         self._access_log = access_log
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        self._services: list[grpc.GenericRpcHandler] = []
+        self._wrapped: dict[str, Handler] = {}
         self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD))
         self._draining = False
         self._cutting = False
@@ -115,25 +121,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             assert call.task is not None, "each call is a task of its own"
             call.task.cancel()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Returns the wrapped handler of a call; see `grpc.aio.ServerInterceptor`."""
-        handler = await continuation(handler_call_details)
-        method: str = handler_call_details.method
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            if handler is None:  # clients name what they like: one for all
-                known, method = (_NO_METHOD, self._no_method), method[:_MOST_METHOD]
-            elif method.startswith(_STANDARD_SERVICES):
-                return _readable(handler)
-            else:
-                known = self._wrapped[method] = handler, self._wrap(handler, self._statistics.of(method))
-        # This runs in the call's own task, and so does its handler.
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Adds the methods of a service."""
+        self._services.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
+        """Is told of the same methods once more."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """Returns the handler of a call; runs in the call's own task, as the handler does."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method) or self._find(handler_call_details)
+        if wrapped is None:
+            wrapped, method = self._no_method, method[:_MOST_METHOD]  # clients name what they like
+        elif method.startswith(_STANDARD_SERVICES):
+            return wrapped
         current_call.set(Call(method, handler_call_details.invocation_metadata))
-        return known[1]
+        return wrapped
+
+    def _find(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        method = details.method
+        handler = next(filter(None, (service.service(details) for service in self._services)), None)
+        if handler is None:
+            return None
+        standard = method.startswith(_STANDARD_SERVICES)
+        self._wrapped[method] = _readable(handler) if standard else self._wrap(handler, self._statistics.of(method))
+        return self._wrapped[method]
 
     def _wrap(self, handler: Handler, counts: MethodStatistics) -> Handler:
         inner: Any = _function(handler)
