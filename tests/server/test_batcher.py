@@ -283,6 +283,52 @@ def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_toge
     assert set(computation.threads) == {threading.main_thread().name}
 
 
+def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> None:
+    async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
+        tasks = []
+        for name in ("a", "b", "c", "d"):
+            tasks.append(asyncio.ensure_future(batcher.submit(name, 1)))
+            for _ in range(9):  # rounds of the loop from one to the next
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    computation = run(scenario, inline_samples=8)
+    assert computation.calls == [[("a", 0, 1), ("b", 0, 1), ("c", 0, 1), ("d", 0, 1)]]
+
+
+def test_requests_behind_one_that_stayed_alone_are_computed_as_they_come_and_then_it_is_looked_again() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        await batcher.submit("alone", 1)
+        for index in range(7):
+            task = asyncio.ensure_future(batcher.submit(f"spared {index}", 1))
+            await asyncio.sleep(0)
+            assert computation.calls[-1] == [(f"spared {index}", 0, 1)]
+            await task
+        await asyncio.gather(batcher.submit("a", 1), batcher.submit("b", 1))
+        await asyncio.gather(batcher.submit("c", 1), batcher.submit("d", 1))
+
+    computation = run(scenario, inline_samples=8)
+    assert computation.calls[-2:] == [[("a", 0, 1), ("b", 0, 1)], [("c", 0, 1), ("d", 0, 1)]]
+
+
+def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        await batcher.submit("alone", 1)
+        with pytest.raises(DeadlineExpiredError):
+            await batcher.submit("late", 1, deadline=time.monotonic() - 1)
+        computation.failing = {"bad"}
+        with pytest.raises(EngineError, match="cannot compute"):
+            await batcher.submit("bad", 1)
+        assert values(await batcher.submit("good", 8)) == list(range(8))
+        await asyncio.to_thread(batcher.close)
+        with pytest.raises(UnavailableError):
+            await batcher.submit("unloaded", 1)
+        done = batcher.statistics
+        assert (done.requests, done.expired, done.failed, batcher.queued_samples) == (2, 1, 1, 0)
+
+    run(scenario, inline_samples=8)
+
+
 def test_calls_of_more_samples_than_are_quick_go_to_the_workers() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         for count in (2, 3, 2, 9):
@@ -299,7 +345,6 @@ def test_an_event_loop_that_ends_takes_no_work_along() -> None:
     batcher = Batcher("test", Computation(), config, inline_samples=8)
 
     async def abandoned() -> None:
-        await batcher.submit("first", 1)
         task = asyncio.ensure_future(batcher.submit("abandoned", 1))
         await asyncio.sleep(0)
         asyncio.get_running_loop().stop()

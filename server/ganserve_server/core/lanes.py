@@ -138,20 +138,10 @@ class Lanes(Generic[WorkT]):
             now: The time on the clock of the deadlines.
         """
         batch: Batch[WorkT] = Batch()
-        self._take(0, batch, room, now)
+        _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
         for ticket, part in batch.slices:
             self._leave(ticket, part.count)
         return batch
-
-    def _take(self, level: int, batch: Batch[WorkT], room: int, now: float) -> int:
-        """Moves up to `room` samples of a priority and those below it into the batch; returns the room that is left."""
-        pair, lower = self._pairs[level], level + 1
-        if not any(self._pairs[lower:]):
-            return pair.take(batch, room, now)
-        reserved = pair.reserve(_LOWER_SHARE, room) if pair else 0
-        room = pair.take(batch, room - reserved, now) + reserved
-        room = self._take(lower, batch, room, now)
-        return pair.take(batch, room, now)
 
 
 class _Pair(Generic[WorkT]):
@@ -182,10 +172,23 @@ class _Pair(Generic[WorkT]):
         return reserved
 
     def take(self, batch: Batch[WorkT], room: int, now: float) -> int:
-        reserved = self.reserve(_BULK_SHARE, room) if self.short and self.bulk else 0
+        if not self.bulk:
+            return _take(self.short, batch, room, now, again_first=True)
+        reserved = self.reserve(_BULK_SHARE, room) if self.short else 0
         room = _take(self.short, batch, room - reserved, now, again_first=True) + reserved
         room = _take(self.bulk, batch, room, now, again_first=False)
         return _take(self.short, batch, room, now, again_first=True)
+
+
+def _take_first(pairs: list[_Pair[WorkT]], batch: Batch[WorkT], room: int, now: float) -> int:
+    """Moves up to `room` samples into the batch, of the first pair before those after it; returns the room left."""
+    if len(pairs) <= 1:
+        return pairs[0].take(batch, room, now) if pairs else room
+    first = pairs[0]
+    reserved = first.reserve(_LOWER_SHARE, room)
+    room = first.take(batch, room - reserved, now) + reserved
+    room = _take_first(pairs[1:], batch, room, now)
+    return first.take(batch, room, now)
 
 
 def _take(

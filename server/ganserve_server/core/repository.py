@@ -465,4 +465,4 @@ def _hope(entry: VersionEntry) -> tuple[int, int]:
 
 def _latest(versions: dict[int, VersionEntry]) -> int:
     """Returns the latest version that is ready; 0: none is."""
-    return max((version for version, entry in versions.items() if entry.model is not None), default=0)
+    return max([version for version, entry in versions.items() if entry.model is not None], default=0)
