@@ -84,8 +84,8 @@ class Ticket(Generic[WorkT]):
 class Batch(Generic[WorkT]):
     """What one call takes."""
 
-    slices: list[tuple[Ticket[WorkT], Slice[WorkT]]] = dataclasses.field(default_factory=list)
-    expired: list[Ticket[WorkT]] = dataclasses.field(default_factory=list)
+    slices: list[tuple[Ticket[WorkT], Slice[WorkT]]]
+    expired: list[Ticket[WorkT]]
     """Tickets whose deadline has passed; they are yet to be closed."""
 
 
@@ -137,7 +137,7 @@ class Lanes(Generic[WorkT]):
             room: Most samples.
             now: The time on the clock of the deadlines.
         """
-        batch: Batch[WorkT] = Batch()
+        batch: Batch[WorkT] = Batch([], [])
         _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
         for ticket, part in batch.slices:
             self._leave(ticket, part.count)

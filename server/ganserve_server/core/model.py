@@ -235,22 +235,22 @@ class Model:
 
     def _latents(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.float32]:
         """Draws the words of each slice, then maps all of them at once."""
-        words = np.empty((total, self.info.latent_dimension), np.uint64)
+        drawn: list[NDArray[np.uint64]] = []
         truncations: NDArray[np.float64] | None = None
-        at = 0
+        dimension, at = self.info.latent_dimension, 0
         for part in slices:
             work, rows = part.work, slice(at, at + part.count)
             at += part.count
             if work.latents is not None:
-                words[rows] = 0
+                drawn.append(np.zeros((part.count, dimension), np.uint64))
                 continue
-            words[rows] = random_words(
-                work.seed, Purpose.LATENTS, work.offset + part.start, part.count, self.info.latent_dimension
-            )
+            start = work.offset + part.start
+            drawn.append(random_words(work.seed, Purpose.LATENTS, start, part.count, dimension))
             if work.truncation is not None:
                 if truncations is None:
                     truncations = np.full(total, np.inf)
                 truncations[rows] = work.truncation
+        words = drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
         latents = latents_from_words(words, self.info.distribution, truncations, self._controls)
         at = 0
         for part in slices:
