@@ -465,4 +465,7 @@ def _hope(entry: VersionEntry) -> tuple[int, int]:
 
 def _latest(versions: dict[int, VersionEntry]) -> int:
     """Returns the latest version that is ready; 0: none is."""
-    return max([version for version, entry in versions.items() if entry.model is not None], default=0)
+    for version in reversed(versions):  # they are ascending
+        if versions[version].model is not None:
+            return version
+    return 0

@@ -101,6 +101,7 @@ class PlainSession:
         self.session = _make_session(file, content, config, [(CPU, {})])
         self.nodes_by_provider = _nodes_by_provider(self.session)
         self._output_names = list(output_names)
+        self._options = onnxruntime.RunOptions()  # else it makes one for every call
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
         """Returns the outputs.
@@ -109,7 +110,7 @@ class PlainSession:
             EngineError: The execution failed.
         """
         try:
-            results: list[NDArray[np.generic]] = self.session.run(self._output_names, feed)
+            results: list[NDArray[np.generic]] = self.session.run(self._output_names, feed, self._options)
         except Exception as error:
             raise _failure(self.file, error) from error
         return results
