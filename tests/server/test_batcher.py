@@ -296,19 +296,26 @@ def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> 
     assert computation.calls == [[("a", 0, 1), ("b", 0, 1), ("c", 0, 1), ("d", 0, 1)]]
 
 
-def test_requests_behind_one_that_stayed_alone_are_computed_as_they_come_and_then_it_is_looked_again() -> None:
-    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        await batcher.submit("alone", 1)
-        for index in range(7):
-            task = asyncio.ensure_future(batcher.submit(f"spared {index}", 1))
-            await asyncio.sleep(0)
-            assert computation.calls[-1] == [(f"spared {index}", 0, 1)]
-            await task
+def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_some_comes() -> None:
+    async def at_once(batcher: Batcher[str]) -> bool:
+        task = asyncio.ensure_future(batcher.submit("x", 1))
+        await asyncio.sleep(0)
+        computed = not batcher.queued_samples
+        await task
+        return computed
+
+    async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
+        waits = [index for index in range(300) if not await at_once(batcher)]
+        assert waits == [0, 2, 6, 14, 30, 62, 126, 190, 254]
+        while await at_once(batcher):
+            pass
+        for _ in range(63):
+            assert await at_once(batcher)
         await asyncio.gather(batcher.submit("a", 1), batcher.submit("b", 1))
-        await asyncio.gather(batcher.submit("c", 1), batcher.submit("d", 1))
+        assert not await at_once(batcher)
 
     computation = run(scenario, inline_samples=8)
-    assert computation.calls[-2:] == [[("a", 0, 1), ("b", 0, 1)], [("c", 0, 1), ("d", 0, 1)]]
+    assert [("a", 0, 1), ("b", 0, 1)] in computation.calls
 
 
 def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.core.errors import EngineError
+from ganserve_server.monitoring.calls import Call
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
 from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package
@@ -140,6 +143,27 @@ def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog:
             assert len(answer.label_names) == 1
 
     asyncio.run(main())
+
+
+def test_calls_that_ended_leave_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    """Their messages can be large, and its looks take a small call's time."""
+    build_tiny_package(tmp_path)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            for count in (1, 0):
+                gc.collect()
+                gc.disable()
+                for _ in range(5):
+                    with contextlib.suppress(grpc.aio.AioRpcError):
+                        await server.gan.Sample(gan_service_pb2.SampleRequest(count=count), timeout=TIMEOUT_S)
+                await asyncio.sleep(0.05)  # the last one ends
+                assert not [one for one in gc.get_objects() if isinstance(one, Call)]
+
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_full_queue_is_resource_exhausted_with_retry_info(tmp_path: Path) -> None:

@@ -43,8 +43,9 @@ _WORTH_WAKING_S = 0.5e-3
 # Waking a worker and being woken by it costs about as much.
 INLINE_BELOW_S = 0.2e-3
 # A call on the event loop lets what else is ready run for so many rounds after the last request came, and so long at
-# most, since gRPC brings requests one by one. A request that stays alone spares the next few that.
-_ROUNDS, _MOST_GATHERING_S, _SPARED = 16, 5e-3, 7
+# most, since gRPC brings requests one by one. A request that stays alone spares the next one that; each further one
+# that does spares about twice as many, up to this.
+_ROUNDS, _MOST_GATHERING_S, _MOST_SPARED = 16, 5e-3, 63
 _SMALL_BYTES = 16 * 2**10
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 _log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Batcher(Generic[WorkT]):
         self._call_s = 0.0
         self._idle = 0
         self._inline_on: asyncio.AbstractEventLoop | None = None  # where the next call on a loop is scheduled
-        self._spared = 0  # requests that are computed there as they come
+        self._spared = self._to_spare = 0  # requests that are computed there as they come: left of how many
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
@@ -215,7 +216,8 @@ class Batcher(Generic[WorkT]):
                 self._inline_on = None
         parts = self._run_inline(loop)
         with self._lock:
-            self._spared = _SPARED if parts == 1 and not self._lanes.queued else 0
+            alone = parts == 1 and not self._lanes.queued
+            self._spared = self._to_spare = min(2 * self._to_spare + 1, _MOST_SPARED) if alone else 0
             if self._lanes.queued and not self._closed:
                 self._call_for(loop)
 
