@@ -1,12 +1,16 @@
 """What a server does that is asked for ten times what it can do.
 
-    python benchmarks/serving/overload.py [--seconds 60] [--times 10] [--json FILE]
+    python benchmarks/serving/overload.py [--rounds 3] [--seconds 60] [--times 10] [--shared-cores] [--json FILE]
 
 First the peak: 8 requests of 64 samples in flight, closed loop. Then an open loop sends requests of 64 samples at
-`--times` that rate, whatever the answers, from one process with a deadline of a minute each. Counted: answers by
-status code, samples of the good ones a second, latencies, the server's memory every second, and the sender's CPU time,
-because it shares the machine: what it takes beyond its time at the peak is no loss of the server's. Goals: goodput at
-least 0.9 of the peak, nothing but answers and RESOURCE_EXHAUSTED, memory bounded. The queue holds 4,096 samples.
+`--times` that rate, whatever the answers, from one process with a deadline of a minute each; and so on by turns.
+Counted: answers by status code, samples of the good ones a second, beside the mean of the peaks before and after,
+latencies and the server's memory every second. Goals: goodput at least 0.9 of the peak, nothing but answers and
+RESOURCE_EXHAUSTED, memory bounded. The queue holds 4,096 samples.
+
+The server has one half of the cores and who asks the other, as on machines of their own: else a sender of ten times as
+many requests takes ten times as much of the server's machine. With `--shared-cores` it does, and its CPU time beyond
+that at the peak is told.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import asyncio
 import collections
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -36,39 +41,58 @@ _OPTIONS = [("grpc.max_receive_message_length", -1)]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--times", type=float, default=10.0)
+    parser.add_argument("--shared-cores", action="store_true", help="server and sender share all cores")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) if arguments.shared_cores else len(cores) // 2
+    own = cores[:half] or cores
+    peaks, floods = [], []
     with tempfile.TemporaryDirectory() as folder:
         write_generator_package(Path(folder), MODEL)
+        os.sched_setaffinity(0, own)  # what this process starts has them, too
         with server(Path(folder), ["--max-queued-samples", str(QUEUE)]) as (process, address):
+            os.sched_setaffinity(0, cores[half:] or cores)
             load(address, MODEL, COUNT, 8, 1.0)
-            calm = load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds))
-            peak = calm["samples"] / calm["seconds"]
-            before = memory_mib(process.pid)
-            done = uvloop.run(flood(address, process.pid, arguments.times * peak / COUNT, arguments.seconds))
-            after = memory_mib(process.pid)
-            again = load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds))
-    report = {"machine": machine(), "command": sys.argv, "peak": peak, "before_mib": before, "after_mib": after} | done
-    cores = len(os.sched_getaffinity(0))
-    more = (done["sender_cpu"] - calm["cpu_s"] / calm["seconds"]) / cores
-    report["again"] = again["samples"] / again["seconds"]
-    codes = ", ".join(f"{count:,} {code}" for code, count in sorted(done["codes"].items()))
-    print(f"peak {peak:,.0f} samples/s; offered {done['offered']:,.0f} ({done['offered'] / peak:.1f} times)")
-    print(f"goodput {done['goodput']:,.0f} samples/s ({done['goodput'] / peak:.2f} of the peak); {codes}")
-    left = done["goodput"] / peak / (1 - more)
-    print(
-        f"the sender took {more:.3f} of the machine more than at the peak; goodput {left:.2f} of the peak without that"
-    )
-    print(f"latency of answers: p50 {done['p50_ms']:,.0f} ms, p99 {done['p99_ms']:,.0f} ms")
-    print(f"latency of refusals: p50 {done['refused_p50_ms']:,.1f} ms, p99 {done['refused_p99_ms']:,.1f} ms")
-    print(f"memory {before:.0f} MiB before, at most {max(done['memory_mib']):.0f}, {after:.0f} after")
-    print(f"afterwards {report['again']:,.0f} samples/s")
+            peaks.append(load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds)))
+            for _ in range(arguments.rounds):
+                before = memory_mib(process.pid)
+                rate = arguments.times * peaks[-1]["requests"] / peaks[-1]["seconds"]
+                done = uvloop.run(flood(address, process.pid, rate, arguments.seconds))
+                floods.append(done | {"before_mib": before, "after_mib": memory_mib(process.pid)})
+                peaks.append(load(address, MODEL, COUNT, 8, min(10.0, arguments.seconds)))
+    report = {"machine": machine(), "command": sys.argv, "server_cores": len(own), "peaks": peaks, "floods": floods}
+    for index, done in enumerate(floods):
+        between = peaks[index : index + 2]
+        peak = statistics.mean(one["samples"] / one["seconds"] for one in between)
+        done["part"] = done["goodput"] / peak
+        sending = statistics.mean(one["cpu_s"] / one["seconds"] for one in between)
+        done["more_cpu"] = (done["sender_cpu"] - sending) / len(cores)
+        tell(done, peak)
+    print(f"\ngoodput {statistics.median(done['part'] for done in floods):.2f} of the peak in the median")
+    if arguments.shared_cores:
+        left = statistics.median(done["part"] / (1 - done["more_cpu"]) for done in floods)
+        more = statistics.median(done["more_cpu"] for done in floods)
+        print(f"the sender took {more:.3f} of the machine more than at the peak; without that {left:.2f}")
+    else:
+        print(f"the server had {len(own)} of {len(cores)} cores, the sender the others")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    if unexpected := set(done["codes"]) - {"OK", "RESOURCE_EXHAUSTED"}:
+    if unexpected := {code for done in floods for code in done["codes"]} - {"OK", "RESOURCE_EXHAUSTED"}:
         sys.exit(f"unexpected: {sorted(unexpected)}")
+
+
+def tell(done: dict[str, Any], peak: float) -> None:
+    codes = ", ".join(f"{count:,} {code}" for code, count in sorted(done["codes"].items()))
+    print(f"\npeak {peak:,.0f} samples/s; offered {done['offered']:,.0f} ({done['offered'] / peak:.1f} times)")
+    print(f"goodput {done['goodput']:,.0f} samples/s ({done['part']:.2f} of the peak); {codes}")
+    print(f"latency of answers: p50 {done['p50_ms']:,.0f} ms, p99 {done['p99_ms']:,.0f} ms")
+    print(f"latency of refusals: p50 {done['refused_p50_ms']:,.1f} ms, p99 {done['refused_p99_ms']:,.1f} ms")
+    memory = done["before_mib"], max(done["memory_mib"]), done["after_mib"]
+    print("memory {:.0f} MiB before, at most {:.0f}, {:.0f} after".format(*memory))
 
 
 async def flood(address: str, pid: int, rate: float, seconds: float) -> dict[str, Any]:

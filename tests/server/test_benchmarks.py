@@ -46,7 +46,7 @@ def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
     ("name", "flags"),
     [
         ("fairness.py", ["--rounds", "1", "--samples", "500"]),
-        ("overload.py", ["--seconds", "1"]),
+        ("overload.py", ["--rounds", "1", "--seconds", "1"]),
         ("reload.py", ["--swaps", "3"]),
         ("bad_input.py", ["--requests", "300"]),
     ],
