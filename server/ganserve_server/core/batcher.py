@@ -44,8 +44,8 @@ _WORTH_WAKING_S = 0.5e-3
 INLINE_BELOW_S = 0.2e-3
 # A call on the event loop lets what else is ready run for so many rounds after the last request came, and so long at
 # most, since gRPC brings requests one by one. A request that stays alone spares the next one that; each further one
-# that does spares about twice as many, up to this.
-_ROUNDS, _MOST_GATHERING_S, _MOST_SPARED = 16, 5e-3, 63
+# that does spares about twice as many, up to this: who submits one after another then holds the loop for 3 ms at most.
+_ROUNDS, _MOST_GATHERING_S, _MOST_SPARED = 16, 5e-3, 15
 _SMALL_BYTES = 16 * 2**10
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 _log = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ class Batcher(Generic[WorkT]):
         Args:
             name: For the threads' names and messages.
             run: Computes the samples of some slices, one after the other along the first axis of each array. Called by
-                the workers' threads, with the worker's number: no two calls with the same number run at once.
+                the workers' threads, with the worker's number, and by event loops, with the number after those: no two
+                calls with the same number run at once, unless there are several event loops.
             config: Sizes.
             inline_samples: While no more samples wait, they are computed on the event loop. Measured before there is
                 work: under load, a thread's call seems to take as long as the event loop keeps it waiting.
@@ -106,7 +107,7 @@ class Batcher(Generic[WorkT]):
         self._name = name
         self._run = run
         self._config = config
-        self._inline_samples = inline_samples
+        self._inline_samples = min(inline_samples, config.max_batch_size)
         # Taken by itself, a lock is ten times as quick as through its condition.
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
@@ -224,7 +225,7 @@ class Batcher(Generic[WorkT]):
     def _run_inline(self, loop: asyncio.AbstractEventLoop) -> int:
         """Runs a call on the event loop, and returns how many requests have a part in it."""
         with self._lock:
-            slices = [] if self._closed else self._take(self._config.max_batch_size)
+            slices = [] if self._closed else self._take(self._inline_samples)
         if slices:
             self._compute(slices, len(self._threads), loop)
         return len(slices)

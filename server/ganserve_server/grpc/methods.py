@@ -1,4 +1,4 @@
-"""The server's methods, and what happens around every call, in its order.
+"""The server's methods, and what happens around every call but those of gRPC's own services, in its order.
 
 1. it gets its id, which every answer tells in the trailing metadata, and its clock starts;
 2. a server that drains turns it away; then each gate lets it in or turns it away: who the caller is, how much it may
