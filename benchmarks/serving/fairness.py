@@ -1,6 +1,6 @@
 """How long small requests wait while another client streams 100,000 samples.
 
-    python benchmarks/serving/fairness.py [--samples 100000] [--rounds 3] [--json FILE] [--serve-flags "…"]
+    python benchmarks/serving/fairness.py [--model g32] [--samples 100000] [--rounds 3] [--json FILE]
 
 One client asks for one sample at a time, first alone, then while a second process streams from the same model;
 latencies are those of the first one. A batch is the time of one model call of 64 samples on one core, measured alone.
@@ -30,7 +30,6 @@ from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-MODEL = "g32"
 GOAL_BATCHES = 3.0
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
 
@@ -41,9 +40,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve-flags", default="", help="flags for `ganserve serve`, in one string")
+    parser.add_argument("--model", choices=("g32", "conv8"), default="g32")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        package = write_generator_package(Path(folder), MODEL)
+        package = write_generator_package(Path(folder), arguments.model)
         batch_ms = BATCH / bare(package, 1, 1, spinning=False)(2.0).samples_per_s * 1e3
         with server(Path(folder), arguments.serve_flags.split()) as (_, address):
             rounds = [measure(address, arguments.samples) for _ in range(arguments.rounds)]
@@ -77,7 +77,7 @@ def measure(address: str, samples: int) -> dict[str, Any]:
 
 def stream(address: str, samples: int, started: Event, ended: Event) -> None:
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
-        request = gan_service_pb2.SampleRequest(model=MODEL, count=samples, seed=1, label_indices=[0])
+        request = gan_service_pb2.SampleRequest(count=samples, seed=1, label_indices=[0])
         drawn = 0
         for response in gan_service_pb2_grpc.GanServiceStub(channel).StreamSamples(
             gan_service_pb2.StreamSamplesRequest(request=request)
@@ -94,11 +94,11 @@ def latencies(address: str, over: Any) -> dict[str, float]:
     seen = []
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
-        stub.Sample(gan_service_pb2.SampleRequest(model=MODEL, count=1), timeout=60)
+        stub.Sample(gan_service_pb2.SampleRequest(count=1), timeout=60)
         begun = time.perf_counter()
         while not over(begun):
             start = time.perf_counter()
-            stub.Sample(gan_service_pb2.SampleRequest(model=MODEL, count=1, label_indices=[0]), timeout=60)
+            stub.Sample(gan_service_pb2.SampleRequest(count=1, label_indices=[0]), timeout=60)
             seen.append((time.perf_counter() - start) * 1e3)
     median, tail = np.percentile(seen, (50, 99))
     return {"requests": len(seen), "p50_ms": median, "p99_ms": tail, "longest_ms": max(seen)}
