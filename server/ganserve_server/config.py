@@ -75,7 +75,8 @@ class ServerConfig:
     log_format: Literal["text", "json"] = "text"
     """json: a JSON object a line, and what is said at start is in the log too, so that nothing else is printed."""
     access_log: Literal["all", "errors", "off"] = "errors"
-    """Calls to write a line for. errors: those that fail, at most 10 a second; the next line counts those left out."""
+    """Calls to write a line for. errors: those that fail; of each status ten in a row, then one a second, which counts
+    those left out."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

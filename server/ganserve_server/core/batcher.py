@@ -139,6 +139,15 @@ class Batcher(Generic[WorkT]):
         """Samples that wait: accepted, and in no call yet."""
         return self._lanes.queued
 
+    def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
+        """Looks whether a request for so many samples would be admitted now, so that the others cost little.
+
+        Raises:
+            QueueFullError: Too many samples wait.
+        """
+        with self._lock:
+            self._check_room(count, bulk=count > self._config.max_batch_size, priority=priority)
+
     async def submit(
         self,
         work: WorkT,
@@ -173,10 +182,8 @@ class Batcher(Generic[WorkT]):
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
             bulk = bulk or count > self._config.max_batch_size
-            queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
-            if queued and queued + count > self._config.max_queued_samples and not always_admit:
-                self.statistics.rejected += 1
-                raise self._queue_full(queued, count)
+            if not always_admit:
+                self._check_room(count, bulk=bulk, priority=priority)
             if alone := not self._lanes.queued:
                 self._waits_since = ticket.arrived
             self._lanes.add(ticket, bulk=bulk, priority=priority)
@@ -255,12 +262,18 @@ class Batcher(Generic[WorkT]):
         # What computes holds this batcher as well; without the circle its sessions' memory is free at once.
         self._run = _closed
 
-    def _queue_full(self, queued: int, count: int) -> QueueFullError:
+    def _check_room(self, count: int, *, bulk: bool, priority: Priority) -> None:
+        """Turns a request away that there is no room for; the lock is held."""
+        queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
+        if not queued or queued + count <= self._config.max_queued_samples:
+            return
+        self.statistics.rejected += 1
         retry_after_s = queued / self._samples_per_s if self._samples_per_s else 1.0
-        return QueueFullError(
+        raise QueueFullError(
             f"{self._name}: {queued} samples wait already and {count} more would exceed "
             f"{self._config.max_queued_samples}: try again later or ask another replica",
-            retry_after_s=min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S),
+            # Two digits are enough, and let many refusals in a row be the same.
+            retry_after_s=float(f"{min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S):.2g}"),
         )
 
     def _work(self, worker: int) -> None:

@@ -22,6 +22,7 @@ from ganserve_server.core.requests import Limits, plan_sample, plan_score, plan_
 from ganserve_server.core.responses import set_sample_response, set_scores
 from ganserve_server.core.room import Room
 from ganserve_server.core.selection import Selector
+from ganserve_server.core.validation import priority_of
 from ganserve_server.core.workers import Workers
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Gan:
             RequestError: Why it cannot.
         """
         with self.repository.lease(request.model, request.version) as model:
+            # Also before the plan: in overload, what a refusal costs is taken from the answers.
+            model.generator.check_room(request.count, priority=priority_of(request.priority))
             plan = plan_sample(model, request, self.limits)
             terms = Terms(deadline=deadline, priority=plan.priority)
             response = gan_service_pb2.SampleResponse()

@@ -167,6 +167,11 @@ def check_priority(priority: int, findings: Findings) -> Priority:
     if priority not in _PRIORITIES:
         names = listed(name for name, value in gan_service_pb2.Priority.items() if value)
         findings.invalid("priority", f"is {priority}; expected one of {names}")
+    return priority_of(priority)
+
+
+def priority_of(priority: int) -> Priority:
+    """Returns a request's priority; the normal one if it has none or a wrong one."""
     return _PRIORITIES.get(priority, Priority.NORMAL)
 
 

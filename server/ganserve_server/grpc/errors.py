@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,6 @@ def status_message(error: Exception) -> str:
 
 def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
     """Returns the trailing metadata that carries the error's google.rpc details, if it has any."""
-    detail: Message
     if isinstance(error, InvalidRequestError):
         share = _MAX_DETAILS_BYTES // max(1, len(error.violations))
         violations = [
@@ -85,17 +85,26 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
             for violation in error.violations
         ]
         detail = error_details_pb2.BadRequest(field_violations=violations)
-    elif isinstance(error, QueueFullError):
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        detail = error_details_pb2.RetryInfo(retry_delay=delay)
-    else:
-        return ()
+        return ((DETAILS_KEY, _packed(error, detail)),)
+    if isinstance(error, QueueFullError):
+        return ((DETAILS_KEY, _retry_details(str(error), error.retry_after_s)),)
+    return ()
+
+
+@functools.lru_cache(maxsize=256)  # in overload, there are many of few kinds
+def _retry_details(message: str, retry_after_s: float) -> bytes:
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(retry_after_s * 1e9))
+    error = QueueFullError(message, retry_after_s=retry_after_s)
+    return _packed(error, error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+def _packed(error: RequestError, detail: Message) -> bytes:
     packed = any_pb2.Any()
     packed.Pack(detail)
     code: int = status_code(error).value[0]
-    status = status_pb2.Status(code=code, message=status_message(error), details=[packed])
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    status: bytes = status_pb2.Status(code=code, message=status_message(error), details=[packed]).SerializeToString()
+    return status
 
 
 def _cut(text: str, most_bytes: int) -> str:

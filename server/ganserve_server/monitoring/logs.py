@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import json
 import logging
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 AccessLevel = Literal["all", "errors", "off"]
 LogFormat = Literal["text", "json"]
 
-# A server that turns thousands of calls a second away must not spend its time on saying so.
-_ERRORS_PER_S = 10
+# A server that turns thousands of calls a second away must not spend its time on saying so: of each status so many
+# lines in a row, and so many a second after that.
+_MOST_IN_A_ROW, _LINES_PER_S = 10.0, 1.0
 # What every record has; the rest was given with it, to be shown as a field of its own.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request_id"}
 _access_log = logging.getLogger("ganserve_server.access")
@@ -80,19 +82,17 @@ class AccessLog:
         """Writes to the logger `ganserve_server.access`, at the level info.
 
         Args:
-            level: "errors": only calls that did not end well, and of them so many a second that a flood does no harm;
-                the next line tells how many were left out.
+            level: "errors": only calls that did not end well, and of each status so few that a flood does no harm;
+                the next line of the status tells how many were left out.
         """
         self.level = level
-        self._allowance = float(_ERRORS_PER_S)
-        self._refilled = time.monotonic()
-        self._left_out = 0
+        self._allowances: dict[str, _Allowance] = collections.defaultdict(_Allowance)
 
     def wants(self, code: str) -> bool:
         """Whether a call that ended with this status is to be written."""
         if self.level == "off" or (code == OK and self.level != "all") or not _access_log.isEnabledFor(logging.INFO):
             return False
-        return self.level == "all" or self._within_rate()
+        return self.level == "all" or self._allowances[code].take()
 
     def write(self, call: Call, duration_s: float, peer: str) -> None:
         """Writes the line."""
@@ -103,20 +103,35 @@ class AccessLog:
         text = f"{call.method} {call.code} in {milliseconds:g} ms"
         if call.message:
             text += f": {call.message}"
-        if self._left_out:
-            fields["left_out"], self._left_out = self._left_out, 0
-            text += f" ({fields['left_out']} failed calls before it were left out)"
+        if left_out := self._allowances[call.code].told():
+            fields["left_out"] = left_out
+            text += f" ({left_out} more calls that failed so were left out before it)"
         _access_log.info("%s", text, extra=fields)
 
-    def _within_rate(self) -> bool:
+
+class _Allowance:
+    """How many lines may be written."""
+
+    def __init__(self) -> None:
+        self._lines = _MOST_IN_A_ROW
+        self._refilled = time.monotonic()
+        self._left_out = 0
+
+    def take(self) -> bool:
+        """Whether one more may be written."""
         now = time.monotonic()
-        self._allowance = min(_ERRORS_PER_S, self._allowance + (now - self._refilled) * _ERRORS_PER_S)
+        self._lines = min(_MOST_IN_A_ROW, self._lines + (now - self._refilled) * _LINES_PER_S)
         self._refilled = now
-        if self._allowance < 1:
+        if self._lines < 1:
             self._left_out += 1
             return False
-        self._allowance -= 1
+        self._lines -= 1
         return True
+
+    def told(self) -> int:
+        """Returns how many were left out since this was last asked."""
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def _model(request: object) -> str:
