@@ -26,13 +26,13 @@ from ganserve_server.core.errors import (
     RequestError,
     UnavailableError,
 )
-from ganserve_server.core.lanes import Lanes, Priority, Ticket, WorkT
+from ganserve_server.core.lanes import Lanes, Priority, Slice, Ticket, WorkT
 from ganserve_server.core.statistics import GraphStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ganserve_server.core.lanes import Arrays, Slice
+    from ganserve_server.core.lanes import Arrays
 
     _Slices = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
@@ -177,22 +177,23 @@ class Batcher(Generic[WorkT]):
             EngineError: A call failed.
             UnavailableError: The batcher was closed.
         """
-        ticket = Ticket(work, count, deadline)
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
             bulk = bulk or count > self._config.max_batch_size
             if not always_admit:
                 self._check_room(count, bulk=bulk, priority=priority)
-            if alone := not self._lanes.queued:
-                self._waits_since = ticket.arrived
-            self._lanes.add(ticket, bulk=bulk, priority=priority)
+            alone = not self._lanes.queued
             if spared := alone and self._spared > 0 and count <= self._inline_samples:
                 self._spared -= 1
             else:
+                ticket = Ticket(work, count, deadline)
+                if alone:
+                    self._waits_since = ticket.arrived
+                self._lanes.add(ticket, bulk=bulk, priority=priority)
                 self._call_for(ticket.loop)
         if spared:
-            self._run_inline(ticket.loop)
+            return [self._run_alone(work, count, deadline)]
         try:
             return await ticket.future
         except asyncio.CancelledError:
@@ -236,6 +237,27 @@ class Batcher(Generic[WorkT]):
         if slices:
             self._compute(slices, len(self._threads), loop)
         return len(slices)
+
+    def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
+        """Runs a call of one request on the event loop, past the lanes."""
+        started = time.monotonic()
+        if deadline is not None and deadline <= started:
+            with self._lock:
+                self.statistics.expired += 1
+            raise _expired()
+        try:
+            arrays = self._run([Slice(work, 0, count)], len(self._threads))
+        except Exception as error:  # noqa: BLE001 - as with a worker's call
+            failure = self._failure(error)
+        else:
+            with self._lock:
+                self.statistics.requests += 1
+                self.statistics.queue_s.observe(0.0)
+                self._count(count, time.monotonic() - started)
+            return arrays
+        with self._lock:
+            self.statistics.failed += 1
+        raise failure
 
     def _withdraw(self, ticket: Ticket[WorkT]) -> None:
         """Frees the place of a ticket that nobody waits for any more; the lock is held."""
@@ -321,7 +343,7 @@ class Batcher(Generic[WorkT]):
         batch = self._lanes.take(room, now)
         for ticket in batch.expired:
             self.statistics.expired += 1
-            self._fail(ticket, DeadlineExpiredError("the deadline passed in the queue: ask for less, or later"))
+            self._fail(ticket, _expired())
         for ticket, part in batch.slices:
             if part.start == 0:
                 self.statistics.queue_s.observe(now - ticket.arrived)
@@ -360,27 +382,35 @@ class Batcher(Generic[WorkT]):
                     ticket.closed = True
                     finished.setdefault(ticket.loop, []).append(ticket)
                     self.statistics.requests += 1
-            self.statistics.calls += 1
-            self.statistics.samples += at
-            self.statistics.batch_sizes.observe(at)
-            self.statistics.compute_s.observe(elapsed_s)
-            rate = at / max(elapsed_s, 1e-6) * self._config.workers
-            weight = 0.1 if self._samples_per_s else 1.0
-            self._samples_per_s += (rate - self._samples_per_s) * weight
-            self._call_s += (elapsed_s - self._call_s) * weight
+            self._count(at, elapsed_s)
         for loop, tickets in finished.items():
             if loop is here:
                 _resolve(tickets)
             else:
                 _call_soon(loop, _resolve, tickets)
 
+    def _count(self, samples: int, elapsed_s: float) -> None:
+        """Counts a call that went well; the lock is held."""
+        self.statistics.calls += 1
+        self.statistics.samples += samples
+        self.statistics.batch_sizes.observe(samples)
+        self.statistics.compute_s.observe(elapsed_s)
+        rate = samples / max(elapsed_s, 1e-6) * self._config.workers
+        weight = 0.1 if self._samples_per_s else 1.0
+        self._samples_per_s += (rate - self._samples_per_s) * weight
+        self._call_s += (elapsed_s - self._call_s) * weight
+
+    def _failure(self, error: Exception) -> RequestError:
+        """Returns what the requests of a call that failed are told."""
+        if isinstance(error, RequestError):
+            return error
+        _log.error("%s failed", self._name, exc_info=error)
+        failure = EngineError(f"{self._name} failed: {error}")
+        failure.__cause__ = error
+        return failure
+
     def _deliver_failure(self, batch: _Slices[WorkT], error: Exception) -> None:
-        if not isinstance(error, RequestError):
-            _log.error("%s failed", self._name, exc_info=error)
-            failure: RequestError = EngineError(f"{self._name} failed: {error}")
-            failure.__cause__ = error
-        else:
-            failure = error
+        failure = self._failure(error)
         with self._lock:
             for ticket, _ in batch:
                 if not ticket.closed:
@@ -391,6 +421,10 @@ class Batcher(Generic[WorkT]):
         """Ends a ticket with an error; the lock is held."""
         self._lanes.close(ticket)
         _call_soon(ticket.loop, _reject, ticket, error)
+
+
+def _expired() -> DeadlineExpiredError:
+    return DeadlineExpiredError("the deadline passed in the queue: ask for less, or later")
 
 
 def _closed(_slices: object, _worker: int) -> Arrays:
