@@ -245,6 +245,8 @@ class Batcher(Generic[WorkT]):
             with self._lock:
                 self.statistics.expired += 1
             raise _expired()
+        with self._lock:
+            self.statistics.queue_s.observe(0.0)
         try:
             arrays = self._run([Slice(work, 0, count)], len(self._threads))
         except Exception as error:  # noqa: BLE001 - as with a worker's call
@@ -252,7 +254,6 @@ class Batcher(Generic[WorkT]):
         else:
             with self._lock:
                 self.statistics.requests += 1
-                self.statistics.queue_s.observe(0.0)
                 self._count(count, time.monotonic() - started)
             return arrays
         with self._lock:

@@ -63,7 +63,8 @@ class Gan:
         """
         with self.repository.lease(request.model, request.version) as model:
             # Also before the plan: in overload, what a refusal costs is taken from the answers.
-            model.generator.check_room(request.count, priority=priority_of(request.priority))
+            if not request.HasField("selection"):  # which waits for its proposals, some of them at a time
+                model.generator.check_room(request.count, priority=priority_of(request.priority))
             plan = plan_sample(model, request, self.limits)
             terms = Terms(deadline=deadline, priority=plan.priority)
             response = gan_service_pb2.SampleResponse()
