@@ -24,6 +24,7 @@ from ganserve_server.core import selection as selection_module
 from ganserve_server.core.errors import (
     DeadlineExpiredError,
     FailedPreconditionError,
+    InvalidRequestError,
     QueueFullError,
     UnavailableError,
 )
@@ -363,6 +364,51 @@ def test_only_the_first_proposals_can_be_turned_away(models: Path) -> None:
                 False,
                 *[True] * (sum(call["priority"] != Priority.LOW for call in calls) - 1),
             ]
+
+        asyncio.run(scenario())
+
+
+def test_a_selection_finds_room_where_its_first_proposals_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_package(tmp_path, model=dataclasses.replace(UNCONDITIONAL, shape=(64, 64, 3)))
+    monkeypatch.setattr(selection_module, "_MOST_BYTES", 10 * 64 * 64 * 3)
+    with core(tmp_path, max_queued_samples=40, workers=1) as gan, stalled(gan, "") as (release, running):
+        model = gan.repository.resolve("", 0)
+
+        async def scenario() -> None:
+            computing = asyncio.create_task(gan.sample(gan_service_pb2.SampleRequest(count=4)))
+            await until(running.is_set)
+            waiting = asyncio.create_task(gan.sample(gan_service_pb2.SampleRequest(count=4)))
+            await until(lambda: model.generator.queued_samples == 4)
+            with pytest.raises(QueueFullError):
+                await gan.sample(gan_service_pb2.SampleRequest(count=50))
+            selected = asyncio.create_task(gan.sample(request(BEST, 2, 50, model="")))
+            await until(lambda: model.generator.queued_samples > 4 or selected.done())
+            release.set()
+            assert len((await selected).samples.tensor.data) == 50 * 64 * 64 * 3
+            await asyncio.gather(computing, waiting)
+            assert model.generator.statistics.rejected == 1
+
+        asyncio.run(scenario())
+
+
+def test_a_full_queue_is_told_before_what_else_is_wrong(models: Path) -> None:
+    with core(models, max_queued_samples=8, workers=1) as gan, stalled(gan) as (release, running):
+        model = gan.repository.resolve("tiny", 0)
+
+        async def scenario() -> None:
+            computing = asyncio.create_task(gan.sample(gan_service_pb2.SampleRequest(model="tiny", count=1)))
+            await until(running.is_set)
+            waiting = asyncio.create_task(gan.sample(gan_service_pb2.SampleRequest(model="tiny", count=8)))
+            await until(lambda: model.generator.queued_samples == 8)
+            wrong = gan_service_pb2.SampleRequest(model="tiny", count=1, label_indices=[99])
+            with pytest.raises(QueueFullError):
+                await gan.sample(wrong)
+            wrong.priority = gan_service_pb2.PRIORITY_HIGH
+            with pytest.raises(InvalidRequestError):  # whose queue is empty
+                await gan.sample(wrong)
+            assert model.generator.statistics.rejected == 1
+            release.set()
+            await asyncio.gather(computing, waiting)
 
         asyncio.run(scenario())
 

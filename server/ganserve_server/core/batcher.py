@@ -223,20 +223,14 @@ class Batcher(Generic[WorkT]):
         with self._lock:
             if self._inline_on is loop:
                 self._inline_on = None
-        parts = self._run_inline(loop)
-        with self._lock:
-            alone = parts == 1 and not self._lanes.queued
-            self._spared = self._to_spare = min(2 * self._to_spare + 1, _MOST_SPARED) if alone else 0
-            if self._lanes.queued and not self._closed:
-                self._call_for(loop)
-
-    def _run_inline(self, loop: asyncio.AbstractEventLoop) -> int:
-        """Runs a call on the event loop, and returns how many requests have a part in it."""
-        with self._lock:
             slices = [] if self._closed else self._take(self._inline_samples)
         if slices:
             self._compute(slices, len(self._threads), loop)
-        return len(slices)
+        with self._lock:
+            alone = len(slices) == 1 and not self._lanes.queued
+            self._spared = self._to_spare = min(2 * self._to_spare + 1, _MOST_SPARED) if alone else 0
+            if self._lanes.queued and not self._closed:
+                self._call_for(loop)
 
     def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
         """Runs a call of one request on the event loop, past the lanes."""

@@ -201,7 +201,7 @@ def _philox_words(seed: int, purpose: Purpose, first_block: int, blocks: int) ->
     if not hasattr(_thread, "philox"):
         _thread.philox = np.random.Philox(key=0)
     # numpy increments the counter before it makes a block, so the state c - 1 gives the block of counter c.
-    if 0 < first_block <= _MASK_64:  # nearly always
+    if 0 < first_block <= _MASK_64:
         counter = first_block - 1, 0, 0, 0
     else:
         before = (first_block - 1) % 2**256

@@ -85,9 +85,9 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
             for violation in error.violations
         ]
         detail = error_details_pb2.BadRequest(field_violations=violations)
-        return ((DETAILS_KEY, _packed(error, detail)),)
+        return ((DETAILS_KEY, _packed(status_code(error), status_message(error), detail)),)
     if isinstance(error, QueueFullError):
-        return ((DETAILS_KEY, _retry_details(str(error), error.retry_after_s)),)
+        return ((DETAILS_KEY, _retry_details(status_message(error), error.retry_after_s)),)
     return ()
 
 
@@ -95,15 +95,14 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
 def _retry_details(message: str, retry_after_s: float) -> bytes:
     delay = duration_pb2.Duration()
     delay.FromNanoseconds(int(retry_after_s * 1e9))
-    error = QueueFullError(message, retry_after_s=retry_after_s)
-    return _packed(error, error_details_pb2.RetryInfo(retry_delay=delay))
+    return _packed(_CODES[QueueFullError], message, error_details_pb2.RetryInfo(retry_delay=delay))
 
 
-def _packed(error: RequestError, detail: Message) -> bytes:
+def _packed(code: grpc.StatusCode, message: str, detail: Message) -> bytes:
     packed = any_pb2.Any()
     packed.Pack(detail)
-    code: int = status_code(error).value[0]
-    status: bytes = status_pb2.Status(code=code, message=status_message(error), details=[packed]).SerializeToString()
+    number: int = code.value[0]
+    status: bytes = status_pb2.Status(code=number, message=message, details=[packed]).SerializeToString()
     return status
 
 
