@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -343,6 +345,26 @@ def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> N
             await batcher.submit("unloaded", 1)
         done = batcher.statistics
         assert (done.requests, done.expired, done.failed, batcher.queued_samples) == (2, 1, 1, 0)
+
+    run(scenario, inline_samples=8)
+
+
+def test_what_failed_as_it_came_is_freed_without_the_garbage_collector() -> None:
+    async def failed(batcher: Batcher[str]) -> weakref.ref[EngineError]:
+        try:
+            await batcher.submit("bad", 1)
+        except EngineError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        await batcher.submit("alone", 1)
+        computation.failing = {"bad"}
+        gc.disable()
+        try:
+            assert (await failed(batcher))() is None
+        finally:
+            gc.enable()
 
     run(scenario, inline_samples=8)
 

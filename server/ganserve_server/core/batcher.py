@@ -252,7 +252,10 @@ class Batcher(Generic[WorkT]):
             return arrays
         with self._lock:
             self.statistics.failed += 1
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame: a circle that only the garbage collector would end
 
     def _withdraw(self, ticket: Ticket[WorkT]) -> None:
         """Frees the place of a ticket that nobody waits for any more; the lock is held."""

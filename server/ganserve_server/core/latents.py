@@ -134,8 +134,8 @@ def _mapped(
         return (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
     uniform = _inside_unit(words)
     if truncations is None:
-        normal: NDArray[np.float64] = ndtri(uniform)
-        return normal.astype(np.float32)
+        ndtri(uniform, out=uniform)
+        return uniform.astype(np.float32)
     tail = ndtr(-truncations)[:, None]
     uniform *= 1 - 2 * tail
     uniform += tail
