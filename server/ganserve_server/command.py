@@ -30,6 +30,10 @@ def main(argv: Sequence[str]) -> int:
     if configuration.config.log_format == "json":
         # gRPC's core would write lines of its own among them. `monitoring.descriptors` says the one that is missed.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if sys.platform == "linux":
+        # gRPC's event engine reads on threads of its own; without it a message changes threads once less on its way to
+        # Python. benchmarks/serving/README.md has what that is worth.
+        os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     # onnxruntime and the rest take a third of a second to import; --help and refusals do not wait for them.
     from ganserve_server.monitoring.logs import set_up_logging
 

@@ -49,6 +49,7 @@ def test_it_says_what_it_serves_and_on_what(server_process: ServerProcess) -> No
     assert "model    tiny version 2 (latest): images uint8 [8, 8, 1], labels zero, one, two\n" in server_process.log
     assert "model    tiny-vector version 1: vectors float32 [2], unconditional\n" in server_process.log
     assert server_process.log.count("\nserving on 127.0.0.1:") == 1
+    assert "Unknown experiment" not in server_process.log, "gRPC has no event_engine_listener: `command` can leave it"
 
 
 def test_a_taken_port_is_refused(repository: Path) -> None:
