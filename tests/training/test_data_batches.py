@@ -135,6 +135,26 @@ def test_a_killed_worker_is_an_error_that_says_so(stored: StoredImages) -> None:
     loader.close()
 
 
+def test_a_death_that_the_pipe_tells_before_the_signal_is_one_error_too(stored: StoredImages) -> None:
+    def died(*_: object) -> None:
+        raise RuntimeError("killed by signal")
+
+    def pipe_that_ends() -> Iterator[Tensor]:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        raise EOFError
+        yield
+
+    loader = LoaderBatches(stored, 3, CPU, workers=0)
+    loader.batch(0, 4)
+    loader._batches = pipe_that_ends()
+    before = signal.signal(signal.SIGALRM, died)
+    try:
+        with pytest.raises(DataError, match=r"a process that reads data died: killed by signal\. .*--data.workers 0"):
+            loader.batch(4, 4)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
 _BATCHES_AHEAD = 3  # Of each worker.
+_SIGNAL_S = 1.0  # Most between the end of a worker's pipe and the signal of its death.
 
 
 class LoaderBatches:
@@ -73,7 +75,8 @@ class LoaderBatches:
         assert self._batches is not None
         try:
             found = next(self._batches)
-        except (RuntimeError, OSError, EOFError) as error:  # What torch and the pipe say of a worker that was killed.
+        except (RuntimeError, OSError, EOFError) as first:  # What torch and the pipe say of a worker that was killed.
+            error = first if isinstance(first, RuntimeError) else _said_by_torch() or first
             self.close()
             raise DataError(
                 f"a process that reads data died: {error}. If memory ran out, use fewer: --data.workers 0"
@@ -173,6 +176,15 @@ def _keep_child_handler() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
+def _said_by_torch() -> RuntimeError | None:
+    """What torch's signal handler says of a worker whose pipe ended first; it would raise that anywhere."""
+    try:
+        time.sleep(_SIGNAL_S)
+    except RuntimeError as error:
+        return error
+    return None
 
 
 def _as_it_is(item: Any) -> Any:
