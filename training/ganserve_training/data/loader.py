@@ -75,11 +75,11 @@ class LoaderBatches:
         assert self._batches is not None
         try:
             found = next(self._batches)
-        except (RuntimeError, OSError, EOFError) as first:  # What torch and the pipe say of a worker that was killed.
-            error = first if isinstance(first, RuntimeError) else _said_by_torch() or first
+        except (RuntimeError, OSError, EOFError) as error:  # What torch and the pipe say of a worker that was killed.
+            said = _said_of_death(error)
             self.close()
             raise DataError(
-                f"a process that reads data died: {error}. If memory ran out, use fewer: --data.workers 0"
+                f"a process that reads data died: {said}. If memory ran out, use fewer: --data.workers 0"
             ) from error
         indices = self._requests.take()
         if isinstance(found, DataError):
@@ -178,13 +178,14 @@ def _keep_child_handler() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
-def _said_by_torch() -> RuntimeError | None:
-    """What torch's signal handler says of a worker whose pipe ended first; it would raise that anywhere."""
+def _said_of_death(error: Exception) -> str:
+    """What to tell of a worker's death: where its pipe ended first, what torch's signal handler raises only then."""
     try:
-        time.sleep(_SIGNAL_S)
-    except RuntimeError as error:
-        return error
-    return None
+        if not isinstance(error, RuntimeError):
+            time.sleep(_SIGNAL_S)
+    except RuntimeError as said:
+        return str(said)
+    return str(error)
 
 
 def _as_it_is(item: Any) -> Any:
