@@ -22,8 +22,13 @@ import numpy as np
 
 from ganserve import Client
 from ganserve_training import load_trained
-from ganserve_training.evaluate import evaluate_samples
-from ganserve_training.judge import GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST, NN_DISTANCE_RATIO_WITHIN, Judgement
+from ganserve_training.evaluation.evaluate import evaluate_samples
+from ganserve_training.evaluation.judge import (
+    GAN_TEST_AT_LEAST,
+    GAN_TRAIN_AT_LEAST,
+    NN_DISTANCE_RATIO_WITHIN,
+    Judgement,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Path("demo/runs/digits")

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from ganserve_server.monitoring import definitions as d
+from ganserve_server.monitoring import metric_definitions as d
 
 FILE = Path(__file__).parents[1] / "dashboards" / "ganserve.json"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

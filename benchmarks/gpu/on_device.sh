@@ -30,7 +30,7 @@ if [ "$device" = cuda ]; then
   "$python" -c "
 import sys
 import onnxruntime
-from ganserve_server.core.providers import cuda_obstacle
+from ganserve_server.engine.providers import cuda_obstacle
 print('onnxruntime', onnxruntime.__version__, 'of', onnxruntime.__file__)
 obstacle = cuda_obstacle()
 sys.exit(obstacle and f'onnxruntime has no CUDA here: {obstacle}')

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prepare_cuda(parser: argparse.ArgumentParser) -> None:
     """Ends here, in words, where onnxruntime or PyTorch would silently compute on the CPU."""
-    from ganserve_server.core.providers import cuda_obstacle
+    from ganserve_server.engine.providers import cuda_obstacle
 
     if (obstacle := cuda_obstacle()) is not None:
         parser.error(f"--device cuda: onnxruntime has no CUDA here: {obstacle}. To try the code out: --device cpu")

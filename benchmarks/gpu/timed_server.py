@@ -17,11 +17,11 @@ import grpc
 import onnxruntime
 from stages import Stages
 
-from ganserve_server.core import gan
-from ganserve_server.core.batcher import Batcher
-from ganserve_server.core.engine import Engine
-from ganserve_server.core.gan import Gan
-from ganserve_server.core.model import Model
+from ganserve_server import service as gan
+from ganserve_server.engine.engine import Engine
+from ganserve_server.models.model import Model
+from ganserve_server.queue.batcher import Batcher
+from ganserve_server.service import Gan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def main() -> int:
     stages = Stages(Path(sys.argv[1]))
     stages.keep_writing()
     watch(stages)
-    from ganserve_server.command import main as serve
+    from ganserve_server.cli import main as serve
 
     return serve(sys.argv[2:])
 

@@ -14,8 +14,8 @@ from bare import BareLoop
 from rich.console import Console
 
 from ganserve_training import PRESETS, load_split, train
-from ganserve_training.devices import open_fabric
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.devices import open_fabric
+from ganserve_training.run.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from ganserve_training.data.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
+from ganserve_training.data.sources.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
 
 if TYPE_CHECKING:
     from collections.abc import Callable

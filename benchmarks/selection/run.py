@@ -4,7 +4,7 @@
 
 For each seed: `ganserve train digits --steps STEPS --schedule.critic-steps CRITIC_STEPS --seed SEED` (a whole training
 takes 4,000 steps, each with one update of the critic), `ganserve export-onnx`, and a service of the package in this
-process (`ganserve_server.core.gan.Gan`, no network). Each row of the table draws the same labels, each equally often,
+process (`ganserve_server.service.Gan`, no network). Each row of the table draws the same labels, each equally often,
 from the same sampling seed, and is judged alike:
 
 - GAN-test: a judge trained on real digits gives the label that was asked for (fidelity);
@@ -91,13 +91,13 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
     from rich.console import Console
 
     from ganserve_export import export_run
-    from ganserve_server.core.batcher import BatchConfig
-    from ganserve_server.core.engine import EngineConfig
-    from ganserve_server.core.gan import Gan
-    from ganserve_server.core.repository import Repository
+    from ganserve_server.engine.engine import EngineConfig
+    from ganserve_server.models.repository import Repository
+    from ganserve_server.queue.batcher import BatchConfig
+    from ganserve_server.service import Gan
     from ganserve_training import PRESETS, load_split, train
-    from ganserve_training.evaluate import balanced_labels
-    from ganserve_training.features import classifier_features
+    from ganserve_training.evaluation.evaluate import balanced_labels
+    from ganserve_training.evaluation.features import classifier_features
 
     preset = PRESETS["digits"]
     schedule = dataclasses.replace(preset.schedule, critic_steps=arguments.critic_steps)
@@ -129,8 +129,8 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
 def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features: Any) -> dict[str, Any]:
     """Draws the samples of a row and judges them."""
     from ganserve.v1 import gan_service_pb2
-    from ganserve_training.judge import judge_samples
-    from ganserve_training.metrics import density_coverage, precision_recall
+    from ganserve_training.evaluation.judge import judge_samples
+    from ganserve_training.evaluation.metrics import density_coverage, precision_recall
 
     request = gan_service_pb2.SampleRequest(
         count=len(labels), seed=DRAW_SEED, label_indices=labels.tolist(), truncation=row.truncation

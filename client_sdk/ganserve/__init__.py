@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ganserve._async_client import AsyncClient
-    from ganserve._async_streams import AsyncSampleStream, AsyncScoreStream
-    from ganserve._batch import Sample, SampleBatch
+    from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
+    from ganserve._calls.streams import SampleStream, ScoreStream
     from ganserve._client import Client
     from ganserve._errors import (
         AccessDenied,
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         UnsupportedByModel,
         UnsupportedByServer,
     )
-    from ganserve._models import (
+    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.models import (
         Calibration,
         EngineInfo,
         GraphInfo,
@@ -50,9 +51,8 @@ if TYPE_CHECKING:
         Verification,
         VersionSummary,
     )
-    from ganserve._scores import Score, Scores
-    from ganserve._selection import BestOf, Rejection, Selection, SelectionReport
-    from ganserve._streams import SampleStream, ScoreStream
+    from ganserve._results.scores import Score, Scores
+    from ganserve._results.selection import BestOf, Rejection, Selection, SelectionReport
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
     __version__: str
@@ -109,8 +109,8 @@ __all__ = [
 
 _MODULES = {
     "_async_client": ("AsyncClient",),
-    "_async_streams": ("AsyncSampleStream", "AsyncScoreStream"),
-    "_batch": ("Sample", "SampleBatch"),
+    "_calls.async_streams": ("AsyncSampleStream", "AsyncScoreStream"),
+    "_results.batch": ("Sample", "SampleBatch"),
     "_client": ("Client",),
     "_errors": (
         "AccessDenied",
@@ -129,7 +129,7 @@ _MODULES = {
         "UnsupportedByModel",
         "UnsupportedByServer",
     ),
-    "_models": (
+    "_results.models": (
         "Calibration",
         "EngineInfo",
         "GraphInfo",
@@ -143,9 +143,9 @@ _MODULES = {
         "Verification",
         "VersionSummary",
     ),
-    "_scores": ("Score", "Scores"),
-    "_selection": ("BestOf", "Rejection", "Selection", "SelectionReport"),
-    "_streams": ("SampleStream", "ScoreStream"),
+    "_results.scores": ("Score", "Scores"),
+    "_results.selection": ("BestOf", "Rejection", "Selection", "SelectionReport"),
+    "_calls.streams": ("SampleStream", "ScoreStream"),
     "_types": ("Encoding", "ImagesLike", "Label", "Labels", "Priority"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -7,18 +7,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from ganserve import _calls
-from ganserve._async_streams import AsyncSampleStream, AsyncScoreStream
-from ganserve._channel import connect_async
+from ganserve._calls import unary as _calls
+from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
+from ganserve._calls.channel import connect_async
+from ganserve._calls.interpolation import Interpolation
+from ganserve._calls.local import async_local_endpoint
+from ganserve._calls.readiness import Readiness, refuse_name
+from ganserve._calls.requests import sample_request, stream_request
+from ganserve._calls.score_inputs import ScoreInputs
+from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+from ganserve._calls.transport import AsyncTransport
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
 from ganserve._errors import GanserveError
-from ganserve._inputs import ScoreInputs
-from ganserve._interpolation import Interpolation
-from ganserve._local import async_local_endpoint
-from ganserve._readiness import Readiness, refuse_name
-from ganserve._requests import sample_request, stream_request
-from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
-from ganserve._transport import AsyncTransport
 
 if TYPE_CHECKING:
     import os
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import grpc
     import numpy.typing as npt
 
-    from ganserve._batch import SampleBatch
+    from ganserve._calls.local import Provider
     from ganserve._config import Compression, Metadata
-    from ganserve._local import Provider
-    from ganserve._models import ModelInfo, ModelSummary
-    from ganserve._scores import Scores
-    from ganserve._selection import Selection
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.models import ModelInfo, ModelSummary
+    from ganserve._results.scores import Scores
+    from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
 

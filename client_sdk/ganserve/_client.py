@@ -7,18 +7,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from ganserve import _calls
-from ganserve._channel import connect
+from ganserve._calls import unary as _calls
+from ganserve._calls.channel import connect
+from ganserve._calls.interpolation import Interpolation
+from ganserve._calls.local import local_endpoint
+from ganserve._calls.readiness import Readiness, refuse_name
+from ganserve._calls.requests import sample_request, stream_request
+from ganserve._calls.score_inputs import ScoreInputs
+from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+from ganserve._calls.streams import SampleStream, ScoreStream
+from ganserve._calls.transport import Transport
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
 from ganserve._errors import GanserveError
-from ganserve._inputs import ScoreInputs
-from ganserve._interpolation import Interpolation
-from ganserve._local import local_endpoint
-from ganserve._readiness import Readiness, refuse_name
-from ganserve._requests import sample_request, stream_request
-from ganserve._stream_calls import SampleStreamCall, ScoreStreamCall
-from ganserve._streams import SampleStream, ScoreStream
-from ganserve._transport import Transport
 
 if TYPE_CHECKING:
     import os
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._batch import SampleBatch
-    from ganserve._channel import Interceptor
+    from ganserve._calls.channel import Interceptor
+    from ganserve._calls.local import Provider
     from ganserve._config import Compression, Metadata
-    from ganserve._local import Provider
-    from ganserve._models import ModelInfo, ModelSummary
-    from ganserve._scores import Scores
-    from ganserve._selection import Selection
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.models import ModelInfo, ModelSummary
+    from ganserve._results.scores import Scores
+    from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
 

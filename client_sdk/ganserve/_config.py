@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from ganserve._calls.number_checks import check_integer
+from ganserve._calls.retries import DEFAULT_ATTEMPTS
 from ganserve._errors import InvalidRequest
-from ganserve._numbers import check_integer
-from ganserve._retries import DEFAULT_ATTEMPTS
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
 DEFAULT_PORT = 50051

@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import PIL.Image
 
-    from ganserve._batch import Sample, SampleBatch
+    from ganserve._results.batch import Sample, SampleBatch
 
 Label: TypeAlias = str | int | np.integer[Any]
 """One label: its name, or its index (never a bool)."""

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ganserve._batch import SampleBatch
+from ganserve._calls.number_checks import MAX_INDEX, check_integer
 from ganserve._client import Client
 from ganserve._errors import InvalidRequest, MissingExtra
-from ganserve._numbers import MAX_INDEX, check_integer
+from ganserve._results.batch import SampleBatch
 
 try:
     import torch
@@ -37,7 +37,7 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ganserve._selection import Selection
+    from ganserve._results.selection import Selection
     from ganserve._types import Encoding, Labels
 
 Batch: TypeAlias = "tuple[torch.Tensor, torch.Tensor] | torch.Tensor"

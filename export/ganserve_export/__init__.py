@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ganserve_export._errors import ExportError, VerificationError
-    from ganserve_export.exporter import Exported, export_run
-    from ganserve_export.foreign.packaging import OnnxOptions, Packaged, package_onnx
+    from ganserve_export.errors import ExportError, VerificationError
+    from ganserve_export.from_onnx.packaging import OnnxOptions, Packaged, package_onnx
+    from ganserve_export.from_run.export import Exported, export_run
 
 __all__ = [
     "ExportError",
@@ -20,13 +20,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ExportError": "_errors",
-    "VerificationError": "_errors",
-    "Exported": "exporter",
-    "export_run": "exporter",
-    "OnnxOptions": "foreign.packaging",
-    "Packaged": "foreign.packaging",
-    "package_onnx": "foreign.packaging",
+    "ExportError": "errors",
+    "VerificationError": "errors",
+    "Exported": "from_run.export",
+    "export_run": "from_run.export",
+    "OnnxOptions": "from_onnx.packaging",
+    "Packaged": "from_onnx.packaging",
+    "package_onnx": "from_onnx.packaging",
 }
 
 

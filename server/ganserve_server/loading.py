@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganserve_server.core.batcher import INLINE_BELOW_S, BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.errors import RequestError, StartupError
-from ganserve_server.core.providers import CPU, Provider, choose_buckets, choose_parallelism, choose_provider
-from ganserve_server.core.repository import Repository
-from ganserve_server.report import startup_report
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.providers import CPU, Provider, choose_buckets, choose_parallelism, choose_provider
+from ganserve_server.errors import RequestError, StartupError
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.batcher import INLINE_BELOW_S, BatchConfig
+from ganserve_server.startup_report import startup_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ganserve_server.config import ServerConfig
+    from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
 MAX_PAYLOAD_BYTES = 256 * 2**20

@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from ganserve_server.config import ServerConfig
-from ganserve_server.core.errors import FieldViolation, InvalidRequestError, ProviderError, StartupError
-from ganserve_server.core.gan import Gan
-from ganserve_server.core.requests import Limits
-from ganserve_server.grpc.errors import told
-from ganserve_server.grpc.services import GanServicer
+from ganserve_server.api.grpc.errors import told
+from ganserve_server.api.grpc.services import GanServicer
+from ganserve_server.errors import FieldViolation, InvalidRequestError, ProviderError, StartupError
 from ganserve_server.loading import MAX_PAYLOAD_BYTES, load
 from ganserve_server.monitoring.calls import REQUEST_ID_KEY
+from ganserve_server.requests.work import Limits
+from ganserve_server.service import Gan
+from ganserve_server.settings import ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
     from pathlib import Path
 
-    from ganserve_server.core.repository import Repository
+    from ganserve_server.models.repository import Repository
 
     Metadata = Iterable[tuple[str, str | bytes]]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ganserve import InvalidRequest, MissingExtra, SampleBatch, UnsupportedByModel
-from ganserve._grid import Source
-from ganserve._tables import read_samples
+from ganserve._results.grid import Source
+from ganserve._results.tables import read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from ganserve import InvalidRequest, ServerUnavailable
-from ganserve._cli._latencies import Latencies
-from ganserve._cli._load import Outcome, Stage, due_times, run_stage
+from ganserve._cli.latencies import Latencies
+from ganserve._cli.load_generator import Outcome, Stage, due_times, run_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ganserve import Client, InvalidRequest
-from ganserve._channel import channel_options
+from ganserve._calls.channel import channel_options
 
 
 @pytest.mark.parametrize(

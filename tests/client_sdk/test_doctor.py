@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.requirements import Requirement
 
-from ganserve._cli import _checks
-from ganserve._cli._checks import Check, State, check_extra
+from ganserve._cli import doctor_checks as _checks
+from ganserve._cli.doctor_checks import Check, State, check_extra
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from ganserve import AsyncClient, Client, GanserveError
-from ganserve import _channel as channel_module
-from ganserve import _forks as forks_module
-from ganserve._forks import Forks
+from ganserve._calls import channel as channel_module
+from ganserve._calls import forks as forks_module
+from ganserve._calls.forks import Forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 import tiny_packages
 from ganserve import InvalidRequest, ModelNotFound, UnsupportedByModel
-from ganserve._interpolation import latents_between
+from ganserve._calls.interpolation import latents_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable

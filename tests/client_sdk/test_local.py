@@ -243,7 +243,7 @@ def test_a_failure_of_the_service_is_told_as_a_server_tells_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from ganserve_server.core.repository import Repository
+    from ganserve_server.models.repository import Repository
 
     api = connect_local(repository)
     api.models()

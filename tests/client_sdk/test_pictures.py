@@ -15,8 +15,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ganserve import InvalidRequest, SampleBatch
-from ganserve._grid import CHUNK, MAX_PIXELS, Source, arrange
-from ganserve._pictures import fit_channels, grid_png, open_picture, read_pixels
+from ganserve._results.grid import CHUNK, MAX_PIXELS, Source, arrange
+from ganserve._results.pictures import fit_channels, grid_png, open_picture, read_pixels
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 import ganserve
-from ganserve import InvalidRequest, _readiness
+from ganserve import InvalidRequest
+from ganserve._calls import readiness as _readiness
 from ganserve.v1 import gan_service_pb2
 from scripted_server import Status, scripted_server
 from server_process import ServerProcess

@@ -13,11 +13,11 @@ from google.rpc import error_details_pb2
 
 import ganserve
 from ganserve import GanserveError, RequestCancelled, ServerOverloaded, ServerUnavailable
-from ganserve._channel import channel_options
-from ganserve._retries import Attempts, may_pass
-from ganserve._rotation import Endpoint, Rotation
+from ganserve._calls.channel import channel_options
+from ganserve._calls.retries import Attempts, may_pass
+from ganserve._calls.rotation import Endpoint, Rotation
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.grpc import server as real_server
+from ganserve_server.api.grpc import server as real_server
 from scripted_server import Script, Status, scripted_server
 
 if TYPE_CHECKING:

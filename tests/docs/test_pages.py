@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tyro
 
+from ganserve_training.cli.train import TrainArguments, main
 from ganserve_training.presets import PRESETS
-from ganserve_training.train_command import TrainArguments, main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -11,10 +11,10 @@ from typing import get_args, get_type_hints
 import pytest
 import tyro
 
+from ganserve_training.cli.train import TrainArguments, main
 from ganserve_training.config import LossName, TrainConfig
 from ganserve_training.diagnosis.findings import KINDS
 from ganserve_training.presets import PRESETS
-from ganserve_training.train_command import TrainArguments, main
 
 TEXT = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.calibration import LogisticCalibration
-from ganserve_export.conversion import to_onnx
-from ganserve_export.folding import fold
-from ganserve_export.graphs import CriticGraph, GeneratorGraph
-from ganserve_export.verification import HALF_SLACK, verify
+from ganserve_export.from_run.conversion import to_onnx
+from ganserve_export.from_run.folding import fold
+from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.verification import HALF_SLACK, verify
 from ganserve_training.config import CodesConfig, NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import UnfinishedNetworkError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ganserve_export import ExportError
-from ganserve_export.calibration import fit_calibration
+from ganserve_export.package.calibration import fit_calibration
 
 
 def test_recovers_the_log_likelihood_ratio_of_known_scores() -> None:

@@ -10,12 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ganserve_export import Exported, ExportError, evaluate_command, export_run
-from ganserve_export.onnx_features import onnx_features
-from ganserve_export.package import package_folder
-from ganserve_export.package_subject import PackageSubject
+from ganserve_export import Exported, ExportError, export_run
+from ganserve_export.cli import evaluate as evaluate_command
+from ganserve_export.evaluation.onnx_features import onnx_features
+from ganserve_export.evaluation.package_subject import PackageSubject
+from ganserve_export.package.publishing import package_folder
 from ganserve_training.data import DataInfo
-from ganserve_training.subjects import RunSubject
+from ganserve_training.evaluation.subjects import RunSubject
 
 if TYPE_CHECKING:
     from pathlib import Path

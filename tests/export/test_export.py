@@ -16,7 +16,9 @@ from PIL import Image
 
 from ganserve import Client
 from ganserve.v1 import model_spec_pb2, tensor_pb2
-from ganserve_export import Exported, ExportError, VerificationError, export_run, exporter, package
+from ganserve_export import Exported, ExportError, VerificationError, export_run
+from ganserve_export.from_run import export as exporter
+from ganserve_export.package import publishing as package
 from ganserve_training import config_to_dict, load_split, load_trained
 from heard_steps import HeardSteps
 
@@ -154,7 +156,7 @@ def test_a_name_that_cannot_be_a_models_is_refused(run: Path, tmp_path: Path, na
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    start = "import sys; from ganserve_export.command import main; sys.exit(main(sys.argv[1:]))"
+    start = "import sys; from ganserve_export.cli.export_onnx import main; sys.exit(main(sys.argv[1:]))"
     call = [sys.executable, "-c", start, *map(str, arguments)]
     return subprocess.run(call, capture_output=True, text=True, check=False)
 

@@ -25,7 +25,8 @@ from foreign_graphs import (
     tanh_nchw,
     weight,
 )
-from ganserve_export import ExportError, OnnxOptions, package_command, package_onnx
+from ganserve_export import ExportError, OnnxOptions, package_onnx
+from ganserve_export.cli import package as package_command
 
 if TYPE_CHECKING:
     from pathlib import Path

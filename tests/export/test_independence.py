@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from ganserve_export import ExportError, export_run, exporter
-from ganserve_export.independence import check_alone
+from ganserve_export import ExportError, export_run
+from ganserve_export.from_run import export as exporter
+from ganserve_export.from_run.batch_independence import check_alone
 from ganserve_training import load_trained
 from ganserve_training.networks import MinibatchStddev
 

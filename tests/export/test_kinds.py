@@ -15,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve import BestOf, Client, LatentControl, Rejection, UnsupportedByModel
-from ganserve_export import Exported, ExportError, command, export_run
+from ganserve_export import Exported, ExportError, export_run
+from ganserve_export.cli import export_onnx as command
 from ganserve_training import TrainedModel, load_split, load_trained, train
 from ganserve_training.config import (
     Anneal,

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from devices import obstacle
-from ganserve_training.compatibility import check_pair
 from ganserve_training.data import DataInfo, load_split
 from ganserve_training.networks import build_networks
+from ganserve_training.run.compatibility import check_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

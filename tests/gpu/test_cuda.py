@@ -9,7 +9,7 @@ import pytest
 
 from devices import ON_CUDA
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.providers import CPU, CUDA
+from ganserve_server.engine.providers import CPU, CUDA
 from random_packages import build_convolutional_package, build_dense_package
 from server_process import running_server
 from stubs import connected, to_array

@@ -13,7 +13,7 @@ import pytest
 
 import hidden_cuda
 from devices import Device, skip_without
-from ganserve_server.core import providers
+from ganserve_server.engine import providers
 
 if TYPE_CHECKING:
     from pathlib import Path

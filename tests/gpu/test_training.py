@@ -13,7 +13,7 @@ from rich.console import Console
 
 from devices import ON_CUDA, distance
 from ganserve import Client
-from ganserve_export.exporter import export_run
+from ganserve_export.from_run.export import export_run
 from ganserve_training import PRESETS, load_trained, train
 from ganserve_training.data import from_network
 from server_process import running_server

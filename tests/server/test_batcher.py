@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ganserve_server.core.batcher import BatchConfig, Batcher
-from ganserve_server.core.errors import (
+from ganserve_server.errors import (
     DeadlineExpiredError,
     EngineError,
     QueueFullError,
     UnavailableError,
 )
-from ganserve_server.core.lanes import Priority
-from ganserve_server.core.statistics import Histogram
+from ganserve_server.queue.batcher import BatchConfig, Batcher
+from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.statistics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ganserve_server.core.lanes import Slice
+    from ganserve_server.queue.lanes import Slice
 
 Call = list[tuple[str, int, int]]
 

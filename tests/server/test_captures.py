@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ganserve_server.core.captures import Captures
+from ganserve_server.engine.captures import Captures
 
 
 def wait_until(true: object) -> None:

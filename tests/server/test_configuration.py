@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.config import ServerConfig
-from ganserve_server.configuration import read_configuration
-from ganserve_server.core.errors import StartupError
+from ganserve_server.errors import StartupError
+from ganserve_server.settings import ServerConfig
+from ganserve_server.settings_sources import read_configuration
 from server_process import running_server
 
 if TYPE_CHECKING:

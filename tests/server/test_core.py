@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.core.providers import CPU, CUDA, choose_parallelism, usable_cores
-from ganserve_server.core.validation import listed, shown
+from ganserve_server.engine.providers import CPU, CUDA, choose_parallelism, usable_cores
+from ganserve_server.requests.validation import listed, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +18,11 @@ WITHOUT_GRPC = """
 import asyncio, sys
 from pathlib import Path
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.batcher import BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.errors import InvalidRequestError
-from ganserve_server.core.gan import Gan
-from ganserve_server.core.repository import Repository
+from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.errors import InvalidRequestError
+from ganserve_server.service import Gan
+from ganserve_server.models.repository import Repository
 
 repository = Repository(
     Path(sys.argv[1]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.configuration import read_configuration
+from ganserve_server.settings_sources import read_configuration
 from server_process import running_server
 from tiny_packages import TinyModel, build_tiny_package
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.core import drawing
-from ganserve_server.core import gan as gan_module
-from ganserve_server.core.encoding import as_float32, as_uint8, encoded_files, most_bytes
-from ganserve_server.core.errors import FailedPreconditionError, InvalidRequestError
-from ganserve_server.core.requests import Limits
-from ganserve_server.core.workers import Workers
+from ganserve_server import service as gan_module
+from ganserve_server.draw import drawing
+from ganserve_server.draw.encoding import as_float32, as_uint8, encoded_files, most_bytes
+from ganserve_server.errors import FailedPreconditionError, InvalidRequestError
+from ganserve_server.queue.picture_threads import Workers
+from ganserve_server.requests.work import Limits
 from in_core import core
 from stubs import to_array, to_tensor
 from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel, build_tiny_package
@@ -29,7 +29,7 @@ from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel, bu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ganserve_server.core.gan import Gan
+    from ganserve_server.service import Gan
 
 PNG, JPEG, WEBP, FLOAT32 = (
     tensor_pb2.ENCODING_PNG,

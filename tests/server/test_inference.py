@@ -17,7 +17,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.latents import Distribution, draw_labels, draw_latents
+from ganserve_server.draw.latents import Distribution, draw_labels, draw_latents
 from in_process import in_process_server
 from open_inference import infer_inputs, output, raw_request, requested
 from stubs import TIMEOUT_S, Stubs, to_array
@@ -231,7 +231,7 @@ def test_many_seeds(client: triton.InferenceServerClient) -> None:
 
 
 def test_seeds_beyond_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganserve_server.core.inference._VALUES_AT_A_TIME", 40)
+    monkeypatch.setattr("ganserve_server.open_inference.inference._VALUES_AT_A_TIME", 40)
     build_tiny_package(tmp_path)
     seeds = np.arange(35, dtype=np.uint64)
     labels = np.arange(35, dtype=np.int64) % 3

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from ganserve_server.core.graphs import DATATYPES
+from ganserve_server.open_inference.graphs import DATATYPES
 from open_inference import raw_request
 from stubs import TIMEOUT_S
 

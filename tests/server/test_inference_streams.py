@@ -19,10 +19,10 @@ from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from ganserve_server.core.in_order import ReadAhead, in_order
-from ganserve_server.core.inference import Inference
-from ganserve_server.core.inference_plans import InferenceRequest
-from ganserve_server.core.lanes import Priority
+from ganserve_server.open_inference.inference import Inference
+from ganserve_server.open_inference.plans import InferenceRequest
+from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from in_process import in_process_server
 from open_inference import infer_inputs, output, raw_request, requested
 from server_process import running_server
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from ganserve_server.core.model import Model
+    from ganserve_server.models.model import Model
 
 LATENTS = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 LABELS = np.array([2, 0, 1], np.int64)

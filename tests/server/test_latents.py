@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ganserve_server.core.latents import (
+from ganserve_server.draw.latents import (
     MAX_INDEX,
     Control,
     Distribution,
@@ -142,7 +142,7 @@ def test_a_control_is_uniform_on_its_range_and_leaves_the_others_alone() -> None
 def test_training_draws_from_the_same_distributions() -> None:
     # The two draw different numbers, and may: what must agree is where each value of a latent comes from.
     torch = pytest.importorskip("torch")
-    from ganserve_training.latents import LatentPrior
+    from ganserve_training.networks.latents import LatentPrior
 
     prior = LatentPrior(dim=4, distribution="normal", continuous_codes=2)
     ours = draw_latents(3, 0, 20_000, 4, Distribution.NORMAL, None, [Control("c0", 2, -1, 1), Control("c1", 3, -1, 1)])

@@ -20,14 +20,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.batcher import BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.errors import UnavailableError
-from ganserve_server.core.repository import Repository
-from ganserve_server.core.statistics import GraphStatistics
-from ganserve_server.monitoring import definitions
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.errors import UnavailableError
+from ganserve_server.models.repository import Repository
+from ganserve_server.monitoring import metric_definitions as definitions
 from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.monitoring.metrics import ServerCollector, _Graphs, make_registry
+from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.queue.statistics import GraphStatistics
 from in_process import in_process_server
 from server_process import ServerProcess, running_server
 from stubs import TIMEOUT_S, connected

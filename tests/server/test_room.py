@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ganserve_server.core.room import Room
+from ganserve_server.queue.byte_budget import Room
 
 
 async def hold(room: Room, size: int, until: asyncio.Event, begun: list[int]) -> None:

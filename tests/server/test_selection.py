@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 
 import tiny_packages
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
-from ganserve_server.core import selection as selection_module
-from ganserve_server.core.errors import (
+from ganserve_server.draw import selection as selection_module
+from ganserve_server.draw.latents import Control, Distribution, Purpose, draw_labels, draw_latents, random_words
+from ganserve_server.draw.rejection_sampling import CALIBRATION_SAMPLES, CALIBRATION_SEED, RejectionConstants
+from ganserve_server.errors import (
     DeadlineExpiredError,
     FailedPreconditionError,
     InvalidRequestError,
     QueueFullError,
     UnavailableError,
 )
-from ganserve_server.core.lanes import Priority
-from ganserve_server.core.latents import Control, Distribution, Purpose, draw_labels, draw_latents, random_words
-from ganserve_server.core.rejection import CALIBRATION_SAMPLES, CALIBRATION_SEED, RejectionConstants
+from ganserve_server.queue.lanes import Priority
 from in_core import core
 from stubs import to_array, to_tensor
 from tiny_packages import (
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn
 
-    from ganserve_server.core.batcher import Batcher
-    from ganserve_server.core.gan import Gan
-    from ganserve_server.core.model import Model
+    from ganserve_server.models.model import Model
+    from ganserve_server.queue.batcher import Batcher
+    from ganserve_server.service import Gan
 
 BEST, REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
 MODELS = {"tiny": CONDITIONAL, "tiny-codes": CODES, "tiny-unconditional": UNCONDITIONAL, "tiny-vector": VECTOR}

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganserve_server.core import sessions
-from ganserve_server.core.batcher import BatchConfig
-from ganserve_server.core.engine import Engine, EngineConfig, TensorPort
-from ganserve_server.core.errors import EngineError, MemoryFullError, PackageError
-from ganserve_server.core.model import Model
-from ganserve_server.core.package import read_package
-from ganserve_server.core.providers import CPU, CUDA, choose_buckets, choose_parallelism
-from ganserve_server.core.sessions import BoundSession, PlainSession, bucket_of
+from ganserve_server.engine import sessions
+from ganserve_server.engine.engine import Engine, EngineConfig, TensorPort
+from ganserve_server.engine.providers import CPU, CUDA, choose_buckets, choose_parallelism
+from ganserve_server.engine.sessions import BoundSession, PlainSession, bucket_of
+from ganserve_server.errors import EngineError, MemoryFullError, PackageError
+from ganserve_server.models.model import Model
+from ganserve_server.models.package import read_package
+from ganserve_server.queue.batcher import BatchConfig
 from random_packages import build_dense_package
 from tiny_packages import build_tiny_package
 
@@ -107,7 +107,7 @@ def test_how_many_samples_are_quick(
         return []
 
     monkeypatch.setattr(PlainSession, "run", run)
-    monkeypatch.setattr("ganserve_server.core.engine.time.perf_counter", lambda: now)
+    monkeypatch.setattr("ganserve_server.engine.engine.time.perf_counter", lambda: now)
     assert engine.quick_samples({"latents": latents(1)}, {"latents": latents(16)}, limit_s) == samples
 
 

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from onnx import TensorProto, helper, numpy_helper
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.errors import EngineError
+from ganserve_server.errors import EngineError
 from ganserve_server.monitoring.calls import Call
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ganserve_server.core.model import Model
+    from ganserve_server.models.model import Model
 
 
 @pytest.mark.parametrize("service", ["", "ganserve.v1.GanService"])

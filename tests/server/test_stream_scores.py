@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.core.errors import EngineError, InvalidRequestError, NotFoundError, QueueFullError
-from ganserve_server.core.in_order import ReadAhead
+from ganserve_server.errors import EngineError, InvalidRequestError, NotFoundError, QueueFullError
+from ganserve_server.queue.ordered_stream import ReadAhead
 from in_core import core
 from in_process import InProcess, in_process_server
 from stubs import Stubs, to_tensor, violations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from ganserve_server.core.gan import Gan
+    from ganserve_server.service import Gan
 
 
 def request(count: int = 2, *, value: int = 7, **fields: object) -> gan_service_pb2.StreamScoresRequest:

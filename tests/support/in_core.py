@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ganserve_server.core.batcher import BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.gan import Gan
-from ganserve_server.core.repository import Repository
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.service import Gan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ganserve_server.core.requests import Limits
+    from ganserve_server.requests.work import Limits
 
 
 @contextlib.contextmanager

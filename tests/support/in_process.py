@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ganserve.v1 import gan_service_pb2_grpc
-from ganserve_server.core.batcher import BatchConfig
-from ganserve_server.core.engine import EngineConfig
-from ganserve_server.core.gan import Gan
-from ganserve_server.core.repository import Repository
-from ganserve_server.core.requests import Limits
-from ganserve_server.grpc.server import GrpcServer
+from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.requests.work import Limits
+from ganserve_server.service import Gan
 from stubs import OPTIONS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
-from ganserve_server.core.graphs import datatype
+from ganserve_server.open_inference.graphs import datatype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -68,7 +68,7 @@ def _train(job: dict[str, Any], rank: int) -> dict[str, Any]:
     from rich.console import Console
 
     from ganserve_training import train
-    from ganserve_training.config_io import config_from_dict
+    from ganserve_training.config.serialisation import config_from_dict
     from ganserve_training.errors import TrainingError
 
     said = io.StringIO()
@@ -91,9 +91,9 @@ def _layers(rank: int) -> dict[str, Any]:
     """Running statistics of one batch of four samples in two shares, averaged."""
     import torch
 
-    from ganserve_training.devices import open_fabric
-    from ganserve_training.distributed import Processes, running_statistics
     from ganserve_training.networks import MinibatchStddev
+    from ganserve_training.run.devices import open_fabric
+    from ganserve_training.run.distributed import Processes, running_statistics
 
     network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), MinibatchStddev(2))
     network(torch.tensor([[0.0], [2.0], [10.0], [14.0]])[2 * rank : 2 * rank + 2])
@@ -105,10 +105,10 @@ def _players(job: dict[str, Any]) -> dict[str, Any]:
     """All that differs between the processes after some steps, which should be nothing: a digest of the networks."""
     import hashlib
 
-    from ganserve_training.config_io import config_from_dict
+    from ganserve_training.config.serialisation import config_from_dict
     from ganserve_training.data import load_split
-    from ganserve_training.devices import open_fabric
-    from ganserve_training.trainer import Trainer
+    from ganserve_training.run.devices import open_fabric
+    from ganserve_training.run.trainer import Trainer
 
     config = config_from_dict(job["config"])
     trainer = Trainer(config, load_split(config.data, "train"), open_fabric("cpu"))

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.calibration import LogisticCalibration
-from ganserve_export.conversion import to_onnx
-from ganserve_export.folding import fold
-from ganserve_export.graphs import CriticGraph, GeneratorGraph
+from ganserve_export.from_run.conversion import to_onnx
+from ganserve_export.from_run.folding import fold
+from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_training.config import NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks

@@ -7,12 +7,12 @@ import lightning_fabric
 import pytest
 import torch
 
-from ganserve_training.ada import AdaController
 from ganserve_training.config import AdaConfig, Anneal, AugmentationConfig, LossConfig, RegularisersConfig
 from ganserve_training.data import load_split
-from ganserve_training.distributed import Processes
-from ganserve_training.losses import LossName
-from ganserve_training.trainer import Trainer
+from ganserve_training.objectives.adaptive_augmentation import AdaController
+from ganserve_training.objectives.losses import LossName
+from ganserve_training.run.distributed import Processes
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import tiny_config
 
 ZERO = torch.zeros(())

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganserve_training.augment import (
+from ganserve_training.config import Anneal, AugmentationConfig
+from ganserve_training.data import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.objectives.augmentation import (
     Augmentation,
     random_brightness,
     random_contrast,
@@ -14,10 +17,7 @@ from ganserve_training.augment import (
     random_saturation,
     random_translation,
 )
-from ganserve_training.config import Anneal, AugmentationConfig
-from ganserve_training.data import DataInfo
-from ganserve_training.errors import ConfigError
-from ganserve_training.rng import Noise
+from ganserve_training.run.random_state import Noise
 
 COUNT, SIDE = 12, 6
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from ganserve_training import PRESETS, config_from_dict, config_to_dict
-from ganserve_training.compatibility import check_pair
 from ganserve_training.data import load_split
 from ganserve_training.networks import build_networks
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.compatibility import check_pair
+from ganserve_training.run.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganserve_training.checkpoint import (
+from ganserve_training.errors import CheckpointError, CheckpointFormatError
+from ganserve_training.run.checkpoint import (
     FORMAT,
     checkpoint_paths,
     clean_checkpoint_folder,
@@ -16,7 +17,6 @@ from ganserve_training.checkpoint import (
     save_checkpoint,
     set_aside_damaged,
 )
-from ganserve_training.errors import CheckpointError, CheckpointFormatError
 
 
 def state(step: int) -> dict[str, object]:
@@ -119,7 +119,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 WRITER = """
 import sys, torch
 from pathlib import Path
-from ganserve_training.checkpoint import save_checkpoint
+from ganserve_training.run.checkpoint import save_checkpoint
 step = 0
 while True:
     step += 1

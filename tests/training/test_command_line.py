@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ganserve_training import PRESETS, evaluate_command, report_command, train_command
+from ganserve_training import PRESETS
+from ganserve_training.cli import evaluate as evaluate_command
+from ganserve_training.cli import report as report_command
+from ganserve_training.cli import train as train_command
 from ganserve_training.config import TrainConfig
-from ganserve_training.config_io import flat_config
+from ganserve_training.config.serialisation import flat_config
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command.main,

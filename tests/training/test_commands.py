@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from ganserve_training import evaluate_command, train_command
-from ganserve_training.checkpoint import checkpoint_paths, load_checkpoint
-from ganserve_training.run_folder import RunFolder
-from ganserve_training.training_run import train
+from ganserve_training.cli import evaluate as evaluate_command
+from ganserve_training.cli import train as train_command
+from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.train import train
 from tiny_runs import TINY_FLAGS, assert_same
 
 DEADLINE_S = 120.0
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", f"ganserve_training.{name}_command", *map(str, arguments)]
+    return [sys.executable, "-m", f"ganserve_training.cli.{name}", *map(str, arguments)]
 
 
 def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:

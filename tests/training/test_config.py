@@ -15,9 +15,9 @@ from ganserve_training.config import (
     RegularisersConfig,
     ScheduleConfig,
 )
-from ganserve_training.config_io import check_same_config, config_diff
+from ganserve_training.config.annealing import anneal, burn_in_progress
+from ganserve_training.config.serialisation import check_same_config, config_diff
 from ganserve_training.errors import ConfigChangedError, ConfigError
-from ganserve_training.schedule import anneal, burn_in_progress
 from tiny_runs import tiny_config
 
 

@@ -23,11 +23,11 @@ from ganserve_training.data import (
     load_split,
     make_batches,
 )
-from ganserve_training.data import stored_images as stored_images_module
 from ganserve_training.data.loader import LoaderBatches
 from ganserve_training.data.order import flips
+from ganserve_training.data.storage import images as stored_images_module
 from ganserve_training.errors import DataError
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.trainer import Trainer
 from image_files import random_pixels, write_folder
 from tiny_runs import assert_same, tiny_config
 

@@ -6,7 +6,7 @@ import tyro
 
 from ganserve_training.config import DataConfig, TrainConfig
 from ganserve_training.config.data import suit_source
-from ganserve_training.config_io import check_same_config, config_from_dict, config_to_dict
+from ganserve_training.config.serialisation import check_same_config, config_from_dict, config_to_dict
 from ganserve_training.errors import ConfigChangedError, ConfigError
 
 

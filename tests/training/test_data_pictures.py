@@ -11,8 +11,8 @@ from PIL import Image
 
 from ganserve_training.config import DataConfig
 from ganserve_training.data import BadFiles, Images, Samples, load_split
+from ganserve_training.data.load import load_folder
 from ganserve_training.data.picture import ImageForm, UnreadableError, decode_picture
-from ganserve_training.data.sources import load_folder
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_folder
 
@@ -316,7 +316,7 @@ def test_unchanged_files_are_decoded_for_inspection_once(tmp_path: Path, monkeyp
         looked_at.append(len(data))
         return decode_picture(data)
 
-    monkeypatch.setattr("ganserve_training.data.encoded_store.decode_picture", decode)
+    monkeypatch.setattr("ganserve_training.data.storage.encoded.decode_picture", decode)
     before = load_split(config(tmp_path), "train").sha256()
     load_split(config(tmp_path, flip=True), "held_out")
     assert len(looked_at) == 6

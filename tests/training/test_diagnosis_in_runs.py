@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from ganserve_training import load_trained, train
-from ganserve_training.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
+from ganserve_training.cli.train import main
 from ganserve_training.config import (
     Anneal,
     DataConfig,
@@ -24,16 +24,16 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.data import load_split
-from ganserve_training.devices import open_fabric
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis import monitor as monitor_module
 from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
-from ganserve_training.logs import read_log
-from ganserve_training.metrics import Quality
-from ganserve_training.run_folder import RunFolder
-from ganserve_training.train_command import main
-from ganserve_training.trainer import Trainer
-from ganserve_training.training_run import RunResult
+from ganserve_training.evaluation.metrics import Quality
+from ganserve_training.run.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
+from ganserve_training.run.devices import open_fabric
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.logs import read_log
+from ganserve_training.run.train import RunResult
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import TINY_FLAGS, assert_same, tiny_config
 
 WATCHED = DiagnosisConfig(every_steps=2, samples=32)

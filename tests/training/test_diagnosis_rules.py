@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 import tyro
 
-from ganserve_training.compatibility import check_everything
+from ganserve_training.cli.train import TrainArguments
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
@@ -25,16 +25,16 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.config.diagnosis import QualityName
-from ganserve_training.config_io import changed_config, flat_config
+from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
 from ganserve_training.diagnosis.rules import RULES, best_observation, is_better
 from ganserve_training.errors import ConfigError
-from ganserve_training.metrics import QualityChoice
+from ganserve_training.evaluation.metrics import QualityChoice
 from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.presets import PRESETS
-from ganserve_training.train_command import TrainArguments
+from ganserve_training.run.compatibility import check_everything
 from observations import HEALTHY, history
 from preset_data import data_of
 

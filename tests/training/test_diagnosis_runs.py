@@ -23,11 +23,11 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.data import load_split
-from ganserve_training.devices import cpu_threads, open_fabric
 from ganserve_training.diagnosis import Kind
 from ganserve_training.diagnosis.monitor import Monitor
-from ganserve_training.run_folder import RunFolder
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.devices import cpu_threads, open_fabric
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.trainer import Trainer
 
 RING = DataConfig(source="ring", count=4000)
 DIGITS = DataConfig(source="digits")

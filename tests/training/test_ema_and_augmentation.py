@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from ganserve_training.augment import Augmentation, random_translation
 from ganserve_training.config import AugmentationConfig, EmaConfig
 from ganserve_training.data import DataInfo
-from ganserve_training.ema import Ema, ema_decay
-from ganserve_training.rng import Noise
+from ganserve_training.networks.ema import Ema, ema_decay
+from ganserve_training.objectives.augmentation import Augmentation, random_translation
+from ganserve_training.run.random_state import Noise
 
 
 def test_the_average_agrees_with_its_closed_form() -> None:

@@ -10,9 +10,9 @@ from typing import get_type_hints
 import pytest
 
 import ganserve_training
+from ganserve_training.cli.flags import in_flags
 from ganserve_training.config import TrainConfig
-from ganserve_training.config_io import flat_config
-from ganserve_training.flags import in_flags
+from ganserve_training.config.serialisation import flat_config
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ganserve_training.config import AugmentationConfig, CodesConfig, DataConfig, LossConfig, NetworksConfig
 from ganserve_training.data import load_split
-from ganserve_training.heads import Codes, Heads, classification_term, information_term
-from ganserve_training.networks.outputs import CriticOutput
-from ganserve_training.trainer import Trainer
+from ganserve_training.networks.critic_output import CriticOutput
+from ganserve_training.objectives.auxiliary_terms import Codes, Heads, classification_term, information_term
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import tiny_config
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.25, -3.0]]

@@ -7,10 +7,10 @@ from sklearn.svm import SVC
 from ganserve_training import evaluate_run, evaluate_samples, load_split
 from ganserve_training.config import DataConfig
 from ganserve_training.data import DataInfo, Images
+from ganserve_training.data.rows import flat_values
 from ganserve_training.errors import CheckpointError, DataError
-from ganserve_training.evaluate import balanced_labels
-from ganserve_training.judge import judge_probabilities, judge_samples, mean_nearest_distance
-from ganserve_training.values import flat_values
+from ganserve_training.evaluation.evaluate import balanced_labels
+from ganserve_training.evaluation.judge import judge_probabilities, judge_samples, mean_nearest_distance
 
 DIGITS = DataConfig()
 

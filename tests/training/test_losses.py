@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganserve_training.config import LossConfig, LossName
-from ganserve_training.losses import AdversarialLoss, build_loss
+from ganserve_training.objectives.losses import AdversarialLoss, build_loss
 
 REAL, FAKE = [1.5, -0.25, 3.0, 0.0], [-2.0, 0.5, 2.5, 0.0]
 LOSSES: list[LossName] = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganserve_training.errors import DataError
-from ganserve_training.metrics import (
+from ganserve_training.evaluation.metrics import (
     density_coverage,
     frechet_distance,
     inception_score,

@@ -15,12 +15,12 @@ from ganserve_training import evaluate_run, load_split, load_trained, train
 from ganserve_training.config import DataConfig
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
-from ganserve_training.evaluation_table import show
-from ganserve_training.measures import METRIC_NAMES, MetricName, default_metrics
-from ganserve_training.metrics import GaussianModes, mode_coverage
-from ganserve_training.metrics.modes import StackedDigitModes, modes_of
-from ganserve_training.reference import data_config, load_reference, source_of
+from ganserve_training.evaluation.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
+from ganserve_training.evaluation.metric_registry import METRIC_NAMES, MetricName, default_metrics
+from ganserve_training.evaluation.metrics import GaussianModes, mode_coverage
+from ganserve_training.evaluation.metrics.modes import StackedDigitModes, modes_of
+from ganserve_training.evaluation.reference import data_config, load_reference, source_of
+from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 

@@ -12,7 +12,12 @@ from channel_means import ChannelMeans
 from ganserve_training.config import DataConfig
 from ganserve_training.data import DataInfo, Images, load_split
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.features import FeatureInput, classifier_features, plain_features, torchscript_features
+from ganserve_training.evaluation.features import (
+    FeatureInput,
+    classifier_features,
+    plain_features,
+    torchscript_features,
+)
 
 
 def test_what_networks_see() -> None:

@@ -8,8 +8,8 @@ from torch import nn
 
 from ganserve_training.config import Anneal, OptimiserConfig
 from ganserve_training.config.game import OptimiserName
-from ganserve_training.distributed import Processes
-from ganserve_training.optimisers import Updater
+from ganserve_training.run.distributed import Processes
+from ganserve_training.run.optimisers import Updater
 
 START, GRADIENTS = 0.5, [0.3, -0.2, 0.25, 0.0, 1.5]
 

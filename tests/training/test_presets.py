@@ -8,14 +8,14 @@ import lightning_fabric
 import pytest
 import torch
 
+from ganserve_training.cli.train import main
 from ganserve_training.config import DataConfig, ProgressiveConfig
-from ganserve_training.config_io import config_from_dict, config_to_dict, flat_config
+from ganserve_training.config.serialisation import config_from_dict, config_to_dict, flat_config
 from ganserve_training.data import Samples, load_split
-from ganserve_training.growth import Growth, growing_levels
 from ganserve_training.networks import build_networks
+from ganserve_training.networks.growth import Growth, growing_levels
 from ganserve_training.presets import PRESETS
-from ganserve_training.train_command import main
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.trainer import Trainer
 
 
 @functools.cache

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tyro
 
+from ganserve_training.cli.train import TrainArguments
 from ganserve_training.presets import PRESETS
-from ganserve_training.train_command import TrainArguments
 
 TEXT = (Path(__file__).parents[2] / "docs" / "presets.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -15,8 +15,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from ganserve_training import train, train_command
-from ganserve_training.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training import train
+from ganserve_training.cli import train as train_command
 from ganserve_training.config import (
     AdaConfig,
     Anneal,
@@ -29,10 +29,11 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from ganserve_training.config_io import config_from_dict
-from ganserve_training.distributed import notice_lost_processes, running_statistics
+from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.errors import LostProcessError, StoppedError
-from ganserve_training.logs import read_log
+from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run.distributed import notice_lost_processes, running_statistics
+from ganserve_training.run.logs import read_log
 from process_group import do_together, train_job
 from tiny_runs import TINY_FLAGS, tiny_config
 
@@ -260,7 +261,7 @@ def test_what_cannot_be_dealt_out_is_refused_before_any_process_starts(
 def supervised(out: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[int, int]]]:
     """`ganserve train --processes 2` without end, once it has written a checkpoint; and its pids by rank."""
     often = ("--output.checkpoint-every-steps", "7", "--output.log-every-steps", "5", "--steps", "1000000")
-    command = [sys.executable, "-m", "ganserve_training.train_command", "digits", "--out", str(out), *often]
+    command = [sys.executable, "-m", "ganserve_training.cli.train", "digits", "--out", str(out), *often]
     command += [*TINY_FLAGS, "--device", "cpu", "--processes", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     ranks: dict[int, int] = {}

@@ -8,12 +8,12 @@ import pytest
 from torch import nn
 
 from ganserve_training import PRESETS, config_from_dict, config_to_dict
-from ganserve_training.compatibility import check_everything, check_pair
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import MinibatchStddev, NetworkPair, build_networks
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.compatibility import check_everything, check_pair
+from ganserve_training.run.trainer import Trainer
 from preset_data import data_of
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.augment import random_translation
 from ganserve_training.config import Anneal, GradientPenaltyConfig, RegularisersConfig
-from ganserve_training.critic_pass import CriticPass
-from ganserve_training.networks.outputs import as_output
-from ganserve_training.regularisers import (
+from ganserve_training.networks.critic_output import as_output
+from ganserve_training.objectives.augmentation import random_translation
+from ganserve_training.objectives.critic_pass import CriticPass
+from ganserve_training.objectives.penalties import (
     R1,
     R2,
     Drift,
@@ -18,7 +18,7 @@ from ganserve_training.regularisers import (
     build_regularisers,
     clip_weights,
 )
-from ganserve_training.rng import Noise
+from ganserve_training.run.random_state import Noise
 
 
 class Quadratic(nn.Module):

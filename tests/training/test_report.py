@@ -13,14 +13,14 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve_training import train
+from ganserve_training.cli.report import main
 from ganserve_training.config import DiagnosisConfig
 from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.report import write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
 from ganserve_training.report.material import MOST_PICTURES, read_run
 from ganserve_training.report.page import _with_flags
-from ganserve_training.report_command import main
-from ganserve_training.run_folder import RunFolder
+from ganserve_training.run.folder import RunFolder
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 

@@ -10,10 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve_training.errors import DataError
-from ganserve_training.grids import sample_grid, save_sample_grid
-from ganserve_training.logs import LogWriter, read_log
-from ganserve_training.progress import BarProgress, PlainProgress, open_progress
-from ganserve_training.scatter import ScatterView
+from ganserve_training.pictures.grids import sample_grid, save_sample_grid
+from ganserve_training.pictures.scatter import ScatterView
+from ganserve_training.run.logs import LogWriter, read_log
+from ganserve_training.run.progress_line import BarProgress, PlainProgress, open_progress
 
 RECORD = {
     "step": 50,

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ganserve_training.config import LossName, TrainConfig
-from ganserve_training.config_io import config_from_dict
+from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import Samples, load_split
-from ganserve_training.trainer import Trainer
+from ganserve_training.run.trainer import Trainer
 
 LOSSES: list[LossName] = [
     *("minimax", "modified-minimax", "wasserstein", "hinge", "least-squares"),

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from ganserve_training.augment import random_translation
 from ganserve_training.config import Anneal, AugmentationConfig, NetworksConfig, RegularisersConfig, TrainConfig
 from ganserve_training.data import Images, load_split, to_network
-from ganserve_training.rng import Noise, noise_seed
-from ganserve_training.trainer import Trainer
+from ganserve_training.objectives.augmentation import random_translation
+from ganserve_training.run.random_state import Noise, noise_seed
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
 

@@ -29,8 +29,8 @@ from ganserve_training.config import (
     ScheduleConfig,
 )
 from ganserve_training.data import load_split
-from ganserve_training.ema import ema_decay
-from ganserve_training.trainer import Trainer
+from ganserve_training.networks.ema import ema_decay
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
 OFF = Anneal.constant(0.0)

@@ -16,7 +16,6 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve_training import config_to_dict, draw_samples, load_trained, train
-from ganserve_training.checkpoint import checkpoint_paths, load_checkpoint
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
@@ -28,7 +27,7 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from ganserve_training.config_io import config_from_dict
+from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.errors import (
     CheckpointError,
     ConfigChangedError,
@@ -38,8 +37,9 @@ from ganserve_training.errors import (
     RunLockedError,
     StoppedError,
 )
-from ganserve_training.logs import read_log
-from ganserve_training.run_folder import RunFolder
+from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.logs import read_log
 from tiny_runs import assert_same, tiny_config
 
 
@@ -189,7 +189,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     run(tiny_config(steps=4), tmp_path)
     path = checkpoint_paths(tmp_path / "checkpoints")[-1]
     state = load_checkpoint(path).state
-    from ganserve_training.checkpoint import save_checkpoint
+    from ganserve_training.run.checkpoint import save_checkpoint
 
     save_checkpoint(path.parent, {**state, "data_sha256": "0" * 64}, keep=3)
     with pytest.raises(DataError, match="the training data changed"):

@@ -25,16 +25,16 @@ from ganserve_training.config import (
     TrainConfig,
 )
 from ganserve_training.config.game import OptimiserName
-from ganserve_training.critic_pass import CriticPass
 from ganserve_training.data import load_split
-from ganserve_training.distributed import Processes
-from ganserve_training.losses import AdversarialLoss, build_loss
-from ganserve_training.networks.outputs import CriticOutput, as_output
-from ganserve_training.optimisers import Updater
-from ganserve_training.regularisers import R1, R2, GradientPenalty, Regulariser, Roth
-from ganserve_training.rng import Noise
-from ganserve_training.trainer import Trainer
-from ganserve_training.unrolling import DifferentiableRule, ImaginedCritic
+from ganserve_training.networks.critic_output import CriticOutput, as_output
+from ganserve_training.objectives.critic_pass import CriticPass
+from ganserve_training.objectives.losses import AdversarialLoss, build_loss
+from ganserve_training.objectives.penalties import R1, R2, GradientPenalty, Regulariser, Roth
+from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
+from ganserve_training.run.distributed import Processes
+from ganserve_training.run.optimisers import Updater
+from ganserve_training.run.random_state import Noise
+from ganserve_training.run.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
 OPTIMISERS: list[OptimiserName] = ["adam", "rmsprop", "sgd"]

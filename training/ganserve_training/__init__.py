@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
-    from ganserve_training.config_io import config_from_dict, config_to_dict
+    from ganserve_training.config.serialisation import config_from_dict, config_to_dict
     from ganserve_training.data import DataInfo, Images, Samples, Vectors, load_split
     from ganserve_training.errors import TrainingError
-    from ganserve_training.evaluate import Evaluation, evaluate_run, evaluate_samples
-    from ganserve_training.judge import Judgement
+    from ganserve_training.evaluation.evaluate import Evaluation, evaluate_run, evaluate_samples
+    from ganserve_training.evaluation.judge import Judgement
     from ganserve_training.presets import PRESETS
-    from ganserve_training.trained import TrainedModel, draw_samples, load_trained
-    from ganserve_training.training_run import RunResult, train
+    from ganserve_training.run.train import RunResult, train
+    from ganserve_training.run.trained import TrainedModel, draw_samples, load_trained
 
 _HOMES = {
     "PRESETS": "presets",
     "DataInfo": "data",
     "Images": "data",
-    "Evaluation": "evaluate",
-    "Judgement": "judge",
-    "RunResult": "training_run",
+    "Evaluation": "evaluation.evaluate",
+    "Judgement": "evaluation.judge",
+    "RunResult": "run.train",
     "Samples": "data",
     "TrainConfig": "config",
-    "TrainedModel": "trained",
+    "TrainedModel": "run.trained",
     "TrainingError": "errors",
     "Vectors": "data",
-    "config_from_dict": "config_io",
-    "config_to_dict": "config_io",
-    "draw_samples": "trained",
-    "evaluate_run": "evaluate",
-    "evaluate_samples": "evaluate",
+    "config_from_dict": "config.serialisation",
+    "config_to_dict": "config.serialisation",
+    "draw_samples": "run.trained",
+    "evaluate_run": "evaluation.evaluate",
+    "evaluate_samples": "evaluation.evaluate",
     "load_split": "data",
-    "load_trained": "trained",
-    "train": "training_run",
+    "load_trained": "run.trained",
+    "train": "run.train",
 }
 
 __all__ = [

@@ -33,12 +33,12 @@ GROUPS = {
         "ui": Command("ganserve._cli.ui", "ui", "serve a page for browsers: samples, walks, scores, model facts"),
     },
     "Make a model and serve it": {
-        "train": Command("ganserve_training.train_command", "training", "train a GAN; resumes after an interruption"),
-        "report": Command("ganserve_training.report_command", "training", "write one page about a run, for people"),
-        "evaluate": Command("ganserve_export.evaluate_command", "export", "measure how good a model's samples are"),
-        "export-onnx": Command("ganserve_export.command", "export", "export a run as a verified ONNX model package"),
-        "package": Command("ganserve_export.package_command", "export", "wrap ONNX files made elsewhere as a package"),
-        "serve": Command("ganserve_server.command", "server", "serve model packages over gRPC"),
+        "train": Command("ganserve_training.cli.train", "training", "train a GAN; resumes after an interruption"),
+        "report": Command("ganserve_training.cli.report", "training", "write one page about a run, for people"),
+        "evaluate": Command("ganserve_export.cli.evaluate", "export", "measure how good a model's samples are"),
+        "export-onnx": Command("ganserve_export.cli.export_onnx", "export", "export a run as a verified model package"),
+        "package": Command("ganserve_export.cli.package", "export", "wrap ONNX files made elsewhere as a package"),
+        "serve": Command("ganserve_server.cli", "server", "serve model packages over gRPC"),
     },
     "Look after this machine": {
         "doctor": Command("ganserve._cli.doctor", None, "check what is installed, the GPU and the server, in words"),

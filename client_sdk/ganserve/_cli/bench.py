@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ganserve import AsyncClient, __version__
+from ganserve._calls.number_checks import check_integer
 from ganserve._cli import DONE, FAILED
-from ganserve._cli._load import Arrivals, Outcome, Stage, run_stage
-from ganserve._cli._progress import Progress
-from ganserve._cli._shared import Target, Text, label_of, plain, run, say, say_json, table
+from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
+from ganserve._cli.progress import Progress
+from ganserve._cli.shared import Target, Text, label_of, plain, run, say, say_json, table
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
-from ganserve._numbers import check_integer
 from ganserve._types import Encoding
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class _Bench:
             elif suffix == ".json":
                 out.write_text(json.dumps(plain(everything), indent=1, allow_nan=False) + "\n", encoding="utf-8")
             else:
-                from ganserve._cli._bench_picture import picture
+                from ganserve._cli.bench_picture import picture
 
                 out.write_text(picture(self.outcomes, title=self._title()), encoding="utf-8")
         if self.arguments.json:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from ganserve._cli import COMMANDS, DONE
-from ganserve._cli._shared import run, say
+from ganserve._cli.shared import run, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

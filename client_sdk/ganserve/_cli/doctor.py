@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve._cli import DONE, FAILED
-from ganserve._cli._checks import Check, State, all_checks
-from ganserve._cli._shared import Target, run, say, say_json
+from ganserve._cli.doctor_checks import Check, State, all_checks
+from ganserve._cli.shared import Target, run, say, say_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve import Client
-from ganserve._cli._shared import Target, run, say, say_json, table
+from ganserve._cli.shared import Target, run, say, say_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,14 +13,14 @@ import numpy as np
 import tyro
 
 from ganserve import BestOf, Client, Rejection, SampleBatch
-from ganserve._cli._progress import Progress
-from ganserve._cli._shared import Target, Text, label_of, run, say, say_json
+from ganserve._calls.number_checks import MAX_INDEX, check_integer
+from ganserve._cli.progress import Progress
+from ganserve._cli.shared import Target, Text, label_of, run, say, say_json
 from ganserve._errors import InvalidRequest, MissingExtra
-from ganserve._grid import check_count
-from ganserve._numbers import MAX_INDEX, check_integer
-from ganserve._pictures import has_pillow
-from ganserve._selection import MOST_PROPOSALS
-from ganserve._tables import SUFFIXES
+from ganserve._results.grid import check_count
+from ganserve._results.pictures import has_pillow
+from ganserve._results.selection import MOST_PROPOSALS
+from ganserve._results.tables import SUFFIXES
 from ganserve._types import Encoding
 
 if TYPE_CHECKING:

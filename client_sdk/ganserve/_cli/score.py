@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ganserve import Client
-from ganserve._cli._progress import Progress
-from ganserve._cli._shared import Target, Text, label_of, run, say, say_json, table
+from ganserve._calls.score_inputs import ScoreInputs, pictures_in
+from ganserve._cli.progress import Progress
+from ganserve._cli.shared import Target, Text, label_of, run, say, say_json, table
 from ganserve._errors import InvalidRequest
-from ganserve._grid import Source
-from ganserve._inputs import ScoreInputs, pictures_in
+from ganserve._results.grid import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

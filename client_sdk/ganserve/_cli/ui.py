@@ -14,7 +14,7 @@ import tyro
 
 from ganserve import Client, InvalidRequest
 from ganserve._cli import DONE
-from ganserve._cli._shared import Target, run, say
+from ganserve._cli.shared import Target, run, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

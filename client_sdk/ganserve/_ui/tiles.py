@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve import _pictures
+from ganserve._results import pictures as _pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

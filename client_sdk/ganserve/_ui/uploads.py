@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from ganserve import InvalidRequest, _pictures
-from ganserve._grid import CHUNK, Source
+from ganserve import InvalidRequest
+from ganserve._results import pictures as _pictures
+from ganserve._results.grid import CHUNK, Source
 
 if TYPE_CHECKING:
     import os

@@ -10,7 +10,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from ganserve_server.core.statistics import Histogram
+from ganserve_server.queue.statistics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,18 +16,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.core.errors import RequestError
-from ganserve_server.core.statistics import GraphStatistics
-from ganserve_server.monitoring import definitions as d
+from ganserve_server.errors import RequestError
+from ganserve_server.monitoring import metric_definitions as d
+from ganserve_server.queue.statistics import GraphStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ganserve_server.core.batcher import Batcher
-    from ganserve_server.core.model import Model
-    from ganserve_server.core.repository import Repository
-    from ganserve_server.core.statistics import Histogram
+    from ganserve_server.models.model import Model
+    from ganserve_server.models.repository import Repository
     from ganserve_server.monitoring.calls import CallStatistics
+    from ganserve_server.queue.batcher import Batcher
+    from ganserve_server.queue.statistics import Histogram
 
     Labels: TypeAlias = tuple[str, ...]
 

@@ -2,14 +2,14 @@
 
 from ganserve_training.data.bad_files import BadFile, BadFiles
 from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches
-from ganserve_training.data.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
-from ganserve_training.data.images import Images
-from ganserve_training.data.info import DataInfo, from_network, to_network
+from ganserve_training.data.load import SplitName, load_split
+from ganserve_training.data.memory_images import Images
+from ganserve_training.data.memory_vectors import Vectors
 from ganserve_training.data.order import ClassBalancedOrder, ShuffledOrder
+from ganserve_training.data.sample_info import DataInfo, from_network, to_network
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.sources import SplitName, load_split
-from ganserve_training.data.stored_images import StoredImages
-from ganserve_training.data.vectors import Vectors
+from ganserve_training.data.sources.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
+from ganserve_training.data.storage.images import StoredImages
 
 __all__ = [
     "GRID_SIGMA",

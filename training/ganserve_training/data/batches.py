@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganserve_training.config import DataConfig
-from ganserve_training.data.info import to_network
 from ganserve_training.data.order import ClassBalancedOrder, SampleOrder, ShuffledOrder, flips
+from ganserve_training.data.sample_info import to_network
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 

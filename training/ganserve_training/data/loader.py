@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ganserve_training.data.batches import Sequence
-from ganserve_training.data.info import to_network
+from ganserve_training.data.sample_info import to_network
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 

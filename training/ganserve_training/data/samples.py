@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.info import DataInfo
+from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import DataError
 
 

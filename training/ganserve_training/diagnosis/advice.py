@@ -10,8 +10,8 @@ from typing import Any
 
 from ganserve_training.config import Anneal, TrainConfig
 from ganserve_training.config.game import SIGNED_LOSSES
-from ganserve_training.config_io import changed_config, flat_config
-from ganserve_training.data.info import DataInfo
+from ganserve_training.config.serialisation import changed_config, flat_config
+from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.diagnosis.findings import Kind
 from ganserve_training.errors import ConfigError
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganserve_training.augment import Augmentation
 from ganserve_training.config import TrainConfig
+from ganserve_training.config.annealing import anneal, burn_in_progress
 from ganserve_training.data import Samples, load_split
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
@@ -17,18 +17,18 @@ from ganserve_training.diagnosis.findings import Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.rules import best_observation, diagnose, is_better
-from ganserve_training.growth import reals_at, stage_of
-from ganserve_training.logs import LogWriter, read_log
-from ganserve_training.metrics import Modes, Quality, QualityMeter
-from ganserve_training.metrics.modes import modes_of
+from ganserve_training.evaluation.metrics import Modes, Quality, QualityMeter
+from ganserve_training.evaluation.metrics.modes import modes_of
 from ganserve_training.networks import build_networks
-from ganserve_training.rng import Noise, seed_global
-from ganserve_training.run_folder import RunFolder
-from ganserve_training.schedule import anneal, burn_in_progress
-from ganserve_training.trained import draw_samples
+from ganserve_training.networks.growth import reals_at, stage_of
+from ganserve_training.objectives.augmentation import Augmentation
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.logs import LogWriter, read_log
+from ganserve_training.run.random_state import Noise, seed_global
+from ganserve_training.run.trained import draw_samples
 
 if TYPE_CHECKING:
-    from ganserve_training.trainer import Trainer
+    from ganserve_training.run.trainer import Trainer
 
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # Far from the small seeds that people train and sample with.

@@ -20,11 +20,11 @@ from ganserve_training.data import Samples, to_network
 from ganserve_training.diagnosis.features import FeatureSpace, mean_pairwise_distance
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.regions import Regions, cluster_regions, label_regions, mode_regions
-from ganserve_training.latents import LatentPrior
-from ganserve_training.losses import AdversarialLoss
-from ganserve_training.metrics import Modes, Quality
-from ganserve_training.networks.outputs import as_output
-from ganserve_training.rng import capture_rng, restore_rng
+from ganserve_training.evaluation.metrics import Modes, Quality
+from ganserve_training.networks.critic_output import as_output
+from ganserve_training.networks.latents import LatentPrior
+from ganserve_training.objectives.losses import AdversarialLoss
+from ganserve_training.run.random_state import capture_rng, restore_rng
 
 _REFERENCE_SAMPLES = 1024
 _CENTRE_COORDINATES = 8

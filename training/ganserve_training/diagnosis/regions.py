@@ -17,7 +17,7 @@ from torch import Tensor
 from ganserve_training.data import DataInfo, from_network
 from ganserve_training.diagnosis.features import FeatureSpace
 from ganserve_training.diagnosis.observation import RegionKind
-from ganserve_training.metrics import Modes
+from ganserve_training.evaluation.metrics import Modes
 
 CLUSTERS = 20  # With 256 samples about 13 each: a cluster that nothing reaches is no accident.
 REACHED_SHARE = 0.1

@@ -7,7 +7,7 @@ alone (but by a packed critic).
 """
 
 from ganserve_training.networks.batch_statistics import MinibatchStddev, PackedCritic, looks_across_batch
-from ganserve_training.networks.outputs import CriticOutput, as_output
+from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.registry import NetworkPair, build_networks
 
 __all__ = [

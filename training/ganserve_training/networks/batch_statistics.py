@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganserve_training.networks.outputs import CriticOutput
+from ganserve_training.networks.critic_output import CriticOutput
 
 
 class MinibatchStddev(nn.Module):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ganserve_training.config import NetworksConfig
-from ganserve_training.data.info import DataInfo
+from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 
 

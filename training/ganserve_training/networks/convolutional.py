@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.base import Critic, Generator, Shape
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.players import Critic, Generator, Shape
 
 
 class ConvolutionalGenerator(Generator):

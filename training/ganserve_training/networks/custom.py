@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ganserve_training.config import NetworksConfig
 from ganserve_training.errors import ConfigError
+from ganserve_training.networks.base import Shape
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.outputs import CriticOutput, as_output
-from ganserve_training.networks.players import Shape
+from ganserve_training.networks.critic_output import CriticOutput, as_output
 
 _TOLERANCE = 1e-4
 _ROUNDING = 1e-6

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
 from ganserve_training.config.networks import CriticActivation
+from ganserve_training.networks.base import Critic, Generator, Shape
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
-from ganserve_training.networks.players import Critic, Generator, Shape
 
 
 class HiddenLayer(nn.Module):

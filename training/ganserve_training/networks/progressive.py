@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.base import Critic, Generator, Shape
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.equalised import equalise, pixel_norm
-from ganserve_training.networks.phase import Phase
-from ganserve_training.networks.players import Critic, Generator, Shape
+from ganserve_training.networks.growth_state import Phase
 
 
 class UpBlock(nn.Module):

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from ganserve_training.config import NetworksConfig
 from ganserve_training.errors import ConfigError
+from ganserve_training.networks.base import Critic, Generator, Shape
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.players import Critic, Generator, Shape
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganserve_training.config import ArchitectureName, NetworksConfig
-from ganserve_training.data.info import DataInfo
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.networks.base import Shape
 from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
 from ganserve_training.networks.convolutional import ConvolutionalCritic, ConvolutionalGenerator
@@ -14,7 +15,6 @@ from ganserve_training.networks.custom import custom_critic, custom_generator
 from ganserve_training.networks.dcgan import DcganCritic, DcganGenerator
 from ganserve_training.networks.mlp import MlpCritic, MlpGenerator
 from ganserve_training.networks.normalisation import normalise_spectrally
-from ganserve_training.networks.players import Shape
 from ganserve_training.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from ganserve_training.networks.r3gan import R3ganCritic, R3ganGenerator
 from ganserve_training.networks.residual import ResidualCritic, ResidualGenerator

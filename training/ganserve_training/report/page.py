@@ -10,7 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.config_io import config_diff, flat_config
+from ganserve_training.config.serialisation import config_diff, flat_config
 from ganserve_training.report.charts import KIND_COLOURS, charts
 from ganserve_training.report.material import RunMaterial
 

@@ -1,0 +1,1 @@
+"""Send calls: requests, responses, retries, streams."""

@@ -1,0 +1,96 @@
+"""Channels: their options, and how they are opened."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeAlias
+
+import grpc
+
+from ganserve._calls.forks import forks
+from ganserve._calls.rotation import Endpoint
+from ganserve.v1 import gan_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ganserve._config import ClientConfig
+
+    Interceptor: TypeAlias = (
+        grpc.UnaryUnaryClientInterceptor
+        | grpc.UnaryStreamClientInterceptor
+        | grpc.StreamUnaryClientInterceptor
+        | grpc.StreamStreamClientInterceptor
+    )
+
+# As the server's: 256 MiB of samples, and a little for the names, lengths and tags around them.
+MAX_MESSAGE_BYTES = (256 + 1) * 2**20
+
+# A name that stands for several machines, such as a headless Kubernetes service, has its calls shared out among them.
+# Retries are ours (`_retries`): gRPC's own know nothing of RetryInfo, of other targets or of the log.
+_SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+_COMPRESSIONS = {
+    "none": grpc.Compression.NoCompression,
+    "deflate": grpc.Compression.Deflate,
+    "gzip": grpc.Compression.Gzip,
+}
+
+
+def channel_options(target: str) -> list[tuple[str, int | str]]:
+    """The options of a channel to this target."""
+    options: list[tuple[str, int | str]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.primary_user_agent", f"ganserve-python/{version('ganserve')}"),
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # A dead peer is noticed during a call within 40 s. ganserve's server allows pings that frequent; a server that
+        # does not (gRPC's default is 5 minutes) ends the connection with "too_many_pings".
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        # A server that has just come up is found quickly; by default the second attempt to connect waits a second.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Without this, a new client inherits the connections, and the waits after failed ones, of older clients.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if _is_loopback(target):
+        options.append(("grpc.enable_http_proxy", 0))  # http_proxy is set and no_proxy is not: localhost is still here
+    return options
+
+
+def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
+    """An endpoint of each target for `Client`; they connect with the first call.
+
+    Raises:
+        GanserveError: This process was forked while its parent used gRPC.
+    """
+    forks.check()
+    endpoints = []
+    for target in config.targets:
+        channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
+        stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
+        endpoints.append(Endpoint(target, stub, channel.close))
+    return endpoints
+
+
+def connect_async(config: ClientConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> list[Endpoint]:
+    """An endpoint of each target for `AsyncClient`, bound to the running loop; they connect with the first call.
+
+    Raises:
+        GanserveError: This process was forked while its parent used gRPC.
+    """
+    forks.check()
+    endpoints = []
+    for target in config.targets:
+        channel = grpc.aio.insecure_channel(
+            target, channel_options(target), _COMPRESSIONS[config.compression], interceptors or None
+        )
+        endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
+    return endpoints
+
+
+def _is_loopback(target: str) -> bool:
+    return target.startswith(("localhost:", "127.", "[::1]:", "unix:"))

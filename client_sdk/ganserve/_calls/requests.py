@@ -1,0 +1,202 @@
+"""Builds the messages of requests from arguments, and checks what a client can know before anything is sent."""
+
+# N = samples
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ganserve._calls.arrays import latents_array, to_tensor
+from ganserve._calls.labels import LabelFields, label_fields
+from ganserve._calls.number_checks import MAX_INDEX, check_flag, check_integer, is_finite
+from ganserve._errors import InvalidRequest
+from ganserve._results import pictures as _pictures
+from ganserve._results.selection import BestOf, Rejection, proposals_per_sample
+from ganserve.v1 import gan_service_pb2, tensor_pb2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ganserve._results.selection import Selection
+    from ganserve._types import Encoding, Labels, Priority
+
+_ENCODINGS = {
+    "raw": tensor_pb2.ENCODING_UNSPECIFIED,
+    "png": tensor_pb2.ENCODING_PNG,
+    "jpeg": tensor_pb2.ENCODING_JPEG,
+    "webp": tensor_pb2.ENCODING_WEBP,
+    "float32": tensor_pb2.ENCODING_FLOAT32,
+}
+_PRIORITIES = {
+    "high": gan_service_pb2.PRIORITY_HIGH,
+    "normal": gan_service_pb2.PRIORITY_UNSPECIFIED,
+    "low": gan_service_pb2.PRIORITY_LOW,
+}
+
+
+def sample_request(
+    n: int,
+    label: Labels | None,
+    *,
+    model: str | None,
+    version: int | None,
+    seed: int | None,
+    offset: int,
+    truncation: float | None,
+    latents: npt.ArrayLike | None,
+    controls: Mapping[str, float] | None,
+    select: Selection | None,
+    encoding: Encoding,
+    priority: Priority,
+    return_scores: bool,
+    return_latents: bool,
+) -> gan_service_pb2.SampleRequest:
+    """The message for samples; the arguments are those of `Client.sample`.
+
+    A request without a seed gets one here, so that each attempt of it, should the first one fail, is the same request.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        MissingExtra: The encoding needs Pillow, which is not installed.
+    """
+    count = check_integer("n", n, 1, MAX_INDEX)
+    # What is left at its default costs nothing: in an application at work each step costs microseconds.
+    request = gan_service_pb2.SampleRequest(count=count)
+    if model is not None:
+        request.model = _model(model)
+    if version is not None:
+        request.version = _version(version)
+    if label is not None:
+        labels = label_fields(label, count)
+        request.label_indices.extend(labels.indices)
+        request.label_names.extend(labels.names)
+    if encoding != "raw":
+        request.encoding = _encoding(encoding)
+    if priority != "normal":
+        request.priority = _priority(priority)
+    if return_scores is not False:
+        request.return_scores = check_flag("return_scores", return_scores)
+    if return_latents is not False:
+        request.return_latents = check_flag("return_latents", return_latents)
+    if latents is not None:
+        for name, given in (
+            ("seed", seed is not None),
+            ("offset", offset != 0),
+            ("truncation", truncation is not None),
+            ("controls", bool(controls)),
+            ("select", select is not None),
+        ):
+            if given:
+                raise InvalidRequest.of(
+                    name, "is given beside latents, which leave nothing to draw; expected one of the two"
+                )
+        request.latents.CopyFrom(to_tensor(latents_array(latents, count)))
+        return request
+    request.seed = secrets.randbits(64) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
+    if offset != 0 or isinstance(offset, bool | float):
+        request.offset = check_integer("offset", offset, 0, MAX_INDEX)
+        if request.offset + count > MAX_INDEX:
+            raise InvalidRequest.of("offset", f"is {offset}; expected offset + n of at most 2^48 (n is {count})")
+    if truncation is not None:
+        request.truncation = _truncation(truncation)
+    if controls is not None:
+        request.controls.update(_controls(controls))
+    if select is not None:
+        _set_selection(request, select)
+    return request
+
+
+def stream_request(
+    request: gan_service_pb2.SampleRequest, chunk_size: int | None
+) -> gan_service_pb2.StreamSamplesRequest:
+    """The message for a stream of samples."""
+    chunk = 0 if chunk_size is None else check_integer("chunk_size", chunk_size, 1, 2**32 - 1)
+    return gan_service_pb2.StreamSamplesRequest(request=request, chunk_size=chunk)
+
+
+def score_request(
+    samples: npt.NDArray[Any],
+    labels: LabelFields,
+    *,
+    model: str | None,
+    version: int | None,
+    priority: Priority,
+) -> gan_service_pb2.ScoreRequest:
+    """The message for scores of uint8 [N, H, W, C] or float32 [N, D]."""
+    return gan_service_pb2.ScoreRequest(
+        model=_model(model),
+        version=_version(version),
+        samples=tensor_pb2.Samples(tensor=to_tensor(samples)),
+        label_indices=labels.indices,
+        label_names=labels.names,
+        priority=_priority(priority),
+    )
+
+
+def get_model_request(name: str | None, version: int | None) -> gan_service_pb2.GetModelRequest:
+    """The message for a model's description."""
+    return gan_service_pb2.GetModelRequest(model=_model(name, "name"), version=_version(version))
+
+
+def _model(model: str | None, argument: str = "model") -> str:
+    if model is None:
+        return ""
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest.of(argument, f"is {model!r}; expected a model's name, or None for the only one")
+    return model
+
+
+def _version(version: int | None) -> int:
+    return 0 if version is None else check_integer("version", version, 1, 2**32 - 1)
+
+
+def _truncation(truncation: float) -> float:
+    if not is_finite(truncation) or truncation <= 0:
+        raise InvalidRequest.of("truncation", f"is {truncation!r}; expected a finite number above 0")
+    return float(truncation)
+
+
+def _controls(controls: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(controls, Mapping):
+        raise InvalidRequest.of("controls", f'is {controls!r}; expected values by name, such as {{"c0": 0.5}}')
+    for name, value in controls.items():
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest.of("controls", f"has the name {name!r}; expected the name of a control of the model")
+        if not is_finite(value):
+            raise InvalidRequest.of("controls", f"has {name} = {value!r}; expected a finite number")
+    return {name: float(value) for name, value in controls.items()}
+
+
+def _encoding(encoding: Encoding) -> tensor_pb2.Encoding.ValueType:
+    value = cast("tensor_pb2.Encoding.ValueType", _choice("encoding", encoding, _ENCODINGS))
+    if encoding in ("png", "jpeg", "webp"):
+        _pictures.need_pillow(f"encoding={encoding!r}")
+    return value
+
+
+def _priority(priority: Priority) -> gan_service_pb2.Priority.ValueType:
+    return cast("gan_service_pb2.Priority.ValueType", _choice("priority", priority, _PRIORITIES))
+
+
+def _choice(argument: str, value: Any, choices: Mapping[str, Any]) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidRequest.of(argument, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
+    return choices[value]
+
+
+def _set_selection(request: gan_service_pb2.SampleRequest, select: Selection) -> None:
+    if not isinstance(select, BestOf | Rejection):
+        raise InvalidRequest.of("select", f"is {select!r}; expected BestOf(8), Rejection(max_proposals=64) or None")
+    most = proposals_per_sample(select)
+    if (request.offset + request.count) * most > MAX_INDEX:
+        raise InvalidRequest.of(
+            "offset", f"is {request.offset}; expected (offset + n) * {most} proposals of at most 2^48: use another seed"
+        )
+    request.selection.max_proposals_per_sample = most
+    request.selection.method = (
+        gan_service_pb2.SELECTION_METHOD_BEST_OF_N
+        if isinstance(select, BestOf)
+        else gan_service_pb2.SELECTION_METHOD_REJECTION
+    )

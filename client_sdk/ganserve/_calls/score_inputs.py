@@ -1,0 +1,296 @@
+"""What callers give to be scored: arrays, Pillow images, paths, grids and samples, made one batch."""
+
+# N = samples, H = height, W = width, C = channels, D = values of a vector
+
+from __future__ import annotations
+
+import io
+import numbers
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve._calls.arrays import as_array
+from ganserve._calls.labels import LabelFields, label_fields
+from ganserve._calls.number_checks import kind_of
+from ganserve._errors import InvalidRequest
+from ganserve._results import pictures as _pictures
+from ganserve._results.batch import Sample, SampleBatch, as_images
+from ganserve._results.grid import Source
+from ganserve._results.tables import SUFFIXES, read_samples
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ganserve._results.models import ModelInfo
+    from ganserve._types import ImagesLike, Labels
+
+_FORMS = (
+    "expected uint8 images [N, H, W, C], [H, W, C], [N, H, W] or [H, W], float32 vectors [N, D] or [D], Pillow images, "
+    "paths of pictures, of folders of them or of .npz, .npy or .csv files, pictures as bytes or open files, samples, "
+    "sample batches, or a sequence of these"
+)
+
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_MOST_CHANNELS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """The samples of one source."""
+
+    samples: npt.NDArray[Any]
+    """uint8 [N, H, W, C] or float32 [N, D]."""
+    source: Source
+    """What the errors call it."""
+    picture: bool
+    """Whether it was a picture, whose size the model must agree with and whose channels may be converted."""
+    labels: tuple[str | int, ...] | None = None
+    """Each sample's label, if the picture carried them."""
+    model: str | None = None
+    """The model that drew the picture, if it says so."""
+    channels_last: str = ""
+    """What to call if these are the channels of one image, given first, and not samples: the model's shape tells."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreInputs:
+    """Samples to score, read and checked as far as is possible without the model."""
+
+    pieces: tuple[_Piece, ...]
+    label: Labels | None
+
+    @classmethod
+    def read(cls, images: ImagesLike, label: Labels | None) -> ScoreInputs:
+        """Reads what `Client.score` takes; opens files.
+
+        Raises:
+            InvalidRequest: An image or its file is wrong.
+            MissingExtra: There is a path, and Pillow is not installed.
+        """
+        if _is_source(images):
+            return cls(tuple(_read(images, "images")), label)
+        if not isinstance(images, Sequence):
+            raise InvalidRequest.of("images", f"is {kind_of(images)}; {_FORMS}")
+        if not images:
+            raise InvalidRequest.of("images", "is empty; expected at least one")
+        for position, source in enumerate(images):
+            if not _is_source(source):
+                raise InvalidRequest.of(f"images[{position}]", f"is {kind_of(source)}; {_FORMS}")
+        pieces = [piece for position, source in enumerate(images) for piece in _read(source, f"images[{position}]")]
+        return cls(tuple(pieces), label)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the model is needed: its size and channels decide over pictures, its critic over carried labels."""
+        return any(bool(piece.picture or piece.labels is not None or piece.channels_last) for piece in self.pieces)
+
+    @property
+    def model(self) -> str | None:
+        """The model that drew all of these, if they say so: batches and grids do."""
+        models = {piece.model for piece in self.pieces}
+        return models.pop() if len(models) == 1 else None
+
+    def samples(self, info: ModelInfo | None) -> npt.NDArray[Any]:
+        """All samples, uint8 [N, H, W, C] or float32 [N, D].
+
+        Args:
+            info: The model that is to score them; needed if `needs_model`.
+
+        Raises:
+            InvalidRequest: A picture is not of the model's size or cannot be made its channels, or the samples differ
+                in shape or type.
+        """
+        parts = [piece.samples if info is None else _fitted(piece, info) for piece in self.pieces]
+        first = parts[0]
+        for piece, part in zip(self.pieces, parts, strict=True):
+            if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
+                expected, got = (f"{each.dtype} {list(each.shape[1:])}" for each in (first, part))
+                raise piece.source.refuse(f"is {got}; expected {expected} like the others")
+        return first if len(parts) == 1 else np.concatenate(parts)
+
+    def labels(self, count: int, info: ModelInfo | None) -> LabelFields:
+        """The label fields for these `count` samples: the caller's, or those that the pictures carry.
+
+        Args:
+            count: N, the number of samples.
+            info: The model that is to score them, if known. Where it has labels and its critic takes none, those that
+                the pictures carry stay here; the caller's own are sent, for the server to refuse.
+
+        Raises:
+            InvalidRequest: The labels are wrong, or only some of the pictures carry them.
+        """
+        if self.label is not None:
+            return label_fields(self.label, count)
+        if info is not None and info.conditional and not info.critic_takes_labels:
+            return LabelFields()
+        without = [piece.source.file or piece.source.argument for piece in self.pieces if piece.labels is None]
+        if len(without) == len(self.pieces):
+            return LabelFields()
+        if without:
+            raise InvalidRequest.of("label", f"is missing: {without[0]} carries none, and others do")
+        carried = [label for piece in self.pieces for label in piece.labels or ()]
+        return label_fields(carried, count)  # type: ignore[arg-type]  # names or indices; a mixture is refused there
+
+
+def _is_source(value: object) -> bool:
+    return (
+        isinstance(value, SampleBatch | Sample | str | os.PathLike | bytes | bytearray)
+        or hasattr(value, "__array__")
+        or hasattr(value, "__array_interface__")
+        or hasattr(value, "read")
+        or _is_vector(value)
+    )
+
+
+def _is_vector(value: object) -> bool:
+    """Whether these are the numbers of one vector, as a list of Python's."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(each, numbers.Real) and not isinstance(each, bool) for each in value)
+    )
+
+
+def _read(given: Any, argument: str) -> list[_Piece]:
+    """The pieces of one source: of a folder one a picture, of anything else one."""
+    if isinstance(given, SampleBatch):
+        return [_drawn_batch(given, argument)]
+    if isinstance(given, Sample):
+        return [_drawn_sample(given, argument)]
+    if isinstance(given, str | os.PathLike):
+        path = Path(given)
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            return [_numbers(path, Source(argument, file=str(given)))]
+        files = pictures_in(path, Source(argument, file=str(given))) if path.is_dir() else [path]
+        sources = [Source(argument, file=str(file)) for file in files]
+        return [_picture(_pictures.open_picture(source.file or "", source), source) for source in sources]
+    source = Source(argument)
+    if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
+        return [_picture(given, source)]
+    if isinstance(given, bytes | bytearray):
+        return [_picture(_pictures.open_picture(io.BytesIO(given), source), source)]
+    if hasattr(given, "read"):
+        if isinstance(given, io.TextIOBase):
+            raise source.refuse('is a file that was opened as text; expected one that was opened as bytes: "rb"')
+        return [_picture(_pictures.open_picture(given, source), source)]
+    if _is_vector(given):
+        given = np.array(given, np.float64)
+    try:
+        array = as_array(given)
+    except ValueError as error:
+        raise source.refuse(f"is {kind_of(given)} that is no array ({error}); {_FORMS}") from error
+    # PyTorch's word, and NumPy's
+    return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
+
+
+def _given_array(array: npt.NDArray[Any], source: Source, method: str = "transpose") -> _Piece:
+    fix = _channels_last(array, method)
+    return _Piece(_array(array, source, fix), source, picture=False, channels_last=fix if array.ndim == 3 else "")
+
+
+def _numbers(file: Path, source: Source) -> _Piece:
+    """The samples of a file of numbers, with the labels and the model that it tells."""
+    samples, names, model = read_samples(file, source)
+    labels = None if names is None else tuple(names)
+    if model is None or samples.ndim != 4 or not len(samples):
+        return replace(_given_array(samples, source), labels=labels, model=model)
+    # `SampleBatch.save_npz` wrote them, with whatever encoding.
+    return _Piece(as_images(samples, 4, model), source, picture=True, labels=labels, model=model)
+
+
+def pictures_in(folder: Path, source: Source) -> list[Path]:
+    """The pictures of a folder, by name; not those of folders in it, nor hidden files.
+
+    Raises:
+        InvalidRequest: It has none.
+    """
+    files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")]
+    if not files:
+        raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(_ENDINGS)}")
+    return sorted(files)
+
+
+def _drawn_batch(batch: SampleBatch, argument: str) -> _Piece:
+    if not len(batch):
+        raise InvalidRequest.of(argument, "is an empty batch; expected at least one sample")
+    labels = batch.label_names or (None if batch.labels is None else tuple(batch.labels.tolist()))
+    picture = batch.samples.ndim == 4
+    samples = batch.images if picture else batch.samples
+    return _Piece(samples, Source(argument), picture=picture, labels=labels, model=batch.model)
+
+
+def _drawn_sample(sample: Sample, argument: str) -> _Piece:
+    label = sample.label_name or sample.label
+    picture = sample.array.ndim == 3
+    array = sample.image if picture else sample.array
+    labels = None if label is None else (label,)
+    return _Piece(array[None], Source(argument), picture=picture, labels=labels, model=sample.model)
+
+
+def _picture(image: Any, source: Source) -> _Piece:
+    pixels, grid = _pictures.read_pixels(image, source)
+    if grid is None:
+        return _Piece(pixels, source, picture=True)
+    return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
+
+
+def _array(array: npt.NDArray[Any], source: Source, fix: str) -> npt.NDArray[Any]:
+    """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]; `fix` puts its channels last, if they are first."""
+    got = f"is {array.dtype} {list(array.shape)}"
+    if not array.size:
+        raise source.refuse(f"{got}; expected at least one sample")
+    if array.dtype == np.uint8:
+        if array.ndim == 4:
+            if fix:
+                raise source.refuse(f"{got}, channels first; expected [N, H, W, C]: .{fix}")
+            return array
+        if array.ndim == 3:  # [N, H, W] of images as narrow as that must be given as [N, H, W, 1]
+            return array[None] if array.shape[-1] <= _MOST_CHANNELS else array[..., None]
+        if array.ndim == 2:
+            return array[None, ..., None]
+    elif array.dtype.kind == "f" and array.ndim in (1, 2):
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
+            vectors = array.astype(np.float32, copy=False)
+        if not np.isfinite(vectors).all():
+            raise source.refuse("has NaN or infinity; expected values that are finite in float32")
+        return np.atleast_2d(vectors)
+    elif array.dtype.kind in "iuf" and array.ndim in (2, 3, 4):
+        last = f", channels last: .{fix}" if fix and array.ndim == 4 else ""
+        raise source.refuse(f"{got}; expected images as uint8, 0 to 255: scale, round, .astype(numpy.uint8){last}")
+    raise source.refuse(f"{got}; {_FORMS}")
+
+
+def _channels_last(array: npt.NDArray[Any], method: str) -> str:
+    """The call that would put the channels last, where the shape is as if they came first; otherwise ""."""
+    if array.ndim == 4 and array.shape[1] <= _MOST_CHANNELS < array.shape[3]:
+        return f"{method}(0, 2, 3, 1)"
+    if array.ndim == 3 and 1 < array.shape[0] <= _MOST_CHANNELS < array.shape[2]:  # or a few gray images
+        return f"{method}(1, 2, 0)"
+    return ""
+
+
+def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
+    """The samples in the model's channels, if they were a picture."""
+    if piece.channels_last:
+        channels, *size = piece.samples.shape[:3]
+        if info.sample.shape == (*size, channels):
+            got = f"is {piece.samples.dtype} {[channels, *size]}"
+            raise piece.source.refuse(f"{got}, channels first; expected [H, W, C]: .{piece.channels_last}")
+    if not piece.picture:
+        return piece.samples
+    if info.sample.kind != "image":
+        raise piece.source.refuse(f"is a picture, and model {info.name!r} scores vectors {list(info.sample.shape)}")
+    height, width, channels = info.sample.shape
+    given_height, given_width = piece.samples.shape[1:3]
+    if (given_height, given_width) != (height, width):
+        hint = "" if piece.model else "; only a grid that ganserve wrote would be cut into its samples"
+        raise piece.source.refuse(
+            f"is {given_width}x{given_height} pixels; model {info.name!r} takes {width}x{height}{hint}"
+        )
+    return _pictures.fit_channels(piece.samples, channels, piece.source)

@@ -1,0 +1,162 @@
+"""Puts load on a server, in closed loops and in open ones.
+
+In a closed loop each caller waits for its answer before it calls again; in an open one calls come when they come. An
+open loop's latencies run from the time that a call was due, whether or not it could be sent then: a server that
+stalls does not thereby spare itself the calls that would have met the stall (coordinated omission).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ganserve._cli.latencies import Latencies
+from ganserve._errors import GanserveError, ServerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+Arrivals = Literal["poisson", "even"]
+"""How an open loop's calls are spread over time: at random, as independent callers do, or at equal distances."""
+
+MOST_IN_FLIGHT = 10_000  # Calls that wait for more are late, which their latencies tell.
+_TICK_S = 0.1
+_AFTER_A_REFUSAL_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One level of load, held for a while."""
+
+    loop: Literal["closed", "open"]
+    level: float
+    """Callers at a time of a closed loop, calls a second of an open one."""
+    duration_s: float
+    """How long is measured."""
+    warm_up_s: float
+    """Before that, at the same load, which is not measured."""
+    arrivals: Arrivals = "poisson"
+    """Of an open loop."""
+    seed: int = 0
+    """Of random arrivals."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What came of a stage."""
+
+    stage: Stage
+    calls: int = 0
+    """Calls that were due while it was measured."""
+    latencies: Latencies = field(default_factory=Latencies)
+    """Of those of them that were answered."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Those that failed, by the error's name."""
+    answered_meanwhile: int = 0
+    """Calls whose answers came while it was measured, whenever they were sent."""
+    lateness: Latencies = field(default_factory=Latencies)
+    """How late an open loop's calls were sent: the load generator's own delay, which is in their latencies."""
+    busy: float = 0.0
+    """Share of the time that this process's event loop computed; near 1, it measures itself."""
+
+    @property
+    def calls_per_s(self) -> float:
+        """Calls that were answered in a second."""
+        return self.answered_meanwhile / self.stage.duration_s
+
+
+async def run_stage(
+    stage: Stage, call: Callable[[], Awaitable[object]], report: Callable[[float, Outcome], None]
+) -> Outcome:
+    """Puts a stage's load on a server.
+
+    Args:
+        stage: What load.
+        call: Makes one call.
+        report: Told ten times a second the seconds since the beginning and what came so far.
+    """
+    outcome = Outcome(stage=stage)
+    run = _Run(outcome, call, time.perf_counter())
+    ticker = asyncio.create_task(_tick(run.started, outcome, report))
+    busy_from = time.thread_time()
+    try:
+        if stage.loop == "closed":
+            await asyncio.gather(*(run.caller() for _ in range(round(stage.level))))
+        else:
+            await run.arrivals()
+    finally:
+        ticker.cancel()
+    outcome.busy = (time.thread_time() - busy_from) / (time.perf_counter() - run.started)
+    return outcome
+
+
+def due_times(stage: Stage) -> Iterator[float]:
+    """When an open loop's calls are due, in seconds from its beginning."""
+    chance, due, calls = random.Random(stage.seed), 0.0, 0
+    while True:
+        calls += 1
+        due = due + chance.expovariate(stage.level) if stage.arrivals == "poisson" else (calls - 1) / stage.level
+        if due >= stage.warm_up_s + stage.duration_s:
+            return
+        yield due
+
+
+class _Run:
+    """A stage in progress."""
+
+    def __init__(self, outcome: Outcome, call: Callable[[], Awaitable[object]], started: float) -> None:
+        self.outcome, self.started = outcome, started
+        self._call = call
+        self._from = started + outcome.stage.warm_up_s
+        self._until = self._from + outcome.stage.duration_s
+
+    async def caller(self) -> None:
+        """One caller of a closed loop: calls, waits for the answer, calls again."""
+        while (now := time.perf_counter()) < self._until:
+            await self._make(now)
+
+    async def arrivals(self) -> None:
+        """All calls of an open loop, each at its time, whatever became of those before."""
+        room = asyncio.Semaphore(MOST_IN_FLIGHT)
+
+        async def make(due: float) -> None:
+            try:
+                await self._make(due)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as calls:
+            for seconds in due_times(self.outcome.stage):
+                due = self.started + seconds
+                # Also where it is late already: the answers of the others must be read meanwhile.
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                await room.acquire()
+                if due >= self._from:
+                    self.outcome.lateness.add(max(0.0, time.perf_counter() - due))
+                calls.create_task(make(due))
+
+    async def _make(self, due: float) -> None:
+        measured = due >= self._from
+        self.outcome.calls += measured
+        try:
+            await self._call()
+        except GanserveError as error:
+            if measured:
+                self.outcome.failures[type(error).__name__] += 1
+            if isinstance(error, ServerUnavailable) and self.outcome.stage.loop == "closed":
+                await asyncio.sleep(_AFTER_A_REFUSAL_S)  # It is refused in no time, and would be called for nothing.
+            return
+        now = time.perf_counter()
+        if measured:
+            self.outcome.latencies.add(now - due)
+        self.outcome.answered_meanwhile += self._from <= now < self._until
+
+
+async def _tick(started: float, outcome: Outcome, report: Callable[[float, Outcome], None]) -> None:
+    while True:
+        report(time.perf_counter() - started, outcome)
+        await asyncio.sleep(_TICK_S)

@@ -1,0 +1,1 @@
+"""Hold what calls return: batches of samples, scores, models, pictures and tables."""

@@ -1,0 +1,366 @@
+"""Samples as callers get them."""
+
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
+from ganserve._results import pictures as _pictures
+from ganserve._results import tables as _tables
+from ganserve._results.selection import SelectionReport
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import PIL.Image
+    import torch
+
+_MOST_SHOWN = 200  # samples in a notebook's picture
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Sample:
+    """One sample of a batch."""
+
+    array: npt.NDArray[Any]
+    """The sample: an image uint8 [H, W, C] (float32 if asked for so), or a vector float32 [D]."""
+    index: int
+    """Its place in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` is this sample."""
+    label: int | None
+    """Its label's index; None for an unconditional model."""
+    label_name: str | None
+    """Its label's name; None for an unconditional model."""
+    score: float | None
+    """The critic's own output, higher for more like the data; None unless asked for."""
+    probability: float | None
+    """Calibrated probability that it is real, 0 to 1; None unless asked for."""
+    seed: int | None
+    """The seed it was drawn with; None if it was made from given latents."""
+    model: str
+    """Name of the model that drew it."""
+    version: int
+    """Version of the model that drew it."""
+    latent: npt.NDArray[np.float32] | None = None
+    """The latent that it was made from, float32 [Z]; None unless asked for."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The image, uint8 [H, W, C], whatever the encoding.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+        """
+        return as_images(self.array, 3, self.model)
+
+    def to_pil(self) -> PIL.Image.Image:
+        """The sample as a Pillow image.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return _pictures.to_pil(self.image)
+
+    def to_torch(self) -> torch.Tensor:
+        """The sample as a PyTorch tensor of its own: an image [C, H, W] or a vector [D]; see `SampleBatch.to_torch`.
+
+        Raises:
+            MissingExtra: PyTorch is not installed.
+        """
+        return _to_torch(self.array, 3)
+
+    def __repr__(self) -> str:
+        label = "" if self.label is None else f", label={self.label} {self.label_name!r}"
+        score = "" if self.score is None else f", score={self.score:.3g}"
+        return f"Sample({_kind(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the image, a tiny one enlarged; None of a vector, or without Pillow."""
+        if self.array.ndim != 3 or not _pictures.has_pillow():
+            return None
+        return _pictures.picture_png(self.image)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SampleBatch:
+    """Samples, with all that is needed to draw them again.
+
+    `len(batch)` is N; iterating gives each `Sample`. `batch[i]` is one sample; a slice, a boolean mask or indices give
+    a smaller batch: `batch[:8]`, `batch[batch.scores > 0]`, `batch[np.argsort(-batch.scores)]`.
+    """
+
+    samples: npt.NDArray[Any]
+    """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]; with encoding="float32", images are float32
+    [N, H, W, C], 0 to 1."""
+    indices: npt.NDArray[np.int64]
+    """Each sample's place in the seed's sequence, int64 [N]."""
+    labels: npt.NDArray[np.int64] | None
+    """Each sample's label by index, int64 [N]; None for an unconditional model."""
+    label_names: tuple[str, ...] | None
+    """Each sample's label by name, N of them; None for an unconditional model."""
+    seed: int | None
+    """The seed that was used, drawn if none was given; None if the samples were made from given latents."""
+    model: str
+    """Name of the model that drew the samples."""
+    version: int
+    """Version of the model that drew the samples."""
+    scores: npt.NDArray[np.float32] | None = None
+    """The critic's own outputs, float32 [N], higher for more like the data; None unless asked for."""
+    probabilities: npt.NDArray[np.float32] | None = None
+    """Calibrated probabilities that each sample is real, float32 [N]; None unless asked for."""
+    latents: npt.NDArray[np.float32] | None = None
+    """The latents that the samples were made from, float32 [N, Z]; None unless asked for."""
+    selection: SelectionReport | None = None
+    """What `select` did for these samples; None without it, and of a part of a batch, of which it is not known."""
+
+    @classmethod
+    def _of(cls, **fields: Any) -> SampleBatch:
+        """A batch of these fields; a frozen dataclass's own way takes several times as long, for every answer."""
+        batch = cls.__new__(cls)
+        vars(batch).update(fields)
+        return batch
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[SampleBatch]) -> SampleBatch:
+        """One batch of several of the same model, version and seed, such as those of a stream.
+
+        Raises:
+            InvalidRequest: There is none, or they differ in that.
+        """
+        if not batches:
+            raise InvalidRequest.of("batches", "is empty; expected at least one")
+        first = batches[0]
+        for name in ("model", "version", "seed"):
+            different = {getattr(batch, name) for batch in batches}
+            if len(different) > 1:
+                raise InvalidRequest.of("batches", f"have the {name}s {sorted(map(str, different))}; expected one")
+        merged: dict[str, Any] = {}
+        for name in _PER_SAMPLE:
+            parts = [getattr(batch, name) for batch in batches]
+            if any(part is None for part in parts):
+                merged[name] = None
+            else:
+                merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
+        return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)
+
+    @property
+    def images(self) -> npt.NDArray[np.uint8]:
+        """The images, uint8 [N, H, W, C], whatever the encoding.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors; they are in `samples`.
+        """
+        return as_images(self.samples, 4, self.model)
+
+    @property
+    def offset(self) -> int:
+        """Place of the first sample in the seed's sequence."""
+        return int(self.indices[0]) if len(self.indices) else 0
+
+    def to_pil(self) -> list[PIL.Image.Image]:
+        """The samples as Pillow images.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return [_pictures.to_pil(image) for image in self.images]
+
+    def to_torch(self) -> torch.Tensor:
+        """The samples as a PyTorch tensor of their own: images [N, C, H, W], as torchvision has them; vectors [N, D].
+
+        Images are uint8, or float32 from 0 to 1 with encoding="float32"; vectors are float32.
+
+        Raises:
+            MissingExtra: PyTorch is not installed.
+        """
+        return _to_torch(self.samples, 4)
+
+    def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
+        """Writes the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
+
+        The samples stay in their order, along the rows. Where several labels come one after the other, each starts a
+        row; samples of given latents, such as those of `interpolate`, are one row; any other picture is near square.
+
+        Args:
+            path: The file; must end in .png.
+            columns: Samples in a row. Default: up to 32 where rows are labels or given latents, otherwise as near
+                square as it gets.
+            scale: How many pixels wide and high a sample's pixel is drawn. Default: so many that a sample is at least
+                28 pixels wide.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: An argument is wrong, or the picture would be too large.
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+            OSError: The file cannot be written.
+        """
+        return _pictures.save_grid(self, path, columns=columns, scale=scale)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
+
+        Args:
+            folder: Where; files of the same names are overwritten.
+
+        Returns:
+            The files' paths, in order.
+
+        Raises:
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+            OSError: A file cannot be written.
+        """
+        return _pictures.save_each(self, folder)
+
+    def save_npz(self, path: str | os.PathLike[str]) -> Path:
+        """Writes everything as a compressed NumPy archive; what is None is left out.
+
+        Args:
+            path: The file; must end in .npz.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: The path has another ending.
+            OSError: The file cannot be written.
+        """
+        file = _pictures.check_suffix(path, ".npz")
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
+        if self.selection is not None:
+            arrays |= {"proposed": self.selection.proposed, "accepted": self.selection.accepted}
+        if self.seed is not None:
+            arrays["seed"] = np.uint64(self.seed)
+        stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
+        np.savez_compressed(file, **stored)
+        return file
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Writes vectors as a table with the columns x0, x1 …, and label, score and probability where there are any.
+
+        Args:
+            path: The file; must end in .csv.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InvalidRequest: The path has another ending.
+            UnsupportedByModel: The model makes images.
+            OSError: The file cannot be written.
+        """
+        return _tables.write_csv(self, _pictures.check_suffix(path, ".csv"))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Sample: ...
+    @overload
+    def __getitem__(
+        self, key: slice | Sequence[int] | npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]]
+    ) -> SampleBatch: ...
+    def __getitem__(self, key: Any) -> Sample | SampleBatch:
+        if isinstance(key, int | np.integer) and not isinstance(key, bool):
+            return self._one(int(key))
+        chosen: npt.NDArray[np.intp] = np.arange(len(self))[key]
+        if chosen.ndim != 1:
+            raise IndexError(f"a batch has one axis: index it by an int, a slice, a mask or indices (got {key!r})")
+        parts: dict[str, Any] = {}
+        for name in _PER_SAMPLE:
+            part = getattr(self, name)
+            if part is not None:
+                part = tuple(part[i] for i in chosen) if name == "label_names" else part[chosen]
+            parts[name] = part
+        return replace(self, selection=None, **parts)
+
+    def _one(self, i: int) -> Sample:
+        return Sample(
+            array=self.samples[i],
+            index=int(self.indices[i]),
+            label=None if self.labels is None else int(self.labels[i]),
+            label_name=None if self.label_names is None else self.label_names[i],
+            score=None if self.scores is None else float(self.scores[i]),
+            probability=None if self.probabilities is None else float(self.probabilities[i]),
+            seed=self.seed,
+            model=self.model,
+            version=self.version,
+            latent=None if self.latents is None else self.latents[i],
+        )
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{len(self)} x {_kind(self.samples.dtype, self.samples.shape[1:])}",
+            f"model={self.model!r}",
+            f"version={self.version}",
+        ]
+        if self.label_names is not None:
+            names = sorted(set(self.label_names))
+            shown = ", ".join(map(repr, names[:5])) + (f", … {len(names)} labels" if len(names) > 5 else "")
+            parts.append(f"label={shown}" if len(names) == 1 else f"labels={{{shown}}}")
+        parts += [f"seed={self.seed}", f"offset={self.offset}"]
+        if self.scores is not None and len(self):
+            parts.append(f"scores={self.scores.min():.3g}…{self.scores.max():.3g}")
+        if self.latents is not None:
+            parts.append(f"latents={list(self.latents.shape)}")
+        if self.selection is not None:
+            parts.append(f"selected from {self.selection.proposed} ({self.selection.acceptance_rate:.0%} accepted)")
+        return f"SampleBatch({', '.join(parts)})"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the grid of the first 200 images, or vectors of two values as points.
+
+        None of other vectors, of an empty batch, or without Pillow.
+        """
+        if not len(self) or not _pictures.has_pillow():
+            return None
+        if self.samples.ndim == 4:
+            return _pictures.grid_png(self[:_MOST_SHOWN])
+        if self.samples.shape[1] != 2 or not np.isfinite(self.samples).all(axis=1).any():
+            return None
+        from ganserve._results.scatter import scatter_png
+
+        return scatter_png(self.samples, self.labels)
+
+
+_PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabilities", "latents")
+
+
+def _to_torch(array: npt.NDArray[Any], axes: int) -> torch.Tensor:
+    try:
+        module: Any = import_module("torch")  # by name: whoever uses this has it, and the SDK needs it nowhere else
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of("training", "PyTorch", "to_torch()") from error
+    layout = np.moveaxis(array, -1, axes - 3) if array.ndim == axes else array
+    tensor: torch.Tensor = module.from_numpy(np.array(layout, order="C"))
+    return tensor
+
+
+def as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
+    """The images, uint8 [..., H, W, C] of so many axes, of what a model drew; see `SampleBatch.images`."""
+    if array.ndim == axes and array.dtype == np.float32:  # value / 255
+        return np.rint(array * np.float32(255)).astype(np.uint8)
+    if array.ndim != axes or array.dtype != np.uint8:
+        kind = _kind(array.dtype, array.shape[axes - 3 :])
+        raise UnsupportedByModel(f"model {model!r} makes no images but {kind}: use samples (batch) or array (sample)")
+    return array
+
+
+def _kind(dtype: np.dtype[Any], shape: Sequence[int]) -> str:
+    return f"{dtype} {list(shape)}"

@@ -1,0 +1,87 @@
+"""Samples in files of numbers: CSV tables of vectors, and NumPy's .npy and .npz."""
+
+# N = samples, D = values of a vector
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve._errors import UnsupportedByModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.grid import Source
+
+SUFFIXES = (".npy", ".npz", ".csv")
+_VALUE = re.compile(r"x[0-9]+")
+
+
+def write_csv(batch: SampleBatch, file: Path) -> Path:
+    """Writes a batch of vectors as a table; see `SampleBatch.save_csv`."""
+    if batch.samples.ndim != 2:
+        raise UnsupportedByModel(f"model {batch.model!r} makes images, which are no table: save_npz or save")
+    columns: dict[str, list[str]] = {f"x{i}": _numbers(values) for i, values in enumerate(batch.samples.T)}
+    if batch.label_names is not None:
+        columns["label"] = list(batch.label_names)
+    for name, values in (("score", batch.scores), ("probability", batch.probabilities)):
+        if values is not None:
+            columns[name] = _numbers(values)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return file
+
+
+def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str] | None, str | None]:
+    """The samples of a .npy, .npz or .csv file, and their labels' names and the model that drew them if it tells them.
+
+    A .npz holds them as "samples" (and "label_names", "model"), a .csv as the columns x0, x1 … (and "label"), as
+    `SampleBatch.save_npz` and `save_csv` write them.
+
+    Args:
+        file: The file.
+        source: What the errors call it.
+
+    Raises:
+        InvalidRequest: The file is missing or something else.
+    """
+    try:
+        if file.suffix.lower() == ".csv":
+            return *_read_csv(file), None
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None, None
+        with loaded:
+            labels = loaded["label_names"].tolist() if "label_names" in loaded else None
+            return loaded["samples"], labels, str(loaded["model"]) if "model" in loaded else None
+    except FileNotFoundError as error:
+        raise source.refuse("does not exist") from error
+    except (ValueError, KeyError, OSError, EOFError, csv.Error, zipfile.BadZipFile) as error:
+        raise source.refuse(f"cannot be read as samples ({error})") from error
+
+
+def _read_csv(file: Path) -> tuple[npt.NDArray[np.float64], list[str] | None]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        names = [name for name in reader.fieldnames or () if _VALUE.fullmatch(name)]
+        if not names:
+            raise ValueError("no columns x0, x1 …")
+        rows = list(reader)
+    values = np.array([[float(row[name] or "nan") for name in names] for row in rows]).reshape(len(rows), len(names))
+    labelled = "label" in (reader.fieldnames or ())
+    return values, [row["label"] for row in rows] if labelled else None
+
+
+def _numbers(values: npt.NDArray[Any]) -> list[str]:
+    # Nine digits are what it takes for every float32 to come back as itself.
+    return [f"{value:.9g}" for value in values.tolist()]

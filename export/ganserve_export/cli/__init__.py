@@ -1,0 +1,1 @@
+"""Run the commands that export, package and evaluate."""

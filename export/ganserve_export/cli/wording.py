@@ -1,0 +1,29 @@
+"""How commands put figures into words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ganserve_export.package.calibration import LogisticCalibration
+    from ganserve_export.package.verification import Difference
+
+
+def describe_difference(difference: Difference) -> str:
+    """The largest difference of a verified graph, and what was allowed."""
+    if difference.is_pixels:
+        return (
+            f"{difference.largest:g} of 255 levels, in {difference.share:.3%} of the values "
+            f"(allowed {difference.tolerance:g})"
+        )
+    return f"{difference.largest:.1e} (allowed {difference.tolerance:.1e})"
+
+
+def describe_ranking(calibration: LogisticCalibration) -> str:
+    """What a critic knows: continues "the critic …"."""
+    if calibration.informative:
+        return f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
+    return (
+        "does not rank held-out real samples above generated ones: all probabilities are 0.5 "
+        "(it has trained too little, or has overfitted)"
+    )

@@ -1,0 +1,1 @@
+"""Evaluate exported packages, and with ONNX feature networks."""

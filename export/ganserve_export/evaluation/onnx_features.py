@@ -1,0 +1,64 @@
+"""Features from an ONNX file, by onnxruntime on the CPU. N = batch, C = channels, H, W = image, F = features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ganserve_export.errors import ExportError
+from ganserve_export.package.publishing import digest
+from ganserve_training.evaluation.features import FeatureInput, Features
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from ganserve_training.data import DataInfo
+    from ganserve_training.evaluation.options import FeatureRange
+
+BATCH = 64
+
+
+def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: FeatureRange) -> Features:
+    """The first output of an ONNX network, flattened.
+
+    Args:
+        file: Takes one input, float32 [N, C, H, W]. What of C, H and W the file fixes is taken from it.
+        info: Of the images.
+        side_px: H and W where the file leaves them open; None: the data's own.
+        values: What black and white are to the network.
+
+    Raises:
+        ExportError: The file can't be loaded, or takes something else.
+    """
+    try:
+        session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise ExportError(f"onnxruntime cannot load {file}: {error}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4 or not info.is_image:
+        described = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+        raise ExportError(f"a feature network takes images as one input float32 [N, C, H, W]; {file} takes {described}")
+    fixed = [length if isinstance(length, int) else None for length in inputs[0].shape]
+    form = FeatureInput(
+        channels=fixed[1] or info.channels,
+        height=fixed[2] or side_px or info.height,
+        width=fixed[3] or side_px or info.width,
+        values=values,
+    )
+    batch, name, output = fixed[0] or BATCH, inputs[0].name, session.get_outputs()[0].name
+
+    def extract(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        parts = []
+        for start in range(0, len(pixels), batch):
+            images = form.prepare(pixels[start : start + batch])
+            missing = (fixed[0] or len(images)) - len(images)  # A network for batches of a fixed size: fill the last.
+            filled = np.concatenate([images, images[:1].repeat(missing, axis=0)]) if missing else images
+            features = session.run([output], {name: filled})[0]
+            parts.append(features.reshape(len(features), -1)[: len(images)])
+        return np.concatenate(parts)
+
+    return Features(name=file.name, sha256=digest(file), resizer=form.resizer(info), extract=extract)

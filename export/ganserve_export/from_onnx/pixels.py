@@ -1,0 +1,100 @@
+"""Floats of foreign networks <-> levels of pixels, in numpy and as nodes. H, W, C = image, N = batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ganserve_export.errors import ExportError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ganserve_export.from_onnx.surgery import Surgery
+
+PixelRange = Literal["-1..1", "0..1", "0..255"]
+LayoutName = Literal["nchw", "nhwc"]
+
+# level = (value + offset) * factor
+_OFFSET_AND_FACTOR: dict[PixelRange, tuple[float, float]] = {
+    "-1..1": (1.0, 127.5),
+    "0..1": (0.0, 255.0),
+    "0..255": (0.0, 1.0),
+}
+_OUTSIDE = 0.2  # Share of values outside a stated range beyond which another must be meant; a few are clamped.
+_TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def check_range(values: npt.NDArray[Any], stated: PixelRange | None, name: str) -> PixelRange:
+    """The range of float images, if what was seen of them can be in it.
+
+    Raises:
+        ExportError: It was not stated, or cannot be the right one.
+    """
+    low, high = float(values.min()), float(values.max())
+    seen = f"64 samples of the {name} lie between {low:.3g} and {high:.3g}"
+    likely: PixelRange = "0..255" if high > 2.0 else "-1..1" if low < -0.02 else "0..1"
+    if stated is None:
+        raise ExportError(
+            f"{seen}: say what black and white are with --range -1..1, 0..1 or 0..255 (by these samples, {likely})"
+        )
+    offset, factor = _OFFSET_AND_FACTOR[stated]
+    levels = (values.astype(np.float64) + offset) * factor
+    outside = np.mean((levels < -0.5) | (levels > 255.5))
+    if outside > _OUTSIDE:
+        way_out = "export it with such a range" if likely == stated else f"did you mean --range {likely}?"
+        raise ExportError(f"{seen}, {outside:.0%} of their values outside --range {stated}: {way_out}")
+    if stated == "0..255" and high <= 1.001:
+        raise ExportError(f"{seen}, which is all black with --range {stated}: did you mean --range {likely}?")
+    return stated
+
+
+def to_levels(values: npt.NDArray[Any], pixel_range: PixelRange | None, layout: LayoutName) -> npt.NDArray[np.uint8]:
+    """A network's images -> uint8 [N, H, W, C], with the steps of `ganserve_training.data.from_network`."""
+    if pixel_range is not None:
+        offset, factor = map(np.float32, _OFFSET_AND_FACTOR[pixel_range])
+        values = np.rint(np.clip((values.astype(np.float32) + offset) * factor, 0, 255)).astype(np.uint8)
+    return np.ascontiguousarray(values.transpose(_TO_NHWC) if layout == "nchw" else values)
+
+
+def add_to_levels(surgery: Surgery, value: str, pixel_range: PixelRange | None, layout: LayoutName) -> str:
+    """`to_levels` as nodes."""
+    if pixel_range is not None:
+        offset, factor = _OFFSET_AND_FACTOR[pixel_range]
+        value = surgery.cast(value, "float32")
+        if offset:
+            value = surgery.node("Add", value, surgery.constant(offset, np.float32))
+        if factor != 1.0:
+            value = surgery.node("Mul", value, surgery.constant(factor, np.float32))
+        value = surgery.node("Clip", value, surgery.constant(0, np.float32), surgery.constant(255, np.float32))
+        value = surgery.cast(surgery.node("Round", value), "uint8")
+    return surgery.node("Transpose", value, perm=_TO_NHWC) if layout == "nchw" else value
+
+
+def from_levels(
+    levels: npt.NDArray[np.uint8], pixel_range: PixelRange | None, layout: LayoutName, element: str
+) -> npt.NDArray[Any]:
+    """uint8 [N, H, W, C] -> a network's images, with the steps of `ganserve_training.data.to_network`."""
+    values: npt.NDArray[Any] = levels.transpose(_TO_NCHW) if layout == "nchw" else levels
+    if pixel_range is not None:
+        offset, factor = map(np.float32, _OFFSET_AND_FACTOR[pixel_range])
+        values = (values.astype(np.float32) / factor - offset).astype(element)
+    return np.ascontiguousarray(values)
+
+
+def add_from_levels(
+    surgery: Surgery, value: str, pixel_range: PixelRange | None, layout: LayoutName, element: str
+) -> str:
+    """`from_levels` as nodes."""
+    if layout == "nchw":
+        value = surgery.node("Transpose", value, perm=_TO_NCHW)
+    if pixel_range is not None:
+        offset, factor = _OFFSET_AND_FACTOR[pixel_range]
+        value = surgery.cast(value, "float32")
+        if factor != 1.0:
+            value = surgery.node("Div", value, surgery.constant(factor, np.float32))
+        if offset:
+            value = surgery.node("Sub", value, surgery.constant(offset, np.float32))
+        value = value if element == "float32" else surgery.cast(value, element)
+    return value

@@ -1,0 +1,184 @@
+"""Graph surgery: a foreign graph between a head that feeds it and a tail that makes of its output what packages have.
+
+N = batch. Everything inside keeps its name but for what is called like an input or output of packages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, version_converter
+
+from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.onnx_files import all_nodes
+from ganserve_export.from_run.conversion import strip_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from ganserve_export.from_onnx.onnx_files import Source
+
+MIN_OPSET = 11  # what the nodes that are added here are written in
+MIN_IR_VERSION = 4
+OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")
+
+
+class Surgery:
+    """A copy of a foreign graph that nodes are added to.
+
+    Args:
+        source: The graph.
+
+    Raises:
+        ExportError: Its operator set is too old, and ONNX's converter cannot raise it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.model = _at_least(source, MIN_OPSET)
+        strip_metadata(self.model)
+        # Older ones list constants among the inputs, which then can be overridden.
+        self.model.ir_version = max(self.model.ir_version, MIN_IR_VERSION)
+        graph = self.model.graph
+        # Shapes that were inferred for it, which its exporter may have got wrong: onnxruntime infers its own.
+        del graph.value_info[:]
+        used = _names(graph)
+        self._mark = next(mark for mark in _marks() if not any(name.startswith(mark) for name in used))
+        self._inner = {name: self._mark + name for name in OWN_NAMES if name in used}
+        _rename(graph, self._inner)
+        self._count = 0
+        self._head: list[onnx.NodeProto] = []
+        self._tail: list[onnx.NodeProto] = []
+        self._nodes = self._head
+
+    def inner(self, name: str) -> str:
+        """The name that an input or output of the foreign graph has now."""
+        return self._inner.get(name, name)
+
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Adds a constant."""
+        name = self._new_name("constant")
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def node(self, operation: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node of one output, and returns that."""
+        output = self._new_name(operation)
+        self._nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
+        return output
+
+    def cast(self, value: str, element: str) -> str:
+        """Adds a cast to numpy's type of that name."""
+        return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(element)))
+
+    def feed(self, name: str, value: str) -> None:
+        """Gives a foreign input its value. What is added afterwards may still be fed to other inputs."""
+        self._head.append(helper.make_node("Identity", [value], [self.inner(name)], name=self._new_name("feed")))
+
+    def take(self, name: str) -> str:
+        """A foreign output. All inputs must be fed by then: what is added afterwards comes after the foreign graph."""
+        self._nodes = self._tail
+        return self.inner(name)
+
+    def emit(self, name: str, value: str) -> None:
+        """Makes a value an output of the package's graph."""
+        self._tail.append(helper.make_node("Identity", [value], [name], name=self._new_name("emit")))
+
+    def finish(
+        self, inputs: Mapping[str, tuple[str, tuple[int, ...]]], outputs: Mapping[str, tuple[str, tuple[int, ...]]]
+    ) -> onnx.ModelProto:
+        """The package's graph.
+
+        Args:
+            inputs: Element type and shape of one sample of each input.
+            outputs: Likewise of each output.
+
+        Raises:
+            ExportError: ONNX's checker refuses it.
+        """
+        graph = self.model.graph
+        nodes = [*self._head, *graph.node, *self._tail]
+        del graph.node[:], graph.input[:], graph.output[:]
+        graph.node.extend(nodes)
+        graph.input.extend(_value(name, *form) for name, form in inputs.items())
+        graph.output.extend(_value(name, *form) for name, form in outputs.items())
+        try:
+            onnx.checker.check_model(self.model)
+        except onnx.checker.ValidationError as error:
+            raise ExportError(f"ONNX's checker refuses the graph: {' '.join(str(error).split())[:300]}") from error
+        return self.model
+
+    def _new_name(self, kind: str) -> str:
+        self._count += 1
+        return f"{self._mark}{kind}_{self._count}"
+
+
+def _marks() -> Iterator[str]:
+    yield "ganserve/"
+    number = 2
+    while True:
+        yield f"ganserve{number}/"
+        number += 1
+
+
+def _at_least(source: Source, opset: int) -> onnx.ModelProto:
+    if source.opset < opset:
+        try:
+            converted = version_converter.convert_version(source.model, opset)
+        except Exception as error:  # the converter documents no common base class of what it raises
+            raise ExportError(
+                f"the {source.name} has ONNX's operator set {source.opset}, and ONNX's converter cannot raise it to "
+                f"{opset} ({' '.join(str(error).split())[:200]}): export it again with operator set {opset} or newer"
+            ) from error
+        _keep_resizes(converted)
+        return converted
+    model = onnx.ModelProto()
+    model.CopyFrom(source.model)
+    return model
+
+
+def _keep_resizes(model: onnx.ModelProto) -> None:
+    """Says what Resize of operator set 10 (and Upsample before it) did, of which ONNX's converter knows nothing."""
+    for node in all_nodes(model):
+        if node.op_type == "Resize":
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+
+
+def _value(name: str, element: str, sample_shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(element))
+    return helper.make_tensor_value_info(name, kind, ["batch", *sample_shape])
+
+
+def _graphs_within(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    graphs = []
+    for attribute in node.attribute:
+        graphs.extend([attribute.g] if attribute.HasField("g") else [])
+        graphs.extend(attribute.graphs)
+    return graphs
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Every name in a graph and its branches and loops."""
+    parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.node)
+    names = {part.name for part in parts} | {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        names |= {*node.input, *node.output}.union(*map(_names, _graphs_within(node)))
+    return names
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Renames values wherever they are met: ONNX lets no branch or loop call two things alike."""
+    parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    for part in parts:
+        part.name = names.get(part.name, part.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = names.get(sparse.values.name, sparse.values.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for within in _graphs_within(node):
+            _rename(within, names)

@@ -1,0 +1,52 @@
+"""preview.png: what a package makes, drawn by the published graph itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from ganserve_training.pictures.grids import save_sample_grid
+from ganserve_training.pictures.scatter import ScatterView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from ganserve_training.networks.latents import LatentPrior
+
+COLUMNS = 10
+MAX_ROWS = 20  # the first labels stand for all where there are hundreds
+POINTS = 2500
+SEED = 0
+
+
+def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_count: int) -> None:
+    """Draws images, one row a label (10 rows of an unconditional model), or vectors of two values as dots on white.
+
+    Vectors of another length have no picture, and nothing is written. No sample of the data is in it.
+
+    Args:
+        picture: Where the PNG goes.
+        generator: The package's generator graph.
+        prior: What latents are drawn from.
+        label_count: Labels that the generator takes; 0: none.
+    """
+    session = ort.InferenceSession(str(generator), providers=["CPUExecutionProvider"])
+    is_image = session.get_outputs()[0].type == "tensor(uint8)"
+    if is_image:
+        labels = np.repeat(np.arange(min(label_count, MAX_ROWS) or COLUMNS), COLUMNS)
+    else:
+        labels = np.arange(POINTS) % max(label_count, 1)
+    latents = prior.draw(len(labels), torch.Generator().manual_seed(SEED)).numpy()
+    inputs: dict[str, npt.NDArray[np.generic]] = {"latents": latents}
+    if label_count:
+        inputs["labels"] = labels
+    (samples,) = session.run(None, inputs)
+    if is_image:
+        save_sample_grid(picture, samples, COLUMNS)
+    elif samples.shape[1] == 2:
+        ScatterView(samples).draw(samples).save(picture, format="PNG")

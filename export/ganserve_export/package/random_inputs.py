@@ -1,0 +1,53 @@
+"""Random inputs for the two graphs of a model, such as a server will feed. N = batch, Z = latent, D = vector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganserve_training import DataInfo
+    from ganserve_training.networks.latents import LatentPrior
+
+
+class RandomInputs:
+    """Draws inputs by name for a batch size.
+
+    Args:
+        prior: What latents are drawn from.
+        data: What a sample looks like.
+        label_count: Labels that the generator takes; 0: none.
+        critic_uses_labels: Whether the critic takes them, too.
+    """
+
+    def __init__(self, prior: LatentPrior, data: DataInfo, *, label_count: int, critic_uses_labels: bool) -> None:
+        self._prior = prior
+        self._data = data
+        self._label_count = label_count
+        self._critic_uses_labels = critic_uses_labels
+
+    def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        """Latents of the prior, and uniform labels if it takes them."""
+        inputs = {"latents": self._prior.draw(batch, random)}
+        if self._label_count:
+            inputs["labels"] = self._labels(batch, random)
+        return inputs
+
+    def for_critic(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
+        """Uniform pixels, or normal vectors with the data's mean and deviation; uniform labels if it takes them."""
+        data = self._data
+        if data.is_image:
+            samples = torch.randint(0, 256, (batch, *data.sample_shape), generator=random, dtype=torch.uint8)
+        else:
+            normal = torch.randn(batch, *data.sample_shape, generator=random)
+            samples = normal * torch.tensor(data.std) + torch.tensor(data.mean)
+        inputs = {"samples": samples}
+        if self._critic_uses_labels:
+            inputs["labels"] = self._labels(batch, random)
+        return inputs
+
+    def _labels(self, batch: int, random: torch.Generator) -> Tensor:
+        return torch.randint(0, self._label_count, (batch,), generator=random)

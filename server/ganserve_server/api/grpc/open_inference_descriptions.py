@@ -1,0 +1,123 @@
+"""Describes graphs in the messages of Triton's extensions of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from typing import TYPE_CHECKING, Any
+
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.open_inference.graphs import datatype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ganserve_server.open_inference.graphs import Graph, GraphState, Port
+
+_PLATFORM, _BACKEND = "onnxruntime_onnx", "onnxruntime"
+_EXTENSIONS = (
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
+_PRIORITY_LEVELS, _DEFAULT_LEVEL = 3, 2
+_STATES = {
+    gan_service_pb2.MODEL_STATE_LOADING: "LOADING",
+    gan_service_pb2.MODEL_STATE_READY: "READY",
+    gan_service_pb2.MODEL_STATE_UNLOADING: "UNLOADING",
+}
+
+
+def server_metadata() -> Any:
+    """Returns a ServerMetadataResponse."""
+    return service_pb2.ServerMetadataResponse(
+        name="ganserve", version=importlib.metadata.version("ganserve"), extensions=_EXTENSIONS
+    )
+
+
+def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
+    """Returns a ModelMetadataResponse of a graph, with the versions of it that are ready."""
+    message = service_pb2.ModelMetadataResponse(
+        name=graph.name, versions=[str(version) for version in versions], platform=_PLATFORM
+    )
+    for ports, tensors in ((graph.inputs, message.inputs), (graph.outputs, message.outputs)):
+        for port in ports:
+            tensors.add(name=port.name, datatype=datatype(port.dtype), shape=(-1, *port.sample_shape))
+    return message
+
+
+def model_config(graph: Graph) -> Any:
+    """Returns a ModelConfigResponse: how the graph would be configured for Triton, as far as that goes."""
+    engine, info = graph.engine, graph.model.info
+    config = model_config_pb2.ModelConfig(
+        name=graph.name,
+        platform=_PLATFORM,
+        backend=_BACKEND,
+        max_batch_size=engine.max_batch_size,
+        default_model_filename=engine.file,
+    )
+    config.version_policy.all.SetInParent()
+    for port in graph.inputs:
+        config.input.add(name=port.name, data_type=_data_type(port), dims=port.sample_shape, optional=port.optional)
+    for port in graph.outputs:
+        config.output.add(name=port.name, data_type=_data_type(port), dims=port.sample_shape)
+    batching = config.dynamic_batching
+    batching.preferred_batch_size.extend(engine.batch_buckets)
+    batching.priority_levels = _PRIORITY_LEVELS
+    batching.default_priority_level = _DEFAULT_LEVEL
+    batching.default_queue_policy.allow_timeout_override = True
+    on_gpu = bool(engine.providers) and not engine.providers[0].startswith("CPU")
+    kinds = model_config_pb2.ModelInstanceGroup
+    config.instance_group.add(kind=kinds.KIND_GPU if on_gpu else kinds.KIND_CPU, count=max(1, len(engine.instances)))
+    if info.label_names:
+        config.parameters["label_names"].string_value = json.dumps(list(info.label_names), ensure_ascii=False)
+    return service_pb2.ModelConfigResponse(config=config)
+
+
+def model_statistics(graphs: Iterable[Graph]) -> Any:
+    """Returns a ModelStatisticsResponse."""
+    message = service_pb2.ModelStatisticsResponse()
+    for graph in graphs:
+        counts = graph.statistics
+        entry = message.model_stats.add(
+            name=graph.name,
+            version=str(graph.model.info.version),
+            inference_count=counts.samples,
+            execution_count=counts.calls,
+        )
+        queue_ns, compute_ns = _ns(counts.queue_s.sum), _ns(counts.compute_s.sum)
+        stats = entry.inference_stats
+        stats.success.count, stats.success.ns = counts.requests, queue_ns + compute_ns
+        stats.fail.count = counts.rejected + counts.expired + counts.cancelled + counts.failed
+        stats.queue.count, stats.queue.ns = counts.queue_s.count, queue_ns
+        stats.compute_infer.count, stats.compute_infer.ns = counts.calls, compute_ns
+    return message
+
+
+def repository_index(states: Iterable[GraphState], *, ready_only: bool) -> Any:
+    """Returns a RepositoryIndexResponse."""
+    message = service_pb2.RepositoryIndexResponse()
+    for state in states:
+        if ready_only and state.state != gan_service_pb2.MODEL_STATE_READY:
+            continue
+        message.models.add(
+            name=state.name,
+            version=str(state.version),
+            state=_STATES.get(state.state, "UNAVAILABLE"),
+            reason=state.reason,
+        )
+    return message
+
+
+def _data_type(port: Port) -> int:
+    value: int = model_config_pb2.DataType.Value(f"TYPE_{datatype(port.dtype)}")
+    return value
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

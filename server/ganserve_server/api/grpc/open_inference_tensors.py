@@ -1,0 +1,160 @@
+"""Turns the messages of the Open Inference Protocol into named arrays, and arrays into its messages."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve_server.open_inference.graphs import DATATYPES, datatype
+from ganserve_server.open_inference.plans import InferenceRequest
+from ganserve_server.requests.validation import Findings, listed, shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganserve_server.open_inference.inference import InferenceResult
+
+_MOST_AXES, _MOST_SHOWN = 8, 80
+_TYPED_FIELDS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+_SHARED_MEMORY = "shared_memory_region"
+_NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors in the messages"
+
+
+def read_request(message: Any) -> InferenceRequest:
+    """Returns what a ModelInferRequest asks for; its arrays may lie in the message's own memory.
+
+    Raises:
+        RequestError: A tensor contradicts itself, or comes in a way that this server does not know.
+    """
+    findings = Findings()
+    raw = list(message.raw_input_contents)
+    if raw and len(raw) != len(message.inputs):
+        findings.invalid(
+            "raw_input_contents", f"has {len(raw)} entries; expected one for each of the {len(message.inputs)} inputs"
+        )
+    inputs: dict[str, NDArray[np.generic]] = {}
+    for index, tensor in enumerate(message.inputs):
+        field = f"inputs.{tensor.name[:_MOST_SHOWN]}"
+        if tensor.name in inputs:
+            findings.invalid(field, "is given twice")
+        if _SHARED_MEMORY in tensor.parameters:
+            findings.unsupported(_NO_SHARED_MEMORY)
+            continue
+        array = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, field, findings)
+        inputs[tensor.name] = np.empty(0) if array is None else array
+    for output in message.outputs:
+        if _SHARED_MEMORY in output.parameters:
+            findings.unsupported(_NO_SHARED_MEMORY)
+        if "classification" in output.parameters:
+            findings.unsupported("this server classifies nothing: leave the output's parameter 'classification' out")
+    parameters = {}
+    for name, parameter in message.parameters.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        if kind is None:
+            findings.invalid(f"parameters.{name[:_MOST_SHOWN]}", "has no value")
+        else:
+            parameters[name] = getattr(parameter, kind)
+    findings.raise_any()
+    return InferenceRequest(
+        model=message.model_name,
+        version=message.model_version,
+        inputs=inputs,
+        outputs=[output.name for output in message.outputs],
+        parameters=parameters,
+    )
+
+
+def write_response(response: Any, result: InferenceResult) -> None:
+    """Sets a ModelInferResponse to a result; all tensors are raw."""
+    response.model_name = result.model
+    response.model_version = str(result.version)
+    if result.seed is not None:
+        response.parameters["seed"].uint64_param = result.seed
+    for port, parts in result.outputs:
+        response.outputs.add(name=port.name, datatype=datatype(port.dtype), shape=(result.count, *port.sample_shape))
+        response.raw_output_contents.append(b"".join(part.data for part in parts))
+
+
+def payload_bytes(message: Any) -> int:
+    """Returns about how long the tensors of a ModelInferRequest are."""
+    typed = sum(
+        len(getattr(tensor.contents, field))
+        for tensor in message.inputs
+        if tensor.HasField("contents")
+        for field in set(_TYPED_FIELDS.values())
+    )
+    return sum(map(len, message.raw_input_contents)) + 4 * typed
+
+
+def _array(tensor: Any, raw: bytes | None, field: str, findings: Findings) -> NDArray[np.generic] | None:
+    shape = tuple(tensor.shape)
+    dtype = DATATYPES.get(tensor.datatype)
+    if dtype is None:
+        findings.invalid(f"{field}.datatype", f"is {shown(tensor.datatype)}; expected one of {listed(DATATYPES)}")
+        return None
+    if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
+        findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected 1 to {_MOST_AXES} extents of at least 1")
+        return None
+    typed = _typed_fields(tensor)
+    if raw is None:
+        return _typed_array(tensor, dtype, shape, typed, field, findings)
+    if typed:
+        findings.invalid(f"{field}.contents", "are given beside raw_input_contents: give one of the two")
+        return None
+    size = math.prod(shape) * dtype.itemsize
+    if len(raw) != size:
+        findings.invalid(
+            f"{field}.contents",
+            f"has {len(raw)} raw bytes; {list(shape)} of {tensor.datatype} has exactly {size}, row-major",
+        )
+        return None
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _typed_array(
+    tensor: Any, dtype: np.dtype[Any], shape: tuple[int, ...], typed: list[str], field: str, findings: Findings
+) -> NDArray[np.generic] | None:
+    wanted = _TYPED_FIELDS.get(tensor.datatype)
+    if wanted is None:
+        findings.invalid(
+            f"{field}.datatype", f"is {tensor.datatype}, which travels in raw_input_contents only: send it there"
+        )
+        return None
+    if typed and typed != [wanted]:
+        findings.invalid(
+            f"{field}.contents", f"has {listed(typed)}; {tensor.datatype} travels in {wanted}, or in raw_input_contents"
+        )
+        return None
+    values = getattr(tensor.contents, wanted)
+    if len(values) != math.prod(shape):
+        findings.invalid(
+            f"{field}.contents", f"has {len(values)} values; {list(shape)} has {math.prod(shape)}, row-major"
+        )
+        return None
+    numbers = np.array(values)
+    if dtype.kind in "ui" and dtype.itemsize < numbers.itemsize:
+        bounds = np.iinfo(dtype)
+        if numbers.min() < bounds.min or numbers.max() > bounds.max:
+            findings.invalid(
+                f"{field}.contents", f"has values beyond {tensor.datatype}; expected {bounds.min} to {bounds.max}"
+            )
+            return None
+    return numbers.astype(dtype, copy=False).reshape(shape)
+
+
+def _typed_fields(tensor: Any) -> list[str]:
+    return [field.name for field, _ in tensor.contents.ListFields()] if tensor.HasField("contents") else []

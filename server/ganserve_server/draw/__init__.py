@@ -1,0 +1,1 @@
+"""Draw samples: latents, selection by the critic, encoding and decoding of pictures."""

@@ -1,0 +1,1 @@
+"""Run ONNX graphs: sessions, execution providers, CUDA graph captures."""

@@ -1,0 +1,137 @@
+"""Metrics and probes over HTTP: /metrics for Prometheus, /healthz and /readyz for kubelets and load balancers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import socketserver
+import threading
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+
+from ganserve_server.api.tcp_ports import refusal
+from ganserve_server.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from prometheus_client import CollectorRegistry
+
+# An event loop that takes longer than this to answer is stuck; kubelets ask again before they do anything.
+_LOOP_TIMEOUT_S = 5.0
+_READ_TIMEOUT_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+class MonitoringEndpoint:
+    """An HTTP server on threads of its own, so that it answers whatever the event loop does."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        not_ready_because: Callable[[], str],
+        providers: Callable[[], Sequence[str]],
+    ) -> None:
+        """Takes the port and begins to answer.
+
+        Args:
+            host: Address to listen on.
+            port: TCP port; 0: a free one.
+            registry: What /metrics shows.
+            not_ready_because: Why calls are not answered; empty: they are.
+            providers: The execution providers that run the models.
+
+        Raises:
+            StartupError: The port cannot be had.
+        """
+        application = _application(make_wsgi_app(registry), not_ready_because, providers, asyncio.get_running_loop())
+        server_class = _Server6 if ":" in host else _Server
+        try:
+            self._server = make_server(host.strip("[]"), port, application, server_class, _Handler)
+        except OSError as error:
+            message = refusal(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
+            raise StartupError(message) from error
+        self.port: int = self._server.server_port
+        """The port that it has."""
+        self._thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends it; blocks for half a second at most."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+    # A port that another process listens on is refused all the same.
+    allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        """Takes the port; the base class asks the domain name system for the host's name, which may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
+        """Keeps a client that went away out of the log."""
+        _log.debug("a request of %s failed", client_address, exc_info=True)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _READ_TIMEOUT_S
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's
+        _log.debug(format, *args)
+
+
+def _application(
+    metrics: WSGIApplication,
+    not_ready_because: Callable[[], str],
+    providers: Callable[[], Sequence[str]],
+    loop: asyncio.AbstractEventLoop,
+) -> WSGIApplication:
+    def application(environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            status, text = "405 Method Not Allowed", "only GET and HEAD"
+        elif path == "/metrics":
+            return metrics(environment, start_response)
+        elif path == "/healthz":
+            alive = _answers(loop)
+            status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
+        elif path == "/readyz":
+            reason = not_ready_because()
+            status, text = (_UNAVAILABLE, reason) if reason else ("200 OK", f"ok, on {', '.join(providers())}")
+        else:
+            status, text = "404 Not Found", "there are: /metrics, /healthz, /readyz"
+        body = f"{text}\n".encode()
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+        return [] if method == "HEAD" else [body]
+
+    return application
+
+
+_UNAVAILABLE = "503 Service Unavailable"
+
+
+def _answers(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the event loop still turns."""
+    turned = threading.Event()
+    try:
+        loop.call_soon_threadsafe(turned.set)
+    except RuntimeError:  # it is closed
+        return False
+    return turned.wait(_LOOP_TIMEOUT_S)

@@ -1,0 +1,1 @@
+"""Serve models as graphs with named tensors, for the Open Inference Protocol."""

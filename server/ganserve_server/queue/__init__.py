@@ -1,0 +1,1 @@
+"""Queue requests and join them into batches."""

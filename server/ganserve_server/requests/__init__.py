@@ -1,0 +1,1 @@
+"""Check requests, turn them into work, and build responses."""

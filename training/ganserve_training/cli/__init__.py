@@ -1,0 +1,1 @@
+"""Run the commands that train, evaluate and report."""

@@ -1,0 +1,1 @@
+"""Read file formats that several sources share."""

@@ -1,0 +1,85 @@
+"""Vectors in memory. N = vectors, M = vectors taken, D = values of a vector."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Vectors:
+    """A set of vectors with or without labels."""
+
+    values: NDArray[np.float32]
+    """float32 [N, D], in their own units."""
+    mean: tuple[float, ...]
+    """[D], what networks see as 0."""
+    std: tuple[float, ...]
+    """[D], what networks see as 1."""
+    labels: NDArray[np.int64] | None = None
+    """int64 [N], indices into label_names; None: unlabelled."""
+    label_names: tuple[str, ...] = ()
+    """Names of the labels."""
+
+    def __post_init__(self) -> None:
+        if self.values.dtype != np.float32 or self.values.ndim != 2:
+            raise DataError(f"vectors must be float32 [N, D] (got {self.values.dtype} {list(self.values.shape)})")
+        if not np.isfinite(self.values).all():
+            row, column = np.argwhere(~np.isfinite(self.values))[0]
+            raise DataError(f"vector {row} has {self.values[row, column]} at position {column}: only finite values")
+        check_labels(self.labels, self.label_names, len(self.values))
+
+    @classmethod
+    def standardised(
+        cls,
+        values: NDArray[np.float32],
+        labels: NDArray[np.int64] | None = None,
+        label_names: tuple[str, ...] = (),
+    ) -> "Vectors":
+        """Vectors whose own mean and standard deviation the networks are to see as 0 and 1; a constant stays itself."""
+        with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
+            mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        return cls(
+            values=values,
+            mean=tuple(mean.tolist()),
+            std=tuple(np.where(std > 0.0, std, 1.0).tolist()),
+            labels=labels,
+            label_names=label_names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def in_memory(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape, scale and label names."""
+        return DataInfo(sample_shape=self.values.shape[1:], label_names=self.label_names, mean=self.mean, std=self.std)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors at ``indices``, int64 [M]: float32 [M, D]."""
+        return self.values[indices]
+
+    def take(self, indices: NDArray[np.int64]) -> "Vectors":
+        """The vectors at ``indices``, int64 [M], on the scale of the whole set."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Vectors(
+            values=self.values[indices], mean=self.mean, std=self.std, labels=labels, label_names=self.label_names
+        )
+
+    def without_labels(self) -> "Vectors":
+        """The same vectors, unlabelled."""
+        return replace(self, labels=None, label_names=())
+
+    def sha256(self) -> str:
+        """A digest of values, scale, labels and names: what training saw."""
+        scale = repr((self.values.shape, self.mean, self.std, self.label_names))
+        return digest_arrays(scale, self.values, self.labels)

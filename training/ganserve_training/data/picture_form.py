@@ -1,0 +1,83 @@
+"""Which form the pictures of a set are brought into, and which of them can't be. N = pictures."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import BadFile, ReportBadFiles, settle_bad_files
+from ganserve_training.data.picture import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
+from ganserve_training.data.storage.images import PictureStore, StoredImages
+from ganserve_training.errors import DataError
+
+
+def build_stored_images(
+    store: PictureStore,
+    labels: NDArray[np.int64] | None,
+    label_names: tuple[str, ...],
+    config: DataConfig,
+    report: ReportBadFiles | None,
+) -> StoredImages:
+    """The good pictures of a store, in the form that the configuration asks for.
+
+    Args:
+        store: where they are.
+        labels: int64 [N], one for each of the store's pictures, good or bad; None: unlabelled.
+        label_names: what they are called.
+        config: size, crop, channels and what to do about bad files.
+        report: told about bad files that are skipped.
+
+    Raises:
+        DataError: there are bad files and none are to be skipped, or nothing or not all labels are left without them,
+            or the pictures differ in size or channels and the configuration doesn't say what they should become.
+    """
+    good: list[int] = []
+    facts: list[PictureFacts] = []
+    bad: list[BadFile] = []
+    for index, found in enumerate(store.inspect()):
+        why = found if isinstance(found, str) else _misfit(found, config)
+        if why is not None:
+            bad.append(BadFile(store.name(index), why))
+        elif isinstance(found, PictureFacts):
+            good.append(index)
+            facts.append(found)
+    settle_bad_files(bad, len(store), on_bad_file=config.on_bad_file, report=report)
+    indices = np.array(good, np.int64)
+    form = ImageForm(_side(facts, config), _channels(facts, config))
+    kept = None if labels is None else labels[indices]
+    if kept is not None and len(np.unique(kept)) < len(label_names):
+        gone = sorted(set(range(len(label_names))) - set(kept.tolist()))
+        raise DataError(f"no readable image is left of the label {label_names[gone[0]]!r}: repair or remove its files")
+    return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
+
+
+def _misfit(facts: PictureFacts, config: DataConfig) -> str | None:
+    if config.crop == "none" and facts.width != facts.height:
+        return f"it is {facts.width} x {facts.height} pixels, not square; --data.crop center takes the middle"
+    return None
+
+
+def _side(facts: Sequence[PictureFacts], config: DataConfig) -> int:
+    if config.size is not None:
+        return config.size
+    sides = Counter(min(item.width, item.height) for item in facts)
+    if len(sides) > 1:
+        found = ", ".join(f"{side} px ({count:,} images)" for side, count in sides.most_common(4))
+        raise DataError(f"the images differ in size: {found}{_rest(sides)}. Say which they should get: --data.size 64")
+    return next(iter(sides))
+
+
+def _channels(facts: Sequence[PictureFacts], config: DataConfig) -> int:
+    if config.channels != "auto":
+        return CHANNEL_COUNTS[config.channels]
+    channels = Counter(item.channels for item in facts)
+    if len(channels) > 1:
+        found = ", ".join(f"{CHANNEL_NAMES[channel]} ({count:,} images)" for channel, count in channels.most_common())
+        raise DataError(f"the images differ in channels: {found}. Say what they should become: --data.channels rgb")
+    return next(iter(channels))
+
+
+def _rest(sides: Counter[int]) -> str:
+    return f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""

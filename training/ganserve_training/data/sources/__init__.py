@@ -1,0 +1,1 @@
+"""Load one kind of data per file."""

@@ -1,0 +1,104 @@
+"""NumPy's files: .npy and .npz, of images or vectors. N = samples, H, W, C = image, D = values of a vector."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.formats.label_files import read_labels
+from ganserve_training.data.labels import expect_label_count, index_label_array
+from ganserve_training.data.memory_vectors import Vectors
+from ganserve_training.data.paths import data_path
+from ganserve_training.data.storage.arrays import images_of_array
+from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.errors import DataError
+
+_SAMPLE_KEYS = ("images", "x", "vectors", "arr_0")
+_LABEL_KEYS = ("labels", "y")
+_NAMES_KEY = "label_names"
+
+
+def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages | Vectors:
+    """Images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
+
+    A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
+    vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
+
+    Raises:
+        DataError: there is no such file, or it holds something else.
+    """
+    path = data_path(config, kind="file")
+    arrays = _read(path)
+    key = _one_of(arrays, _SAMPLE_KEYS)
+    if key is None:
+        raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
+    samples = arrays[key]
+    if samples.ndim == 0:
+        raise DataError(f"{path} must hold samples, not a single value")
+    labels, names = _labels(path, arrays, config)
+    if labels is not None:
+        expect_label_count(labels, len(samples), config.labels_path or str(path), str(path))
+    if samples.ndim == 2 and samples.dtype.kind == "f":
+        _refuse_image_options(path, config)
+        with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
+            values = np.ascontiguousarray(samples, np.float32)
+        return Vectors.standardised(values, labels, names)
+    if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
+        raise DataError(
+            f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
+            f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
+        )
+    return images_of_array(samples, labels, names, config, str(path))
+
+
+def _labels(
+    path: Path, arrays: dict[str, NDArray[Any]], config: DataConfig
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    key = _one_of(arrays, _LABEL_KEYS)
+    if config.labels_path is not None:
+        if key is not None:
+            raise DataError(f"{path} has labels of its own under {key!r}: leave data.labels_path out")
+        return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
+    if key is None:
+        if _NAMES_KEY in arrays:
+            raise DataError(f"{path} has {_NAMES_KEY}, but no labels under {' or '.join(_LABEL_KEYS)}")
+        return None, ()
+    names = None
+    if _NAMES_KEY in arrays:
+        if arrays[_NAMES_KEY].dtype.kind != "U" or arrays[_NAMES_KEY].ndim != 1:
+            raise DataError(f"{path}: {_NAMES_KEY} must be text, [K] (got {arrays[_NAMES_KEY].dtype})")
+        names = arrays[_NAMES_KEY].tolist()
+    return index_label_array(arrays[key], f"{path} ({key})", names)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by name; a .npy file's only one as arr_0."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"arr_0": loaded}
+        with loaded:
+            return {key: loaded[key] for key in (*_SAMPLE_KEYS, *_LABEL_KEYS, _NAMES_KEY) if key in loaded} or dict(
+                loaded
+            )
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} can't be read as a .npy or .npz file of numbers or text: {error}") from error
+
+
+def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
+    """Which of ``keys`` there is."""
+    found = [key for key in keys if key in arrays]
+    if len(found) > 1:
+        raise DataError(f"there must be only one of {' and '.join(found)} in the file")
+    return found[0] if found else None
+
+
+def _refuse_image_options(path: Path, config: DataConfig) -> None:
+    defaults = {"size": None, "crop": "center", "channels": "auto", "flip": False}
+    for name, default in defaults.items():
+        if getattr(config, name) != default:
+            raise DataError(f"data.{name} is for images (got {getattr(config, name)}), but {path} holds vectors")

@@ -1,0 +1,121 @@
+"""Image folders: class sub-folders, a CSV file of labels, or no labels. N = images."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.labels import index_labels, read_label_csv
+from ganserve_training.data.paths import data_path, existing
+from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture
+from ganserve_training.data.picture_form import build_stored_images
+from ganserve_training.data.storage.encoded import Inspected, digest_inspected, inspect_all
+from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.errors import DataError
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(slots=True, eq=False)
+class FileStore:
+    """Picture files under one folder."""
+
+    root: Path
+    """The folder."""
+    files: list[str]
+    """Their paths below it, with forward slashes."""
+    _inspected: list[Inspected] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """The file's path."""
+        return str(self.root / self.files[index])
+
+    def inspect(self) -> list[PictureFacts | str]:
+        """Decode each file, once."""
+        return [item.facts for item in self._look()]
+
+    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
+        """The picture at ``index`` in a form, uint8 [S, S, C]."""
+        return form.apply(decode_picture(self._encoded(index)))
+
+    def sha256(self) -> str:
+        """A digest of paths below the folder, and of the files' contents."""
+        return digest_inspected(self.files, self._look())
+
+    def _look(self) -> list[Inspected]:
+        if not self._inspected:
+            self._inspected = inspect_all([self.root / file for file in self.files], len(self.files), self._encoded)
+        return self._inspected
+
+    def _encoded(self, index: int) -> bytes:
+        try:
+            return (self.root / self.files[index]).read_bytes()
+        except OSError as error:
+            raise UnreadableError(error.strerror or str(error)) from error
+
+
+def load_folder(config: DataConfig, report: ReportBadFiles | None) -> StoredImages:
+    """The images of a folder and of the folders in it.
+
+    Labels come from the CSV file ``data.labels_path`` (columns file and label; only the files that it lists are taken),
+    else from the first sub-folder that an image lies in, else there are none. Hidden files and folders, and files that
+    don't end in .png, .jpg, .jpeg or .webp in either case, are passed over.
+
+    Raises:
+        DataError: there is no such folder, nothing in it, or not one label for each image.
+    """
+    root = data_path(config, kind="folder")
+    if config.labels_path is not None:
+        listed = read_label_csv(existing(Path(config.labels_path).expanduser(), kind="file", option="data.labels_path"))
+        labels, names = index_labels([label for _, label in listed])
+        return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, config, report)
+    files = _find_images(root)
+    store = FileStore(root, files)
+    parts = [file.split("/") for file in files]
+    folders = ["" if len(part) == 1 else part[0] for part in parts]
+    if not any(folders):
+        return build_stored_images(store, None, (), config, report)
+    if config.labels == "use":
+        _expect_one_label_each(root, files, folders)
+    labels, names = index_labels(folders)
+    return build_stored_images(store, labels, names, config, report)
+
+
+def _find_images(root: Path) -> list[str]:
+    files: list[str] = []
+    others: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        for name in names:
+            ending = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if ending in _ENDINGS:
+                files.append((Path(folder) / name).relative_to(root).as_posix())
+            else:
+                others.add(ending or name)
+    if not files:
+        found = f"it holds only: {', '.join(sorted(others)[:8])}" if others else "it is empty"
+        raise DataError(f"{root} holds no images ({', '.join(_ENDINGS)}): {found}")
+    return sorted(files)
+
+
+def _expect_one_label_each(root: Path, files: list[str], folders: list[str]) -> None:
+    """Every image in a sub-folder, and every sub-folder with an image."""
+    if "" in folders:
+        first = files[folders.index("")]
+        raise DataError(
+            f"{root} holds images beside its sub-folders, such as {first}, which have no label: move them into one, "
+            "or learn without labels: --data.labels ignore"
+        )
+    existing = {item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__MACOSX"))}
+    empty = sorted(existing - set(folders))
+    if empty:
+        raise DataError(f"the label {empty[0]!r} has no images: {root / empty[0]} holds none; remove the folder")

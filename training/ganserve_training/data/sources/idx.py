@@ -1,0 +1,63 @@
+"""IDX files of images and labels: MNIST and what is distributed like it. N = images."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.formats.idx import read_idx
+from ganserve_training.data.formats.label_files import read_labels
+from ganserve_training.data.labels import expect_label_count, index_label_array
+from ganserve_training.data.paths import data_path
+from ganserve_training.data.storage.arrays import images_of_array
+from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.errors import DataError
+
+_ENDINGS = ("", ".gz")
+# The names on MNIST's own page, and those that its files often get when unpacked.
+_IMAGES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
+
+
+def load_idx(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages:
+    """Images from an IDX file, and their labels from the one beside it.
+
+    ``data.path`` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
+    with labels and idx1 instead of images and idx3, or is named by ``data.labels_path``.
+
+    Raises:
+        DataError: a file is missing, or its magic number, dimensions or length are others.
+    """
+    path = _images_path(data_path(config, kind="either"))
+    pixels = read_idx(path, dimensions=(3, 4))
+    labels, names = _labels(path, config)
+    if labels is not None:
+        expect_label_count(labels, len(pixels), "the labels file", str(path))
+    return images_of_array(pixels, labels, names, config, str(path))
+
+
+def _images_path(path: Path) -> Path:
+    if path.is_file():
+        return path
+    candidates = [path / (name + ending) for name in _IMAGES for ending in _ENDINGS]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
+
+
+def _labels(path: Path, config: DataConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    if config.labels_path is not None:
+        return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    plain = beside.with_suffix("") if beside.suffix == ".gz" else beside
+    for candidate in (plain, plain.with_name(plain.name + ".gz")):
+        if candidate != path and candidate.is_file():
+            return index_label_array(read_idx(candidate, dimensions=(1,)), str(candidate))
+    if config.labels == "use":
+        raise DataError(
+            f"{path} has no labels beside it ({plain.name}, {plain.name}.gz): name them with --data.labels-path, "
+            "or learn without: --data.labels ignore"
+        )
+    return None, ()

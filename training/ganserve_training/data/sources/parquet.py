@@ -1,0 +1,95 @@
+"""Parquet files with a column of encoded images, as Hugging Face writes them. N = images."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.labels import index_label_array, index_labels
+from ganserve_training.data.paths import data_path
+from ganserve_training.data.picture_form import build_stored_images
+from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.parquet import ParquetStore, open_parquet
+from ganserve_training.errors import DataError
+
+
+def load_parquet(config: DataConfig, report: ReportBadFiles | None) -> StoredImages:
+    """Images of a Parquet file, or of all Parquet files in a folder and below it.
+
+    Where a folder has files called train-*, only those are taken: the others are other splits. The image column holds
+    encoded images, or structures of bytes and path; the label column integers or text. Integers are called as the
+    files' Hugging Face metadata say, else as they are.
+
+    Raises:
+        DataError: there are no such files, a column is missing or of another type, or a label is missing.
+    """
+    path = data_path(config, kind="either")
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    files = [file for file in files if file.name.startswith("train-")] or files
+    if not files:
+        raise DataError(f"{path} holds no .parquet files")
+    schemas = [open_parquet(file).schema_arrow for file in files]
+    for file, schema in zip(files, schemas, strict=True):
+        _expect_column(file, schema, config.image_column, "data.image-column")
+    root = path.parent if path.is_file() else path
+    store = ParquetStore(root, files, config.image_column)
+    if not len(store):
+        raise DataError(f"{path} holds no rows")
+    if config.labels == "ignore" and any(config.label_column not in schema.names for schema in schemas):
+        return build_stored_images(store, None, (), config, report)
+    for file, schema in zip(files, schemas, strict=True):
+        otherwise = "; or learn without labels: --data.labels ignore"
+        _expect_column(file, schema, config.label_column, "data.label-column", otherwise)
+    labels, names = _read_labels(files, schemas, config.label_column)
+    return build_stored_images(store, labels, names, config, report)
+
+
+def _expect_column(file: Path, schema: Any, column: str, option: str, otherwise: str = "") -> None:
+    if column not in schema.names:
+        raise DataError(
+            f"{file} has no column {column!r} (it has: {', '.join(schema.names)}): name one with --{option}{otherwise}"
+        )
+
+
+def _read_labels(
+    files: Sequence[Path], schemas: Sequence[Any], column: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    import pyarrow as pa
+
+    values: list[int | str] = []
+    for file, schema in zip(files, schemas, strict=True):
+        kind = schema.field(column).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise DataError(f"{file}: the label column {column!r} must hold integers or text (got {kind})")
+        part = open_parquet(file).read(columns=[column], use_threads=False).column(column).to_pylist()
+        if None in part:
+            raise DataError(f"{file}: row {part.index(None)} has no label in {column!r}")
+        values += part
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1:
+        raise DataError(f"the label column {column!r} holds integers in some files, text in others")
+    if kinds == {str}:
+        return index_labels([str(value) for value in values])
+    named = {_label_names(schema, column) for schema in schemas}
+    if len(named) > 1:
+        raise DataError(f"the files call the labels in {column!r} by different names: are they of one data set?")
+    return index_label_array(np.array(values, np.int64), f"the label column {column!r} of {files[0]}", named.pop())
+
+
+def _label_names(schema: Any, column: str) -> tuple[str, ...] | None:
+    """Names that Hugging Face's ``datasets`` library keeps in the schema's metadata for a ClassLabel."""
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    if metadata is None:
+        return None
+    try:
+        names = json.loads(metadata)["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None

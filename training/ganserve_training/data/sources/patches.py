@@ -1,0 +1,119 @@
+"""Patches of scikit-learn's two bundled photographs: real RGB images that need no download.
+
+N = patches, M = patches read, P = photographs, H, W = photograph, S = side, C = channels.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.data.storage.images import IN_MEMORY_BYTES
+from ganserve_training.errors import DataError
+
+DEFAULT_COUNT = 20_000
+DEFAULT_SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Patches:
+    """Square patches of a few pictures, cut out when read."""
+
+    pictures: NDArray[np.uint8]
+    """uint8 [P, H, W, C]."""
+    corners: NDArray[np.int64]
+    """int64 [N, 3]: picture, top and left of each patch."""
+    side: int
+    """S, pixels."""
+    labels: NDArray[np.int64] | None = None
+    """int64 [N], indices into label_names; None: unlabelled."""
+    label_names: tuple[str, ...] = ()
+    """Names of the labels."""
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels, self.label_names, len(self.corners))
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all patches together may be held."""
+        return len(self) * int(np.prod(self.info.sample_shape)) <= IN_MEMORY_BYTES
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape and label names."""
+        return DataInfo(sample_shape=(self.side, self.side, self.pictures.shape[3]), label_names=self.label_names)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The pixels at ``indices``, int64 [M]: uint8 [M, S, S, C]."""
+        pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
+        for row, (picture, top, left) in enumerate(self.corners[indices].tolist()):
+            pixels[row] = self.pictures[picture, top : top + self.side, left : left + self.side]
+        return pixels
+
+    def take(self, indices: NDArray[np.int64]) -> "Patches":
+        """The patches at ``indices``, int64 [M]."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, corners=self.corners[indices], labels=labels)
+
+    def without_labels(self) -> "Patches":
+        """The same patches, unlabelled."""
+        return replace(self, labels=None, label_names=())
+
+    def sha256(self) -> str:
+        """A digest of pictures, corners, labels and names: what training saw."""
+        head = repr((self.pictures.shape, self.side, self.label_names))
+        return digest_arrays(head, self.pictures, self.corners, self.labels)
+
+
+def load_patches(config: DataConfig, split: Literal["train", "held_out"]) -> Patches:
+    """Patches at random places of one part of both photographs, as many of each, labelled by photograph.
+
+    The split is by area, so that no held-out pixel is ever trained on: a strip of ``data.held_out_fraction`` of the
+    width, left or right by the split's seed, is held out. ``data.split_seed`` draws the places too.
+
+    Raises:
+        DataError: one part is narrower than a patch.
+    """
+    pictures, names = _photographs("gray" if config.channels == "gray" else "rgb")
+    side = config.size or DEFAULT_SIDE
+    width = pictures.shape[2]
+    strip = round(width * config.held_out_fraction)
+    parts = {"train": width - strip, "held_out": strip}
+    for part, pixels in parts.items():
+        if pixels < side:
+            raise DataError(
+                f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch of "
+                f"{side}: data.held_out_fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
+            )
+    total = config.count or DEFAULT_COUNT
+    held_out = min(max(1, round(total * config.held_out_fraction)), total - 1)
+    count = held_out if split == "held_out" else total - held_out
+    coin = np.random.Philox(key=np.array([config.split_seed, 0], np.uint64)).random_raw() & 1
+    # The strip lies left or right; the rest of the width is the other part.
+    left = (0 if coin else parts["train"]) if split == "held_out" else (strip if coin else 0)
+    stream = 2 if split == "held_out" else 1
+    random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, stream], np.uint64)))
+    labels = np.arange(count, dtype=np.int64) % len(pictures)
+    tops = random.integers(0, pictures.shape[1] - side, count, endpoint=True)
+    lefts = left + random.integers(0, parts[split] - side, count, endpoint=True)
+    corners = np.stack([labels, tops, lefts], axis=1)
+    return Patches(pictures=pictures, corners=corners, side=side, labels=labels, label_names=names)
+
+
+def _photographs(channels: Literal["gray", "rgb"]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Both photographs, uint8 [2, 427, 640, C], and their names."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    bunch = load_sample_images()
+    pictures = np.stack(bunch.images)
+    if channels == "gray":
+        pictures = np.stack([np.asarray(Image.fromarray(item).convert("L"))[..., np.newaxis] for item in pictures])
+    return pictures, tuple(name.rsplit("/", 1)[-1].removesuffix(".jpg") for name in bunch.filenames)

@@ -1,0 +1,1 @@
+"""Keep pictures where they are and decode them when they are read."""

@@ -1,0 +1,85 @@
+"""Pixels that are arrays already, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config import DataConfig
+from ganserve_training.data.picture import ImageForm, PictureFacts, picture_of_array
+from ganserve_training.data.picture_form import build_stored_images
+from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.errors import DataError
+
+_SLICE_BYTES = 2**26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayStore:
+    """Images of one shape in an array."""
+
+    where: str
+    """What the array was read from."""
+    pixels: NDArray[np.uint8]
+    """uint8 [N, H, W, C]."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def name(self, index: int) -> str:
+        """The file and the place in it."""
+        return f"{self.where} [{index}]"
+
+    def inspect(self) -> list[PictureFacts | str]:
+        """The array's shape, for each."""
+        _, height, width, channels = self.pixels.shape
+        return [PictureFacts(width, height, channels)] * len(self.pixels)
+
+    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
+        """The image at ``index`` in a form, uint8 [S, S, C]."""
+        pixels: NDArray[np.uint8] = self.pixels[index]
+        if pixels.shape == (form.side, form.side, form.channels):
+            return pixels
+        return form.apply(picture_of_array(pixels))
+
+    def sha256(self) -> str:
+        """A digest of all pixels and their shape."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        step = max(1, _SLICE_BYTES // max(1, self.pixels[:1].nbytes))
+        for start in range(0, len(self.pixels), step):
+            digest.update(np.ascontiguousarray(self.pixels[start : start + step]).data)
+        return digest.hexdigest()
+
+
+def images_of_array(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+    label_names: tuple[str, ...],
+    config: DataConfig,
+    where: str,
+) -> StoredImages:
+    """Images from an array of any usual layout.
+
+    Args:
+        pixels: uint8 [N, H, W] or [N, H, W, C].
+        labels: int64 [N]; None: unlabelled.
+        label_names: what they are called.
+        config: size, crop and channels.
+        where: what they were read from, for messages.
+
+    Raises:
+        DataError: it has another form, or is empty.
+    """
+    if pixels.ndim == 3:
+        pixels = pixels[..., np.newaxis]
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
+        raise DataError(f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {_form(pixels)})")
+    if pixels.shape[-1] > 4:
+        hint = ": transpose it with array.transpose(0, 2, 3, 1)" if pixels.shape[1] <= 4 else ""
+        raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)}){hint}")
+    return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None)
+
+
+def _form(values: NDArray[np.uint8]) -> str:
+    return f"{values.dtype} {list(values.shape)}"

@@ -1,0 +1,87 @@
+"""What stores of encoded pictures share: each is decoded and digested once, and remembered."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganserve_training.data.picture import PictureFacts, UnreadableError, decode_picture, picture_facts
+from ganserve_training.data.storage.images import open_pool
+
+_AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
+_SETS_REMEMBERED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What one look at an encoded picture found."""
+
+    facts: PictureFacts | str
+    """What it is, or why it can't be read."""
+    sha256: bytes
+    """Digest of the encoded bytes; empty where there were none to read."""
+
+
+_REMEMBERED: "OrderedDict[bytes, list[Inspected]]" = OrderedDict()
+
+
+def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
+    """Decode ``count`` pictures on several threads, or remember what was found in the same unchanged files before.
+
+    Both sides of a split, and the monitor's and the judge's, are of the same files: without remembering, each would
+    decode them all.
+
+    Args:
+        files: what they are in; a file of another size or time of change is another one.
+        count: how many.
+        encoded: gives the encoded bytes of one, or raises UnreadableError; called from several threads.
+    """
+    signature = _sign(files)
+    if signature in _REMEMBERED:
+        _REMEMBERED.move_to_end(signature)
+        return _REMEMBERED[signature]
+    found = _inspect_all(count, encoded)
+    _REMEMBERED[signature] = found
+    while len(_REMEMBERED) > _SETS_REMEMBERED:
+        _REMEMBERED.popitem(last=False)
+    return found
+
+
+def _inspect_all(count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
+    def inspect(index: int) -> Inspected:
+        sha256 = b""
+        try:
+            data = encoded(index)
+            sha256 = hashlib.sha256(data).digest()
+            return Inspected(picture_facts(decode_picture(data)), sha256)
+        except UnreadableError as error:
+            return Inspected(str(error), sha256)
+
+    found: list[Inspected] = []
+    with open_pool() as pool:
+        for start in range(0, count, _AT_ONCE):
+            found.extend(pool.map(inspect, range(start, min(start + _AT_ONCE, count))))
+    return found
+
+
+def _sign(files: Sequence[Path]) -> bytes:
+    """A digest of paths, sizes and times of change."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            status = file.stat()
+            seen: tuple[int, ...] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        except OSError:
+            seen = ()
+        digest.update(repr((str(file.absolute()), seen)).encode("utf-8", "surrogateescape"))
+    return digest.digest()
+
+
+def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> str:
+    """SHA-256 over names and contents, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, item in zip(names, inspected, strict=True):
+        digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+        digest.update(item.sha256.ljust(32, b"\0"))
+    return digest.hexdigest()

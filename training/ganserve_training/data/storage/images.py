@@ -1,0 +1,133 @@
+"""Images that stay where they are stored and are decoded when read.
+
+N = images, M = images read, S = side, C = channels.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.memory_images import Images
+from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.errors import DataError
+
+IN_MEMORY_BYTES = 512 * 2**20
+"""Sets up to this size, as decoded bytes, are read into memory once."""
+_SLICE = 1024
+
+
+class PictureStore(Protocol):
+    """Where pictures are stored, good ones and bad ones; safe to read from several threads and to pickle."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What a person calls the picture at ``index``."""
+        ...
+
+    def inspect(self) -> Sequence[PictureFacts | str]:
+        """Decode each picture: its facts, or in words why it can't be read."""
+        ...
+
+    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
+        """The picture at ``index`` in a form, uint8 [S, S, C].
+
+        Raises:
+            UnreadableError: it can't be decoded.
+        """
+        ...
+
+    def sha256(self) -> str:
+        """A digest of the contents of all pictures, and of their names."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StoredImages:
+    """A set of images that are decoded when read."""
+
+    store: PictureStore
+    """Where they are."""
+    indices: NDArray[np.int64]
+    """int64 [N], which of the store's pictures these are."""
+    form: ImageForm
+    """What each is brought into."""
+    labels: NDArray[np.int64] | None = None
+    """int64 [N], indices into label_names; None: unlabelled."""
+    label_names: tuple[str, ...] = ()
+    """Names of the labels."""
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels, self.label_names, len(self.indices))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def in_memory(self) -> bool:
+        """Never: each reading decodes."""
+        return False
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape and label names."""
+        side = self.form.side
+        return DataInfo(sample_shape=(side, side, self.form.channels), label_names=self.label_names)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The pixels at ``indices``, int64 [M]: uint8 [M, S, S, C].
+
+        Raises:
+            DataError: a picture can't be read any more.
+        """
+        pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
+        places = self.indices[indices]
+        for row in np.argsort(places, kind="stable"):  # Neighbours in a file are read together.
+            place = int(places[row])
+            try:
+                pixels[row] = self.store.read(place, self.form)
+            except UnreadableError as error:
+                raise DataError(
+                    f"{self.store.name(place)} can't be read any more: {error}. It could when training started: "
+                    "restore it, then go on from the newest checkpoint"
+                ) from error
+        return pixels
+
+    def take(self, indices: NDArray[np.int64]) -> "StoredImages":
+        """The images at ``indices``, int64 [M]."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, indices=self.indices[indices], labels=labels)
+
+    def without_labels(self) -> "StoredImages":
+        """The same images, unlabelled."""
+        return replace(self, labels=None, label_names=())
+
+    def sha256(self) -> str:
+        """A digest of the store's contents, of which pictures these are, their form, labels and names.
+
+        It is over the stored bytes, not over pixels, so nothing is decoded for it.
+        """
+        return digest_arrays(
+            repr((self.store.sha256(), self.form, self.label_names, len(self.indices))), self.indices, self.labels
+        )
+
+    def loaded_if_small(self) -> "Images | StoredImages":
+        """The same images read into memory, where they take at most ``IN_MEMORY_BYTES``; else as they are."""
+        if len(self) * int(np.prod(self.info.sample_shape)) > IN_MEMORY_BYTES:
+            return self
+        slices = [np.arange(start, min(start + _SLICE, len(self))) for start in range(0, len(self), _SLICE)]
+        with open_pool() as pool:
+            pixels = np.concatenate(list(pool.map(self.read, slices)))
+        return Images(pixels=pixels, labels=self.labels, label_names=self.label_names)
+
+
+def open_pool() -> ThreadPoolExecutor:
+    """Threads that decode; Pillow lets go of Python's lock while it does."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="ganserve-decode")

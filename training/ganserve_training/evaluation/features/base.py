@@ -1,0 +1,113 @@
+"""What features are, and how images are brought into the form that a network takes.
+
+N = samples, H, W, C = image, D = values of a sample, F = features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.rows import averaged_px, flat_values
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation.options import FeatureRange
+
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Features:
+    """A way to get features, and all that a report has to say about it: other features make other figures."""
+
+    name: str
+    """Such as pixels, classifier or the file's name."""
+    sha256: str | None
+    """Of the network's file or weights; None: no network."""
+    resizer: str
+    """How images are brought to the network's size."""
+    extract: Callable[[NDArray[Any]], NDArray[Any]]
+    """Samples, uint8 [N, H, W, C] or float32 [N, D] -> features, float [N, F]."""
+
+
+def plain_features(info: DataInfo) -> Features:
+    """The values themselves: pixels of at most 31 a side, standardised vectors."""
+    if not info.is_image:
+        return Features(name="values", sha256=None, resizer="none", extract=lambda samples: flat_values(samples, info))
+    down, right = averaged_px(info)
+    resizer = "none" if (down, right) == (1, 1) else f"average over {down} x {right} pixels"
+    return Features(name="pixels", sha256=None, resizer=resizer, extract=lambda samples: flat_values(samples, info))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureInput:
+    """The images that a network takes: float32 [N, C, H, W]."""
+
+    height: int
+    """H."""
+    width: int
+    """W."""
+    channels: int
+    """C: 1 or 3, or the data's own."""
+    values: FeatureRange = "0..1"
+    """What black and white become; imagenet: 0..1 less the mean, by the standard deviation of ImageNet's channels."""
+
+    def __post_init__(self) -> None:
+        if self.values == "imagenet" and self.channels != 3:
+            raise ConfigError(f"feature range imagenet is for networks of 3 channels (this one takes {self.channels})")
+
+    def resizer(self, info: DataInfo) -> str:
+        """How images of the data get here, in words."""
+        if (info.height, info.width) == (self.height, self.width):
+            return "none"
+        return f"Pillow bicubic, antialiased, to {self.height} x {self.width} pixels"
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uint8 [N, h, w, c] -> float32 [N, C, H, W].
+
+        Alpha is dropped. Gray becomes equal red, green and blue; colour for a network of 1 channel becomes luma (ITU-R
+        601). Resizing keeps fractions of levels (Parmar et al. 2022 show what rounding and aliasing do to FID).
+
+        Raises:
+            ConfigError: no way leads from the data's channels to the network's.
+        """
+        images = self._with_channels(pixels)
+        if images.shape[1:3] != (self.height, self.width):
+            images = self._resize(images)
+        scaled = images.astype(np.float32)
+        if self.values != "0..255":
+            scaled /= np.float32(255.0)
+        if self.values == "-1..1":
+            scaled = scaled * np.float32(2.0) - np.float32(1.0)
+        elif self.values == "imagenet":
+            scaled = (scaled - _IMAGENET_MEAN) / _IMAGENET_STD
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+    def _with_channels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        got = pixels.shape[3]
+        if got == self.channels:
+            return pixels
+        colour = pixels[..., : got - 1 + got % 2]  # Gray + alpha and RGBA without their alpha.
+        if colour.shape[3] == self.channels:
+            return colour
+        if (colour.shape[3], self.channels) == (1, 3):
+            return colour.repeat(3, axis=3)
+        if (colour.shape[3], self.channels) == (3, 1):
+            return colour.astype(np.float32) @ _LUMA
+        raise ConfigError(f"images of {got} channels do not fit a feature network that takes {self.channels}")
+
+    def _resize(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        from PIL import Image
+
+        out = np.empty((len(images), self.height, self.width, self.channels), np.float32)
+        for index, image in enumerate(images):
+            for channel in range(self.channels):
+                plane = Image.fromarray(image[:, :, channel].astype(np.float32))  # Mode F: no rounding.
+                out[index, :, :, channel] = np.asarray(
+                    plane.resize((self.width, self.height), Image.Resampling.BICUBIC)
+                )
+        return np.clip(out, 0.0, 255.0, out=out)  # Bicubic overshoots at edges.

@@ -1,0 +1,145 @@
+"""An independent judge of labelled samples: support vector machines on their values, which no generator ever sees.
+
+N = samples, D = values of a sample, K = labels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.rows import flat_values
+from ganserve_training.data.samples import Samples
+from ganserve_training.errors import DataError
+
+# What the digits are known to reach; the distance ratio says "neither copies nor noise" for any data.
+GAN_TEST_AT_LEAST = 0.98
+GAN_TRAIN_AT_LEAST = 0.96
+NN_DISTANCE_RATIO_WITHIN = (0.8, 1.2)
+
+_LEARNED_AT_MOST = 5000  # The time that a support vector machine takes grows with the square of the samples.
+_SEED = 0
+
+
+def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
+    """A support vector machine with a radial kernel that tells labels from values, [N, D]."""
+    from sklearn.svm import SVC
+
+    if len(values) > _LEARNED_AT_MOST:
+        chosen = np.random.default_rng(_SEED).permutation(len(values))[:_LEARNED_AT_MOST]
+        values, labels = values[chosen], labels[chosen]
+    return SVC(C=10.0, gamma="scale").fit(values, labels)
+
+
+def judge_probabilities(
+    values: NDArray[Any], train: Samples, held_out: Samples
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The probability that a judge gives to each label of each sample.
+
+    The judge learns from ``train``; its distances become probabilities by logistic regressions on ``held_out`` (Platt
+    1999).
+
+    Args:
+        values: [N, D], from :func:`flat_values`.
+        train: labelled real samples.
+        held_out: others.
+
+    Returns:
+        Of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+
+    assert train.labels is not None
+    assert held_out.labels is not None
+    judge = fit_judge(_values(train), train.labels)
+    others = _values(held_out)
+    calibrated = CalibratedClassifierCV(FrozenEstimator(judge), method="sigmoid").fit(others, held_out.labels)
+    ours, real = (np.asarray(calibrated.predict_proba(part), np.float64) for part in (values, others))
+    return ours, real
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """How good generated, labelled samples are."""
+
+    gan_test: float
+    """Share of the samples that a judge trained on real data gives the requested label."""
+    gan_train: float
+    """Accuracy, on held-out real data, of a judge trained on nothing but the samples (Shmelkov et al. 2018)."""
+    nn_distance_ratio: float
+    """Mean distance from a sample to the nearest training sample, divided by that from held-out real samples: well
+    below 1, copies; well above 1, noise."""
+    judge_accuracy: float
+    """Accuracy of the judge trained on real data, on held-out real data: the best that gan_train could hope for."""
+    gan_test_by_label: tuple[float, ...]
+    """gan_test over the samples of each label alone."""
+    gan_train_by_label: tuple[float, ...]
+    """gan_train over the held-out samples of each label alone; NaN where there are none."""
+
+    def to_dict(self) -> dict[str, float]:
+        """The figures over all labels, by name."""
+        return {
+            "gan_test": self.gan_test,
+            "gan_train": self.gan_train,
+            "nn_distance_ratio": self.nn_distance_ratio,
+            "judge_accuracy": self.judge_accuracy,
+        }
+
+
+def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
+    """Judge generated samples against real ones.
+
+    Args:
+        samples: generated samples, uint8 [N, H, W, C] or float32 [N, D].
+        labels: the labels that were asked for, int64 [N].
+        train: the real samples that the generator learned from.
+        held_out: real samples that it never saw.
+
+    Raises:
+        DataError: the data have no labels, the samples have another shape, or a label has no sample.
+    """
+    if train.labels is None or held_out.labels is None:
+        raise DataError("the judge needs labelled data: these have no labels")
+    if samples.shape[1:] != train.info.sample_shape:
+        raise DataError(
+            f"samples must be {list(train.info.sample_shape)} like the data (got {list(samples.shape[1:])})"
+        )
+    count = len(train.info.label_names)
+    if set(np.unique(labels)) != set(range(count)):
+        raise DataError(f"the judge needs samples of every label, 0 to {count - 1}, and no others")
+    ours, train_values, held_out_values = flat_values(samples, train.info), _values(train), _values(held_out)
+    judge, student = fit_judge(train_values, train.labels), fit_judge(ours, labels)
+    recognised = judge.predict(ours) == labels
+    learned = student.predict(held_out_values) == held_out.labels
+    return Judgement(
+        gan_test=float(recognised.mean()),
+        gan_train=float(learned.mean()),
+        nn_distance_ratio=nearest_distance_ratio(ours, train_values, held_out_values),
+        judge_accuracy=float(judge.score(held_out_values, held_out.labels)),
+        gan_test_by_label=_by_label(recognised, labels, count),
+        gan_train_by_label=_by_label(learned, held_out.labels, count),
+    )
+
+
+def nearest_distance_ratio(generated: NDArray[Any], train: NDArray[Any], held_out: NDArray[Any]) -> float:
+    """Mean distance from generated values to the nearest training ones / that from held-out real ones: [N, D] each."""
+    return mean_nearest_distance(generated, train) / mean_nearest_distance(held_out, train)
+
+
+def mean_nearest_distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Mean Euclidean distance from each sample, [N, D], to its nearest in ``reference``, [M, D]."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, _ = NearestNeighbors(n_neighbors=1).fit(reference).kneighbors(values)
+    return float(distances.mean())
+
+
+def _values(samples: Samples) -> NDArray[np.float64]:
+    return flat_values(samples.read(np.arange(len(samples))), samples.info)
+
+
+def _by_label(right: NDArray[np.bool_], labels: NDArray[np.int64], count: int) -> tuple[float, ...]:
+    hits, totals = (np.bincount(labels, weights=weights, minlength=count) for weights in (right, None))
+    return tuple((hits / np.where(totals > 0, totals, np.nan)).tolist())

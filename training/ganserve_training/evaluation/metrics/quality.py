@@ -1,0 +1,104 @@
+"""One cheap number for how good samples are, for a monitor that looks at them while training goes on.
+
+N = samples, H, W, C = image, D = values of a vector.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.rows import flat_values
+from ganserve_training.data.samples import Samples
+from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation.judge import fit_judge
+from ganserve_training.evaluation.metrics.coverage import Modes, mode_divergence
+from ganserve_training.evaluation.metrics.kernel import kernel_distance
+from ganserve_training.evaluation.metrics.sliced import sliced_wasserstein
+
+QualityChoice = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
+
+_REFERENCE_SAMPLES = 1000
+_REFERENCE_SEED = 0
+_KID_SAMPLES = 500
+
+
+class Quality(NamedTuple):
+    """A measured quality."""
+
+    name: str
+    """sliced_wasserstein, mode_divergence, gan_test or kid."""
+    value: float
+    higher_is_better: bool
+
+
+def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) -> None:
+    """Refuse a measure that the data have nothing for.
+
+    Raises:
+        ConfigError: mode-coverage without modes, or gan-test without labels.
+    """
+    if choice == "mode-coverage" and modes is None:
+        raise ConfigError("diagnosis.quality mode-coverage needs data whose modes are known: use sliced-wasserstein")
+    if choice == "gan-test" and not labelled:
+        raise ConfigError("diagnosis.quality gan-test needs labelled data: use sliced-wasserstein")
+
+
+class QualityMeter:
+    """Measures samples against one fixed reference, so that values over a run compare.
+
+    Args:
+        reference: real samples, labelled for ``gan-test``; at most 1,000 of them are used, always the same.
+        choice: what to measure. auto: mode-coverage where ``modes`` are known, else sliced-wasserstein.
+        modes: the distribution's modes, for ``mode-coverage``.
+
+    Raises:
+        ConfigError: mode-coverage without modes, or gan-test without labels.
+    """
+
+    def __init__(self, reference: Samples, choice: QualityChoice = "auto", modes: Modes | None = None) -> None:
+        check_choice(choice, modes, labelled=reference.labels is not None)
+        if choice == "auto":
+            choice = "sliced-wasserstein" if modes is None else "mode-coverage"
+        self._choice = choice
+        self._modes = modes
+        self._info = reference.info
+        count = min(len(reference), _REFERENCE_SAMPLES)
+        chosen = np.sort(np.random.default_rng(_REFERENCE_SEED).permutation(len(reference))[:count])
+        self._real = flat_values(reference.read(chosen), self._info)
+        self._judge = None
+        if choice == "gan-test":
+            assert reference.labels is not None
+            self._judge = fit_judge(self._real, reference.labels[chosen])
+
+    def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
+        """The quality of samples as people see them, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are plenty.
+
+        Args:
+            samples: generated samples.
+            labels: the labels that were asked for, int64 [N]; only gan-test needs them.
+        """
+        if self._choice == "mode-coverage":
+            assert self._modes is not None
+            return Quality("mode_divergence", mode_divergence(samples, self._modes), higher_is_better=False)
+        flat = flat_values(samples, self._info)
+        if self._choice == "kid":
+            value, _ = kernel_distance(flat[:_KID_SAMPLES], self._real[:_KID_SAMPLES], subsets=1)
+            return Quality("kid", value, higher_is_better=False)
+        if self._judge is not None:
+            if labels is None:
+                raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
+            return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
+        return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
+
+
+def quick_quality(
+    samples: NDArray[Any],
+    labels: NDArray[np.int64] | None,
+    reference: Samples,
+    *,
+    choice: QualityChoice = "auto",
+    modes: Modes | None = None,
+) -> Quality:
+    """One measurement by a fresh :class:`QualityMeter`; keep a meter to measure often."""
+    return QualityMeter(reference, choice, modes).measure(samples, labels)

@@ -1,0 +1,106 @@
+"""The real data that an evaluation compares with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+
+from ganserve_training.config import DataConfig, SourceName
+from ganserve_training.config.data import ChannelsName
+from ganserve_training.data import Samples, load_split
+from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.evaluation.metrics.coverage import Modes
+from ganserve_training.evaluation.metrics.modes import modes_of
+
+REFERENCE_AT_MOST = 10_000
+_SEED = 20_000_011
+_CHANNELS: dict[int, ChannelsName] = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "rgba"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reference:
+    """Real samples, at most 10,000 of either side of the split, always the same."""
+
+    train: Samples
+    """What generators learn from."""
+    held_out: Samples
+    """What they never see."""
+    modes: Modes | None
+    """Where the data's modes are known."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the training samples that are compared with."""
+        return self.train.sha256()
+
+
+def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
+    """The two sides of the data that ``config`` names.
+
+    Args:
+        config: which data.
+        sample_shape: of the model's samples.
+
+    Raises:
+        DataError: the data can't be read, or the model's samples have another shape.
+    """
+    train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
+    if train.info.sample_shape != sample_shape:
+        raise DataError(
+            f"the model makes samples of shape {list(sample_shape)}, the data have "
+            f"{list(train.info.sample_shape)}: give the data that it learned from with --data"
+        )
+    return Reference(train=train, held_out=held_out, modes=modes_of(config))
+
+
+def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[int, ...]) -> DataConfig:
+    """What ``--data`` means.
+
+    Args:
+        name: a source such as digits, or the path of a file or folder.
+        learned_from: the data that the model learned from, whose other options stay the same if the source does.
+        sample_shape: of its samples, to which images are resized.
+
+    Raises:
+        ConfigError: the path does not exist.
+    """
+    if name in get_args(SourceName):
+        source, path = cast(SourceName, name), None
+    else:
+        source, path = source_of(Path(name)), name
+    if learned_from is not None and learned_from.source == source:
+        return learned_from if path is None else replace(learned_from, path=path)
+    if path is None or len(sample_shape) != 3:
+        return DataConfig(source=source, path=path)
+    height, width, channels = sample_shape
+    return DataConfig(source=source, path=path, size=height if height == width else None, channels=_CHANNELS[channels])
+
+
+def source_of(path: Path) -> SourceName:
+    """The kind of data that a file or folder holds, by its names.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    if not path.exists():
+        raise ConfigError(
+            f"--data {path} is neither a file or folder nor a source: there are {', '.join(get_args(SourceName))}"
+        )
+    names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
+    if path.suffix in (".npy", ".npz"):
+        return "array"
+    if any(name.endswith((".parquet", ".pq")) for name in names):
+        return "parquet"
+    if any(name.startswith(("data_batch", "test_batch")) for name in names):
+        return "cifar10"
+    if any("idx3-ubyte" in name or "idx4-ubyte" in name for name in names):
+        return "idx"
+    return "folder"
+
+
+def _at_most(samples: Samples) -> Samples:
+    if len(samples) <= REFERENCE_AT_MOST:
+        return samples
+    chosen = np.random.default_rng(_SEED).permutation(len(samples))[:REFERENCE_AT_MOST]
+    return samples.take(np.sort(chosen))

@@ -1,0 +1,144 @@
+"""What all built-in generators share, and what all built-in critics share: labels, codes, and heads.
+
+N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, D = values of a vector, K = labels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ganserve_training.config import NetworksConfig
+from ganserve_training.networks.batch_statistics import MinibatchStddev
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.critic_output import CriticOutput
+
+Shape = tuple[int, ...]
+"""Of one sample as networks see it: (C, H, W) or (D,)."""
+
+
+class Generator(nn.Module):
+    """Takes latents and labels; an architecture adds ``generate``."""
+
+    def __init__(self, config: NetworksConfig, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.latent_dim = config.latent_dim
+        self.label_count = conditioning.label_count
+        concatenated = conditioning.generator == "concatenation"
+        self.embedding = nn.Embedding(self.label_count, config.label_embedding_dim) if concatenated else None
+        self.input_dim = config.latent_dim + (config.label_embedding_dim if concatenated else 0)
+        """Length of what ``generate`` is given."""
+        self.norm_labels = self.label_count if conditioning.generator == "batch-norm" else 0
+        """Labels of its batch normalisations; 0: they are not conditional."""
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents float32 [N, Z], labels int64 [N] (conditional) -> samples [N, C, H, W] or [N, D].
+
+        Raises:
+            ValueError: labels for an unconditional generator, or none for a conditional one.
+        """
+        check_labels(self.label_count, labels)
+        inputs = latents
+        if self.embedding is not None:
+            inputs = torch.cat([latents, self.embedding(labels)], dim=1)
+        return self.generate(inputs, labels)
+
+    def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
+        """Latents, with the label embedding behind them where there is one, [N, input_dim] -> samples."""
+        raise NotImplementedError
+
+
+class Critic(nn.Module):
+    """Scores features of samples, and reads labels and codes from them; an architecture adds ``extract``.
+
+    Args:
+        config: widths and options.
+        shape: of one sample; a packed critic's holds m samples.
+        conditioning: how labels enter, and which heads there are.
+    """
+
+    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+        super().__init__()
+        self._conditioning = conditioning
+        concatenated = conditioning.critic == "concatenation"
+        self.label_input = nn.Embedding(conditioning.label_count, config.label_embedding_dim) if concatenated else None
+        self.input_channels = shape[0] + (config.label_embedding_dim if concatenated else 0)
+        """Channels, or values, of what ``extract`` is given."""
+        group = config.minibatch_stddev_group
+        self.minibatch_stddev = MinibatchStddev(group) if group else None
+        self.extra_channels = 1 if group else 0
+        """Channels that :meth:`compare` appends."""
+        self.score: nn.Linear
+        self.embedding: nn.Embedding | None = None
+        self.class_logits: nn.Linear | None = None
+        self.code_logits: nn.Linear | None = None
+        self.code_values: nn.Linear | None = None
+
+    def add_heads(self, width: int, initialise: Callable[[nn.Module], None]) -> None:
+        """Make the heads on features [N, width]; the last thing that a constructor does.
+
+        Args:
+            width: length of what ``extract`` gives.
+            initialise: the architecture's initialisation, applied to the whole critic.
+        """
+        conditioning = self._conditioning
+        self.score = nn.Linear(width, 1)
+        if conditioning.critic == "classifier":
+            self.class_logits = nn.Linear(width, conditioning.label_count)
+        if conditioning.code_categories:
+            self.code_logits = nn.Linear(width, conditioning.code_categories)
+        if conditioning.continuous_codes:
+            self.code_values = nn.Linear(width, conditioning.continuous_codes)
+        initialise(self)
+        if conditioning.critic == "projection":
+            self.embedding = nn.Embedding(conditioning.label_count, width)
+            nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
+        """Samples [N, C, H, W] or [N, D], labels int64 [N] -> scores [N], with the other heads where there are any.
+
+        Raises:
+            ValueError: labels for an unconditional critic, or none for a conditional one. A critic that guesses labels
+                or codes may be given them and does not look at them.
+        """
+        conditioning = self._conditioning
+        if conditioning.critic_uses_labels or not conditioning.critic_has_label_head:
+            check_labels(conditioning.label_count if conditioning.critic_uses_labels else 0, labels)
+        samples = self.prepare(samples)
+        if self.label_input is not None:
+            channels = self.label_input(labels).view(samples.shape[0], -1, *[1] * (samples.ndim - 2))
+            samples = torch.cat([samples, channels.expand(-1, -1, *samples.shape[2:])], dim=1)
+        return self._read(self.extract(samples), labels)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """What is done to samples before the label embedding joins them; an architecture may flatten."""
+        return samples
+
+    def extract(self, samples: Tensor) -> Tensor:
+        """Samples, with the label embedding as further channels where there is one, -> features [N, width]."""
+        raise NotImplementedError
+
+    def compare(self, features: Tensor) -> Tensor:
+        """Append the minibatch standard deviation, if it is on: [N, C, …] -> [N, C + extra_channels, …]."""
+        if self.minibatch_stddev is None:
+            return features
+        compared: Tensor = self.minibatch_stddev(features)
+        return compared
+
+    def _read(self, features: Tensor, labels: Tensor | None) -> Tensor | CriticOutput:
+        """Features [N, width] -> scores [N] and the other heads."""
+        scores: Tensor = self.score(features).squeeze(1)
+        if self.embedding is not None:  # Projection (Miyato & Koyama 2018, equation 2).
+            scores = scores + (features * self.embedding(labels)).sum(dim=1)
+        others = [
+            None if head is None else head(features) for head in (self.class_logits, self.code_logits, self.code_values)
+        ]
+        return scores if all(other is None for other in others) else CriticOutput(scores, *others)
+
+
+def check_labels(label_count: int, labels: Tensor | None) -> None:
+    """Refuse labels for an unconditional network, and none for a conditional one; neither is ever ignored."""
+    if label_count == 0 and labels is not None:
+        raise ValueError("this network is unconditional and takes no labels: call it without them")
+    if label_count > 0 and labels is None:
+        raise ValueError(f"this network needs labels: int64 [N], 0 to {label_count - 1}")

@@ -1,0 +1,1 @@
+"""Compute what both players minimise: losses, penalties, further terms, augmentation, unrolling."""

@@ -1,0 +1,68 @@
+"""The controller of adaptive discriminator augmentation (Karras et al. 2020, section 3.1)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganserve_training.config import AdaConfig
+from ganserve_training.run.distributed import Processes
+
+
+class AdaController:
+    """Moves the probability of augmentation so that E sign(D(real)), a sign of overfitting, stays at its target.
+
+    Every ``every_steps`` steps: p += sign(E sign(D(real)) - target) * samples / (1000 kimg), kept in [0, 1].
+
+    Args:
+        config: target and speed.
+        processes: which average what each has seen.
+    """
+
+    def __init__(self, config: AdaConfig, processes: Processes) -> None:
+        self._config = config
+        self._processes = processes
+        self.probability = 0.0
+        """p, now."""
+        self._signs: list[Tensor] = []
+        self._samples = 0
+
+    def watch(self, real_scores: Tensor, threshold: Tensor, samples: int) -> None:
+        """Take note of one update of the critic.
+
+        Args:
+            real_scores: of augmented real samples, [N].
+            threshold: the score above which the critic takes a sample for real.
+            samples: real samples that all processes showed in this update.
+        """
+        self._signs.append((real_scores - threshold).sign().mean())
+        self._samples += samples
+
+    def adjust(self, step: int) -> None:
+        """After step ``step``, counted from 1: adjust if it is time."""
+        if step % self._config.every_steps or not self._signs:
+            return
+        self.share()
+        direction = float(torch.sign(torch.stack(self._signs).mean() - self._config.target))
+        moved = self.probability + direction * self._samples / (self._config.kimg * 1000.0)
+        self.probability = min(1.0, max(0.0, moved))
+        self._signs.clear()
+        self._samples = 0
+
+    def share(self) -> None:
+        """Make what was seen since the last adjustment that of all processes; to do it again changes nothing."""
+        if self._signs:
+            device = self._signs[-1].device  # Those of a checkpoint may lie elsewhere.
+            signs = torch.stack([sign.to(device) for sign in self._signs])
+            self._processes.average([signs])
+            self._signs = list(signs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next adjustment depends on."""
+        return {"probability": self.probability, "signs": list(self._signs), "samples": self._samples}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+        self.probability = state["probability"]
+        self._signs = list(state["signs"])
+        self._samples = state["samples"]

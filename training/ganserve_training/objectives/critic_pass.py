@@ -1,0 +1,90 @@
+"""The critic's view of one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ganserve_training.networks.critic_output import CriticOutput
+
+Scorer = Callable[[Tensor, Tensor | None], CriticOutput]
+"""samples [N, ...], labels int64 [N] or None -> the critic's output; augmentation included."""
+
+
+class CriticPass:
+    """Outputs for real and generated samples, and gradients by them, kept for the loss and the penalties.
+
+    Gradients are those with respect to the samples before augmentation.
+
+    Args:
+        scorer: the critic, behind the augmentation.
+        real: real samples [N, ...].
+        fake: generated samples [N, ...]; without a graph, but for an unrolled critic.
+        labels: int64 [N], shared by both, or None.
+        with_gradients: whether gradients will be asked for.
+        together: real and generated samples go through the critic as one batch, so that a gradient with respect to
+            either costs one pass; not for a critic that looks across its batch.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        real: Tensor,
+        fake: Tensor,
+        labels: Tensor | None,
+        *,
+        with_gradients: bool,
+        together: bool = True,
+    ) -> None:
+        self.scorer = scorer
+        self.labels = labels
+        if together:
+            both = torch.cat([real, fake])
+            if with_gradients:  # Never set to False: an unrolled critic's generated samples have a graph.
+                both.requires_grad_()
+            output = scorer(both, None if labels is None else torch.cat([labels, labels]))
+            self._batches, self._scores = [both], [output.scores]
+            self.real, self.fake = output.halves()
+        else:
+            if with_gradients:
+                real = real.detach().requires_grad_()
+                # An unrolled critic's weights depend on the generated samples too: the gradient by the samples as its
+                # input must be that by a tensor of their own.
+                fake = fake.view_as(fake) if fake.requires_grad else fake.detach().requires_grad_()
+            self.real, self.fake = scorer(real, labels), scorer(fake, labels)
+            self._batches, self._scores = [real, fake], [self.real.scores, self.fake.scores]
+        self.real_samples, self.fake_samples = real, fake
+        self._gradients: tuple[Tensor, Tensor] | None = None
+        self._squared_norms: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def real_scores(self) -> Tensor:
+        """[M]."""
+        return self.real.scores
+
+    @property
+    def fake_scores(self) -> Tensor:
+        """[M]."""
+        return self.fake.scores
+
+    def input_gradients(self) -> tuple[Tensor, Tensor]:
+        """Gradient of each score by its own sample, differentiable: real and generated, [N, ...] each."""
+        if self._gradients is None:
+            total = torch.stack([scores.sum() for scores in self._scores]).sum()
+            gradients = torch.autograd.grad(total, self._batches, create_graph=True)
+            real, fake = gradients if len(gradients) == 2 else gradients[0].chunk(2)
+            self._gradients = (real, fake)
+        return self._gradients
+
+    def squared_gradient_norms(self) -> tuple[Tensor, Tensor]:
+        """Squared Euclidean norm of each score's gradient, differentiable: real and generated, [M] each.
+
+        A packed critic's score has one gradient by all of its samples.
+        """
+        if self._squared_norms is None:
+            real, fake = (
+                gradient.reshape(scores.shape[0], -1).square().sum(dim=1)
+                for gradient, scores in zip(self.input_gradients(), (self.real_scores, self.fake_scores), strict=True)
+            )
+            self._squared_norms = (real, fake)
+        return self._squared_norms

@@ -1,0 +1,1 @@
+"""Draw pictures of samples: grids of images, scatter plots of vectors."""

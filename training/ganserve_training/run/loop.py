@@ -1,0 +1,280 @@
+"""The loop around the trainer: what is logged, looked at, drawn and saved, and when it ends."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.config.serialisation import config_to_dict
+from ganserve_training.data import Samples
+from ganserve_training.diagnosis import Observation
+from ganserve_training.diagnosis.advice import advise
+from ganserve_training.diagnosis.monitor import Monitor
+from ganserve_training.errors import DataError, DivergedError, StoppedError
+from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.logs import LogWriter
+from ganserve_training.run.progress_line import ProgressView, open_progress
+from ganserve_training.run.sample_pictures import ProgressPictures
+from ganserve_training.run.tensorboard import TensorBoardLog
+from ganserve_training.run.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class RunLoop:
+    """One call of :func:`ganserve_training.train`, inside the lock.
+
+    Of several processes, the first alone writes files and looks at the players; all take the same steps and agree when
+    to end.
+
+    Args:
+        config: the run's configuration.
+        folder: its folder.
+        samples: the training samples.
+        fabric: where to compute.
+        console: where progress and messages go.
+        stop_signal: asked after every step; a number: write a checkpoint and stop because of that signal.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        samples: Samples,
+        fabric: "Fabric",
+        console: Console,
+        stop_signal: Callable[[], int | None],
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._samples = samples
+        self._console = console
+        self._stop_signal = stop_signal
+        self._data_sha256 = samples.sha256()
+        self._device = fabric.device
+        self._trainer = Trainer(config, samples, fabric)
+        self._processes = self._trainer.processes
+        self._environment = {
+            "device": fabric.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            "processes": self._processes.world,
+        }
+        self._pending: list[Tensor] = []  # Measures of the steps since the last line of the log.
+        self._last_checkpoint: Path | None = None
+        self._diagnosis_state: dict[str, Any] | None = None
+        self._outputs: _Outputs | None = None
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            DataError: the data are not those that it was trained with.
+        """
+        state = checkpoint.state
+        if state["data_sha256"] != self._data_sha256:
+            raise DataError(
+                f"the training data changed since {self._folder.root} was started: "
+                "restore them, or choose another --out"
+            )
+        say(self._console, f"{self._folder.root}: going on from step {state['step']}")
+        for name, value in self._environment.items():
+            before = state["environment"].get(name, value)  # Older checkpoints don't know of processes.
+            if before != value:
+                say(
+                    self._console,
+                    f"note: {name} was {before}, now it is {value}; the weights will differ from those of an "
+                    "uninterrupted run, by no more than rounding where each sample counts for itself",
+                )
+        self._last_checkpoint = checkpoint.path
+        self._trainer.load_state_dict(state)
+        self._diagnosis_state = state.get("diagnosis")
+        self._pending = [row.to(self._device) for row in state["pending_measures"]]
+
+    @property
+    def step(self) -> int:
+        """Steps that the run has taken."""
+        return self._trainer.step
+
+    def run(self) -> bool:
+        """Train up to the last step; returns whether the run stopped by itself before it."""
+        try:
+            if self._processes.writes:
+                self._outputs = _Outputs(
+                    self._trainer, self._samples, self._folder, self._console, self._diagnosis_state
+                )
+            return self._steps()
+        finally:
+            if self._outputs is not None:
+                self._outputs.close()
+            self._trainer.close()
+
+    def _steps(self) -> bool:
+        config, output, trainer, outputs = self._config, self._config.output, self._trainer, self._outputs
+        started, samples_before = time.perf_counter(), trainer.samples_seen
+        while trainer.step < config.steps:
+            self._pending.append(trainer.run_step())
+            step, last = trainer.step, trainer.step == config.steps
+            stop = self._processes.most(self._stop_signal() or 0)
+            if step % output.log_every_steps == 0 or last:
+                measures = self._take_measures()
+                now, samples_now = time.perf_counter(), trainer.samples_seen
+                speed = (samples_now - samples_before) / (now - started)
+                started, samples_before = now, samples_now
+                if outputs is not None:
+                    record = {"step": step, "samples_seen": samples_now, **measures, "samples_per_second": speed}
+                    outputs.record(step, record)
+            declined = self._look_if_due()
+            if outputs is not None and (step % output.samples_every_steps == 0 or last or declined):
+                outputs.draw()
+            # Last, so that whatever a killed run leaves out is written again after this checkpoint.
+            if step % output.checkpoint_every_steps == 0 or last or stop or declined:
+                self._save_checkpoint()
+            if declined:
+                return True
+            if stop and not last:
+                raise StoppedError(stop, step, f"stopped at step {step}: the same command goes on from there")
+        return False
+
+    def _look_if_due(self) -> bool:
+        """Look at the players if it is time to; returns whether the run is to stop because of what was seen."""
+        diagnosis = self._config.diagnosis
+        if not diagnosis.enabled or self._trainer.step % diagnosis.every_steps:
+            return False
+        stop = False
+        if self._outputs is not None:
+            better, stop = self._outputs.look()
+            if better is not None and diagnosis.keep_best and self._trainer.weights_are_finite():
+                quality = {
+                    "name": better.quality_name,
+                    "value": better.quality,
+                    "higher_is_better": better.higher_is_better,
+                }
+                save_best_checkpoint(self._folder.checkpoints, self._state(), quality)
+        return bool(self._processes.most(int(stop)))
+
+    def _take_measures(self) -> dict[str, float]:
+        """Average the pending measures and forget them."""
+        rows = self._finite_rows()
+        self._pending.clear()
+        return dict(zip(self._trainer.measures, rows.mean(dim=0).tolist(), strict=True))
+
+    def _finite_rows(self) -> Tensor:
+        """The pending measures, means over the processes, [steps, measures]; reading them waits for the device."""
+        self._processes.average(self._pending)
+        rows = torch.stack(self._pending).cpu()
+        bad = (~rows.isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            step = self._trainer.step - len(rows) + row + 1
+            self._diverged(f"{self._trainer.measures[column]} became {rows[row, column].item()} at step {step}")
+        return rows
+
+    def _diverged(self, what: str) -> NoReturn:
+        kept = "there was no checkpoint yet"
+        if self._last_checkpoint is not None:
+            kept = f"the last good checkpoint is {self._last_checkpoint}"
+        if self._outputs is not None:
+            self._outputs.note_divergence(what)
+        advice = advise("divergence", self._config, self._samples.info, self._trainer.check)
+        raise DivergedError(f"{what}; training stopped, {kept}. {advice.rstrip('.')}, in another --out")
+
+    def _save_checkpoint(self) -> None:
+        if self._pending:
+            self._finite_rows()
+        self._trainer.share_state()
+        if not self._trainer.weights_are_finite():
+            self._diverged(f"a weight became NaN or infinite by step {self._trainer.step}")
+        if self._outputs is not None:
+            keep = self._config.output.keep_checkpoints
+            self._last_checkpoint = save_checkpoint(self._folder.checkpoints, self._state(), keep=keep)
+        self._processes.barrier()  # Whoever leaves after this knows that it is written.
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **self._trainer.state_dict(),
+            "pending_measures": [row.cpu() for row in self._pending],
+            "config": config_to_dict(self._config),
+            "data": self._samples.info.to_dict(),
+            "data_sha256": self._data_sha256,
+            "environment": self._environment,
+            "diagnosis": self._outputs.diagnosis_state() if self._outputs is not None else None,
+        }
+
+
+class _Outputs:
+    """What one process writes and says while it trains."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        samples: Samples,
+        folder: RunFolder,
+        console: Console,
+        diagnosis_state: dict[str, Any] | None,
+    ) -> None:
+        config = trainer.config
+        self._trainer = trainer
+        self._folder = folder
+        self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
+        self._pictures = ProgressPictures(trainer, samples)
+        self._monitor: Monitor | None = None
+        self._view: ProgressView = open_progress(console, trainer.step, config.steps)
+        self._log = LogWriter(folder.log, trainer.step)
+        if config.diagnosis.enabled:
+            self._monitor = Monitor(trainer, samples, folder, self._view.say)
+            if diagnosis_state is not None:
+                self._monitor.load_state_dict(diagnosis_state)
+
+    def record(self, step: int, record: dict[str, float]) -> None:
+        """A line of the log."""
+        self._log.write(record)
+        self._view.show(step, record)
+        if self._board is not None:
+            self._board.record(step, record)
+
+    def look(self) -> tuple[Observation | None, bool]:
+        """Look at the players: the observation if its quality is the best so far, and whether to stop."""
+        assert self._monitor is not None
+        look = self._monitor.look()
+        if self._board is not None:
+            self._board.observation(look.observation)
+            for finding in look.findings:
+                self._board.finding(finding)
+        return look.observation if look.is_best else None, self._monitor.should_stop
+
+    def note_divergence(self, what: str) -> None:
+        """Keep a record of what the error that ends the run says."""
+        if self._monitor is not None:
+            self._monitor.note_divergence(f"{what}.")
+
+    def diagnosis_state(self) -> dict[str, Any] | None:
+        """What a checkpoint holds of the diagnosis."""
+        return None if self._monitor is None else self._monitor.state_dict()
+
+    def draw(self) -> None:
+        """A picture of samples."""
+        picture = self._pictures.save(self._folder.samples)
+        if self._board is not None:
+            self._board.picture(self._trainer.step, picture)
+
+    def close(self) -> None:
+        """Close files, and leave the terminal clean."""
+        self._view.close()
+        self._log.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def say(console: Console, message: str) -> None:
+    """One message for the user, as it is."""
+    console.print(message, markup=False, highlight=False, soft_wrap=True)

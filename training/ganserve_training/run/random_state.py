@@ -1,0 +1,106 @@
+"""The random numbers of training, and the states of all of their generators as plain values."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganserve_training.networks.latents import LatentPrior
+
+
+class Noise:
+    """Random numbers of the training loop, the same however many processes share a batch.
+
+    Every process draws the numbers of the whole batch and keeps those of its own part, so that all generators stay in
+    step and any of them can be saved for all.
+
+    Args:
+        generator: where the numbers come from; equally seeded in every process.
+        rank: this process's place.
+        world: how many processes there are.
+    """
+
+    def __init__(self, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
+        self.generator = generator
+        self._rank = rank
+        self._world = world
+
+    def latents(self, prior: LatentPrior, count: int) -> Tensor:
+        """Float32 [count, Z] of this process."""
+        return self._mine(prior.draw(count * self._world, self.generator), count)
+
+    def uniform(self, count: int, *shape: int) -> Tensor:
+        """From [0, 1): float32 [count, *shape]."""
+        size = (count * self._world, *shape)
+        return self._mine(torch.rand(size, generator=self.generator, device=self.generator.device), count)
+
+    def normal(self, count: int, *shape: int) -> Tensor:
+        """Standard normal: float32 [count, *shape]."""
+        size = (count * self._world, *shape)
+        return self._mine(torch.randn(size, generator=self.generator, device=self.generator.device), count)
+
+    def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
+        """From low to high - 1: int64 [count, *shape]."""
+        size = (count * self._world, *shape)
+        numbers = torch.randint(low, high, size, generator=self.generator, device=self.generator.device)
+        return self._mine(numbers, count)
+
+    def _mine(self, everything: Tensor, count: int) -> Tensor:
+        return everything if self._world == 1 else everything[self._rank * count : (self._rank + 1) * count]
+
+
+def seed_global(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators; what networks of the user may draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def noise_seed(seed: int) -> int:
+    """A run's seed of latents and augmentation.
+
+    Not the run's seed itself, which draws the initial weights: equal seeds draw equal numbers, and the first weights
+    would be the first latents.
+    """
+    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def capture_rng(generator: torch.Generator) -> dict[str, Any]:
+    """The states of the global generators and of ``generator``, in types that ``weights_only`` loading takes."""
+    version, internal, gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    assert isinstance(numpy_state, dict)
+    return {
+        "training": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(internal), gauss],
+        "numpy": {
+            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+    }
+
+
+def restore_rng(state: dict[str, Any], generator: torch.Generator) -> None:
+    """Put back what :func:`capture_rng` took."""
+    if state["training"].shape == generator.get_state().shape:
+        generator.set_state(state["training"])
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    numpy_state = state["numpy"]
+    np.random.set_state(
+        {
+            "bit_generator": "MT19937",
+            "state": {"key": numpy_state["key"].numpy().astype(np.uint32), "pos": numpy_state["pos"]},
+            "has_gauss": numpy_state["has_gauss"],
+            "gauss": numpy_state["gauss"],
+        }
+    )

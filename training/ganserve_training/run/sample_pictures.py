@@ -1,0 +1,56 @@
+"""The pictures in a run's samples/: what the averaged generator makes of the same latents, again and again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ganserve_training.data import Samples
+from ganserve_training.pictures.grids import sample_grid, save_picture
+from ganserve_training.pictures.scatter import ScatterView
+from ganserve_training.run.trained import draw_samples
+
+if TYPE_CHECKING:
+    from ganserve_training.run.trainer import Trainer
+
+GRID_COLUMNS = 10
+GRID_SEED = 0
+_MOST_ROWS = 32  # Labels beyond are left out of the picture.
+_UNLABELLED_ROWS = 5
+_POINTS = 1000
+
+
+class ProgressPictures:
+    """Draws them for one run.
+
+    Args:
+        trainer: whose generator.
+        train: the training samples.
+    """
+
+    def __init__(self, trainer: "Trainer", train: Samples) -> None:
+        self._trainer = trainer
+        self._info = train.info
+        self._view = None
+        if not self._info.is_image:
+            self._view = ScatterView(train.read(np.arange(min(len(train), _POINTS))))
+
+    def draw(self) -> Image.Image:
+        """Images: one row a label. Vectors: points over the real ones."""
+        trainer, names = self._trainer, len(self._trainer.label_names)
+        if self._view is not None:
+            labels = np.arange(_POINTS, dtype=np.int64) % names if names else None
+            count = _POINTS
+        else:
+            rows = min(names, _MOST_ROWS) if names else _UNLABELLED_ROWS
+            labels = np.repeat(np.arange(rows, dtype=np.int64), GRID_COLUMNS) if names else None
+            count = rows * GRID_COLUMNS
+        samples = draw_samples(trainer.ema.module, trainer.prior, self._info, labels, count, seed=GRID_SEED)
+        return sample_grid(samples, GRID_COLUMNS) if self._view is None else self._view.draw(samples)
+
+    def save(self, folder: Path) -> Image.Image:
+        """Write the picture of the trainer's step into ``folder`` and return it."""
+        picture = self.draw()
+        save_picture(folder / f"step-{self._trainer.step:08d}.png", picture)
+        return picture

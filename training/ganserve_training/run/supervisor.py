@@ -1,0 +1,188 @@
+"""``ganserve train --processes N``: start N processes on this machine, pass signals on, and say how they ended.
+
+They are told what torchrun tells its processes, so that training knows one way to be started. What torchrun has beyond
+this, restarts and several machines, is torchrun's to do; what it lacks is one plain sentence at the end.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from ganserve_training.run.checkpoint import checkpoint_paths
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.launcher_environment import LOST_PEER_STATUS, SUPERVISOR
+
+_GRACE_S = 30.0
+"""How long after the first process has ended the others may take to notice and end, too."""
+_POLL_S = 0.05
+_SAID = "ganserve train: error: "
+
+
+@dataclass(slots=True)
+class _Child:
+    rank: int
+    process: subprocess.Popen[bytes]
+    said: IO[bytes] | None
+    """What it wrote to stdout and stderr; None: the first, which speaks to the user itself."""
+    given_up: bool = False
+    """Whether we killed it."""
+
+    def last_words(self) -> str:
+        if self.said is None:
+            return ""
+        self.said.seek(0)
+        return self.said.read().decode(errors="replace").strip()
+
+
+def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int]) -> int:
+    """Run ``ganserve train`` with ``argv`` in several processes until all have ended.
+
+    Args:
+        argv: the command's arguments.
+        processes: how many.
+        out: the run's folder.
+        requests: signals to pass on; a handler appends to it.
+
+    Returns:
+        The command's exit status: the first process's, unless another one ended in a way of its own.
+    """
+    with ExitStack() as stack:
+        # The children meet at a store of ours: it has a port before they start, and outlives any of them.
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        store = TCPStore(
+            "127.0.0.1",
+            port,
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),
+        )
+        children: list[_Child] = []
+        stack.callback(_end_all, children)
+        for rank in range(processes):
+            children.append(_start(argv, rank, processes, port, stack))  # noqa: PERF401 - _end_all sees each at once
+        _wait(children, requests)
+        status = _conclude(children, out, requests)
+        del store
+        return status
+
+
+def _start(argv: Sequence[str], rank: int, processes: int, port: int, stack: ExitStack) -> _Child:
+    said = None if rank == 0 else stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-P", "-m", "ganserve_training.cli.train", *argv],
+        env=os.environ | _environment(rank, processes, port),
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on.
+    )
+    return _Child(rank, process, said)
+
+
+def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    told = {
+        "TORCHELASTIC_RUN_ID": "ganserve",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        SUPERVISOR: str(os.getpid()),
+        # They import what this process would, such as a user's networks.
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+    }
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if loopback and "GLOO_SOCKET_IFNAME" not in os.environ:
+        told["GLOO_SOCKET_IFNAME"] = loopback[0]  # Else gloo asks what the host's name resolves to, often to nothing.
+    return told
+
+
+def _wait(children: Sequence[_Child], requests: list[int]) -> None:
+    """Until all have ended; once one has, the others get a while."""
+    passed_on = 0
+    ended_at: float | None = None
+    while True:
+        running = [child for child in children if child.process.poll() is None]
+        if not running:
+            return
+        for number in requests[passed_on:]:
+            passed_on += 1
+            for child in running:
+                child.process.send_signal(number)
+        if ended_at is None and len(running) < len(children):
+            ended_at = time.monotonic()
+        if ended_at is not None and time.monotonic() > ended_at + _GRACE_S:
+            for child in running:
+                child.given_up = True
+                child.process.kill()
+        try:
+            running[0].process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
+    """The exit status, after a sentence about what the first process can't have said itself."""
+    first = children[0].process.returncode
+    if all(child.process.returncode == 0 for child in children):
+        return 0
+    if requests:
+        return first if first == 0 or (first > 0 and first != LOST_PEER_STATUS) else 128 + requests[0]
+    for child in children:
+        number = -child.process.returncode
+        if number > 0 and not child.given_up:
+            memory = ", as the system does where memory runs out" if number == signal.SIGKILL else ""
+            what = f"was killed by {signal.Signals(number).name}{memory}"
+            return _fail(child, len(children), what, 1, out)
+    if first > 0 and first != LOST_PEER_STATUS:
+        return first  # It has said why.
+    for child in children:
+        status = child.process.returncode
+        if status > 0 and status != LOST_PEER_STATUS:
+            words = child.last_words()
+            lines = words.splitlines()
+            if lines and lines[-1].startswith(_SAID):  # It knows what was wrong, and that it is not the first.
+                sys.stderr.write(f"{lines[-1]}\n")
+                return status
+            sys.stderr.write(f"{words}\n")
+            return _fail(child, len(children), f"ended with status {status}", 1, out)
+    child = next(child for child in children if child.process.returncode)
+    reason = child.last_words().rpartition("\n")[2].removeprefix(_SAID)
+    return _fail(child, len(children), f"lost touch with the others{f' ({reason})' if reason else ''}", 1, out)
+
+
+def _fail(child: _Child, count: int, what: str, status: int, out: Path) -> int:
+    paths = checkpoint_paths(RunFolder(out).checkpoints)
+    begins = "starts again, as there is no checkpoint yet"
+    if paths:
+        begins = f"goes on from the checkpoint of step {int(paths[-1].stem.removeprefix('step-'))}"
+    sys.stderr.write(
+        f"{_SAID}process {child.rank + 1} of {count} (pid {child.process.pid}) {what}; the others were stopped. "
+        f"The same command {begins}, with {count} processes or any other number\n"
+    )
+    return status
+
+
+def _end_all(children: Sequence[_Child]) -> None:
+    """Leave nobody behind, whatever happened here."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.kill()
+        child.process.wait()

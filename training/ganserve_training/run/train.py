@@ -1,0 +1,165 @@
+"""A training run in a folder: start or resume, and a good end whatever happens."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.config.serialisation import check_same_config, config_from_dict
+from ganserve_training.data import load_split
+from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
+from ganserve_training.files import remove_temporary_files
+from ganserve_training.run import launcher_environment as launched
+from ganserve_training.run.checkpoint import (
+    Checkpoint,
+    clean_checkpoint_folder,
+    load_checkpoint,
+    load_latest_checkpoint,
+    set_aside_damaged,
+)
+from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_fabric
+from ganserve_training.run.distributed import Processes
+from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.loop import RunLoop, say
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a call of :func:`train` ended."""
+
+    step: int
+    """The run's step now, at least ``config.steps`` unless it stopped by itself."""
+    resumed_step: int
+    """The step that this call started from; the same as step: there was nothing left to do."""
+    seconds: float
+    """Wall time of this call's steps."""
+    cpu_seconds: float = 0.0
+    """Processor time of this process meanwhile, over all of its threads."""
+    stopped: bool = False
+    """Whether the run stopped by itself before ``config.steps``, because its quality had declined for long
+    (``config.diagnosis.patience``)."""
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    device: DeviceName = "auto",
+    threads: int | None = None,
+    console: Console | None = None,
+    stop_signal: Callable[[], int | None] = lambda: None,
+) -> RunResult:
+    """Train in the folder ``out`` until ``config.steps``, from its newest checkpoint if it has one.
+
+    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or ``ganserve
+    train --processes`` started share each batch; the first one writes.
+
+    Args:
+        config: the run's configuration; on resume it must be the one that the run was started with, but for ``steps``,
+            ``diagnosis`` and ``output``.
+        out: the run's folder.
+        device: where to compute; auto takes CUDA if there is any.
+        threads: CPU threads; None: see :func:`ganserve_training.run.devices.default_threads`.
+        console: where progress and messages go; None: stderr.
+        stop_signal: asked after every step; a number: write a checkpoint and stop because of that signal.
+
+    Raises:
+        ConfigError: the configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
+        ConfigChangedError: the folder holds a run with another configuration.
+        RunLockedError: another process is training there.
+        DataError: the data are not those that the run was started with.
+        DivergedError: a loss or a weight became NaN or infinite.
+        StoppedError: ``stop_signal`` said so.
+        CheckpointError: every checkpoint is damaged, or one can't be written.
+        LostProcessError: another of the processes ended.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads must be at least 1 (got {threads})")
+    folder = RunFolder(out)
+    console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
+    # One process alone opens its device late, as a finished run has no use for it.
+    fabric = open_fabric(device, config.precision) if launched.world() > 1 else None
+    processes = Processes() if fabric is None else Processes.of(fabric)
+    with ExitStack() as stack:
+
+        def begin() -> Checkpoint | None:
+            stack.enter_context(folder.locked())
+            return _find_checkpoint(config, folder, console)
+
+        checkpoint = _shared_checkpoint(begin, processes)
+        if checkpoint is not None and _is_finished(checkpoint, config):
+            return _nothing_to_do(checkpoint, config)
+        fabric = fabric or open_fabric(device, config.precision)
+        samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
+        with cpu_threads(threads or default_threads(samples.info)):
+            loop = RunLoop(config, folder, samples, fabric, console, stop_signal)
+            if checkpoint is not None:
+                loop.resume(checkpoint)
+            if processes.writes:
+                folder.write_config(config)
+            first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
+            stopped = loop.run()
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped)
+
+
+def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
+    """What ``find`` gives in the first process; the others read the same file."""
+    found: list[Checkpoint] = []
+
+    def place() -> tuple[Path, str] | None:
+        checkpoint = find()
+        if checkpoint is None:
+            return None
+        found.append(checkpoint)
+        return checkpoint.path, checkpoint.sha256
+
+    where = processes.ask_first(place)
+    if where is None:
+        return None
+    checkpoint = found[0] if found else load_checkpoint(where[0])
+    if checkpoint.sha256 != where[1]:
+        raise CheckpointError(
+            f"checkpoint {where[0]} is not the one that the first process reads: all processes need the same folder"
+        )
+    return checkpoint
+
+
+def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:
+    return checkpoint.state["step"] >= config.steps or _has_stopped(checkpoint, config)
+
+
+def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
+    """Whether the run stopped by itself there, and would again."""
+    diagnosis = checkpoint.state.get("diagnosis")
+    stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
+    return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
+
+
+def _nothing_to_do(checkpoint: Checkpoint, config: TrainConfig) -> RunResult:
+    step = checkpoint.state["step"]
+    return RunResult(step, step, 0.0, stopped=step < config.steps)
+
+
+def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -> Checkpoint | None:
+    """Tidy the folder and find where this configuration goes on; None: at the beginning."""
+    started_with = folder.read_config()
+    if started_with is not None:
+        check_same_config(started_with, config, where=str(folder.root))
+    for part in (folder.root, folder.checkpoints, folder.samples):
+        remove_temporary_files(part)
+    clean_checkpoint_folder(folder.checkpoints)
+    checkpoint = load_latest_checkpoint(folder.checkpoints, lambda message: say(console, message))
+    if checkpoint is not None:
+        check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
+        if config.steps < checkpoint.state["step"]:
+            raise ConfigChangedError(
+                f"{folder.root} is at step {checkpoint.state['step']} already (got --steps {config.steps}): a run "
+                "can be made longer, not shorter; choose another --out for a short one"
+            )
+        set_aside_damaged(folder.checkpoints, checkpoint.path)
+    return checkpoint

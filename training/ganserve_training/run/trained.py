@@ -1,0 +1,133 @@
+"""What a run has learned, ready to use: for evaluation, export and your own scripts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.config.serialisation import config_from_dict
+from ganserve_training.data import DataInfo, from_network
+from ganserve_training.errors import CheckpointError
+from ganserve_training.networks import build_networks
+from ganserve_training.networks.latents import LatentPrior
+from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
+from ganserve_training.run.folder import RunFolder, Which
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedModel:
+    """The networks of one of a run's checkpoints, on the CPU, float32, in eval mode."""
+
+    generator: nn.Module
+    """With the averaged weights: latents float32 [N, Z], labels int64 [N] or None -> images [N, C, H, W]."""
+    critic: nn.Module
+    """images [N, C, H, W], labels -> scores [N]."""
+    config: TrainConfig
+    step: int
+    samples_seen: int
+    data: DataInfo
+    prior: LatentPrior
+    label_names: tuple[str, ...]
+    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
+    checkpoint: Path
+    checkpoint_sha256: str
+    metrics: dict[str, float]
+    """What `ganserve evaluate` found for this checkpoint; empty if it has not looked at it."""
+
+
+def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
+    """The networks that a run has come to.
+
+    Args:
+        run: the run's folder.
+        which: the latest checkpoint, or the one with the best quality. The measure that training can afford is noisy,
+            and the best of many noisy values is not always better than the last: auto takes the latest unless the
+            diagnosis found that the quality has declined.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    folder = RunFolder(run)
+    checkpoint = find_checkpoint(folder, which)
+    state = checkpoint.state
+    config = config_from_dict(state["config"])
+    data = DataInfo.from_dict(state["data"])
+    with torch.random.fork_rng(devices=[]):
+        pair = build_networks(config.networks, data)
+    pair.generator.load_state_dict(state["ema"])
+    pair.critic.load_state_dict(state["critic"])
+    return TrainedModel(
+        generator=pair.generator.eval().requires_grad_(False),
+        critic=pair.critic.eval().requires_grad_(False),
+        config=config,
+        step=state["step"],
+        samples_seen=state["samples_seen"],
+        data=data,
+        prior=LatentPrior.of(config.networks),
+        label_names=pair.label_names,
+        checkpoint=checkpoint.path,
+        checkpoint_sha256=checkpoint.sha256,
+        metrics=folder.read_metrics(checkpoint.sha256),
+    )
+
+
+def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
+    """The checkpoint that ``which`` means, read and found whole; :func:`load_trained` says more.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    damaged: list[str] = []
+    latest = load_latest_checkpoint(folder.checkpoints, damaged.append)
+    if damaged:
+        raise CheckpointError(f"{damaged[0]}: the same `ganserve train` command repairs the run")
+    if latest is None:
+        raise CheckpointError(f"{folder.root} holds no checkpoint: {folder.how_to_train}")
+    best = best_checkpoint_path(folder.checkpoints)
+    if which == "best":
+        if best is None:
+            raise CheckpointError(
+                f"{folder.root} keeps no best checkpoint: it was trained without --diagnosis.keep-best, or for less "
+                "than --diagnosis.every-steps after its networks were fully grown; use the latest"
+            )
+        return load_checkpoint(best)
+    diagnosis = latest.state.get("diagnosis")
+    declined = diagnosis is not None and "decline" in diagnosis["debounce"]["lasting"]
+    return load_checkpoint(best) if which == "auto" and declined and best is not None else latest
+
+
+def draw_samples(
+    generator: nn.Module,
+    prior: LatentPrior,
+    data: DataInfo,
+    labels: NDArray[np.int64] | None,
+    count: int,
+    seed: int,
+) -> NDArray[Any]:
+    """Samples as people see them, computed on the generator's device.
+
+    Args:
+        generator: a generator in eval mode.
+        prior: what latents are drawn from.
+        data: what a sample looks like.
+        labels: int64 [count], or None for an unconditional generator.
+        count: how many.
+        seed: of the latents; the same seed gives the same latents on every device.
+
+    Returns:
+        uint8 [count, H, W, C] or float32 [count, D].
+    """
+    device = next(generator.parameters()).device
+    latents = prior.draw(count, torch.Generator().manual_seed(seed)).to(device)
+    label_tensor = None if labels is None else torch.from_numpy(labels).to(device)
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for start in range(0, count, 256):
+            part = None if label_tensor is None else label_tensor[start : start + 256]
+            parts.append(from_network(generator(latents[start : start + 256], part), data).cpu())
+    return torch.cat(parts).numpy()

@@ -1,0 +1,374 @@
+"""The alternation: updates of the critic, updates of the generator. Knows nothing of files, logs or signals.
+
+N = a process's share of one part of a batch, C, H, W = image, D = values of a vector.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.config.annealing import anneal, burn_in_progress
+from ganserve_training.data import BatchSource, Samples, make_batches
+from ganserve_training.evaluation.metrics.modes import modes_of
+from ganserve_training.evaluation.metrics.quality import check_choice
+from ganserve_training.networks import NetworkPair, build_networks
+from ganserve_training.networks.batch_statistics import looks_across_batch
+from ganserve_training.networks.critic_output import CriticOutput, as_output
+from ganserve_training.networks.ema import Ema
+from ganserve_training.networks.growth import Growth, Phase, enter_phase, growing_levels, reals_at
+from ganserve_training.networks.latents import LatentPrior
+from ganserve_training.objectives.adaptive_augmentation import AdaController
+from ganserve_training.objectives.augmentation import Augmentation
+from ganserve_training.objectives.auxiliary_terms import Heads
+from ganserve_training.objectives.critic_pass import CriticPass, Scorer
+from ganserve_training.objectives.losses import build_loss
+from ganserve_training.objectives.penalties import build_regularisers, clip_weights
+from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
+from ganserve_training.run.compatibility import check_everything
+from ganserve_training.run.distributed import Processes, running_statistics
+from ganserve_training.run.optimisers import Updater
+from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Part = tuple[Tensor, Tensor | None]
+"""Real samples [N, ...] and their labels int64 [N] or None."""
+Row = list[Tensor]
+"""Measures of an update, scalars on the device."""
+
+
+class Trainer:
+    """Both networks, their optimisers and averages, and how to take one step.
+
+    Args:
+        config: the run's configuration.
+        samples: the training samples.
+        fabric: where to compute, in which precision, and with which other processes.
+
+    Raises:
+        ConfigError: parts of the configuration contradict each other, or the data.
+    """
+
+    def __init__(self, config: TrainConfig, samples: Samples, fabric: "Fabric") -> None:
+        self.config = config
+        self.step = 0
+        """Steps taken."""
+        self.samples_seen = 0
+        """Real samples that the critic has been shown so far, by all processes together."""
+        self.processes = Processes.of(fabric)
+        """This process's place among those that train together."""
+        self._fabric = fabric
+        self._info = samples.info
+        seed_global(config.seed)
+        self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
+        self._noise = Noise(self._random, self.processes.rank, self.processes.world)
+        self._batches: BatchSource = make_batches(samples, config.data, config.seed, fabric.device)
+
+        self.prior = LatentPrior.of(config.networks)
+        """What latents are drawn from."""
+        pair = build_networks(config.networks, samples.info)
+        check_everything(config, samples.info, pair, self.processes.world)
+        if config.diagnosis.enabled:  # now, not at the first look
+            check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
+        self.label_names = pair.label_names
+        """Of the labels that the generator takes."""
+        self._code_categories = config.networks.codes.categories
+        self.critic_uses_labels = pair.critic_uses_labels
+        """Whether the critic's scores depend on labels."""
+        self.generator: nn.Module = pair.generator.to(fabric.device)
+        """The generator as trained; ``ema.module`` is the one to use."""
+        self.critic: nn.Module = pair.critic.to(fabric.device)
+        """The critic as trained."""
+        self._together = not looks_across_batch(self.critic)
+        self.ema = Ema(self.generator, config.ema)
+        """The generator's moving average."""
+        self._statistics = running_statistics(self.generator, self.critic)
+        self._generator_updater = Updater(self.generator.parameters(), config.optimisers.generator, self.processes)
+        self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
+
+        self.loss = build_loss(config.loss)
+        """The game that is played."""
+        classifier = config.networks.critic_conditioning == "classifier"
+        self._heads = Heads(config.loss, config.networks.codes, classifier=classifier)
+        self._regularisers = build_regularisers(config.regularisers, self._noise)
+        self._with_gradients = any(piece.needs_input_gradients for piece in self._regularisers)
+        self._others_have_gradients = self._with_gradients or config.schedule.unrolled_steps > 0
+        self._augment = Augmentation(config.augmentation, samples.info, self._noise)
+        self._ada = AdaController(config.augmentation.ada, self.processes) if config.augmentation.ada.target else None
+        levels = growing_levels(self.generator)
+        self.growth = None if levels is None else Growth(config.progressive, levels, config.batch_size)
+        """The timetable of progressive growing, or None."""
+        self._level = 0
+        self.measures = (
+            *("critic_loss", "critic_accuracy", "real_score", "fake_score"),
+            *(piece.name for piece in self._regularisers),
+            *(f"critic_{name}" for name in self._heads.names),
+            *("generator_loss", "generator_gradient_norm"),
+            *(f"generator_{name}" for name in self._heads.names),
+            *(("augmentation_probability",) if self._ada else ()),
+            *(("level",) if self.growth else ()),
+        )
+        """Names of the values that :meth:`run_step` returns, in their order."""
+
+    def run_step(self) -> Tensor:
+        """Update the critic, then the generator, then the average.
+
+        Returns:
+            The step's measures in the order of :attr:`measures`, [measures] on the device; reading it waits for it. It
+            is this process's: averaging over processes is the caller's.
+        """
+        config, schedule = self.config, self.config.schedule
+        progress = burn_in_progress(schedule, self.step)
+        phase = self._enter_phase()
+        batch_size = config.batch_size if phase is None else phase.batch_size
+        critic_rows = []
+        for _ in range(schedule.critic_steps):
+            parts = self._read_parts(batch_size, phase)
+            critic_rows.append(self._update_critic(parts, progress))
+        generator_rows = [self._update_generator(parts, progress) for _ in range(schedule.generator_steps)]
+        self.processes.average(self._statistics)
+        self.step += 1
+        self.ema.update(batch_size * schedule.critic_steps, self.samples_seen)
+        row = [*_mean(critic_rows), *_mean(generator_rows)]
+        if self._ada is not None:
+            self._ada.adjust(self.step)
+            row.append(row[0].new_full((), self._ada.probability))
+        if phase is not None:
+            row.append(row[0].new_full((), phase.level - 1.0 + phase.alpha))
+        return torch.stack(row)
+
+    def _enter_phase(self) -> Phase | None:
+        """Where growing stands; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
+        if self.growth is None:
+            return None
+        phase = self.growth.phase(self.samples_seen)
+        if phase.level != self._level:
+            self._level = phase.level
+            self._generator_updater.reset()
+            self._critic_updater.reset()
+        for network in (self.generator, self.critic, self.ema.module):
+            enter_phase(network, phase)
+        return phase
+
+    def _read_parts(self, batch_size: int, phase: Phase | None) -> list[Part]:
+        """The next batch: this process's share of each part."""
+        part_size = batch_size // self.config.accumulate_batches
+        count = part_size // self.processes.world
+        parts: list[Part] = []
+        for index in range(self.config.accumulate_batches):
+            position = self.samples_seen + index * part_size + self.processes.rank * count
+            real, labels = self._batches.batch(position, count)
+            parts.append((real if phase is None else reals_at(real, phase), labels))
+        self.samples_seen += batch_size
+        return parts
+
+    def _update_critic(self, parts: list[Part], progress: float) -> Row:
+        """Returns the update's measures of the critic; nothing of the graph outlives the call."""
+        self._critic_updater.zero_grad()
+        scorer = self._scorer(self._score, progress)
+        rows = []
+        for real, labels in parts:
+            with torch.no_grad():
+                fake, asked = self._draw_fakes(len(real), labels)
+            objective, row = self._critic_objective(scorer, real, fake, labels, asked, progress)
+            self._backward(objective, self._critic_updater, len(parts))
+            rows.append(row)
+        self._critic_updater.average_gradients()
+        self._critic_updater.step(progress)
+        clip_weights(self._critic_updater.parameters, self.config.regularisers.weight_clip)
+        return _mean(rows)
+
+    def _critic_objective(
+        self,
+        scorer: Scorer,
+        real: Tensor,
+        fake: Tensor,
+        labels: Tensor | None,
+        asked: "_Asked",
+        progress: float,
+    ) -> tuple[Tensor, Row]:
+        """What the critic minimises, a scalar, and its measures."""
+        seen = labels if self.critic_uses_labels else None
+        critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
+        loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
+        penalties = [piece.penalty(critic_pass, progress) for piece in self._regularisers]
+        codes = self._heads.read_codes(asked.latents, asked.labels)
+        terms = self._heads.critic_terms(critic_pass.real, critic_pass.fake, labels, codes)
+        real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
+        if self._ada is not None and not fake.requires_grad:
+            threshold = self.loss.threshold(real_scores, fake_scores)
+            self._ada.watch(real_scores, threshold, len(real) * self.processes.world)
+        added = [*penalties, *(terms[name] for name in self._heads.names)]
+        measures = [loss, self.loss.accuracy(real_scores, fake_scores), real_scores.mean(), fake_scores.mean(), *added]
+        return _sum(loss, added), [item.detach() for item in measures]
+
+    def _update_generator(self, parts: list[Part], progress: float) -> Row:
+        """Returns the update's measures of the generator."""
+        unrolled = self.config.schedule.unrolled_steps > 0
+        if not unrolled:
+            self._train_critic(False)  # No graph for what stays as it is.
+        self._generator_updater.zero_grad()
+        rows = []
+        for real, labels in parts:
+            objective, row = self._generator_objective(real, labels, progress, unrolled=unrolled)
+            self._backward(objective, self._generator_updater, len(parts))
+            rows.append(row)
+        if not unrolled:
+            self._train_critic(True)
+        self._generator_updater.average_gradients()
+        norm = self._generator_updater.gradient_norm()
+        self._generator_updater.step(progress)
+        loss, *terms = _mean(rows)
+        return [loss, norm, *terms]
+
+    def _generator_objective(
+        self, real: Tensor, labels: Tensor | None, progress: float, *, unrolled: bool
+    ) -> tuple[Tensor, Row]:
+        """What the generator minimises, a scalar, and its measures but for the norm of its gradient."""
+        seen = labels if self.critic_uses_labels else None
+        if unrolled:
+            fake, asked = self._draw_fakes(len(real), labels)
+            scorer = self._unrolled_scorer(real, fake, labels, asked, progress)
+            real_scores = scorer(real, seen).scores if self.loss.generator_needs_real_scores else None
+        else:
+            scorer, real_scores = self._scorer(self._score, progress), None
+            if self.loss.generator_needs_real_scores:
+                with torch.no_grad():
+                    real_scores = scorer(real, seen).scores
+            fake, asked = self._draw_fakes(len(real), labels)
+        output = scorer(fake, seen)
+        loss = self.loss.generator(output.scores, real_scores)
+        codes = self._heads.read_codes(asked.latents, asked.labels)
+        terms = self._heads.generator_terms(output, asked.labels, codes)
+        added = [terms[name] for name in self._heads.names]
+        return _sum(loss, added), [item.detach() for item in (loss, *added)]
+
+    def _unrolled_scorer(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: "_Asked", progress: float
+    ) -> Scorer:
+        """The critic as it would be after the imagined updates; its weights depend on the generator's samples."""
+        imagined = ImaginedCritic(self.critic)
+        names = {id(parameter): name for name, parameter in self.critic.named_parameters()}
+        rule = DifferentiableRule(names, self._critic_updater, progress, self.config.regularisers.weight_clip)
+        scorer = self._scorer(lambda samples, seen: self._in_precision(imagined, samples, seen), progress)
+        for _ in range(self.config.schedule.unrolled_steps):
+            imagined.advance(lambda: self._critic_objective(scorer, real, fake, labels, asked, progress)[0], rule)
+        return scorer
+
+    def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, "_Asked"]:
+        """Generated samples with the labels of the real ones, and what they were asked to be."""
+        latents = self._noise.latents(self.prior, count)
+        if self._code_categories:
+            labels = self._noise.integers(0, self._code_categories, count)
+        with self._precision():
+            samples: Tensor = self.generator(latents, labels)
+        return samples.to(torch.float32), _Asked(latents, labels)
+
+    def _score(self, samples: Tensor, labels: Tensor | None) -> CriticOutput:
+        return self._in_precision(self.critic, samples, labels)
+
+    def _in_precision(self, critic: Callable[..., Any], samples: Tensor, labels: Tensor | None) -> CriticOutput:
+        """The critic's output in float32, computed in the run's precision."""
+        with self._precision():
+            output = as_output(critic(samples, labels))
+        if self.config.precision == "float32":
+            return output
+        return CriticOutput(*(None if item is None else item.float() for item in output))  # type: ignore[arg-type]
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.config.precision == "float32" else self._fabric.autocast()
+
+    def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
+        """Add one part's share of the gradients, and none by anything but the updater's weights."""
+        share = objective if parts == 1 else objective / parts
+        # Where nothing else has a gradient, naming the weights would only take time.
+        torch.autograd.backward(share, inputs=updater.parameters if self._others_have_gradients else None)
+
+    def _train_critic(self, on: bool) -> None:
+        for parameter in self._critic_updater.parameters:
+            parameter.requires_grad_(on)
+
+    def _scorer(self, score: Callable[[Tensor, Tensor | None], CriticOutput], progress: float) -> Scorer:
+        """``score`` behind the augmentation."""
+        config = self.config.augmentation
+        probability = anneal(config.probability, progress) if self._ada is None else self._ada.probability
+        noise_std = anneal(config.instance_noise, progress)
+        return lambda samples, labels: score(self._augment(samples, probability, noise_std), labels)
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse what this run could not have been started with, had its configuration been ``config``.
+
+        Raises:
+            ConfigError: with the value, the expectation and a fix.
+        """
+        check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
+
+    def weights_are_finite(self) -> bool:
+        """Whether every weight of both networks and of the average is a finite number."""
+        tensors = [*self.generator.parameters(), *self.critic.parameters(), *self.ema.module.parameters()]
+        return bool(torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all())
+
+    def close(self) -> None:
+        """Stop what reads data ahead."""
+        self._batches.close()
+
+    def share_state(self) -> None:
+        """Make what processes keep of their own shares that of all: before any of them saves it for all."""
+        if self._ada is not None:
+            self._ada.share()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, in plain values and tensors.
+
+        Of several processes, all call :meth:`share_state` before.
+        """
+        return {
+            "step": self.step,
+            "samples_seen": self.samples_seen,
+            "generator": self.generator.state_dict(),
+            "critic": self.critic.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "generator_optimiser": self._generator_updater.state_dict(),
+            "critic_optimiser": self._critic_updater.state_dict(),
+            "level": self._level,
+            "ada": None if self._ada is None else self._ada.state_dict(),
+            "rng": capture_rng(self._random),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+        self.step = state["step"]
+        self.samples_seen = state["samples_seen"]
+        self.generator.load_state_dict(state["generator"])
+        self.critic.load_state_dict(state["critic"])
+        self.ema.module.load_state_dict(state["ema"])
+        self._generator_updater.load_state_dict(state["generator_optimiser"])
+        self._critic_updater.load_state_dict(state["critic_optimiser"])
+        self._level = state["level"]
+        if self._ada is not None:
+            self._ada.load_state_dict(state["ada"])
+        restore_rng(state["rng"], self._random)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What generated samples were made from."""
+
+    latents: Tensor
+    """[N, Z]."""
+    labels: Tensor | None
+    """int64 [N]: the real samples' labels, or InfoGAN's discrete codes."""
+
+
+def _sum(loss: Tensor, added: list[Tensor]) -> Tensor:
+    return torch.stack([loss, *added]).sum() if added else loss
+
+
+def _mean(rows: list[Row]) -> Row:
+    return rows[0] if len(rows) == 1 else list(torch.stack([torch.stack(row) for row in rows]).mean(dim=0))
