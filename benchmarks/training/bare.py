@@ -23,9 +23,9 @@ class BareLoop:
     """The networks, data, batch size and precision of a preset, and a loop for its loss.
 
     Args:
-        config: the preset.
-        device: where networks and data are.
-        backend: of torch.compile; empty: the networks run as they are. A critic whose gradient is penalised runs so in
+        config: The preset.
+        device: Where networks and data are.
+        backend: Of torch.compile; empty: the networks run as they are. A critic whose gradient is penalised runs so in
             any case: torch.compile differentiates no gradient.
     """
 

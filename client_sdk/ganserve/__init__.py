@@ -152,7 +152,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Loads a public name from its module on first use (PEP 562)."""
+    """Load a public name from its module on first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 

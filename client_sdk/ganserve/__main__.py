@@ -1,5 +1,7 @@
 """`python -m ganserve` is the command `ganserve`."""
 
+from __future__ import annotations
+
 import sys
 
 from ganserve._cli import INTERRUPTED, main

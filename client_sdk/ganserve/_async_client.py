@@ -53,7 +53,7 @@ class AsyncClient:
         max_attempts: As for `Client`.
         compression: As for `Client`.
         metadata: As for `Client`.
-        interceptors: gRPC's interceptors of asyncio clients, the first one outermost.
+        interceptors: GRPC's interceptors of asyncio clients, the first one outermost.
 
     Raises:
         InvalidRequest: An argument makes no sense.
@@ -249,17 +249,17 @@ class AsyncClient:
         return await self._transport.unary(way.call(info, drawn))
 
     async def models(self, *, timeout_s: float | None = None) -> list[ModelSummary]:
-        """Lists the server's models, by name, with the state of each version; see `Client.models`."""
+        """List the server's models, by name, with the state of each version; see `Client.models`."""
         return await self._transport.unary(_calls.list_models(self._timeout_s(timeout_s)))
 
     async def model(
         self, name: str | None = None, version: int | None = None, *, timeout_s: float | None = None
     ) -> ModelInfo:
-        """Describes one version of a model; see `Client.model`."""
+        """Describe one version of a model; see `Client.model`."""
         return await self._transport.unary(_calls.get_model(name, version, self._timeout_s(timeout_s)))
 
     async def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
-        """Waits until the server answers and has a model that is ready; see `Client.wait_until_ready`."""
+        """Wait until the server answers and has a model that is ready; see `Client.wait_until_ready`."""
         refuse_name(timeout_s)
         readiness = Readiness(model, self._timeout_s(timeout_s))
         pause_s = 1.0
@@ -272,7 +272,7 @@ class AsyncClient:
             await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
-        """Closes the connection; calls of other tasks end with `RequestCancelled`. Closing again does nothing."""
+        """Close the connection; calls of other tasks end with `RequestCancelled`. Closing again does nothing."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

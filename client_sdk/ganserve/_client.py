@@ -56,7 +56,7 @@ class Client:
             Default: 5, or enough to ask each of more servers.
         compression: Of what is sent. What is received is smaller with an `encoding`.
         metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
-        interceptors: gRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
+        interceptors: GRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
             outermost.
 
     Raises:
@@ -415,7 +415,7 @@ class Client:
         return self._transport.unary(way.call(info, drawn))
 
     def models(self, *, timeout_s: float | None = None) -> list[ModelSummary]:
-        """Lists the server's models, by name, with the state of each version.
+        """List the server's models, by name, with the state of each version.
 
         Args:
             timeout_s: Deadline in seconds; math.inf is none. Default: the client's.
@@ -429,7 +429,7 @@ class Client:
     def model(
         self, name: str | None = None, version: int | None = None, *, timeout_s: float | None = None
     ) -> ModelInfo:
-        """Describes one version of a model.
+        """Describe one version of a model.
 
         Args:
             name: The model's name. Default: the only one that is served.
@@ -444,7 +444,7 @@ class Client:
         return self._transport.unary(_calls.get_model(name, version, self._timeout_s(timeout_s)))
 
     def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
-        """Waits until the server has a model that is ready, and none of which the first version is still loading.
+        """Wait until the server has a model that is ready, and none of which the first version is still loading.
 
         Args:
             timeout_s: Most seconds to wait; math.inf waits for ever. Default: the client's.
@@ -469,7 +469,7 @@ class Client:
             time.sleep(pause_s)
 
     def close(self) -> None:
-        """Closes the connection; calls of other threads end with `RequestCancelled`. Closing again does nothing."""
+        """Close the connection; calls of other threads end with `RequestCancelled`. Closing again does nothing."""
         self._transport.close()
 
     def __enter__(self) -> Self:

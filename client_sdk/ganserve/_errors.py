@@ -54,7 +54,7 @@ class GanserveError(Exception):
         return self.message
 
     def add(self, advice: str) -> None:
-        """Adds to the message what helps in the case at hand."""
+        """Add to the message what helps in the case at hand."""
         self.message = f"{self.message}; {advice}"
 
 

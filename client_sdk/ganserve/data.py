@@ -121,7 +121,7 @@ class SampleDataset(IterableDataset[Batch]):
         self._truncation, self._controls, self._select, self._encoding = truncation, controls, select, encoding
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes each epoch's samples other ones: those from offset + epoch * n on.
+        """Make each epoch's samples other ones: those from offset + epoch * n on.
 
         Call it before each pass over the DataLoader; workers that persist (`persistent_workers=True`) do not hear of
         it.

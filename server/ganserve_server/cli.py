@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve serve` and returns its exit code: 0 stopped, 1 failed or cut calls off, 2 refused to start."""
+    """Run `ganserve serve` and returns its exit code: 0 stopped, 1 failed or cut calls off, 2 refused to start."""
     try:
         configuration = read_configuration(argv, os.environ)
     except StartupError as error:

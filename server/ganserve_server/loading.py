@@ -22,7 +22,7 @@ MAX_PAYLOAD_BYTES = 256 * 2**20
 
 
 def load(config: ServerConfig) -> tuple[Repository, str]:
-    """Returns the repository, loaded, and what it has in words.
+    """Return the repository, loaded, and what it has in words.
 
     Raises:
         ProviderError: The execution provider that was asked for cannot be had.

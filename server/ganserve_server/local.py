@@ -69,7 +69,7 @@ class LocalService:
     """
 
     def __init__(self, models: Path, provider: str) -> None:
-        """Starts the thread.
+        """Start the thread.
 
         Args:
             models: The folder of model packages.
@@ -85,7 +85,7 @@ class LocalService:
         """Its methods are awaited, on any event loop."""
 
     def wait(self) -> None:
-        """Waits until the models are loaded.
+        """Wait until the models are loaded.
 
         Raises:
             StartupError: There is nothing to serve.
@@ -93,7 +93,7 @@ class LocalService:
         self._host.submit(self._host.loaded()).result()
 
     def close(self) -> None:
-        """Ends calls that are under way, waits until the model calls that run are done, and frees the models."""
+        """End calls that are under way, waits until the model calls that run are done, and frees the models."""
         self._end.detach()
         self._host.end()
         self._host.thread.join()
@@ -139,7 +139,7 @@ class _Host:
         self.call_soon(self._loop.stop)
 
     async def loaded(self) -> None:
-        """Waits until the models are loaded; raises why they cannot be."""
+        """Wait until the models are loaded; raises why they cannot be."""
         await self.servicer()
 
     async def servicer(self) -> GanServicer:
@@ -255,7 +255,7 @@ class _Stream:
         self._cancelled = False
 
     def cancel(self) -> bool:
-        """Ends the call; who waits for a message gets CANCELLED. Again: nothing."""
+        """End the call; who waits for a message gets CANCELLED. Again: nothing."""
         if self._cancelled:
             return False
         self._cancelled = True
@@ -267,7 +267,7 @@ class _Stream:
         return self._cancelled
 
     def feed(self, request: object) -> None:
-        """Sends a request; None: there are no more."""
+        """Send a request; None: there are no more."""
         self._host.call_soon(self._requests.put_nowait, request)
 
     async def next_message(self) -> Any:
@@ -334,7 +334,7 @@ class AsyncStream(_Stream):
         return await asyncio.wrap_future(self._host.submit(self.next_message()))
 
     async def write(self, request: object) -> None:
-        """Sends a request."""
+        """Send a request."""
         self.feed(request)
 
     async def done_writing(self) -> None:
@@ -368,7 +368,7 @@ async def _answer(host: _Host, method: str, request: object, timeout_s: float | 
 
 @contextlib.contextmanager
 def _failing(host: _Host, method: str, request_id: str) -> Iterator[None]:
-    """Makes what a call raises what gRPC's client would raise."""
+    """Make what a call raises what gRPC's client would raise."""
     try:
         yield
     except asyncio.CancelledError:

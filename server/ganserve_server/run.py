@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(configuration: Configuration) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit code: 0, or 1 if calls were cut off.
+    """Serve until SIGTERM or SIGINT and returns the exit code: 0, or 1 if calls were cut off.
 
     Raises:
         StartupError: It cannot start as it was asked to.
@@ -92,7 +92,7 @@ def _monitored(
 
 
 def _stop_signal() -> asyncio.Event:
-    """Returns an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     stop = asyncio.Event()
 
     def handle() -> None:
@@ -106,7 +106,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _end_now() -> None:
-    """Ends the process: threads inside onnxruntime cannot be interrupted, and the normal way out waits for them."""
+    """End the process: threads inside onnxruntime cannot be interrupted, and the normal way out waits for them."""
     logging.shutdown()
     os._exit(_CUT_OFF)
 

@@ -152,11 +152,11 @@ class Gan:
                 yield response
 
     def list_models(self) -> gan_service_pb2.ListModelsResponse:
-        """Lists the models and the state of each version."""
+        """List the models and the state of each version."""
         return gan_service_pb2.ListModelsResponse(models=self.repository.summaries())
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
-        """Describes one version of a model.
+        """Describe one version of a model.
 
         Raises:
             RequestError: Why it cannot.
@@ -197,7 +197,7 @@ class Gan:
         return response
 
     async def _samples(self, model: Model, plan: ScorePlan) -> NDArray[np.generic]:
-        """Returns the samples [N, ...] of a plan in the model's type."""
+        """Return the samples [N, ...] of a plan in the model's type."""
         info = model.info
         if plan.files:
             field = "samples.images.files"
@@ -225,7 +225,7 @@ class Gan:
         return gan_service_pb2.StreamScoresResponse(response=response)
 
     def _decoded_bytes(self, request: gan_service_pb2.StreamScoresRequest) -> int:
-        """Returns how much the image files of a request become."""
+        """Return how much the image files of a request become."""
         files = len(request.request.samples.images.files)
         if not files:
             return 0
@@ -237,7 +237,7 @@ class Gan:
 
 
 def _in_stream(error: RequestError, index: int) -> RequestError:
-    """Returns an error that tells which request of a stream it is about."""
+    """Return an error that tells which request of a stream it is about."""
     where = f"request {index} of the stream, counting from 0"
     if isinstance(error, InvalidRequestError):
         return InvalidRequestError(

@@ -67,7 +67,7 @@ class _Unchecked(ServerConfig):
 
 
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
-    """Reads the configuration.
+    """Read the configuration.
 
     Args:
         arguments: The flags.
@@ -103,7 +103,7 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
 
 
 def _config_flag(arguments: Sequence[str]) -> str | None:
-    """Returns the file that --config names; tyro comes to see it too late."""
+    """Return the file that --config names; tyro comes to see it too late."""
     for flag, value in itertools.pairwise([*arguments, ""]):
         if flag == "--config":
             return value
@@ -153,7 +153,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _converted(hint: Any, value: Any, source: str, *, text: bool) -> Any:
-    """Returns a value as a field's type; `text`: it comes from the environment, where all is text."""
+    """Return a value as a field's type; `text`: it comes from the environment, where all is text."""
     try:
         return _from_text(hint, value) if text else _from_toml(hint, value)
     except (ValueError, TypeError):
@@ -205,7 +205,7 @@ def _expected(hint: Any) -> str:
 
 
 def _blame(message: str, sources: Mapping[str, str]) -> str:
-    """Returns where the fields that a message names have their values from."""
+    """Return where the fields that a message names have their values from."""
     named = [f"{name} is from {source}" for name, source in sources.items() if re.search(rf"\b{name}\b", message)]
     return f"; {', '.join(named)}" if named else ""
 

@@ -18,7 +18,7 @@ _MOST_LABELS = 12
 
 
 def startup_report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
-    """Returns a line for the provider, the calls, and each version of each model, each ended by a newline."""
+    """Return a line for the provider, the calls, and each version of each model, each ended by a newline."""
     threads = f"{engine.threads} CPU thread{'' if engine.threads == 1 else 's'}"
     samples = f"at most {batch.max_batch_size} samples"
     if batch.max_small_batch_size > batch.max_batch_size:

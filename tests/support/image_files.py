@@ -25,7 +25,7 @@ def encode(pixels: NDArray[np.uint8], form: str = "PNG", **options: Any) -> byte
 
 
 def write_folder(root: Path, pixels: NDArray[np.uint8], labels: Sequence[str] | None = None) -> Path:
-    """PNG files 0000.png, ... in ``root``, or in a sub-folder for each label."""
+    """PNG files 0000.png, ... in `root`, or in a sub-folder for each label."""
     for index, item in enumerate(pixels):
         folder = root if labels is None else root / labels[index]
         folder.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ HEALTHY = Observation(
 
 
 def history(count: int, **series: Any) -> list[Observation]:
-    """``count`` looks at a healthy run, 200 steps apart; each of ``series`` is one value for all or a list of them."""
+    """`count` looks at a healthy run, 200 steps apart; each of `series` is one value for all or a list of them."""
     return [
         replace(HEALTHY, step=200 * (index + 1), **{name: _at(values, index) for name, values in series.items()})
         for index in range(count)

@@ -1,7 +1,7 @@
 """Two real processes that train together over gloo, for tests: one start for a list of jobs.
 
 Started as a program, once in each process, it does the jobs of the file that is its argument. A job is one call of
-``train``, or one of the functions below by name.
+`train`, or one of the functions below by name.
 """
 
 import io
@@ -18,7 +18,7 @@ DEADLINE_S = 240.0
 
 
 def train_job(config: Any, out: Path, stop_after: int | None = None) -> dict[str, Any]:
-    """Train ``config`` in ``out``; with ``stop_after`` the last process alone gets a signal after so many steps."""
+    """Train `config` in `out`; with `stop_after` the last process alone gets a signal after so many steps."""
     from ganserve_training import config_to_dict
 
     return {"config": config_to_dict(config), "out": str(out), "stop_after": stop_after}
@@ -27,7 +27,7 @@ def train_job(config: Any, out: Path, stop_after: int | None = None) -> dict[str
 def do_together(jobs: dict[str, dict[str, Any]], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What each job gave in each process, in the order of their ranks.
 
-    Of a call of train: ``step`` and ``resumed_step``, or ``error`` and ``message``; ``said`` on its console.
+    Of a call of train: `step` and `resumed_step`, or `error` and `message`; `said` on its console.
     """
     from torch.distributed import TCPStore
 

@@ -25,7 +25,7 @@ TINY_FLAGS = [
 
 
 def tiny_config(**changes: Any) -> TrainConfig:
-    """Twelve steps with everything switched on and annealed; ``changes`` replace fields."""
+    """Twelve steps with everything switched on and annealed; `changes` replace fields."""
     adam = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
     fields = {
         "steps": 12,

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import typing
 
 import pytest
 
@@ -105,8 +106,9 @@ def test_every_field_of_a_configuration_is_documented_for_the_command_line() -> 
 
         source = inspect.getsource(kind)
         names = []
+        hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            nested = field.type if isinstance(field.type, type) and dataclasses.is_dataclass(field.type) else None
+            nested = hints[field.name] if dataclasses.is_dataclass(hints[field.name]) else None
             if nested is not None:
                 names += undocumented(nested)
             elif f"    {field.name}:" in source:

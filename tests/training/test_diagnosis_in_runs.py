@@ -40,7 +40,7 @@ WATCHED = DiagnosisConfig(every_steps=2, samples=32)
 
 
 def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> RunResult:
-    """Train on the CPU; with ``stop_after``, a signal comes in after that many steps of this call."""
+    """Train on the CPU; with `stop_after`, a signal comes in after that many steps of this call."""
     countdown = iter(range(stop_after or 10**9, -1, -1))
     return train(
         config,

@@ -42,7 +42,7 @@ def constant(value: float) -> Anneal:
 def setting(
     loss: str, *, steps: int, every: int, rates: tuple[float, float], gamma: Anneal | None = None, **changes: Any
 ) -> TrainConfig:
-    """A run of the MLP on the ring; ``rates`` are the generator's and the critic's learning rates."""
+    """A run of the MLP on the ring; `rates` are the generator's and the critic's learning rates."""
     gamma = gamma or constant(0.0)
     beta1 = changes.pop("beta1", 0.0)
     generator, critic = (OptimiserConfig(learning_rate=constant(rate), beta1=beta1) for rate in rates)

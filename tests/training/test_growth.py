@@ -73,7 +73,7 @@ def test_how_many_steps_it_takes_to_grow(batch_sizes: tuple[int, ...], critic_st
 
 
 def block_mean(image: list[list[float]], side: int) -> list[list[float]]:
-    """Means over squares of ``side`` x ``side`` pixels."""
+    """Means over squares of `side` x `side` pixels."""
     count = len(image) // side
     return [
         [

@@ -17,7 +17,7 @@ from ganserve_training.evaluation.metrics import (
 
 
 def with_moments(rng: np.random.Generator, mean: np.ndarray, root: np.ndarray, count: int) -> np.ndarray:
-    """Points whose sample mean and covariance (n - 1) are exactly ``mean`` and ``root @ root.T``."""
+    """Points whose sample mean and covariance (n - 1) are exactly `mean` and `root @ root.T`."""
     points = rng.standard_normal((count, len(mean)))
     points -= points.mean(axis=0)
     points = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points.T)).T)

@@ -44,7 +44,7 @@ from tiny_runs import assert_same, tiny_config
 
 
 def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> Any:
-    """Train on the CPU; with ``stop_after``, a signal comes in after that many steps of this call."""
+    """Train on the CPU; with `stop_after`, a signal comes in after that many steps of this call."""
     countdown = iter(range(stop_after or 10**9, -1, -1))
     return train(
         config,

@@ -116,7 +116,7 @@ def look_ahead(
     *,
     together: bool = True,
 ) -> Tensor:
-    """The generator's loss after k imagined updates; the generator adds ``shift`` to fixed points."""
+    """The generator's loss after k imagined updates; the generator adds `shift` to fixed points."""
     generator = torch.Generator().manual_seed(3)
     real, latents = (torch.randn(6, 2, generator=generator, dtype=torch.float64) for _ in range(2))
     fake = latents + shift

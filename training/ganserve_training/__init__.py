@@ -1,7 +1,9 @@
 """Trains GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation.
 
-The names below are imported when they are first used, so that ``import ganserve_training`` does not import torch.
+The names below are imported when they are first used, so that `import ganserve_training` does not import torch.
 """
+
+from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,10 @@
 """What can go wrong in training, by name. Every message says what was wrong, what was expected and what to do."""
 
+from __future__ import annotations
+
 
 class TrainingError(Exception):
-    """Base class of everything that ``ganserve_training`` raises on purpose."""
+    """Base class of everything that `ganserve_training` raises on purpose."""
 
 
 class ConfigError(TrainingError):
@@ -44,8 +46,8 @@ class StoppedError(TrainingError):
     """Training was asked to stop, by a signal; a checkpoint was written first.
 
     Attributes:
-        signal_number: the signal, such as ``signal.SIGTERM``.
-        step: the step of the checkpoint.
+        signal_number: The signal, such as `signal.SIGTERM`.
+        step: The step of the checkpoint.
     """
 
     def __init__(self, signal_number: int, step: int, message: str) -> None:

@@ -1,5 +1,7 @@
 """Writing files so that a crash at any moment leaves the old content or the new, never a part."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, force it to disk, then rename it into place."""
+    """Let `write` fill a temporary file beside `path`, force it to disk, then rename it into place."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     write(temporary)
     with temporary.open("rb") as file:
@@ -18,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the content of ``path`` by ``text``."""
+    """Replace the content of `path` by `text`."""
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 

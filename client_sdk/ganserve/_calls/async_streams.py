@@ -42,11 +42,11 @@ class _AsyncStream(AsyncIterator[ResultT], ABC, Generic[ResultT]):
 
     @abstractmethod
     async def _open(self, method: Any) -> Any:
-        """Starts the call for what is still to come."""
+        """Start the call for what is still to come."""
 
     @abstractmethod
     async def _before_reading(self) -> bool:
-        """Prepares the next result; whether one is still to come."""
+        """Prepare the next result; whether one is still to come."""
 
     def __aiter__(self) -> Self:
         return self
@@ -135,7 +135,7 @@ class _AsyncStream(AsyncIterator[ResultT], ABC, Generic[ResultT]):
             raise
 
     def _explain(self, failure: GanserveError) -> None:
-        """Adds to the error that ends the stream what helps the caller to go on."""
+        """Add to the error that ends the stream what helps the caller to go on."""
 
     def _hang_up(self) -> None:
         rpc, self._rpc = self._rpc, None
@@ -143,7 +143,7 @@ class _AsyncStream(AsyncIterator[ResultT], ABC, Generic[ResultT]):
             rpc.cancel()
 
     async def close(self) -> None:
-        """Ends the call; the stream gives nothing more. Again: nothing."""
+        """End the call; the stream gives nothing more. Again: nothing."""
         self._over = True
         if self._rpc is not None:
             self._rpc.cancel()
@@ -216,7 +216,7 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
         return not call.complete or self._rpc is not None
 
     async def _read(self) -> gan_service_pb2.StreamScoresRequest | None:
-        """Reads the next item; None: there is none."""
+        """Read the next item; None: there is none."""
         items = self._call.items
         item: ImagesLike | None = next(items, None) if isinstance(items, Iterator) else await anext(items, None)
         if item is None:
@@ -226,7 +226,7 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
         return self._call.add(inputs, info if isinstance(info, ModelInfo) else await self._transport.unary(info))
 
     async def _write(self, request: gan_service_pb2.StreamScoresRequest) -> None:
-        """Sends a request, if there is a connection; why it cannot be sent is told by the next read."""
+        """Send a request, if there is a connection; why it cannot be sent is told by the next read."""
         if self._rpc is not None:
             with suppress(grpc.RpcError, asyncio.InvalidStateError):
                 await self._rpc.write(request)

@@ -30,7 +30,7 @@ class Forks:
         self._in_use = False
 
     def closed(self) -> None:
-        """Notes that a client was closed: forks wait until its threads are gone."""
+        """Note that a client was closed: forks wait until its threads are gone."""
         self._closed_at = time.monotonic()
 
     def before(self) -> None:
@@ -44,7 +44,7 @@ class Forks:
             _wait_until_core(True, time.monotonic() + _SETTLE_S)
 
     def after_in_child(self) -> None:
-        """Takes over what the parent saw."""
+        """Take over what the parent saw."""
         self.inherited = self.inherited or self._in_use
 
     def check(self) -> None:

@@ -43,7 +43,7 @@ class Interpolation:
         return_scores: bool,
         timeout_s: float,
     ) -> None:
-        """Checks what can be known without the model.
+        """Check what can be known without the model.
 
         Raises:
             InvalidRequest: An argument is wrong.

@@ -34,7 +34,7 @@ class LabelFields:
 
 
 def label_fields(label: Labels | None, count: int) -> LabelFields:
-    """Checks labels and makes them a request's fields.
+    """Check labels and makes them a request's fields.
 
     Args:
         label: As `Client.sample` takes it.

@@ -29,7 +29,7 @@ class Attempts:
     __slots__ = ("_end", "_most", "made")
 
     def __init__(self, timeout_s: float, most: int | None) -> None:
-        """Starts the clock.
+        """Start the clock.
 
         Args:
             timeout_s: Deadline of all attempts together in seconds; math.inf is none.

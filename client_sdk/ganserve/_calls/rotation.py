@@ -63,6 +63,6 @@ class Rotation:
         return any(other.rests_until <= now for other in self.endpoints)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Notes that an endpoint is well."""
+        """Note that an endpoint is well."""
         if endpoint.failures:
             endpoint.failures, endpoint.rests_until = 0, 0.0

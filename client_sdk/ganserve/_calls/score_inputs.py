@@ -67,7 +67,7 @@ class ScoreInputs:
 
     @classmethod
     def read(cls, images: ImagesLike, label: Labels | None) -> ScoreInputs:
-        """Reads what `Client.score` takes; opens files.
+        """Read what `Client.score` takes; opens files.
 
         Raises:
             InvalidRequest: An image or its file is wrong.

@@ -74,7 +74,7 @@ class SampleStreamCall:
         return None if self._described else _calls.describe_first(self._request.request, self.timeout_s)
 
     def described(self, info: ModelInfo) -> None:
-        """Takes the model's description."""
+        """Take the model's description."""
         self._channels, self._described = _calls.channels_of(self._request.request, info), True
 
     def remaining(self) -> gan_service_pb2.StreamSamplesRequest:
@@ -107,7 +107,7 @@ class SampleStreamCall:
         return batch
 
     def finish(self) -> None:
-        """Checks that nothing is missing at the end.
+        """Check that nothing is missing at the end.
 
         Raises:
             ServerError: Samples are missing.
@@ -116,7 +116,7 @@ class SampleStreamCall:
             raise ServerError(f"the stream ended after {self._received} of {self._request.request.count} samples")
 
     def explain(self, failure: GanserveError) -> None:
-        """Adds to the error that ends the stream how to go on by hand."""
+        """Add to the error that ends the stream how to go on by hand."""
         if self._received:
             wanted = self._request.request
             failure.add(
@@ -180,7 +180,7 @@ class ScoreStreamCall:
         return self.exhausted and not self._pending
 
     def read(self, images: ImagesLike) -> ScoreInputs:
-        """Reads an item; opens files.
+        """Read an item; opens files.
 
         Raises:
             InvalidRequest: It is wrong, or there is no label for it.
@@ -197,7 +197,7 @@ class ScoreStreamCall:
         return self._known.get(model) or _calls.get_model(model, self._version, self.timeout_s)
 
     def add(self, inputs: ScoreInputs, info: ModelInfo) -> gan_service_pb2.StreamScoresRequest:
-        """Makes an item the next request: by exactly this version of the model, so that all scores compare.
+        """Make an item the next request: by exactly this version of the model, so that all scores compare.
 
         Raises:
             InvalidRequest: It does not fit the model.
@@ -227,7 +227,7 @@ class ScoreStreamCall:
         return call.parse(response.response)
 
     def finish(self) -> None:
-        """Checks that nothing is missing at the end.
+        """Check that nothing is missing at the end.
 
         Raises:
             ServerError: Results are missing.

@@ -51,11 +51,11 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
 
     @abstractmethod
     def _open(self, method: Any) -> Any:
-        """Starts the call for what is still to come."""
+        """Start the call for what is still to come."""
 
     @abstractmethod
     def _before_reading(self) -> bool:
-        """Prepares the next result; whether one is still to come."""
+        """Prepare the next result; whether one is still to come."""
 
     def __iter__(self) -> Self:
         return self
@@ -135,7 +135,7 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
             raise
 
     def _explain(self, failure: GanserveError) -> None:
-        """Adds to the error that ends the stream what helps the caller to go on."""
+        """Add to the error that ends the stream what helps the caller to go on."""
 
     def _hang_up(self) -> None:
         rpc, self._rpc = self._rpc, None
@@ -143,7 +143,7 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
             rpc.cancel()
 
     def close(self) -> None:
-        """Ends the call; the stream gives nothing more. Again: nothing."""
+        """End the call; the stream gives nothing more. Again: nothing."""
         self._over = True
         if self._rpc is not None and not self._transport.forked:
             self._rpc.cancel()
@@ -239,7 +239,7 @@ class ScoreStream(_Stream["Scores"]):
         return not call.complete or self._rpc is not None
 
     def _read(self) -> gan_service_pb2.StreamScoresRequest | None:
-        """Reads the next item; None: there is none."""
+        """Read the next item; None: there is none."""
         item = next(cast("Iterator[ImagesLike]", self._call.items), None)
         if item is None:
             return None
@@ -261,7 +261,7 @@ class ScoreStream(_Stream["Scores"]):
         self._end_requests()
 
     def close(self) -> None:
-        """Ends the call; the stream gives nothing more. Again: nothing."""
+        """End the call; the stream gives nothing more. Again: nothing."""
         super().close()
         self._end_requests()
 

@@ -145,7 +145,7 @@ class Transport(_Base):
         return self._rotation.next()
 
     def start(self, method: Any, request: object, request_id: str, **options: Any) -> Any:
-        """Calls a stub's method."""
+        """Call a stub's method."""
         try:
             return method(request, metadata=self._metadata(request_id), **options)
         except ValueError as error:  # what grpc says of a channel that another thread has just closed
@@ -154,7 +154,7 @@ class Transport(_Base):
             raise
 
     def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str) -> None:
-        """Waits before a call is tried again.
+        """Wait before a call is tried again.
 
         Raises:
             GanserveError: It is not tried again, or the client was closed.
@@ -166,11 +166,11 @@ class Transport(_Base):
         raise self._when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Notes that an endpoint is well."""
+        """Note that an endpoint is well."""
         self._rotation.answered(endpoint)
 
     def close(self) -> None:
-        """Closes the connections; calls that are under way end with RequestCancelled. Again: nothing."""
+        """Close the connections; calls that are under way end with RequestCancelled. Again: nothing."""
         if not self._closed.is_set() and not self.forked:
             self._closed.set()
             for endpoint in self._rotation.endpoints:
@@ -182,7 +182,7 @@ class AsyncTransport(_Base):
     """Carries out calls on an event loop; used by any number of its tasks."""
 
     def __init__(self, config: ClientConfig, connect: Callable[[], Sequence[Endpoint]]) -> None:
-        """Makes no connection yet.
+        """Make no connection yet.
 
         Args:
             config: The configuration.
@@ -241,11 +241,11 @@ class AsyncTransport(_Base):
                 return call.parse(response)
 
     def start(self, method: Any, request_id: str, *request: object) -> Any:
-        """Calls a stub's method that streams; gRPC's call object."""
+        """Call a stub's method that streams; gRPC's call object."""
         return method(*request, metadata=self._metadata(request_id))
 
     async def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str) -> None:
-        """Waits before a call is tried again.
+        """Wait before a call is tried again.
 
         Raises:
             GanserveError: It is not tried again, or the client was closed.
@@ -261,18 +261,18 @@ class AsyncTransport(_Base):
         raise self._when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Notes that an endpoint is well."""
+        """Note that an endpoint is well."""
         if self._rotation is not None:
             self._rotation.answered(endpoint)
 
     def raise_if_closed(self, what: str, request_id: str, error: asyncio.CancelledError) -> None:
-        """Raises RequestCancelled if a cancellation came from `close()`, not from someone who cancelled this task."""
+        """Raise RequestCancelled if a cancellation came from `close()`, not from someone who cancelled this task."""
         task = asyncio.current_task()
         if self.closed and (task is None or not task.cancelling()):
             raise closed_during(what, request_id) from error
 
     async def close(self) -> None:
-        """Closes the connections; calls that are under way end with RequestCancelled. Again: nothing."""
+        """Close the connections; calls that are under way end with RequestCancelled. Again: nothing."""
         if self._closed.is_set() or self.forked:
             return
         self._closed.set()

@@ -46,7 +46,7 @@ def needs_description(request: gan_service_pb2.SampleRequest) -> bool:
 
 
 def describe_first(request: gan_service_pb2.SampleRequest, timeout_s: float) -> Call[ModelInfo]:
-    """Describes the model of a request for samples."""
+    """Describe the model of a request for samples."""
     return get_model(request.model or None, request.version or None, timeout_s)
 
 
@@ -93,10 +93,10 @@ def score(
 
 
 def list_models(timeout_s: float) -> Call[list[ModelSummary]]:
-    """Lists the models."""
+    """List the models."""
     return Call("ListModels", gan_service_pb2.ListModelsRequest(), _responses.model_summaries, timeout_s)
 
 
 def get_model(name: str | None, version: int | None, timeout_s: float) -> Call[ModelInfo]:
-    """Describes a model."""
+    """Describe a model."""
     return Call("GetModel", _requests.get_model_request(name, version), _responses.model_info, timeout_s)

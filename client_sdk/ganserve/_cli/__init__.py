@@ -69,7 +69,7 @@ exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 the server cannot 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code.
+    """Run the command line and returns its exit code.
 
     Args:
         argv: The arguments without the program's name. Default: the process's.

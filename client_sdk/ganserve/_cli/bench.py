@@ -93,7 +93,7 @@ class BenchArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve bench` and returns its exit code."""
+    """Run `ganserve bench` and returns its exit code."""
     return run(BenchArguments, argv, "bench", _EXAMPLES, _bench)
 
 
@@ -177,7 +177,7 @@ class _Bench:
                     self.outcomes.append(await run_stage(stage, call, report))
 
     def tell(self) -> None:
-        """Prints and writes what was measured."""
+        """Print and writes what was measured."""
         rows = [_row(outcome, self.arguments.count) for outcome in self.outcomes]
         everything = {
             **self._facts,

@@ -49,7 +49,7 @@ class _Axis:
 
 
 def picture(outcomes: Sequence[Outcome], *, title: str) -> str:
-    """Calls a second and latencies by load, and the latencies' histograms, as SVG.
+    """Call a second and latencies by load, and the latencies' histograms, as SVG.
 
     Args:
         outcomes: Of the stages.

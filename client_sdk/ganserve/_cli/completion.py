@@ -75,7 +75,7 @@ class Option:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve completion` and returns its exit code."""
+    """Run `ganserve completion` and returns its exit code."""
     return run(CompletionArguments, argv, "completion", _EXAMPLES, _completion)
 
 

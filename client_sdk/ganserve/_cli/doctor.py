@@ -29,7 +29,7 @@ class DoctorArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve doctor` and returns its exit code."""
+    """Run `ganserve doctor` and returns its exit code."""
     return run(DoctorArguments, argv, "doctor", _EXAMPLES, _doctor)
 
 

@@ -22,7 +22,7 @@ class Latencies:
         self.highest_s = 0.0
 
     def add(self, latency_s: float) -> None:
-        """Counts one latency in seconds."""
+        """Count one latency in seconds."""
         self._counts[_bucket(latency_s)] += 1
         self._sum_s += latency_s
         self.count += 1

@@ -72,7 +72,7 @@ class Outcome:
 async def run_stage(
     stage: Stage, call: Callable[[], Awaitable[object]], report: Callable[[float, Outcome], None]
 ) -> Outcome:
-    """Puts a stage's load on a server.
+    """Put a stage's load on a server.
 
     Args:
         stage: What load.

@@ -30,7 +30,7 @@ class ModelsArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve models` and returns its exit code."""
+    """Run `ganserve models` and returns its exit code."""
     return run(ModelsArguments, argv, "models", _EXAMPLES, _models)
 
 

@@ -83,7 +83,7 @@ class SampleArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve sample` and returns its exit code."""
+    """Run `ganserve sample` and returns its exit code."""
     return run(SampleArguments, argv, "sample", _EXAMPLES, _sample)
 
 

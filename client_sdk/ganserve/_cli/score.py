@@ -52,7 +52,7 @@ class ScoreArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve score` and returns its exit code."""
+    """Run `ganserve score` and returns its exit code."""
     return run(ScoreArguments, argv, "score", _EXAMPLES, _score)
 
 

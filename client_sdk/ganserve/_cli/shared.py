@@ -63,7 +63,7 @@ def run(
     examples: Sequence[str],
     action: Callable[[ArgumentsT], int],
 ) -> int:
-    """Parses a command's arguments and does its work; an error that is expected becomes one line and an exit code."""
+    """Parse a command's arguments and does its work; an error that is expected becomes one line and an exit code."""
     try:
         return action(parse(kind, argv, command, examples))
     except KeyboardInterrupt:
@@ -98,12 +98,12 @@ def _in_flags(error: Exception, kind: type[Any]) -> str:
 
 
 def say(text: str) -> None:
-    """Writes a line to stdout."""
+    """Write a line to stdout."""
     sys.stdout.write(f"{text}\n")
 
 
 def say_json(value: object) -> None:
-    """Writes a value as JSON to stdout."""
+    """Write a value as JSON to stdout."""
     say(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 

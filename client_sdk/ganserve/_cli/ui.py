@@ -45,7 +45,7 @@ class UiArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs `ganserve ui` and returns its exit code."""
+    """Run `ganserve ui` and returns its exit code."""
     return run(UiArguments, argv, "ui", _EXAMPLES, _ui)
 
 

@@ -186,7 +186,7 @@ class SampleBatch:
         return _to_torch(self.samples, 4)
 
     def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
-        """Writes the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
+        """Write the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
 
         The samples stay in their order, along the rows. Where several labels come one after the other, each starts a
         row; samples of given latents, such as those of `interpolate`, are one row; any other picture is near square.
@@ -210,7 +210,7 @@ class SampleBatch:
         return _pictures.save_grid(self, path, columns=columns, scale=scale)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
+        """Write each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
 
         Args:
             folder: Where; files of the same names are overwritten.
@@ -226,7 +226,7 @@ class SampleBatch:
         return _pictures.save_each(self, folder)
 
     def save_npz(self, path: str | os.PathLike[str]) -> Path:
-        """Writes everything as a compressed NumPy archive; what is None is left out.
+        """Write everything as a compressed NumPy archive; what is None is left out.
 
         Args:
             path: The file; must end in .npz.
@@ -249,7 +249,7 @@ class SampleBatch:
         return file
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Writes vectors as a table with the columns x0, x1 …, and label, score and probability where there are any.
+        """Write vectors as a table with the columns x0, x1 …, and label, score and probability where there are any.
 
         Args:
             path: The file; must end in .csv.

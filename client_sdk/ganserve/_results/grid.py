@@ -133,7 +133,7 @@ class Grid:
         """The description of a chunk's text.
 
         Raises:
-            InvalidRequest: ganserve did not write this chunk, or a later version of it did.
+            InvalidRequest: Ganserve did not write this chunk, or a later version of it did.
         """
         try:
             described = json.loads(text)
@@ -179,7 +179,7 @@ def default_scale(height: int, width: int) -> int:
 
 
 def check_count(count: int, height: int, width: int) -> None:
-    """Checks, before they are drawn, that so many samples of this size make one picture.
+    """Check, before they are drawn, that so many samples of this size make one picture.
 
     Raises:
         InvalidRequest: They don't, however they are arranged.

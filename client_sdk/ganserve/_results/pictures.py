@@ -38,7 +38,7 @@ def has_pillow() -> bool:
 
 
 def need_pillow(purpose: str) -> None:
-    """Checks that Pillow is there, before anything is sent whose answer would need it.
+    """Check that Pillow is there, before anything is sent whose answer would need it.
 
     Args:
         purpose: What needs it.
@@ -92,14 +92,14 @@ def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def save_grid(batch: SampleBatch, path: str | os.PathLike[str], *, columns: int | None, scale: int | None) -> Path:
-    """Writes a batch's grid; see `SampleBatch.save_grid`."""
+    """Write a batch's grid; see `SampleBatch.save_grid`."""
     file = check_suffix(path, ".png")
     file.write_bytes(grid_png(batch, columns=columns, scale=scale))
     return file
 
 
 def save_each(batch: SampleBatch, folder: str | os.PathLike[str]) -> list[Path]:
-    """Writes each sample; see `SampleBatch.save`."""
+    """Write each sample; see `SampleBatch.save`."""
     images = batch.images  # before the folder is made: a vector model has none
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def scatter_png(points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] |
 
     Args:
         points: At least one of them finite; those that are not are left out.
-        labels: int64 [N], or None.
+        labels: Int64 [N], or None.
     """
     from PIL import ImageDraw
 

@@ -26,7 +26,7 @@ _VALUE = re.compile(r"x[0-9]+")
 
 
 def write_csv(batch: SampleBatch, file: Path) -> Path:
-    """Writes a batch of vectors as a table; see `SampleBatch.save_csv`."""
+    """Write a batch of vectors as a table; see `SampleBatch.save_csv`."""
     if batch.samples.ndim != 2:
         raise UnsupportedByModel(f"model {batch.model!r} makes images, which are no table: save_npz or save")
     columns: dict[str, list[str]] = {f"x{i}": _numbers(values) for i, values in enumerate(batch.samples.T)}

@@ -15,7 +15,7 @@ Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
 
 
 def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
-    """Writes a batch to a new folder inside `folder`, under a name that tells what it is.
+    """Write a batch to a new folder inside `folder`, under a name that tells what it is.
 
     Raises:
         UnsupportedByModel: Pictures of a model that makes vectors, or a table of one that makes images.

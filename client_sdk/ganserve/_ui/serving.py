@@ -33,7 +33,7 @@ _MOST_UPLOADED = "20mb"
 
 @contextmanager
 def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
-    """Serves the page until the block ends.
+    """Serve the page until the block ends.
 
     Args:
         client: Answers the visitors.

@@ -14,6 +14,8 @@ Then any test may have `ganserve_server` and `ganserve_client`. Without pytest, 
 It needs the extra `server`: pip install 'ganserve[server]'.
 """
 
+from __future__ import annotations
+
 from ganserve.testing._packages import TinyModel, build_package
 from ganserve.testing._server import RunningServer, running_server
 

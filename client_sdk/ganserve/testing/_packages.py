@@ -73,7 +73,7 @@ class TinyModel:
 
 
 def build_package(models: str | os.PathLike[str], model: TinyModel | None = None) -> Path:
-    """Writes a model package, which takes milliseconds and needs neither PyTorch nor onnx.
+    """Write a model package, which takes milliseconds and needs neither PyTorch nor onnx.
 
     Args:
         models: The folder of model packages; made if there is none.
@@ -102,7 +102,7 @@ def build_package(models: str | os.PathLike[str], model: TinyModel | None = None
 
 
 def build_packages(models: str | os.PathLike[str], tiny: Iterable[TinyModel]) -> Path:
-    """Writes several model packages; returns the folder of all."""
+    """Write several model packages; returns the folder of all."""
     for model in tiny:
         build_package(models, model)
     return Path(models)
@@ -142,7 +142,7 @@ def _generator(model: TinyModel) -> bytes:
 
 
 def _critic(model: TinyModel) -> bytes:
-    """Samples, labels i64 [N] (conditional only) -> scores f32 [N], probabilities f32 [N]."""
+    """Sample, labels i64 [N] (conditional only) -> scores f32 [N], probabilities f32 [N]."""
     constants: dict[str, NDArray[Any]] = {
         "flat_shape": np.array([-1, math.prod(model.shape)], np.int64),
         "axes": np.array([1], np.int64),

@@ -60,7 +60,7 @@ class RunningServer:
         return Client(self.target, **options)
 
     def wait_until_serving(self) -> None:
-        """Waits until it answers.
+        """Wait until it answers.
 
         Raises:
             ServerUnavailable: It ended, or does not come up; the message has its log.
@@ -75,7 +75,7 @@ class RunningServer:
         self.target = match[1]
 
     def stop(self) -> None:
-        """Ends it, the hard way if it must be. Again: nothing."""
+        """End it, the hard way if it must be. Again: nothing."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -87,7 +87,7 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *flags: str) -> Iterator[RunningServer]:
-    """Runs a real server for the length of a with block.
+    """Run a real server for the length of a with block.
 
     Args:
         models: Models of a test, or a folder of model packages. Default: one `TinyModel()`, called "digits".

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; returns its exit code."""
     try:
         return evaluate_command.main(argv, open_package=_open_package, load_features=_load_features)
     except ExportError as error:

@@ -79,7 +79,7 @@ class Options:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; returns its exit code."""
     try:
         options = parse(
             Options,

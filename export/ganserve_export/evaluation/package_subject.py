@@ -80,10 +80,10 @@ class PackageSubject:
         return self._spec.provenance.checkpoint_sha256
 
     def draw(self, labels: npt.NDArray[np.int64] | None, count: int, seed: int) -> npt.NDArray[Any]:
-        """Samples uint8 [count, H, W, C] or float32 [count, D], from the latents that a run would use with this seed.
+        """Sample uint8 [count, H, W, C] or float32 [count, D], from the latents that a run would use with this seed.
 
         Args:
-            labels: int64 [count], or None.
+            labels: Int64 [count], or None.
             count: How many.
             seed: Of the latents.
         """

@@ -95,7 +95,7 @@ class ForeignCritic:
         return self._label_count if self.labels is not None else 0
 
     def _try_out(self, generator: ForeignGenerator, name: str | None, kind: OutputKind) -> None:
-        """Finds the output that has one value a sample, and checks that each sample is scored alone."""
+        """Find the output that has one value a sample, and checks that each sample is scored alone."""
         latents = generator.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
         labels = torch.arange(BATCH) % self._label_count if self._label_count else None
         samples = generator(latents, labels)

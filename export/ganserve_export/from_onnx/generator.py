@@ -158,7 +158,7 @@ class ForeignGenerator:
         return self.source.run(feed, [self.output.name])[0]
 
     def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Samples uint8 [N, H, W, C] or float32 [N, D]: the foreign graph, and numpy for what is around it."""
+        """Sample uint8 [N, H, W, C] or float32 [N, D]: the foreign graph, and numpy for what is around it."""
         raw = self.raw(latents.numpy(), None if labels is None else labels.numpy())
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)

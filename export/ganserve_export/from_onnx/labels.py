@@ -20,7 +20,7 @@ def encode_labels(labels: npt.NDArray[np.int64], port: LabelPort, label_count: i
 
 
 def feed_labels(surgery: Surgery, port: LabelPort, label_count: int) -> None:
-    """Feeds a foreign input with the package's labels."""
+    """Feed a foreign input with the package's labels."""
     value = "labels"
     if port.form == "one-hot":
         depth, values = surgery.constant([label_count], np.int64), surgery.constant([0, 1], np.float32)

@@ -136,14 +136,14 @@ class Source:
         return self.precision != "float32" or any(port.element == "float16" for port in (*self.inputs, *self.outputs))
 
     def run(self, feed: Arrays, outputs: list[str] | None = None) -> list[npt.NDArray[Any]]:
-        """Runs the graph as it was made.
+        """Run the graph as it was made.
 
         Args:
             feed: Its inputs by name, [N, ...].
             outputs: Names of the outputs that are wanted; None: all.
 
         Raises:
-            ExportError: onnxruntime fails.
+            ExportError: Onnxruntime fails.
         """
         try:
             results: list[npt.NDArray[Any]] = self._session.run(outputs, dict(feed))
@@ -162,7 +162,7 @@ class Source:
         )
 
     def expose(self, value: str) -> None:
-        """Makes a value inside an output, too, so that `run` gives it."""
+        """Make a value inside an output, too, so that `run` gives it."""
         if all(port.name != value for port in self.outputs):
             self.model.graph.output.append(onnx.ValueInfoProto(name=value))
             self._session = _open(self.model.SerializeToString(), self.model, self.name)

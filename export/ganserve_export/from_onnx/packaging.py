@@ -92,7 +92,7 @@ class Packaged:
 def package_onnx(
     generator_file: Path, critic_file: Path | None, model_folder: Path, options: OnnxOptions | None = None
 ) -> Packaged:
-    """Wraps ONNX files made elsewhere as the next version of a model.
+    """Wrap ONNX files made elsewhere as the next version of a model.
 
     Args:
         generator_file: The generator.
@@ -166,7 +166,7 @@ def _publish(
     model_folder: Path,
     name: str,
 ) -> Packaged:
-    """Writes and verifies the package's files, and publishes them."""
+    """Write and verifies the package's files, and publishes them."""
     seed = secrets.randbits(32)  # fresh inputs each time; a failed verification tells the seed
     data = DataInfo(sample_shape=generator.sample_shape, mean=generator.mean, std=generator.std)
     inputs = RandomInputs(
@@ -292,7 +292,7 @@ def _calibrate(
 def _labels(
     held_out: Samples, count: int, label_names: Sequence[str], *, required: bool, random: torch.Generator
 ) -> torch.Tensor | None:
-    """Indices into the model's labels: those of the data by name, or uniform ones where nothing asks for the data's."""
+    """Indice into the model's labels: those of the data by name, or uniform ones where nothing asks for the data's."""
     if not label_names:
         return None
     names, place = held_out.info.label_names, {name: index for index, name in enumerate(label_names)}

@@ -59,23 +59,23 @@ class Surgery:
         return self._inner.get(name, name)
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        """Adds a constant."""
+        """Add a constant."""
         name = self._new_name("constant")
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def node(self, operation: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node of one output, and returns that."""
+        """Add a node of one output, and returns that."""
         output = self._new_name(operation)
         self._nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
         return output
 
     def cast(self, value: str, element: str) -> str:
-        """Adds a cast to numpy's type of that name."""
+        """Add a cast to numpy's type of that name."""
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(element)))
 
     def feed(self, name: str, value: str) -> None:
-        """Gives a foreign input its value. What is added afterwards may still be fed to other inputs."""
+        """Give a foreign input its value. What is added afterwards may still be fed to other inputs."""
         self._head.append(helper.make_node("Identity", [value], [self.inner(name)], name=self._new_name("feed")))
 
     def take(self, name: str) -> str:
@@ -84,7 +84,7 @@ class Surgery:
         return self.inner(name)
 
     def emit(self, name: str, value: str) -> None:
-        """Makes a value an output of the package's graph."""
+        """Make a value an output of the package's graph."""
         self._tail.append(helper.make_node("Identity", [value], [name], name=self._new_name("emit")))
 
     def finish(
@@ -171,7 +171,7 @@ def _names(graph: onnx.GraphProto) -> set[str]:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Renames values wherever they are met: ONNX lets no branch or loop call two things alike."""
+    """Rename values wherever they are met: ONNX lets no branch or loop call two things alike."""
     parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
     for part in parts:
         part.name = names.get(part.name, part.name)

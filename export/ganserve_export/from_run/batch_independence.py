@@ -36,7 +36,7 @@ def check_alone(
     rounding: float = RELATIVE_TOLERANCE,
     advice: str = FREEZE,
 ) -> None:
-    """Checks that each sample's output has its shape, and is the same whatever is beside it in the batch.
+    """Check that each sample's output has its shape, and is the same whatever is beside it in the batch.
 
     Args:
         call: The network, in eval mode: inputs [N, ...] -> [N, *sample_shape].

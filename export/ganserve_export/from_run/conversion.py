@@ -22,7 +22,7 @@ OPSET = 20  # everything that our networks need; onnxruntime reads it since 1.17
 
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
-    """Converts a module to an ONNX model whose first axes are one dynamic batch axis.
+    """Convert a module to an ONNX model whose first axes are one dynamic batch axis.
 
     Args:
         module: The module, in eval mode, called with the inputs by position.
@@ -70,7 +70,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:
-    """Removes the exporter's notes: stack traces with the paths of this machine, a third of a small file's size."""
+    """Remove the exporter's notes: stack traces with the paths of this machine, a third of a small file's size."""
     graph = model.graph
     described: tuple[Iterable[Any], ...] = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
     for part in itertools.chain((model, graph), *described):
@@ -80,7 +80,7 @@ def strip_metadata(model: onnx.ModelProto) -> None:
 
 
 def _name_batch_axis(graph: onnx.GraphProto) -> None:
-    """Calls the one dynamic axis "batch": torch may name it after a symbol of its own, such as s48."""
+    """Call the one dynamic axis "batch": torch may name it after a symbol of its own, such as s48."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in itertools.chain(graph.input, graph.output, graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
@@ -90,7 +90,7 @@ def _name_batch_axis(graph: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
+    """Keep torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

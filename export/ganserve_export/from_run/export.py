@@ -76,7 +76,7 @@ def export_run(
     precision: Weights = "float32",
     steps: Steps | None = None,
 ) -> Exported:
-    """Exports a checkpoint of a run as the next version of a model.
+    """Export a checkpoint of a run as the next version of a model.
 
     Args:
         run: The folder of the training run.
@@ -132,7 +132,7 @@ def _publish(
     precision: Weights,
     steps: Steps,
 ) -> Exported:
-    """Writes and verifies the package's files, and publishes them."""
+    """Write and verifies the package's files, and publishes them."""
     seed = secrets.randbits(32)  # fresh inputs at each export; a failed verification tells the seed
     data = trained.data
     steps.next(f"writing {GENERATOR}, and comparing it with PyTorch")
@@ -253,7 +253,7 @@ def _write_graph(
     precision: Weights,
     scale: Sequence[float] = (),
 ) -> Difference:
-    """Converts a folded module, writes it, and compares the written file with the module as it was trained."""
+    """Convert a folded module, writes it, and compares the written file with the module as it was trained."""
     example = make_inputs(2, torch.Generator().manual_seed(seed))
     onnx.save_model(to_onnx(module.eval(), example, output_names), file)
     slack = HALF_SLACK if precision == "float16" else 1.0

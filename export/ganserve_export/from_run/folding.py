@@ -18,14 +18,14 @@ def fold(network: nn.Module) -> nn.Module:
     """A copy of the network that computes the same without parametrizations and with fewer operations.
 
     - Parametrizations (spectral norm, equalised learning rate) become plain weights.
-    - A network, or a part of one, that offers ``for_inference() -> nn.Module`` is replaced by what that gives: a grown
+    - A network, or a part of one, that offers `for_inference() -> nn.Module` is replaced by what that gives: a grown
       generator without its fades, a layer with the batch normalisation after it in its weights.
     - Nearest-neighbour upsampling followed by a 3x3 convolution becomes one 4x4 transposed convolution of stride 2,
       with 2.25 times fewer operations: after upsampling, neighbouring taps read the same pixel, so their weights can be
       added beforehand. Exact up to rounding, borders included.
 
     Raises:
-        UnfinishedNetworkError: the network says that it isn't ready, such as one that is still growing.
+        UnfinishedNetworkError: The network says that it isn't ready, such as one that is still growing.
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):

@@ -47,7 +47,7 @@ class LogisticCalibration:
 
     @classmethod
     def uncalibrated(cls, label_count: int) -> LogisticCalibration:
-        """Takes scores for log odds, as a discriminator's are: probability = sigmoid(score). Fitted on nothing."""
+        """Take scores for log odds, as a discriminator's are: probability = sigmoid(score). Fitted on nothing."""
         return cls(
             slope=1.0,
             intercepts=(0.0,) * max(label_count, 1),

@@ -25,7 +25,7 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
 def check_name(model_folder: Path) -> str:
-    """Returns the model's name, which is its folder's.
+    """Return the model's name, which is its folder's.
 
     Raises:
         ExportError: The folder's name cannot be a model's.
@@ -119,7 +119,7 @@ def _versions(model_folder: Path) -> list[int]:
 
 
 def _sync(folder: Path) -> None:
-    """Makes sure that the files are on the disk before their folder gets its name."""
+    """Make sure that the files are on the disk before their folder gets its name."""
     for file in folder.iterdir():
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

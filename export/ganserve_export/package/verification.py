@@ -56,7 +56,7 @@ def verify(
     name: str = "PyTorch",
     slack: float = 1.0,
 ) -> Difference:
-    """Runs the file in onnxruntime, and its original, both on the CPU, and compares every output value.
+    """Run the file in onnxruntime, and its original, both on the CPU, and compares every output value.
 
     Args:
         file: The ONNX file as it will be published.
@@ -117,7 +117,7 @@ def _compare(
     name: str,
     slack: float,
 ) -> tuple[float, float]:
-    """Returns the difference that is largest beside what is allowed, and what is allowed there."""
+    """Return the difference that is largest beside what is allowed, and what is allowed there."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         raise VerificationError(
             f"{where}: the graph gives {actual.dtype} {list(actual.shape)}, {name} {expected.dtype} "

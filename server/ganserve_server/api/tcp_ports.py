@@ -7,7 +7,7 @@ import socket
 
 
 def refusal(host: str, port: int, error: OSError, *, flag: str = "--port", purpose: str = "") -> str:
-    """Returns the message of a failed bind.
+    """Return the message of a failed bind.
 
     Args:
         host: The address, without brackets.
@@ -36,7 +36,7 @@ def _cause(error: OSError, flag: str) -> str:
 
 
 def bind_error(host: str, port: int) -> OSError:
-    """Returns why a port cannot be had, by trying with a plain socket: gRPC does not say."""
+    """Return why a port cannot be had, by trying with a plain socket: gRPC does not say."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

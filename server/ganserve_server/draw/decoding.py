@@ -45,7 +45,7 @@ async def decoded_images(
     shape: tuple[int, ...],
     field: str,
 ) -> NDArray[np.uint8]:
-    """Decodes images, off the event loop and in parallel.
+    """Decode images, off the event loop and in parallel.
 
     Args:
         workers: The threads.
@@ -63,7 +63,7 @@ async def decoded_images(
     images = np.empty((len(files), *shape), np.uint8)
 
     def decode(rows: slice) -> list[str]:
-        """Decodes some of them into their places, and returns what is wrong with each: nothing, if it is empty."""
+        """Decode some of them into their places, and returns what is wrong with each: nothing, if it is empty."""
         reasons = []
         for row in range(rows.start, rows.stop):
             try:
@@ -126,7 +126,7 @@ def _wrong_size(found_width: int, found_height: int, width: int, height: int) ->
 
 
 def _header_size(file: bytes, encoding: tensor_pb2.Encoding.ValueType) -> tuple[int, int] | None:
-    """Returns width and height by the first chunk of a PNG or WebP (RFC 9649); None of others and of what is none."""
+    """Return width and height by the first chunk of a PNG or WebP (RFC 9649); None of others and of what is none."""
     if encoding == tensor_pb2.ENCODING_PNG and file[12:16] == b"IHDR":
         return int.from_bytes(file[16:20], "big"), int.from_bytes(file[20:24], "big")
     if encoding == tensor_pb2.ENCODING_WEBP:
@@ -145,7 +145,7 @@ def _header_size(file: bytes, encoding: tensor_pb2.Encoding.ValueType) -> tuple[
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Returns the pixels uint8 [H, W, C] with 1 to 4 channels."""
+    """Return the pixels uint8 [H, W, C] with 1 to 4 channels."""
     alpha = image.has_transparency_data
     if image.mode in {"1", "L", "LA"}:
         mode = "LA" if alpha else "L"
@@ -158,7 +158,7 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Returns a picture [H, W, C] with as many channels as the model has, where that changes nothing that is seen."""
+    """Return a picture [H, W, C] with as many channels as the model has, where that changes nothing that is seen."""
     found = pixels.shape[-1]
     if found == channels:
         return pixels

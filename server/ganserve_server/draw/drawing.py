@@ -28,11 +28,11 @@ class Terms:
     always_admit: bool = False
 
     def with_priority(self, priority: Priority) -> Terms:
-        """Returns the same terms with another priority."""
+        """Return the same terms with another priority."""
         return dataclasses.replace(self, priority=priority)
 
     def admitted(self) -> Terms:
-        """Returns the terms of what follows a part that was let in."""
+        """Return the terms of what follows a part that was let in."""
         return dataclasses.replace(self, always_admit=True)
 
 
@@ -120,5 +120,5 @@ async def score(
 
 
 def joined(parts: list[NDArray[ScalarT]]) -> NDArray[ScalarT]:
-    """Returns parts as one array; a single one as it is."""
+    """Return parts as one array; a single one as it is."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

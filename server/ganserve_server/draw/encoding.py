@@ -56,7 +56,7 @@ def is_image(info: ModelInfo) -> bool:
 def check_encoding(
     info: ModelInfo, encoding: tensor_pb2.Encoding.ValueType, findings: Findings
 ) -> tensor_pb2.Encoding.ValueType:
-    """Checks the encoding that a request asks for, and returns it; raw if it asks for none or a wrong one."""
+    """Check the encoding that a request asks for, and returns it; raw if it asks for none or a wrong one."""
     if encoding in _RAW:
         return tensor_pb2.ENCODING_RAW
     name = enum_name(tensor_pb2.Encoding, encoding)
@@ -88,7 +88,7 @@ def _obstacle(info: ModelInfo, form: FileFormat, name: str) -> str:
 
 
 def most_bytes(info: ModelInfo, encoding: tensor_pb2.Encoding.ValueType) -> int:
-    """Returns the most bytes that one sample takes in a message with an encoding that suits it."""
+    """Return the most bytes that one sample takes in a message with an encoding that suits it."""
     if encoding == tensor_pb2.ENCODING_FLOAT32:
         return info.sample_bytes * (4 if is_image(info) else 1)
     if encoding not in FORMATS:
@@ -108,7 +108,7 @@ def most_bytes(info: ModelInfo, encoding: tensor_pb2.Encoding.ValueType) -> int:
 async def encoded_files(
     workers: Workers, samples: list[NDArray[np.generic]], encoding: tensor_pb2.Encoding.ValueType
 ) -> list[bytes]:
-    """Encodes images, off the event loop and in parallel.
+    """Encode images, off the event loop and in parallel.
 
     Args:
         workers: The threads.
@@ -128,7 +128,7 @@ async def encoded_files(
 
 
 def _encode(image: NDArray[np.generic], form: FileFormat) -> bytes:
-    """Returns the file of an image [H, W, C]."""
+    """Return the file of an image [H, W, C]."""
     pixels = np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, form.name, **form.options)
@@ -136,13 +136,13 @@ def _encode(image: NDArray[np.generic], form: FileFormat) -> bytes:
 
 
 def as_float32(samples: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Returns images uint8 as value / 255, and vectors as they are."""
+    """Return images uint8 as value / 255, and vectors as they are."""
     if samples.dtype != np.uint8:
         return samples.astype(np.float32, copy=False)
     return samples.astype(np.float32) / np.float32(255)
 
 
 def as_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Returns images that are value / 255, 0 to 1, as the nearest values."""
+    """Return images that are value / 255, 0 to 1, as the nearest values."""
     levels: NDArray[np.uint8] = np.rint(images * np.float32(255)).astype(np.uint8)
     return levels

@@ -81,12 +81,12 @@ class Control:
 
 
 def draw_seed() -> int:
-    """Returns a fresh seed from the operating system, below 2^53 so that it survives JSON and JavaScript."""
+    """Return a fresh seed from the operating system, below 2^53 so that it survives JSON and JavaScript."""
     return secrets.randbits(53)
 
 
 def random_words(seed: int, purpose: Purpose, start: int, count: int, words: int) -> NDArray[np.uint64]:
-    """Returns the random words of samples start to start + count.
+    """Return the random words of samples start to start + count.
 
     Args:
         seed: 0 to 2^64 - 1.
@@ -109,12 +109,12 @@ def latents_from_words(
     truncations: NDArray[np.float64] | None = None,
     controls: Sequence[Control] = (),
 ) -> NDArray[np.float32]:
-    """Maps random words to latents, each value by itself.
+    """Map random words to latents, each value by itself.
 
     Args:
-        words: uint64 [N, Z].
+        words: Uint64 [N, Z].
         distribution: Of each value that is no control.
-        truncations: float64 [N], infinity for none, or None for none at all. Normal latents only.
+        truncations: Float64 [N], infinity for none, or None for none at all. Normal latents only.
         controls: The values that are controls; all of them are drawn.
 
     Returns:
@@ -145,7 +145,7 @@ def _mapped(
 
 
 def _inside_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Maps random words to numbers inside (0, 1)."""
+    """Map random words to numbers inside (0, 1)."""
     # The same numbers as by the definition above, all exact, without a conversion: with the exponent of 1 before them,
     # the 52 bits are a float64 from 1 to 2.
     bits = words >> _UPPER_52
@@ -156,7 +156,7 @@ def _inside_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def labels_from_words(words: NDArray[np.uint64], label_count: int) -> NDArray[np.int64]:
-    """Maps random words [N] to labels int64 [N], uniform on 0 to label_count - 1 (bias below label_count / 2^32)."""
+    """Map random words [N] to labels int64 [N], uniform on 0 to label_count - 1 (bias below label_count / 2^32)."""
     return ((words >> np.uint64(32)) * np.uint64(label_count) >> np.uint64(32)).astype(np.int64)
 
 
@@ -169,19 +169,19 @@ def draw_latents(
     truncation: float | None = None,
     controls: Sequence[Control] = (),
 ) -> NDArray[np.float32]:
-    """Returns the latents float32 [N, Z] of samples start to start + count of a seed."""
+    """Return the latents float32 [N, Z] of samples start to start + count of a seed."""
     words = random_words(seed, Purpose.LATENTS, start, count, dimension)
     truncations = None if truncation is None else np.full(count, truncation)
     return latents_from_words(words, distribution, truncations, controls)
 
 
 def draw_labels(seed: int, start: int, count: int, label_count: int) -> NDArray[np.int64]:
-    """Returns the labels int64 [N] that samples start to start + count of a seed have when a request names none."""
+    """Return the labels int64 [N] that samples start to start + count of a seed have when a request names none."""
     return labels_from_words(random_words(seed, Purpose.LABELS, start, count, 1)[:, 0], label_count)
 
 
 def draw_acceptances(seed: int, start: int, count: int) -> NDArray[np.float64]:
-    """Returns the uniform numbers float64 [N] that the acceptance of proposals start to start + count must exceed."""
+    """Return the uniform numbers float64 [N] that the acceptance of proposals start to start + count must exceed."""
     return _inside_unit(random_words(seed, Purpose.ACCEPTANCE, start, count, 1)[:, 0])
 
 
@@ -197,7 +197,7 @@ _STATE = {
 
 
 def _philox_words(seed: int, purpose: Purpose, first_block: int, blocks: int) -> NDArray[np.uint64]:
-    """Returns uint64 [4 * blocks]. Setting the state of one generator a thread is ten times quicker than making one."""
+    """Return uint64 [4 * blocks]. Setting the state of one generator a thread is ten times quicker than making one."""
     if not hasattr(_thread, "philox"):
         _thread.philox = np.random.Philox(key=0)
     # numpy increments the counter before it makes a block, so the state c - 1 gives the block of counter c.

@@ -46,20 +46,20 @@ class RejectionConstants:
     """Higher: fewer and better samples are accepted."""
 
     def acceptance(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the probability that each proposal is accepted.
+        """Return the probability that each proposal is accepted.
 
         Args:
-            log_odds: d, [N].
+            log_odds: D, [N].
         """
         accepted: NDArray[np.float64] = expit(_unshifted(log_odds, self.largest_log_odds) - self.gamma)
         return accepted
 
 
 def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
-    """Returns the constants of a model.
+    """Return the constants of a model.
 
     Args:
-        log_odds: d of unselected samples, [N].
+        log_odds: D of unselected samples, [N].
     """
     largest = _rounded(float(log_odds.max()))
     gamma = float(np.percentile(_unshifted(log_odds, largest), GAMMA_PERCENTILE))
@@ -67,7 +67,7 @@ def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
 
 
 def check_calibrated(model: Model, findings: Findings) -> None:
-    """Checks that a model's critic tells real from generated in odds."""
+    """Check that a model's critic tells real from generated in odds."""
     score, who = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
     if not score.HasField("calibration"):
         findings.precondition(
@@ -83,7 +83,7 @@ def check_calibrated(model: Model, findings: Findings) -> None:
 
 
 def log_odds(model: Model, scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
-    """Returns d of each sample, float64 [N].
+    """Return d of each sample, float64 [N].
 
     From the score and the manifest's logistic calibration, which does not saturate as the probability does in float32.
 
@@ -99,7 +99,7 @@ def log_odds(model: Model, scores: NDArray[np.float32], labels: Labels) -> NDArr
 
 
 def _unshifted(log_odds: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
-    """Returns F + gamma."""
+    """Return F + gamma."""
     below = np.minimum(log_odds - largest, 0.0)
     return below - np.log(-np.expm1(below - _EPS))
 

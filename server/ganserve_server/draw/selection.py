@@ -128,7 +128,7 @@ class Selector:
         )
 
     async def constants(self, model: Model, deadline: float | None = None) -> RejectionConstants:
-        """Returns the constants of a model: of its first `CALIBRATION_SAMPLES` unselected samples, drawn once.
+        """Return the constants of a model: of its first `CALIBRATION_SAMPLES` unselected samples, drawn once.
 
         All requests that wait for them wait for the same draw, which goes on if they end.
 
@@ -183,7 +183,7 @@ class _Kept:
 
     @classmethod
     def nothing(cls, info: ModelInfo, count: int, *, latents: bool) -> _Kept:
-        """Makes room for samples."""
+        """Make room for samples."""
         return cls(
             samples=np.empty((count, *info.sample_shape), info.sample_dtype),
             latents=np.empty((count, info.latent_dimension), np.float32) if latents else None,
@@ -195,7 +195,7 @@ class _Kept:
         )
 
     def part(self, start: int, count: int) -> _Kept:
-        """Returns some of them, in the same memory."""
+        """Return some of them, in the same memory."""
         rows = slice(start, start + count)
         return _Kept(
             samples=self.samples[rows],
@@ -241,7 +241,7 @@ class _Group:
                 break
 
     def _proposals(self, first: int, each: int) -> GeneratorWork:
-        """Returns the work of proposals `first` to `first + each` of the open samples, [A * R]."""
+        """Return the work of proposals `first` to `first + each` of the open samples, [A * R]."""
         work, info = self._work, self._model.info
         starts = self._starts(first)
         labels: Labels = work.labels if isinstance(work.labels, int) else None
@@ -257,12 +257,12 @@ class _Group:
         return dataclasses.replace(work, labels=labels, latents=np.concatenate(latents))
 
     def _starts(self, first: int) -> list[int]:
-        """Returns the index of proposal `first` of each open sample within the seed's sequence, [A]."""
+        """Return the index of proposal `first` of each open sample within the seed's sequence, [A]."""
         most, offset = self._selection.most, self._work.offset
         return [(offset + row) * most + first for row in self._open.tolist()]
 
     def _keep(self, kept: _Kept, drawn: Drawn, first: int, each: int) -> None:
-        """Keeps the proposal of each open sample that was accepted, or that is better than what was kept."""
+        """Keep the proposal of each open sample that was accepted, or that is better than what was kept."""
         assert drawn.scores is not None
         assert drawn.probabilities is not None
         rows, shape = self._open, (len(self._open), each)
@@ -295,19 +295,19 @@ class _Group:
 
 
 def _round(selection: Selection, at_once: int) -> int:
-    """Returns how many proposals of a sample one round draws."""
+    """Return how many proposals of a sample one round draws."""
     whole = PROPOSALS_PER_ROUND if selection.method is SelectionMethod.REJECTION else at_once
     return min(selection.most, whole)
 
 
 def _most_at_once(info: ModelInfo) -> int:
-    """Returns how many proposals are drawn at once."""
+    """Return how many proposals are drawn at once."""
     size = info.sample_bytes + 4 * info.latent_dimension
     return max(1, min(_MOST_PROPOSALS, _MOST_BYTES // size))
 
 
 def _labels(info: ModelInfo, work: GeneratorWork, count: int) -> NDArray[np.int64]:
-    """Returns the label of each sample of a work, [N]."""
+    """Return the label of each sample of a work, [N]."""
     if work.labels is None:
         return draw_labels(work.seed, work.offset, count, len(info.label_names))
     return np.broadcast_to(np.asarray(work.labels, np.int64), count)
@@ -322,7 +322,7 @@ def _log_odds(model: Model, drawn: Drawn) -> NDArray[np.float64]:
 async def _aside(
     values: int, function: Callable[ArgumentsT, ResultT], *arguments: ArgumentsT.args, **named: ArgumentsT.kwargs
 ) -> ResultT:
-    """Calls a function on another thread if it looks at many values, so that the event loop lives on."""
+    """Call a function on another thread if it looks at many values, so that the event loop lives on."""
     if values < _OFF_LOOP_VALUES:
         return function(*arguments, **named)
     return await asyncio.to_thread(function, *arguments, **named)

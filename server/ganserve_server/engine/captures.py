@@ -25,7 +25,7 @@ class Captures:
 
     @contextlib.contextmanager
     def none(self) -> Iterator[None]:
-        """Waits until nobody captures, and keeps it so."""
+        """Wait until nobody captures, and keeps it so."""
         with self._condition:
             while self._capturing or self._waiting:
                 self._condition.wait()
@@ -40,7 +40,7 @@ class Captures:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Waits for the calls that run, and keeps others waiting."""
+        """Wait for the calls that run, and keeps others waiting."""
         with self._condition:
             self._waiting += 1
             while self._capturing or self._calls:

@@ -60,7 +60,7 @@ class Engine:
         inputs: Sequence[TensorPort],
         outputs: Sequence[TensorPort],
     ) -> None:
-        """Makes the sessions; takes seconds, so not on an event loop.
+        """Make the sessions; takes seconds, so not on an event loop.
 
         Args:
             file: Name of the graph's file, for messages.
@@ -71,7 +71,7 @@ class Engine:
 
         Raises:
             ProviderError: CUDA was asked for and cannot be had.
-            PackageError: onnxruntime cannot load the graph, or its inputs or outputs are others.
+            PackageError: Onnxruntime cannot load the graph, or its inputs or outputs are others.
         """
         self.file = file
         self.config = config
@@ -109,7 +109,7 @@ class Engine:
         return any(session.cuda_graphs for session in self._sessions)
 
     def run(self, feed: Mapping[str, NDArray[np.generic]], worker: int = 0) -> list[NDArray[np.generic]]:
-        """Runs the graph; releases the GIL meanwhile.
+        """Run the graph; releases the GIL meanwhile.
 
         Args:
             feed: Each input by name, [N, ...].
@@ -125,7 +125,7 @@ class Engine:
         return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed))
 
     def warm_up(self, feeds: Sequence[Mapping[str, NDArray[np.generic]]]) -> list[list[NDArray[np.generic]]]:
-        """Tries the graph out on every session, and returns the first one's outputs for each feed.
+        """Try the graph out on every session, and returns the first one's outputs for each feed.
 
         Raises:
             PackageError: It fails, or gives what it must not.
@@ -134,7 +134,7 @@ class Engine:
         return tried[0]
 
     def prepare(self, feeds: Sequence[Mapping[str, NDArray[np.generic]]], worker: int) -> None:
-        """Runs what a worker's thread must have run before requests wait for it; called in that thread.
+        """Run what a worker's thread must have run before requests wait for it; called in that thread.
 
         Raises:
             PackageError: It fails.
@@ -147,7 +147,7 @@ class Engine:
     def quick_samples(
         self, alone: Mapping[str, NDArray[np.generic]], full: Mapping[str, NDArray[np.generic]], limit_s: float
     ) -> int:
-        """Returns how many samples a call computes in less than a time, at most those of the full batch.
+        """Return how many samples a call computes in less than a time, at most those of the full batch.
 
         Args:
             alone: A feed of one sample, tried out before.
@@ -165,7 +165,7 @@ class Engine:
         return 1 + int((limit_s - one_s) / (all_s - one_s) * (most - 1))
 
     def _quickest_s(self, feed: Mapping[str, NDArray[np.generic]], enough_s: float) -> float:
-        """Returns the time of a call: the least of a few, or the first that is quick enough."""
+        """Return the time of a call: the least of a few, or the first that is quick enough."""
         quickest_s = math.inf
         for _ in range(_TRIALS):
             start = time.perf_counter()
@@ -206,7 +206,7 @@ def _count(feed: Mapping[str, NDArray[np.generic]]) -> int:
 
 
 def _check_ports(file: str, kind: str, found: Sequence[Any], expected: Sequence[TensorPort], *, exact: bool) -> None:
-    """Compares a graph's inputs or outputs, as onnxruntime describes them, with those that it must have."""
+    """Compare a graph's inputs or outputs, as onnxruntime describes them, with those that it must have."""
     by_name = {argument.name: argument for argument in found}
     missing = [str(port) for port in expected if port.name not in by_name]
     surplus = sorted(by_name.keys() - {port.name for port in expected}) if exact else []

@@ -18,7 +18,7 @@ _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNAB
 
 
 def keep_freed_memory() -> bool:
-    """Keeps up to 256 MiB of each heap that are free, unless the environment says otherwise or there is no glibc.
+    """Keep up to 256 MiB of each heap that are free, unless the environment says otherwise or there is no glibc.
 
     Returns:
         Whether it does.

@@ -81,7 +81,7 @@ def choose_provider(provider: Provider) -> ProviderChoice:
 
 
 def choose_parallelism(provider: str, workers: int, threads: int, sessions: int = 1) -> tuple[int, int]:
-    """Returns workers (calls at a time) and threads of each; 0 as an argument leaves that one to this function.
+    """Return workers (calls at a time) and threads of each; 0 as an argument leaves that one to this function.
 
     On GPUs each session of a graph gets two: one draws latents and delivers while the other's call runs, which on an
     H100 made a third more samples/s (`benchmarks/gpu`, 64 a request).
@@ -99,7 +99,7 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
 
 
 def usable_cores() -> int:
-    """Returns how many cores this process may use, by its affinity and its control group's quota."""
+    """Return how many cores this process may use, by its affinity and its control group's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -108,7 +108,7 @@ def usable_cores() -> int:
 
 
 def cuda_obstacle() -> str | None:
-    """Returns why CUDA cannot be had in this process, or None if it can. Loads the CUDA libraries."""
+    """Return why CUDA cannot be had in this process, or None if it can. Loads the CUDA libraries."""
     return _build_obstacle() or _driver_obstacle() or _library_obstacle() or _session_obstacle()
 
 
@@ -173,7 +173,7 @@ def _tensorrt_obstacle() -> str | None:
 
 
 def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -> tuple[int, ...]:
-    """Returns the batch sizes that calls are padded to, the last one `max_batch_size`; none: any size.
+    """Return the batch sizes that calls are padded to, the last one `max_batch_size`; none: any size.
 
     On the CPU a call of few samples costs as much as they do, so that padding is waste. On a GPU a small call costs as
     much as a somewhat larger one, and each size must be searched, captured and kept in memory.

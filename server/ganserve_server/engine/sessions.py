@@ -72,12 +72,12 @@ class SessionConfig:
 
 
 def bucket_of(buckets: Sequence[int], count: int) -> int:
-    """Returns the smallest bucket that holds `count` samples, which is at most the largest one."""
+    """Return the smallest bucket that holds `count` samples, which is at most the largest one."""
     return buckets[bisect.bisect_left(buckets, count)]
 
 
 def trial_failure(device: str, count: int, error: EngineError | MemoryFullError) -> PackageError:
-    """Returns why a model cannot be loaded whose graph was tried out with `count` samples and failed."""
+    """Return why a model cannot be loaded whose graph was tried out with `count` samples and failed."""
     if isinstance(error, MemoryFullError):
         return PackageError(
             f"a trial run with {count} samples found no memory left on {device}: lower --max-batch-size, raise "
@@ -95,7 +95,7 @@ class PlainSession:
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
     ) -> None:
-        """Makes the session. See `BoundSession`."""
+        """Make the session. See `BoundSession`."""
         self.file = file
         self.device = f"cpu:{device}" if device else "cpu"
         self.session = _make_session(file, content, config, [(CPU, {})])
@@ -104,7 +104,7 @@ class PlainSession:
         self._options = onnxruntime.RunOptions()  # else it makes one for every call
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Returns the outputs.
+        """Return the outputs.
 
         Raises:
             EngineError: The execution failed.
@@ -126,7 +126,7 @@ class BoundSession:
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
     ) -> None:
-        """Makes the session.
+        """Make the session.
 
         Args:
             file: Name of the graph's file, for messages.
@@ -137,7 +137,7 @@ class BoundSession:
 
         Raises:
             ProviderError: The execution provider cannot be had.
-            PackageError: onnxruntime cannot load the graph, or not run the largest bucket.
+            PackageError: Onnxruntime cannot load the graph, or not run the largest bucket.
         """
         self.file = file
         self._device = ("cpu", 0) if config.provider == CPU else ("cuda", device)
@@ -158,7 +158,7 @@ class BoundSession:
         return self.cuda_graphs
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Returns the outputs for the feed's N samples; N is at most the largest bucket.
+        """Return the outputs for the feed's N samples; N is at most the largest bucket.
 
         Raises:
             MemoryFullError: The device had no memory left for it.
@@ -172,7 +172,7 @@ class BoundSession:
                 raise _failure(self.file, error) from error
 
     def _choose(self, content: bytes, config: SessionConfig, device: int) -> _Choice:
-        """Returns the quickest session, the only one if there is but one way to make it."""
+        """Return the quickest session, the only one if there is but one way to make it."""
         layouts: Sequence[str] = _LAYOUTS if config.conv_layout == "measure" else [config.conv_layout]
         searches: Sequence[str] = _SEARCHES if config.conv_search == "measure" else [config.conv_search]
         if config.provider != CUDA:  # what is not CUDA's has no such choice
@@ -191,7 +191,7 @@ class BoundSession:
     def _quicker(
         self, best: _Choice, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
     ) -> _Choice:
-        """Returns the quicker one of the best so far and another, which may fail."""
+        """Return the quicker one of the best so far and another, which may fail."""
         try:
             other = self._try(content, config, device, way, compare=True)
         except PackageError as error:
@@ -227,7 +227,7 @@ class BoundSession:
             return _make_session(self.file, content, config, providers), False
 
     def _measure(self, session: onnxruntime.InferenceSession) -> float:
-        """Returns the seconds of one call with the largest bucket, zeros for inputs."""
+        """Return the seconds of one call with the largest bucket, zeros for inputs."""
         bucket = self._buckets[-1]
         feed = {
             port.name: np.zeros((bucket, *port.shape[1:]), _DTYPES.get(port.type, np.float32))
@@ -355,7 +355,7 @@ def _make_session(
 
 
 def may_round(content: bytes, config: SessionConfig) -> bool:
-    """Returns whether float32 may be rounded to TF32: where it is allowed, and in graphs of half precision anyway.
+    """Return whether float32 may be rounded to TF32: where it is allowed, and in graphs of half precision anyway.
 
     Without it onnxruntime uses no tensor cores in convolutions, not even for float16, which is three times as slow.
     """

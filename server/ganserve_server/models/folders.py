@@ -31,7 +31,7 @@ class Scan:
 
 
 def scan(folder: Path) -> Scan:
-    """Looks through a folder of models.
+    """Look through a folder of models.
 
     Raises:
         OSError: It cannot be read.

@@ -47,20 +47,20 @@ class Leases:
             return True
 
     def release(self) -> None:
-        """Ends a use."""
+        """End a use."""
         with self._lock:
             self._count -= 1
             if self._retired and not self._count:
                 self._ended.notify_all()
 
     def retire(self) -> None:
-        """Allows no new uses."""
+        """Allow no new uses."""
         with self._lock:
             self._retired = True
             self._ended.notify_all()
 
     def wait_until_unused(self, timeout_s: float, given_up: threading.Event) -> int:
-        """Waits until the last use has ended, the time is over or `given_up` is set; returns how many are left."""
+        """Wait until the last use has ended, the time is over or `given_up` is set; returns how many are left."""
         end = time.monotonic() + timeout_s
         with self._lock:
             while self._count and not given_up.is_set() and (left := end - time.monotonic()) > 0:

@@ -55,7 +55,7 @@ class GeneratorWork:
     """float32 [N, Z] instead of drawing them."""
 
     def from_sample(self, start: int, count: int) -> GeneratorWork:
-        """Returns the work of `count` of these samples, from `start` on, by itself."""
+        """Return the work of `count` of these samples, from `start` on, by itself."""
         labels = self.labels[start : start + count] if isinstance(self.labels, np.ndarray) else self.labels
         latents = None if self.latents is None else self.latents[start : start + count]
         return dataclasses.replace(self, offset=self.offset + start, labels=labels, latents=latents)
@@ -75,7 +75,7 @@ class Model:
     """A model that answers requests: `generator` and `critic` are batchers (`critic` is None without one)."""
 
     def __init__(self, package: Package, engine_config: EngineConfig, batch_config: BatchConfig) -> None:
-        """Makes the sessions, checks them against the manifest and warms them up: seconds, so not on an event loop.
+        """Make the sessions, checks them against the manifest and warms them up: seconds, so not on an event loop.
 
         Raises:
             PackageError: A graph is not what the manifest says, or a trial run fails.
@@ -133,7 +133,7 @@ class Model:
         return self._generator.providers
 
     def engine_infos(self) -> list[gan_service_pb2.EngineInfo]:
-        """Describes how each graph is run."""
+        """Describe how each graph is run."""
         engines = [self._generator] if self._critic is None else [self._generator, self._critic]
         return [
             gan_service_pb2.EngineInfo(
@@ -151,13 +151,13 @@ class Model:
         ]
 
     def close(self) -> None:
-        """Ends the batchers; may block for one call."""
+        """End the batchers; may block for one call."""
         self.generator.close()
         if self.critic is not None:
             self.critic.close()
 
     def _warm_up(self) -> tuple[list[Feed], list[Feed]]:
-        """Tries the graphs out at every size that calls are padded to, on every session.
+        """Try the graphs out at every size that calls are padded to, on every session.
 
         The first sample must come out the same alone and in a full batch: a network that looks across its batch (batch
         or minibatch statistics) would let a request's result depend on the other requests beside it.
@@ -197,7 +197,7 @@ class Model:
     def _check_calibration(
         self, scores: NDArray[np.generic], probabilities: NDArray[np.generic], labels: NDArray[np.generic] | None
     ) -> None:
-        """Checks that the manifest's calibration is the graph's: rejection goes by the former."""
+        """Check that the manifest's calibration is the graph's: rejection goes by the former."""
         if not self.spec.score.HasField("calibration"):
             return
         calibration = self.spec.score.calibration
@@ -225,7 +225,7 @@ class Model:
         return feed
 
     def _generate(self, slices: Sequence[Slice[GeneratorWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
-        """Returns samples [N, ...], latents float32 [N, Z] and, of conditional models, labels int64 [N]."""
+        """Return samples [N, ...], latents float32 [N, Z] and, of conditional models, labels int64 [N]."""
         total = sum(part.count for part in slices)
         latents = self._latents(slices, total)
         if not self.info.label_names:
@@ -276,7 +276,7 @@ class Model:
         return labels
 
     def _score(self, slices: Sequence[Slice[CriticWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
-        """Returns scores and probabilities, each float32 [N]."""
+        """Return scores and probabilities, each float32 [N]."""
         assert self._critic is not None
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
@@ -299,7 +299,7 @@ def _of_slice(
 
 
 def _ports(info: ModelInfo) -> tuple[TensorPort, list[TensorPort], TensorPort, list[TensorPort]]:
-    """Returns the ports of latents, labels (none if unconditional), samples, and scores and probabilities."""
+    """Return the ports of latents, labels (none if unconditional), samples, and scores and probabilities."""
     labels = [TensorPort(name="labels", dtype=_INT64, sample_shape=())] if info.label_names else []
     return (
         TensorPort(name="latents", dtype=_FLOAT32, sample_shape=(info.latent_dimension,)),

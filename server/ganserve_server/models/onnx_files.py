@@ -53,7 +53,7 @@ def has_weights_elsewhere(content: bytes) -> bool:
 
 
 def opset_of(content: bytes) -> int | None:
-    """Returns the version of ONNX's own operators that a file asks for; None if it names none or can't be parsed."""
+    """Return the version of ONNX's own operators that a file asks for; None if it names none or can't be parsed."""
     try:
         for field, at, past in _messages(content, 0, len(content)):
             if field != _OPSET_IMPORT:
@@ -72,7 +72,7 @@ def opset_of(content: bytes) -> int | None:
 
 
 def precision_of(content: bytes) -> Precision | None:
-    """Returns the precision of most of a file's weights; None if it has none, or nobody can parse it."""
+    """Return the precision of most of a file's weights; None if it has none, or nobody can parse it."""
     sizes: dict[Precision, int] = {}
     try:
         for field, at, past in _messages(content, 0, len(content)):
@@ -90,7 +90,7 @@ def precision_of(content: bytes) -> Precision | None:
 
 
 def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
-    """Returns a tensor's data type and how many values it has."""
+    """Return a tensor's data type and how many values it has."""
     data_type, dims = 0, []
     for field, value, start, past in _fields(content, at, end):
         if field == _DATA_TYPE:
@@ -105,7 +105,7 @@ def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yields the number of each field that has a length, and where its content begins and ends.
+    """Yield the number of each field that has a length, and where its content begins and ends.
 
     Raises:
         ValueError: The content is malformed.
@@ -116,7 +116,7 @@ def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yields each field's number, its value if it is a varint, else -1, and where its content begins and ends.
+    """Yield each field's number, its value if it is a varint, else -1, and where its content begins and ends.
 
     Of varints, there is nothing but the value; other numbers of fixed length and groups' marks are passed over.
 
@@ -144,7 +144,7 @@ def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, 
 
 
 def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
-    """Returns a number and where it ends."""
+    """Return a number and where it ends."""
     value = 0
     for index in range(_MOST_VARINT_BYTES):
         if at + index >= end:

@@ -89,7 +89,7 @@ class Package:
 
 
 def read_package(folder: Path) -> Package:
-    """Reads and checks the package in `folder`, which is `<repository>/<name>/<version>`.
+    """Read and checks the package in `folder`, which is `<repository>/<name>/<version>`.
 
     Raises:
         PackageError: The manifest is missing, malformed or contradicts itself or the folder's name, or a file is
@@ -217,7 +217,7 @@ def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
 
 
 def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes]:
-    """Returns the content of every file that the manifest lists, after comparing sizes and digests."""
+    """Return the content of every file that the manifest lists, after comparing sizes and digests."""
     contents: dict[str, bytes] = {}
     for file in spec.files:
         if not is_plain_file_name(file.name):
@@ -248,7 +248,7 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
 
 
 def _check_own_file(path: Path, folder: Path) -> None:
-    """Raises PackageError for a link that leads outside the package, and for what is no file (reading a pipe waits)."""
+    """Raise PackageError for a link that leads outside the package, and for what is no file (reading a pipe waits)."""
     if path.resolve(strict=True).parent != folder.resolve():
         raise PackageError(f"{path.name} is a link to {path.resolve()}, outside the package: copy the file")
     if not path.is_file():

@@ -62,7 +62,7 @@ class VersionEntry:
     """True: somebody asked for this very version; False: somebody unloaded it; None: as the number of versions says."""
 
     def summary(self) -> gan_service_pb2.VersionSummary:
-        """Describes it for ListModels."""
+        """Describe it for ListModels."""
         summary = gan_service_pb2.VersionSummary(version=self.version, state=self.state, reason=self.reason)
         if self.model is not None:
             summary.sample.CopyFrom(self.model.spec.sample)
@@ -85,7 +85,7 @@ class Repository:
         newest: int = 0,
         drain_timeout_s: float = 30.0,
     ) -> None:
-        """Looks at nothing yet.
+        """Look at nothing yet.
 
         Args:
             folder: The folder.
@@ -118,7 +118,7 @@ class Repository:
         self._listeners.append(listener)
 
     def load(self) -> None:
-        """Loads the packages of the folder; takes seconds, so not on an event loop.
+        """Load the packages of the folder; takes seconds, so not on an event loop.
 
         A broken package is kept as failed with its reason; the others are loaded all the same.
 
@@ -129,7 +129,7 @@ class Repository:
         self._refresh(settled_only=False, starting=True)
 
     def watch(self, poll_s: float) -> None:
-        """Looks at the folder again every `poll_s` seconds until `close`.
+        """Look at the folder again every `poll_s` seconds until `close`.
 
         A package is taken up once its files stayed the same from one look to the next, so that one that is being copied
         into the folder is left alone until it is whole. While the folder, or one in it, is gone or cannot be read, what
@@ -157,7 +157,7 @@ class Repository:
         self._watcher.start()
 
     def reload(self) -> list[gan_service_pb2.ModelSummary]:
-        """Looks at the folder again: loads what is new, was changed or failed before, unloads what is gone.
+        """Look at the folder again: loads what is new, was changed or failed before, unloads what is gone.
 
         Returns:
             All models.
@@ -169,7 +169,7 @@ class Repository:
         return self.summaries()
 
     def load_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
-        """Loads a version, or loads it again, and keeps it however many newer ones there are.
+        """Load a version, or loads it again, and keeps it however many newer ones there are.
 
         Args:
             name: Name of the model.
@@ -218,7 +218,7 @@ class Repository:
             return self._summary(name)
 
     async def off_loop(self, change: Callable[..., _ResultT], *arguments: object) -> _ResultT:
-        """Runs one of the methods that load or unload on a thread kept for them, and returns its result.
+        """Run one of the methods that load or unload on a thread kept for them, and returns its result.
 
         On those of `asyncio.to_thread`, loads that wait for each other would leave none for the requests.
         """
@@ -226,7 +226,7 @@ class Repository:
         return await asyncio.get_running_loop().run_in_executor(self._changes, context.run, change, *arguments)
 
     def close(self) -> None:
-        """Ends all models; may block for one call of each."""
+        """End all models; may block for one call of each."""
         self._closing.set()
         self._changes.shutdown(wait=False, cancel_futures=True)
         if self._watcher is not None:
@@ -248,7 +248,7 @@ class Repository:
                 return Lease(model.leases, model)
 
     def resolve(self, name: str, version: int, *, field: str = "model") -> Model:
-        """Returns the model that a request means, as it is at this moment.
+        """Return the model that a request means, as it is at this moment.
 
         Args:
             name: Name of the model; empty for the only one that is served.
@@ -287,7 +287,7 @@ class Repository:
         return self._models.keys()
 
     def summaries(self) -> list[gan_service_pb2.ModelSummary]:
-        """Describes all models, by name, with their versions, ascending."""
+        """Describe all models, by name, with their versions, ascending."""
         return [_summary(name, versions) for name, versions in self._models.items()]
 
     def _entries(self) -> list[VersionEntry]:
@@ -358,7 +358,7 @@ class Repository:
     def _load_newest(
         self, versions: dict[int, VersionEntry], settled: set[Path], *, starting: bool, again: bool
     ) -> None:
-        """Loads what is wanted and was not tried yet, newest first; what failed too if it is to be tried again."""
+        """Load what is wanted and was not tried yet, newest first; what failed too if it is to be tried again."""
         ready = 0
         for entry in sorted(versions.values(), key=lambda one: -one.version):
             if entry.wanted is False or not (entry.wanted or not self._newest or ready < self._newest):
@@ -375,7 +375,7 @@ class Repository:
                 self._unload_entry(entry)
 
     def _load_entry(self, entry: VersionEntry, *, starting: bool = False) -> None:
-        """Loads a version and lets it take the place of what answered for it before; `reason` says why it could not."""
+        """Load a version and lets it take the place of what answered for it before; `reason` says why it could not."""
         if entry.model is None:
             entry.state = gan_service_pb2.MODEL_STATE_LOADING
             self._changed()
@@ -411,7 +411,7 @@ class Repository:
         self._changed()
 
     def _retire(self, entry: VersionEntry, model: Model) -> None:
-        """Ends a model once its requests have, on a thread of its own."""
+        """End a model once its requests have, on a thread of its own."""
         model.leases.retire()
 
         def drain() -> None:
@@ -464,7 +464,7 @@ def _hope(entry: VersionEntry) -> tuple[int, int]:
 
 
 def _latest(versions: dict[int, VersionEntry]) -> int:
-    """Returns the latest version that is ready; 0: none is."""
+    """Return the latest version that is ready; 0: none is."""
     for version in reversed(versions):  # they are ascending
         if versions[version].model is not None:
             return version

@@ -69,7 +69,7 @@ class MethodStatistics:
         """How long they took, streams from their first to their last message."""
 
     def count(self, code: str, seconds: float) -> None:
-        """Counts a call."""
+        """Count a call."""
         self.codes[code] += 1
         self.seconds.observe(seconds)
 
@@ -84,5 +84,5 @@ class CallStatistics:
         """By name. A client cannot make these more than the methods that there are: others count as UNKNOWN_METHOD."""
 
     def of(self, method: str) -> MethodStatistics:
-        """Returns the counts of a method that there is."""
+        """Return the counts of a method that there is."""
         return self.methods.setdefault(method, MethodStatistics())

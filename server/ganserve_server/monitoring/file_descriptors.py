@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 async def watch_descriptors(look_s: float = _LOOK_S, quiet_s: float = _QUIET_S) -> None:
-    """Looks every `look_s` seconds until it is cancelled, and says it at most every `quiet_s` seconds."""
+    """Look every `look_s` seconds until it is cancelled, and says it at most every `quiet_s` seconds."""
     while True:
         short = _shortage()
         if short:
@@ -25,7 +25,7 @@ async def watch_descriptors(look_s: float = _LOOK_S, quiet_s: float = _QUIET_S) 
 
 
 def _shortage() -> str:
-    """Returns why no socket can be had, and what to do; empty: one can."""
+    """Return why no socket can be had, and what to do; empty: one can."""
     try:
         socket.socket().close()
     except OSError as error:

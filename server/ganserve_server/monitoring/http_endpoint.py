@@ -38,7 +38,7 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
     ) -> None:
-        """Takes the port and begins to answer.
+        """Take the port and begins to answer.
 
         Args:
             host: Address to listen on.
@@ -63,7 +63,7 @@ class MonitoringEndpoint:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends it; blocks for half a second at most."""
+        """End it; blocks for half a second at most."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -76,13 +76,13 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     allow_reuse_address = True
 
     def server_bind(self) -> None:
-        """Takes the port; the base class asks the domain name system for the host's name, which may take seconds."""
+        """Take the port; the base class asks the domain name system for the host's name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
-        """Keeps a client that went away out of the log."""
+        """Keep a client that went away out of the log."""
         _log.debug("a request of %s failed", client_address, exc_info=True)
 
 

@@ -27,7 +27,7 @@ _access_log = logging.getLogger("ganserve_server.access")
 
 
 def set_up_logging(level: str, log_format: LogFormat) -> None:
-    """Sends the log of the whole process to stderr."""
+    """Send the log of the whole process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(_add_request_id)
@@ -48,7 +48,7 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Returns the line, without a traceback."""
+        """Return the line, without a traceback."""
         # Messages quote clients and files: a line break of theirs must not begin a line of ours.
         line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
         request_id = getattr(record, "request_id", "")
@@ -59,7 +59,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line."""
+        """Return the line."""
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         fields: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -79,7 +79,7 @@ class AccessLog:
     """Writes one line for each call that ended, or for each that failed."""
 
     def __init__(self, level: AccessLevel = "errors") -> None:
-        """Writes to the logger `ganserve_server.access`, at the level info.
+        """Write to the logger `ganserve_server.access`, at the level info.
 
         Args:
             level: "errors": only calls that did not end well, and of each status so few that a flood does no harm;
@@ -95,7 +95,7 @@ class AccessLog:
         return self.level == "all" or self._allowances[code].take()
 
     def write(self, call: Call, duration_s: float, peer: str) -> None:
-        """Writes the line."""
+        """Write the line."""
         milliseconds = round(duration_s * 1e3, 3)
         fields: dict[str, Any] = {"method": call.method, "code": call.code, "duration_ms": milliseconds, "peer": peer}
         if model := _model(call.request):
@@ -129,13 +129,13 @@ class _Allowance:
         return True
 
     def told(self) -> int:
-        """Returns how many were left out since this was last asked."""
+        """Return how many were left out since this was last asked."""
         left_out, self._left_out = self._left_out, 0
         return left_out
 
 
 def _model(request: object) -> str:
-    """Returns the model that a request of any of the services names, if it does."""
+    """Return the model that a request of any of the services names, if it does."""
     for message in (request, getattr(request, "request", None)):
         for field in ("model", "model_name"):
             if isinstance(name := getattr(message, field, None), str) and name:

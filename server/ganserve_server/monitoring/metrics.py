@@ -41,7 +41,7 @@ class ServerCollector(Collector):
     """Collects the metrics of one server. Scrapes come from threads of the endpoint."""
 
     def __init__(self, calls: CallStatistics, is_ready: Callable[[], bool]) -> None:
-        """Prepares it.
+        """Prepare it.
 
         Args:
             calls: Counts of the calls.
@@ -60,12 +60,12 @@ class ServerCollector(Collector):
         self._look()
 
     def providers(self) -> list[str]:
-        """Returns the execution providers that sessions of the models have as their first choice."""
+        """Return the execution providers that sessions of the models have as their first choice."""
         models = [] if self._repository is None else self._repository.models()
         return sorted({model.providers[0] for model in models})
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
-        """Yields all metrics; see `prometheus_client.registry.Collector`."""
+        """Yield all metrics; see `prometheus_client.registry.Collector`."""
         yield from self._call_metrics()
         yield _gauge(d.READY, [((), float(self._is_ready()))])
         yield _gauge(d.BUILD_INFO, [(_build(), 1)])
@@ -125,7 +125,7 @@ _HISTOGRAMS = {d.BATCH_SIZE: "batch_sizes", d.QUEUE_SECONDS: "queue_s", d.COMPUT
 
 
 def make_registry(collector: ServerCollector) -> CollectorRegistry:
-    """Returns what an endpoint shows: the server's metrics, the process's and Python's."""
+    """Return what an endpoint shows: the server's metrics, the process's and Python's."""
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -147,7 +147,7 @@ class _Graphs:
         self._last_seen: dict[Labels, float] = {}
 
     def update(self, models: Sequence[tuple[Labels, Model]]) -> None:
-        """Takes note of what is loaded now."""
+        """Take note of what is loaded now."""
         now = time.monotonic()
         with self._lock:
             for labels, model in models:
@@ -162,7 +162,7 @@ class _Graphs:
                 del self._parts[labels], self._last_seen[labels]
 
     def items(self) -> list[tuple[Labels, list[GraphStatistics]]]:
-        """Returns the labels of each graph, and its counts in parts."""
+        """Return the labels of each graph, and its counts in parts."""
         with self._lock:
             return [(labels, list(parts)) for labels, parts in self._parts.items()]
 
@@ -183,7 +183,7 @@ def _batchers(model: Model) -> list[tuple[str, Batcher[Any]]]:
 
 
 def _loaded(repository: Repository) -> list[tuple[Labels, Model]]:
-    """Returns the models that are ready, each with its name and version."""
+    """Return the models that are ready, each with its name and version."""
     models: list[tuple[Labels, Model]] = []
     for summary in repository.summaries():
         for version in summary.versions:

@@ -49,7 +49,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def datatype(dtype: np.dtype[np.generic]) -> str:
-    """Returns the protocol's name of an element type."""
+    """Return the protocol's name of an element type."""
     return _NAMES.get(dtype.newbyteorder("<"), str(dtype))
 
 
@@ -139,7 +139,7 @@ class Graphs:
         self._repository = repository
 
     def resolve(self, name: str, version: str) -> Graph:
-        """Returns the graph that a request means.
+        """Return the graph that a request means.
 
         Args:
             name: Its name; empty for the generator of the only model that is served.
@@ -170,7 +170,7 @@ class Graphs:
         return True
 
     def ready(self, name: str = "", version: str = "") -> list[Graph]:
-        """Returns the graphs that are ready: all of them, those of one name, or one version of one name.
+        """Return the graphs that are ready: all of them, those of one name, or one version of one name.
 
         Raises:
             RequestError: As `resolve`, if a name is given.
@@ -189,7 +189,7 @@ class Graphs:
         ]
 
     def states(self) -> list[GraphState]:
-        """Describes every version of every graph; critics only of versions that are ready."""
+        """Describe every version of every graph; critics only of versions that are ready."""
         summaries = self._repository.summaries()
         names = {summary.name for summary in summaries}
         states = []
@@ -204,7 +204,7 @@ class Graphs:
         return states
 
     def model_name(self, name: str) -> str:
-        """Returns the name of a whole model, to be loaded or unloaded.
+        """Return the name of a whole model, to be loaded or unloaded.
 
         Raises:
             InvalidRequestError: It is empty, or a critic's.
@@ -217,7 +217,7 @@ class Graphs:
         return name
 
     def _critics_model(self, name: str) -> str | None:
-        """Returns the model whose critic has this name; None if it is a model's own name."""
+        """Return the model whose critic has this name; None if it is a model's own name."""
         owner = name.removesuffix(CRITIC_SUFFIX)
         if owner in {name, ""}:
             return None
@@ -226,7 +226,7 @@ class Graphs:
 
 
 def version_number(version: str) -> int:
-    """Returns the number of a version, 0 for the latest.
+    """Return the number of a version, 0 for the latest.
 
     Raises:
         InvalidRequestError: It is none.

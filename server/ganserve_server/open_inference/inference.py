@@ -57,7 +57,7 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Checks a request.
+        """Check a request.
 
         Args:
             request: The request.
@@ -93,7 +93,7 @@ class Inference:
         )
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Loads the latest version of a model, or loads it again.
+        """Load the latest version of a model, or loads it again.
 
         Raises:
             RequestError: Why it cannot.
@@ -110,7 +110,7 @@ class Inference:
 
 
 async def _submit(plan: InferencePlan) -> list[Arrays]:
-    """Returns the arrays of each part."""
+    """Return the arrays of each part."""
     model, work = plan.graph.model, plan.work
     if isinstance(work, CriticWork):
         assert model.critic is not None, "there is no graph of a critic that is not there"
@@ -153,7 +153,7 @@ def _draw(info: ModelInfo, work: Seeds) -> GeneratorWork:
 
 
 def _first_words(seeds: Sequence[int], purpose: Purpose, index: int, count: int) -> NDArray[np.uint64]:
-    """Returns the words uint64 [N, count] of the sample with that index of each seed."""
+    """Return the words uint64 [N, count] of the sample with that index of each seed."""
     words = np.empty((len(seeds), count), np.uint64)
     for row, seed in enumerate(seeds):
         words[row] = random_words(seed, purpose, index, 1, count)[0]

@@ -32,7 +32,7 @@ class Parameters:
         return name in self._given
 
     def integer(self, name: str, least: int, most: int) -> int | None:
-        """Returns an integer; None if it is not given or wrong."""
+        """Return an integer; None if it is not given or wrong."""
         self._known.append(name)
         value = self._given.get(name)
         if value is None:
@@ -46,19 +46,19 @@ class Parameters:
         return None
 
     def number(self, name: str) -> float | None:
-        """Returns a number; None if it is not given or wrong."""
+        """Return a number; None if it is not given or wrong."""
         self._known.append(name)
         return self._number(name) if name in self._given else None
 
     def numbers(self, prefix: str) -> dict[str, float]:
-        """Returns the numbers whose names begin with a prefix, by the rest of their names."""
+        """Return the numbers whose names begin with a prefix, by the rest of their names."""
         names = [name for name in self._given if name.startswith(prefix)]
         self._known += [*names, f"{prefix}NAME"]
         values = {name.removeprefix(prefix): self._number(name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
     def refuse_others(self, graph: str) -> None:
-        """Notes what nobody asked for: a misspelt parameter must not pass for one that was obeyed."""
+        """Note what nobody asked for: a misspelt parameter must not pass for one that was obeyed."""
         for name, value in self._given.items():
             if name in self._known or name in _WITHOUT_EFFECT or name.startswith(_RESERVED_PREFIX):
                 continue

@@ -60,7 +60,7 @@ class Seeds:
     controls: tuple[tuple[int, float], ...]
 
     def part(self, start: int, most: int) -> Seeds:
-        """Returns at most that many of them, from `start` on."""
+        """Return at most that many of them, from `start` on."""
         rows = slice(start, start + most)
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else self.labels
         return dataclasses.replace(self, seeds=self.seeds[rows], labels=labels)
@@ -89,7 +89,7 @@ class InferencePlan:
 
 
 def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, deadline: float | None) -> InferencePlan:
-    """Checks a request for a graph.
+    """Check a request for a graph.
 
     Args:
         graph: What it is for.
@@ -133,7 +133,7 @@ def _priority(parameters: Parameters) -> Priority:
 
 
 def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dict[str, NDArray[np.generic]]:
-    """Returns the inputs that are right in themselves."""
+    """Return the inputs that are right in themselves."""
     ports = {port.name: port for port in graph.inputs}
     for name in request.inputs:
         if name not in ports:
@@ -150,7 +150,7 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
 
 
 def _check_tensor(tensor: NDArray[np.generic], port: Port, findings: Findings) -> NDArray[np.generic] | None:
-    """Returns the tensor as the graph takes it, or nothing if it is wrong."""
+    """Return the tensor as the graph takes it, or nothing if it is wrong."""
     field = f"inputs.{port.name}"
     right = True
     if tensor.dtype != port.dtype and not (port.name == "seeds" and tensor.dtype == DATATYPES["INT64"]):
@@ -288,7 +288,7 @@ def _check_size(graph: Graph, field: str, count: int, limits: Limits, findings: 
 
 
 def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, findings: Findings) -> Labels:
-    """Returns one label for all, int64 [N], or None if there are none or they are wrong."""
+    """Return one label for all, int64 [N], or None if there are none or they are wrong."""
     if tensor is None:
         return None
     labels = cast("NDArray[np.int64]", tensor)

@@ -70,7 +70,7 @@ class BatchConfig:
     """Graphs run as many samples on the event loop as they compute in less; see `Batcher`. 0: none."""
 
     def for_samples_of(self, size: int) -> BatchConfig:
-        """Returns how requests for samples of so many bytes are joined."""
+        """Return how requests for samples of so many bytes are joined."""
         if size > _SMALL_BYTES or self.max_small_batch_size <= self.max_batch_size:
             return self
         return dataclasses.replace(self, max_batch_size=min(self.max_small_batch_size, self.max_queued_samples))
@@ -88,7 +88,7 @@ class Batcher(Generic[WorkT]):
         inline_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Starts the workers. May block, for `prepare`.
+        """Start the workers. May block, for `prepare`.
 
         Args:
             name: For the threads' names and messages.
@@ -140,7 +140,7 @@ class Batcher(Generic[WorkT]):
         return self._lanes.queued
 
     def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
-        """Looks whether a request for so many samples would be admitted now, so that the others cost little.
+        """Look whether a request for so many samples would be admitted now, so that the others cost little.
 
         Raises:
             QueueFullError: Too many samples wait.
@@ -213,7 +213,7 @@ class Batcher(Generic[WorkT]):
             self._condition.notify()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, rounds: int, end: float) -> None:
-        """Runs a call on the event loop, once its other callbacks bring no more requests."""
+        """Run a call on the event loop, once its other callbacks bring no more requests."""
         queued = self._lanes.queued
         if queued != seen:
             rounds = _ROUNDS
@@ -233,7 +233,7 @@ class Batcher(Generic[WorkT]):
                 self._call_for(loop)
 
     def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
-        """Runs a call of one request on the event loop, past the lanes."""
+        """Run a call of one request on the event loop, past the lanes."""
         started = time.monotonic()
         if deadline is not None and deadline <= started:
             with self._lock:
@@ -283,7 +283,7 @@ class Batcher(Generic[WorkT]):
         self._run = _closed
 
     def _check_room(self, count: int, *, bulk: bool, priority: Priority) -> None:
-        """Turns a request away that there is no room for; the lock is held."""
+        """Turn a request away that there is no room for; the lock is held."""
         queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
         if not queued or queued + count <= self._config.max_queued_samples:
             return
@@ -308,7 +308,7 @@ class Batcher(Generic[WorkT]):
             self._compute(slices, worker)
 
     def _compute(self, batch: _Slices[WorkT], worker: int, here: asyncio.AbstractEventLoop | None = None) -> None:
-        """Runs a call and delivers what it gives; `here` is the event loop that this runs on, if it does."""
+        """Run a call and delivers what it gives; `here` is the event loop that this runs on, if it does."""
         started = time.monotonic()
         try:
             arrays = self._run([part for _, part in batch], worker)
@@ -318,7 +318,7 @@ class Batcher(Generic[WorkT]):
             self._deliver(batch, arrays, time.monotonic() - started, here)
 
     def _next_batch(self) -> _Slices[WorkT]:
-        """Waits for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
+        """Wait for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
         with self._lock:
             while True:
                 while not self._lanes:
@@ -336,7 +336,7 @@ class Batcher(Generic[WorkT]):
         return slices
 
     def _take(self, room: int) -> _Slices[WorkT]:
-        """Takes up to `room` samples, and ends what came too late; the lock is held."""
+        """Take up to `room` samples, and ends what came too late; the lock is held."""
         now = time.monotonic()
         batch = self._lanes.take(room, now)
         for ticket in batch.expired:
@@ -348,20 +348,20 @@ class Batcher(Generic[WorkT]):
         return batch.slices
 
     def _delay_s(self) -> float:
-        """Returns how long to wait for the next call to become full; the lock is held."""
+        """Return how long to wait for the next call to become full; the lock is held."""
         if not self._config.queue_delay_s or self._closed or self._lanes.queued >= self._config.max_batch_size:
             return 0.0
         return self._waits_since + self._config.queue_delay_s - time.monotonic()
 
     def _room(self) -> int:
-        """Returns how many samples the next call may have; the lock is held."""
+        """Return how many samples the next call may have; the lock is held."""
         # Idle workers get their shares of what waits, so that one request alone uses all of them.
         share = -(-self._lanes.queued // (1 + self._helpers()))
         least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
         return min(self._config.max_batch_size, max(share, least))
 
     def _helpers(self) -> int:
-        """Returns how many idle workers it is worth to wake beside one that runs; the lock is held."""
+        """Return how many idle workers it is worth to wake beside one that runs; the lock is held."""
         return self._idle if self._call_s > _WORTH_WAKING_S else 0
 
     def _deliver(
@@ -388,7 +388,7 @@ class Batcher(Generic[WorkT]):
                 _call_soon(loop, _resolve, tickets)
 
     def _count(self, samples: int, elapsed_s: float) -> None:
-        """Counts a call that went well; the lock is held."""
+        """Count a call that went well; the lock is held."""
         self.statistics.calls += 1
         self.statistics.samples += samples
         self.statistics.batch_sizes.observe(samples)
@@ -399,7 +399,7 @@ class Batcher(Generic[WorkT]):
         self._call_s += (elapsed_s - self._call_s) * weight
 
     def _failure(self, error: Exception) -> RequestError:
-        """Returns what the requests of a call that failed are told."""
+        """Return what the requests of a call that failed are told."""
         if isinstance(error, RequestError):
             return error
         _log.error("%s failed", self._name, exc_info=error)
@@ -416,7 +416,7 @@ class Batcher(Generic[WorkT]):
                     self._fail(ticket, failure)
 
     def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:
-        """Ends a ticket with an error; the lock is held."""
+        """End a ticket with an error; the lock is held."""
         self._lanes.close(ticket)
         _call_soon(ticket.loop, _reject, ticket, error)
 

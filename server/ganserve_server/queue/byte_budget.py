@@ -31,7 +31,7 @@ class Room:
 
     @contextlib.asynccontextmanager
     async def taken(self, size: int) -> AsyncIterator[None]:
-        """Waits until there is room for `size` bytes, and holds it until the block ends; more than all of it is all."""
+        """Wait until there is room for `size` bytes, and holds it until the block ends; more than all of it is all."""
         size = min(size, self._size)
         await self._take(size)
         try:
@@ -60,7 +60,7 @@ class Room:
             raise
 
     def _give(self, size: int) -> None:
-        """Gives room back, and to those who wait for it; the lock is held."""
+        """Give room back, and to those who wait for it; the lock is held."""
         self._free += size
         while self._waiting and self._waiting[0].size <= self._free:
             waiter = self._waiting.popleft()

@@ -101,7 +101,7 @@ class Lanes(Generic[WorkT]):
         return any(self._pairs)
 
     def add(self, ticket: Ticket[WorkT], *, bulk: bool, priority: Priority = Priority.NORMAL) -> None:
-        """Puts a ticket at the end of a lane."""
+        """Put a ticket at the end of a lane."""
         self.queued += ticket.count
         pair = self._pairs[priority]
         if bulk:
@@ -118,7 +118,7 @@ class Lanes(Generic[WorkT]):
             self._leave(ticket, ticket.count - ticket.taken)
 
     def ahead(self, *, bulk: bool, priority: Priority) -> int:
-        """Returns the samples that a request would wait for: a short one passes bulk work and lower priorities."""
+        """Return the samples that a request would wait for: a short one passes bulk work and lower priorities."""
         return self.queued if bulk else sum(pair.short_queued for pair in self._pairs[: priority + 1])
 
     def _leave(self, ticket: Ticket[WorkT], count: int) -> None:
@@ -127,11 +127,11 @@ class Lanes(Generic[WorkT]):
             ticket.short_of.short_queued -= count
 
     def clear(self) -> list[Ticket[WorkT]]:
-        """Empties the lanes and returns the tickets that waited; they are yet to be closed."""
+        """Empty the lanes and returns the tickets that waited; they are yet to be closed."""
         return [ticket for pair in self._pairs for ticket in pair.clear() if not ticket.closed]
 
     def take(self, room: int, now: float) -> Batch[WorkT]:
-        """Takes samples for one call.
+        """Take samples for one call.
 
         Args:
             room: Most samples.
@@ -165,7 +165,7 @@ class _Pair(Generic[WorkT]):
         return waiting
 
     def reserve(self, share: float, room: int) -> int:
-        """Returns the samples that others may have of this call, by their share of the room over all calls."""
+        """Return the samples that others may have of this call, by their share of the room over all calls."""
         self._credits[share] += share * room
         reserved = int(self._credits[share])
         self._credits[share] -= reserved
@@ -181,7 +181,7 @@ class _Pair(Generic[WorkT]):
 
 
 def _take_first(pairs: list[_Pair[WorkT]], batch: Batch[WorkT], room: int, now: float) -> int:
-    """Moves up to `room` samples into the batch, of the first pair before those after it; returns the room left."""
+    """Move up to `room` samples into the batch, of the first pair before those after it; returns the room left."""
     if len(pairs) <= 1:
         return pairs[0].take(batch, room, now) if pairs else room
     first = pairs[0]
@@ -194,7 +194,7 @@ def _take_first(pairs: list[_Pair[WorkT]], batch: Batch[WorkT], room: int, now: 
 def _take(
     lane: collections.deque[Ticket[WorkT]], batch: Batch[WorkT], room: int, now: float, *, again_first: bool
 ) -> int:
-    """Moves up to `room` samples from a lane into the batch and returns how much room is left.
+    """Move up to `room` samples from a lane into the batch and returns how much room is left.
 
     Args:
         lane: The lane.

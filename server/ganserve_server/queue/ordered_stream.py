@@ -30,7 +30,7 @@ async def in_order(
     begin: Callable[[RequestT], Awaitable[tuple[Coroutine[Any, Any, ResponseT], int]]],
     ahead: ReadAhead,
 ) -> AsyncGenerator[ResponseT, None]:
-    """Yields the response of each request, in the order of the requests; all work ends with the generator.
+    """Yield the response of each request, in the order of the requests; all work ends with the generator.
 
     Args:
         requests: The requests; what it raises is raised once the requests before it are answered.

@@ -25,7 +25,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="pictures")
 
     async def map(self, function: Callable[[slice], list[ResultT]], count: int, item_bytes: int) -> list[ResultT]:
-        """Calls a function for slices of some items, in parallel, and returns its results in the items' order.
+        """Call a function for slices of some items, in parallel, and returns its results in the items' order.
 
         A request has no more slices in the queue than there are threads, so that others come in between; cancelling
         this leaves undone what was not begun.

@@ -28,7 +28,7 @@ class Histogram:
         """Sum of the values."""
 
     def observe(self, value: float) -> None:
-        """Counts a value."""
+        """Count a value."""
         self.counts[bisect.bisect_left(self.bounds, value)] += 1
         self.sum += value
 

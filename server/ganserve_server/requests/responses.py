@@ -28,7 +28,7 @@ def set_sample_response(
     drawn: Drawn,
     files: Sequence[bytes] | None,
 ) -> None:
-    """Sets an answer.
+    """Set an answer.
 
     Args:
         response: The answer, empty.
@@ -62,7 +62,7 @@ def set_scores(
     scores: NDArray[np.float32] | None,
     probabilities: NDArray[np.float32] | None,
 ) -> None:
-    """Sets the scores of an answer, [N] each."""
+    """Set the scores of an answer, [N] each."""
     assert scores is not None
     assert probabilities is not None
     response.scores.extend(scores.tolist())

@@ -41,7 +41,7 @@ class Findings:
     """
 
     def __init__(self, prefix: str = "") -> None:
-        """Collects findings about the fields below `prefix`, such as "request."."""
+        """Collect findings about the fields below `prefix`, such as "request."."""
         self._prefix = prefix
         self._violations: dict[str, str] = {}
         self._unsupported: list[str] = []
@@ -53,19 +53,19 @@ class Findings:
         return len(self._violations)
 
     def invalid(self, field: str, description: str) -> None:
-        """Notes a field that is wrong: its value, what was expected, what to do. The first note of a field stays."""
+        """Note a field that is wrong: its value, what was expected, what to do. The first note of a field stays."""
         self._violations.setdefault(self._prefix + field, description)
 
     def unsupported(self, message: str) -> None:
-        """Notes something that this version of the server does not do yet."""
+        """Note something that this version of the server does not do yet."""
         self._unsupported.append(message)
 
     def precondition(self, message: str) -> None:
-        """Notes something that the model cannot do."""
+        """Note something that the model cannot do."""
         self._preconditions.append(message)
 
     def raise_any(self) -> None:
-        """Raises what was found, if anything was.
+        """Raise what was found, if anything was.
 
         Raises:
             InvalidRequestError: Fields are wrong; carries all of them.
@@ -81,7 +81,7 @@ class Findings:
 
 
 def shown(value: object) -> str:
-    """Returns a value for a message, cut where it is long."""
+    """Return a value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
 
@@ -89,7 +89,7 @@ def shown(value: object) -> str:
 def check_labels(
     info: ModelInfo, indices: Sequence[int], names: Sequence[str], count: int, findings: Findings
 ) -> int | NDArray[np.int64] | None:
-    """Checks a request's labels.
+    """Check a request's labels.
 
     Args:
         info: The model.
@@ -155,7 +155,7 @@ def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -
 
 
 def check_truncation(truncation: float, findings: Findings) -> None:
-    """Checks a truncation that was given."""
+    """Check a truncation that was given."""
     if not (math.isfinite(truncation) and truncation > 0):
         findings.invalid(
             "truncation", f"is {truncation}; expected a finite number above 0, or none at all for no truncation"
@@ -163,7 +163,7 @@ def check_truncation(truncation: float, findings: Findings) -> None:
 
 
 def check_priority(priority: int, findings: Findings) -> Priority:
-    """Checks a request's priority, and returns it; the normal one if it has none or a wrong one."""
+    """Check a request's priority, and returns it; the normal one if it has none or a wrong one."""
     if priority not in _PRIORITIES:
         names = listed(name for name, value in gan_service_pb2.Priority.items() if value)
         findings.invalid("priority", f"is {priority}; expected one of {names}")
@@ -171,12 +171,12 @@ def check_priority(priority: int, findings: Findings) -> Priority:
 
 
 def priority_of(priority: int) -> Priority:
-    """Returns a request's priority; the normal one if it has none or a wrong one."""
+    """Return a request's priority; the normal one if it has none or a wrong one."""
     return _PRIORITIES.get(priority, Priority.NORMAL)
 
 
 def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Findings) -> tuple[tuple[int, float], ...]:
-    """Checks the controls that a request sets.
+    """Check the controls that a request sets.
 
     Args:
         info: The model.
@@ -215,7 +215,7 @@ def check_tensor(
     sample_shape: tuple[int, ...],
     findings: Findings,
 ) -> NDArray[np.generic] | None:
-    """Checks a tensor of samples or latents.
+    """Check a tensor of samples or latents.
 
     Args:
         tensor: The tensor.
@@ -263,7 +263,7 @@ def check_tensor(
 
 
 def enum_name(enum: Any, value: int) -> str:
-    """Returns the name of an enum's value, or the number if it has none."""
+    """Return the name of an enum's value, or the number if it has none."""
     name: str = enum.Name(value) if value in enum.values() else str(value)
     return name
 
@@ -273,7 +273,7 @@ def _and_others(wrong: int) -> str:
 
 
 def listed(names: Iterable[object], most_characters: int = 300) -> str:
-    """Returns names for a message, separated by commas, as many as fit; "none" of none."""
+    """Return names for a message, separated by commas, as many as fit; "none" of none."""
     texts = [str(name) for name in names] or ["none"]
     kept, length = 0, 0
     while kept < len(texts) and length + len(texts[kept]) + 2 <= most_characters:

@@ -95,7 +95,7 @@ class StreamPlan:
 
 
 def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
-    """Checks a request for samples.
+    """Check a request for samples.
 
     Raises:
         RequestError: One of `Findings.raise_any`.
@@ -116,7 +116,7 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
 
 
 def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> StreamPlan:
-    """Checks a request for a stream of samples.
+    """Check a request for a stream of samples.
 
     Raises:
         RequestError: One of `Findings.raise_any`.
@@ -131,7 +131,7 @@ def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, lim
 
 
 def _chunk_size(model: Model, plan: SamplePlan) -> int:
-    """Returns the samples of a chunk where the client leaves it to the server: what a few calls draw."""
+    """Return the samples of a chunk where the client leaves it to the server: what a few calls draw."""
     proposals = 1
     if plan.selection is not None:
         likely = plan.selection.most
@@ -142,7 +142,7 @@ def _chunk_size(model: Model, plan: SamplePlan) -> int:
 
 
 def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limits) -> ScorePlan:
-    """Checks a request for scores, all but the content of image files.
+    """Check a request for scores, all but the content of image files.
 
     Raises:
         RequestError: One of `Findings.raise_any`.
@@ -189,7 +189,7 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limi
 
 
 def _check_samples(info: ModelInfo, tensor: tensor_pb2.Tensor, findings: Findings) -> NDArray[np.generic] | None:
-    """Returns a tensor of samples as it is; None if it is wrong."""
+    """Return a tensor of samples as it is; None if it is wrong."""
     field = "samples.tensor"
     if not (is_image(info) and tensor.data_type == tensor_pb2.DATA_TYPE_FLOAT32):
         return check_tensor(tensor, field, info.sample_data_type, info.sample_shape, findings)
@@ -210,7 +210,7 @@ def _check_samples(info: ModelInfo, tensor: tensor_pb2.Tensor, findings: Finding
 def _check_files(
     info: ModelInfo, images: tensor_pb2.EncodedImages, limits: Limits, findings: Findings
 ) -> tuple[bytes, ...]:
-    """Returns the files of a request; their content is yet to be looked at."""
+    """Return the files of a request; their content is yet to be looked at."""
     field, count = "samples.images.files", len(images.files)
     if images.encoding not in FORMATS:
         name = enum_name(tensor_pb2.Encoding, images.encoding)
@@ -283,7 +283,7 @@ def _bytes_per_sample(
 
 
 def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection | None:
-    """Returns the selection that was asked for; None if it is wrong."""
+    """Return the selection that was asked for; None if it is wrong."""
     most = request.selection.max_proposals_per_sample
     method = _METHODS.get(request.selection.method)
     if method is None:

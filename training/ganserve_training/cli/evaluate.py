@@ -1,4 +1,6 @@
-"""``ganserve evaluate``: how good a model's samples are, as a table or JSON."""
+"""`ganserve evaluate`: how good a model's samples are, as a table or JSON."""
+
+from __future__ import annotations
 
 import json
 import sys
@@ -47,14 +49,14 @@ def main(
     argv: Sequence[str],
     *,
     open_package: PackageOpener = lambda path: None,  # noqa: ARG005
-    load_features: "FeatureLoader | None" = None,
+    load_features: FeatureLoader | None = None,
 ) -> int:
     """Run the command; returns its exit status.
 
     Args:
-        argv: the command's arguments.
-        open_package: opens model packages; ganserve_export has it.
-        load_features: makes features of ONNX files; ganserve_export has it.
+        argv: The command's arguments.
+        open_package: Opens model packages; ganserve_export has it.
+        load_features: Makes features of ONNX files; ganserve_export has it.
     """
     try:
         arguments = parse(

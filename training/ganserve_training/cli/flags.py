@@ -1,5 +1,7 @@
 """A configuration's fields as the flags that set them, for who came by the command line."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
 import typing
@@ -9,7 +11,7 @@ from ganserve_training.config import Anneal
 
 
 def in_flags(message: str, kind: type) -> str:
-    """A message with the fields of ``kind`` that it names as flags: ``networks.max_width`` is ``--networks.max-width``.
+    """A message with the fields of `kind` that it names as flags: `networks.max_width` is `--networks.max-width`.
 
     A field without a dot could be any word: it is taken for one at the beginning of a line alone.
     """

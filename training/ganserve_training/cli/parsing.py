@@ -1,5 +1,7 @@
 """A command's arguments: as all commands of ganserve parse them, with training's error."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,16 +13,16 @@ ArgumentsT = TypeVar("ArgumentsT")
 
 
 def parse(kind: type[ArgumentsT], argv: Sequence[str], prog: str, **options: Any) -> ArgumentsT:
-    """The command's arguments; ``--help`` writes and ends the process.
+    """The command's arguments; `--help` writes and ends the process.
 
     Args:
-        kind: their dataclass.
-        argv: the command's arguments.
-        prog: the command, such as ``ganserve report``.
-        options: ``examples``, and further ones of :func:`tyro.cli`.
+        kind: Their dataclass.
+        argv: The command's arguments.
+        prog: The command, such as `ganserve report`.
+        options: `examples`, and further ones of `tyro.cli`.
 
     Raises:
-        ConfigError: an argument is refused; the message is one line.
+        ConfigError: An argument is refused; the message is one line.
     """
     try:
         return parse_arguments(kind, argv, prog, **options)

@@ -1,4 +1,6 @@
-"""``ganserve report``: one page about a run, for people."""
+"""`ganserve report`: one page about a run, for people."""
+
+from __future__ import annotations
 
 import json
 import sys

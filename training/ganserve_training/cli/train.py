@@ -1,4 +1,6 @@
-"""``ganserve train``: train a preset in a run folder, or go on with a run that was interrupted."""
+"""`ganserve train`: train a preset in a run folder, or go on with a run that was interrupted."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -209,7 +211,7 @@ def _stop_requests(*, again: bool = False) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM for the training loop to act on; a second signal ends the process at once.
 
     Args:
-        again: collect further signals, too.
+        again: Collect further signals, too.
     """
     requests: list[int] = []
 

@@ -1,5 +1,7 @@
 """What a training run is made of: typed, frozen, validated once. Presets are values of these classes (presets.py)."""
 
+from __future__ import annotations
+
 from ganserve_training.config.anneal import Anneal
 from ganserve_training.config.augmentation import AdaConfig, AugmentationConfig
 from ganserve_training.config.data import DataConfig, SourceName

@@ -1,11 +1,13 @@
 """How a configuration refuses a value: with its name, what is expected, and what it got."""
 
+from __future__ import annotations
+
 from ganserve_training.config.anneal import Anneal
 from ganserve_training.errors import ConfigError
 
 
 def expect(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raises ConfigError unless ``holds``."""
+    """Raise ConfigError unless `holds`."""
     if not holds:
         raise ConfigError(f"{name} must be {expected} (got {value})")
 

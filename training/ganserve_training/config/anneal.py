@@ -1,11 +1,13 @@
 """Values that change over a run."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Anneal:
-    """A hyper-parameter that moves from one value to another over ``schedule.burn_in_steps``, then stays there."""
+    """A hyper-parameter that moves from one value to another over `schedule.burn_in_steps`, then stays there."""
 
     start: float
     """Value at step 0."""
@@ -17,8 +19,8 @@ class Anneal:
         return f"{self.start:g}" if self.start == self.end else f"{self.start:g} to {self.end:g}"
 
     @classmethod
-    def constant(cls, value: float) -> "Anneal":
-        """A hyper-parameter that stays at ``value``."""
+    def constant(cls, value: float) -> Anneal:
+        """A hyper-parameter that stays at `value`."""
         return cls(start=value, end=value)
 
     @property

@@ -1,5 +1,7 @@
 """What is done to every sample before the critic sees it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 from ganserve_training.config._checks import expect, expect_not_negative
@@ -18,7 +20,7 @@ class AdaConfig:
     """
 
     target: float = 0.0
-    """Where E sign(D(real)) is kept; the paper's is 0.6. 0: no controller, ``probability`` is a schedule."""
+    """Where E sign(D(real)) is kept; the paper's is 0.6. 0: no controller, `probability` is a schedule."""
     kimg: float = 500.0
     """Thousand real samples in which the probability can rise from 0 to 1."""
     every_steps: int = 4
@@ -54,7 +56,7 @@ class AugmentationConfig:
     contrast: float = 0.0
     """Scale each value's distance from the sample's mean by U(1 - c, 1 + c); the paper: 0.5. 0: off."""
     probability: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
-    """Of each augmentation, for each sample independently. With ``ada.target`` it must be left at 1."""
+    """Of each augmentation, for each sample independently. With `ada.target` it must be left at 1."""
     ada: AdaConfig = field(default_factory=AdaConfig)
     instance_noise: Anneal = field(default_factory=lambda: Anneal.constant(0.0))
     """Standard deviation of noise added to every sample last, in the networks' units (Sonderby et al. 2017; Arjovsky &

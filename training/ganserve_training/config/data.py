@@ -1,5 +1,7 @@
 """What to learn."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -99,9 +101,9 @@ class DataConfig:
 
 
 def suit_source(data: DataConfig, source: str) -> DataConfig:
-    """``data`` without the options that ``source`` has no use for: what is left of a preset's with another source.
+    """`data` without the options that `source` has no use for: what is left of a preset's with another source.
 
-    ``data.source`` itself stays: the new one may need a path that only its user knows.
+    `data.source` itself stays: the new one may need a path that only its user knows.
     """
     unsuited: dict[str, Any] = {
         field.name: field.default for field in fields(data) if source not in _ONLY_FOR.get(field.name, (source,))

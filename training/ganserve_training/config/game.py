@@ -1,5 +1,7 @@
 """What both players minimise, and how."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -90,7 +92,7 @@ class RegularisersConfig:
     """After each step every weight of the critic is cut off to [-c, c] (Arjovsky et al. 2017 use 0.01)."""
 
     @classmethod
-    def none(cls) -> "RegularisersConfig":
+    def none(cls) -> RegularisersConfig:
         """Nothing at all: R1 and R2, which are on by default, switched off too."""
         return cls(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
 
@@ -138,7 +140,7 @@ class OptimisersConfig:
     """The critic's."""
 
     @classmethod
-    def both(cls, optimiser: OptimiserConfig) -> "OptimisersConfig":
+    def both(cls, optimiser: OptimiserConfig) -> OptimisersConfig:
         """The same for both."""
         return cls(generator=optimiser, critic=optimiser)
 

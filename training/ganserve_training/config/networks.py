@@ -1,5 +1,7 @@
 """The generator and the critic."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -191,9 +193,9 @@ class NetworksConfig:
 
 
 def suit_architecture(networks: NetworksConfig, architecture: str) -> NetworksConfig:
-    """``networks`` without the options that ``architecture`` has no use for: what another one leaves of a preset's.
+    """`networks` without the options that `architecture` has no use for: what another one leaves of a preset's.
 
-    ``networks.architecture`` itself stays: the new one may need classes that only its user knows.
+    `networks.architecture` itself stays: the new one may need classes that only its user knows.
     """
     unsuited: dict[str, Any] = {
         item.name: item.default

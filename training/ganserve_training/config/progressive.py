@@ -1,5 +1,7 @@
 """Progressive growing (Karras et al. 2017)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from ganserve_training.config._checks import expect

@@ -1,5 +1,7 @@
 """Configurations as JSON-able dictionaries, and the difference of two in words."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import operator
@@ -17,17 +19,17 @@ FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as nested dictionaries of JSON-able values; :func:`config_from_dict` gives it back exactly."""
+    """The configuration as nested dictionaries of JSON-able values; `config_from_dict` gives it back exactly."""
     return dataclasses.asdict(config)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that :func:`config_to_dict` (or its JSON) describes.
+    """The configuration that `config_to_dict` (or its JSON) describes.
 
     A field that is missing gets its default, so that configurations written before a field existed stay readable.
 
     Raises:
-        ConfigError: a field is unknown, has the wrong type, or its value is out of range.
+        ConfigError: A field is unknown, has the wrong type, or its value is out of range.
     """
     config = _build(TrainConfig, values, "")
     assert isinstance(config, TrainConfig)
@@ -35,15 +37,15 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def flat_config(config: TrainConfig) -> dict[str, Any]:
-    """Every field's value by its path ``a.b.c``, in the order of the fields."""
+    """Every field's value by its path `a.b.c`, in the order of the fields."""
     return dict(_flatten(config_to_dict(config)))
 
 
 def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """``config`` with other values at some paths ``a.b.c``, validated as a whole.
+    """`config` with other values at some paths `a.b.c`, validated as a whole.
 
     Raises:
-        ConfigError: the values are out of range, or contradict each other or the rest.
+        ConfigError: The values are out of range, or contradict each other or the rest.
     """
     values = config_to_dict(config)
     for path, value in changes.items():
@@ -53,7 +55,7 @@ def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
 
 
 def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """One line ``a.b.c: old -> new`` for each field that differs, in the order of the fields."""
+    """One line `a.b.c: old -> new` for each field that differs, in the order of the fields."""
     old_values, new_values = flat_config(old), flat_config(new)
     return [
         f"{path}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
@@ -65,11 +67,11 @@ def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
 def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None:
     """Refuse to continue a run with a configuration that would have led to other weights.
 
-    ``steps`` and everything under ``diagnosis`` and ``output`` may differ: they decide how long a run goes on, how it
+    `steps` and everything under `diagnosis` and `output` may differ: they decide how long a run goes on, how it
     is watched and what it writes, not what its weights are at a given step. So may the place of the data.
 
     Raises:
-        ConfigChangedError: another field differs; the message lists each with its old and new value.
+        ConfigChangedError: Another field differs; the message lists each with its old and new value.
     """
     lines = [line for line in config_diff(old, new) if not _is_free(line.split(":", 1)[0])]
     if lines:
@@ -97,7 +99,7 @@ def _show(value: object) -> str:
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
-    """``value`` as ``kind``: a dataclass, a Literal, an optional, or one of bool, int, float and str."""
+    """`value` as `kind`: a dataclass, a Literal, an optional, or one of bool, int, float and str."""
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, path)
     origin = typing.get_origin(kind)

@@ -1,5 +1,7 @@
 """Files that can't be read: named, counted, and never passed over in silence."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +34,7 @@ class BadFiles:
     """How many images there are, good and bad."""
 
     def message(self, limit: int = _NAMED) -> str:
-        """The count, then the first ``limit`` of them, one a line."""
+        """The count, then the first `limit` of them, one a line."""
         lines = [f"{len(self.files):,} of {self.total:,} images can't be used:"]
         lines += [f"  {file}" for file in self.files[:limit]]
         if len(self.files) > limit:
@@ -50,7 +52,7 @@ def settle_bad_files(
     """Stop because of bad files, or report them.
 
     Raises:
-        DataError: there are some, and ``on_bad_file`` says fail; or none of ``total`` is left.
+        DataError: There are some, and `on_bad_file` says fail; or none of `total` is left.
     """
     if not bad:
         return

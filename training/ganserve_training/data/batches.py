@@ -1,5 +1,7 @@
 """Batches for training. N = batch, C, H, W = image, D = values of a vector."""
 
+from __future__ import annotations
+
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +25,7 @@ class BatchSource(Protocol):
     """
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Samples ``position`` to ``position + count - 1`` of the sequence.
+        """Sample `position` to `position + count - 1` of the sequence.
 
         Returns:
             The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both
@@ -40,13 +42,13 @@ class Sequence:
     """Which sample is at which place of a run's endless sequence, and whether it is mirrored there.
 
     Args:
-        samples: what the sequence is made of.
-        seed: seed of the order and of what is mirrored.
-        flip: whether half of the images are mirrored left to right.
-        class_balanced: whether labels come equally often, rather than samples.
+        samples: What the sequence is made of.
+        seed: Seed of the order and of what is mirrored.
+        flip: Whether half of the images are mirrored left to right.
+        class_balanced: Whether labels come equally often, rather than samples.
 
     Raises:
-        DataError: vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
     """
 
     def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
@@ -60,11 +62,11 @@ class Sequence:
             self._order = ClassBalancedOrder(samples.labels, seed)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Which samples are at ``position`` to ``position + count - 1``: int64 [count]."""
+        """Which samples are at `position` to `position + count - 1`: int64 [count]."""
         return self._order.indices(position, count)
 
     def mirrored(self, batch: Tensor, position: int) -> Tensor:
-        """The batch, [N, C, H, W] or [N, D], from ``position`` on, with the images that are mirrored there."""
+        """The batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
         if self._flip_seed is None:
             return batch
         mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)
@@ -75,14 +77,14 @@ class InMemoryBatches:
     """Batches of samples that all fit on the device.
 
     Args:
-        samples: all of them.
-        seed: seed of the order, and of what is mirrored.
-        device: where the batches are wanted.
-        flip: show half of the images mirrored.
-        class_balanced: show each label equally often.
+        samples: All of them.
+        seed: Seed of the order, and of what is mirrored.
+        device: Where the batches are wanted.
+        flip: Show half of the images mirrored.
+        class_balanced: Show each label equally often.
 
     Raises:
-        DataError: vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class InMemoryBatches:
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Samples ``position`` to ``position + count - 1`` of the endless sequence, and their labels."""
+        """Sample `position` to `position + count - 1` of the endless sequence, and their labels."""
         indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
         samples = self._samples[indices]
         if not self._converted:
@@ -112,16 +114,16 @@ class InMemoryBatches:
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
     """Batches of any samples, in the order that the configuration and the seed say.
 
-    The sequence is the same whether samples are in memory or read ahead by ``config.workers`` processes.
+    The sequence is the same whether samples are in memory or read ahead by `config.workers` processes.
 
     Args:
-        samples: what to learn.
-        config: flip, class_balanced and workers.
-        seed: the run's seed.
-        device: where the batches are wanted.
+        samples: What to learn.
+        config: Flip, class_balanced and workers.
+        seed: The run's seed.
+        device: Where the batches are wanted.
 
     Raises:
-        DataError: the samples don't go with the configuration.
+        DataError: The samples don't go with the configuration.
     """
     if samples.in_memory:
         return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)

@@ -1,5 +1,7 @@
 """Labels in whatever form they come, as indices and names. N = samples."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,11 @@ def index_label_array(
 
     Args:
         values: [N], integers or text.
-        where: what they were read from, for messages.
-        names: what the integers 0, 1, ... are called; None: the integers themselves, those that occur.
+        where: What they were read from, for messages.
+        names: What the integers 0, 1, ... are called; None: the integers themselves, those that occur.
 
     Raises:
-        DataError: they are neither, or have no name.
+        DataError: They are neither, or have no name.
     """
     if values.ndim != 1:
         raise DataError(f"{where} must hold one label a sample, [N] (got {list(values.shape)})")
@@ -51,7 +53,7 @@ def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samp
     """As many labels as samples.
 
     Raises:
-        DataError: there are not.
+        DataError: There are not.
     """
     if len(labels) != samples:
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
@@ -61,7 +63,7 @@ def read_label_csv(path: Path) -> list[tuple[str, str]]:
     """Pairs of file and label from a CSV file (RFC 4180, UTF-8) whose first line names the columns, in its order.
 
     Raises:
-        DataError: a column is missing, a line has no value, or a file is named twice.
+        DataError: A column is missing, a line has no value, or a file is named twice.
     """
     import csv
 

@@ -1,5 +1,7 @@
 """Where data come from, by name, and the split that training and judging share."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Literal
 
@@ -43,16 +45,16 @@ def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles |
     """One side of the data's split into training and held-out samples.
 
     The split is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
-    stratify=labels)``, whether labels are then used or not; see :func:`ganserve_training.data.split.split_indices`
+    stratify=labels)``, whether labels are then used or not; see `split_indices`
     for labels with a single sample. Patches are split by area, stacked digits by digit.
 
     Args:
-        config: which data, and how to split them.
-        split: ``"train"``, the only samples that a generator may learn from, or ``"held_out"``.
-        report: told about images that can't be read and are skipped.
+        config: Which data, and how to split them.
+        split: `"train"`, the only samples that a generator may learn from, or `"held_out"`.
+        report: Told about images that can't be read and are skipped.
 
     Raises:
-        DataError: data are missing, unreadable, or not what the configuration says.
+        DataError: Data are missing, unreadable, or not what the configuration says.
     """
     if config.source in _SPLIT_SOURCES:
         samples = _SPLIT_SOURCES[config.source](config, split)

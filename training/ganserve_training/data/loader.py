@@ -1,5 +1,7 @@
 """Batches of samples too large for memory, read ahead by worker processes. N = batch."""
 
+from __future__ import annotations
+
 import signal
 import threading
 import time
@@ -31,15 +33,15 @@ class LoaderBatches:
     reading.
 
     Args:
-        samples: what to read.
-        seed: seed of the order, and of what is mirrored.
-        device: where the batches are wanted.
-        flip: show half of the images mirrored.
-        class_balanced: show each label equally often.
-        workers: processes that read ahead; 0: this process reads, when asked.
+        samples: What to read.
+        seed: Seed of the order, and of what is mirrored.
+        device: Where the batches are wanted.
+        flip: Show half of the images mirrored.
+        class_balanced: Show each label equally often.
+        workers: Processes that read ahead; 0: this process reads, when asked.
 
     Raises:
-        DataError: vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
     """
 
     def __init__(
@@ -64,10 +66,10 @@ class LoaderBatches:
         self._loader: DataLoader[Any] | None = None
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Samples ``position`` to ``position + count - 1`` of the endless sequence, and their labels.
+        """Sample `position` to `position + count - 1` of the endless sequence, and their labels.
 
         Raises:
-            DataError: a sample can't be read any more, or a worker died.
+            DataError: A sample can't be read any more, or a worker died.
         """
         if self._batches is None or not self._requests.awaits(position, count):
             self._go_on_from(position, count)
@@ -96,7 +98,7 @@ class LoaderBatches:
         self._batches = self._loader = self._last = None
 
     def _go_on_from(self, position: int, count: int) -> None:
-        """Read from ``position`` on, at the stride from the last request, or else batch after batch."""
+        """Read from `position` on, at the stride from the last request, or else batch after batch."""
         stride = count
         if self._last is not None and self._last[1] == count and position > self._last[0]:
             stride = position - self._last[0]
@@ -106,7 +108,7 @@ class LoaderBatches:
         with _keep_child_handler():
             self._batches = iter(self._loader)
 
-    def _open(self) -> "DataLoader[Any]":
+    def _open(self) -> DataLoader[Any]:
         return DataLoader(
             self._reading,
             sampler=self._requests,

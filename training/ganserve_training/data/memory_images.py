@@ -1,5 +1,7 @@
 """Images in memory. N = images, M = images taken, H = height, W = width, C = channels."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,15 +42,15 @@ class Images:
         return DataInfo(sample_shape=self.pixels.shape[1:], label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels at ``indices``, int64 [M]: uint8 [M, H, W, C]."""
+        """The pixels at `indices`, int64 [M]: uint8 [M, H, W, C]."""
         return self.pixels[indices]
 
-    def take(self, indices: NDArray[np.int64]) -> "Images":
-        """The images at ``indices``, int64 [M]."""
+    def take(self, indices: NDArray[np.int64]) -> Images:
+        """The images at `indices`, int64 [M]."""
         labels = None if self.labels is None else self.labels[indices]
         return Images(pixels=self.pixels[indices], labels=labels, label_names=self.label_names)
 
-    def without_labels(self) -> "Images":
+    def without_labels(self) -> Images:
         """The same images, unlabelled."""
         return replace(self, labels=None, label_names=())
 

@@ -1,5 +1,7 @@
 """Vectors in memory. N = vectors, M = vectors taken, D = values of a vector."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,7 +41,7 @@ class Vectors:
         values: NDArray[np.float32],
         labels: NDArray[np.int64] | None = None,
         label_names: tuple[str, ...] = (),
-    ) -> "Vectors":
+    ) -> Vectors:
         """Vectors whose own mean and standard deviation the networks are to see as 0 and 1; a constant stays itself."""
         with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
@@ -65,17 +67,17 @@ class Vectors:
         return DataInfo(sample_shape=self.values.shape[1:], label_names=self.label_names, mean=self.mean, std=self.std)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors at ``indices``, int64 [M]: float32 [M, D]."""
+        """The vectors at `indices`, int64 [M]: float32 [M, D]."""
         return self.values[indices]
 
-    def take(self, indices: NDArray[np.int64]) -> "Vectors":
-        """The vectors at ``indices``, int64 [M], on the scale of the whole set."""
+    def take(self, indices: NDArray[np.int64]) -> Vectors:
+        """The vectors at `indices`, int64 [M], on the scale of the whole set."""
         labels = None if self.labels is None else self.labels[indices]
         return Vectors(
             values=self.values[indices], mean=self.mean, std=self.std, labels=labels, label_names=self.label_names
         )
 
-    def without_labels(self) -> "Vectors":
+    def without_labels(self) -> Vectors:
         """The same vectors, unlabelled."""
         return replace(self, labels=None, label_names=())
 

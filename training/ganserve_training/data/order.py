@@ -3,6 +3,8 @@
 K = labels.
 """
 
+from __future__ import annotations
+
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ class SampleOrder(Protocol):
     """An endless sequence of indices, any part of which is known without what comes before it."""
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
+        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
         ...
 
 
@@ -27,8 +29,8 @@ class ShuffledOrder:
     the sequence is known without having drawn what comes before it.
 
     Args:
-        count: how many samples there are.
-        seed: seed of the order.
+        count: How many samples there are.
+        seed: Seed of the order.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -40,7 +42,7 @@ class ShuffledOrder:
         self._cached: NDArray[np.int64] = np.empty(0, np.int64)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
+        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
         parts = []
         end = position + count
         while position < end:
@@ -61,11 +63,11 @@ class ShuffledOrder:
 class ClassBalancedOrder:
     """An endless sequence of rounds, each of which shows every label once, in a fresh order.
 
-    Within its label, every sample is shown once before any is shown again, as in :class:`ShuffledOrder`.
+    Within its label, every sample is shown once before any is shown again, as in `ShuffledOrder`.
 
     Args:
-        labels: int64 [N]; labels that no sample has are left out.
-        seed: seed of the order.
+        labels: Int64 [N]; labels that no sample has are left out.
+        seed: Seed of the order.
     """
 
     def __init__(self, labels: NDArray[np.int64], seed: int) -> None:
@@ -80,7 +82,7 @@ class ClassBalancedOrder:
         ]
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places ``position`` to ``position + count - 1`` of the sequence: indices of samples, int64 [count]."""
+        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
         classes = self._rounds.indices(position, count)
         rounds = np.arange(position, position + count) // len(self._members)
         result = np.empty(count, np.int64)
@@ -93,7 +95,7 @@ class ClassBalancedOrder:
 
 
 def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
-    """Which places from ``position`` on are shown mirrored: fair coins, a pure function of seed and place. [count]."""
+    """Which places from `position` on are shown mirrored: fair coins, a pure function of seed and place. [count]."""
     first, last = position // _FLIP_BLOCK, (position + count - 1) // _FLIP_BLOCK
     key = stream_seed(seed, _FLIP_STREAM)
     words = [

@@ -1,5 +1,7 @@
 """Where a configuration's data are."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Literal
 
@@ -8,10 +10,10 @@ from ganserve_training.errors import DataError
 
 
 def data_path(config: DataConfig, *, kind: Literal["file", "folder", "either"]) -> Path:
-    """``data.path``, which must exist and be of that kind.
+    """`data.path`, which must exist and be of that kind.
 
     Raises:
-        DataError: it doesn't, or isn't.
+        DataError: It doesn't, or isn't.
     """
     assert config.path is not None  # DataConfig has made sure.
     return existing(Path(config.path).expanduser(), kind=kind, option="data.path")
@@ -21,7 +23,7 @@ def existing(path: Path, *, kind: Literal["file", "folder", "either"], option: s
     """A path that must exist and be of that kind.
 
     Raises:
-        DataError: it doesn't, or isn't.
+        DataError: It doesn't, or isn't.
     """
     if not path.exists():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"

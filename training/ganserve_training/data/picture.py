@@ -1,5 +1,7 @@
 """Encoded pictures: what they are, and as pixels of the wanted form. S = side, C = channels."""
 
+from __future__ import annotations
+
 import io
 import struct
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CHANNEL_NAMES = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "rgba"}
-"""Names of channel counts, as ``data.channels`` has them."""
+"""Names of channel counts, as `data.channels` has them."""
 CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
 """Their inverse."""
 
@@ -45,7 +47,7 @@ class ImageForm:
     channels: int
     """C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA."""
 
-    def apply(self, picture: "Image.Image") -> NDArray[np.uint8]:
+    def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
         """The middle square of a picture, resized with Lanczos' filter, antialiased: uint8 [S, S, C].
 
         Alpha that the form doesn't have is laid over white; alpha that the picture doesn't have is opaque.
@@ -63,13 +65,13 @@ class ImageForm:
         return np.asarray(picture, np.uint8).reshape(self.side, self.side, self.channels)
 
 
-def decode_picture(data: bytes) -> "Image.Image":
+def decode_picture(data: bytes) -> Image.Image:
     """The picture in an encoded PNG, JPEG or WebP, turned as its EXIF orientation says, with 8 bits a channel.
 
     Its mode is L, LA, RGB or RGBA; of an animation, the first frame.
 
     Raises:
-        UnreadableError: it can't be decoded.
+        UnreadableError: It can't be decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -86,19 +88,19 @@ def decode_picture(data: bytes) -> "Image.Image":
         raise UnreadableError(str(error) or type(error).__name__) from error
 
 
-def picture_facts(picture: "Image.Image") -> PictureFacts:
-    """Facts of a picture that :func:`decode_picture` or :func:`picture_of_array` gave."""
+def picture_facts(picture: Image.Image) -> PictureFacts:
+    """Facts of a picture that `decode_picture` or `picture_of_array` gave."""
     return PictureFacts(picture.width, picture.height, len(picture.getbands()))
 
 
-def picture_of_array(pixels: NDArray[np.uint8]) -> "Image.Image":
+def picture_of_array(pixels: NDArray[np.uint8]) -> Image.Image:
     """A picture of uint8 [H, W, C]."""
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
-def _to_eight_bits(picture: "Image.Image") -> "Image.Image":
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
     """Any of Pillow's modes -> L, LA, RGB or RGBA."""
     from PIL import Image
 
@@ -113,7 +115,7 @@ def _to_eight_bits(picture: "Image.Image") -> "Image.Image":
     return picture.convert("RGBA" if alpha else "RGB")
 
 
-def _convert(picture: "Image.Image", channels: int) -> "Image.Image":
+def _convert(picture: Image.Image, channels: int) -> Image.Image:
     from PIL import Image
 
     mode = _MODES[channels]

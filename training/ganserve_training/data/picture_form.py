@@ -1,5 +1,7 @@
 """Which form the pictures of a set are brought into, and which of them can't be. N = pictures."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 
@@ -23,14 +25,14 @@ def build_stored_images(
     """The good pictures of a store, in the form that the configuration asks for.
 
     Args:
-        store: where they are.
-        labels: int64 [N], one for each of the store's pictures, good or bad; None: unlabelled.
-        label_names: what they are called.
-        config: size, crop, channels and what to do about bad files.
-        report: told about bad files that are skipped.
+        store: Where they are.
+        labels: Int64 [N], one for each of the store's pictures, good or bad; None: unlabelled.
+        label_names: What they are called.
+        config: Size, crop, channels and what to do about bad files.
+        report: Told about bad files that are skipped.
 
     Raises:
-        DataError: there are bad files and none are to be skipped, or nothing or not all labels are left without them,
+        DataError: There are bad files and none are to be skipped, or nothing or not all labels are left without them,
             or the pictures differ in size or channels and the configuration doesn't say what they should become.
     """
     good: list[int] = []

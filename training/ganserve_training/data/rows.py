@@ -1,5 +1,7 @@
 """Samples as plain rows of numbers, for what compares values. N = samples, H, W, C = image, D = values of a sample."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,8 @@ def flat_values(samples: NDArray[Any], info: DataInfo) -> NDArray[np.float64]:
     support vector machines on more values cost much and tell little.
 
     Args:
-        samples: uint8 [N, H, W, C] or float32 [N, D].
-        info: what a sample looks like.
+        samples: Uint8 [N, H, W, C] or float32 [N, D].
+        info: What a sample looks like.
     """
     if not info.is_image:
         return np.asarray((samples - np.asarray(info.mean)) / np.asarray(info.std), np.float64)
@@ -32,5 +34,5 @@ def flat_values(samples: NDArray[Any], info: DataInfo) -> NDArray[np.float64]:
 
 
 def averaged_px(info: DataInfo) -> tuple[int, int]:
-    """Pixels that :func:`flat_values` averages over, down and across; (1, 1): none."""
+    """Pixels that `flat_values` averages over, down and across; (1, 1): none."""
     return max(1, info.height // _SIDE_PX), max(1, info.width // _SIDE_PX)

@@ -6,6 +6,8 @@ People, files and servers: images uint8 [N, H, W, C], vectors float32 [N, D] in 
 float32 [N, C, H, W] in [-1, 1], vectors float32 [N, D] with mean 0 and standard deviation 1 in each dimension.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +72,13 @@ class DataInfo:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DataInfo":
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(cls, values: dict[str, Any]) -> DataInfo:
+        """The inverse of `to_dict`."""
         return cls(**{name: tuple(value) for name, value in values.items()})
 
 
 def to_network(samples: Tensor, info: DataInfo) -> Tensor:
-    """Samples as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
+    """Sample as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
     if info.is_image:
         return samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
     mean, std = samples.new_tensor(info.mean), samples.new_tensor(info.std)

@@ -3,6 +3,8 @@
 N = samples, M = samples taken, H, W, C = image, D = values of a vector.
 """
 
+from __future__ import annotations
+
 import hashlib
 from typing import Any, Protocol
 
@@ -18,7 +20,7 @@ class Samples(Protocol):
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """Int64 [N], indices into ``info.label_names``; None: unlabelled."""
+        """Int64 [N], indices into `info.label_names`; None: unlabelled."""
         ...
 
     @property
@@ -34,14 +36,14 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The samples at ``indices``, int64 [M]: uint8 [M, H, W, C] or float32 [M, D]."""
+        """The samples at `indices`, int64 [M]: uint8 [M, H, W, C] or float32 [M, D]."""
         ...
 
-    def take(self, indices: NDArray[np.int64]) -> "Samples":
-        """The subset at ``indices``, int64 [M], in that order."""
+    def take(self, indices: NDArray[np.int64]) -> Samples:
+        """The subset at `indices`, int64 [M], in that order."""
         ...
 
-    def without_labels(self) -> "Samples":
+    def without_labels(self) -> Samples:
         """The same samples, unlabelled."""
         ...
 
@@ -54,7 +56,7 @@ def check_labels(labels: NDArray[np.int64] | None, label_names: tuple[str, ...],
     """Labels are int64 [count], indices into their names, or both are absent.
 
     Raises:
-        DataError: they are not.
+        DataError: They are not.
     """
     if (labels is None) != (not label_names):
         raise DataError("labels and label_names must be given together, or neither")

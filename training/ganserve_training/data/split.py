@@ -1,5 +1,7 @@
 """Which samples are held out. N = samples."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,18 +12,18 @@ from ganserve_training.errors import DataError
 def split_indices(
     count: int, labels: NDArray[np.int64] | None, config: DataConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training and of the held-out samples.
+    """Indice of the training and of the held-out samples.
 
     It is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
     stratify=labels)``. A label's only sample can't be on both sides: it goes to training.
 
     Args:
         count: N.
-        labels: int64 [N], each of which is to have its share on both sides; None: unlabelled.
-        config: the fraction and the seed.
+        labels: Int64 [N], each of which is to have its share on both sides; None: unlabelled.
+        config: The fraction and the seed.
 
     Raises:
-        DataError: there are too few samples to have each label on both sides.
+        DataError: There are too few samples to have each label on both sides.
     """
     if count < 2:
         raise DataError(f"a split needs at least 2 samples, one to train on and one to hold out (got {count})")

@@ -1,8 +1,10 @@
-"""What to try, for each kind of finding and configuration: only what ``ganserve train`` would take for this very run.
+"""What to try, for each kind of finding and configuration: only what `ganserve train` would take for this very run.
 
 A remedy is words with a place for flags, and new values by their path; of these, those that differ from the run's own
 become the flags. A remedy that changes nothing, or that training would refuse, is left out.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -26,10 +28,10 @@ def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[Tra
     """One or two sentences that name what this run has not tried yet.
 
     Args:
-        kind: of the finding.
-        config: the run's.
-        data: what a sample looks like.
-        check: raises ConfigError for a configuration that the run could not have been started with.
+        kind: Of the finding.
+        config: The run's.
+        data: What a sample looks like.
+        check: Raises ConfigError for a configuration that the run could not have been started with.
     """
     tries = ["more data"] if kind == "critic-overfitting" else []
     for words, settings in _REMEDIES[kind](config, data):
@@ -149,7 +151,7 @@ def _noise(config: TrainConfig) -> _Remedies:
 
 
 def _scaled(config: TrainConfig, factor: float, *paths: str) -> dict[str, Any]:
-    """The values at these paths, and at those below them, times ``factor``."""
+    """The values at these paths, and at those below them, times `factor`."""
     return {
         path: _rounded(value * factor)
         for path, value in flat_config(config).items()

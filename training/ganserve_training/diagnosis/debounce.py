@@ -1,5 +1,7 @@
 """Says a thing once: when it has lasted, and again only after it was gone."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from typing import Any
 
@@ -45,6 +47,6 @@ class Debounce:
         return {"streaks": dict(self._streaks), "lasting": sorted(self._lasting)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Go on from what `state_dict` gave."""
         self._streaks = {kind: state["streaks"].get(kind, 0) for kind in KINDS}
         self._lasting = set(state["lasting"])

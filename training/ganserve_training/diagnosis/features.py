@@ -4,6 +4,8 @@ Every run's space is made once from its training samples and never changes, so t
 step 100,000 compares.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +21,7 @@ class FeatureSpace:
     varied one, as it would in pixel space.
 
     Args:
-        reference: training samples as networks see them, float32 [N, C, H, W] or [N, D].
+        reference: Training samples as networks see them, float32 [N, C, H, W] or [N, D].
     """
 
     def __init__(self, reference: Tensor) -> None:
@@ -32,7 +34,7 @@ class FeatureSpace:
             self._axes = axes[:, -_MOST_FEATURES:].flip(1).to(flat.dtype)
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """Samples as networks see them -> float32 [N, F], on the samples' device."""
+        """Sample as networks see them -> float32 [N, F], on the samples' device."""
         flat = _flatten(samples) - self._mean.to(samples.device)
         return flat if self._axes is None else flat @ self._axes.to(samples.device)
 

@@ -1,5 +1,7 @@
 """What a diagnosis says."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -27,15 +29,15 @@ class Finding:
     message: str
     """What is going on, in one sentence with its numbers."""
     advice: str
-    """What to do about it, in one sentence with flags of ``ganserve train``."""
+    """What to do about it, in one sentence with flags of `ganserve train`."""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form: one line of diagnosis.jsonl."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Finding":
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
+        """The inverse of `to_dict`."""
         return cls(**values)
 
     def __str__(self) -> str:

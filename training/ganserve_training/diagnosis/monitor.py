@@ -1,5 +1,7 @@
 """Watches a run: looks every so often, keeps the history, says what is going on, knows the best step so far."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,15 +56,15 @@ class Monitor:
     """Watches one run in its folder.
 
     Args:
-        trainer: whose players to look at.
-        train: the samples that they learn from.
-        folder: where observations.jsonl and diagnosis.jsonl go.
-        say: takes one message for the user.
+        trainer: Whose players to look at.
+        train: The samples that they learn from.
+        folder: Where observations.jsonl and diagnosis.jsonl go.
+        say: Takes one message for the user.
     """
 
     def __init__(
         self,
-        trainer: "Trainer",
+        trainer: Trainer,
         train: Samples,
         folder: RunFolder,
         say: Callable[[str], None],
@@ -119,12 +121,12 @@ class Monitor:
     def state_dict(self) -> dict[str, Any]:
         """What goes into a checkpoint, beside the history in observations.jsonl.
 
-        ``stopped_after`` is for how many looks the quality had declined when the run stopped by itself, else 0.
+        `stopped_after` is for how many looks the quality had declined when the run stopped by itself, else 0.
         """
         return {"debounce": self._debounce.state_dict(), "stopped_after": self._stopped_after}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Go on from what `state_dict` gave."""
         self._debounce.load_state_dict(state["debounce"])
 
     def close(self) -> None:
@@ -139,7 +141,7 @@ class Monitor:
 class _Eyes:
     """The probe and the quality's measure, with what training does to samples."""
 
-    def __init__(self, trainer: "Trainer", train: Samples) -> None:
+    def __init__(self, trainer: Trainer, train: Samples) -> None:
         self._trainer = trainer
         self._info = train.info
         config = trainer.config
@@ -211,5 +213,5 @@ class _Eyes:
 
 
 def _countable(modes: Modes | None, samples: int) -> Modes | None:
-    """The modes, if ``samples`` are enough to count them."""
+    """The modes, if `samples` are enough to count them."""
     return modes if modes is not None and modes.count * _PER_MODE <= samples else None

@@ -1,5 +1,7 @@
 """What one look at the players saw."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -91,8 +93,8 @@ class Observation:
         return {name: _write(value) for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Observation":
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Observation:
+        """The inverse of `to_dict`."""
         read: dict[str, Any] = {name: _read(values.get(name)) for name in _FIELDS}
         read["growing"] = bool(read["growing"])  # Older records lack it.
         read["centre"] = tuple(_read(value) for value in values["centre"])

@@ -1,9 +1,11 @@
 """Looks at both players without touching them. N = samples of one look, Z = latent, C, H, W = image, M = scores.
 
-A look draws nothing from the run's random generators, steps no optimiser, writes to no ``.grad`` and no buffer: the run
+A look draws nothing from the run's random generators, steps no optimiser, writes to no `.grad` and no buffer: the run
 goes on bit for bit as if nobody had looked. Its latents and real samples are fixed, so that two looks differ by what
 the players learned in between, and a resumed run needs no state for it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +42,7 @@ class Players:
     generator: nn.Module
     """latents [N, Z], labels -> samples."""
     critic: nn.Module
-    """samples, labels -> scores [M], or an output that has ``scores``."""
+    """samples, labels -> scores [M], or an output that has `scores`."""
     prior: LatentPrior
     loss: AdversarialLoss
     label_names: tuple[str, ...]
@@ -50,15 +52,15 @@ class Players:
 
 
 class Probe:
-    """Takes :class:`Observation` s of one run.
+    """Takes `Observation` s of one run.
 
     Args:
-        config: the run's configuration.
-        players: the networks and their game.
-        train: the samples that they learn from.
-        held_out: real samples that they never see; None: there are none.
-        device: where the networks are.
-        modes: the distribution's modes, where they are known.
+        config: The run's configuration.
+        players: The networks and their game.
+        train: The samples that they learn from.
+        held_out: Real samples that they never see; None: there are none.
+        device: Where the networks are.
+        modes: The distribution's modes, where they are known.
     """
 
     def __init__(
@@ -128,13 +130,13 @@ class Probe:
         """Look at the players as they are now.
 
         Args:
-            step: training steps taken.
-            samples_seen: real samples seen by the critic.
-            growing: whether the networks have yet to fade their last level in.
-            augment: what is done to all samples before the critic sees them.
-            fade: what is done to real ones before that, while networks grow.
-            quality: of the averaged generator's samples, to be noted beside.
-            untrained_quality: of those that the run began with.
+            step: Training steps taken.
+            samples_seen: Real samples seen by the critic.
+            growing: Whether the networks have yet to fade their last level in.
+            augment: What is done to all samples before the critic sees them.
+            fade: What is done to real ones before that, while networks grow.
+            quality: Of the averaged generator's samples, to be noted beside.
+            untrained_quality: Of those that the run began with.
         """
         with undisturbed(self._latents.device):
             real = fade(self._real)
@@ -229,7 +231,7 @@ class Probe:
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Copies, so that running statistics and power iterations of this call go nowhere."""
+    """Copy, so that running statistics and power iterations of this call go nowhere."""
     return {name: value.clone() for name, value in module.named_buffers()}
 
 
@@ -245,7 +247,7 @@ def undisturbed(device: torch.device) -> Iterator[None]:
 
 
 def _whole_units(count: int, unit: int) -> int:
-    """The largest multiple of ``unit`` up to ``count``, at least one: packs and groups stay whole."""
+    """The largest multiple of `unit` up to `count`, at least one: packs and groups stay whole."""
     return max(count // unit, 1) * unit
 
 
@@ -260,7 +262,7 @@ def _shown_classes(label_names: tuple[str, ...], count: int) -> NDArray[np.int64
 def _take(
     samples: Samples, count: int, classes: NDArray[np.int64] | None, rng: np.random.Generator, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """``count`` random samples as networks see them, repeated where there are fewer, and their labels."""
+    """`count` random samples as networks see them, repeated where there are fewer, and their labels."""
     candidates = np.arange(len(samples))
     if classes is not None and samples.labels is not None:
         wanted = np.isin(samples.labels, classes)

@@ -5,6 +5,8 @@ them off a sample; clusters of the training samples (as "number of statistically
 2018).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +43,10 @@ class Regions:
     """A fixed division of the samples' space.
 
     Args:
-        kind: what the regions are.
-        assign: samples as networks see them -> the region of each, int64 [N].
+        kind: What the regions are.
+        assign: Samples as networks see them -> the region of each, int64 [N].
         count: K.
-        reference: training samples, which show how much every region should get.
+        reference: Training samples, which show how much every region should get.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ def label_regions(
     """The data's labels, read by a support vector machine in the feature space; None: it reads them too badly.
 
     Args:
-        space: where to compare.
-        reference: training samples and their labels, int64 [N].
-        held_out: held-out samples and theirs, which test the judge.
-        classes: how many labels there are.
+        space: Where to compare.
+        reference: Training samples and their labels, int64 [N].
+        held_out: Held-out samples and theirs, which test the judge.
+        classes: How many labels there are.
     """
     from sklearn.svm import SVC
 

@@ -5,6 +5,8 @@ they compare are free of scale: shares, ratios to the real samples, ratios to th
 between what healthy runs and runs set up to fail in just that way show; docs/diagnosis.md tells both.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -276,7 +278,7 @@ def best_observation(history: History) -> Observation | None:
 
 
 def is_better(new: Observation, old: Observation | None) -> bool:
-    """Whether ``new`` has a better quality than ``old`` (None: than nothing); never while networks grow."""
+    """Whether `new` has a better quality than `old` (None: than nothing); never while networks grow."""
     if new.quality is None or not new.is_finite or new.growing:
         return False
     return old is None or old.quality is None or old.quality_name != new.quality_name or _error(new) < _error(old)
@@ -311,7 +313,7 @@ def _never_left(history: History) -> bool:
 
 
 def _has_gained_less(now: Observation, share: float) -> bool:
-    """Whether the quality's error is above ``share`` of what it was before training; False: not measured."""
+    """Whether the quality's error is above `share` of what it was before training; False: not measured."""
     if now.quality is None or now.untrained_quality is None:
         return False
     return _error(now) > share * _error(replace(now, quality=now.untrained_quality))

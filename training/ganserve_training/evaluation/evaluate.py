@@ -1,5 +1,7 @@
 """How good a model's samples are. N = samples, H, W, C = image, D = values of a vector."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,17 +111,17 @@ def evaluate_run(
     """Judge samples of a run's averaged generator and save the figures in its metrics.json.
 
     Args:
-        run: the run's folder.
-        options: what to measure.
-        which: of its checkpoints, as :func:`load_trained` says.
-        load_features: makes features of other files than TorchScript's.
-        samples: how many to draw, where ``options`` aren't given.
-        steps: is told what is being done.
+        run: The run's folder.
+        options: What to measure.
+        which: Of its checkpoints, as `load_trained` says.
+        load_features: Makes features of other files than TorchScript's.
+        samples: How many to draw, where `options` aren't given.
+        steps: Is told what is being done.
 
     Raises:
-        CheckpointError: the run has no whole checkpoint.
-        ConfigError: a metric or the features don't suit the data.
-        DataError: the data can't be read, or there are too few samples.
+        CheckpointError: The run has no whole checkpoint.
+        ConfigError: A metric or the features don't suit the data.
+        DataError: The data can't be read, or there are too few samples.
     """
     evaluation = evaluate(
         RunSubject(run, which),
@@ -138,7 +140,7 @@ def evaluate(
     load_features: FeatureLoader | None = None,
     steps: Steps | None = None,
 ) -> Evaluation:
-    """Judge samples of anything that draws them; arguments and errors as of :func:`evaluate_run`."""
+    """Judge samples of anything that draws them; arguments and errors as of `evaluate_run`."""
     steps = steps or Steps()
     steps.next("reading the data")
     config = subject.learned_from
@@ -197,24 +199,24 @@ def default_samples(modes: Modes | None, real: int) -> int:
 
 
 def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
-    """Judge generated samples, wherever they come from, against the data that ``config`` names.
+    """Judge generated samples, wherever they come from, against the data that `config` names.
 
     Args:
-        samples: uint8 [N, H, W, C] or float32 [N, D].
-        labels: the labels that were asked for, int64 [N].
-        config: the data that the generator learned from.
+        samples: Uint8 [N, H, W, C] or float32 [N, D].
+        labels: The labels that were asked for, int64 [N].
+        config: The data that the generator learned from.
 
     Raises:
-        DataError: the data have no labels, the samples have another shape, or a label has no sample.
+        DataError: The data have no labels, the samples have another shape, or a label has no sample.
     """
     return judge_samples(samples, labels, load_split(config, "train"), load_split(config, "held_out"))
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """``count`` labels, each of ``classes`` equally often (to within one): int64 [count].
+    """`count` labels, each of `classes` equally often (to within one): int64 [count].
 
     Raises:
-        DataError: there are fewer samples than labels.
+        DataError: There are fewer samples than labels.
     """
     if count < classes:
         raise DataError(f"samples must be at least {classes}, one for each label (got {count})")
@@ -224,7 +226,7 @@ def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
 def _features(
     options: EvaluationOptions, reference: Reference, load: FeatureLoader | None
 ) -> tuple[Features, float | None]:
-    """The features that ``options`` ask for, and the classifier's accuracy."""
+    """The features that `options` ask for, and the classifier's accuracy."""
     info, choice = reference.train.info, options.features
     if choice == "auto":
         choice = "classifier" if info.is_image and reference.train.labels is not None else "pixels"

@@ -3,6 +3,8 @@
 N = samples, D = values of a sample, K = labels.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +39,12 @@ def judge_probabilities(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The probability that a judge gives to each label of each sample.
 
-    The judge learns from ``train``; its distances become probabilities by logistic regressions on ``held_out`` (Platt
+    The judge learns from `train`; its distances become probabilities by logistic regressions on `held_out` (Platt
     1999).
 
     Args:
-        values: [N, D], from :func:`flat_values`.
-        train: labelled real samples.
+        values: [N, D], from `flat_values`.
+        train: Labelled real samples.
         held_out: others.
 
     Returns:
@@ -92,13 +94,13 @@ def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Sampl
     """Judge generated samples against real ones.
 
     Args:
-        samples: generated samples, uint8 [N, H, W, C] or float32 [N, D].
-        labels: the labels that were asked for, int64 [N].
-        train: the real samples that the generator learned from.
-        held_out: real samples that it never saw.
+        samples: Generated samples, uint8 [N, H, W, C] or float32 [N, D].
+        labels: The labels that were asked for, int64 [N].
+        train: The real samples that the generator learned from.
+        held_out: Real samples that it never saw.
 
     Raises:
-        DataError: the data have no labels, the samples have another shape, or a label has no sample.
+        DataError: The data have no labels, the samples have another shape, or a label has no sample.
     """
     if train.labels is None or held_out.labels is None:
         raise DataError("the judge needs labelled data: these have no labels")
@@ -129,7 +131,7 @@ def nearest_distance_ratio(generated: NDArray[Any], train: NDArray[Any], held_ou
 
 
 def mean_nearest_distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Mean Euclidean distance from each sample, [N, D], to its nearest in ``reference``, [M, D]."""
+    """Mean Euclidean distance from each sample, [N, D], to its nearest in `reference`, [M, D]."""
     from sklearn.neighbors import NearestNeighbors
 
     distances, _ = NearestNeighbors(n_neighbors=1).fit(reference).kneighbors(values)

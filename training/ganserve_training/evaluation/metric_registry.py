@@ -1,5 +1,7 @@
 """The metrics by name: which suit which data, and how they are measured. N = samples, H, W, C = image, D = vector."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,9 +91,9 @@ def default_metrics(data: Samples, modes: Modes | None, *, conditional: bool) ->
     """What says most about data of this kind.
 
     Args:
-        data: the real samples.
-        modes: where they are known.
-        conditional: the generator takes the data's labels.
+        data: The real samples.
+        modes: Where they are known.
+        conditional: The generator takes the data's labels.
     """
     if modes is not None:
         return ("mode-coverage", "sliced-wasserstein")
@@ -109,7 +111,7 @@ def check_metrics(names: Sequence[MetricName], data: Samples, modes: Modes | Non
     """Refuse metrics that the data or the model have no use for.
 
     Raises:
-        ConfigError: one of them.
+        ConfigError: One of them.
     """
     if "mode-coverage" in names and modes is None:
         raise ConfigError("mode-coverage needs data whose modes are known: ring, grid or stacked-digits")
@@ -123,7 +125,7 @@ def measure(names: Sequence[MetricName], material: Material, steps: Steps) -> Me
     """Measure by name, in the order of METRIC_NAMES, each as a step.
 
     Raises:
-        DataError: too few samples for one of them.
+        DataError: Too few samples for one of them.
     """
     metrics: dict[str, float] = {}
     by_label: dict[str, tuple[float, ...]] = {}

@@ -1,4 +1,6 @@
-"""What can be asked of an evaluation. Without torch, so that ``ganserve evaluate --help`` needs none."""
+"""What can be asked of an evaluation. Without torch, so that `ganserve evaluate --help` needs none."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -1,5 +1,7 @@
 """The real data that an evaluation compares with."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -36,14 +38,14 @@ class Reference:
 
 
 def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
-    """The two sides of the data that ``config`` names.
+    """The two sides of the data that `config` names.
 
     Args:
-        config: which data.
-        sample_shape: of the model's samples.
+        config: Which data.
+        sample_shape: Of the model's samples.
 
     Raises:
-        DataError: the data can't be read, or the model's samples have another shape.
+        DataError: The data can't be read, or the model's samples have another shape.
     """
     train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
     if train.info.sample_shape != sample_shape:
@@ -55,15 +57,15 @@ def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Referen
 
 
 def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[int, ...]) -> DataConfig:
-    """What ``--data`` means.
+    """What `--data` means.
 
     Args:
-        name: a source such as digits, or the path of a file or folder.
-        learned_from: the data that the model learned from, whose other options stay the same if the source does.
-        sample_shape: of its samples, to which images are resized.
+        name: A source such as digits, or the path of a file or folder.
+        learned_from: The data that the model learned from, whose other options stay the same if the source does.
+        sample_shape: Of its samples, to which images are resized.
 
     Raises:
-        ConfigError: the path does not exist.
+        ConfigError: The path does not exist.
     """
     if name in get_args(SourceName):
         source, path = cast(SourceName, name), None
@@ -81,7 +83,7 @@ def source_of(path: Path) -> SourceName:
     """The kind of data that a file or folder holds, by its names.
 
     Raises:
-        ConfigError: it does not exist.
+        ConfigError: It does not exist.
     """
     if not path.exists():
         raise ConfigError(

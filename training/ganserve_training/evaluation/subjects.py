@@ -1,5 +1,7 @@
 """What can be evaluated: anything that draws samples. N = samples, H, W, C = image, D = values of a vector."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,12 +42,12 @@ class Subject(Protocol):
         ...
 
     def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
-        """Samples as people see them, uint8 [count, H, W, C] or float32 [count, D].
+        """Sample as people see them, uint8 [count, H, W, C] or float32 [count, D].
 
         Args:
-            labels: int64 [count], or None for a generator that takes none.
-            count: how many.
-            seed: of the latents, which are those of :func:`draw_samples`.
+            labels: Int64 [count], or None for a generator that takes none.
+            count: How many.
+            seed: Of the latents, which are those of `draw_samples`.
         """
         ...
 
@@ -54,11 +56,11 @@ class RunSubject:
     """The averaged generator of a run's checkpoint.
 
     Args:
-        run: the run's folder.
-        which: of its checkpoints, as :func:`load_trained` says.
+        run: The run's folder.
+        which: Of its checkpoints, as `load_trained` says.
 
     Raises:
-        CheckpointError: the run has no whole checkpoint.
+        CheckpointError: The run has no whole checkpoint.
     """
 
     def __init__(self, run: Path, which: Which = "auto") -> None:
@@ -90,5 +92,5 @@ class RunSubject:
         return self._model.checkpoint_sha256
 
     def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
-        """Samples of the averaged generator, on the CPU."""
+        """Sample of the averaged generator, on the CPU."""
         return draw_samples(self._model.generator, self._model.prior, self._model.data, labels, count, seed)

@@ -1,5 +1,7 @@
 """The figures of an evaluation as a table, with what each means and what counts as good."""
 
+from __future__ import annotations
+
 import math
 import sys
 from dataclasses import dataclass
@@ -65,7 +67,7 @@ def show(model: str, evaluation: Evaluation) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _metrics_table(evaluation: Evaluation) -> "Table":
+def _metrics_table(evaluation: Evaluation) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -81,7 +83,7 @@ def _metrics_table(evaluation: Evaluation) -> "Table":
     return table
 
 
-def _label_table(evaluation: Evaluation) -> "Table":
+def _label_table(evaluation: Evaluation) -> Table:
     from rich import box
     from rich.table import Table
 

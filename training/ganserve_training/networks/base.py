@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, D = values of a vector, K = labels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
@@ -18,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 class Generator(nn.Module):
-    """Takes latents and labels; an architecture adds ``generate``."""
+    """Takes latents and labels; an architecture adds `generate`."""
 
     def __init__(self, config: NetworksConfig, conditioning: Conditioning) -> None:
         super().__init__()
@@ -27,7 +29,7 @@ class Generator(nn.Module):
         concatenated = conditioning.generator == "concatenation"
         self.embedding = nn.Embedding(self.label_count, config.label_embedding_dim) if concatenated else None
         self.input_dim = config.latent_dim + (config.label_embedding_dim if concatenated else 0)
-        """Length of what ``generate`` is given."""
+        """Length of what `generate` is given."""
         self.norm_labels = self.label_count if conditioning.generator == "batch-norm" else 0
         """Labels of its batch normalisations; 0: they are not conditional."""
 
@@ -35,7 +37,7 @@ class Generator(nn.Module):
         """Latents float32 [N, Z], labels int64 [N] (conditional) -> samples [N, C, H, W] or [N, D].
 
         Raises:
-            ValueError: labels for an unconditional generator, or none for a conditional one.
+            ValueError: Labels for an unconditional generator, or none for a conditional one.
         """
         check_labels(self.label_count, labels)
         inputs = latents
@@ -49,12 +51,12 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Scores features of samples, and reads labels and codes from them; an architecture adds ``extract``.
+    """Scores features of samples, and reads labels and codes from them; an architecture adds `extract`.
 
     Args:
-        config: widths and options.
-        shape: of one sample; a packed critic's holds m samples.
-        conditioning: how labels enter, and which heads there are.
+        config: Widths and options.
+        shape: Of one sample; a packed critic's holds m samples.
+        conditioning: How labels enter, and which heads there are.
     """
 
     def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
@@ -63,11 +65,11 @@ class Critic(nn.Module):
         concatenated = conditioning.critic == "concatenation"
         self.label_input = nn.Embedding(conditioning.label_count, config.label_embedding_dim) if concatenated else None
         self.input_channels = shape[0] + (config.label_embedding_dim if concatenated else 0)
-        """Channels, or values, of what ``extract`` is given."""
+        """Channels, or values, of what `extract` is given."""
         group = config.minibatch_stddev_group
         self.minibatch_stddev = MinibatchStddev(group) if group else None
         self.extra_channels = 1 if group else 0
-        """Channels that :meth:`compare` appends."""
+        """Channels that `compare` appends."""
         self.score: nn.Linear
         self.embedding: nn.Embedding | None = None
         self.class_logits: nn.Linear | None = None
@@ -78,8 +80,8 @@ class Critic(nn.Module):
         """Make the heads on features [N, width]; the last thing that a constructor does.
 
         Args:
-            width: length of what ``extract`` gives.
-            initialise: the architecture's initialisation, applied to the whole critic.
+            width: Length of what `extract` gives.
+            initialise: The architecture's initialisation, applied to the whole critic.
         """
         conditioning = self._conditioning
         self.score = nn.Linear(width, 1)
@@ -95,10 +97,10 @@ class Critic(nn.Module):
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Samples [N, C, H, W] or [N, D], labels int64 [N] -> scores [N], with the other heads where there are any.
+        """Sample [N, C, H, W] or [N, D], labels int64 [N] -> scores [N], with the other heads where there are any.
 
         Raises:
-            ValueError: labels for an unconditional critic, or none for a conditional one. A critic that guesses labels
+            ValueError: Labels for an unconditional critic, or none for a conditional one. A critic that guesses labels
                 or codes may be given them and does not look at them.
         """
         conditioning = self._conditioning
@@ -115,7 +117,7 @@ class Critic(nn.Module):
         return samples
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Samples, with the label embedding as further channels where there is one, -> features [N, width]."""
+        """Sample, with the label embedding as further channels where there is one, -> features [N, width]."""
         raise NotImplementedError
 
     def compare(self, features: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ What such a critic says of a sample depends on the samples beside it, so real an
 apart; in eval mode all but a packed critic score each sample alone.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,7 +20,7 @@ class MinibatchStddev(nn.Module):
     mean is tracked. In eval mode the running mean takes its place, so that each sample is scored alone.
 
     Args:
-        group: samples of one group; a batch that is smaller is one group.
+        group: Samples of one group; a batch that is smaller is one group.
     """
 
     running_mean: Tensor
@@ -34,7 +36,7 @@ class MinibatchStddev(nn.Module):
         """[N, C, H, W] -> [N, C + 1, H, W], or [N, D] -> [N, D + 1].
 
         Raises:
-            ValueError: in training, the batch can't be cut into groups.
+            ValueError: In training, the batch can't be cut into groups.
         """
         count = features.shape[0]
         place = (1, *features.shape[2:])
@@ -70,7 +72,7 @@ class PackedCritic(nn.Module):
     """Judges m samples at once (PacGAN, Lin et al. 2018): their channels, or values, side by side make one input.
 
     Args:
-        critic: a critic for samples of m times the channels [N, m C, H, W], or values [N, m D].
+        critic: A critic for samples of m times the channels [N, m C, H, W], or values [N, m D].
         packing: m.
     """
 
@@ -80,10 +82,10 @@ class PackedCritic(nn.Module):
         self.packing = packing
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Samples [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
+        """Sample [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
 
         Raises:
-            ValueError: the batch is no multiple of m, or there are labels.
+            ValueError: The batch is no multiple of m, or there are labels.
         """
         count = samples.shape[0]
         if count % self.packing:
@@ -102,7 +104,7 @@ def looks_across_batch(critic: nn.Module) -> bool:
     """Whether, in training, a score depends on the other samples of the batch.
 
     Batch normalisation, minibatch standard deviation and packing do so; a custom critic that does so in a way of its
-    own says it with an attribute ``looks_across_batch = True``.
+    own says it with an attribute `looks_across_batch = True`.
     """
     return any(
         isinstance(module, _BatchNorm | MinibatchStddev | PackedCritic)

@@ -1,5 +1,7 @@
 """Pieces that architectures share. N = batch, C = channels, H = height, W = width."""
 
+from __future__ import annotations
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,7 +39,7 @@ def resolution_levels(shape: tuple[int, ...]) -> int:
     """How many doublings lead from 4 x 4 to an image of this shape, (C, H, W).
 
     Raises:
-        ConfigError: not a square image with a side of 8, 16, 32 … 512 pixels.
+        ConfigError: Not a square image with a side of 8, 16, 32 … 512 pixels.
     """
     if len(shape) != 3:
         raise ConfigError(

@@ -1,5 +1,7 @@
 """How labels and InfoGAN's codes enter and leave the networks, decided once for a configuration and its data."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +45,7 @@ def resolve_conditioning(config: NetworksConfig, data: DataInfo) -> Conditioning
     """Decide what "auto" means, and refuse what contradicts the data.
 
     Raises:
-        ConfigError: labels are asked for and the data have none, or the data have labels and a network takes none.
+        ConfigError: Labels are asked for and the data have none, or the data have labels and a network takes none.
     """
     codes = config.codes
     if codes.categories and data.label_names:

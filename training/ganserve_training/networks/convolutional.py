@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

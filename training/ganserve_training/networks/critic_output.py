@@ -1,5 +1,7 @@
 """What a critic gives back. N = batch, K = labels, Q = values of InfoGAN's discrete code, V = continuous codes."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,7 +19,7 @@ class CriticOutput(NamedTuple):
     code_values: Tensor | None = None
     """[N, V]: of InfoGAN's continuous codes, each the mean of a Gaussian with variance 1."""
 
-    def halves(self) -> tuple["CriticOutput", "CriticOutput"]:
+    def halves(self) -> tuple[CriticOutput, CriticOutput]:
         """Of a batch of two equal parts, such as real samples and then generated ones: the output for each."""
         first, second = zip(*((None, None) if part is None else part.chunk(2) for part in self), strict=True)
         return CriticOutput(*first), CriticOutput(*second)

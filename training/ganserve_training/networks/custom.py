@@ -3,6 +3,8 @@
 The contract is in docs/networks.md; what can be checked on two samples is checked here, before training starts.
 """
 
+from __future__ import annotations
+
 import copy
 import importlib
 import inspect
@@ -31,10 +33,10 @@ _HEAD_SETTINGS = {
 
 
 def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """The generator that ``networks.generator_class`` names, checked.
+    """The generator that `networks.generator_class` names, checked.
 
     Raises:
-        ConfigError: it can't be imported, made or called, or what it gives is not what generators give.
+        ConfigError: It can't be imported, made or called, or what it gives is not what generators give.
     """
     path = config.generator_class
     offered = {"latent_dim": config.latent_dim, "sample_shape": shape, "label_count": conditioning.label_count}
@@ -58,15 +60,15 @@ def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditi
 
 
 def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """The critic that ``networks.critic_class`` names, checked.
+    """The critic that `networks.critic_class` names, checked.
 
     Args:
-        config: names the class.
-        shape: of one sample; a packed critic's holds m samples.
-        conditioning: labels that it takes or guesses, codes that it reads.
+        config: Names the class.
+        shape: Of one sample; a packed critic's holds m samples.
+        conditioning: Labels that it takes or guesses, codes that it reads.
 
     Raises:
-        ConfigError: it can't be imported, made or called, or what it gives is not what critics give.
+        ConfigError: It can't be imported, made or called, or what it gives is not what critics give.
     """
     path = config.critic_class
     guesses = conditioning.critic == "classifier"
@@ -115,7 +117,7 @@ def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioni
 def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
     """Whether what the network gives depends on its labels, as far as can be told: it has more than one.
 
-    ``differ`` tells, of what it gives for the same two inputs with several labels, [labels, 2, …].
+    `differ` tells, of what it gives for the same two inputs with several labels, [labels, 2, …].
 
     An embedding, a modulation or a gate may start at zero, so that no label shows yet: then copies whose weights are
     moved a little are asked as well.

@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+from __future__ import annotations
+
 import copy
 
 import torch
@@ -44,7 +46,7 @@ class DcganGenerator(Generator):
         images: Tensor = torch.tanh(self.to_image(features))
         return images
 
-    def for_inference(self) -> "DcganGenerator":
+    def for_inference(self) -> DcganGenerator:
         """A copy with the batch normalisations in the weights of the convolutions before them."""
         network = copy.deepcopy(self).eval()
         for index, norm in enumerate(network.norms[1:]):
@@ -77,7 +79,7 @@ class DcganCritic(Critic):
             features = F.leaky_relu(norm(downsample(features)), LEAK)
         return self.compare(features).flatten(1)
 
-    def for_inference(self) -> "DcganCritic":
+    def for_inference(self) -> DcganCritic:
         """A copy with the batch normalisations in the weights of the convolutions before them."""
         network = copy.deepcopy(self).eval()
         for index, norm in enumerate(network.norms):

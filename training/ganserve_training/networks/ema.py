@@ -1,5 +1,7 @@
 """The exponential moving average of a network's weights."""
 
+from __future__ import annotations
+
 import copy
 
 import torch
@@ -11,7 +13,7 @@ from ganserve_training.config import EmaConfig
 def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:
     """What the old average keeps in one update: 0.5 ^ (batch / half-life), 0 without averaging.
 
-    The half-life is at most ``warm_up_fraction`` of the samples seen, so that the first, poor weights are soon
+    The half-life is at most `warm_up_fraction` of the samples seen, so that the first, poor weights are soon
     forgotten (Karras et al. 2020).
     """
     half_life = config.half_life_kimg * 1000.0
@@ -24,8 +26,8 @@ class Ema:
     """A copy of a network that follows it slowly.
 
     Args:
-        source: the network to follow; the copy starts equal to it.
-        config: half-life and warm-up.
+        source: The network to follow; the copy starts equal to it.
+        config: Half-life and warm-up.
     """
 
     def __init__(self, source: nn.Module, config: EmaConfig) -> None:

@@ -1,5 +1,7 @@
 """What progressive growing does in place of initialisation and normalisation (Karras et al. 2017, section 4)."""
 
+from __future__ import annotations
+
 import math
 
 import torch

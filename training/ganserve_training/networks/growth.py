@@ -3,6 +3,8 @@
 N = batch, C = channels, S = side of the full image, s = side at a level, 4 * 2^level.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -28,15 +30,15 @@ class Phase:
 
 
 class Growth:
-    """The timetable: level 0 trains in full for ``stable_kimg``; each further one fades in first.
+    """The timetable: level 0 trains in full for `stable_kimg`; each further one fades in first.
 
     Args:
-        config: lengths and batch sizes.
-        last_level: the level of the full image.
-        batch_size: where ``config`` has none of its own.
+        config: Lengths and batch sizes.
+        last_level: The level of the full image.
+        batch_size: Where `config` has none of its own.
 
     Raises:
-        ConfigError: the number of batch sizes isn't that of levels.
+        ConfigError: The number of batch sizes isn't that of levels.
     """
 
     def __init__(self, config: ProgressiveConfig, last_level: int, batch_size: int) -> None:
@@ -62,7 +64,7 @@ class Growth:
         """Training steps of which the last is the first one with the last level fully in.
 
         Args:
-            critic_steps: batches that the critic is shown in one step.
+            critic_steps: Batches that the critic is shown in one step.
         """
         seen, steps = 0, 0
         for level, size in enumerate(self._sizes):

@@ -1,5 +1,7 @@
 """How far a progressively grown network has grown."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 
@@ -12,14 +14,14 @@ class Phase(nn.Module):
     Plain numbers, not tensors, so that no branch on them waits for a device or stands in the way of an export.
 
     Args:
-        final_level: level L makes images of 4 * 2^L pixels; a fresh network is fully grown.
+        final_level: Level L makes images of 4 * 2^L pixels; a fresh network is fully grown.
     """
 
     def __init__(self, final_level: int) -> None:
         super().__init__()
         self.final_level = final_level
         self.level = final_level
-        """0 (4 x 4) to ``final_level``."""
+        """0 (4 x 4) to `final_level`."""
         self.alpha = 1.0
         """Share of the level in what leaves or enters the network; the rest is the level's before it."""
 
@@ -27,7 +29,7 @@ class Phase(nn.Module):
         """Grow to a level.
 
         Raises:
-            ValueError: there is no such level, or alpha is not from 0 to 1.
+            ValueError: There is no such level, or alpha is not from 0 to 1.
         """
         if not 0 <= level <= self.final_level:
             raise ValueError(f"this network has levels 0 to {self.final_level} (got {level})")
@@ -46,7 +48,7 @@ class Phase(nn.Module):
         return self.level == self.final_level and not self.fading
 
     def check_grown(self) -> None:
-        """Raises UnfinishedNetworkError unless the final level is fully in."""
+        """Raise UnfinishedNetworkError unless the final level is fully in."""
         if not self.grown:
             raise UnfinishedNetworkError(
                 f"this network is still growing: level {self.level} of {self.final_level} "
@@ -59,7 +61,7 @@ class Phase(nn.Module):
         return torch.tensor([self.level, self.alpha], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """What :meth:`get_extra_state` gave."""
+        """What `get_extra_state` gave."""
         level, alpha = state.tolist()
         self.set(int(level), alpha)
 

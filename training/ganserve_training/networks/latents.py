@@ -1,5 +1,7 @@
 """What a generator's latents are drawn from. N = batch, Z = latent."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +22,8 @@ class LatentPrior:
     """How many of the last values are codes, uniform on [-1, 1)."""
 
     @classmethod
-    def of(cls, config: NetworksConfig) -> "LatentPrior":
-        """The prior that the networks of ``config`` are trained with."""
+    def of(cls, config: NetworksConfig) -> LatentPrior:
+        """The prior that the networks of `config` are trained with."""
         return cls(
             dim=config.latent_dim,
             distribution=config.latent_distribution,

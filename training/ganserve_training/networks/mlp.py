@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, D = values of a sample, U = units of a layer, P = pieces of a maxout unit.
 """
 
+from __future__ import annotations
+
 import copy
 import itertools
 import math
@@ -50,7 +52,7 @@ class HiddenLayer(nn.Module):
             return torch.tanh(features)
         return F.relu(features) if self._activation == "relu" else F.leaky_relu(features, LEAK)
 
-    def for_inference(self) -> "HiddenLayer":
+    def for_inference(self) -> HiddenLayer:
         """A copy with the batch normalisation in its weights."""
         layer = copy.deepcopy(self).eval()
         layer.linear = absorb_batch_norm(layer.linear, layer.norm)

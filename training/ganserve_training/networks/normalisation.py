@@ -1,5 +1,7 @@
 """Normalisation layers, conditional or not. N = batch, C = channels or units, H = height, W = width, K = labels."""
 
+from __future__ import annotations
+
 from typing import Literal, TypeVar
 
 import torch
@@ -17,7 +19,7 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def norm_kind(setting: Norm, auto: NormKind) -> NormKind:
-    """What a setting means for an architecture whose own choice is ``auto``."""
+    """What a setting means for an architecture whose own choice is `auto`."""
     return auto if setting == "auto" else setting
 
 
@@ -27,7 +29,7 @@ class Normalisation(nn.Module):
     Args:
         kind: which.
         channels: C.
-        image: features are [N, C, H, W], or else [N, C].
+        image: Features are [N, C, H, W], or else [N, C].
         label_count: K, of conditional batch normalisation (de Vries et al. 2017): gain and bias are learned for each
             label. 0: one gain and bias for all.
     """
@@ -61,11 +63,11 @@ def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
     """In eval mode a batch normalisation is linear, and can be part of the weights of the layer before it.
 
     Args:
-        layer: the layer before.
-        after: what follows it; left with the label's gain and bias where it is conditional, otherwise without effect.
+        layer: The layer before.
+        after: What follows it; left with the label's gain and bias where it is conditional, otherwise without effect.
 
     Returns:
-        The layer to use in place of ``layer``: itself if there is nothing to absorb, or if it is parametrized.
+        The layer to use in place of `layer`: itself if there is nothing to absorb, or if it is parametrized.
     """
     norm = after.norm if isinstance(after, Normalisation) else None
     if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or parametrize.is_parametrized(layer):
@@ -89,7 +91,7 @@ def normalise_spectrally(network: nn.Module) -> None:
     One step of power iteration in each training pass, none in eval mode.
 
     Raises:
-        ConfigError: there is nothing to divide.
+        ConfigError: There is nothing to divide.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     if not layers:

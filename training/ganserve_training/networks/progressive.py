@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width. At level L images have 4 * 2^L pixels.
 """
 
+from __future__ import annotations
+
 import copy
 import itertools
 import math
@@ -68,7 +70,7 @@ class ProgressiveGenerator(Generator):
             equalise(layer, gain=1.0)
 
     def set_phase(self, level: int, alpha: float) -> None:
-        """Work at a level, of which ``alpha`` is faded in."""
+        """Work at a level, of which `alpha` is faded in."""
         self.phase.set(level, alpha)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
@@ -91,11 +93,11 @@ class ProgressiveGenerator(Generator):
         images: Tensor = self.to_image[level - self.phase.final_level - 1](features)
         return images
 
-    def for_inference(self) -> "ProgressiveGenerator":
+    def for_inference(self) -> ProgressiveGenerator:
         """A copy without what only growing needed.
 
         Raises:
-            UnfinishedNetworkError: it is still growing.
+            UnfinishedNetworkError: It is still growing.
         """
         self.phase.check_grown()
         grown = copy.deepcopy(self)
@@ -119,7 +121,7 @@ class ProgressiveCritic(Critic):
         self.add_heads(widths[0], _equalise_heads)
 
     def set_phase(self, level: int, alpha: float) -> None:
-        """Work at a level, of which ``alpha`` is faded in."""
+        """Work at a level, of which `alpha` is faded in."""
         self.phase.set(level, alpha)
 
     def extract(self, samples: Tensor) -> Tensor:
@@ -143,11 +145,11 @@ class ProgressiveCritic(Critic):
         # Counted from the last: a grown network keeps only that one.
         return F.leaky_relu(self.from_image[level - self.phase.final_level - 1](images), LEAK)
 
-    def for_inference(self) -> "ProgressiveCritic":
+    def for_inference(self) -> ProgressiveCritic:
         """A copy without what only growing needed.
 
         Raises:
-            UnfinishedNetworkError: it is still growing.
+            UnfinishedNetworkError: It is still growing.
         """
         self.phase.check_grown()
         grown = copy.deepcopy(self)

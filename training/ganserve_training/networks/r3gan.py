@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, L = residual blocks of a network.
 """
 
+from __future__ import annotations
+
 import math
 from typing import TypeVar
 

@@ -1,5 +1,7 @@
 """Architectures by name: a configuration and its data -> the two players."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,7 +40,7 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     """A fresh pair for samples of this shape, with weights drawn from torch's global generator.
 
     Raises:
-        ConfigError: the architecture can't make samples of this shape, or conditioning contradicts the data.
+        ConfigError: The architecture can't make samples of this shape, or conditioning contradicts the data.
     """
     conditioning = resolve_conditioning(config, data)
     shape = data.network_shape

@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+from __future__ import annotations
+
 import copy
 
 import torch
@@ -36,7 +38,7 @@ class UpBlock(nn.Module):
         total: Tensor = inner + outer
         return total
 
-    def for_inference(self) -> "UpBlock":
+    def for_inference(self) -> UpBlock:
         """A copy with the second batch normalisation in the weights of the convolution before it."""
         block = copy.deepcopy(self).eval()
         block.conv1.conv = absorb_batch_norm(block.conv1.conv, block.norm2)
@@ -49,9 +51,9 @@ class DownBlock(nn.Module):
     Args:
         in_channels: C_in.
         out_channels: C_out.
-        norm: before each ReLU.
-        first: the block at the image: no activation and no normalisation before its first convolution.
-        halve: pool at the end.
+        norm: Before each ReLU.
+        first: The block at the image: no activation and no normalisation before its first convolution.
+        halve: Pool at the end.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """The controller of adaptive discriminator augmentation (Karras et al. 2020, section 3.1)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch
@@ -12,11 +14,11 @@ from ganserve_training.run.distributed import Processes
 class AdaController:
     """Moves the probability of augmentation so that E sign(D(real)), a sign of overfitting, stays at its target.
 
-    Every ``every_steps`` steps: p += sign(E sign(D(real)) - target) * samples / (1000 kimg), kept in [0, 1].
+    Every `every_steps` steps: p += sign(E sign(D(real)) - target) * samples / (1000 kimg), kept in [0, 1].
 
     Args:
-        config: target and speed.
-        processes: which average what each has seen.
+        config: Target and speed.
+        processes: Which average what each has seen.
     """
 
     def __init__(self, config: AdaConfig, processes: Processes) -> None:
@@ -31,15 +33,15 @@ class AdaController:
         """Take note of one update of the critic.
 
         Args:
-            real_scores: of augmented real samples, [N].
-            threshold: the score above which the critic takes a sample for real.
-            samples: real samples that all processes showed in this update.
+            real_scores: Of augmented real samples, [N].
+            threshold: The score above which the critic takes a sample for real.
+            samples: Real samples that all processes showed in this update.
         """
         self._signs.append((real_scores - threshold).sign().mean())
         self._samples += samples
 
     def adjust(self, step: int) -> None:
-        """After step ``step``, counted from 1: adjust if it is time."""
+        """After step `step`, counted from 1: adjust if it is time."""
         if step % self._config.every_steps or not self._signs:
             return
         self.share()
@@ -62,7 +64,7 @@ class AdaController:
         return {"probability": self.probability, "signs": list(self._signs), "samples": self._samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.probability = state["probability"]
         self._signs = list(state["signs"])
         self._samples = state["samples"]

@@ -4,6 +4,8 @@ Every change is made to each sample on its own, with a probability, and gradient
 al. 2020). The same changes meet real and generated samples, in the critic's updates and in the generator's.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 
@@ -21,12 +23,12 @@ class Augmentation:
     """Random changes of single samples.
 
     Args:
-        config: which, and how strong.
-        data: what a sample looks like.
-        noise: where the random numbers come from.
+        config: Which, and how strong.
+        data: What a sample looks like.
+        noise: Where the random numbers come from.
 
     Raises:
-        ConfigError: the configuration asks for what these data don't have: pixels, colours, so large a shift.
+        ConfigError: The configuration asks for what these data don't have: pixels, colours, so large a shift.
     """
 
     def __init__(self, config: AugmentationConfig, data: DataInfo, noise: Noise) -> None:
@@ -40,8 +42,8 @@ class Augmentation:
 
         Args:
             samples: [N, C, H, W], smaller than the data's while networks grow, or [N, D] where only noise is on.
-            probability: of each change.
-            noise_std: standard deviation of the noise added last.
+            probability: Of each change.
+            noise_std: Standard deviation of the noise added last.
 
         Returns:
             The same shape.
@@ -92,8 +94,8 @@ def random_translation(images: Tensor, most_px: int, noise: Noise) -> Tensor:
 
     Args:
         images: [N, C, H, W].
-        most_px: the largest shift.
-        noise: where the shifts come from.
+        most_px: The largest shift.
+        noise: Where the shifts come from.
 
     Returns:
         [N, C, H, W]; what moves in is background.
@@ -104,7 +106,7 @@ def random_translation(images: Tensor, most_px: int, noise: Noise) -> Tensor:
 
 
 def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
-    """Paint a rectangle of ``fraction`` of height and width in mid-gray, centred anywhere in the image [N, C, H, W]."""
+    """Paint a rectangle of `fraction` of height and width in mid-gray, centred anywhere in the image [N, C, H, W]."""
     count, _, height, width = images.shape
     inside = None
     for axis, size in ((2, height), (3, width)):
@@ -139,7 +141,7 @@ def _spread_changed(images: Tensor, most: float, noise: Noise, axes: tuple[int, 
 
 
 def _shift(images: Tensor, shifts: Tensor, axis: int, size: int) -> Tensor:
-    """Image n moved by shifts[n] along ``axis``."""
+    """Image n moved by shifts[n] along `axis`."""
     view = [1, 1, 1, 1]
     view[axis] = size
     source = torch.arange(size, device=images.device).view(view) - shifts.view(-1, 1, 1, 1)
@@ -152,7 +154,7 @@ def check_augmentation(config: AugmentationConfig, data: DataInfo) -> None:
     """Refuse what these data don't have: pixels, colours, so large a shift.
 
     Raises:
-        ConfigError: with the value and a fix.
+        ConfigError: With the value and a fix.
     """
     if not config.on_samples:
         return

@@ -1,5 +1,7 @@
 """Terms that a critic's further heads add to both players' losses. N = batch, K = classes, V = continuous codes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +26,8 @@ def classification_term(output: CriticOutput, labels: Tensor | None) -> Tensor |
     """AC-GAN's cross-entropy of the auxiliary classifier (Odena et al. 2017); None: the critic has no such head.
 
     Args:
-        output: the critic's, for samples real or generated.
-        labels: the labels that they have or were asked for, int64 [N].
+        output: The critic's, for samples real or generated.
+        labels: The labels that they have or were asked for, int64 [N].
     """
     if output.class_logits is None:
         return None
@@ -52,8 +54,8 @@ class Heads:
     """The weighted terms, for the trainer.
 
     Args:
-        loss: their weights.
-        codes: which codes there are.
+        loss: Their weights.
+        codes: Which codes there are.
     """
 
     def __init__(self, loss: LossConfig, codes: CodesConfig, *, classifier: bool) -> None:

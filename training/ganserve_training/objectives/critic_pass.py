@@ -1,5 +1,7 @@
 """The critic's view of one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
@@ -17,12 +19,12 @@ class CriticPass:
     Gradients are those with respect to the samples before augmentation.
 
     Args:
-        scorer: the critic, behind the augmentation.
-        real: real samples [N, ...].
-        fake: generated samples [N, ...]; without a graph, but for an unrolled critic.
-        labels: int64 [N], shared by both, or None.
-        with_gradients: whether gradients will be asked for.
-        together: real and generated samples go through the critic as one batch, so that a gradient with respect to
+        scorer: The critic, behind the augmentation.
+        real: Real samples [N, ...].
+        fake: Generated samples [N, ...]; without a graph, but for an unrolled critic.
+        labels: Int64 [N], shared by both, or None.
+        with_gradients: Whether gradients will be asked for.
+        together: Real and generated samples go through the critic as one batch, so that a gradient with respect to
             either costs one pass; not for a critic that looks across its batch.
     """
 

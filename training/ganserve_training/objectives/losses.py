@@ -1,5 +1,7 @@
 """Adversarial losses, by name: what the critic and the generator minimise, given scores. N = batch, sigma = sigmoid."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,7 +16,7 @@ class AdversarialLoss(Protocol):
     """One game. Scores are the critic's raw outputs; higher always means "more like the data"."""
 
     generator_needs_real_scores: bool
-    """Whether :meth:`generator` looks at the scores of real samples."""
+    """Whether `generator` looks at the scores of real samples."""
     relativistic: bool
     """Whether only differences between real and generated scores mean anything."""
 
@@ -187,7 +189,7 @@ def _needed(real_scores: Tensor | None, name: str) -> Tensor:
 
 
 def build_loss(config: LossConfig) -> AdversarialLoss:
-    """The loss that ``config`` names."""
+    """The loss that `config` names."""
     return _LOSSES[config.name](config)
 
 

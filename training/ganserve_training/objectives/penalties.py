@@ -1,5 +1,7 @@
 """Penalties and constraints on the critic, each a small piece that composes with the others. N = batch, M = scores."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -18,10 +20,10 @@ class Regulariser(Protocol):
     name: str
     """What the log calls it."""
     needs_input_gradients: bool
-    """Whether it looks at the gradients of a :class:`CriticPass`."""
+    """Whether it looks at the gradients of a `CriticPass`."""
 
     def penalty(self, critic_pass: CriticPass, progress: float) -> Tensor:
-        """The weighted term, a scalar; ``progress`` is the share of the burn-in that has passed, in [0, 1]."""
+        """The weighted term, a scalar; `progress` is the share of the burn-in that has passed, in [0, 1]."""
         ...
 
 
@@ -132,11 +134,11 @@ def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
 
 
 def build_regularisers(config: RegularisersConfig, noise: Noise) -> tuple[Regulariser, ...]:
-    """The penalties that ``config`` switches on.
+    """The penalties that `config` switches on.
 
     Args:
-        config: their weights.
-        noise: where random points come from.
+        config: Their weights.
+        noise: Where random points come from.
     """
     candidates: list[tuple[float, Regulariser]] = [
         (config.r1_gamma.most, R1(config.r1_gamma)),

@@ -4,6 +4,8 @@ The generator's loss is taken with the critic's weights after k updates that the
 flows through those updates. The critic itself is left as it was.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 
 import torch
@@ -19,28 +21,28 @@ TINY = 1e-30  # Keeps the derivative of a square root finite where a gradient is
 
 
 class ImaginedCritic:
-    """The critic with other weights, through ``torch.func.functional_call``; its own weights and buffers never change.
+    """The critic with other weights, through `torch.func.functional_call`; its own weights and buffers never change.
 
     Args:
-        critic: the network.
+        critic: The network.
     """
 
     def __init__(self, critic: nn.Module) -> None:
         self._critic = critic
         weights = dict(critic.named_parameters())
         self.parameters: Parameters = {name: weight for name, weight in weights.items() if weight.requires_grad}
-        """Its trained weights now; a later call of :meth:`advance` replaces them here only."""
+        """Its trained weights now; a later call of `advance` replaces them here only."""
         self._fixed: Parameters = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self._fixed |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
 
     def __call__(self, samples: Tensor, labels: Tensor | None) -> object:
-        """What the critic would answer with :attr:`parameters`."""
+        """What the critic would answer with `parameters`."""
         return torch.func.functional_call(
             self._critic, {**self.parameters, **self._fixed}, (samples, labels), strict=True
         )
 
-    def advance(self, loss: Callable[[], Tensor], rule: "DifferentiableRule") -> None:
-        """One imagined update that minimises ``loss``, differentiable with respect to everything that the loss used."""
+    def advance(self, loss: Callable[[], Tensor], rule: DifferentiableRule) -> None:
+        """One imagined update that minimises `loss`, differentiable with respect to everything that the loss used."""
         gradients = torch.autograd.grad(loss(), list(self.parameters.values()), create_graph=True, allow_unused=True)
         self.parameters = rule.update(self.parameters, dict(zip(self.parameters, gradients, strict=True)))
 
@@ -49,10 +51,10 @@ class DifferentiableRule:
     """An optimiser's update as plain tensor arithmetic, going on from the moments that the real one has now.
 
     Args:
-        names: the weights' names, in the order of the updater's parameters.
-        updater: the critic's.
-        progress: share of the burn-in that has passed.
-        clip: every weight is cut off to [-clip, clip] after an update; 0: not.
+        names: The weights' names, in the order of the updater's parameters.
+        updater: The critic's.
+        progress: Share of the burn-in that has passed.
+        clip: Every weight is cut off to [-clip, clip] after an update; 0: not.
     """
 
     def __init__(self, names: Mapping[int, str], updater: Updater, progress: float, clip: float) -> None:

@@ -1,5 +1,7 @@
 """Pictures of samples: one row a label."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
     """Images side by side, row by row; small ones are enlarged without smoothing.
 
     Args:
-        pixels: uint8 [N, H, W, C], C of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA).
-        columns: images in one row.
+        pixels: Uint8 [N, H, W, C], C of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA).
+        columns: Images in one row.
     """
     count, height, width, channels = pixels.shape
     scale = max(1, _TILE_SIDE_PX // max(height, width))
@@ -40,5 +42,5 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def save_sample_grid(path: Path, pixels: NDArray[np.uint8], columns: int) -> None:
-    """Write :func:`sample_grid` as a PNG, atomically."""
+    """Write `sample_grid` as a PNG, atomically."""
     save_picture(path, sample_grid(pixels, columns))

@@ -1,5 +1,7 @@
 """Pictures of vectors: generated points over real ones. N = points, D = values of a vector."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ class ScatterView:
     the second axis is their rank.
 
     Args:
-        real: real vectors, float32 [N, D].
+        real: Real vectors, float32 [N, D].
     """
 
     def __init__(self, real: NDArray[Any]) -> None:

@@ -1,4 +1,6 @@
-"""Configurations that are known to work, by name. A preset is a value; variations are ``dataclasses.replace``."""
+"""Configurations that are known to work, by name. A preset is a value; variations are `dataclasses.replace`."""
+
+from __future__ import annotations
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.presets.digits import DIGITS, DIGITS_ACGAN, DIGITS_INFOGAN

@@ -1,5 +1,7 @@
 """Scikit-learn's handwritten digits, 8 x 8 gray: real data that need no download."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 from ganserve_training.config import (
@@ -43,7 +45,7 @@ costs 3 % of GAN-train, so nothing is augmented; after 4,000 steps nothing impro
 DIGITS_ACGAN = replace(DIGITS, networks=replace(DIGITS.networks, critic_conditioning="classifier"))
 """The same with an auxiliary classifier in place of projection (Odena et al. 2017).
 
-Measured (2026-11-23, ``ganserve evaluate``): 52 CPU seconds, GAN-test 0.996, GAN-train
+Measured (2026-11-23, `ganserve evaluate`): 52 CPU seconds, GAN-test 0.996, GAN-train
 0.933 (by projection 0.98): clean digits, less varied.
 """
 
@@ -59,6 +61,6 @@ DIGITS_INFOGAN = replace(
 )
 """Without labels: one discrete and two continuous codes, which training finds a meaning for (Chen et al. 2016).
 
-Measured (2026-11-23, ``ganserve train digits-infogan``, seed 0, 1,000 samples for each of three sampling seeds): the
-ten codes mean the ten digits, one each; 91 to 93 % of the samples show their code's digit to ``fit_judge``'s judge.
+Measured (2026-11-23, `ganserve train digits-infogan`, seed 0, 1,000 samples for each of three sampling seeds): the
+ten codes mean the ten digits, one each; 91 to 93 % of the samples show their code's digit to `fit_judge`'s judge.
 """

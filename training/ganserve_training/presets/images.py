@@ -1,8 +1,10 @@
 """The literature's recipes for images, on 32 x 32 patches of scikit-learn's two photographs, labelled by photograph.
 
 They are real RGB data that need no download. For your own pictures take the recipe and name the data:
-``ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32``. Widths are chosen for two CPU cores.
+`ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32`. Widths are chosen for two CPU cores.
 """
+
+from __future__ import annotations
 
 from dataclasses import replace
 

@@ -3,6 +3,8 @@
 benchmarks/mode_coverage measures them.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 from ganserve_training.config import (

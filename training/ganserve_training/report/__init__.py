@@ -1,5 +1,7 @@
 """One self-contained page about a run: samples over time, curves with their diagnoses, metrics, configuration."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
@@ -12,16 +14,16 @@ def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = No
     """Write a run's report: one HTML file that needs no network and no other file.
 
     Args:
-        run: the run's folder; the run may still be training.
-        out: the file; None: report.html in the run's folder.
-        steps: is told what is being done.
+        run: The run's folder; the run may still be training.
+        out: The file; None: report.html in the run's folder.
+        steps: Is told what is being done.
 
     Returns:
         The file.
 
     Raises:
-        DataError: the folder holds no run, or one of its logs is damaged.
-        ConfigError: its config.json is not a configuration.
+        DataError: The folder holds no run, or one of its logs is damaged.
+        ConfigError: Its config.json is not a configuration.
     """
     steps = steps or Steps()
     steps.expect(2)

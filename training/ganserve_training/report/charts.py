@@ -1,5 +1,7 @@
 """The curves of a report, with the findings marked where they were told."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

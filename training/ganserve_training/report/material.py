@@ -1,5 +1,7 @@
 """What a report is made of, read from a run's folder."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping
@@ -66,8 +68,8 @@ def read_run(folder: RunFolder) -> RunMaterial:
     """Read a run's folder.
 
     Raises:
-        DataError: it holds no run, or one of its logs is damaged.
-        ConfigError: its config.json is not a configuration.
+        DataError: It holds no run, or one of its logs is damaged.
+        ConfigError: Its config.json is not a configuration.
     """
     config = folder.read_config()
     if config is None:

@@ -1,5 +1,7 @@
 """The page of a report: HTML with everything in it."""
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Sequence
@@ -92,7 +94,7 @@ def _findings(run: RunMaterial) -> str:
 
 
 def _with_flags(text: str) -> str:
-    """Flags, with their values, in a fixed-width font."""
+    """Flag, with their values, in a fixed-width font."""
     return _FLAG.sub(lambda match: f"<code>{match[0]}</code>", escape(text))
 
 

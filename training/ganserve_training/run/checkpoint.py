@@ -1,9 +1,11 @@
 """Checkpoints: written atomically, checked by digest, never trusted silently.
 
-``checkpoints/step-00001500.pt`` is a dictionary of plain values and tensors (``torch.load(weights_only=True)`` reads
-it); ``step-00001500.pt.sha256`` beside it, in the format of ``sha256sum``, is written first. ``best-00001200.pt`` is
+`checkpoints/step-00001500.pt` is a dictionary of plain values and tensors (`torch.load(weights_only=True)` reads
+it); `step-00001500.pt.sha256` beside it, in the format of `sha256sum`, is written first. `best-00001200.pt` is
 the same, less what only training needs, of the step with the best quality.
 """
+
+from __future__ import annotations
 
 import hashlib
 import pickle
@@ -39,10 +41,10 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
-    """Write ``state`` as the checkpoint of ``state["step"]``, then delete all but the last ``keep``.
+    """Write `state` as the checkpoint of `state["step"]`, then delete all but the last `keep`.
 
     Raises:
-        CheckpointError: it can't be written, because the disk is full for instance; the earlier ones are unharmed.
+        CheckpointError: It can't be written, because the disk is full for instance; the earlier ones are unharmed.
     """
     path = _write(folder / f"step-{state['step']:08d}.pt", state)
     for old in checkpoint_paths(folder)[:-keep]:
@@ -51,17 +53,17 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
 
 
 def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str, Any]) -> Path:
-    """Write what is needed to use the networks of ``state`` as the run's best checkpoint, then delete the former.
+    """Write what is needed to use the networks of `state` as the run's best checkpoint, then delete the former.
 
     Its name holds its step, so that a crash at any moment leaves the former or the new one, whole.
 
     Args:
-        folder: the run's ``checkpoints`` folder.
-        state: a checkpoint's; what only going on with training needs is left out.
-        quality: ``name``, ``value`` and ``higher_is_better`` of what it is the best by.
+        folder: The run's `checkpoints` folder.
+        state: A checkpoint's; what only going on with training needs is left out.
+        quality: `name`, `value` and `higher_is_better` of what it is the best by.
 
     Raises:
-        CheckpointError: it can't be written; the former best is unharmed.
+        CheckpointError: It can't be written; the former best is unharmed.
     """
     kept = {name: value for name, value in state.items() if name not in _TRAINING_ONLY}
     path = _write(folder / f"best-{state['step']:08d}.pt", {**kept, "quality": quality})
@@ -72,7 +74,7 @@ def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str,
 
 
 def best_checkpoint_path(folder: Path) -> Path | None:
-    """The best checkpoint in ``folder``, the later one should a crash have left two; None: the run keeps none."""
+    """The best checkpoint in `folder`, the later one should a crash have left two; None: the run keeps none."""
     return max(folder.glob("best-*.pt"), key=lambda path: (len(path.name), path.name), default=None)
 
 
@@ -99,7 +101,7 @@ def _delete(path: Path) -> None:
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder``, oldest first."""
+    """The checkpoints in `folder`, oldest first."""
     found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
 
@@ -108,14 +110,14 @@ def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
     """The newest checkpoint that is whole; each newer one that isn't is reported and passed over.
 
     Args:
-        folder: the run's ``checkpoints`` folder.
-        report: is told about every damaged file.
+        folder: The run's `checkpoints` folder.
+        report: Is told about every damaged file.
 
     Returns:
         None if the folder holds no checkpoint at all.
 
     Raises:
-        CheckpointError: there are checkpoints, but all are damaged.
+        CheckpointError: There are checkpoints, but all are damaged.
     """
     paths = checkpoint_paths(folder)
     for path in reversed(paths):
@@ -132,7 +134,7 @@ def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
 
 
 def set_aside_damaged(folder: Path, good: Path) -> None:
-    """Rename checkpoints newer than ``good`` to ``….damaged``, so that nothing takes one for the run's newest."""
+    """Rename checkpoints newer than `good` to `….damaged`, so that nothing takes one for the run's newest."""
     paths = checkpoint_paths(folder)
     for path in paths[paths.index(good) + 1 :]:
         path.replace(path.with_name(path.name + ".damaged"))
@@ -143,8 +145,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint and check it against its digest.
 
     Raises:
-        CheckpointError: it is missing, torn, or not what was written.
-        CheckpointFormatError: another version of ganserve wrote it, in a format that this one can't read.
+        CheckpointError: It is missing, torn, or not what was written.
+        CheckpointFormatError: Another version of ganserve wrote it, in a format that this one can't read.
     """
     try:
         expected = _digest_path(path).read_text(encoding="utf-8").split()[0]

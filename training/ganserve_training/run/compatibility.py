@@ -1,5 +1,7 @@
 """What a configuration can only know together with its data, its networks and its processes."""
 
+from __future__ import annotations
+
 from dataclasses import fields
 
 from torch import nn
@@ -19,14 +21,14 @@ def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, pro
     """Refuse what training would have to refuse of this configuration, or of one that was changed a little.
 
     Args:
-        config: the configuration.
-        data: what a sample looks like.
-        pair: its networks, or those of a configuration that differs by no more than a width, packing or a
+        config: The configuration.
+        data: What a sample looks like.
+        pair: Its networks, or those of a configuration that differs by no more than a width, packing or a
             minibatch standard deviation.
-        processes: those that share a batch.
+        processes: Those that share a batch.
 
     Raises:
-        ConfigError: with the value, the expectation and a fix.
+        ConfigError: With the value, the expectation and a fix.
     """
     resolve_conditioning(config.networks, data)
     check_pair(config, pair, processes)
@@ -37,7 +39,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
     """Refuse batches that can't be cut up as asked, and a run that ends before its networks have grown.
 
     Raises:
-        ConfigError: with the value, the expectation and a fix.
+        ConfigError: With the value, the expectation and a fix.
     """
     levels = growing_levels(pair.generator)
     _check_batches(config, pair.critic, levels, processes)
@@ -55,7 +57,7 @@ def check_shares(config: TrainConfig, processes: int) -> None:
     """Refuse batches that can't be dealt out evenly: what can be known before anything is built.
 
     Raises:
-        ConfigError: with the value, the expectation and a fix.
+        ConfigError: With the value, the expectation and a fix.
     """
     share = config.accumulate_batches * processes * config.networks.packing
     for size in config.progressive.batch_sizes or (config.batch_size,):

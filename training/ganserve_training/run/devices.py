@@ -1,5 +1,7 @@
 """Where training computes, and with how many threads."""
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os
@@ -25,7 +27,7 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
     """Refuse a device that can't be had, or not for so many processes on this machine.
 
     Raises:
-        ConfigError: with a fix.
+        ConfigError: With a fix.
     """
     if device == "cuda" and not torch.cuda.is_available():
         reason = "is built without CUDA" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
@@ -37,16 +39,16 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
         )
 
 
-def open_fabric(device: DeviceName, precision: Precision = "float32") -> "Fabric":
+def open_fabric(device: DeviceName, precision: Precision = "float32") -> Fabric:
     """The device, and the other processes where this one was started as one of several.
 
     Args:
-        device: where to compute; auto takes CUDA if there is any.
-        precision: of the networks' products.
+        device: Where to compute; auto takes CUDA if there is any.
+        precision: Of the networks' products.
 
     Raises:
         ConfigError: CUDA is asked for and can't be had.
-        LostProcessError: the others don't come.
+        LostProcessError: The others don't come.
     """
     check_device(device, launched.local_world())
     from lightning_fabric import Fabric  # Takes a second to import, which a finished run has no use for.
@@ -87,7 +89,7 @@ def default_threads(data: DataInfo) -> int:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads inside, and what it used before afterwards."""
+    """Let torch use `count` threads inside, and what it used before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -4,6 +4,8 @@ A GAN's update runs a network several times before one backward pass and differe
 which torch's DistributedDataParallel is made for. Averaging the gradients when they are complete is exact for both.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +26,12 @@ T = TypeVar("T")
 class Processes:
     """This process's place among those that train together.
 
-    Every method but :attr:`writes` is a meeting: all processes must call it, in the same order.
+    Every method but `writes` is a meeting: all processes must call it, in the same order.
 
     Args:
-        rank: from 0; rank 0 writes files.
-        world: how many there are.
-        device: where they exchange tensors.
+        rank: From 0; rank 0 writes files.
+        world: How many there are.
+        device: Where they exchange tensors.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
@@ -38,8 +40,8 @@ class Processes:
         self._device = device or torch.device("cpu")
 
     @classmethod
-    def of(cls, fabric: "Fabric") -> "Processes":
-        """The processes that ``fabric`` has launched."""
+    def of(cls, fabric: Fabric) -> Processes:
+        """The processes that `fabric` has launched."""
         return cls(fabric.global_rank, fabric.world_size, fabric.device)
 
     @property
@@ -51,7 +53,7 @@ class Processes:
         """Replace each floating tensor, in place, by its mean over the processes.
 
         Raises:
-            LostProcessError: another process has ended. The tensors are as they were.
+            LostProcessError: Another process has ended. The tensors are as they were.
         """
         if self.world == 1 or not tensors:
             return
@@ -68,7 +70,7 @@ class Processes:
         """The largest of the processes' numbers: how they agree to stop.
 
         Raises:
-            LostProcessError: another process has ended.
+            LostProcessError: Another process has ended.
         """
         if self.world == 1:
             return value
@@ -78,10 +80,10 @@ class Processes:
         return int(tensor)
 
     def ask_first(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns in the first process, the only one that does it; it must be possible to pickle.
+        """What `work` returns in the first process, the only one that does it; it must be possible to pickle.
 
         Raises:
-            LostProcessError: in the others, should it raise in the first.
+            LostProcessError: In the others, should it raise in the first.
         """
         if self.world == 1:
             return work()
@@ -102,7 +104,7 @@ class Processes:
         """Wait for the others.
 
         Raises:
-            LostProcessError: another process has ended.
+            LostProcessError: Another process has ended.
         """
         self.most(0)  # Unlike dist.barrier, it needs no guess about which device is this process's.
 
@@ -113,7 +115,7 @@ class Processes:
 
 @contextmanager
 def notice_lost_processes() -> Iterator[None]:
-    """Turn what torch, gloo and NCCL say of a broken connection into :class:`LostProcessError`."""
+    """Turn what torch, gloo and NCCL say of a broken connection into `LostProcessError`."""
     try:
         yield
     except RuntimeError as error:
@@ -132,7 +134,7 @@ def leave_group() -> None:
 
 
 def running_statistics(*networks: nn.Module) -> list[Tensor]:
-    """What networks remember of the batches they saw: buffers called ``running_...``, as batch normalisation's are.
+    """What networks remember of the batches they saw: buffers called `running_...`, as batch normalisation's are.
 
     Each process updates them by its own share. The update is linear in the share's statistics, so the mean over the
     processes is the same whenever it is taken: what one process would remember that updated by the shares' means.

@@ -1,5 +1,7 @@
 """The folder of one run: where everything lies, and who may write to it."""
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -52,7 +54,7 @@ class RunFolder:
         is refused leaves nothing.
 
         Raises:
-            RunLockedError: another process holds it.
+            RunLockedError: Another process holds it.
         """
         with _made(self.root), _locked(self.root / ".lock") as owner:
             if owner is not None:
@@ -93,7 +95,7 @@ class RunFolder:
         return {name: float(value) for name, value in evaluation["metrics"].items()}
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Write metrics.json: ``metrics`` by name, and ``checkpoint_sha256`` of what was evaluated."""
+        """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of what was evaluated."""
         write_text_atomically(self.metrics, json.dumps(evaluation, indent=2) + "\n")
 
 

@@ -1,15 +1,17 @@
 """What a process learns from its environment about those that it was started with. Imports nothing heavy."""
 
+from __future__ import annotations
+
 import os
 
 SUPERVISOR = "GANSERVE_TRAIN_SUPERVISOR"
-"""Environment variable: the pid of the ``ganserve train --processes`` that started this process."""
+"""Environment variable: the pid of the `ganserve train --processes` that started this process."""
 LOST_PEER_STATUS = 75
 """Exit status of a supervised process that ended only because another one had."""
 
 
 def rank() -> int:
-    """This process's place among all, from 0."""
+    """Thi process's place among all, from 0."""
     return _told("RANK", 0)
 
 
@@ -24,7 +26,7 @@ def local_world() -> int:
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or ``ganserve train --processes``, which speaks to its processes likewise, started this one."""
+    """Whether torchrun, or `ganserve train --processes`, which speaks to its processes likewise, started this one."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -34,7 +36,7 @@ def is_first() -> bool:
 
 
 def is_supervised() -> bool:
-    """Whether ``ganserve train --processes`` started this process and says how it ended."""
+    """Whether `ganserve train --processes` started this process and says how it ended."""
     return SUPERVISOR in os.environ
 
 

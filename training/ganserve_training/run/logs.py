@@ -1,4 +1,6 @@
-"""A run's logs (measures, observations, findings): one JSON object a line, each with its ``step``."""
+"""A run's logs (measures, observations, findings): one JSON object a line, each with its `step`."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a log; a last line that a crash tore off is left out.
 
     Raises:
-        DataError: a line in the middle is not JSON.
+        DataError: A line in the middle is not JSON.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -32,8 +34,8 @@ class LogWriter:
     """Appends records to a log.
 
     Args:
-        path: the file; made if missing.
-        resumed_step: records of later steps, which a run that goes on from this step will write again, are dropped.
+        path: The file; made if missing.
+        resumed_step: Records of later steps, which a run that goes on from this step will write again, are dropped.
     """
 
     def __init__(self, path: Path, resumed_step: int) -> None:

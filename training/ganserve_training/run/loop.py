@@ -1,5 +1,7 @@
 """The loop around the trainer: what is logged, looked at, drawn and saved, and when it ends."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,18 +31,18 @@ if TYPE_CHECKING:
 
 
 class RunLoop:
-    """One call of :func:`ganserve_training.train`, inside the lock.
+    """One call of `train`, inside the lock.
 
     Of several processes, the first alone writes files and looks at the players; all take the same steps and agree when
     to end.
 
     Args:
-        config: the run's configuration.
-        folder: its folder.
-        samples: the training samples.
-        fabric: where to compute.
-        console: where progress and messages go.
-        stop_signal: asked after every step; a number: write a checkpoint and stop because of that signal.
+        config: The run's configuration.
+        folder: Its folder.
+        samples: The training samples.
+        fabric: Where to compute.
+        console: Where progress and messages go.
+        stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class RunLoop:
         config: TrainConfig,
         folder: RunFolder,
         samples: Samples,
-        fabric: "Fabric",
+        fabric: Fabric,
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
@@ -76,7 +78,7 @@ class RunLoop:
         """Go on from a checkpoint.
 
         Raises:
-            DataError: the data are not those that it was trained with.
+            DataError: The data are not those that it was trained with.
         """
         state = checkpoint.state
         if state["data_sha256"] != self._data_sha256:

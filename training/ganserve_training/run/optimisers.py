@@ -1,5 +1,7 @@
 """Optimisers by name, and one player's update."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,9 +17,9 @@ class Updater:
     """Turns the gradients of one network into its next weights.
 
     Args:
-        parameters: of the network.
-        config: the optimiser and its annealed values.
-        processes: which average their gradients first.
+        parameters: Of the network.
+        config: The optimiser and its annealed values.
+        processes: Which average their gradients first.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
@@ -44,7 +46,7 @@ class Updater:
 
     @torch.no_grad()
     def step(self, progress: float) -> None:
-        """Update the weights; ``progress`` is the share of the burn-in that has passed."""
+        """Update the weights; `progress` is the share of the burn-in that has passed."""
         learning_rate = anneal(self.config.learning_rate, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
@@ -66,7 +68,7 @@ class Updater:
         return self.optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.optimiser.load_state_dict(state)
 
 

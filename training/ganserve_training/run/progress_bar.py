@@ -1,5 +1,7 @@
 """What a command is doing, as a bar on a terminal, which leaves nothing behind; nothing elsewhere."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,7 +35,7 @@ class _ShownSteps(Steps):
 
 @contextmanager
 def shown_steps(console: Console | None = None) -> Iterator[Steps]:
-    """Steps that are shown while the block runs, if the console (stderr) is a terminal."""
+    """Step that are shown while the block runs, if the console (stderr) is a terminal."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield Steps()

@@ -1,5 +1,7 @@
 """The random numbers of training, and the states of all of their generators as plain values."""
 
+from __future__ import annotations
+
 import random
 from typing import Any
 
@@ -17,9 +19,9 @@ class Noise:
     step and any of them can be saved for all.
 
     Args:
-        generator: where the numbers come from; equally seeded in every process.
-        rank: this process's place.
-        world: how many processes there are.
+        generator: Where the numbers come from; equally seeded in every process.
+        rank: This process's place.
+        world: How many processes there are.
     """
 
     def __init__(self, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
@@ -68,7 +70,7 @@ def noise_seed(seed: int) -> int:
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Any]:
-    """The states of the global generators and of ``generator``, in types that ``weights_only`` loading takes."""
+    """The states of the global generators and of `generator`, in types that `weights_only` loading takes."""
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)
     assert isinstance(numpy_state, dict)
@@ -87,7 +89,7 @@ def capture_rng(generator: torch.Generator) -> dict[str, Any]:
 
 
 def restore_rng(state: dict[str, Any], generator: torch.Generator) -> None:
-    """Put back what :func:`capture_rng` took."""
+    """Put back what `capture_rng` took."""
     if state["training"].shape == generator.get_state().shape:
         generator.set_state(state["training"])
     torch.set_rng_state(state["torch"])

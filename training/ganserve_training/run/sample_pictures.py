@@ -1,5 +1,7 @@
 """The pictures in a run's samples/: what the averaged generator makes of the same latents, again and again."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +27,11 @@ class ProgressPictures:
     """Draws them for one run.
 
     Args:
-        trainer: whose generator.
-        train: the training samples.
+        trainer: Whose generator.
+        train: The training samples.
     """
 
-    def __init__(self, trainer: "Trainer", train: Samples) -> None:
+    def __init__(self, trainer: Trainer, train: Samples) -> None:
         self._trainer = trainer
         self._info = train.info
         self._view = None
@@ -50,7 +52,7 @@ class ProgressPictures:
         return sample_grid(samples, GRID_COLUMNS) if self._view is None else self._view.draw(samples)
 
     def save(self, folder: Path) -> Image.Image:
-        """Write the picture of the trainer's step into ``folder`` and return it."""
+        """Write the picture of the trainer's step into `folder` and return it."""
         picture = self.draw()
         save_picture(folder / f"step-{self._trainer.step:08d}.png", picture)
         return picture

@@ -1,8 +1,10 @@
-"""``ganserve train --processes N``: start N processes on this machine, pass signals on, and say how they ended.
+"""`ganserve train --processes N`: start N processes on this machine, pass signals on, and say how they ended.
 
 They are told what torchrun tells its processes, so that training knows one way to be started. What torchrun has beyond
 this, restarts and several machines, is torchrun's to do; what it lacks is one plain sentence at the end.
 """
+
+from __future__ import annotations
 
 import os
 import signal
@@ -46,13 +48,13 @@ class _Child:
 
 
 def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int]) -> int:
-    """Run ``ganserve train`` with ``argv`` in several processes until all have ended.
+    """Run `ganserve train` with `argv` in several processes until all have ended.
 
     Args:
-        argv: the command's arguments.
-        processes: how many.
-        out: the run's folder.
-        requests: signals to pass on; a handler appends to it.
+        argv: The command's arguments.
+        processes: How many.
+        out: The run's folder.
+        requests: Signals to pass on; a handler appends to it.
 
     Returns:
         The command's exit status: the first process's, unless another one ended in a way of its own.

@@ -1,5 +1,7 @@
 """TensorBoard's event files, for those who have it open anyway; the JSON lines hold the same numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ class TensorBoardLog:
     """Writes a run's numbers, findings and pictures.
 
     Args:
-        folder: where the event files go.
-        resumed_step: what was written of later steps is dropped by TensorBoard.
+        folder: Where the event files go.
+        resumed_step: What was written of later steps is dropped by TensorBoard.
 
     Raises:
         ConfigError: TensorBoard is not installed.

@@ -1,5 +1,7 @@
 """A training run in a folder: start or resume, and a good end whatever happens."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,10 +31,10 @@ from ganserve_training.run.loop import RunLoop, say
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a call of :func:`train` ended."""
+    """How a call of `train` ended."""
 
     step: int
-    """The run's step now, at least ``config.steps`` unless it stopped by itself."""
+    """The run's step now, at least `config.steps` unless it stopped by itself."""
     resumed_step: int
     """The step that this call started from; the same as step: there was nothing left to do."""
     seconds: float
@@ -40,8 +42,8 @@ class RunResult:
     cpu_seconds: float = 0.0
     """Processor time of this process meanwhile, over all of its threads."""
     stopped: bool = False
-    """Whether the run stopped by itself before ``config.steps``, because its quality had declined for long
-    (``config.diagnosis.patience``)."""
+    """Whether the run stopped by itself before `config.steps`, because its quality had declined for long
+    (`config.diagnosis.patience`)."""
 
 
 def train(
@@ -53,29 +55,29 @@ def train(
     console: Console | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
 ) -> RunResult:
-    """Train in the folder ``out`` until ``config.steps``, from its newest checkpoint if it has one.
+    """Train in the folder `out` until `config.steps`, from its newest checkpoint if it has one.
 
     Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or ``ganserve
     train --processes`` started share each batch; the first one writes.
 
     Args:
-        config: the run's configuration; on resume it must be the one that the run was started with, but for ``steps``,
-            ``diagnosis`` and ``output``.
-        out: the run's folder.
-        device: where to compute; auto takes CUDA if there is any.
-        threads: CPU threads; None: see :func:`ganserve_training.run.devices.default_threads`.
-        console: where progress and messages go; None: stderr.
-        stop_signal: asked after every step; a number: write a checkpoint and stop because of that signal.
+        config: The run's configuration; on resume it must be the one that the run was started with, but for `steps`,
+            `diagnosis` and `output`.
+        out: The run's folder.
+        device: Where to compute; auto takes CUDA if there is any.
+        threads: CPU threads; None: see `default_threads`.
+        console: Where progress and messages go; None: stderr.
+        stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
 
     Raises:
-        ConfigError: the configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
-        ConfigChangedError: the folder holds a run with another configuration.
-        RunLockedError: another process is training there.
-        DataError: the data are not those that the run was started with.
-        DivergedError: a loss or a weight became NaN or infinite.
-        StoppedError: ``stop_signal`` said so.
-        CheckpointError: every checkpoint is damaged, or one can't be written.
-        LostProcessError: another of the processes ended.
+        ConfigError: The configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
+        ConfigChangedError: The folder holds a run with another configuration.
+        RunLockedError: Another process is training there.
+        DataError: The data are not those that the run was started with.
+        DivergedError: A loss or a weight became NaN or infinite.
+        StoppedError: `stop_signal` said so.
+        CheckpointError: Every checkpoint is damaged, or one can't be written.
+        LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1 (got {threads})")
@@ -108,7 +110,7 @@ def train(
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
-    """What ``find`` gives in the first process; the others read the same file."""
+    """What `find` gives in the first process; the others read the same file."""
     found: list[Checkpoint] = []
 
     def place() -> tuple[Path, str] | None:

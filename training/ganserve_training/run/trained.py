@@ -1,5 +1,7 @@
 """What a run has learned, ready to use: for evaluation, export and your own scripts."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +46,13 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
     """The networks that a run has come to.
 
     Args:
-        run: the run's folder.
-        which: the latest checkpoint, or the one with the best quality. The measure that training can afford is noisy,
+        run: The run's folder.
+        which: The latest checkpoint, or the one with the best quality. The measure that training can afford is noisy,
             and the best of many noisy values is not always better than the last: auto takes the latest unless the
             diagnosis found that the quality has declined.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: There is none, or it is damaged.
     """
     folder = RunFolder(run)
     checkpoint = find_checkpoint(folder, which)
@@ -77,10 +79,10 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
-    """The checkpoint that ``which`` means, read and found whole; :func:`load_trained` says more.
+    """The checkpoint that `which` means, read and found whole; `load_trained` says more.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: There is none, or it is damaged.
     """
     damaged: list[str] = []
     latest = load_latest_checkpoint(folder.checkpoints, damaged.append)
@@ -109,15 +111,15 @@ def draw_samples(
     count: int,
     seed: int,
 ) -> NDArray[Any]:
-    """Samples as people see them, computed on the generator's device.
+    """Sample as people see them, computed on the generator's device.
 
     Args:
-        generator: a generator in eval mode.
-        prior: what latents are drawn from.
-        data: what a sample looks like.
-        labels: int64 [count], or None for an unconditional generator.
-        count: how many.
-        seed: of the latents; the same seed gives the same latents on every device.
+        generator: A generator in eval mode.
+        prior: What latents are drawn from.
+        data: What a sample looks like.
+        labels: Int64 [count], or None for an unconditional generator.
+        count: How many.
+        seed: Of the latents; the same seed gives the same latents on every device.
 
     Returns:
         uint8 [count, H, W, C] or float32 [count, D].

@@ -3,6 +3,8 @@
 N = a process's share of one part of a batch, C, H, W = image, D = values of a vector.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -47,15 +49,15 @@ class Trainer:
     """Both networks, their optimisers and averages, and how to take one step.
 
     Args:
-        config: the run's configuration.
-        samples: the training samples.
-        fabric: where to compute, in which precision, and with which other processes.
+        config: The run's configuration.
+        samples: The training samples.
+        fabric: Where to compute, in which precision, and with which other processes.
 
     Raises:
-        ConfigError: parts of the configuration contradict each other, or the data.
+        ConfigError: Parts of the configuration contradict each other, or the data.
     """
 
-    def __init__(self, config: TrainConfig, samples: Samples, fabric: "Fabric") -> None:
+    def __init__(self, config: TrainConfig, samples: Samples, fabric: Fabric) -> None:
         self.config = config
         self.step = 0
         """Steps taken."""
@@ -82,7 +84,7 @@ class Trainer:
         self.critic_uses_labels = pair.critic_uses_labels
         """Whether the critic's scores depend on labels."""
         self.generator: nn.Module = pair.generator.to(fabric.device)
-        """The generator as trained; ``ema.module`` is the one to use."""
+        """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(fabric.device)
         """The critic as trained."""
         self._together = not looks_across_batch(self.critic)
@@ -114,13 +116,13 @@ class Trainer:
             *(("augmentation_probability",) if self._ada else ()),
             *(("level",) if self.growth else ()),
         )
-        """Names of the values that :meth:`run_step` returns, in their order."""
+        """Names of the values that `run_step` returns, in their order."""
 
     def run_step(self) -> Tensor:
         """Update the critic, then the generator, then the average.
 
         Returns:
-            The step's measures in the order of :attr:`measures`, [measures] on the device; reading it waits for it. It
+            The step's measures in the order of `measures`, [measures] on the device; reading it waits for it. It
             is this process's: averaging over processes is the caller's.
         """
         config, schedule = self.config, self.config.schedule
@@ -169,7 +171,7 @@ class Trainer:
         return parts
 
     def _update_critic(self, parts: list[Part], progress: float) -> Row:
-        """Returns the update's measures of the critic; nothing of the graph outlives the call."""
+        """Return the update's measures of the critic; nothing of the graph outlives the call."""
         self._critic_updater.zero_grad()
         scorer = self._scorer(self._score, progress)
         rows = []
@@ -190,7 +192,7 @@ class Trainer:
         real: Tensor,
         fake: Tensor,
         labels: Tensor | None,
-        asked: "_Asked",
+        asked: _Asked,
         progress: float,
     ) -> tuple[Tensor, Row]:
         """What the critic minimises, a scalar, and its measures."""
@@ -209,7 +211,7 @@ class Trainer:
         return _sum(loss, added), [item.detach() for item in measures]
 
     def _update_generator(self, parts: list[Part], progress: float) -> Row:
-        """Returns the update's measures of the generator."""
+        """Return the update's measures of the generator."""
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
             self._train_critic(False)  # No graph for what stays as it is.
@@ -250,7 +252,7 @@ class Trainer:
         return _sum(loss, added), [item.detach() for item in (loss, *added)]
 
     def _unrolled_scorer(
-        self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: "_Asked", progress: float
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
     ) -> Scorer:
         """The critic as it would be after the imagined updates; its weights depend on the generator's samples."""
         imagined = ImaginedCritic(self.critic)
@@ -261,7 +263,7 @@ class Trainer:
             imagined.advance(lambda: self._critic_objective(scorer, real, fake, labels, asked, progress)[0], rule)
         return scorer
 
-    def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, "_Asked"]:
+    def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, _Asked]:
         """Generated samples with the labels of the real ones, and what they were asked to be."""
         latents = self._noise.latents(self.prior, count)
         if self._code_categories:
@@ -295,17 +297,17 @@ class Trainer:
             parameter.requires_grad_(on)
 
     def _scorer(self, score: Callable[[Tensor, Tensor | None], CriticOutput], progress: float) -> Scorer:
-        """``score`` behind the augmentation."""
+        """`score` behind the augmentation."""
         config = self.config.augmentation
         probability = anneal(config.probability, progress) if self._ada is None else self._ada.probability
         noise_std = anneal(config.instance_noise, progress)
         return lambda samples, labels: score(self._augment(samples, probability, noise_std), labels)
 
     def check(self, config: TrainConfig) -> None:
-        """Refuse what this run could not have been started with, had its configuration been ``config``.
+        """Refuse what this run could not have been started with, had its configuration been `config`.
 
         Raises:
-            ConfigError: with the value, the expectation and a fix.
+            ConfigError: With the value, the expectation and a fix.
         """
         check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
 
@@ -326,7 +328,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, in plain values and tensors.
 
-        Of several processes, all call :meth:`share_state` before.
+        Of several processes, all call `share_state` before.
         """
         return {
             "step": self.step,
@@ -342,7 +344,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
         self.generator.load_state_dict(state["generator"])

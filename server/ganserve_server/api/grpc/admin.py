@@ -28,7 +28,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     async def LoadModel(
         self, request: admin_service_pb2.LoadModelRequest, context: Context
     ) -> admin_service_pb2.LoadModelResponse:
-        """Loads a version, or loads it again, and returns once it answers."""
+        """Load a version, or loads it again, and returns once it answers."""
         _check_name(request.model)
         model = await self._repository.off_loop(self._repository.load_model, request.model, request.version)
         return admin_service_pb2.LoadModelResponse(model=model)
@@ -44,7 +44,7 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     async def ReloadRepository(
         self, request: admin_service_pb2.ReloadRepositoryRequest, context: Context
     ) -> admin_service_pb2.ReloadRepositoryResponse:
-        """Looks at the repository again, and returns once all of it is loaded."""
+        """Look at the repository again, and returns once all of it is loaded."""
         models = await self._repository.off_loop(self._repository.reload)
         return admin_service_pb2.ReloadRepositoryResponse(models=models)
 

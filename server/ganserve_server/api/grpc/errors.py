@@ -50,7 +50,7 @@ _MAX_DETAILS_BYTES = 2800
 def told(
     error: Exception, method: str, request_id: str
 ) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
-    """Returns the status, message and trailing metadata that a client gets for whatever its call raised.
+    """Return the status, message and trailing metadata that a client gets for whatever its call raised.
 
     What is no fault of the request is written to the log, and the client told where to look for it.
     """
@@ -65,17 +65,17 @@ def told(
 
 
 def status_code(error: RequestError) -> grpc.StatusCode:
-    """Returns the status code of an error."""
+    """Return the status code of an error."""
     return _CODES[type(error)]
 
 
 def status_message(error: Exception) -> str:
-    """Returns the error's message, short enough for a header."""
+    """Return the error's message, short enough for a header."""
     return _cut(str(error), _MAX_MESSAGE_BYTES)
 
 
 def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
-    """Returns the trailing metadata that carries the error's google.rpc details, if it has any."""
+    """Return the trailing metadata that carries the error's google.rpc details, if it has any."""
     if isinstance(error, InvalidRequestError):
         share = _MAX_DETAILS_BYTES // max(1, len(error.violations))
         violations = [

@@ -29,7 +29,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """Answers checks and watches. All of it happens on the event loop."""
 
     def __init__(self, services: Iterable[str]) -> None:
-        """Prepares it; nothing serves until `serve`.
+        """Prepare it; nothing serves until `serve`.
 
         Args:
             services: Names of the services, beside the server as a whole, whose name is empty.
@@ -52,7 +52,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             self._notify()
 
     def set_models(self, models: Iterable[gan_service_pb2.ModelSummary]) -> None:
-        """Replaces the models: `name` serves if its latest version does, `name/version` if that one is ready."""
+        """Replace the models: `name` serves if its latest version does, `name/version` if that one is ready."""
         statuses: dict[str, int] = {}
         for model in models:
             statuses[model.name] = SERVING if model.latest else NOT_SERVING
@@ -73,7 +73,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._notify()
 
     def close(self) -> None:
-        """Ends all watches."""
+        """End all watches."""
         self._closed = True
         self._notify()
 

@@ -72,7 +72,7 @@ class Methods(grpc.GenericRpcHandler):
     """
 
     def __init__(self, gates: Sequence[Gate], statistics: CallStatistics, access_log: AccessLog) -> None:
-        """Prepares it.
+        """Prepare it.
 
         Args:
             gates: What may turn calls away, in this order.
@@ -105,31 +105,31 @@ class Methods(grpc.GenericRpcHandler):
         return self._draining
 
     def close(self) -> None:
-        """Turns calls away from now on, and reads no further requests of streams: what was read is answered."""
+        """Turn calls away from now on, and reads no further requests of streams: what was read is answered."""
         self._draining = self._guarded = self._watched = True
         self._closed.set()
 
     async def drained(self) -> None:
-        """Returns once no call runs; `close` was called before."""
+        """Return once no call runs; `close` was called before."""
         if self.running:
             await self._idle.wait()
 
     def cut_off(self) -> None:
-        """Ends what runs, with words: streams at their next message, calls with one answer at once."""
+        """End what runs, with words: streams at their next message, calls with one answer at once."""
         self._cutting = True
         for call in self._unary:
             assert call.task is not None, "each call is a task of its own"
             call.task.cancel()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Adds the methods of a service."""
+        """Add the methods of a service."""
         self._services.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Handler]) -> None:
         """Is told of the same methods once more."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """Returns the handler of a call; runs in the call's own task, as the handler does."""
+        """Return the handler of a call; runs in the call's own task, as the handler does."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method) or self._find(handler_call_details)
         if wrapped is None:
@@ -213,7 +213,7 @@ class Methods(grpc.GenericRpcHandler):
         return _rebuilt(handler, stream if handler.response_streaming else unary, _tolerant(handler))
 
     async def _read_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Yields the messages of a stream until its client, or the server, ends it."""
+        """Yield the messages of a stream until its client, or the server, ends it."""
         closed = asyncio.create_task(self._closed.wait())
         reading: asyncio.Future[Any] | None = None
         try:
@@ -257,7 +257,7 @@ _NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: 
 
 
 async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> AsyncIterator[bytes]:
-    """Ends a call of a method that does not exist; gRPC's own way to do so tells no request id."""
+    """End a call of a method that does not exist; gRPC's own way to do so tells no request id."""
     call: Any = current_call.get()
     raise UnsupportedError(f"there is no method {shown(call.method)}: ask server reflection what there is")
     yield b""  # makes it a generator
@@ -268,7 +268,7 @@ _NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, byte
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Returns what `abort` wants for an error, and notes it on the call."""
+    """Return what `abort` wants for an error, and notes it on the call."""
     if isinstance(error, grpc.aio.AbortError):  # the handler has done so itself
         number: Any = context.code()  # whatever the stubs say
         call.code, call.message = _CODE_NAMES.get(number, grpc.StatusCode.UNKNOWN.name), str(context.details())
@@ -279,7 +279,7 @@ def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.Statu
 
 
 def _readable(handler: Handler) -> Handler:
-    """Returns a handler of gRPC's own that refuses what it cannot read, where theirs fail."""
+    """Return a handler of gRPC's own that refuses what it cannot read, where theirs fail."""
     inner: Any = _function(handler)
     assert not handler.request_streaming or handler.response_streaming, (
         "no standard method takes a stream for one answer"
@@ -335,7 +335,7 @@ def _read_message(request: Any) -> Any:
 
 
 def _ended_code(context: Context) -> str:
-    """Returns the status of a call that the transport ended: its client went away, or its deadline passed."""
+    """Return the status of a call that the transport ended: its client went away, or its deadline passed."""
     remaining_s: float | None = context.time_remaining()
     expired = remaining_s is not None and remaining_s <= 0
     return (grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED).name

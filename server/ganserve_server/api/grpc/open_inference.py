@@ -47,7 +47,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     """`inference.GRPCInferenceService`."""
 
     def __init__(self, inference: Inference, is_ready: Callable[[], bool]) -> None:
-        """Makes the service.
+        """Make the service.
 
         Args:
             inference: The core.
@@ -74,25 +74,25 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return server_metadata()
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
-        """Describes a graph's inputs and outputs."""
+        """Describe a graph's inputs and outputs."""
         graph = self._graphs.resolve(request.name, request.version)
         versions = [other.model.info.version for other in self._graphs.ready(graph.name)]
         return model_metadata(graph, versions)
 
     async def ModelConfig(self, request: Any, context: Context) -> Any:
-        """Describes how a graph is run."""
+        """Describe how a graph is run."""
         return model_config(self._graphs.resolve(request.name, request.version))
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:
-        """Counts what was done, of one graph or of all."""
+        """Count what was done, of one graph or of all."""
         return model_statistics(self._graphs.ready(request.name, request.version))
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
-        """Runs a graph."""
+        """Run a graph."""
         return await self._run(request, await self._plan(request, context))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        """Runs graphs: one response a request, in order; a request that fails is told, and the stream goes on."""
+        """Run graphs: one response a request, in order; a request that fails is told, and the stream goes on."""
 
         async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
             try:
@@ -106,12 +106,12 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 yield response
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
-        """Lists all versions of all graphs."""
+        """List all versions of all graphs."""
         _refuse_repository(request)
         return repository_index(self._graphs.states(), ready_only=request.ready)
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
-        """Loads the latest version of a model."""
+        """Load the latest version of a model."""
         _refuse_repository(request)
         if request.parameters:
             raise _invalid(

@@ -34,14 +34,14 @@ _STATES = {
 
 
 def server_metadata() -> Any:
-    """Returns a ServerMetadataResponse."""
+    """Return a ServerMetadataResponse."""
     return service_pb2.ServerMetadataResponse(
         name="ganserve", version=importlib.metadata.version("ganserve"), extensions=_EXTENSIONS
     )
 
 
 def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
-    """Returns a ModelMetadataResponse of a graph, with the versions of it that are ready."""
+    """Return a ModelMetadataResponse of a graph, with the versions of it that are ready."""
     message = service_pb2.ModelMetadataResponse(
         name=graph.name, versions=[str(version) for version in versions], platform=_PLATFORM
     )
@@ -52,7 +52,7 @@ def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
 
 
 def model_config(graph: Graph) -> Any:
-    """Returns a ModelConfigResponse: how the graph would be configured for Triton, as far as that goes."""
+    """Return a ModelConfigResponse: how the graph would be configured for Triton, as far as that goes."""
     engine, info = graph.engine, graph.model.info
     config = model_config_pb2.ModelConfig(
         name=graph.name,
@@ -80,7 +80,7 @@ def model_config(graph: Graph) -> Any:
 
 
 def model_statistics(graphs: Iterable[Graph]) -> Any:
-    """Returns a ModelStatisticsResponse."""
+    """Return a ModelStatisticsResponse."""
     message = service_pb2.ModelStatisticsResponse()
     for graph in graphs:
         counts = graph.statistics
@@ -100,7 +100,7 @@ def model_statistics(graphs: Iterable[Graph]) -> Any:
 
 
 def repository_index(states: Iterable[GraphState], *, ready_only: bool) -> Any:
-    """Returns a RepositoryIndexResponse."""
+    """Return a RepositoryIndexResponse."""
     message = service_pb2.RepositoryIndexResponse()
     for state in states:
         if ready_only and state.state != gan_service_pb2.MODEL_STATE_READY:

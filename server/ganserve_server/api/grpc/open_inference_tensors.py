@@ -35,7 +35,7 @@ _NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensor
 
 
 def read_request(message: Any) -> InferenceRequest:
-    """Returns what a ModelInferRequest asks for; its arrays may lie in the message's own memory.
+    """Return what a ModelInferRequest asks for; its arrays may lie in the message's own memory.
 
     Raises:
         RequestError: A tensor contradicts itself, or comes in a way that this server does not know.
@@ -79,7 +79,7 @@ def read_request(message: Any) -> InferenceRequest:
 
 
 def write_response(response: Any, result: InferenceResult) -> None:
-    """Sets a ModelInferResponse to a result; all tensors are raw."""
+    """Set a ModelInferResponse to a result; all tensors are raw."""
     response.model_name = result.model
     response.model_version = str(result.version)
     if result.seed is not None:
@@ -90,7 +90,7 @@ def write_response(response: Any, result: InferenceResult) -> None:
 
 
 def payload_bytes(message: Any) -> int:
-    """Returns about how long the tensors of a ModelInferRequest are."""
+    """Return about how long the tensors of a ModelInferRequest are."""
     typed = sum(
         len(getattr(tensor.contents, field))
         for tensor in message.inputs

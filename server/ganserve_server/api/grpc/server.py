@@ -86,7 +86,7 @@ class GrpcServer:
         return "" if self._health.serves_models else "no model is ready"
 
     def bind(self, address: str) -> int:
-        """Takes the port of HOST:PORT and returns its number.
+        """Take the port of HOST:PORT and returns its number.
 
         Raises:
             StartupError: It cannot be had.
@@ -125,7 +125,7 @@ class GrpcServer:
         refresh()
 
     async def drain(self, timeout_s: float) -> int:
-        """Turns new calls away with UNAVAILABLE, lets those that run finish, and stops within `timeout_s`.
+        """Turn new calls away with UNAVAILABLE, lets those that run finish, and stops within `timeout_s`.
 
         Where that is less than a second or so, streams that are cut off get half a second more to say so.
 

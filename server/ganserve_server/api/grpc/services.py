@@ -57,13 +57,13 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
     async def ListModels(
         self, request: gan_service_pb2.ListModelsRequest, context: Context
     ) -> gan_service_pb2.ListModelsResponse:
-        """Lists the models of the repository."""
+        """List the models of the repository."""
         return self._gan.list_models()
 
     async def GetModel(
         self, request: gan_service_pb2.GetModelRequest, context: Context
     ) -> gan_service_pb2.GetModelResponse:
-        """Describes one version of a model."""
+        """Describe one version of a model."""
         return self._gan.get_model(request)
 
 

@@ -1,5 +1,7 @@
 """The IDX format, in which MNIST is distributed (LeCun et al. 1998): big-endian sizes, then the bytes."""
 
+from __future__ import annotations
+
 import gzip
 import math
 import struct
@@ -19,11 +21,11 @@ def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
     """The array in an IDX file of unsigned bytes, packed by gzip or not.
 
     Args:
-        path: the file.
-        dimensions: how many it may have: 1 for labels, 3 or 4 for images.
+        path: The file.
+        dimensions: How many it may have: 1 for labels, 3 or 4 for images.
 
     Raises:
-        DataError: its magic number, its dimensions or its length are others.
+        DataError: Its magic number, its dimensions or its length are others.
     """
     try:
         data = path.read_bytes()

@@ -1,5 +1,7 @@
 """Files of labels alone: NumPy's .npy, or IDX. N = samples."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ def read_labels(path: Path) -> NDArray[Any]:
     """Labels, [N], from a .npy file (integers or text) or an IDX file (bytes).
 
     Raises:
-        DataError: there is no such file, or it holds something else.
+        DataError: There is no such file, or it holds something else.
     """
     path = existing(path.expanduser(), kind="file", option="data.labels_path")
     if path.suffix.lower() == ".csv":

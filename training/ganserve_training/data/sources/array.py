@@ -1,5 +1,7 @@
 """NumPy's files: .npy and .npz, of images or vectors. N = samples, H, W, C = image, D = values of a vector."""
 
+from __future__ import annotations
+
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImag
     vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
 
     Raises:
-        DataError: there is no such file, or it holds something else.
+        DataError: There is no such file, or it holds something else.
     """
     path = data_path(config, kind="file")
     arrays = _read(path)
@@ -90,7 +92,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Which of ``keys`` there is."""
+    """Which of `keys` there is."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")

@@ -1,5 +1,7 @@
 """CIFAR-10's binary format (Krizhevsky 2009). N = images."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ def load_cifar10(config: DataConfig, _report: ReportBadFiles | None) -> StoredIm
     not taken unless it is named. Labels are called as batches.meta.txt beside the files says, else "0" to "9".
 
     Raises:
-        DataError: there is no such file, or it doesn't consist of such records.
+        DataError: There is no such file, or it doesn't consist of such records.
     """
     path = data_path(config, kind="either")
     if path.is_dir() and (path / _FOLDER).is_dir():

@@ -1,5 +1,7 @@
 """Scikit-learn's bundled handwritten digits: real data that need no download."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from ganserve_training.data.memory_images import Images

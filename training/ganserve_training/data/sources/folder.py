@@ -1,5 +1,7 @@
 """Image folders: class sub-folders, a CSV file of labels, or no labels. N = images."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +44,7 @@ class FileStore:
         return [item.facts for item in self._look()]
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at ``index`` in a form, uint8 [S, S, C]."""
+        """The picture at `index` in a form, uint8 [S, S, C]."""
         return form.apply(decode_picture(self._encoded(index)))
 
     def sha256(self) -> str:
@@ -64,12 +66,12 @@ class FileStore:
 def load_folder(config: DataConfig, report: ReportBadFiles | None) -> StoredImages:
     """The images of a folder and of the folders in it.
 
-    Labels come from the CSV file ``data.labels_path`` (columns file and label; only the files that it lists are taken),
+    Labels come from the CSV file `data.labels_path` (columns file and label; only the files that it lists are taken),
     else from the first sub-folder that an image lies in, else there are none. Hidden files and folders, and files that
     don't end in .png, .jpg, .jpeg or .webp in either case, are passed over.
 
     Raises:
-        DataError: there is no such folder, nothing in it, or not one label for each image.
+        DataError: There is no such folder, nothing in it, or not one label for each image.
     """
     root = data_path(config, kind="folder")
     if config.labels_path is not None:

@@ -1,5 +1,7 @@
 """Mixtures of Gaussians in the plane, on which mode coverage is measured. K = modes, N = points."""
 
+from __future__ import annotations
+
 import math
 from typing import Literal
 
@@ -14,7 +16,7 @@ RING_SIGMA = 0.01
 GRID_SIGMA = 0.05
 """Standard deviation of the grid's modes in each dimension."""
 DEFAULT_COUNT = 80_000
-"""Points that are drawn if ``data.count`` doesn't say."""
+"""Points that are drawn if `data.count` doesn't say."""
 
 
 def ring_centres() -> NDArray[np.float64]:
@@ -33,9 +35,9 @@ def grid_centres() -> NDArray[np.float64]:
 
 
 def load_gaussians(config: DataConfig) -> Vectors:
-    """The ring or the grid: ``data.count`` points, each mode's as many as the others' to within one; unlabelled.
+    """The ring or the grid: `data.count` points, each mode's as many as the others' to within one; unlabelled.
 
-    ``data.split_seed`` draws them, so they are the same in every run that doesn't change it.
+    `data.split_seed` draws them, so they are the same in every run that doesn't change it.
     """
     which: Literal["ring", "grid"] = "ring" if config.source == "ring" else "grid"
     centres, sigma = (ring_centres(), RING_SIGMA) if which == "ring" else (grid_centres(), GRID_SIGMA)

@@ -1,5 +1,7 @@
 """IDX files of images and labels: MNIST and what is distributed like it. N = images."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,11 @@ _IMAGES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 def load_idx(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages:
     """Images from an IDX file, and their labels from the one beside it.
 
-    ``data.path`` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
-    with labels and idx1 instead of images and idx3, or is named by ``data.labels_path``.
+    `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
+    with labels and idx1 instead of images and idx3, or is named by `data.labels_path`.
 
     Raises:
-        DataError: a file is missing, or its magic number, dimensions or length are others.
+        DataError: A file is missing, or its magic number, dimensions or length are others.
     """
     path = _images_path(data_path(config, kind="either"))
     pixels = read_idx(path, dimensions=(3, 4))

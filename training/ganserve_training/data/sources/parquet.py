@@ -1,5 +1,7 @@
 """Parquet files with a column of encoded images, as Hugging Face writes them. N = images."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +28,7 @@ def load_parquet(config: DataConfig, report: ReportBadFiles | None) -> StoredIma
     files' Hugging Face metadata say, else as they are.
 
     Raises:
-        DataError: there are no such files, a column is missing or of another type, or a label is missing.
+        DataError: There are no such files, a column is missing or of another type, or a label is missing.
     """
     path = data_path(config, kind="either")
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
@@ -84,7 +86,7 @@ def _read_labels(
 
 
 def _label_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """Names that Hugging Face's ``datasets`` library keeps in the schema's metadata for a ClassLabel."""
+    """Names that Hugging Face's `datasets` library keeps in the schema's metadata for a ClassLabel."""
     metadata = (schema.metadata or {}).get(b"huggingface")
     if metadata is None:
         return None

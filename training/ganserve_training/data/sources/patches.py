@@ -3,6 +3,8 @@
 N = patches, M = patches read, P = photographs, H, W = photograph, S = side, C = channels.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,18 +53,18 @@ class Patches:
         return DataInfo(sample_shape=(self.side, self.side, self.pictures.shape[3]), label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels at ``indices``, int64 [M]: uint8 [M, S, S, C]."""
+        """The pixels at `indices`, int64 [M]: uint8 [M, S, S, C]."""
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         for row, (picture, top, left) in enumerate(self.corners[indices].tolist()):
             pixels[row] = self.pictures[picture, top : top + self.side, left : left + self.side]
         return pixels
 
-    def take(self, indices: NDArray[np.int64]) -> "Patches":
-        """The patches at ``indices``, int64 [M]."""
+    def take(self, indices: NDArray[np.int64]) -> Patches:
+        """The patches at `indices`, int64 [M]."""
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, corners=self.corners[indices], labels=labels)
 
-    def without_labels(self) -> "Patches":
+    def without_labels(self) -> Patches:
         """The same patches, unlabelled."""
         return replace(self, labels=None, label_names=())
 
@@ -75,11 +77,11 @@ class Patches:
 def load_patches(config: DataConfig, split: Literal["train", "held_out"]) -> Patches:
     """Patches at random places of one part of both photographs, as many of each, labelled by photograph.
 
-    The split is by area, so that no held-out pixel is ever trained on: a strip of ``data.held_out_fraction`` of the
-    width, left or right by the split's seed, is held out. ``data.split_seed`` draws the places too.
+    The split is by area, so that no held-out pixel is ever trained on: a strip of `data.held_out_fraction` of the
+    width, left or right by the split's seed, is held out. `data.split_seed` draws the places too.
 
     Raises:
-        DataError: one part is narrower than a patch.
+        DataError: One part is narrower than a patch.
     """
     pictures, names = _photographs("gray" if config.channels == "gray" else "rgb")
     side = config.size or DEFAULT_SIDE

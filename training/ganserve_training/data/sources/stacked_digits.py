@@ -1,5 +1,7 @@
 """Three digits as the channels of one image: a thousand modes that need no download. N = images."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -14,9 +16,9 @@ def load_stacked_digits(config: DataConfig, split: Literal["train", "held_out"],
     """Images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
 
     Args:
-        config: ``count`` images in all, of which ``held_out_fraction`` are held out; ``split_seed`` draws them.
-        split: which of them.
-        digits: the digits of that split, so that no held-out digit is in a training image.
+        config: `count` images in all, of which `held_out_fraction` are held out; `split_seed` draws them.
+        split: Which of them.
+        digits: The digits of that split, so that no held-out digit is in a training image.
     """
     total = config.count or DEFAULT_COUNT
     held_out = min(max(1, round(total * config.held_out_fraction)), total - 1)

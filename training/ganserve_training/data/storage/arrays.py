@@ -1,5 +1,7 @@
 """Pixels that are arrays already, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 
@@ -37,7 +39,7 @@ class ArrayStore:
         return [PictureFacts(width, height, channels)] * len(self.pixels)
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The image at ``index`` in a form, uint8 [S, S, C]."""
+        """The image at `index` in a form, uint8 [S, S, C]."""
         pixels: NDArray[np.uint8] = self.pixels[index]
         if pixels.shape == (form.side, form.side, form.channels):
             return pixels
@@ -62,14 +64,14 @@ def images_of_array(
     """Images from an array of any usual layout.
 
     Args:
-        pixels: uint8 [N, H, W] or [N, H, W, C].
-        labels: int64 [N]; None: unlabelled.
-        label_names: what they are called.
-        config: size, crop and channels.
-        where: what they were read from, for messages.
+        pixels: Uint8 [N, H, W] or [N, H, W, C].
+        labels: Int64 [N]; None: unlabelled.
+        label_names: What they are called.
+        config: Size, crop and channels.
+        where: What they were read from, for messages.
 
     Raises:
-        DataError: it has another form, or is empty.
+        DataError: It has another form, or is empty.
     """
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]

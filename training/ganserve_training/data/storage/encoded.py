@@ -1,5 +1,7 @@
 """What stores of encoded pictures share: each is decoded and digested once, and remembered."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -23,19 +25,19 @@ class Inspected:
     """Digest of the encoded bytes; empty where there were none to read."""
 
 
-_REMEMBERED: "OrderedDict[bytes, list[Inspected]]" = OrderedDict()
+_REMEMBERED: OrderedDict[bytes, list[Inspected]] = OrderedDict()
 
 
 def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    """Decode ``count`` pictures on several threads, or remember what was found in the same unchanged files before.
+    """Decode `count` pictures on several threads, or remember what was found in the same unchanged files before.
 
     Both sides of a split, and the monitor's and the judge's, are of the same files: without remembering, each would
     decode them all.
 
     Args:
-        files: what they are in; a file of another size or time of change is another one.
-        count: how many.
-        encoded: gives the encoded bytes of one, or raises UnreadableError; called from several threads.
+        files: What they are in; a file of another size or time of change is another one.
+        count: How many.
+        encoded: Gives the encoded bytes of one, or raises UnreadableError; called from several threads.
     """
     signature = _sign(files)
     if signature in _REMEMBERED:

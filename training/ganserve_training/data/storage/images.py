@@ -3,6 +3,8 @@
 N = images, M = images read, S = side, C = channels.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +31,7 @@ class PictureStore(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What a person calls the picture at ``index``."""
+        """What a person calls the picture at `index`."""
         ...
 
     def inspect(self) -> Sequence[PictureFacts | str]:
@@ -37,10 +39,10 @@ class PictureStore(Protocol):
         ...
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at ``index`` in a form, uint8 [S, S, C].
+        """The picture at `index` in a form, uint8 [S, S, C].
 
         Raises:
-            UnreadableError: it can't be decoded.
+            UnreadableError: It can't be decoded.
         """
         ...
 
@@ -82,10 +84,10 @@ class StoredImages:
         return DataInfo(sample_shape=(side, side, self.form.channels), label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels at ``indices``, int64 [M]: uint8 [M, S, S, C].
+        """The pixels at `indices`, int64 [M]: uint8 [M, S, S, C].
 
         Raises:
-            DataError: a picture can't be read any more.
+            DataError: A picture can't be read any more.
         """
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         places = self.indices[indices]
@@ -100,12 +102,12 @@ class StoredImages:
                 ) from error
         return pixels
 
-    def take(self, indices: NDArray[np.int64]) -> "StoredImages":
-        """The images at ``indices``, int64 [M]."""
+    def take(self, indices: NDArray[np.int64]) -> StoredImages:
+        """The images at `indices`, int64 [M]."""
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, indices=self.indices[indices], labels=labels)
 
-    def without_labels(self) -> "StoredImages":
+    def without_labels(self) -> StoredImages:
         """The same images, unlabelled."""
         return replace(self, labels=None, label_names=())
 
@@ -118,8 +120,8 @@ class StoredImages:
             repr((self.store.sha256(), self.form, self.label_names, len(self.indices))), self.indices, self.labels
         )
 
-    def loaded_if_small(self) -> "Images | StoredImages":
-        """The same images read into memory, where they take at most ``IN_MEMORY_BYTES``; else as they are."""
+    def loaded_if_small(self) -> Images | StoredImages:
+        """The same images read into memory, where they take at most `IN_MEMORY_BYTES`; else as they are."""
         if len(self) * int(np.prod(self.info.sample_shape)) > IN_MEMORY_BYTES:
             return self
         slices = [np.arange(start, min(start + _SLICE, len(self))) for start in range(0, len(self), _SLICE)]

@@ -1,5 +1,7 @@
 """Encoded images in row groups of Parquet files, read a row group at a time."""
 
+from __future__ import annotations
+
 import os
 import threading
 from collections import OrderedDict
@@ -19,10 +21,10 @@ _GROUP_BYTES = 2**28  # Of encoded images that a process keeps; at least one row
 
 
 def open_parquet(path: Path) -> Any:
-    """A ``pyarrow.parquet.ParquetFile``, mapped into memory.
+    """A `pyarrow.parquet.ParquetFile`, mapped into memory.
 
     Raises:
-        DataError: it is none, or pyarrow is not installed.
+        DataError: It is none, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -42,7 +44,7 @@ class _Process:
     pid: int
     lock: Any = field(default_factory=threading.Lock)
     files: dict[int, Any] = field(default_factory=dict)
-    groups: "OrderedDict[int, Any]" = field(default_factory=OrderedDict)
+    groups: OrderedDict[int, Any] = field(default_factory=OrderedDict)
     bytes: int = 0
 
 
@@ -53,12 +55,12 @@ class ParquetStore:
     quickest in random order.
 
     Args:
-        root: what the files' names are told relative to in digests.
-        files: the files.
-        column: binary, or a structure with a binary field called bytes.
+        root: What the files' names are told relative to in digests.
+        files: The files.
+        column: Binary, or a structure with a binary field called bytes.
 
     Raises:
-        DataError: the column has another type.
+        DataError: The column has another type.
     """
 
     def __init__(self, root: Path, files: Sequence[Path], column: str) -> None:
@@ -101,7 +103,7 @@ class ParquetStore:
         return [item.facts for item in self._look()]
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at ``index`` in a form, uint8 [S, S, C]."""
+        """The picture at `index` in a form, uint8 [S, S, C]."""
         return form.apply(decode_picture(self._encoded(index)))
 
     def sha256(self) -> str:
@@ -133,7 +135,7 @@ class ParquetStore:
         return data
 
     def _read_group(self, group: int) -> Any:
-        """The column of a row group, a ``pyarrow.ChunkedArray`` of bytes; the last ones used are kept."""
+        """The column of a row group, a `pyarrow.ChunkedArray` of bytes; the last ones used are kept."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -1,5 +1,7 @@
 """Networks that turn samples into features, for the metrics that compare features."""
 
+from __future__ import annotations
+
 from ganserve_training.evaluation.features.base import FeatureInput, Features, plain_features
 from ganserve_training.evaluation.features.classifier import classifier_features
 from ganserve_training.evaluation.features.torchscript import torchscript_features

@@ -3,6 +3,8 @@
 N = samples, H, W, C = image, D = values of a sample, F = features.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +75,7 @@ class FeatureInput:
         601). Resizing keeps fractions of levels (Parmar et al. 2022 show what rounding and aliasing do to FID).
 
         Raises:
-            ConfigError: no way leads from the data's channels to the network's.
+            ConfigError: No way leads from the data's channels to the network's.
         """
         images = self._with_channels(pixels)
         if images.shape[1:3] != (self.height, self.width):

@@ -3,6 +3,8 @@
 N = batch, C = channels, F = features.
 """
 
+from __future__ import annotations
+
 import hashlib
 from itertools import pairwise
 from typing import Any
@@ -55,11 +57,11 @@ def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, fl
     machine and version of torch.
 
     Returns:
-        The features, and the network's accuracy on ``held_out``: features of a network that can't tell the labels
+        The features, and the network's accuracy on `held_out`: features of a network that can't tell the labels
         apart say little.
 
     Raises:
-        DataError: the data are not images, or have no labels.
+        DataError: The data are not images, or have no labels.
     """
     if not train.info.is_image or train.labels is None or held_out.labels is None:
         raise DataError("features classifier needs labelled images: use features pixels, or a file")

@@ -1,5 +1,7 @@
 """Features from a TorchScript file. N = batch, C = channels, F = features."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ def torchscript_features(file: Path, info: DataInfo, *, side_px: int | None, val
     """The first output of a TorchScript network, flattened.
 
     Args:
-        file: saved by ``torch.jit.save``; takes float32 [N, C, H, W]. C is what its first convolution takes.
-        info: of the images.
-        side_px: the H and W that it takes; None: the data's own.
-        values: what black and white are to it.
+        file: Saved by `torch.jit.save`; takes float32 [N, C, H, W]. C is what its first convolution takes.
+        info: Of the images.
+        side_px: The H and W that it takes; None: the data's own.
+        values: What black and white are to it.
 
     Raises:
-        ConfigError: the data are not images, or the file is not TorchScript.
+        ConfigError: The data are not images, or the file is not TorchScript.
     """
     if not info.is_image:
         raise ConfigError(f"features {file} is for images: use features values")

@@ -1,5 +1,7 @@
 """Measures of how good generated samples are: functions on arrays. docs/evaluation.md has the formulas and papers."""
 
+from __future__ import annotations
+
 from ganserve_training.evaluation.metrics.coverage import (
     GaussianModes,
     ModeCoverage,

@@ -1,5 +1,7 @@
 """How many of a distribution's known modes a generator reaches. N = samples, K = modes, D = values of a sample."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,7 +71,7 @@ class ModeCoverage:
 
 
 def mode_coverage(samples: NDArray[Any], modes: Modes) -> ModeCoverage:
-    """Count the modes that ``samples`` [N, ...] reach.
+    """Count the modes that `samples` [N, ...] reach.
 
     The published figures are for 2,500 samples (1,000 modes: 26,000); fewer raise the KL by about (K - 1) / 2N.
     """

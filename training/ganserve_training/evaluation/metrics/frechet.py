@@ -1,5 +1,7 @@
 """Frechet distance of features. N, M = samples, F = features."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,11 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     Computed by torchmetrics in double precision; the features are given, so that any network can make them.
 
     Args:
-        generated: features [N, F], N at least 2.
-        real: features [M, F], M at least 2.
+        generated: Features [N, F], N at least 2.
+        real: Features [M, F], M at least 2.
 
     Raises:
-        DataError: a set has fewer than 2 samples.
+        DataError: A set has fewer than 2 samples.
     """
     if min(len(generated), len(real)) < 2:
         raise DataError(f"fid needs at least 2 samples (got {len(generated)} generated and {len(real)} real)")

@@ -1,5 +1,7 @@
 """Kernel distance. N, M = samples, F = features."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 
@@ -25,11 +27,11 @@ def kernel_distance(
     Computed by torchmetrics.
 
     Args:
-        generated: features [N, F].
-        real: features [M, F].
-        subsets: how many random subsets to average over; one where the whole sets are used.
-        subset_size: samples of each; at most as many as there are.
-        seed: of the subsets.
+        generated: Features [N, F].
+        real: Features [M, F].
+        subsets: How many random subsets to average over; one where the whole sets are used.
+        subset_size: Samples of each; at most as many as there are.
+        seed: Of the subsets.
 
     Returns:
         Mean and standard deviation over the subsets. May be slightly negative: the estimate is unbiased.

@@ -1,5 +1,7 @@
 """Fidelity and diversity by nearest neighbours in feature space. N = generated, M = real, F = features."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +41,12 @@ def precision_recall(
     """A set's manifold is the union of balls around its samples, each out to its k-th nearest neighbour in the set.
 
     Args:
-        generated: features [N, F], N above k.
-        real: features [M, F], M above k.
+        generated: Features [N, F], N above k.
+        real: Features [M, F], M above k.
         neighbours: k.
 
     Raises:
-        DataError: too few samples.
+        DataError: Too few samples.
     """
     real_radii = _squared_radii(real, neighbours)
     generated_radii = _squared_radii(generated, neighbours)
@@ -60,12 +62,12 @@ def density_coverage(
     """Both count balls around real samples only, which one outlier among the generated ones can't blow up.
 
     Args:
-        generated: features [N, F].
-        real: features [M, F], M above k.
+        generated: Features [N, F].
+        real: Features [M, F], M above k.
         neighbours: k.
 
     Raises:
-        DataError: too few samples.
+        DataError: Too few samples.
     """
     radii = _squared_radii(real, neighbours)
     inside = np.zeros(len(real), np.bool_)

@@ -1,5 +1,7 @@
 """Data sets whose modes are known. N = samples, K = modes."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ class StackedDigitModes:
 
 
 def modes_of(config: DataConfig) -> Modes | None:
-    """The modes of the data that ``config`` names; None where nobody knows them."""
+    """The modes of the data that `config` names; None where nobody knows them."""
     if config.source == "stacked-digits":
         return StackedDigitModes()
     if config.source == "ring":

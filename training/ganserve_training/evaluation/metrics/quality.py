@@ -3,6 +3,8 @@
 N = samples, H, W, C = image, D = values of a vector.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -36,7 +38,7 @@ def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) 
     """Refuse a measure that the data have nothing for.
 
     Raises:
-        ConfigError: mode-coverage without modes, or gan-test without labels.
+        ConfigError: Mode-coverage without modes, or gan-test without labels.
     """
     if choice == "mode-coverage" and modes is None:
         raise ConfigError("diagnosis.quality mode-coverage needs data whose modes are known: use sliced-wasserstein")
@@ -48,12 +50,12 @@ class QualityMeter:
     """Measures samples against one fixed reference, so that values over a run compare.
 
     Args:
-        reference: real samples, labelled for ``gan-test``; at most 1,000 of them are used, always the same.
-        choice: what to measure. auto: mode-coverage where ``modes`` are known, else sliced-wasserstein.
-        modes: the distribution's modes, for ``mode-coverage``.
+        reference: Real samples, labelled for `gan-test`; at most 1,000 of them are used, always the same.
+        choice: What to measure. auto: mode-coverage where `modes` are known, else sliced-wasserstein.
+        modes: The distribution's modes, for `mode-coverage`.
 
     Raises:
-        ConfigError: mode-coverage without modes, or gan-test without labels.
+        ConfigError: Mode-coverage without modes, or gan-test without labels.
     """
 
     def __init__(self, reference: Samples, choice: QualityChoice = "auto", modes: Modes | None = None) -> None:
@@ -75,8 +77,8 @@ class QualityMeter:
         """The quality of samples as people see them, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are plenty.
 
         Args:
-            samples: generated samples.
-            labels: the labels that were asked for, int64 [N]; only gan-test needs them.
+            samples: Generated samples.
+            labels: The labels that were asked for, int64 [N]; only gan-test needs them.
         """
         if self._choice == "mode-coverage":
             assert self._modes is not None
@@ -100,5 +102,5 @@ def quick_quality(
     choice: QualityChoice = "auto",
     modes: Modes | None = None,
 ) -> Quality:
-    """One measurement by a fresh :class:`QualityMeter`; keep a meter to measure often."""
+    """One measurement by a fresh `QualityMeter`; keep a meter to measure often."""
     return QualityMeter(reference, choice, modes).measure(samples, labels)

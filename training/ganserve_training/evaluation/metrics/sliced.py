@@ -1,5 +1,7 @@
 """Sliced Wasserstein distance. N, M = samples, D = values of a sample, P = directions."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ def sliced_wasserstein(
         generated: [N, D], N at least 1.
         real: [M, D], M at least 1.
         directions: P.
-        seed: of the directions.
+        seed: Of the directions.
 
     Returns:
         At least 0, in the samples' unit. For two points it is their distance / sqrt(D), in expectation.

@@ -1,0 +1,54 @@
+"""Runs, presets and packages that an earlier version made: they load, and a run goes on bit for bit.
+
+tests/fixtures/golden/NAME is a run of six steps; expected.json has its command and the digest of its weights after
+twelve. Floating-point sums depend on the processor's instruction set, so the digests count where that is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganserve_training.cli import train
+from ganserve_training.config.serialisation import config_from_dict
+from ganserve_training.presets import PRESETS
+
+GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", EXPECTED["runs"])
+def test_an_earlier_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+    run = tmp_path / name
+    shutil.copytree(GOLDEN / name, run)
+    arguments = [*EXPECTED["runs"][name]["arguments"], "--steps", "12", "--out", str(run)]
+    assert train.main(arguments) == 0
+    state = torch.load(run / "checkpoints" / "step-00000012.pt", weights_only=True)
+    assert state["step"] == 12
+    if EXPECTED["cpu_capability"] != torch.backends.cpu.get_cpu_capability():
+        pytest.skip(f"the digests are of a processor with {EXPECTED['cpu_capability']}")
+    assert weights_sha256(state) == EXPECTED["runs"][name]["weights_sha256"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_configuration_of_an_earlier_run_of_a_preset_is_the_preset(name: str) -> None:
+    earlier = json.loads((GOLDEN / "presets.json").read_text(encoding="utf-8"))[name]
+    assert config_from_dict(earlier) == PRESETS[name]
+
+
+def weights_sha256(state: dict[str, Any]) -> str:
+    """Return the digest of all weights of both networks and of the average, in a fixed order."""
+    digest = hashlib.sha256()
+    for part in ("generator", "critic", "ema"):
+        for key in sorted(state[part]):
+            value = state[part][key]
+            if isinstance(value, torch.Tensor):
+                digest.update(f"{part}.{key}".encode())
+                digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
