@@ -18,10 +18,10 @@ from ganserve_training.config.serialisation import flat_config
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        ("networks.max_width must be left at 256", "--networks.max-width must be left at 256"),
+        ("networks.latent_dim must be 1", "--networks.latent-dim must be 1"),
         ("batch_size must be at least 1", "--batch-size must be at least 1"),
         ("the steps of batch_size", "the steps of batch_size"),
-        ("set loss.name or data.labels_path.", "set --loss.name or --data.labels-path."),
+        ("set data.labels or data.split_seed.", "set --data.labels or --data.split-seed."),
         ("regularisers.r1_gamma.start: 1 -> 2", "--regularisers.r1-gamma.start: 1 -> 2"),
         ("regularisers.r1_gamma must be 0", "--regularisers.r1-gamma.{start,end} must be 0"),
         (

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from channel_means import ChannelMeans
 from ganserve_training import evaluate_run, load_split, load_trained, train
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DataConfig, DigitsConfig, GridConfig, RingConfig
 from ganserve_training.data import Images, grid_centres
+from ganserve_training.data.config import SOURCES
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
 from ganserve_training.evaluation.metric_registry import METRIC_NAMES, MetricName, default_metrics
@@ -24,7 +25,7 @@ from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 
-DIGITS = DataConfig()
+DIGITS = DigitsConfig()
 
 
 class Copies:
@@ -89,7 +90,7 @@ def test_an_unconditional_model_of_labelled_data_is_judged_without_labels() -> N
 
 @pytest.mark.parametrize(("source", "modes"), [("ring", 8), ("grid", 25)])
 def test_points_with_known_modes_are_counted(source: Any, modes: int) -> None:
-    evaluation = evaluate(Copies(DataConfig(source=source, count=5000)), EvaluationOptions())
+    evaluation = evaluate(Copies(SOURCES[source](count=5000)), EvaluationOptions())
     assert evaluation.samples == 2500
     assert set(evaluation.metrics) == {"modes", "high_quality", "reverse_kl", "mode_divergence", "sliced_wasserstein"}
     assert evaluation.metrics["modes"] == modes
@@ -115,7 +116,7 @@ def test_stacked_digits_are_read_channel_by_channel() -> None:
 
 
 def test_modes_belong_to_their_data() -> None:
-    grid = modes_of(DataConfig(source="grid"))
+    grid = modes_of(GridConfig())
     assert isinstance(grid, GaussianModes)
     assert np.array_equal(grid.centres, grid_centres())
     assert modes_of(DIGITS) is None
@@ -128,7 +129,7 @@ def test_defaults_suit_the_data() -> None:
     assert labelled == tuple(name for name in METRIC_NAMES if name != "mode-coverage")
     bare = default_metrics(Images(pixels=digits.pixels), None, conditional=False)
     assert set(labelled) - set(bare) == {"inception-score", "gan-train-test"}
-    ring = load_split(DataConfig(source="ring", count=100), "train")
+    ring = load_split(RingConfig(count=100), "train")
     assert default_metrics(ring, None, conditional=False) == (
         *("precision-recall", "density-coverage", "sliced-wasserstein", "nn-distance"),
     )
@@ -168,8 +169,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
-    assert data_config("digits", DataConfig(split_seed=5), (8, 8, 1)).split_seed == 5
-    assert data_config("ring", DIGITS, (2,)) == DataConfig(source="ring")
+    assert data_config("digits", DigitsConfig(split_seed=5), (8, 8, 1)).split_seed == 5
+    assert data_config("ring", DIGITS, (2,)) == RingConfig()
     array = tmp_path / "images.npy"
     np.save(array, np.zeros((4, 8, 8, 1), np.uint8))
     config = data_config(str(array), DIGITS, (8, 8, 1))
@@ -182,14 +183,14 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         (folder / name).touch()
         kinds.append(source_of(folder))
     assert kinds == ["parquet", "cifar10", "idx", "folder"]
-    with pytest.raises(ConfigError, match="nowhere is neither a file or folder nor a source: there are digits"):
+    with pytest.raises(ConfigError, match="nowhere is neither a file or folder nor a source: there are array, cif"):
         data_config("nowhere", None, (8, 8, 1))
 
 
 def test_a_large_reference_is_a_fixed_part() -> None:
-    reference = load_reference(DataConfig(source="ring", count=30_000), (2,))
+    reference = load_reference(RingConfig(count=30_000), (2,))
     assert len(reference.train) == 10_000
-    assert reference.sha256 == load_reference(DataConfig(source="ring", count=30_000), (2,)).sha256
+    assert reference.sha256 == load_reference(RingConfig(count=30_000), (2,)).sha256
 
 
 def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:

@@ -11,20 +11,22 @@ import pytest
 import torch
 
 from ganserve_export.from_run.conversion import to_onnx
-from ganserve_training.config import ArchitectureName, CodesConfig, NetworksConfig
-from ganserve_training.config.networks import CriticConditioning, GeneratorConditioning
+from ganserve_training.config import CodesConfig, CustomConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
+from ganserve_training.networks.config import ARCHITECTURES, CriticConditioning, GeneratorConditioning
 
 TEXT = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 
 
 def test_every_flag_is_there_and_every_flag_exists() -> None:
-    fields = {item.name for item in dataclasses.fields(NetworksConfig)} - {"codes"}
+    kinds = [ARCHITECTURES[name] for name in ARCHITECTURES.names]
+    fields = {"architecture"} | {item.name for kind in kinds for item in dataclasses.fields(kind)}
+    fields -= {"codes", "fade_kimg", "stable_kimg", "batch_sizes"}  # Growing is in docs/training.md.
     codes = {item.name for item in dataclasses.fields(CodesConfig)}
     exist = {f"--networks.{name.replace('_', '-')}" for name in fields} | {f"--networks.codes.{name}" for name in codes}
     assert set(re.findall(r"--networks\.[a-z.-]+[a-z]", TEXT)) == exist
-    for name in (*get_args(ArchitectureName), *get_args(GeneratorConditioning), *get_args(CriticConditioning)):
+    for name in (*ARCHITECTURES.names, *get_args(GeneratorConditioning), *get_args(CriticConditioning)):
         assert f"`{name}`" in TEXT or name == "none"
 
 
@@ -43,7 +45,7 @@ def test_the_example_is_a_pair_for_images_and_vectors(data: DataInfo, monkeypatc
     monkeypatch.setitem(sys.modules, "my_package.models", module)
     paths = {f"{player}_class": f"my_package.models:My{player.title()}" for player in ("generator", "critic")}
     assert all(path in TEXT for path in paths.values())
-    pair = build_networks(NetworksConfig(architecture="custom", latent_dim=5, **paths), data)
+    pair = build_networks(CustomConfig(latent_dim=5, **paths), data)
     labels = {"labels": torch.tensor([0, 1])} if data.label_names else {}
     latents = torch.randn(2, 5)
     made = pair.generator(latents, labels.get("labels"))

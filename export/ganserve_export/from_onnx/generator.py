@@ -21,10 +21,10 @@ from ganserve_training.networks.latents import LatentPrior
 if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
+    from ganserve_training.config.networks import LatentDistribution
 
     from ganserve_export.from_onnx.onnx_files import Port, Source
     from ganserve_export.from_onnx.tensor_roles import LabelPort
-    from ganserve_training.config.networks import LatentDistribution
 
     IntArray = npt.NDArray[np.int64]
 

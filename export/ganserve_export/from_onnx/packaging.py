@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ganserve_export.from_onnx.pixels import PixelRange
     from ganserve_training.config.networks import LatentDistribution
+
+    from ganserve_export.from_onnx.pixels import PixelRange
 
 NO_CRITIC = "it was packaged without one"
 

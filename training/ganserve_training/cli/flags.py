@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Iterator
 
-from ganserve_training.config import Anneal
+from ganserve_training.options.anneal import Anneal
 
 
 def in_flags(message: str, kind: type) -> str:

@@ -18,11 +18,11 @@ import tyro
 
 from ganserve_training.cli.flags import in_flags
 from ganserve_training.cli.parsing import parse
-from ganserve_training.config import ProgressiveConfig, TrainConfig
-from ganserve_training.config.annealing import anneals
-from ganserve_training.config.data import suit_source
-from ganserve_training.config.networks import suit_architecture
+from ganserve_training.config import TrainConfig, allowed_choices, with_choices
+from ganserve_training.config.serialisation import anneals
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
+from ganserve_training.networks.growth import GrowthConfig
+from ganserve_training.options.checks import flag
 from ganserve_training.presets import ABOUT, PRESETS
 from ganserve_training.run import launcher_environment as launched
 
@@ -75,11 +75,12 @@ def main(argv: Sequence[str]) -> int:
     preset = argv[0]
     if preset not in PRESETS:
         return _fail(f"no such preset: {preset!r}; there is {', '.join(PRESETS)}", 2)
+    argv = [argument.replace("--progressive.", "--networks.") for argument in argv]  # Its name until 2026-11.
     given = _given(argv[1:])
     try:
         arguments = parse(
             TrainArguments,
-            argv[1:],
+            _without_choices(argv[1:]),
             f"ganserve train {preset}",
             default=TrainArguments(config=_values(preset, given), out=Path("runs") / preset),
             description="Train a GAN, or go on with a run that was interrupted.",
@@ -118,27 +119,36 @@ def _given(argv: Sequence[str]) -> dict[str, str]:
 
 
 def _values(preset: str, given: Mapping[str, str]) -> TrainConfig:
-    """The preset's values, without those that the flags given leave no use for."""
+    """Return the preset's values, without those that the flags given leave no use for."""
     config = PRESETS[preset]
-    if source := given.get("--data.source"):
-        config = replace(config, data=suit_source(config.data, source))
     if given.get("--data.labels") == "ignore":
         networks = replace(config.networks, generator_conditioning="auto", critic_conditioning="auto")
         config = replace(config, networks=networks)
-    if architecture := given.get("--networks.architecture"):
-        config = replace(config, networks=suit_architecture(config.networks, architecture))
-        if architecture not in ("progressive", "custom"):
-            config = replace(config, progressive=ProgressiveConfig())
-    if "--batch-size" in given:  # Of every level.
-        config = replace(config, progressive=replace(config.progressive, batch_sizes=()))
-    return config
+    if "--batch-size" in given and isinstance(config.networks, GrowthConfig):  # Of every level.
+        config = replace(config, networks=replace(config.networks, batch_sizes=()))
+    chosen = {path: given[flag(path)] for path in allowed_choices() if flag(path) in given}
+    for path, name in chosen.items():
+        if not name:
+            raise ConfigError(f"{flag(path)} needs a value")
+    return with_choices(config, chosen)
+
+
+def _without_choices(argv: Sequence[str]) -> list[str]:
+    """Return the arguments without those that `_values` has acted on."""
+    flags, kept, skip = {flag(path) for path in allowed_choices()}, [], False
+    for argument in argv:
+        name, equals, _ = argument.replace("_", "-").partition("=")
+        if not skip and name not in flags:
+            kept.append(argument)
+        skip = not skip and name in flags and not equals
+    return kept
 
 
 def _check_given(given: Mapping[str, str], config: TrainConfig) -> None:
     """Refuse flags that nothing would look at. Where a preset alone sets the same, it does no harm."""
-    if {"--batch-size", "--progressive.batch-sizes"} <= given.keys():
+    if {"--batch-size", "--networks.batch-sizes"} <= given.keys():
         raise ConfigError(
-            f"--batch-size must be left out where --progressive.batch-sizes gives each level its own (got "
+            f"--batch-size must be left out where --networks.batch-sizes gives each level its own (got "
             f"{config.batch_size}): leave out either"
         )
     if "--schedule.burn-in-steps" in given and not anneals(config):

@@ -25,7 +25,7 @@ from ganserve_training.diagnosis.regions import Regions, cluster_regions, label_
 from ganserve_training.evaluation.metrics import Modes, Quality
 from ganserve_training.networks.critic_output import as_output
 from ganserve_training.networks.latents import LatentPrior
-from ganserve_training.objectives.losses import AdversarialLoss
+from ganserve_training.objectives.losses import Loss
 from ganserve_training.run.random_state import capture_rng, restore_rng
 
 _REFERENCE_SAMPLES = 1024
@@ -44,7 +44,7 @@ class Players:
     critic: nn.Module
     """samples, labels -> scores [M], or an output that has `scores`."""
     prior: LatentPrior
-    loss: AdversarialLoss
+    loss: Loss
     label_names: tuple[str, ...]
     """Of the labels that the generator takes; they are the data's, or InfoGAN's codes."""
     critic_uses_labels: bool
