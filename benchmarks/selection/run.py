@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import io
 import json
 import os
@@ -27,6 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 DRAW_SEED = 40_000_003  # Far from the seeds of training.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Row:
     """One way to draw samples."""
 
@@ -100,8 +100,8 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
     from ganserve_training.evaluation.features import classifier_features
 
     preset = PRESETS["digits"]
-    schedule = dataclasses.replace(preset.schedule, critic_steps=arguments.critic_steps)
-    config = dataclasses.replace(preset, seed=seed, steps=arguments.steps, schedule=schedule)
+    schedule = replace(preset.schedule, critic_steps=arguments.critic_steps)
+    config = replace(preset, seed=seed, steps=arguments.steps, schedule=schedule)
     train(config, folder / "run", device="cpu", threads=1, console=Console(file=io.StringIO()))
     exported = export_run(folder / "run", folder / "models" / "digits")
     assert exported.calibration is not None
@@ -156,8 +156,8 @@ def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features:
         "row": row.name,
         "gan_test": judged.gan_test,
         "gan_train": judged.gan_train,
-        **dataclasses.asdict(neighbours[0]),
-        **dataclasses.asdict(neighbours[1]),
+        **asdict(neighbours[0]),
+        **asdict(neighbours[1]),
         "proposals": proposed / len(labels),
         "accepted": response.selection.accepted / len(labels) if row.method else None,
         "cpu_us_a_sample": cpu_s / len(labels) * 1e6,

@@ -15,7 +15,6 @@ of `packages.py`, random weights.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +102,11 @@ def measure(package: Path, arguments: argparse.Namespace) -> dict[str, object]:
         "client_cpu_ms": statistics.median(r[SERVER].client_cpu_ms for r in kept),
         "best_bare": best,
         "others_share": {"kept": max(r["others"] for r in kept), "rounds": len(rounds)},
-        "kept": [{name: dataclasses.asdict(r[name]) for name in ways} for r in kept],
+        "kept": [{name: asdict(r[name]) for name in ways} for r in kept],
     }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Trial:
     samples_per_s: float
     cpu_ms: float

@@ -5,8 +5,8 @@ N = batch, Z = latent values, E = label embedding, C = channels.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,7 @@ OPSET = 20
 LABELS = tuple("0123456789")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratorShape:
     """A DCGAN-like conditional generator: dense to 4x4, then each stage doubles the size, then a 3x3 convolution."""
 
