@@ -1,6 +1,6 @@
 """Each diagnosis on a real run that is set up to fail in just that way, and silence on healthy ones.
 
-docs/diagnosis.md tells what each run shows. All are small, seeded, and take a few seconds of one core.
+benchmarks/diagnosis/README.md shows the result of each run. All are small, seeded, and take a few seconds of one core.
 """
 
 from dataclasses import replace
