@@ -51,8 +51,8 @@ def _serve(configuration: Configuration) -> int:
 
 
 def _run(configuration: Configuration) -> int:
-    from ganserve_server.engine.heap import keep_freed_memory
-    from ganserve_server.run import serve
+    from ganserve_server.allocator import keep_freed_memory
+    from ganserve_server.lifecycle import serve
 
     keep_freed_memory()
     try:
