@@ -19,10 +19,10 @@ from pathlib import Path
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.errors import ProviderError, StartupError
-from ganserve_server.loading import MAX_PAYLOAD_BYTES, load
-from ganserve_server.requests.work import Limits
-from ganserve_server.service import Gan
+from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES, Limits
+from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
+from ganserve_server.startup import load
 
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, macOS 103
 _DRAIN_S = 5.0  # the client's calls are cancelled before; this only bounds the wait for their handlers
@@ -104,7 +104,7 @@ class _Thread(threading.Thread):
                 return
             server = GrpcServer()
             server.bind(self._target)
-            await server.start(Gan(repository, Limits(max_response_bytes=MAX_PAYLOAD_BYTES)))
+            await server.start(GanService(repository, Limits(max_response_bytes=MAX_PAYLOAD_BYTES)))
             if self._config.poll_s:
                 repository.watch(self._config.poll_s)
             self._ready.set_result(None)

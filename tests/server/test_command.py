@@ -21,8 +21,8 @@ from ganserve import Client, ServerUnavailable
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.engine.providers import cuda_obstacle
 from ganserve_server.errors import StartupError
-from ganserve_server.loading import load
 from ganserve_server.settings import ServerConfig
+from ganserve_server.startup import load
 from server_process import ServerProcess, running_server
 from stubs import TIMEOUT_S, connected
 from tiny_packages import TinyModel, build_tiny_package
@@ -188,8 +188,8 @@ def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
 def test_bad_flags_are_refused(flags: list[str], message: str) -> None:
     result = serve(*flags)
     assert result.returncode == 2
-    # Messages about flags stand in a box, wrapped.
-    assert message in " ".join((result.stderr + result.stdout).replace("│", " ").split())
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
 
 
