@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from ganserve._argument_checks import MAX_INDEX, check_flag, check_integer, is_finite
 from ganserve._calls.arrays import latents_array, to_tensor
 from ganserve._calls.labels import LabelFields, label_fields
-from ganserve._calls.number_checks import MAX_INDEX, check_flag, check_integer, is_finite
 from ganserve._errors import InvalidRequest
-from ganserve._results import pictures as _pictures
+from ganserve._results.pictures import import_pillow
 from ganserve._results.selection import BestOf, Rejection, proposals_per_sample
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 
@@ -172,7 +172,7 @@ def _controls(controls: Mapping[str, float]) -> dict[str, float]:
 def _encoding(encoding: Encoding) -> tensor_pb2.Encoding.ValueType:
     value = cast("tensor_pb2.Encoding.ValueType", _choice("encoding", encoding, _ENCODINGS))
     if encoding in ("png", "jpeg", "webp"):
-        _pictures.need_pillow(f"encoding={encoding!r}")
+        import_pillow(f"encoding={encoding!r}")
     return value
 
 

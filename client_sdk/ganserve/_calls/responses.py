@@ -10,7 +10,6 @@ from google.protobuf import json_format
 
 from ganserve._calls.arrays import from_tensor
 from ganserve._errors import ServerError
-from ganserve._results import pictures as _pictures
 from ganserve._results.batch import SampleBatch
 from ganserve._results.models import (
     Calibration,
@@ -26,6 +25,7 @@ from ganserve._results.models import (
     Verification,
     VersionSummary,
 )
+from ganserve._results.picture_reading import decode_images
 from ganserve._results.scores import Scores
 from ganserve._results.selection import SelectionReport
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
@@ -101,7 +101,7 @@ def _samples(
     if not as_files and samples.HasField("tensor"):
         return from_tensor(samples.tensor, "samples")
     if as_files and samples.images.files:
-        return _pictures.decode_images(samples.images.files, channels)
+        return decode_images(samples.images.files, channels)
     asked = "picture files" if as_files else "a raw tensor"
     raise ServerError(f"the answer's samples are not {asked}, which is what was asked for")
 
