@@ -42,7 +42,7 @@ def serve(*flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_says_what_it_serves_and_on_what(server_process: ServerProcess) -> None:
-    assert re.search(r"^provider CPUExecutionProvider \(CUDA cannot be had: .+\)$", server_process.log, re.MULTILINE)
+    assert re.search(r"^provider CPUExecutionProvider \(CUDA is not available: .+\)$", server_process.log, re.MULTILINE)
     assert re.search(
         r"^calls    \d+ at a time, \d+ CPU threads? each, at most 64 samples$", server_process.log, re.MULTILINE
     )
@@ -59,14 +59,14 @@ def test_a_taken_port_is_refused(repository: Path) -> None:
         port = taken.getsockname()[1]
         result = serve("--models", str(repository), "--port", str(port))
     assert result.returncode == 2
-    assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process has the port" in result.stderr
+    assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process uses the port" in result.stderr
     assert result.stdout == ""
 
 
 def test_a_port_that_a_server_has_is_refused(server: str, repository: Path) -> None:
     result = serve("--models", str(repository), "--port", server.rpartition(":")[2])
     assert result.returncode == 2
-    assert "another process has the port" in result.stderr
+    assert "another process uses the port" in result.stderr
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
@@ -90,10 +90,10 @@ def bind(address: str) -> None:
 @pytest.mark.parametrize(
     ("error", "said", "message"),
     [
-        (OSError, (errno.EACCES, "Permission denied"), "this user may not have the port, as is usual .* below 1024"),
-        (socket.gaierror, (socket.EAI_NONAME, "Name not known"), "Name not known; choose another with --host"),
+        (OSError, (errno.EACCES, "Permission denied"), "this user may not open the port .*below 1024"),
+        (socket.gaierror, (socket.EAI_NONAME, "Name not known"), "Name not known; choose another address with --host"),
         (OSError, (errno.EAFNOSUPPORT, "No such family"), "No such family; choose another with --port .* or --host"),
-        (None, (), "another process has the port"),
+        (None, (), "another process uses the port"),
     ],
 )
 def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
@@ -112,11 +112,11 @@ def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
             bind(address)
 
 
-@pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA can be had here")
-def test_cuda_that_cannot_be_had_is_refused_with_the_reason(repository: Path) -> None:
+@pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA is available here")
+def test_unavailable_cuda_is_refused_with_the_reason(repository: Path) -> None:
     result = serve("--models", str(repository), "--port", "0", "--provider", "cuda")
     assert result.returncode == 2
-    assert "CUDA was asked for and cannot be had: " in result.stderr
+    assert "CUDA was requested but is not available: " in result.stderr
     assert cuda_obstacle() in result.stderr
     assert "--provider cpu" in result.stderr
     assert "serving on" not in result.stdout
@@ -124,7 +124,7 @@ def test_cuda_that_cannot_be_had_is_refused_with_the_reason(repository: Path) ->
 
 def test_cpu_is_taken_when_asked_for(repository: Path) -> None:
     with running_server(repository, "--provider", "cpu", "--workers", "3", "--threads", "2") as server:
-        assert "provider CPUExecutionProvider (asked for)" in server.log
+        assert "provider CPUExecutionProvider (requested)" in server.log
         assert "calls    3 at a time, 2 CPU threads each, at most 64 samples\n" in server.log
 
 
@@ -136,7 +136,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
-    with pytest.raises(StartupError, match=rf"--allow-empty waits in a folder that is there: .*`mkdir -p {missing}`$"):
+    with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`$"):
         load(ServerConfig(models=missing, allow_empty=True))
     with pytest.raises(StartupError, match=r"there is no such folder; write one with `[^`]+`$"):
         load(ServerConfig(models=missing))
@@ -281,7 +281,7 @@ def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
     with running_server(tmp_path, "--drain-timeout-s", "1000") as server, connected(server.address) as stubs:
         stream = stalled(stubs)
         server.terminate()
-        server.wait_for(re.compile("stopping: new calls are turned away"))
+        server.wait_for(re.compile("stopping: new calls are refused"))
         server.terminate()
         assert server.wait() == 1
         assert stream.is_active() or stream.code() is not None

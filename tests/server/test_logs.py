@@ -157,7 +157,7 @@ def test_a_flood_of_failed_calls_is_written_in_part(caplog: pytest.LogCaptureFix
         access.write(call, 0.001, "ipv4:1")
     total = sum(getattr(record, "left_out", 0) for record in caplog.records)
     assert total + len(caplog.records) == 1001
-    assert caplog.records[-1].message.endswith("more calls that failed so were left out before it)")
+    assert caplog.records[-1].message.endswith("more calls with this status were left out)")
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_readiness_ends_with_the_drain_while_liveness_goes_on(tmp_path: Path) ->
         stream = stubs.open_stream(count=2**40, seed=1)
         next(stream)
         server.terminate()
-        server.wait_for(re.compile("stopping: new calls are turned away"))
+        server.wait_for(re.compile("stopping: new calls are refused"))
         assert fetch(f"{server.metrics_url}/readyz") == (503, "the server is shutting down\n")
         assert fetch(f"{server.metrics_url}/healthz") == (200, "ok\n")
         assert scrape(server).value("ganserve_ready") == 0

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.models.versions import VersionEntry, VersionTable
+    from ganserve_server.models.version_entry import VersionEntry
+    from ganserve_server.models.version_table import VersionTable
     from ganserve_server.queue.batch_config import BatchConfig
 
 _log = logging.getLogger(__name__)

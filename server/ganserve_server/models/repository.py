@@ -17,7 +17,8 @@ from ganserve_server.errors import FailedPreconditionError, NotFoundError, Unava
 from ganserve_server.models.folder_scan import scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
-from ganserve_server.models.versions import VersionEntry, VersionTable
+from ganserve_server.models.version_entry import VersionEntry
+from ganserve_server.models.version_table import VersionTable
 from ganserve_server.models.watcher import watch_folder
 
 if TYPE_CHECKING:

@@ -1,41 +1,20 @@
-"""Hold the state of every version of every model, and look up the version that a request names."""
+"""Hold the versions of all models, and look up the one that a request names."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError, invalid_field
 from ganserve_server.models.descriptions import summarise_model
+from ganserve_server.models.version_entry import latest_ready, prospects
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
-    from ganserve_server.models.folder_scan import Fingerprint
     from ganserve_server.models.model import Model
-
-
-@dataclass(kw_only=True, slots=True)
-class VersionEntry:
-    """One version of a model and its state."""
-
-    name: str
-    version: int
-    folder: Path
-    state: gan_service_pb2.ModelState.ValueType = gan_service_pb2.MODEL_STATE_UNLOADED
-    reason: str = ""
-    """Reason for the state, or for the last failed attempt to load the version again."""
-    model: Model | None = None
-    """The loaded model while it is ready."""
-    found: Fingerprint = ()
-    """Fingerprint of its files; () once the folder is gone."""
-    tried: Fingerprint = ()
-    """Fingerprint of its files at the last attempt to load them."""
-    wanted: bool | None = None
-    """True: loaded by its number; False: unloaded on request; None: follows the limit of newest versions."""
+    from ganserve_server.models.version_entry import VersionEntry
 
 
 class VersionTable:
@@ -62,7 +41,7 @@ class VersionTable:
             name = self._only_model(field)
         versions = self.versions(name)
         # If none is ready, the error describes the version most likely to become ready, rather than one that failed.
-        version = version or _latest(versions) or max(versions, key=lambda number: _prospects(versions[number]))
+        version = version or latest_ready(versions) or max(versions, key=lambda number: prospects(versions[number]))
         entry = self.entry(name, version)
         if (model := entry.model) is not None:
             return model
@@ -114,7 +93,7 @@ class VersionTable:
     def summary(self, name: str) -> gan_service_pb2.ModelSummary:
         """Describe a model; without versions if it does not exist."""
         versions = self._models.get(name, {})
-        return summarise_model(name, versions, _latest(versions))
+        return summarise_model(name, versions, latest_ready(versions))
 
     def add(self, entries: Collection[VersionEntry]) -> None:
         """Add versions."""
@@ -135,7 +114,7 @@ class VersionTable:
         self._models = models
 
     def _only_model(self, field: str) -> str:
-        ready = [name for name, versions in self._models.items() if _latest(versions)]
+        ready = [name for name, versions in self._models.items() if latest_ready(versions)]
         # If the only model is not ready, its state explains why.
         names = ready or list(self._models)
         if len(names) == 1:
@@ -143,17 +122,3 @@ class VersionTable:
         if not names:
             raise UnavailableError("no model is served yet: try again once a package is in the repository")
         raise invalid_field(field, f"this server has several models; name one: {listed(names)}")
-
-
-def _prospects(entry: VersionEntry) -> tuple[int, int]:
-    """Order versions that are not ready: failed, unloaded, in transition; then by number."""
-    last = (gan_service_pb2.MODEL_STATE_FAILED, gan_service_pb2.MODEL_STATE_UNLOADED)
-    return last.index(entry.state) if entry.state in last else len(last), entry.version
-
-
-def _latest(versions: dict[int, VersionEntry]) -> int:
-    """Return the latest version that is ready; 0 if none is."""
-    for version in reversed(versions):  # ascending
-        if versions[version].model is not None:
-            return version
-    return 0
