@@ -1,8 +1,8 @@
-"""`ganserve serve` with a stop watch in it: timed_server.py FILE FLAGS…, where FILE is one of `stages.Stages`.
+"""Run `ganserve serve` and time its stages: timed_server.py FILE FLAGS…, where FILE is that of `server_stages.Stages`.
 
-What it wraps are functions of ganserve_server and of onnxruntime, by name: where one has gone, this fails at once.
+It wraps functions of ganserve_server and of onnxruntime by name, and fails at once if one has been renamed.
 """
-# ruff: noqa: SLF001 - a stop watch has to be inside
+# ruff: noqa: SLF001 - it times private functions
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import onnxruntime
-from stages import Stages
+from server_stages import Stages
 
 from ganserve_server import service as gan
 from ganserve_server.engine.engine import Engine
@@ -26,7 +26,9 @@ from ganserve_server.service import GanService
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_call = threading.local()  # of this worker: how many requests share its model call, and how long the graph took
+_call = (
+    threading.local()
+)  # of this worker: the number of requests that share its model call, and the seconds of the graph
 
 
 def main() -> int:
@@ -39,7 +41,7 @@ def main() -> int:
 
 
 def watch(stages: Stages) -> None:
-    """Puts the stop watch in."""
+    """Wrap the functions of each stage."""
 
     def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -52,7 +54,7 @@ def watch(stages: Stages) -> None:
 
         return call
 
-    # A model call: drawing latents, then the graph between two copies.
+    # A model call draws latents, then runs the graph between two copies.
     onnxruntime.OrtValue.update_inplace = timed("copy in", onnxruntime.OrtValue.update_inplace)
     session = onnxruntime.InferenceSession
     session.run_with_iobinding = timed("compute", session.run_with_iobinding)
@@ -95,7 +97,7 @@ def watch(stages: Stages) -> None:
 
 
 def _with_timed_serializer(make: Callable[..., Any], timed: Callable[..., Any]) -> Callable[..., Any]:
-    """Handlers are made anew around others: each serializer is wrapped once."""
+    """Wrap each serializer once, though handlers are made again around others."""
     known: set[int] = set()
 
     def made(behavior: Any, request_deserializer: Any = None, response_serializer: Any = None) -> Any:

@@ -1,21 +1,21 @@
-"""What each section is given."""
+"""The arguments of a section."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from budget import Budget
     from subjects import Subject
+    from time_budget import Budget
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where to measure, what, and for how long."""
+    """Where to measure, what, and how long."""
 
     device: Literal["cuda", "cpu"]
     subjects: tuple[Subject, ...]
@@ -23,19 +23,19 @@ class Context:
     folder: Path
     """For temporary files."""
     save: Callable[[], None]
-    """Writes what there is so far."""
+    """Write the figures so far."""
     rounds: int
 
     @property
     def small(self) -> bool:
-        """Whether this only tries the code out."""
+        """True for a dry run."""
         return self.device == "cpu"
 
     def sizes(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Batch sizes, or what stands for them where only the code is tried out."""
+        """Return the batch sizes, at most 2 in a dry run."""
         return tuple(dict.fromkeys(min(size, 2) for size in wanted)) if self.small else wanted
 
     @property
     def cell_s(self) -> float:
-        """How long calls of one kind are repeated, at least three of them."""
+        """Seconds for which calls of one kind are repeated, at least three times."""
         return 0.0 if self.small else 0.25

@@ -1,20 +1,22 @@
-"""Every flag that a page names exists, and in a command's line it is that command's."""
+"""Every flag that a page names exists, and every training command of a page is one that training accepts."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from commands import ganserve
+from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
 from ganserve._cli import COMMANDS
 from ganserve._cli.completion import help_of, read_options
+from ganserve_training.presets import PRESETS
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*/README.md"))]
-FLAG = re.compile(r"(?<![\w./-])--[a-z][\w.{},-]*[a-z0-9}]")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # Of torchrun, curl, uvicorn and mypy; and one that shows how a mistake is told.
 OTHERS = {"--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # One command: up to where the next begins, or the line or the code ends.
@@ -27,20 +29,11 @@ def flags_of(command: str) -> frozenset[str]:
     return frozenset(flag for option in read_options(help_of(command, *preset)) for flag in option.flags) | {"--help"}
 
 
-def flags_in(text: str) -> set[str]:
-    """The flags that a text names, with braces written out."""
-    flags = set()
-    for match in FLAG.finditer(text):
-        pieces = [piece.split(",") for piece in re.split(r"[{}]", match.group())]
-        flags |= {"".join(choice) for choice in itertools.product(*pieces)}
-    return flags
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_flag_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     exist = {"--version"}.union(*map(flags_of, COMMANDS))
-    if page.name == "README.md":  # A benchmark's script beside it has its own.
+    if page in BENCHMARKS:  # The scripts beside it have flags of their own.
         exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
     tables = {flag.rpartition(".")[0] for flag in exist}
     assert flags_in(text) - exist - tables - OTHERS == set()
@@ -68,3 +61,37 @@ def test_commands_are_found_with_their_flags() -> None:
     assert {"train", "export-onnx", "serve", "sample", "evaluate"} <= {command for command, _ in found}
     assert len(found) > 30
     assert COMMAND.findall("`ganserve train x \\\n --a 1` --no") == [("train", " x \\\n --a 1")]
+
+
+TRAINING = [
+    words
+    for page in PAGES
+    for block in blocks(page, "sh", "bash")
+    for words in commands(block)
+    if words[:2] == ["ganserve", "train"]
+]
+
+
+class Accepted(Exception):  # noqa: N818 - what the command line is meant to come to
+    """The command line was understood."""
+
+
+@pytest.mark.parametrize("words", TRAINING, ids=" ".join)
+def test_training_accepts_the_command_line(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+
+    def accept(config: Any, *_: Any, **__: Any) -> None:
+        configs.append(config)
+        raise Accepted
+
+    monkeypatch.setattr("ganserve_training.run.train.train", accept)
+    monkeypatch.setattr("ganserve_training.run.supervisor.supervise", accept)
+    with pytest.raises(Accepted):
+        ganserve(*words[1:], folder=tmp_path)
+    # A line that changes nothing shows nothing.
+    plain = {word for word in words[3:] if word.startswith("--")} <= {"--out", "--processes"}
+    assert plain or configs[0] != PRESETS[words[2]]
+
+
+def test_every_page_that_should_has_training_commands() -> None:
+    assert len(TRAINING) > 10

@@ -1,4 +1,4 @@
-"""docs/serving.md for operators: its shell commands and the metrics of its alarms, against real servers."""
+"""docs/serving.md: its commands, its configuration file and the metrics of its alarms, against real servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import time
 import urllib.request
 from pathlib import Path
 
+from documents import DOCS, Reader, blocks, the_block
 from ganserve import Client
 from ganserve.testing import TinyModel, build_package
+from ganserve_server.settings_sources import read_configuration
 from server_process import running_server
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-CONFIGURE, WITHDRAW = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-(TOML,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = DOCS / "serving.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+CONFIGURE = the_block("sh", "--config ganserve.toml")
+(WITHDRAW,) = (block for block in blocks(PAGE, "sh") if block.code.startswith("mv "))
+(TOML,) = blocks(PAGE, "toml")
+(ADMIN,) = blocks(PAGE, "python")
 PATIENCE_S = 60
 
 
@@ -29,7 +34,7 @@ def test_a_version_is_rolled_back_and_alarms_have_their_metrics(tmp_path: Path) 
     with running_server(models, "--metrics-port", "0") as server, Client(server.address) as client:
         with urllib.request.urlopen(f"{server.metrics_url}/metrics") as answer:
             metrics = answer.read().decode()
-        named = set(re.findall(r"ganserve_\w+", PAGE))
+        named = set(re.findall(r"ganserve_\w+", TEXT))
         assert len(named) > 10
         assert named - set(re.findall(r"ganserve_\w+", metrics)) == set()
         assert re.search(
@@ -38,18 +43,27 @@ def test_a_version_is_rolled_back_and_alarms_have_their_metrics(tmp_path: Path) 
         assert re.search(r"^ganserve_ready 1\.0$", metrics, re.MULTILINE)
 
         assert client.model("digits").version == 2
-        subprocess.run(["bash", "-euc", WITHDRAW], cwd=tmp_path, check=True)
+        subprocess.run(["bash", "-euc", WITHDRAW.code], cwd=tmp_path, check=True)
         deadline = time.monotonic() + PATIENCE_S
         while client.model("digits").version != 1:
             assert time.monotonic() < deadline, server.log
             time.sleep(0.05)
         assert client.sample(2, "7").version == 1
+        assert Reader(tmp_path, server.address).do(ADMIN) == "digits 1\n"
+
+
+def test_the_configuration_file_as_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "ganserve.toml"
+    file.write_text(TOML.code)
+    config = read_configuration(["--config", str(file), "--max-batch-size", "32"], {}).config
+    assert (config.models, config.host, config.metrics_port) == (Path("/srv/models"), "0.0.0.0", 9464)
+    assert (config.max_batch_size, config.log_format) == (32, "json")
 
 
 def test_each_way_to_configure(tmp_path: Path) -> None:
     """The commands as they stand; the file's folder and addresses are this test's."""
     build_package(tmp_path / "models")
-    file = TOML
+    file = TOML.code
     for line, mine in {
         'models = "/srv/models"': 'models = "models"',
         'host = "0.0.0.0"': 'host = "127.0.0.1"\nport = 0',
@@ -60,7 +74,7 @@ def test_each_way_to_configure(tmp_path: Path) -> None:
     (tmp_path / "ganserve.toml").write_text(file)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     sources = []
-    for command in CONFIGURE.splitlines():
+    for command in CONFIGURE.code.splitlines():
         # `env` makes this process the server, so that the signal reaches it.
         with subprocess.Popen(
             ["bash", "-c", f"exec env {command}"],

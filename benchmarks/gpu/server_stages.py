@@ -1,4 +1,4 @@
-"""Seconds and counts of the stages of a server's work, in a file that both the server and the benchmark have open."""
+"""Count the seconds of each stage of a server's work, in a file that the server and the benchmark share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ("request", "queue", "latents", "copy in", "compute", "copy out", "encode", "serialise")
-"""request: until its answer is made. All others but serialise, which comes then, are parts of it."""
+"""`request` lasts until the answer is made. All others are parts of it, except `serialise`, which follows it."""
 _COLUMNS = ("count", "busy_s", "felt_s")
 
 
 class Stages:
-    """Counters by stage.
+    """Count by stage, from the creation of the file.
 
-    `busy_s` is how long the stage ran; `felt_s` counts that once for each request which waited for it, as those that
-    share a model call do. Both since the file was made.
+    `busy_s` is the time that a stage ran. `felt_s` counts that time once for each request that waited for it: requests
+    that share a model call all wait for the whole call.
     """
 
     WRITES_S: ClassVar[float] = 0.05
-    """Seconds until what was added is in the file."""
+    """Seconds between two writes of the file."""
 
     def __init__(self, file: Path, *, make: bool = False) -> None:
         shape = (len(STAGES), len(_COLUMNS))
@@ -33,7 +33,7 @@ class Stages:
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float, requests: int = 1) -> None:
-        # Lists, since this is in everybody's way: an array would take ten times as long.
+        # Lists: this runs in every request, and an array would take ten times as long.
         with self._lock:
             counts = self._counts[stage]
             counts[0] += requests
@@ -41,7 +41,7 @@ class Stages:
             counts[2] += seconds * requests
 
     def keep_writing(self) -> None:
-        """Writes what was added into the file from now on, every `WRITES_S`."""
+        """Start a thread that writes the counts into the file every `WRITES_S`."""
         threading.Thread(target=self._write, daemon=True).start()
 
     def _write(self) -> None:
@@ -60,7 +60,7 @@ class Stages:
 def between(
     before: dict[str, dict[str, float]], after: dict[str, dict[str, float]], seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Returns what a request felt of each stage in the mean, in ms, and the share of the time that each ran."""
+    """Return, for each stage, the mean milliseconds that a request waited for it, and the share of the time it ran."""
     requests = max(1.0, after["request"]["count"] - before["request"]["count"])
     return {
         stage: {

@@ -1,37 +1,37 @@
-"""How long a section may take, and what it left out when that was over."""
+"""Limit the time of a section, and time calls."""
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclasses.dataclass
+@dataclass
 class Budget:
-    """Seconds from now on."""
+    """A number of seconds that starts now."""
 
     seconds: float
-    began: float = dataclasses.field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def left_s(self) -> float:
-        """What is left of it; negative once it is over."""
+        """Seconds left; negative after the end."""
         return self.began + self.seconds - time.monotonic()
 
     def part(self, share: float) -> Budget:
-        """A part of what is left."""
+        """Return a budget of a share of the seconds left."""
         return Budget(max(0.0, self.left_s) * share)
 
 
 def call_seconds(call: Callable[[], object], seconds: float, *, warm: int = 3, least: int = 3) -> list[float]:
-    """Returns how long calls took, for so many seconds; the first ones search, allocate, compile and capture.
+    """Repeat a call for a number of seconds and return the seconds of each.
 
-    A call must wait for the device itself.
+    The first `warm` calls search, allocate, compile and capture; they are not counted. A call must wait for the device.
     """
     for _ in range(warm):
         call()
@@ -45,6 +45,6 @@ def call_seconds(call: Callable[[], object], seconds: float, *, warm: int = 3, l
 
 
 def speed(taken: list[float], samples: int) -> dict[str, float]:
-    """What calls of so many samples each amount to."""
+    """Return the median time and the samples/s of calls of `samples` samples each."""
     middle = statistics.median(taken)
     return {"calls": len(taken), "ms": middle * 1e3, "samples_per_s": samples / middle}
