@@ -177,7 +177,7 @@ def test_what_a_model_cannot_do_is_a_failed_precondition(infer: service_pb2_grpc
         ("nope", "", grpc.StatusCode.NOT_FOUND, "there is no model 'nope'; there are: "),
         ("nope.critic", "", grpc.StatusCode.NOT_FOUND, "there is no model 'nope.critic'"),
         (".critic", "", grpc.StatusCode.NOT_FOUND, "there is no model '.critic'"),
-        ("", "", grpc.StatusCode.INVALID_ARGUMENT, "model_name: is empty"),
+        ("", "", grpc.StatusCode.INVALID_ARGUMENT, "model_name: this server has several models; name one: "),
         ("tiny", "3", grpc.StatusCode.NOT_FOUND, "has no version 3; there are: 1, 2"),
         ("tiny", "0", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is '0'; expected a positive integer"),
         ("tiny", "-1", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is '-1'"),
@@ -316,8 +316,8 @@ def test_what_triton_has_and_this_server_has_not_is_unimplemented(
 
 def test_loading_is_refused_where_it_makes_no_sense(client: triton.InferenceServerClient) -> None:
     calls = [
-        (lambda: client.load_model("tiny.critic"), "a part of model 'tiny': load and unload that"),
-        (lambda: client.unload_model("tiny.critic"), "a part of model 'tiny': load and unload that"),
+        (lambda: client.load_model("tiny.critic"), "a part of model 'tiny': load or unload that"),
+        (lambda: client.unload_model("tiny.critic"), "a part of model 'tiny': load or unload that"),
         (lambda: client.load_model(""), "expected the name of a model"),
         (lambda: client.load_model("tiny", config="{}"), "a model package contains all settings"),
     ]

@@ -123,7 +123,7 @@ def test_an_exception_stays_on_its_json_line() -> None:
 def test_a_process_that_can_open_nothing_more_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        watching = asyncio.create_task(watch_descriptors(look_s=0, quiet_s=3600))
+        watching = asyncio.create_task(watch_descriptors(check_s=0, quiet_s=3600))
         for _ in range(3):  # a look each
             await asyncio.sleep(0)
         assert not caplog.records

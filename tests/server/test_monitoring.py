@@ -206,7 +206,7 @@ def test_a_taken_metrics_port_is_refused(repository: Path) -> None:
         )
     assert result.returncode == 2
     refusal = (
-        f"cannot listen on 127.0.0.1:{port} for metrics: another process has the port; choose another with --metrics-"
+        f"cannot listen on 127.0.0.1:{port} for metrics: another process uses the port; choose another with --metrics-"
     )
     assert refusal in result.stderr
 

@@ -12,8 +12,8 @@ import pytest
 from ganserve_server.queue.byte_budget import ByteBudget
 
 
-async def hold(room: ByteBudget, size: int, until: asyncio.Event, begun: list[int]) -> None:
-    async with room.taken(size):
+async def hold(budget: ByteBudget, size: int, until: asyncio.Event, begun: list[int]) -> None:
+    async with budget.reserved(size):
         begun.append(size)
         await until.wait()
 
@@ -25,14 +25,15 @@ async def turns() -> None:
 
 def test_who_finds_no_room_waits_in_turn() -> None:
     async def scenario() -> None:
-        room, begun = ByteBudget(10), []
+        budget, begun = ByteBudget(10), []
         ends = [asyncio.Event() for _ in range(5)]
         tasks = [
-            asyncio.create_task(hold(room, size, end, begun)) for size, end in zip((6, 5, 1, 4, 99), ends, strict=True)
+            asyncio.create_task(hold(budget, size, end, begun))
+            for size, end in zip((6, 5, 1, 4, 99), ends, strict=True)
         ]
         await turns()
         assert begun == [6], "1 would fit, and does not pass 5, which waits longer"
-        async with room.taken(0):
+        async with budget.reserved(0):
             pass
         ends[0].set()
         await turns()
@@ -49,10 +50,10 @@ def test_who_finds_no_room_waits_in_turn() -> None:
 
 def test_who_gives_up_makes_way() -> None:
     async def scenario() -> None:
-        room, begun, end = ByteBudget(10), [], asyncio.Event()
-        first = asyncio.create_task(hold(room, 6, end, begun))
-        large = asyncio.create_task(hold(room, 8, end, begun))
-        small = asyncio.create_task(hold(room, 2, end, begun))
+        budget, begun, end = ByteBudget(10), [], asyncio.Event()
+        first = asyncio.create_task(hold(budget, 6, end, begun))
+        large = asyncio.create_task(hold(budget, 8, end, begun))
+        small = asyncio.create_task(hold(budget, 2, end, begun))
         await turns()
         large.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -64,19 +65,19 @@ def test_who_gives_up_makes_way() -> None:
             await small
         end.set()
         await first
-        async with asyncio.timeout(5), room.taken(10):
+        async with asyncio.timeout(5), budget.reserved(10):
             pass
 
     asyncio.run(scenario())
 
 
 def test_never_more_than_there_is_whatever_ends_how() -> None:
-    room, held, most = ByteBudget(100), 0, 0
+    budget, held, most = ByteBudget(100), 0, 0
     lock = threading.Lock()
 
     async def use(size: int) -> None:
         nonlocal held, most
-        async with room.taken(size):
+        async with budget.reserved(size):
             with lock:
                 held += size
                 most = max(most, held)
@@ -103,26 +104,26 @@ def test_never_more_than_there_is_whatever_ends_how() -> None:
         thread.join(60)
         assert not thread.is_alive()
     assert 60 <= most <= 100
-    assert room._free == 100
+    assert budget._free == 100
 
 
 def test_a_loop_that_ended_leaves_its_room_to_others() -> None:
-    room = ByteBudget(10)
+    budget = ByteBudget(10)
     other = asyncio.new_event_loop()
 
     async def wait() -> None:
-        async with room.taken(5):
+        async with budget.reserved(5):
             pass
 
     async def scenario() -> None:
-        async with room.taken(10):
+        async with budget.reserved(10):
             waiting = other.create_task(wait())
             other.call_soon(other.stop)
             await asyncio.to_thread(other.run_forever)
             waiting.cancel()
             with contextlib.suppress(RuntimeError):
                 other.close()
-        async with asyncio.timeout(5), room.taken(10):
+        async with asyncio.timeout(5), budget.reserved(10):
             pass
 
     asyncio.run(scenario())
