@@ -137,11 +137,6 @@ class GanService:
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
         """Score samples, with one response for each request, in order. Each request may name another model.
 
-        Args:
-            requests: The requests.
-            deadline: The deadline of the whole stream.
-            ahead: How far to read and work ahead of the response that is due.
-
         Raises:
             RequestError: A request is refused or fails; the message gives its index.
         """

@@ -26,10 +26,7 @@ class VersionTable:
     def resolve(self, name: str, version: int, *, field: str = "model") -> Model:
         """Return the model that a request names, as it is at this moment.
 
-        Args:
-            name: Name of the model; empty for the server's only model.
-            version: Version of the model; 0 for the latest that is ready.
-            field: Path of the name's field, for error messages.
+        An empty name means the server's only model, version 0 the latest that is ready. Errors name `field`.
 
         Raises:
             InvalidRequestError: There is no name, and the server has several models.

@@ -135,13 +135,10 @@ class Graphs:
     def resolve(self, name: str, version: str) -> Graph:
         """Return the graph that a request names.
 
-        Args:
-            name: Its name; empty for the generator of the server's only model.
-            version: A positive integer; empty for the latest version that is ready.
+        An empty name means the generator of the server's only model, an empty version the latest that is ready.
 
         Raises:
-            InvalidRequestError: The version is no positive integer, or there is no name and the server has several
-                models.
+            InvalidRequestError: The version is no positive integer; or no name is given and there are several models.
             NotFoundError: The model or version does not exist.
             FailedPreconditionError: The version failed to load, or has no critic.
             UnavailableError: The version is being loaded or unloaded.

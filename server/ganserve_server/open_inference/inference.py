@@ -54,11 +54,7 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Check a request.
-
-        Args:
-            request: The request.
-            deadline: `time.monotonic()` after which work that has not started is dropped; the request may shorten it.
+        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten.
 
         Raises:
             RequestError: The request is wrong.

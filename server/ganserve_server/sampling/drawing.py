@@ -54,14 +54,7 @@ class Drawn:
 
 
 async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:
-    """Draw samples. Cancelling frees their places in the queue.
-
-    Args:
-        model: The model.
-        work: The samples to draw.
-        count: N.
-        options: How they wait.
-        scored: Whether the critic scores them.
+    """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue.
 
     Raises:
         RequestError: See `Batcher.submit`.
@@ -89,16 +82,9 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
 async def score(
     model: Model, samples: NDArray[np.generic], labels: Labels, options: QueueOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Score samples. Cancelling frees their places in the queue.
+    """Return scores and probabilities, [N] each, of samples [N, ...] in the model's shape and type.
 
-    Args:
-        model: A model with a critic.
-        samples: [N, ...] in the model's shape and type.
-        labels: One for all, int64 [N], or None for critics that take none.
-        options: How they wait.
-
-    Returns:
-        Scores and probabilities, [N] each.
+    Cancelling frees their places in the queue. `labels` are None for critics that take none.
 
     Raises:
         RequestError: See `Batcher.submit`.
