@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import tyro
 
+from ganserve._command_line.options import build as build_arguments
+from ganserve._command_line.options import options_of
+from ganserve._command_line.parsing import parse
 from ganserve_training.cli.train import TrainArguments
 from ganserve_training.config import (
     Anneal,
@@ -342,7 +344,8 @@ def test_training_takes_whatever_advice_names(config: TrainConfig) -> None:
                 together = changed_config(together, settings)
                 words += arguments
     default = TrainArguments(config=config, out=Path("runs/x"))
-    assert tyro.cli(TrainArguments, args=words, default=default).config == together
+    values = parse(options_of(TrainArguments, default), words, "ganserve train")
+    assert build_arguments(default, values).config == together
 
 
 def test_advice_is_what_the_run_has_not_tried() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ganserve_training.errors import ConfigError
 
@@ -43,7 +41,7 @@ class EvaluationOptions:
     the file."""
     feature_range: FeatureRange = "0..1"
     """What black and white are to a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
-    samples: Annotated[int | None, tyro.conf.arg(aliases=["--count", "-n"])] = None
+    samples: int | None = field(default=None, metadata={"aliases": ("--count", "-n")})
     """How many to draw, with balanced labels. Without it, 2,500 for ring and grid, 26,000 for stacked digits (the
     published protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
     seed: int = EVALUATION_SEED
