@@ -22,6 +22,7 @@ from ganserve_server.errors import (
 from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.queue.statistics import Histogram
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ async def started(computation: Computation) -> None:
 
 async def submitted(batcher: Batcher[str], work: str, count: int, **options: object) -> asyncio.Task:
     """Submits and waits until the request is in the queue."""
-    task = asyncio.ensure_future(batcher.submit(work, count, **options))
+    task = asyncio.ensure_future(batcher.submit(work, count, QueueOptions(**options)))
     await asyncio.sleep(0)
     return task
 
@@ -130,7 +131,7 @@ def test_joins_waiting_requests_into_one_call() -> None:
 
 def test_splits_large_requests_and_returns_them_in_order() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        assert values(await batcher.submit("a", 30)) == list(range(30))
+        assert values(await batcher.submit("a", 30, QueueOptions())) == list(range(30))
 
     computation = run(scenario, workers=3)
     assert max(count for call in computation.calls for _, _, count in call) <= 8
@@ -225,7 +226,7 @@ def test_a_delay_waits_for_a_full_call_and_not_beyond() -> None:
     run(scenario, queue_delay_s=20)
 
     async def alone(batcher: Batcher[str], computation: Computation) -> None:
-        assert values(await batcher.submit("a", 1)) == [0]
+        assert values(await batcher.submit("a", 1, QueueOptions())) == [0]
         assert batcher.statistics.queue_s.sum >= 0.05
 
     run(alone, queue_delay_s=0.05)
@@ -272,14 +273,14 @@ def test_what_cannot_be_prepared_leaves_no_thread_behind() -> None:
 
 def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        tasks = [asyncio.ensure_future(batcher.submit(name, 3)) for name in ("a", "b", "c")]
+        tasks = [asyncio.ensure_future(batcher.submit(name, 3, QueueOptions())) for name in ("a", "b", "c")]
         assert [values(parts) for parts in await asyncio.gather(*tasks)] == [[0, 1, 2]] * 3
         computation.failing = {"bad"}
         with pytest.raises(EngineError, match="cannot compute"):
-            await batcher.submit("bad", 1)
+            await batcher.submit("bad", 1, QueueOptions())
         with pytest.raises(DeadlineExpiredError):
-            await batcher.submit("late", 1, deadline=time.monotonic() - 1)
-        assert values(await batcher.submit("long", 20)) == list(range(20))
+            await batcher.submit("late", 1, QueueOptions(deadline=time.monotonic() - 1))
+        assert values(await batcher.submit("long", 20, QueueOptions())) == list(range(20))
 
     computation = run(scenario, inline_samples=8)
     assert computation.calls[:2] == [[("a", 0, 3), ("b", 0, 3), ("c", 0, 2)], [("c", 2, 1)]]
@@ -290,7 +291,7 @@ def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> 
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         tasks = []
         for name in ("a", "b", "c", "d"):
-            tasks.append(asyncio.ensure_future(batcher.submit(name, 1)))
+            tasks.append(asyncio.ensure_future(batcher.submit(name, 1, QueueOptions())))
             for _ in range(9):  # rounds of the loop from one to the next
                 await asyncio.sleep(0)
         await asyncio.gather(*tasks)
@@ -301,7 +302,7 @@ def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> 
 
 def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_some_comes() -> None:
     async def at_once(batcher: Batcher[str]) -> bool:
-        task = asyncio.ensure_future(batcher.submit("x", 1))
+        task = asyncio.ensure_future(batcher.submit("x", 1, QueueOptions()))
         await asyncio.sleep(0)
         computed = not batcher.queued_samples
         await task
@@ -314,7 +315,7 @@ def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_som
             pass
         for _ in range(15):
             assert await at_once(batcher)
-        await asyncio.gather(batcher.submit("a", 1), batcher.submit("b", 1))
+        await asyncio.gather(batcher.submit("a", 1, QueueOptions()), batcher.submit("b", 1, QueueOptions()))
         assert not await at_once(batcher)
 
     computation = run(scenario, inline_samples=8)
@@ -323,7 +324,7 @@ def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_som
 
 def test_bulk_work_that_comes_beside_a_short_call_stays_off_the_event_loop() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
-        await asyncio.gather(batcher.submit("short", 1), batcher.submit("bulk", 20))
+        await asyncio.gather(batcher.submit("short", 1, QueueOptions()), batcher.submit("bulk", 20, QueueOptions()))
 
     computation = run(scenario, inline_samples=2)
     main = threading.main_thread().name
@@ -334,16 +335,16 @@ def test_bulk_work_that_comes_beside_a_short_call_stays_off_the_event_loop() -> 
 
 def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        await batcher.submit("alone", 1)
+        await batcher.submit("alone", 1, QueueOptions())
         with pytest.raises(DeadlineExpiredError):
-            await batcher.submit("late", 1, deadline=time.monotonic() - 1)
+            await batcher.submit("late", 1, QueueOptions(deadline=time.monotonic() - 1))
         computation.failing = {"bad"}
         with pytest.raises(EngineError, match="cannot compute"):
-            await batcher.submit("bad", 1)
-        assert values(await batcher.submit("good", 8)) == list(range(8))
+            await batcher.submit("bad", 1, QueueOptions())
+        assert values(await batcher.submit("good", 8, QueueOptions())) == list(range(8))
         await asyncio.to_thread(batcher.close)
         with pytest.raises(UnavailableError):
-            await batcher.submit("unloaded", 1)
+            await batcher.submit("unloaded", 1, QueueOptions())
         done = batcher.statistics
         assert (done.requests, done.expired, done.failed, batcher.queued_samples) == (2, 1, 1, 0)
 
@@ -353,13 +354,13 @@ def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> N
 def test_what_failed_as_it_came_is_freed_without_the_garbage_collector() -> None:
     async def failed(batcher: Batcher[str]) -> weakref.ref[EngineError]:
         try:
-            await batcher.submit("bad", 1)
+            await batcher.submit("bad", 1, QueueOptions())
         except EngineError as error:
             return weakref.ref(error)
         raise AssertionError
 
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        await batcher.submit("alone", 1)
+        await batcher.submit("alone", 1, QueueOptions())
         computation.failing = {"bad"}
         gc.disable()
         try:
@@ -373,7 +374,7 @@ def test_what_failed_as_it_came_is_freed_without_the_garbage_collector() -> None
 def test_calls_of_more_samples_than_are_quick_go_to_the_workers() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         for count in (2, 3, 2, 9):
-            assert values(await batcher.submit("x", count)) == list(range(count))
+            assert values(await batcher.submit("x", count, QueueOptions())) == list(range(count))
 
     computation = run(scenario, inline_samples=2)
     main = threading.main_thread().name
@@ -386,7 +387,7 @@ def test_an_event_loop_that_ends_takes_no_work_along() -> None:
     batcher = Batcher("test", Computation(), config, inline_samples=8)
 
     async def abandoned() -> None:
-        task = asyncio.ensure_future(batcher.submit("abandoned", 1))
+        task = asyncio.ensure_future(batcher.submit("abandoned", 1, QueueOptions()))
         await asyncio.sleep(0)
         asyncio.get_running_loop().stop()
         await task
@@ -396,7 +397,7 @@ def test_an_event_loop_that_ends_takes_no_work_along() -> None:
         loop.run_until_complete(abandoned())
     asyncio.runners._cancel_all_tasks(loop)
     loop.close()
-    assert values(asyncio.run(asyncio.wait_for(batcher.submit("next", 2), 20))) == [0, 1]
+    assert values(asyncio.run(asyncio.wait_for(batcher.submit("next", 2, QueueOptions()), 20))) == [0, 1]
     batcher.close()
 
 
@@ -456,7 +457,7 @@ def test_a_cancelled_request_frees_its_place() -> None:
         first = await behind_a_held_call(batcher, computation)
         cancelled = await submitted(batcher, "cancelled", 20)
         with pytest.raises(QueueFullError):
-            await batcher.submit("late", 5, bulk=True)
+            await batcher.submit("late", 5, QueueOptions(bulk=True))
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
@@ -478,7 +479,7 @@ def test_a_request_that_is_cancelled_halfway_leaves_the_rest_uncomputed() -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
         computation.let_go()
-        assert values(await batcher.submit("b", 1)) == [0]
+        assert values(await batcher.submit("b", 1, QueueOptions())) == [0]
 
     assert run(scenario).calls == [[("a", 0, 8)], [("b", 0, 1)]]
 
@@ -504,7 +505,7 @@ def test_a_full_queue_turns_requests_away_and_says_when_to_come_back() -> None:
         first = await behind_a_held_call(batcher, computation)
         waiting = await submitted(batcher, "waiting", 18)
         with pytest.raises(QueueFullError, match="18 samples wait already and 3 more would exceed 20") as caught:
-            await batcher.submit("too many", 3, bulk=True)
+            await batcher.submit("too many", 3, QueueOptions(bulk=True))
         assert 0 < caught.value.retry_after_s <= 30
         fits = await submitted(batcher, "fits", 2, bulk=True)
         part = await submitted(batcher, "next part of a stream", 8, always_admit=True)
@@ -523,10 +524,10 @@ def test_short_requests_are_turned_away_for_those_only_that_they_cannot_pass() -
             *[await submitted(batcher, f"low{index}", 5, priority=Priority.LOW) for index in range(4)],
         ]
         with pytest.raises(QueueFullError, match="20 samples wait already and 1 more would exceed 20"):
-            await batcher.submit("low", 1, priority=Priority.LOW)
+            await batcher.submit("low", 1, QueueOptions(priority=Priority.LOW))
         admitted += [await submitted(batcher, f"normal{index}", 5) for index in range(4)]
         with pytest.raises(QueueFullError, match="20 samples wait already"):
-            await batcher.submit("normal", 1)
+            await batcher.submit("normal", 1, QueueOptions())
         admitted.append(await submitted(batcher, "high", 1, priority=Priority.HIGH))
         computation.let_go()
         await asyncio.gather(first, *admitted)
@@ -539,7 +540,7 @@ def test_short_requests_are_turned_away_for_those_only_that_they_cannot_pass() -
 
 def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
-        assert values(await batcher.submit("a", 100)) == list(range(100))
+        assert values(await batcher.submit("a", 100, QueueOptions())) == list(range(100))
 
     run(scenario, max_queued_samples=20)
 
@@ -555,7 +556,7 @@ def test_an_error_fails_the_requests_of_its_call_only() -> None:
             await bad
         assert values(await good) == list(range(8))
         assert values(await first) == [0]
-        assert values(await batcher.submit("later", 2)) == [0, 1]
+        assert values(await batcher.submit("later", 2, QueueOptions())) == [0, 1]
         assert batcher.queued_samples == 0
 
     computation = run(scenario)
@@ -573,7 +574,7 @@ def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
         await closing
         assert values(await first) == [0]
         with pytest.raises(UnavailableError):
-            await batcher.submit("late", 1)
+            await batcher.submit("late", 1, QueueOptions())
 
     run(scenario)
 
@@ -584,7 +585,7 @@ def test_many_concurrent_requests_of_all_sizes_come_back_whole() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         async def one(index: int) -> None:
             count = sizes[index % len(sizes)]
-            assert values(await batcher.submit("a", count, bulk=index % 5 == 0)) == list(range(count))
+            assert values(await batcher.submit("a", count, QueueOptions(bulk=index % 5 == 0))) == list(range(count))
 
         await asyncio.gather(*(one(index) for index in range(500)))
 

@@ -20,6 +20,7 @@ from ganserve_server.errors import FailedPreconditionError, NotFoundError, Unava
 from ganserve_server.models.leases import Leases
 from ganserve_server.models.repository import Repository
 from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.queue_options import QueueOptions
 from in_process import in_process_server
 from tiny_packages import build_tiny_package, read_manifest, write_manifest
 
@@ -135,7 +136,7 @@ def test_requests_finish_on_the_version_that_they_began_with(repository: Reposit
         repository.unload_model("tiny", 1)
         with pytest.raises(UnavailableError, match="not ready"):
             repository.resolve("tiny", 1)
-        work = asyncio.run(model.generator.submit(_work(model), 20))
+        work = asyncio.run(model.generator.submit(_work(model), 20, QueueOptions()))
         assert sum(len(part[0]) for part in work) == 20
     wait_for(lambda: states(repository)["tiny"][1] == UNLOADED, "the version to be unloaded")
     with pytest.raises(FailedPreconditionError, match="is not loaded: load it with AdminService"):
@@ -155,7 +156,7 @@ def test_what_takes_too_long_is_cut_off(models: Path) -> None:
         repository.unload_model("tiny", 1)
         wait_for(lambda: states(repository)["tiny"][1] == UNLOADED, "the version to be cut off")
         with pytest.raises(UnavailableError, match="was unloaded"):
-            asyncio.run(model.generator.submit(_work(model), 1))
+            asyncio.run(model.generator.submit(_work(model), 1, QueueOptions()))
     repository.close()
 
 

@@ -33,6 +33,7 @@ from ganserve_server.sampling import selection as selection_module
 from ganserve_server.sampling.rejection_sampling import CALIBRATION_SAMPLES, CALIBRATION_SEED, RejectionConstants
 from in_core import core
 from stubs import to_array, to_tensor
+from submissions import recorded
 from tiny_packages import (
     CODES,
     CONDITIONAL,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
     from ganserve_server.models.model import Model
-    from ganserve_server.queue.batcher import Batcher
     from ganserve_server.service import GanService
 
 BEST, REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
@@ -305,23 +305,6 @@ def test_a_server_with_other_batches_and_threads_selects_the_same(models: Path, 
 
 
 # --- how it is worked off
-
-
-@contextlib.contextmanager
-def recorded(batcher: Batcher[Any]) -> Iterator[list[dict[str, Any]]]:
-    """The arguments of each submission to a batcher."""
-    calls: list[dict[str, Any]] = []
-    submit = batcher.submit
-
-    async def record(work: object, count: int, **how: Any) -> Any:
-        calls.append({"count": count} | how)
-        return await submit(work, count, **how)
-
-    batcher.submit = record  # type: ignore[method-assign]
-    try:
-        yield calls
-    finally:
-        del batcher.submit
 
 
 @pytest.mark.parametrize(("method", "most", "count"), [(BEST, 5, 100), (BEST, 1024, 2), (REJECTION, 7, 100)])

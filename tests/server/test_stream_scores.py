@@ -16,6 +16,7 @@ from ganserve_server.queue.ordered_stream import ReadAhead
 from in_core import core
 from in_process import InProcess, in_process_server
 from stubs import Stubs, to_tensor, violations
+from submissions import recorded
 from tiny_packages import CONDITIONAL, VECTOR, build_tiny_package, build_tiny_repository
 
 if TYPE_CHECKING:
@@ -132,18 +133,8 @@ def test_encoded_images_are_scored_in_streams(gan: GanService) -> None:
 
 def test_the_first_request_alone_can_be_turned_away_and_all_wait_as_bulk(gan: GanService) -> None:
     critic = gan.repository.resolve("tiny", 0).critic
-    calls: list[dict[str, Any]] = []
-    submit = critic.submit
-
-    async def record(work: object, count: int, **how: Any) -> Any:
-        calls.append(how)
-        return await submit(work, count, **how)
-
-    critic.submit = record
-    try:
+    with recorded(critic) as calls:
         asyncio.run(answers(gan, *[request()] * 5))
-    finally:
-        del critic.submit
     assert [call["always_admit"] for call in calls] == [False, True, True, True, True]
     assert all(call["bulk"] for call in calls)
 

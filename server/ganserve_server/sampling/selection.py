@@ -22,7 +22,7 @@ import logging
 import time
 import weakref
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.graph_work import GeneratorWork
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.sampling.drawing import Drawn, QueueOptions, draw, joined
+from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.sampling.drawing import Drawn, draw, joined
 from ganserve_server.sampling.rejection_sampling import (
     CALIBRATION_SAMPLES,
     CALIBRATION_SEED,
@@ -198,7 +199,8 @@ class _Kept:
         """Return a view of some rows."""
         rows = slice(start, start + count)
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        return _Kept(**{name: None if array is None else array[rows] for name, array in arrays.items()})
+        parts: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return _Kept(**parts)
 
 
 class _Group:
