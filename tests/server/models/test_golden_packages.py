@@ -8,7 +8,7 @@ import numpy as np
 
 from ganserve import Client
 
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden"
+GOLDEN = Path(__file__).parents[2] / "fixtures" / "golden"
 
 
 def test_an_earlier_package_gives_the_samples_that_it_gave() -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from stubs import Stubs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def fetch(url: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, str]:
