@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless somebody has decided otherwise."""
+"""Freed memory stays with the process, unless the environment sets the allocator's thresholds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(said, resident() - before > 16_000_000)
 @pytest.mark.parametrize(
     ("environment", "kept"), [({}, "True True"), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, "False False")]
 )
-def test_freed_memory_is_kept_unless_the_environment_says_otherwise(environment: dict[str, str], kept: str) -> None:
+def test_freed_memory_is_kept_unless_the_environment_sets_thresholds(environment: dict[str, str], kept: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     result = subprocess.run(
         [sys.executable, "-c", _PROGRAM], env={**inherited, **environment}, capture_output=True, text=True, check=False

@@ -41,7 +41,7 @@ def serve(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_it_says_what_it_serves_and_on_what(server_process: ServerProcess) -> None:
+def test_the_report_lists_provider_and_models(server_process: ServerProcess) -> None:
     assert re.search(r"^provider CPUExecutionProvider \(CUDA is not available: .+\)$", server_process.log, re.MULTILINE)
     assert re.search(
         r"^calls    \d+ at a time, \d+ CPU threads? each, at most 64 samples$", server_process.log, re.MULTILINE
@@ -63,7 +63,7 @@ def test_a_taken_port_is_refused(repository: Path) -> None:
     assert result.stdout == ""
 
 
-def test_a_port_that_a_server_has_is_refused(server: str, repository: Path) -> None:
+def test_the_port_of_another_server_is_refused(server: str, repository: Path) -> None:
     result = serve("--models", str(repository), "--port", server.rpartition(":")[2])
     assert result.returncode == 2
     assert "another process uses the port" in result.stderr
@@ -96,7 +96,7 @@ def bind(address: str) -> None:
         (None, (), "another process uses the port"),
     ],
 )
-def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
+def test_a_failed_bind_is_refused_with_the_systems_reason(
     error: type[OSError] | None, said: tuple[object, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def probe(self: socket.socket, address: object) -> None:
@@ -122,7 +122,7 @@ def test_unavailable_cuda_is_refused_with_the_reason(repository: Path) -> None:
     assert "serving on" not in result.stdout
 
 
-def test_cpu_is_taken_when_asked_for(repository: Path) -> None:
+def test_cpu_is_used_on_request(repository: Path) -> None:
     with running_server(repository, "--provider", "cpu", "--workers", "3", "--threads", "2") as server:
         assert "provider CPUExecutionProvider (requested)" in server.log
         assert "calls    3 at a time, 2 CPU threads each, at most 64 samples\n" in server.log
@@ -155,7 +155,7 @@ def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
     assert "wait for one with --allow-empty" in result.stderr
 
 
-def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
+def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
     with running_server(tmp_path, "--allow-empty", "--poll-s", "0.05") as server, Client(server.address) as client:
         assert client.models() == []
         assert "nothing to serve yet: waiting for packages in" in server.log
@@ -200,7 +200,7 @@ def test_help_lists_the_flags() -> None:
         assert flag in result.stdout
 
 
-def test_sigterm_lets_calls_finish_turns_new_ones_away_and_exits_with_0(tmp_path: Path) -> None:
+def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=LARGE)
     with running_server(tmp_path) as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=1000, chunk_size=20, seed=1)
@@ -247,7 +247,7 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
             list(stream)
 
 
-def test_a_stream_that_is_cut_off_is_told_so_and_how_to_go_on(tmp_path: Path) -> None:
+def test_a_cut_off_stream_learns_how_to_continue(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=2**40, seed=1)
@@ -261,14 +261,14 @@ def test_a_stream_that_is_cut_off_is_told_so_and_how_to_go_on(tmp_path: Path) ->
         assert server.wait() == 1
 
 
-def test_one_models_folder_in_place_of_the_repository_is_told_apart(tmp_path: Path) -> None:
+def test_one_models_folder_instead_of_the_repository_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
     assert result.returncode == 2
     assert f"give the folder above it, --models {tmp_path}" in result.stderr
 
 
-def test_the_folder_above_the_repository_is_told_apart(tmp_path: Path) -> None:
+def test_the_folder_above_the_repository_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", "tiny")
     with pytest.raises(
         StartupError, match=rf"packages below: did you mean --models {re.escape(f'{tmp_path}/models')}\?$"

@@ -1,4 +1,4 @@
-"""Whatever comes over the port, the server answers with words, and lives on."""
+"""The server answers hostile bytes with a status, and keeps running."""
 
 from __future__ import annotations
 

@@ -374,7 +374,7 @@ def test_both_services_share_calls_and_their_statistics_show_it(tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_large_requests_are_cut_up_and_answers_are_whole(client: triton.InferenceServerClient) -> None:
+def test_large_requests_are_split_and_answers_are_whole(client: triton.InferenceServerClient) -> None:
     latents = np.random.default_rng(0).standard_normal((100_000, 4), np.float32)
     labels = np.arange(len(latents), dtype=np.int64) % 3
     result = client.infer("tiny", infer_inputs(latents=latents, labels=labels))

@@ -1,4 +1,4 @@
-"""Whatever a ModelInferRequest holds is answered with a result or a status that blames the request."""
+"""Every ModelInferRequest gets a result or a status that blames the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol's requests are refused for, and in which words."""
+"""Refused requests of the Open Inference Protocol, and their messages."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_wrong_inputs(
     assert words in violations(error)[field]
 
 
-def test_more_than_one_answer_holds(tmp_path: Path) -> None:
+def test_requests_for_more_than_one_answer_holds(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=VECTOR)
     latents, seeds = np.zeros((11, 2), np.float32), np.zeros(11, np.uint64)
 
@@ -148,7 +148,7 @@ def test_wrong_parameters(
     assert words in violations(error)[f"parameters.{field}"]
 
 
-def test_parameters_that_change_nothing_are_let_pass(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
+def test_parameters_without_effect_are_accepted(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
     parameters = {
         "binary_data_output": True,
         "triton_enable_empty_final_response": True,
@@ -272,7 +272,7 @@ def test_malformed_requests(
     assert words in violations(error)[field]
 
 
-def test_all_that_is_wrong_is_told_at_once(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
+def test_all_errors_are_reported_at_once(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
     inputs = {"latents": np.full_like(LATENTS, np.inf), "labels": LABELS + 9, "x" * 200: LABELS}
     request = raw_request("tiny", inputs, outputs=["y"], parameters={"priority": "high"})
     found = violations(refusal(infer, request))
@@ -285,7 +285,7 @@ def test_all_that_is_wrong_is_told_at_once(infer: service_pb2_grpc.GRPCInference
     }
 
 
-def test_what_triton_has_and_this_server_has_not_is_unimplemented(
+def test_missing_triton_features_are_unimplemented(
     client: triton.InferenceServerClient, infer: service_pb2_grpc.GRPCInferenceServiceStub
 ) -> None:
     inputs = infer_inputs(seeds=SEED)
@@ -314,7 +314,7 @@ def test_what_triton_has_and_this_server_has_not_is_unimplemented(
         assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
-def test_loading_is_refused_where_it_makes_no_sense(client: triton.InferenceServerClient) -> None:
+def test_bad_load_requests_are_refused(client: triton.InferenceServerClient) -> None:
     calls = [
         (lambda: client.load_model("tiny.critic"), "a part of model 'tiny': load or unload that"),
         (lambda: client.unload_model("tiny.critic"), "a part of model 'tiny': load or unload that"),

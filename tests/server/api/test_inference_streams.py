@@ -1,4 +1,4 @@
-"""ModelStreamInfer, and what else takes time: deadlines, priorities, a full queue, cancellation, the drain."""
+"""ModelStreamInfer, deadlines, priorities, full queues, cancellation and the drain."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_an_unreadable_message_ends_a_stream_after_the_answers_before_it(server:
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_stream_reads_so_far_ahead_and_cancelling_it_frees_its_places(tmp_path: Path) -> None:
+def test_a_stream_reads_ahead_within_limits_and_cancelling_frees_its_places(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def requests(sent: list[int], size: int) -> AsyncIterator[service_pb2.ModelInferRequest]:
@@ -234,7 +234,7 @@ def test_a_timeout_shortens_the_deadline_and_never_lengthens_it(tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_a_full_queue_is_told_with_retry_info_and_in_streams(tmp_path: Path) -> None:
+def test_a_full_queue_is_reported_with_retry_info_also_in_streams(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -259,7 +259,7 @@ def test_a_full_queue_is_told_with_retry_info_and_in_streams(tmp_path: Path) -> 
     asyncio.run(main())
 
 
-def test_an_engine_that_fails_tells_nothing_of_the_server(tmp_path: Path) -> None:
+def test_an_engine_failure_reveals_nothing_about_the_server(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     def failing(*arguments: object) -> None:

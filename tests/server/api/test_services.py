@@ -1,4 +1,4 @@
-"""What GanService answers, against a real server process, compared with numpy's own computation."""
+"""Answers of GanService from a real server process, compared with a computation in numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside GanService on the port, and what happens around every call."""
+"""Health, reflection, and the handling of every call."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_a_call_that_a_stopping_server_ends_is_told_so(tmp_path: Path) -> None:
+def test_a_stopping_server_explains_why_it_ends_a_call(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:

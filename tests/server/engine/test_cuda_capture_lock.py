@@ -1,4 +1,4 @@
-"""CaptureLock: alone, and before calls that come later."""
+"""Captures hold the lock alone, and go before later calls."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_capture_is_alone_and_goes_before_calls_that_come_later() -> None:
     assert order == ["first call in", "first call out", "capture in", "capture out", "second call"]
 
 
-def test_a_failure_leaves_the_way_free() -> None:
+def test_a_failed_holder_releases_the_lock() -> None:
     captures = CaptureLock()
     for kind in (captures.shared, captures.exclusive):
         try:

@@ -1,4 +1,4 @@
-"""Sessions of any size and of buckets give the same; buckets, instances and failures are what they say."""
+"""Sessions with and without buckets give the same results; buckets, instances and failures."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def latents(count: int, seed: int = 0) -> np.ndarray:
 
 
 @given(st.sets(st.integers(1, 300), min_size=1).map(sorted), st.data())
-def test_the_smallest_bucket_that_holds_them(buckets: list[int], data: st.DataObject) -> None:
+def test_a_call_uses_the_smallest_bucket_that_fits(buckets: list[int], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, buckets[-1]))
     bucket = bucket_of(buckets, count)
     assert bucket == min(b for b in buckets if b >= count)
 
 
-def test_buckets_change_nothing_of_the_results(content: bytes) -> None:
+def test_buckets_do_not_change_results(content: bytes) -> None:
     plain = PlainSession("g", content, config(), ["samples"], 0)
     bound = BoundSession("g", content, config(BUCKETS), ["samples"], 0)
     kept = []
@@ -79,7 +79,7 @@ def test_workers_of_one_bound_session_wait_for_each_other(content: bytes) -> Non
         np.testing.assert_array_equal(found, expected)
 
 
-def test_workers_share_the_instances_out(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_the_instances(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine("g", content, config(BUCKETS, instances=2), *PORTS)
     assert engine.instances == ["cpu", "cpu"]
     used: list[tuple[int, str]] = []
@@ -98,7 +98,7 @@ def test_workers_share_the_instances_out(content: bytes, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("limit_s", "samples"), [(0, 0), (0.002, 0), (0.0029, 0), (0.0031, 1), (0.0105, 8), (0.02, 16), (60, 16)]
 )
-def test_how_many_samples_are_quick(
+def test_quick_samples_counts_the_samples_within_the_limit(
     content: bytes, monkeypatch: pytest.MonkeyPatch, limit_s: float, samples: int
 ) -> None:
     engine = Engine("g", content, config(), *PORTS)
@@ -150,7 +150,7 @@ def test_warming_up_tries_every_bucket_of_every_instance(tmp_path: Path, monkeyp
         ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions", EngineError),
     ],
 )
-def test_running_out_of_memory_is_told_from_other_failures(
+def test_running_out_of_memory_differs_from_other_failures(
     content: bytes, monkeypatch: pytest.MonkeyPatch, said: str, expected: type[Exception]
 ) -> None:
     class Failing:

@@ -1,4 +1,4 @@
-"""The reproducibility contract's numbers."""
+"""Latents and labels have the numbers of the reproducibility contract."""
 
 from __future__ import annotations
 

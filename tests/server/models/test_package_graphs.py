@@ -132,7 +132,7 @@ def wrong_probabilities() -> onnx.ModelProto:
         "empty graph",
     ],
 )
-def test_a_graph_that_is_not_what_it_should_be_is_refused(
+def test_a_graph_that_contradicts_the_manifest_is_refused(
     tmp_path: Path, model: object, graphs: dict, reason: str
 ) -> None:
     folder = write_package(tmp_path, "tiny", 1, model=model, graphs=graphs)
@@ -183,7 +183,7 @@ def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_pa
 
 
 @pytest.mark.parametrize("place", [in_a_constant, in_a_branch, in_a_function, as_sparse_values])
-def test_weights_outside_a_graphs_file_are_refused_wherever_they_are(
+def test_external_weights_are_refused_wherever_they_are(
     tmp_path: Path, place: Callable[[TensorProto], onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # onnxruntime would find them in the folder that the process works in.
@@ -200,7 +200,7 @@ def test_weights_outside_a_graphs_file_are_refused_wherever_they_are(
 
 
 @given(st.data())
-def test_no_damage_hides_weights_that_are_elsewhere(data: st.DataObject) -> None:
+def test_damaged_files_do_not_hide_external_weights(data: st.DataObject) -> None:
     content = bytearray(external_data().SerializeToString())
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -213,7 +213,7 @@ def test_no_damage_hides_weights_that_are_elsewhere(data: st.DataObject) -> None
 
 
 @given(st.data())
-def test_what_a_file_says_of_itself_is_what_onnx_reads(data: st.DataObject) -> None:
+def test_our_parser_reads_what_onnx_reads(data: st.DataObject) -> None:
     model = helper.make_model(
         helper.make_graph([], "weights", [], []),
         opset_imports=[helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("", data.draw(st.integers(1, 400)))],

@@ -112,7 +112,7 @@ def test_loading_what_is_not_there(repository: Repository, models: Path) -> None
         repository.load_model("tiny", 1)
 
 
-def test_listeners_hear_of_every_state(repository: Repository, models: Path) -> None:
+def test_listeners_are_called_for_every_state(repository: Repository, models: Path) -> None:
     seen: list[int] = []
     repository.on_change(lambda: seen.append(states(repository).get("new", {}).get(1, 0)))
     build_tiny_package(models, "new", version=1)
@@ -152,7 +152,7 @@ def test_the_admin_service(models: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_loads_that_wait_for_each_other_leave_requests_their_threads(models: Path) -> None:
+def test_waiting_loads_leave_threads_for_requests(models: Path) -> None:
     async def scenario() -> None:
         loading, go_on = threading.Event(), threading.Event()
 
@@ -184,7 +184,7 @@ def test_loads_that_wait_for_each_other_leave_requests_their_threads(models: Pat
     asyncio.run(scenario())
 
 
-def test_what_failed_is_tried_again_when_asked(
+def test_a_reload_tries_failed_versions_again(
     repository: Repository, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_tiny_package(models, "tiny", version=2)
@@ -196,7 +196,7 @@ def test_what_failed_is_tried_again_when_asked(
     assert states(repository) == {"tiny": {1: READY, 2: READY}}
 
 
-def test_without_a_name_the_only_model_tells_why_it_is_not_ready(repository: Repository, models: Path) -> None:
+def test_without_a_name_the_error_is_the_only_models(repository: Repository, models: Path) -> None:
     break_package(models / "tiny" / "1")
     repository.unload_model("tiny", 1)
     wait_for(lambda: states(repository)["tiny"][1] == UNLOADED, "the version to be unloaded")
@@ -208,9 +208,7 @@ def test_without_a_name_the_only_model_tells_why_it_is_not_ready(repository: Rep
         repository.resolve("", 0)
 
 
-def test_where_none_is_ready_an_unloaded_version_tells_more_than_a_broken_one(
-    repository: Repository, models: Path
-) -> None:
+def test_the_error_prefers_an_unloaded_version_to_a_broken_one(repository: Repository, models: Path) -> None:
     break_package(build_tiny_package(models, "tiny", version=2))
     repository.reload()
     repository.unload_model("tiny", 1)

@@ -42,7 +42,7 @@ def _work(model: object) -> object:
     return GeneratorWork(seed=1, labels=0 if model.info.label_names else None)
 
 
-def test_what_takes_too_long_is_cut_off(models: Path) -> None:
+def test_requests_of_an_unloaded_version_are_cut_off_after_the_timeout(models: Path) -> None:
     repository = Repository(models, ENGINE, BATCH, drain_timeout_s=0.1)
     repository.load()
     with repository.lease("tiny", 1) as model:
@@ -53,7 +53,7 @@ def test_what_takes_too_long_is_cut_off(models: Path) -> None:
     repository.close()
 
 
-def test_closing_does_not_wait_for_those_who_use_a_retired_version(models: Path) -> None:
+def test_closing_does_not_wait_for_requests_of_an_unloaded_version(models: Path) -> None:
     repository = Repository(models, ENGINE, BATCH, drain_timeout_s=3600)
     repository.load()
     with repository.lease("tiny", 1):
@@ -105,7 +105,7 @@ def test_leases_hold_until_the_last_one_ends() -> None:
     assert leases.wait_until_unused(20, never) == 0
 
 
-def test_a_broken_version_that_is_unloaded_is_unloaded(repository: Repository, models: Path) -> None:
+def test_unloading_a_broken_version_clears_its_failure(repository: Repository, models: Path) -> None:
     break_package(build_tiny_package(models, "tiny", version=2))
     repository.reload()
     summary = repository.unload_model("tiny", 2)

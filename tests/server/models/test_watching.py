@@ -58,7 +58,7 @@ def test_a_package_that_is_being_copied_is_left_alone_until_it_is_whole(models: 
     assert all(state["tiny"].get(2, READY) != FAILED for state in seen)
 
 
-def test_watching_goes_on_after_a_look_that_failed(models: Path) -> None:
+def test_watching_continues_after_an_error(models: Path) -> None:
     repository = Repository(models, ENGINE, BATCH)
     repository.load()
     repository.watch(0.02)
@@ -70,7 +70,7 @@ def test_watching_goes_on_after_a_look_that_failed(models: Path) -> None:
     repository.close()
 
 
-def test_a_link_that_leads_nowhere_beside_a_package_changes_nothing(repository: Repository, models: Path) -> None:
+def test_a_broken_link_beside_a_package_changes_nothing(repository: Repository, models: Path) -> None:
     (models / "tiny" / "1" / ".#manifest.json").symlink_to("somebody@a-host.1:1")  # an editor's lock
     (models / "tiny" / "1" / "loop").symlink_to("loop")
     repository.reload()
@@ -78,7 +78,7 @@ def test_a_link_that_leads_nowhere_beside_a_package_changes_nothing(repository: 
     assert repository.resolve("tiny", 1).leases.acquire()
 
 
-def test_folders_that_cannot_be_read_hold_nothing_else_up(
+def test_unreadable_folders_do_not_block_others(
     repository: Repository, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_tiny_package(models, "other", version=1)
@@ -110,7 +110,7 @@ def test_folders_that_cannot_be_read_hold_nothing_else_up(
     assert sorted(repository.unreadable.split("; ")) == sorted(repository.ignored)
 
 
-def test_a_folder_that_vanishes_is_told_once_and_looked_at_again(
+def test_a_missing_folder_is_logged_once_and_checked_again(
     repository: Repository, models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = models.with_name("away")

@@ -76,7 +76,7 @@ def test_a_refusal_to_start_is_json_too(tmp_path: Path) -> None:
     assert "there is no such folder" in last["message"]
 
 
-def test_by_default_failed_calls_are_written_with_their_id(tmp_path: Path) -> None:
+def test_by_default_failed_calls_are_logged_with_their_id(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     with running_server(tmp_path) as server, connected(server.address) as stubs:
         stubs.sample(count=1)
@@ -120,7 +120,7 @@ def test_an_exception_stays_on_its_json_line() -> None:
     assert "ValueError: what happened" in json.loads(line)["exception"]
 
 
-def test_a_process_that_can_open_nothing_more_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_running_out_of_file_descriptors_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         watching = asyncio.create_task(watch_descriptors(check_s=0, quiet_s=3600))
@@ -143,7 +143,7 @@ def test_a_process_that_can_open_nothing_more_says_so(caplog: pytest.LogCaptureF
     asyncio.run(scenario())
 
 
-def test_a_flood_of_failed_calls_is_written_in_part(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_of_failed_calls_is_logged_in_part(caplog: pytest.LogCaptureFixture) -> None:
     access, call = AccessLog(), Call("/x/Y", ())
     call.code = "RESOURCE_EXHAUSTED"
     with caplog.at_level(logging.INFO):

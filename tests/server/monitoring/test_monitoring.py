@@ -127,7 +127,7 @@ def test_graphs_are_counted_by_model_and_version(monitored: ServerProcess, calls
     assert [now - then for now, then in zip(after, before, strict=True)] == [6, 5, 2, 6, 2]
 
 
-def test_what_runs_is_told(monitored: ServerProcess) -> None:
+def test_the_build_and_the_providers_are_reported(monitored: ServerProcess) -> None:
     found = scrape(monitored)
     provider = "CPUExecutionProvider"
     assert found.value("ganserve_model_info", model="tiny", version="2", provider=provider, state="ready") == 1
@@ -139,7 +139,7 @@ def test_what_runs_is_told(monitored: ServerProcess) -> None:
     assert found.value("process_resident_memory_bytes") > 0
 
 
-def test_methods_that_do_not_exist_make_no_series(monitored: ServerProcess, calls: Stubs) -> None:
+def test_unknown_methods_add_no_series(monitored: ServerProcess, calls: Stubs) -> None:
     before = scrape(monitored)
     for number in range(5):
         with pytest.raises(grpc.RpcError) as caught:
@@ -255,7 +255,7 @@ def test_series_outlive_a_version_and_go_on_when_it_is_loaded_again(tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_repository_that_vanishes_is_seen_while_it_serves_on(tmp_path: Path) -> None:
+def test_a_missing_repository_shows_while_its_models_serve(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", "tiny")
     repository = Repository(
         tmp_path / "models",
@@ -281,7 +281,7 @@ def test_a_repository_that_vanishes_is_seen_while_it_serves_on(tmp_path: Path) -
     repository.close()
 
 
-def test_series_of_versions_that_are_gone_for_long_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_of_old_versions_end(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
         generator = type("Batcher", (), {"statistics": GraphStatistics(samples=3)})
         critic = None

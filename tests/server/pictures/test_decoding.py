@@ -61,7 +61,7 @@ def refused(gan: GanService, name: str, encoding: int, *content: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", ["gray", "gray-alpha", "rgb", "rgba", "labelled"])
-def test_what_was_sent_encoded_is_scored_like_raw(gan: GanService, name: str) -> None:
+def test_encoded_images_get_the_scores_of_raw_ones(gan: GanService, name: str) -> None:
     raw = sample(gan, model=name, count=150).samples
     expected = expected_scores(name, to_array(raw.tensor))
     np.testing.assert_array_equal(scored(gan, name, sample(gan, model=name, count=150, encoding=PNG).samples), expected)
@@ -80,7 +80,7 @@ def test_lossy_files_are_scored_as_they_look(gan: GanService, name: str, encodin
     np.testing.assert_array_equal(scored(gan, name, sent), expected_scores(name, pixels))
 
 
-def test_what_changes_no_picture_may_differ(gan: GanService) -> None:
+def test_files_may_differ_where_the_picture_is_the_same(gan: GanService) -> None:
     gray = sample(gan, model="gray", count=1).samples.tensor
     pixels = to_array(gray)[0]
     opaque = np.full_like(pixels, 255)
@@ -126,7 +126,7 @@ def test_an_orientation_is_followed(gan: GanService) -> None:
     assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, file_of(np.rot90(pixels).copy()))
 
 
-def test_files_that_do_not_fit_are_told_with_their_number(gan: GanService) -> None:
+def test_errors_name_the_files_that_do_not_fit(gan: GanService) -> None:
     good, noise = file_of(np.zeros((8, 8, 1), np.uint8)), np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
     large, tall = file_of(np.zeros((9, 8, 1), np.uint8)), file_of(np.zeros((90, 8, 1), np.uint8), WEBP)
     assert refused(gan, "gray", PNG, good, large).startswith("file 1 is 8 x 9 pixels; expected 8 x 8 (width x height)")

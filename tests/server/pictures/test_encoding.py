@@ -55,7 +55,7 @@ def test_lossy_formats_look_alike(encoding: int, channels: int) -> None:
     )
 
 
-def test_float32_is_the_share_of_white(gan: GanService) -> None:
+def test_float32_is_value_over_255(gan: GanService) -> None:
     raw, shares = sample(gan, model="rgb"), sample(gan, model="rgb", encoding=FLOAT32)
     assert shares.samples.tensor.data_type == tensor_pb2.DATA_TYPE_FLOAT32
     expected = to_array(raw.samples.tensor).astype(np.float64) / 255
@@ -176,7 +176,7 @@ def test_many_files_are_made_on_other_threads_in_order() -> None:
     assert threading.current_thread().name not in threads
 
 
-def test_what_was_not_begun_of_a_cancelled_request_is_left_undone() -> None:
+def test_cancelling_drops_slices_that_have_not_started() -> None:
     begun, release, both = [], threading.Event(), threading.Event()
 
     def work(part: slice) -> list[int]:

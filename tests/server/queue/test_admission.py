@@ -69,7 +69,7 @@ def test_expired_work_is_not_computed() -> None:
     assert "expired" not in {work for call in computation.calls for work, _, _ in call}
 
 
-def test_a_full_queue_turns_requests_away_and_says_when_to_come_back() -> None:
+def test_a_full_queue_refuses_requests_and_says_when_to_retry() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         waiting = await submitted(batcher, "waiting", 18)
@@ -85,7 +85,7 @@ def test_a_full_queue_turns_requests_away_and_says_when_to_come_back() -> None:
     run(scenario, max_queued_samples=20)
 
 
-def test_short_requests_are_turned_away_for_those_only_that_they_cannot_pass() -> None:
+def test_short_requests_count_only_requests_ahead_of_them() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         admitted = [
@@ -107,7 +107,7 @@ def test_short_requests_are_turned_away_for_those_only_that_they_cannot_pass() -
     assert computation.calls[1][0] == ("high", 0, 1)
 
 
-def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
+def test_a_request_larger_than_an_empty_queue_is_served() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         assert values(await batcher.submit("a", 100, QueueOptions())) == list(range(100))
 

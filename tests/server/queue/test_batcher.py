@@ -47,7 +47,7 @@ def test_splits_large_requests_and_returns_them_in_order() -> None:
     assert sorted(part for call in computation.calls for part in call)[0] == ("a", 0, 8)
 
 
-def test_a_delay_waits_for_a_full_call_and_not_beyond() -> None:
+def test_a_delay_ends_with_a_full_call() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         full = [await submitted(batcher, name, 4) for name in ("a", "b")]
         await asyncio.gather(*full)
@@ -80,7 +80,7 @@ def test_small_samples_have_calls_of_their_own_size() -> None:
     assert dataclasses.replace(config, max_small_batch_size=0).for_samples_of(3).max_batch_size == 64
 
 
-def test_each_worker_prepares_in_its_own_thread_before_the_batcher_is_there() -> None:
+def test_each_worker_prepares_in_its_own_thread_first() -> None:
     prepared: list[tuple[int, str]] = []
     config = BatchConfig(max_batch_size=4, max_queued_samples=100, workers=2)
     batcher = Batcher(
@@ -90,7 +90,7 @@ def test_each_worker_prepares_in_its_own_thread_before_the_batcher_is_there() ->
     batcher.close()
 
 
-def test_what_cannot_be_prepared_leaves_no_thread_behind() -> None:
+def test_a_failed_preparation_leaves_no_thread() -> None:
     def prepare(worker: int) -> None:
         if worker == 1:
             raise EngineError("no memory")
@@ -101,7 +101,7 @@ def test_what_cannot_be_prepared_leaves_no_thread_behind() -> None:
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("unprepared")]
 
 
-def test_an_event_loop_that_ends_takes_no_work_along() -> None:
+def test_a_closed_event_loop_does_not_stop_the_batcher() -> None:
     config = BatchConfig(max_batch_size=8, max_queued_samples=99, workers=1)
     batcher = Batcher("test", Computation(), config, inline_samples=8)
 
@@ -120,7 +120,7 @@ def test_an_event_loop_that_ends_takes_no_work_along() -> None:
     batcher.close()
 
 
-def test_what_was_done_is_counted() -> None:
+def test_the_batcher_counts_its_work() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         tasks = [
@@ -151,7 +151,7 @@ def test_a_histogram_includes_its_bounds() -> None:
     assert (histogram.count, histogram.sum) == (7, 115)
 
 
-def test_one_request_is_shared_out_among_idle_workers() -> None:
+def test_idle_workers_share_one_request() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         computation.hold()
         # The first call tells the batcher that calls take long enough for others to help.
@@ -189,7 +189,7 @@ def test_an_error_fails_the_requests_of_its_call_only() -> None:
     assert sum(call[0][0] == "bad" for call in computation.calls) == 1, "the rest of a failed request is dropped"
 
 
-def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
+def test_closing_fails_waiting_requests_and_finishes_running_calls() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         waiting = await submitted(batcher, "waiting", 1)

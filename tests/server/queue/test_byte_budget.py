@@ -1,4 +1,4 @@
-"""Bytes that many requests share."""
+"""A budget of bytes that requests share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_who_finds_no_room_waits_in_turn() -> None:
+def test_requests_without_room_wait_in_order() -> None:
     async def scenario() -> None:
         budget, begun = ByteBudget(10), []
         ends = [asyncio.Event() for _ in range(5)]
@@ -48,7 +48,7 @@ def test_who_finds_no_room_waits_in_turn() -> None:
     asyncio.run(scenario())
 
 
-def test_who_gives_up_makes_way() -> None:
+def test_a_cancelled_request_lets_the_next_one_pass() -> None:
     async def scenario() -> None:
         budget, begun, end = ByteBudget(10), [], asyncio.Event()
         first = asyncio.create_task(hold(budget, 6, end, begun))
@@ -71,7 +71,7 @@ def test_who_gives_up_makes_way() -> None:
     asyncio.run(scenario())
 
 
-def test_never_more_than_there_is_whatever_ends_how() -> None:
+def test_the_budget_is_never_exceeded() -> None:
     budget, held, most = ByteBudget(100), 0, 0
     lock = threading.Lock()
 
@@ -107,7 +107,7 @@ def test_never_more_than_there_is_whatever_ends_how() -> None:
     assert budget._free == 100
 
 
-def test_a_loop_that_ended_leaves_its_room_to_others() -> None:
+def test_a_closed_event_loop_releases_its_bytes() -> None:
     budget = ByteBudget(10)
     other = asyncio.new_event_loop()
 

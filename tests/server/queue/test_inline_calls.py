@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_together() -> None:
+def test_simultaneous_requests_share_a_short_call_on_the_event_loop() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         tasks = [asyncio.ensure_future(batcher.submit(name, 3, QueueOptions())) for name in ("a", "b", "c")]
         assert [values(parts) for parts in await asyncio.gather(*tasks)] == [[0, 1, 2]] * 3
@@ -40,7 +40,7 @@ def test_short_calls_run_on_the_event_loop_and_are_shared_by_those_who_came_toge
     assert set(computation.threads) == {threading.main_thread().name}
 
 
-def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> None:
+def test_requests_that_arrive_one_by_one_share_a_short_call() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         tasks = []
         for name in ("a", "b", "c", "d"):
@@ -53,7 +53,7 @@ def test_requests_that_the_event_loop_brings_one_by_one_share_a_short_call() -> 
     assert computation.calls == [[("a", 0, 1), ("b", 0, 1), ("c", 0, 1), ("d", 0, 1)]]
 
 
-def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_some_comes() -> None:
+def test_lone_requests_skip_the_wait_for_others_more_and_more_often() -> None:
     async def at_once(batcher: Batcher[str]) -> bool:
         task = asyncio.ensure_future(batcher.submit("x", 1, QueueOptions()))
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ def test_requests_that_stay_alone_spare_ever_more_the_wait_for_company_until_som
     assert [("a", 0, 1), ("b", 0, 1)] in computation.calls
 
 
-def test_bulk_work_that_comes_beside_a_short_call_stays_off_the_event_loop() -> None:
+def test_bulk_work_beside_a_short_call_stays_off_the_event_loop() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         await asyncio.gather(batcher.submit("short", 1, QueueOptions()), batcher.submit("bulk", 20, QueueOptions()))
 
@@ -86,7 +86,7 @@ def test_bulk_work_that_comes_beside_a_short_call_stays_off_the_event_loop() -> 
     assert sum(count for call in computation.calls for *_, count in call) == 21
 
 
-def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> None:
+def test_lone_requests_fail_expire_and_close_like_others() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         await batcher.submit("alone", 1, QueueOptions())
         with pytest.raises(DeadlineExpiredError):
@@ -104,7 +104,7 @@ def test_what_was_computed_as_it_came_fails_expires_and_ends_as_others_do() -> N
     run(scenario, inline_samples=8)
 
 
-def test_what_failed_as_it_came_is_freed_without_the_garbage_collector() -> None:
+def test_a_failed_lone_request_leaves_no_reference_cycle() -> None:
     async def failed(batcher: Batcher[str]) -> weakref.ref[EngineError]:
         try:
             await batcher.submit("bad", 1, QueueOptions())
@@ -124,7 +124,7 @@ def test_what_failed_as_it_came_is_freed_without_the_garbage_collector() -> None
     run(scenario, inline_samples=8)
 
 
-def test_calls_of_more_samples_than_are_quick_go_to_the_workers() -> None:
+def test_calls_of_too_many_samples_go_to_the_workers() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         for count in (2, 3, 2, 9):
             assert values(await batcher.submit("x", count, QueueOptions())) == list(range(count))

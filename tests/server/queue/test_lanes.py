@@ -80,7 +80,7 @@ def test_higher_priorities_go_first() -> None:
 
 
 @pytest.mark.parametrize("max_batch_size", [1, 8])
-def test_low_priority_does_not_stand_still(max_batch_size: int) -> None:
+def test_low_priority_always_makes_progress(max_batch_size: int) -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         low = await submitted(batcher, "low", 2, priority=Priority.LOW)

@@ -173,7 +173,7 @@ INVALID_SAMPLE_REQUESTS = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), INVALID_SAMPLE_REQUESTS, ids=range(len(INVALID_SAMPLE_REQUESTS)))
-def test_each_bad_field_of_a_sample_request_is_told(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
+def test_each_bad_field_of_a_sample_request_is_reported(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stubs.sample(**({"model": "tiny"} | fields))
     assert_invalid(caught.value, expected)
@@ -197,7 +197,7 @@ def assert_invalid(error: grpc.RpcError, expected: dict[str, str]) -> None:
         ({"model": "tiny-unconditional", "count": 2, "latents": LATENTS}, {"request.latents": "use Sample, or a seed"}),
     ],
 )
-def test_each_bad_field_of_a_stream_request_is_told(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
+def test_each_bad_field_of_a_stream_request_is_reported(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stubs.stream(**fields)
     assert_invalid(caught.value, expected)
@@ -273,7 +273,7 @@ INVALID_SCORE_REQUESTS = [
 
 
 @pytest.mark.parametrize(("fields", "expected"), INVALID_SCORE_REQUESTS, ids=range(len(INVALID_SCORE_REQUESTS)))
-def test_each_bad_field_of_a_score_request_is_told(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
+def test_each_bad_field_of_a_score_request_is_reported(stubs: Stubs, fields: dict, expected: dict[str, str]) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stubs.score(**({"model": "tiny"} | fields))
     assert_invalid(caught.value, expected)

@@ -1,4 +1,4 @@
-"""Sample i of (version, seed, label, truncation) is the same bytes, however it is asked for.
+"""Sample i of (version, seed, label, truncation) is the same bytes in every request.
 
 Against a real server process with real networks, on the CPU, where the contract is exact.
 """
@@ -129,7 +129,7 @@ async def ask_all(address: str, requests: list[dict]) -> list[np.ndarray]:
 
 @settings(max_examples=60, deadline=None)
 @given(batch=st.lists(requests(), min_size=1, max_size=40))
-def test_samples_are_the_same_in_any_company(address: str, reference: Reference, batch: list[dict]) -> None:
+def test_samples_do_not_depend_on_other_requests(address: str, reference: Reference, batch: list[dict]) -> None:
     answers = asyncio.run(ask_all(address, batch))
     for request, answer in zip(batch, answers, strict=True):
         expected = reference.samples(

@@ -1,4 +1,4 @@
-"""StreamScores: one response a request, in order; bounded read-ahead; errors that name their request; cancellation."""
+"""StreamScores: responses in order, bounded read-ahead, errors that name their request, cancellation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_empty_stream_has_no_answers(stubs: Stubs) -> None:
     assert list(stubs.gan.StreamScores(iter(()), timeout=60)) == []
 
 
-def test_an_error_names_its_request_after_the_answers_before_it(stubs: Stubs) -> None:
+def test_an_error_names_its_request_after_earlier_answers(stubs: Stubs) -> None:
     requests = [request(), request(3), request(label_indices=[9]), request()]
     responses = stubs.gan.StreamScores(iter(requests), timeout=60)
     assert [len(next(responses).response.scores) for _ in range(2)] == [2, 3]
@@ -131,7 +131,7 @@ def test_encoded_images_are_scored_in_streams(gan: GanService) -> None:
     asyncio.run(scenario())
 
 
-def test_the_first_request_alone_can_be_turned_away_and_all_wait_as_bulk(gan: GanService) -> None:
+def test_only_the_first_request_can_be_refused_and_all_wait_as_bulk(gan: GanService) -> None:
     critic = gan.repository.resolve("tiny", 0).critic
     with recorded(critic) as calls:
         asyncio.run(answers(gan, *[request()] * 5))
@@ -187,7 +187,7 @@ def run(models: Path, scenario: Callable[[InProcess], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_a_client_that_goes_ends_the_work(tmp_path: Path) -> None:
+def test_the_work_ends_when_its_client_leaves(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def scenario(server: InProcess) -> None:
@@ -235,7 +235,7 @@ def test_a_deadline_ends_a_stream(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_garbage_in_a_stream_is_told_after_the_answers_before_it(stubs: Stubs) -> None:
+def test_garbage_in_a_stream_is_reported_after_earlier_answers(stubs: Stubs) -> None:
     call = stubs.channel.stream_stream("/ganserve.v1.GanService/StreamScores", lambda raw: raw, lambda raw: raw)
     responses = call(iter([request().SerializeToString(), b"\xff\xff\xff"]), timeout=60)
     first = gan_service_pb2.StreamScoresResponse.FromString(next(responses))

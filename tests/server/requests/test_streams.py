@@ -1,4 +1,4 @@
-"""Streams: bounded chunks, no further ahead than a chunk, and an end to the work when the client goes."""
+"""StreamSamples: bounded chunks, one chunk ahead, and no work after the client leaves."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_server_does_not_compute_far_ahead_of_a_slow_reader(tmp_path: Path) 
     run(tmp_path, scenario)
 
 
-def test_a_client_that_goes_ends_the_work(tmp_path: Path) -> None:
+def test_the_work_ends_when_its_client_leaves(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def scenario(server: InProcess) -> None:

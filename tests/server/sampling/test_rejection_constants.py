@@ -54,7 +54,7 @@ def test_the_constants_are_measured_once_for_all_requests(models: Path) -> None:
         asyncio.run(scenario())
 
 
-def test_the_measurement_goes_on_when_the_one_who_asked_is_gone(models: Path) -> None:
+def test_the_measurement_continues_after_its_request_ends(models: Path) -> None:
     with core(models) as gan:
         model = gan.repository.resolve("tiny", 0)
 
@@ -131,7 +131,7 @@ def test_a_critic_without_calibration_ranks_but_does_not_reject(tmp_path: Path) 
         check(sample(gan, request(BEST, 4, 3)), "tiny", BEST, 4, 0)
 
 
-def test_a_critic_that_knows_nothing_does_not_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_critic_without_skill_does_not_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny_packages, "SCORE_SLOPE", 0.0)  # of the graph and of the manifest
     build_tiny_package(tmp_path)
     with (

@@ -54,7 +54,7 @@ def test_large_samples_are_held_in_smaller_groups(tmp_path: Path, monkeypatch: p
     assert [call["count"] for call in calls] == [9, 9, 7] * 3
 
 
-def test_only_the_first_proposals_can_be_turned_away(models: Path) -> None:
+def test_only_the_first_proposals_can_be_refused(models: Path) -> None:
     with core(models, max_queued_samples=8, workers=1) as gan, stalled(gan) as (release, running):
         model = gan.repository.resolve("tiny", 0)
 
@@ -77,7 +77,7 @@ def test_only_the_first_proposals_can_be_turned_away(models: Path) -> None:
         asyncio.run(scenario())
 
 
-def test_a_selection_finds_room_where_its_first_proposals_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_selection_needs_room_only_for_its_first_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tiny_package(tmp_path, model=dataclasses.replace(UNCONDITIONAL, shape=(64, 64, 3)))
     monkeypatch.setattr(selection_module, "_MOST_BYTES", 10 * 64 * 64 * 3)
     with core(tmp_path, max_queued_samples=40, workers=1) as gan, stalled(gan, "") as (release, running):
@@ -100,7 +100,7 @@ def test_a_selection_finds_room_where_its_first_proposals_do(tmp_path: Path, mon
         asyncio.run(scenario())
 
 
-def test_a_full_queue_is_told_before_what_else_is_wrong(models: Path) -> None:
+def test_a_full_queue_is_reported_before_other_errors(models: Path) -> None:
     with core(models, max_queued_samples=8, workers=1) as gan, stalled(gan) as (release, running):
         model = gan.repository.resolve("tiny", 0)
 

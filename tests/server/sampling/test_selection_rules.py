@@ -113,7 +113,7 @@ async def ask(gan: GanService, asked: dict[str, Any]) -> list[gan_service_pb2.Sa
 
 @settings(max_examples=40, deadline=None)
 @given(batch=st.lists(requests(), min_size=1, max_size=12), at_once=st.sampled_from([6, 40, 4096]))
-def test_selected_samples_are_the_same_in_any_company(
+def test_selected_samples_do_not_depend_on_other_requests(
     gan: GanService, batch: list[dict[str, Any]], at_once: int
 ) -> None:
     async def ask_all() -> list[list[gan_service_pb2.SampleResponse]]:

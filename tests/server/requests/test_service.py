@@ -1,4 +1,4 @@
-"""The core by itself: usable in a process that never loads gRPC."""
+"""The service works in a process that never loads gRPC."""
 
 from __future__ import annotations
 
