@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
-from ganserve_export.from_run.conversion import to_onnx
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_training.config import ArchitectureName, CodesConfig, NetworksConfig
 from ganserve_training.config.networks import CriticConditioning, GeneratorConditioning
 from ganserve_training.data import DataInfo
