@@ -1,4 +1,4 @@
-"""The SDK's commands, as processes of their own against a real server."""
+"""The SDK's commands against a real server."""
 
 from __future__ import annotations
 
@@ -16,26 +16,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import GANSERVE, ganserve
 from ganserve import BestOf, Client, Rejection
 from ganserve._cli import COMMANDS
 
 
 class Shell:
-    """Runs the command line in a folder, with the server's address in the environment."""
+    """Run the command line in a folder, with the server's address in the environment."""
 
     def __init__(self, folder: Path, target: str) -> None:
         self.folder, self.target = folder, target
 
-    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ganserve", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "GANSERVE_TARGET": self.target, "COLUMNS": "100", **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return ganserve(*arguments, folder=self.folder, GANSERVE_TARGET=self.target, COLUMNS="100")
 
     def ok(self, *arguments: str) -> str:
         done = self(*arguments)
@@ -59,8 +52,7 @@ def shell(tmp_path: Path, server: str) -> Shell:
 
 
 def test_the_installed_command_lists_the_commands() -> None:
-    command = Path(sys.executable).with_name("ganserve")
-    done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([GANSERVE, "--help"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     names = ("sample", "score", "models", "bench", "serve", "train", "evaluate", "report", "export-onnx", "package")
     for name in (*names, "doctor", "completion"):
@@ -256,7 +248,7 @@ def test_models(shell: Shell) -> None:
     ("code", "arguments", "message"),
     [
         (2, ("sample", "-n", "0"), "--count: is 0; expected at least 1"),
-        (2, ("sample",), "--model: is empty, which means the only model that is served; name one of: tiny"),
+        (2, ("sample",), "--model: this server has several models; name one: tiny"),
         (2, ("sample", "--model", "tiny", "--label", "9"), "--label: is 9; model 'tiny' has the labels 0 to 2"),
         (2, ("sample", "--model", "tiny", "--label", "x"), "--label: is 'x'; model 'tiny' has the labels 'zero'"),
         (2, ("sample", "--model", "tiny", "--seed", "-1"), "--seed: is -1; expected at least 0"),
@@ -344,7 +336,11 @@ sys.modules["ganserve._cli.models"] = types.SimpleNamespace(main=entry)
 
 def test_an_interruption_while_python_runs_a_text(shell: Shell) -> None:
     (shell.folder / "sitecustomize.py").write_text(INTERRUPTED_IN_A_TEXT)
-    done = shell("models", PYTHONPATH=str(shell.folder))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(shell.folder), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-m", "ganserve", "models"],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

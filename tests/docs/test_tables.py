@@ -1,0 +1,83 @@
+"""Tables and lists of the pages are complete: presets, losses, options of the game, diagnoses, networks, metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import get_args, get_type_hints
+
+import pytest
+
+from documents import DOCS, first_cells, flags_in
+from ganserve_server.monitoring import metric_definitions as definitions
+from ganserve_training.config import ArchitectureName, CodesConfig, LossName, NetworksConfig, TrainConfig
+from ganserve_training.config.game import OptimiserName
+from ganserve_training.config.networks import CriticConditioning, GeneratorConditioning
+from ganserve_training.diagnosis.findings import KINDS
+from ganserve_training.presets import PRESETS
+
+
+def text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def flags_of(kind: type, prefix: str = "--") -> set[str]:
+    """Return all flags of a configuration, and the names of its tables."""
+    found = set()
+    for name, hint in get_type_hints(kind).items():
+        flag = prefix + name.replace("_", "-")
+        found.add(flag)
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            found |= flags_of(hint, flag + ".")
+    return found
+
+
+def test_every_preset_has_its_row() -> None:
+    tables = [rows for rows in first_cells(DOCS / "presets.md") if rows and set(rows) & set(PRESETS)]
+    assert tables
+    for rows in tables:
+        assert rows == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(DOCS.glob("*.md"))])
+def test_rows_have_as_many_cells_as_the_head(name: str) -> None:
+    rows = re.findall(r"^\|[-:| ]+\|\n(?:\|.*\n?)+", text(name), re.MULTILINE)
+    for table in rows:
+        lines = [re.sub(r"`[^`]*`|\\\|", "", line) for line in table.splitlines()]
+        assert {line.count("|") for line in lines} == {lines[0].count("|")}, lines
+
+
+def test_every_loss_has_its_row() -> None:
+    assert set(get_args(LossName)) in [set(rows) for rows in first_cells(DOCS / "trainers.md")]
+
+
+def test_every_diagnosis_has_its_section() -> None:
+    titles = [title.lower().replace(" ", "-") for title in re.findall(r"^### (.*)$", text("trainers.md"), re.MULTILINE)]
+    assert titles == list(KINDS)
+
+
+def test_no_option_of_the_game_is_forgotten() -> None:
+    tables = ("--loss.", "--regularisers.", "--augmentation.", "--ema.", "--schedule.", "--progressive.")
+    leaves = {flag for flag in flags_of(TrainConfig) if flag.startswith(tables)}
+    leaves = {flag for flag in leaves if not any(other.startswith(flag + ".") for other in leaves)}
+    page = text("training.md")
+    assert leaves - flags_in(page) == set()
+    for name in (*get_args(LossName), *get_args(OptimiserName)):
+        assert f"`{name}`" in page
+
+
+def test_no_option_of_the_networks_is_forgotten() -> None:
+    fields = {item.name for item in dataclasses.fields(NetworksConfig)} - {"codes"}
+    codes = {item.name for item in dataclasses.fields(CodesConfig)}
+    exist = {f"--networks.{name.replace('_', '-')}" for name in fields} | {f"--networks.codes.{name}" for name in codes}
+    page = text("networks.md")
+    assert exist - flags_in(page) == set()
+    for name in (*get_args(ArchitectureName), *get_args(GeneratorConditioning), *get_args(CriticConditioning)):
+        assert f"`{name}`" in page or name == "none"
+
+
+def test_every_metric_has_its_row() -> None:
+    page = text("serving.md")
+    for metric in definitions.METRICS:
+        name = metric.name + ("_total" if metric.kind == "counter" else "")
+        assert f"| `{name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |\n" in page
