@@ -21,7 +21,7 @@ from ganserve_server import service as gan
 from ganserve_server.engine.engine import Engine
 from ganserve_server.models.model import Model
 from ganserve_server.queue.batcher import Batcher
-from ganserve_server.service import Gan
+from ganserve_server.service import GanService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def watch(stages: Stages) -> None:
     session = onnxruntime.InferenceSession
     session.run_with_iobinding = timed("compute", session.run_with_iobinding)
     onnxruntime.IOBinding.copy_outputs_to_cpu = timed("copy out", onnxruntime.IOBinding.copy_outputs_to_cpu)
-    run, generate, take, answer = Engine.run, Model._generate, Batcher._take, Gan._answer
+    run, generate, take, answer = Engine.run, Model._generate, Batcher._take, GanService._answer
 
     def timed_run(self: Engine, *arguments: Any) -> Any:
         start = time.perf_counter()
@@ -85,12 +85,12 @@ def watch(stages: Stages) -> None:
                 stages.add("queue", now - ticket.arrived)
         return slices
 
-    async def timed_answer(self: Gan, *arguments: Any) -> None:
+    async def timed_answer(self: GanService, *arguments: Any) -> None:
         start = time.perf_counter()
         await answer(self, *arguments)
         stages.add("request", time.perf_counter() - start)
 
-    Engine.run, Model._generate, Batcher._take, Gan._answer = timed_run, timed_generate, timed_take, timed_answer
+    Engine.run, Model._generate, Batcher._take, GanService._answer = timed_run, timed_generate, timed_take, timed_answer
     gan.set_sample_response = timed("encode", gan.set_sample_response)
     for name in ("unary_unary_rpc_method_handler", "unary_stream_rpc_method_handler"):
         setattr(grpc, name, _with_timed_serializer(getattr(grpc, name), timed))

@@ -87,8 +87,8 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
     from ganserve_export import export_run
     from ganserve_server.engine.engine import EngineConfig
     from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.batcher import BatchConfig
-    from ganserve_server.service import Gan
+    from ganserve_server.queue.batch_config import BatchConfig
+    from ganserve_server.service import GanService
     from ganserve_training import PRESETS, load_split, train
     from ganserve_training.evaluation.evaluate import balanced_labels
     from ganserve_training.evaluation.features import classifier_features
@@ -109,7 +109,7 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
         BatchConfig(max_batch_size=64, max_queued_samples=65536, workers=1),
     )
     repository.load()
-    gan = Gan(repository)
+    gan = GanService(repository)
     try:
         measured = [measure(gan, row, labels, real, held_out, features) for row in ROWS]
     finally:

@@ -57,8 +57,8 @@ def _end(configuration: Configuration, error: GanserveServerError, code: int) ->
 
 
 def _run(configuration: Configuration) -> int:
-    from ganserve_server.engine.heap import keep_freed_memory
-    from ganserve_server.run import serve
+    from ganserve_server.allocator import keep_freed_memory
+    from ganserve_server.lifecycle import serve
 
     keep_freed_memory()
     try:

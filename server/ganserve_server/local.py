@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from ganserve_server.api.grpc.errors import told
-from ganserve_server.api.grpc.services import GanServicer
+from ganserve_server.api.grpc.error_status import client_status
+from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.errors import FieldViolation, InvalidRequestError, ProviderError, StartupError
-from ganserve_server.loading import MAX_PAYLOAD_BYTES, load
 from ganserve_server.monitoring.calls import REQUEST_ID_KEY
-from ganserve_server.requests.work import Limits
-from ganserve_server.service import Gan
+from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES, Limits
+from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
+from ganserve_server.startup import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
@@ -153,7 +153,7 @@ class _Host:
             _log.info("%s", line)
         if self._config.poll_s:
             repository.watch(self._config.poll_s)
-        return repository, GanServicer(Gan(repository, Limits(max_response_bytes=MAX_PAYLOAD_BYTES)))
+        return repository, GanServicer(GanService(repository, Limits(max_response_bytes=MAX_PAYLOAD_BYTES)))
 
     def _run(self) -> None:
         loop = self._loop
@@ -378,9 +378,9 @@ def _failing(host: _Host, method: str, request_id: str) -> Iterator[None]:
     except StartupError as error:
         field = "provider" if isinstance(error, ProviderError) else "models"
         refusal = InvalidRequestError([FieldViolation(field, without_flags(error))])
-        raise LocalError(*told(refusal, method, request_id)) from error
+        raise LocalError(*client_status(refusal, method, request_id)) from error
     except Exception as error:
-        raise LocalError(*told(error, method, request_id)) from error
+        raise LocalError(*client_status(error, method, request_id)) from error
 
 
 def without_flags(error: StartupError) -> str:

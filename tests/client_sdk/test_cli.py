@@ -248,7 +248,7 @@ def test_models(shell: Shell) -> None:
     ("code", "arguments", "message"),
     [
         (2, ("sample", "-n", "0"), "--count: is 0; expected at least 1"),
-        (2, ("sample",), "--model: is empty, which means the only model that is served; name one of: tiny"),
+        (2, ("sample",), "--model: this server has several models; name one: tiny"),
         (2, ("sample", "--model", "tiny", "--label", "9"), "--label: is 9; model 'tiny' has the labels 0 to 2"),
         (2, ("sample", "--model", "tiny", "--label", "x"), "--label: is 'x'; model 'tiny' has the labels 'zero'"),
         (2, ("sample", "--model", "tiny", "--seed", "-1"), "--seed: is -1; expected at least 0"),

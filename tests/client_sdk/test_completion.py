@@ -9,12 +9,12 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from commands import ganserve
 from ganserve._cli import COMMANDS, main
 from ganserve._cli.completion import Option, help_of, read_options
 
@@ -27,13 +27,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("completion")
     files = {}
     for shell in SHELLS:
-        done = subprocess.run(
-            [sys.executable, "-m", "ganserve", "completion", shell],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        done = ganserve("completion", shell)
         assert done.stderr == ""
         files[shell] = folder / f"_ganserve.{shell}"
         files[shell].write_text(done.stdout)

@@ -157,7 +157,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["mypy", "pyright"])
+@pytest.fixture(scope="module", params=[pytest.param("mypy", marks=pytest.mark.slow), "pyright"])
 def errors(request: pytest.FixtureRequest, code: Path) -> Errors:
     return mypy(code) if request.param == "mypy" else pyright(code)
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from google.protobuf import json_format
 from PIL import Image
 
+from commands import ganserve
 from ganserve import Client
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_export import Exported, ExportError, VerificationError, export_run
@@ -155,14 +154,8 @@ def test_a_name_that_cannot_be_a_models_is_refused(run: Path, tmp_path: Path, na
         export_run(run, tmp_path / name)
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    start = "import sys; from ganserve_export.cli.export_onnx import main; sys.exit(main(sys.argv[1:]))"
-    call = [sys.executable, "-c", start, *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, check=False)
-
-
 def test_command_publishes_and_tells_the_differences(run: Path, tmp_path: Path) -> None:
-    done = command(run, "--out", tmp_path / "digits", "--json")
+    done = ganserve("export-onnx", run, "--out", tmp_path / "digits", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["folder"] == str(tmp_path / "digits" / "1")
@@ -171,7 +164,7 @@ def test_command_publishes_and_tells_the_differences(run: Path, tmp_path: Path) 
 
 
 def test_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
-    refused = command(tmp_path / "nothing", "--out", tmp_path / "digits")
+    refused = ganserve("export-onnx", tmp_path / "nothing", "--out", tmp_path / "digits")
     assert refused.returncode == 2
     assert refused.stderr.startswith("ganserve export-onnx: error: ")
     assert len(refused.stderr.splitlines()) == 1

@@ -40,7 +40,7 @@ from ganserve_export import OnnxOptions, Packaged, package_onnx
 from ganserve_export.cli import evaluate as evaluate_command
 from ganserve_export.cli import package as package_command
 from ganserve_export.from_onnx.onnx_files import precision_of
-from ganserve_server.models import onnx_files
+from ganserve_server.engine import onnx_files
 
 if TYPE_CHECKING:
     from pathlib import Path

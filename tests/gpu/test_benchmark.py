@@ -47,6 +47,7 @@ def measured(run: ModuleType, section: str, tmp_path: Path) -> tuple[dict[str, A
     return report["sections"][section], out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_generators_are_measured_in_ways_of_each_kind(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_generators_are_measured_in_ways_of_each_kind(
     assert any("torch.compile" in name for name in names)
 
 
+@pytest.mark.slow
 def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: Path) -> None:
     record, table = measured(run, "server", tmp_path)
     whole_server = importlib.import_module("whole_server")
@@ -79,6 +81,7 @@ def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: P
     assert one["loads"]["a stream of 200"]["clients"][0]["complete"]
 
 
+@pytest.mark.slow
 def test_training_is_measured_beside_the_bare_loop(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

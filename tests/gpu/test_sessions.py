@@ -13,8 +13,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from devices import ON_CUDA, Device, distance
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.engine import Engine
-from ganserve_server.engine.sessions import BoundSession
 from in_core import core
 from in_process import in_process_server
 from random_packages import CONVOLUTIONAL, build_convolutional_package, build_dense_package

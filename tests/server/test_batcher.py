@@ -19,7 +19,8 @@ from ganserve_server.errors import (
     QueueFullError,
     UnavailableError,
 )
-from ganserve_server.queue.batcher import BatchConfig, Batcher
+from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.statistics import Histogram
 

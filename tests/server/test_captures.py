@@ -1,11 +1,11 @@
-"""Captures: alone, and before calls that come later."""
+"""CaptureLock: alone, and before calls that come later."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from ganserve_server.engine.captures import Captures
+from ganserve_server.engine.cuda_capture_lock import CaptureLock
 
 
 def wait_until(true: object) -> None:
@@ -18,11 +18,11 @@ def wait_until(true: object) -> None:
 
 
 def test_calls_run_side_by_side() -> None:
-    captures = Captures()
+    captures = CaptureLock()
     both = threading.Barrier(2, timeout=30)
 
     def call() -> None:
-        with captures.none():
+        with captures.shared():
             both.wait()  # breaks unless both are in
 
     threads = [threading.Thread(target=call) for _ in range(2)]
@@ -34,24 +34,24 @@ def test_calls_run_side_by_side() -> None:
 
 
 def test_a_capture_is_alone_and_goes_before_calls_that_come_later() -> None:
-    captures = Captures()
+    captures = CaptureLock()
     order: list[str] = []
     leave = threading.Event()
 
     def first() -> None:
-        with captures.none():
+        with captures.shared():
             order.append("first call in")
             assert leave.wait(30)
             order.append("first call out")
 
     def capture() -> None:
-        with captures.alone():
+        with captures.exclusive():
             order.append("capture in")
             time.sleep(0.01)
             order.append("capture out")
 
     def second() -> None:
-        with captures.none():
+        with captures.shared():
             order.append("second call")
 
     threads = [threading.Thread(target=each) for each in (first, capture, second)]
@@ -68,14 +68,14 @@ def test_a_capture_is_alone_and_goes_before_calls_that_come_later() -> None:
 
 
 def test_a_failure_leaves_the_way_free() -> None:
-    captures = Captures()
-    for kind in (captures.none, captures.alone):
+    captures = CaptureLock()
+    for kind in (captures.shared, captures.exclusive):
         try:
             with kind():
                 raise ValueError
         except ValueError:
             pass
-    with captures.alone():
+    with captures.exclusive():
         pass
-    with captures.none():
+    with captures.shared():
         pass

@@ -21,8 +21,8 @@ from ganserve import Client, ServerUnavailable
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.engine.providers import cuda_obstacle
 from ganserve_server.errors import StartupError
-from ganserve_server.loading import load
 from ganserve_server.settings import ServerConfig
+from ganserve_server.startup import load
 from server_process import ServerProcess, running_server
 from stubs import TIMEOUT_S, connected
 from tiny_packages import TinyModel, build_tiny_package

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.engine.providers import CPU, CUDA, choose_parallelism, usable_cores
-from ganserve_server.requests.validation import listed, shown
+from ganserve_server.cpu_cores import usable_cores
+from ganserve_server.engine.parallelism import choose_parallelism
+from ganserve_server.engine.providers import CPU, CUDA
+from ganserve_server.error_text import listed, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +20,10 @@ WITHOUT_GRPC = """
 import asyncio, sys
 from pathlib import Path
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.errors import InvalidRequestError
-from ganserve_server.service import Gan
+from ganserve_server.service import GanService
 from ganserve_server.models.repository import Repository
 
 repository = Repository(
@@ -30,7 +32,7 @@ repository = Repository(
     BatchConfig(max_batch_size=8, max_queued_samples=100, workers=2),
 )
 repository.load()
-gan = Gan(repository)
+gan = GanService(repository)
 
 async def main():
     request = gan_service_pb2.SampleRequest(model="tiny", count=20, seed=1, return_scores=True)

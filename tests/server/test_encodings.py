@@ -17,11 +17,12 @@ from PIL import Image
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server import service as gan_module
-from ganserve_server.draw import drawing
-from ganserve_server.draw.encoding import as_float32, as_uint8, encoded_files, most_bytes
 from ganserve_server.errors import FailedPreconditionError, InvalidRequestError
-from ganserve_server.queue.picture_threads import Workers
-from ganserve_server.requests.work import Limits
+from ganserve_server.pictures.encoding import as_float32, as_uint8, encoded_files
+from ganserve_server.pictures.formats import most_bytes
+from ganserve_server.pictures.threads import PictureThreads
+from ganserve_server.requests.limits import Limits
+from ganserve_server.sampling import drawing
 from in_core import core
 from stubs import to_array, to_tensor
 from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel, build_tiny_package
@@ -29,7 +30,7 @@ from tiny_packages import CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel, bu
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ganserve_server.service import Gan
+    from ganserve_server.service import GanService
 
 PNG, JPEG, WEBP, FLOAT32 = (
     tensor_pb2.ENCODING_PNG,
@@ -53,7 +54,7 @@ WITHOUT_ALPHA = ("gray", "rgb", "labelled")
 
 
 @pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gan]:
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GanService]:
     folder = tmp_path_factory.mktemp("models")
     for name, model in MODELS.items():
         build_tiny_package(folder, name, model=model)
@@ -61,7 +62,7 @@ def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gan]:
         yield gan
 
 
-def sample(gan: Gan, **fields: object) -> gan_service_pb2.SampleResponse:
+def sample(gan: GanService, **fields: object) -> gan_service_pb2.SampleResponse:
     return asyncio.run(gan.sample(gan_service_pb2.SampleRequest(**{"seed": 3, "count": 20} | fields)))
 
 
@@ -81,7 +82,7 @@ def file_of(pixels: np.ndarray, encoding: int = PNG, **options: object) -> bytes
 
 
 @pytest.mark.parametrize("name", ["gray", "gray-alpha", "rgb", "rgba", "labelled"])
-def test_png_is_lossless_and_in_order(gan: Gan, name: str) -> None:
+def test_png_is_lossless_and_in_order(gan: GanService, name: str) -> None:
     raw, encoded = sample(gan, model=name, count=200), sample(gan, model=name, count=200, encoding=PNG)
     images = encoded.samples.images
     assert images.encoding == PNG
@@ -97,15 +98,17 @@ def test_lossy_formats_look_alike(encoding: int, channels: int) -> None:
     across, down = np.meshgrid(np.linspace(0, 3, 48), np.linspace(0, 2, 40))
     smooth = np.stack([np.sin(across + phase) * np.cos(down) for phase in range(channels)], axis=-1)
     images = np.rint((smooth[None] * [[[[1]]], [[[0.5]]]] + 1) * 127.5).astype(np.uint8)
-    files = asyncio.run(encoded_files(Workers(2), [images], encoding))
+    files = asyncio.run(encoded_files(PictureThreads(2), [images], encoding))
     for file, image in zip(files, images, strict=True):
         assert file[:4] == (b"RIFF" if encoding == WEBP else b"\xff\xd8\xff\xe0")
         seen = decoded(file).astype(float)
         assert np.abs(seen - image).mean() < 3
-    assert files == asyncio.run(encoded_files(Workers(1), [images[:1], images[1:]], encoding)), "always the same file"
+    assert files == asyncio.run(encoded_files(PictureThreads(1), [images[:1], images[1:]], encoding)), (
+        "always the same file"
+    )
 
 
-def test_float32_is_the_share_of_white(gan: Gan) -> None:
+def test_float32_is_the_share_of_white(gan: GanService) -> None:
     raw, shares = sample(gan, model="rgb"), sample(gan, model="rgb", encoding=FLOAT32)
     assert shares.samples.tensor.data_type == tensor_pb2.DATA_TYPE_FLOAT32
     expected = to_array(raw.samples.tensor).astype(np.float64) / 255
@@ -120,7 +123,7 @@ def test_float32_and_back_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP, FLOAT32])
-def test_streams_are_encoded_too(gan: Gan, encoding: int) -> None:
+def test_streams_are_encoded_too(gan: GanService, encoding: int) -> None:
     async def chunks() -> list[gan_service_pb2.SampleResponse]:
         drawn = gan_service_pb2.SampleRequest(model="rgb", seed=3, count=50, encoding=encoding)
         stream = gan_service_pb2.StreamSamplesRequest(request=drawn, chunk_size=17)
@@ -135,7 +138,7 @@ def test_streams_are_encoded_too(gan: Gan, encoding: int) -> None:
         assert files == list(whole.samples.images.files)
 
 
-def test_selected_samples_are_encoded_like_others(gan: Gan) -> None:
+def test_selected_samples_are_encoded_like_others(gan: GanService) -> None:
     best = gan_service_pb2.Selection(method=1, max_proposals_per_sample=4)
     raw, encoded = (sample(gan, model="rgb", selection=best, encoding=how) for how in (0, PNG))
     pixels = np.stack([decoded(file) for file in encoded.samples.images.files])
@@ -144,7 +147,7 @@ def test_selected_samples_are_encoded_like_others(gan: Gan) -> None:
 
 
 @pytest.mark.parametrize("name", ["gray-alpha", "rgba"])
-def test_jpeg_has_no_alpha(gan: Gan, name: str) -> None:
+def test_jpeg_has_no_alpha(gan: GanService, name: str) -> None:
     with pytest.raises(
         FailedPreconditionError, match=r"alpha channel \(\d channels\), which ENCODING_JPEG cannot hold"
     ):
@@ -182,7 +185,7 @@ def test_no_file_is_larger_than_its_bound(
         "white": np.full(shape, 255, np.uint8),
         "checkers": np.broadcast_to(np.indices(shape).sum(0) % 2 * 255, shape).astype(np.uint8),
     }[kind]
-    (file,) = asyncio.run(encoded_files(Workers(1), [images], encoding))
+    (file,) = asyncio.run(encoded_files(PictureThreads(1), [images], encoding))
     assert len(file) + 6 <= most_bytes(_Info(shape[1:]), encoding)  # type: ignore[arg-type]
 
 
@@ -193,7 +196,7 @@ class _Info:
 
 
 @pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP, FLOAT32])
-def test_answers_and_chunks_keep_their_limits(gan: Gan, encoding: int) -> None:
+def test_answers_and_chunks_keep_their_limits(gan: GanService, encoding: int) -> None:
     limits, gan.limits = gan.limits, Limits(max_response_bytes=2**17, max_chunk_bytes=2**15)
     try:
         with pytest.raises(InvalidRequestError, match="ask for at most") as caught:
@@ -219,7 +222,7 @@ def test_many_files_are_made_on_other_threads_in_order() -> None:
         threads.add(threading.current_thread().name)
         return list(range(part.start, part.stop))
 
-    workers = Workers(3)
+    workers = PictureThreads(3)
     for count in (0, 1, 2, 63, 64, 65, 1000):
         assert asyncio.run(workers.map(work, count, 1)) == list(range(count))
     assert asyncio.run(workers.map(work, 7, 2**30)) == list(range(7))
@@ -237,7 +240,7 @@ def test_what_was_not_begun_of_a_cancelled_request_is_left_undone() -> None:
         return [0] * (part.stop - part.start)
 
     async def scenario() -> None:
-        task = asyncio.create_task(Workers(2).map(work, 100, 2**30))
+        task = asyncio.create_task(PictureThreads(2).map(work, 100, 2**30))
         assert await asyncio.to_thread(both.wait, 20)
         task.cancel()
         release.set()
@@ -252,7 +255,7 @@ def test_what_was_not_begun_of_a_cancelled_request_is_left_undone() -> None:
 # --- samples received
 
 
-def scored(gan: Gan, name: str, samples: tensor_pb2.Samples) -> np.ndarray:
+def scored(gan: GanService, name: str, samples: tensor_pb2.Samples) -> np.ndarray:
     labels = {"label_indices": [1]} if MODELS[name].label_names else {}
     answer = asyncio.run(gan.score(gan_service_pb2.ScoreRequest(model=name, samples=samples, **labels)))
     return np.float32(answer.scores)
@@ -267,7 +270,7 @@ def expected_scores(name: str, pixels: np.ndarray) -> np.ndarray:
     return MODELS[name].scores(pixels, labels)
 
 
-def refused(gan: Gan, name: str, encoding: int, *content: bytes) -> str:
+def refused(gan: GanService, name: str, encoding: int, *content: bytes) -> str:
     with pytest.raises(InvalidRequestError) as caught:
         scored(gan, name, files(encoding, *content))
     (violation,) = caught.value.violations
@@ -276,7 +279,7 @@ def refused(gan: Gan, name: str, encoding: int, *content: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", ["gray", "gray-alpha", "rgb", "rgba", "labelled"])
-def test_what_was_sent_encoded_is_scored_like_raw(gan: Gan, name: str) -> None:
+def test_what_was_sent_encoded_is_scored_like_raw(gan: GanService, name: str) -> None:
     raw = sample(gan, model=name, count=150).samples
     expected = expected_scores(name, to_array(raw.tensor))
     np.testing.assert_array_equal(scored(gan, name, sample(gan, model=name, count=150, encoding=PNG).samples), expected)
@@ -286,7 +289,7 @@ def test_what_was_sent_encoded_is_scored_like_raw(gan: Gan, name: str) -> None:
 
 @pytest.mark.parametrize("encoding", [JPEG, WEBP])
 @pytest.mark.parametrize("name", WITHOUT_ALPHA)
-def test_lossy_files_are_scored_as_they_look(gan: Gan, name: str, encoding: int) -> None:
+def test_lossy_files_are_scored_as_they_look(gan: GanService, name: str, encoding: int) -> None:
     sent = sample(gan, model=name, encoding=encoding).samples
     pixels = np.stack([decoded(file) for file in sent.images.files])
     if name != "rgb" and encoding == WEBP:  # which knows no gray
@@ -295,7 +298,7 @@ def test_lossy_files_are_scored_as_they_look(gan: Gan, name: str, encoding: int)
     np.testing.assert_array_equal(scored(gan, name, sent), expected_scores(name, pixels))
 
 
-def test_what_changes_no_picture_may_differ(gan: Gan) -> None:
+def test_what_changes_no_picture_may_differ(gan: GanService) -> None:
     gray = sample(gan, model="gray", count=1).samples.tensor
     pixels = to_array(gray)[0]
     opaque = np.full_like(pixels, 255)
@@ -317,7 +320,7 @@ def test_what_changes_no_picture_may_differ(gan: Gan) -> None:
     np.testing.assert_array_equal(found, expected_scores("gray", thresholded[None]))
 
 
-def test_gray_files_fit_models_of_colours_and_alpha(gan: Gan) -> None:
+def test_gray_files_fit_models_of_colours_and_alpha(gan: GanService) -> None:
     gray = np.random.default_rng(0).integers(0, 256, (6, 10, 1), np.uint8)
     opaque = np.full_like(gray, 255)
     for name, parts in {"gray-alpha": [gray, opaque], "rgba": [gray, gray, gray, opaque]}.items():
@@ -332,7 +335,7 @@ def test_gray_files_fit_models_of_colours_and_alpha(gan: Gan) -> None:
     )
 
 
-def test_an_orientation_is_followed(gan: Gan) -> None:
+def test_an_orientation_is_followed(gan: GanService) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter clockwise
@@ -341,7 +344,7 @@ def test_an_orientation_is_followed(gan: Gan) -> None:
     assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, file_of(np.rot90(pixels).copy()))
 
 
-def test_files_that_do_not_fit_are_told_with_their_number(gan: Gan) -> None:
+def test_files_that_do_not_fit_are_told_with_their_number(gan: GanService) -> None:
     good, noise = file_of(np.zeros((8, 8, 1), np.uint8)), np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
     large, tall = file_of(np.zeros((9, 8, 1), np.uint8)), file_of(np.zeros((90, 8, 1), np.uint8), WEBP)
     assert refused(gan, "gray", PNG, good, large).startswith("file 1 is 8 x 9 pixels; expected 8 x 8 (width x height)")
@@ -382,7 +385,7 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + content
 
 
-def test_a_small_file_cannot_become_large_memory(gan: Gan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_cannot_become_large_memory(gan: GanService, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a file of the wrong size was decoded")
 
@@ -395,7 +398,7 @@ def test_a_small_file_cannot_become_large_memory(gan: Gan, monkeypatch: pytest.M
     assert "is 16383 x 16383 pixels" in refused(gan, "rgb", WEBP, webp)
 
 
-def test_files_of_one_request_are_bounded(gan: Gan) -> None:
+def test_files_of_one_request_are_bounded(gan: GanService) -> None:
     limits, gan.limits = gan.limits, Limits(max_decoded_bytes=5 * 64)
     try:
         good = file_of(np.zeros((8, 8, 1), np.uint8))
@@ -412,7 +415,7 @@ def test_files_of_all_requests_are_bounded_together(tmp_path: Any, monkeypatch: 
     good, held, most = file_of(np.zeros((8, 8, 1), np.uint8)), 0, 0
     decode = gan_module.decoded_images
 
-    async def counted(workers: Workers, content: tuple[bytes, ...], *rest: Any) -> Any:
+    async def counted(workers: PictureThreads, content: tuple[bytes, ...], *rest: Any) -> Any:
         nonlocal held, most
         held += len(content)
         most = max(most, held)
@@ -427,7 +430,7 @@ def test_files_of_all_requests_are_bounded_together(tmp_path: Any, monkeypatch: 
     monkeypatch.setattr(gan_module, "decoded_images", counted)
     monkeypatch.setattr(gan_module, "score", score)
 
-    async def scenario(gan: Gan) -> None:
+    async def scenario(gan: GanService) -> None:
         message = gan_service_pb2.ScoreRequest(model="gray", samples=files(PNG, *[good] * 4))
         answers = await asyncio.gather(*(gan.score(message) for _ in range(30)))
         assert len({answer.SerializeToString() for answer in answers}) == 1
@@ -451,7 +454,7 @@ SEEDS_OF_FILES = [
     tail=st.binary(max_size=8),
 )
 def test_no_file_makes_the_server_fail(
-    gan: Gan, encoding: int, source: bytes, cut: float, changes: list[tuple[float, int]], tail: bytes
+    gan: GanService, encoding: int, source: bytes, cut: float, changes: list[tuple[float, int]], tail: bytes
 ) -> None:
     hostile = bytearray(source)
     for place, value in changes:
@@ -467,7 +470,7 @@ def test_no_file_makes_the_server_fail(
         assert [violation.field for violation in error.violations] == ["samples.images.files"]  # noqa: PT017
 
 
-def test_float32_images_are_scored_by_the_nearest_level(gan: Gan) -> None:
+def test_float32_images_are_scored_by_the_nearest_level(gan: GanService) -> None:
     shares = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
     found = scored(gan, "gray", tensor_pb2.Samples(tensor=to_tensor(shares)))
     np.testing.assert_array_equal(found, expected_scores("gray", np.rint(shares * np.float32(255)).astype(np.uint8)))

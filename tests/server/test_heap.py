@@ -12,7 +12,7 @@ import pytest
 # Frees 32 MiB at the top of the heap, block by block, and tells how many of them the process still has.
 _PROGRAM = """
 import ctypes, pathlib, resource
-from ganserve_server.engine.heap import keep_freed_memory
+from ganserve_server.allocator import keep_freed_memory
 
 def resident():
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -17,7 +17,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.draw.latents import Distribution, draw_labels, draw_latents
+from ganserve_server.models.latents import Distribution, draw_labels, draw_latents
 from in_process import in_process_server
 from open_inference import infer_inputs, output, raw_request, requested
 from stubs import TIMEOUT_S, Stubs, to_array

@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from ganserve_server.requests.work import Limits
+from ganserve_server.requests.limits import Limits
 from in_process import in_process_server
 from open_inference import infer_inputs, raw_request
 from stubs import TIMEOUT_S, Stubs, violations

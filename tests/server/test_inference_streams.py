@@ -20,7 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from ganserve_server.open_inference.inference import Inference
-from ganserve_server.open_inference.plans import InferenceRequest
+from ganserve_server.open_inference.plan import InferenceRequest
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from in_process import in_process_server

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ganserve_server.draw.latents import (
+from ganserve_server.models.latents import (
     MAX_INDEX,
     Control,
     Distribution,

@@ -16,9 +16,10 @@ import grpc
 import pytest
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.monitoring.access_log import AccessLog
 from ganserve_server.monitoring.calls import Call, current_call
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
-from ganserve_server.monitoring.logs import AccessLog, JsonFormatter, TextFormatter, _add_request_id
+from ganserve_server.monitoring.logs import JsonFormatter, TextFormatter, _add_request_id
 from server_process import running_server
 from stubs import TIMEOUT_S, connected
 from tiny_packages import build_tiny_package, read_manifest, write_manifest

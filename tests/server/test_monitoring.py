@@ -25,8 +25,8 @@ from ganserve_server.errors import UnavailableError
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as definitions
 from ganserve_server.monitoring.calls import CallStatistics
-from ganserve_server.monitoring.metrics import ServerCollector, _Graphs, make_registry
-from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.monitoring.metric_collector import ServerCollector, _Graphs, make_registry
+from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.statistics import GraphStatistics
 from in_process import in_process_server
 from server_process import ServerProcess, running_server

@@ -17,12 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.errors import PackageError
 from ganserve_server.models.model import Model
-from ganserve_server.models.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.models.package import is_plain_file_name, read_package
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.queue.batch_config import BatchConfig
 from server_process import running_server
 from stubs import connected
 from tiny_packages import (

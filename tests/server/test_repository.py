@@ -19,7 +19,7 @@ from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from ganserve_server.models.leases import Leases
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.queue.batch_config import BatchConfig
 from in_process import in_process_server
 from tiny_packages import build_tiny_package, read_manifest, write_manifest
 
@@ -143,7 +143,7 @@ def test_requests_finish_on_the_version_that_they_began_with(repository: Reposit
 
 
 def _work(model: object) -> object:
-    from ganserve_server.models.model import GeneratorWork
+    from ganserve_server.models.graph_work import GeneratorWork
 
     return GeneratorWork(seed=1, labels=0 if model.info.label_names else None)
 

@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from ganserve_server.queue.byte_budget import Room
+from ganserve_server.queue.byte_budget import ByteBudget
 
 
-async def hold(room: Room, size: int, until: asyncio.Event, begun: list[int]) -> None:
+async def hold(room: ByteBudget, size: int, until: asyncio.Event, begun: list[int]) -> None:
     async with room.taken(size):
         begun.append(size)
         await until.wait()
@@ -25,7 +25,7 @@ async def turns() -> None:
 
 def test_who_finds_no_room_waits_in_turn() -> None:
     async def scenario() -> None:
-        room, begun = Room(10), []
+        room, begun = ByteBudget(10), []
         ends = [asyncio.Event() for _ in range(5)]
         tasks = [
             asyncio.create_task(hold(room, size, end, begun)) for size, end in zip((6, 5, 1, 4, 99), ends, strict=True)
@@ -49,7 +49,7 @@ def test_who_finds_no_room_waits_in_turn() -> None:
 
 def test_who_gives_up_makes_way() -> None:
     async def scenario() -> None:
-        room, begun, end = Room(10), [], asyncio.Event()
+        room, begun, end = ByteBudget(10), [], asyncio.Event()
         first = asyncio.create_task(hold(room, 6, end, begun))
         large = asyncio.create_task(hold(room, 8, end, begun))
         small = asyncio.create_task(hold(room, 2, end, begun))
@@ -71,7 +71,7 @@ def test_who_gives_up_makes_way() -> None:
 
 
 def test_never_more_than_there_is_whatever_ends_how() -> None:
-    room, held, most = Room(100), 0, 0
+    room, held, most = ByteBudget(100), 0, 0
     lock = threading.Lock()
 
     async def use(size: int) -> None:
@@ -107,7 +107,7 @@ def test_never_more_than_there_is_whatever_ends_how() -> None:
 
 
 def test_a_loop_that_ended_leaves_its_room_to_others() -> None:
-    room = Room(10)
+    room = ByteBudget(10)
     other = asyncio.new_event_loop()
 
     async def wait() -> None:

@@ -20,9 +20,6 @@ from hypothesis import strategies as st
 
 import tiny_packages
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
-from ganserve_server.draw import selection as selection_module
-from ganserve_server.draw.latents import Control, Distribution, Purpose, draw_labels, draw_latents, random_words
-from ganserve_server.draw.rejection_sampling import CALIBRATION_SAMPLES, CALIBRATION_SEED, RejectionConstants
 from ganserve_server.errors import (
     DeadlineExpiredError,
     FailedPreconditionError,
@@ -30,7 +27,10 @@ from ganserve_server.errors import (
     QueueFullError,
     UnavailableError,
 )
+from ganserve_server.models.latents import Control, Distribution, Purpose, draw_labels, draw_latents, random_words
 from ganserve_server.queue.lanes import Priority
+from ganserve_server.sampling import selection as selection_module
+from ganserve_server.sampling.rejection_sampling import CALIBRATION_SAMPLES, CALIBRATION_SEED, RejectionConstants
 from in_core import core
 from stubs import to_array, to_tensor
 from tiny_packages import (
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from ganserve_server.models.model import Model
     from ganserve_server.queue.batcher import Batcher
-    from ganserve_server.service import Gan
+    from ganserve_server.service import GanService
 
 BEST, REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
 MODELS = {"tiny": CONDITIONAL, "tiny-codes": CODES, "tiny-unconditional": UNCONDITIONAL, "tiny-vector": VECTOR}
@@ -68,7 +68,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gan(models: Path) -> Iterator[Gan]:
+def gan(models: Path) -> Iterator[GanService]:
     with core(models) as gan:
         yield gan
 
@@ -79,7 +79,7 @@ def request(method: int, most: int, count: int, **fields: object) -> gan_service
     return gan_service_pb2.SampleRequest(**fields)
 
 
-def sample(gan: Gan, message: gan_service_pb2.SampleRequest) -> gan_service_pb2.SampleResponse:
+def sample(gan: GanService, message: gan_service_pb2.SampleRequest) -> gan_service_pb2.SampleResponse:
     return asyncio.run(gan.sample(message))
 
 
@@ -198,7 +198,7 @@ def check(
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", [BEST, REJECTION])
 @pytest.mark.parametrize("most", [1, 4, 13])
-def test_the_critic_chooses_by_the_rules(gan: Gan, name: str, method: int, most: int) -> None:
+def test_the_critic_chooses_by_the_rules(gan: GanService, name: str, method: int, most: int) -> None:
     fields = {"model": name, "offset": 5, "return_latents": True, "return_scores": True}
     response = sample(gan, request(method, most, 40, **fields))
     expected = check(response, name, method, most, 5)
@@ -209,13 +209,13 @@ def test_the_critic_chooses_by_the_rules(gan: Gan, name: str, method: int, most:
         assert {one.accepted for one in expected} == {True} or len({one.proposed for one in expected}) > 1
 
 
-def test_rejection_takes_the_likeliest_where_none_is_accepted(gan: Gan) -> None:
+def test_rejection_takes_the_likeliest_where_none_is_accepted(gan: GanService) -> None:
     expected = check(sample(gan, request(REJECTION, 2, 200)), "tiny", REJECTION, 2, 0)
     assert {one.accepted for one in expected} == {True, False}
     assert {one.proposal for one in expected if not one.accepted} == {0, 1}
 
 
-def test_truncation_controls_and_labels_hold_for_proposals(gan: Gan) -> None:
+def test_truncation_controls_and_labels_hold_for_proposals(gan: GanService) -> None:
     for method in (BEST, REJECTION):
         response = sample(gan, request(method, 9, 30, truncation=0.6, label_names=["two"], return_latents=True))
         check(response, "tiny", method, 9, 0, labels=[2] * 30, truncation=0.6)
@@ -228,7 +228,7 @@ def test_truncation_controls_and_labels_hold_for_proposals(gan: Gan) -> None:
 
 
 @pytest.mark.parametrize("method", [BEST, REJECTION])
-def test_a_selected_sample_is_the_unselected_one_of_its_proposal(gan: Gan, method: int) -> None:
+def test_a_selected_sample_is_the_unselected_one_of_its_proposal(gan: GanService, method: int) -> None:
     selected = sample(gan, request(method, 6, 20, offset=3, return_scores=True, return_latents=True))
     for row, label in enumerate(selected.label_indices):
         proposals = sample(
@@ -248,7 +248,7 @@ def test_a_selected_sample_is_the_unselected_one_of_its_proposal(gan: Gan, metho
     assert sample(gan, again).samples == selected.samples
 
 
-def test_one_proposal_is_no_selection(gan: Gan) -> None:
+def test_one_proposal_is_no_selection(gan: GanService) -> None:
     plain = sample(gan, gan_service_pb2.SampleRequest(model="tiny", seed=11, count=50))
     assert not plain.HasField("selection")
     for method in (BEST, REJECTION):
@@ -272,7 +272,7 @@ def requests(draw: DrawFn) -> dict[str, Any]:
     }
 
 
-async def ask(gan: Gan, asked: dict[str, Any]) -> list[gan_service_pb2.SampleResponse]:
+async def ask(gan: GanService, asked: dict[str, Any]) -> list[gan_service_pb2.SampleResponse]:
     fields = {"model": asked["name"], "seed": asked["seed"], "offset": asked["offset"]}
     message = request(asked["method"], asked["most"], asked["count"], **fields)
     if asked["chunk_size"] is None:
@@ -283,7 +283,9 @@ async def ask(gan: Gan, asked: dict[str, Any]) -> list[gan_service_pb2.SampleRes
 
 @settings(max_examples=40, deadline=None)
 @given(batch=st.lists(requests(), min_size=1, max_size=12), at_once=st.sampled_from([6, 40, 4096]))
-def test_selected_samples_are_the_same_in_any_company(gan: Gan, batch: list[dict[str, Any]], at_once: int) -> None:
+def test_selected_samples_are_the_same_in_any_company(
+    gan: GanService, batch: list[dict[str, Any]], at_once: int
+) -> None:
     async def ask_all() -> list[list[gan_service_pb2.SampleResponse]]:
         return await asyncio.gather(*(ask(gan, asked) for asked in batch))
 
@@ -296,7 +298,7 @@ def test_selected_samples_are_the_same_in_any_company(gan: Gan, batch: list[dict
             check(chunk, asked["name"], asked["method"], asked["most"], chunk.offset, seed=asked["seed"])
 
 
-def test_a_server_with_other_batches_and_threads_selects_the_same(models: Path, gan: Gan) -> None:
+def test_a_server_with_other_batches_and_threads_selects_the_same(models: Path, gan: GanService) -> None:
     with core(models, max_batch_size=100, workers=1) as other:
         for method in (BEST, REJECTION):
             assert sample(other, request(method, 16, 100)) == sample(gan, request(method, 16, 100))
@@ -324,7 +326,7 @@ def recorded(batcher: Batcher[Any]) -> Iterator[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(("method", "most", "count"), [(BEST, 5, 100), (BEST, 1024, 2), (REJECTION, 7, 100)])
 def test_proposals_are_held_in_bounded_groups(
-    gan: Gan, monkeypatch: pytest.MonkeyPatch, method: int, most: int, count: int
+    gan: GanService, monkeypatch: pytest.MonkeyPatch, method: int, most: int, count: int
 ) -> None:
     monkeypatch.setattr(selection_module, "_MOST_PROPOSALS", 60)
     model = gan.repository.resolve("tiny", 0)
@@ -414,7 +416,7 @@ def test_a_full_queue_is_told_before_what_else_is_wrong(models: Path) -> None:
 
 
 @contextlib.contextmanager
-def stalled(gan: Gan, name: str = "tiny") -> Iterator[tuple[threading.Event, threading.Event]]:
+def stalled(gan: GanService, name: str = "tiny") -> Iterator[tuple[threading.Event, threading.Event]]:
     """Has a model's generator wait inside of each call: an event that lets it go on, and one that tells it waits."""
     release, running = threading.Event(), threading.Event()
     engine = gan.repository.resolve(name, 0)._generator
@@ -591,7 +593,7 @@ def test_a_critic_that_knows_nothing_does_not_reject(tmp_path: Path, monkeypatch
 # --- priorities
 
 
-async def _score_stream(gan: Gan, *messages: gan_service_pb2.ScoreRequest) -> None:
+async def _score_stream(gan: GanService, *messages: gan_service_pb2.ScoreRequest) -> None:
     async def stream() -> Any:
         for message in messages:
             yield gan_service_pb2.StreamScoresRequest(request=message)
@@ -600,7 +602,7 @@ async def _score_stream(gan: Gan, *messages: gan_service_pb2.ScoreRequest) -> No
         pass
 
 
-async def _sample_stream(gan: Gan, message: gan_service_pb2.SampleRequest) -> None:
+async def _sample_stream(gan: GanService, message: gan_service_pb2.SampleRequest) -> None:
     async for _ in gan.stream_samples(gan_service_pb2.StreamSamplesRequest(request=message)):
         pass
 
@@ -608,7 +610,7 @@ async def _sample_stream(gan: Gan, message: gan_service_pb2.SampleRequest) -> No
 @pytest.mark.parametrize(
     ("wire", "priority"), [(0, Priority.NORMAL), (1, Priority.HIGH), (2, Priority.NORMAL), (3, Priority.LOW)]
 )
-def test_every_call_waits_with_its_priority(gan: Gan, wire: int, priority: Priority) -> None:
+def test_every_call_waits_with_its_priority(gan: GanService, wire: int, priority: Priority) -> None:
     model: Model = gan.repository.resolve("tiny", 0)
     sample(gan, request(REJECTION, 1, 1))
     zeros = tensor_pb2.Samples(tensor=to_tensor(np.zeros((2, 8, 8, 1), np.uint8)))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
-from ganserve_server.draw.latents import Control, Distribution, draw_labels, draw_latents
+from ganserve_server.models.latents import Control, Distribution, draw_labels, draw_latents
 from stubs import to_array, to_tensor
 from tiny_packages import CODES, CONDITIONAL, RGB, UNCONDITIONAL, VECTOR, TinyModel
 

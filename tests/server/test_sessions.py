@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganserve_server.engine import sessions
-from ganserve_server.engine.engine import Engine, EngineConfig, TensorPort
-from ganserve_server.engine.providers import CPU, CUDA, choose_buckets, choose_parallelism
-from ganserve_server.engine.sessions import BoundSession, PlainSession, bucket_of
+from ganserve_server.engine import bound_session
+from ganserve_server.engine.bound_session import BoundSession, bucket_of
+from ganserve_server.engine.engine import Engine, EngineConfig, TensorSpec
+from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
+from ganserve_server.engine.providers import CPU, CUDA
+from ganserve_server.engine.sessions import PlainSession
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
-from ganserve_server.queue.batcher import BatchConfig
+from ganserve_server.queue.batch_config import BatchConfig
 from random_packages import build_dense_package
 from tiny_packages import build_tiny_package
 
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 
 BUCKETS = (1, 4, 16)
 PORTS = (
-    [TensorPort(name="latents", dtype=np.dtype(np.float32), sample_shape=(50,))],
-    [TensorPort(name="samples", dtype=np.dtype(np.float32), sample_shape=(37,))],
+    [TensorSpec(name="latents", dtype=np.dtype(np.float32), sample_shape=(50,))],
+    [TensorSpec(name="samples", dtype=np.dtype(np.float32), sample_shape=(37,))],
 )
 
 
@@ -164,7 +166,7 @@ def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    make_session = sessions._make_session
+    make_session = bound_session.make_session
 
     def make(file: str, content: bytes, _: EngineConfig, providers: list[tuple[str, dict[str, str]]]) -> object:
         made.append(providers[0][1]["enable_cuda_graph"])
@@ -175,7 +177,7 @@ def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs(
             raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
         return []
 
-    monkeypatch.setattr(sessions, "_make_session", make)
+    monkeypatch.setattr(bound_session, "make_session", make)
     monkeypatch.setattr(BoundSession, "_run", run)
     on_cuda = replace(config(BUCKETS), provider=CUDA, conv_search="heuristic", conv_layout="nchw")
     session = BoundSession("g", content, on_cuda, ["samples"], 0)

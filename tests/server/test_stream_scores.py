@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from ganserve_server.service import Gan
+    from ganserve_server.service import GanService
 
 
 def request(count: int = 2, *, value: int = 7, **fields: object) -> gan_service_pb2.StreamScoresRequest:
@@ -81,7 +81,7 @@ def test_an_error_names_its_request_after_the_answers_before_it(stubs: Stubs) ->
 
 
 @pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gan]:
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GanService]:
     with core(build_tiny_repository(tmp_path_factory.mktemp("models"))) as gan:
         yield gan
 
@@ -91,11 +91,11 @@ async def several(*requests: gan_service_pb2.StreamScoresRequest) -> AsyncIterat
         yield one
 
 
-async def answers(gan: Gan, *requests: gan_service_pb2.StreamScoresRequest) -> list[Any]:
+async def answers(gan: GanService, *requests: gan_service_pb2.StreamScoresRequest) -> list[Any]:
     return [response async for response in gan.stream_scores(several(*requests))]
 
 
-def test_every_kind_of_error_names_its_request(gan: Gan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_error_names_its_request(gan: GanService, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequestError, match=r"^request: \(request 1 of the stream, counting from 0\) is missing"):
         asyncio.run(answers(gan, request(), gan_service_pb2.StreamScoresRequest()))
     with pytest.raises(NotFoundError, match=r"^request 0 of the stream, counting from 0: there is no model 'nope'"):
@@ -118,7 +118,7 @@ def test_every_kind_of_error_names_its_request(gan: Gan, monkeypatch: pytest.Mon
             asyncio.run(answers(gan, request()))
 
 
-def test_encoded_images_are_scored_in_streams(gan: Gan) -> None:
+def test_encoded_images_are_scored_in_streams(gan: GanService) -> None:
     async def scenario() -> None:
         drawn = gan_service_pb2.SampleRequest(model="tiny", count=30, seed=1, label_indices=[1])
         raw = await gan.sample(drawn)
@@ -130,7 +130,7 @@ def test_encoded_images_are_scored_in_streams(gan: Gan) -> None:
     asyncio.run(scenario())
 
 
-def test_the_first_request_alone_can_be_turned_away_and_all_wait_as_bulk(gan: Gan) -> None:
+def test_the_first_request_alone_can_be_turned_away_and_all_wait_as_bulk(gan: GanService) -> None:
     critic = gan.repository.resolve("tiny", 0).critic
     calls: list[dict[str, Any]] = []
     submit = critic.submit
@@ -153,7 +153,7 @@ def test_the_first_request_alone_can_be_turned_away_and_all_wait_as_bulk(gan: Ga
     [(ReadAhead(requests=2), 3), (ReadAhead(requests=50, payload_bytes=2 * 64 * 100), 3)],
     ids=["requests", "bytes"],
 )
-def test_no_more_is_read_than_may_be_in_flight(gan: Gan, ahead: ReadAhead, most: int) -> None:
+def test_no_more_is_read_than_may_be_in_flight(gan: GanService, ahead: ReadAhead, most: int) -> None:
     read = 0
     release = threading.Event()
     critic = gan.repository.resolve("tiny", 0)._critic

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.requests.work import Limits
+from ganserve_server.requests.limits import Limits
 from in_process import InProcess, in_process_server
 from stubs import to_array
 from tiny_packages import CONDITIONAL, TinyModel, build_tiny_package

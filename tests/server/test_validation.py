@@ -188,7 +188,7 @@ def assert_invalid(error: grpc.RpcError, expected: dict[str, str]) -> None:
     ("fields", "expected"),
     [
         ({"model": "tiny", "count": 0, "truncation": -1}, {"request.count": "is 0", "request.truncation": "is -1"}),
-        ({"model": "", "count": 1}, {"request.model": "name one of"}),
+        ({"model": "", "count": 1}, {"request.model": "name one: "}),
         ({"model": "tiny", "count": 2**48, "offset": 1}, {"request.offset": "exceeds 2^48"}),
         ({"model": "tiny-unconditional", "count": 2, "latents": LATENTS}, {"request.latents": "use Sample, or a seed"}),
     ],

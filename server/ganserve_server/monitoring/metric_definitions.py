@@ -1,24 +1,24 @@
-"""The metrics that there are: what the endpoint, the dashboard and the documentation are made from."""
+"""Define all metrics. The endpoint, the dashboard and the documentation are made from these definitions."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Literal
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
     """One family of time series."""
 
     name: str
-    """Without the suffixes that its kind adds (_total, _bucket, _sum, _count)."""
+    """Name without the suffix of its kind (_total, _bucket, _sum, _count)."""
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...] = ()
     help: str
 
     @property
     def sample_name(self) -> str:
-        """The name that queries use; of a histogram, its buckets'."""
+        """The name in queries; for a histogram, the name of its buckets."""
         return self.name + {"counter": "_total", "gauge": "", "histogram": "_bucket"}[self.kind]
 
 
@@ -28,7 +28,7 @@ REQUESTS = Metric(
     name="ganserve_requests",
     kind="counter",
     labels=("method", "code"),
-    help="Calls that ended, by gRPC method and status; methods that do not exist count as unknown.",
+    help="Finished calls by gRPC method and status; methods that do not exist count as unknown.",
 )
 REQUEST_SECONDS = Metric(
     name="ganserve_request_seconds",
@@ -48,22 +48,20 @@ REJECTED = Metric(
     name="ganserve_rejected",
     kind="counter",
     labels=_GRAPH,
-    help="Requests turned away because the queue was full (RESOURCE_EXHAUSTED).",
+    help="Requests refused because the queue was full (RESOURCE_EXHAUSTED).",
 )
 EXPIRED = Metric(
     name="ganserve_expired",
     kind="counter",
     labels=_GRAPH,
-    help="Requests whose deadline passed in the queue; their work was not done.",
+    help="Requests dropped because their deadline passed in the queue.",
 )
-CANCELLED = Metric(
-    name="ganserve_cancelled", kind="counter", labels=_GRAPH, help="Requests whose client went away before the end."
-)
+CANCELLED = Metric(name="ganserve_cancelled", kind="counter", labels=_GRAPH, help="Requests cancelled by their client.")
 FAILED = Metric(
     name="ganserve_failed",
     kind="counter",
     labels=_GRAPH,
-    help="Requests that a failed model call, or unloading, ended.",
+    help="Requests that failed with their model call, or because the model was unloaded.",
 )
 BATCH_SIZE = Metric(
     name="ganserve_batch_size", kind="histogram", labels=_GRAPH, help="Samples of each model call, before padding."
@@ -84,7 +82,7 @@ MODEL_INFO = Metric(
     name="ganserve_model_info",
     kind="gauge",
     labels=("model", "version", "provider", "state"),
-    help="1 for each version in the repository: its state, and the execution provider that its sessions really have.",
+    help="1 for each version in the repository, with its state and the execution provider that its sessions use.",
 )
 PROVIDER_NODES = Metric(
     name="ganserve_provider_nodes",
@@ -95,14 +93,14 @@ PROVIDER_NODES = Metric(
 REPOSITORY_READABLE = Metric(
     name="ganserve_repository_readable",
     kind="gauge",
-    help="1 if the models' folder and all in it could be read at the last look; else 0, and what is loaded serves on.",
+    help="1 if the whole folder of models could be read at the last check; else 0. Loaded models keep serving.",
 )
-READY = Metric(name="ganserve_ready", kind="gauge", help="1 while calls are answered, as /readyz says; else 0.")
+READY = Metric(name="ganserve_ready", kind="gauge", help="1 while calls are answered, as in /readyz; else 0.")
 BUILD_INFO = Metric(
     name="ganserve_build_info",
     kind="gauge",
     labels=("version", "python", "onnxruntime", "grpc"),
-    help="1; its labels are the versions of what runs.",
+    help="Always 1; the labels give the versions of ganserve, Python, onnxruntime and gRPC.",
 )
 
 METRICS = (
