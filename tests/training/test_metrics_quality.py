@@ -9,9 +9,9 @@ from scipy.stats import wasserstein_distance_nd
 from ganserve_training.data import Images, Vectors
 from ganserve_training.data.sources.digits import load_digits
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.metrics.coverage import GaussianModes, mode_coverage, mode_divergence
-from ganserve_training.evaluation.metrics.quality import QualityMeter, quick_quality
-from ganserve_training.evaluation.metrics.sliced import sliced_wasserstein
+from ganserve_training.evaluation.metrics import mode_coverage, mode_divergence, sliced_wasserstein
+from ganserve_training.evaluation.modes import GaussianModes
+from ganserve_training.evaluation.quality import QualityMeter, quick_quality
 
 SQUARE = GaussianModes(centres=np.array([[0.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 4.0]]), sigma=0.1)
 

@@ -18,7 +18,7 @@ from ganserve_export.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ganserve_export.from_onnx.packaging import Packaged
+    from ganserve_export.from_onnx.package_onnx import Packaged
 
 PROG = "ganserve package"
 DESCRIPTION = """Wrap ONNX files that were made elsewhere as the next version of a model.
@@ -91,7 +91,8 @@ def main(argv: Sequence[str]) -> int:
         )
         label_names = () if options.labels is None else read_labels(options.labels)
         # Only now: torch and onnxruntime take seconds, --help must not.
-        from ganserve_export.from_onnx.packaging import OnnxOptions, package_onnx
+        from ganserve_export.from_onnx.options import OnnxOptions
+        from ganserve_export.from_onnx.package_onnx import package_onnx
 
         names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
         understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})

@@ -1,4 +1,4 @@
-"""Networks that turn samples into features, for the metrics that compare features."""
+"""Turn samples into features, for the metrics that compare features."""
 
 from __future__ import annotations
 
