@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from ganserve._calls import unary as _calls
+from ganserve._calls import unary_calls as _calls
 from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
-from ganserve._calls.channel import connect_async
+from ganserve._calls.channel import async_connect
 from ganserve._calls.interpolation import Interpolation
-from ganserve._calls.local import async_local_endpoint
+from ganserve._calls.local import async_local_connection
 from ganserve._calls.readiness import Readiness, refuse_name
 from ganserve._calls.requests import sample_request, stream_request
 from ganserve._calls.score_inputs import ScoreInputs
-from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._calls.transport import AsyncTransport
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
 from ganserve._errors import GanserveError
@@ -72,7 +73,7 @@ class AsyncClient:
         config = ClientConfig.of(
             target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
         )
-        self._transport = AsyncTransport(config, lambda: connect_async(config, interceptors))
+        self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
 
     @classmethod
     def local(
@@ -89,7 +90,7 @@ class AsyncClient:
         """
         client = cls.__new__(cls)
         client._transport = AsyncTransport(  # noqa: SLF001 - of its own class
-            *async_local_endpoint(models, provider, timeout_s)
+            *async_local_connection(models, provider, timeout_s)
         )
         return client
 

@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from ganserve._calls import unary as _calls
+from ganserve._calls import unary_calls as _calls
 from ganserve._calls.channel import connect
 from ganserve._calls.interpolation import Interpolation
-from ganserve._calls.local import local_endpoint
+from ganserve._calls.local import local_connection
 from ganserve._calls.readiness import Readiness, refuse_name
 from ganserve._calls.requests import sample_request, stream_request
 from ganserve._calls.score_inputs import ScoreInputs
-from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._calls.streams import SampleStream, ScoreStream
 from ganserve._calls.transport import Transport
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
@@ -77,7 +78,7 @@ class Client:
         config = ClientConfig.of(
             target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
         )
-        self._transport = Transport(config, connect(config, interceptors))
+        self._transport = Transport(config, partial(connect, config, interceptors))
 
     @classmethod
     def local(
@@ -102,7 +103,7 @@ class Client:
         """
         client = cls.__new__(cls)
         client._transport = Transport(  # noqa: SLF001 - of its own class
-            *local_endpoint(models, provider, timeout_s)
+            *local_connection(models, provider, timeout_s)
         )
         return client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from commands import ganserve
 from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
 from ganserve._cli import COMMANDS
-from ganserve._cli.completion import help_of, read_options
+from ganserve._cli.completion import command_of
 from ganserve_training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -25,8 +26,13 @@ COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 
 @functools.cache
 def flags_of(command: str) -> frozenset[str]:
-    preset = ("digits",) if command == "train" else ()
-    return frozenset(flag for option in read_options(help_of(command, *preset)) for flag in option.flags) | {"--help"}
+    known = command_of(command)
+    assert known is not None
+    options = [*known.options(), *itertools.chain(*known.cases().values())]
+    return frozenset(flag for option in options for flag in (*option.flags, option.opposite) if flag) | {
+        "--help",
+        "--help-all",
+    }
 
 
 @pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: str(page.relative_to(ROOT)))

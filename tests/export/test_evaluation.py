@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ganserve_export import Exported, ExportError, export_run
+from ganserve_export import Exported, ExportError
 from ganserve_export.cli import evaluate as evaluate_command
 from ganserve_export.evaluation.onnx_features import onnx_features
 from ganserve_export.evaluation.package_subject import package_subject
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ONLY = ("--samples", "60", "--metrics", "gan-train-test", "fid", "sliced-wasserstein", "--features", "pixels")
-
-
-@pytest.fixture(scope="module")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_run(run, tmp_path_factory.mktemp("evaluated") / "digits")
 
 
 @pytest.fixture

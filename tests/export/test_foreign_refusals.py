@@ -138,7 +138,7 @@ def two_inputs(file: Path, other: tuple[int, list[Any]], name: str = "other") ->
         ((FLOAT, ["n", Z]), {}, r"2 inputs that could be its latents: z .*, other .* Say which: --latents NAME"),
         ((FLOAT, ["n", Z]), {"latents": "z"}, r"takes other .* beside z float32 \[n, 6\]: if these are labels"),
         ((FLOAT, ["n", 1, 4, 4]), {"latents": "z", "label_names": AB}, r"no input for 2 labels .* takes other float32"),
-        ((FLOAT, ["n", 2]), {"latents": "nothing"}, r"--latents: the generator g\.onnx has no 'nothing'; it has z"),
+        ((FLOAT, ["n", 2]), {"latents": "nothing"}, r"--latents nothing: the generator g\.onnx has no such tensor"),
         ((INT64, ["n"]), {}, r"takes other int64 \[n\] beside z .*: if these are labels, name them with --labels"),
         ((INT64, ["n", 5]), {"label_names": AB}, r"takes labels as other int64 \[n, 5\]; expected integers .*\[N, 2\]"),
         ((INT64, [8]), {"label_names": AB}, r"is fixed to batches of 8 \(other int64 \[8\]\)"),
@@ -230,7 +230,7 @@ def test_two_outputs(tmp_path: Path) -> None:
     constants = {"w": weight(Z, 48), "shape": np.array([-1, 3, 4, 4])}
     file = save(tmp_path / "g.onnx", nodes, {"z": (FLOAT, ["n", Z])}, outputs, constants)
     refused(tmp_path, r"2 outputs that could be its samples: a .*, b .*\. Say which: --output NAME", file, **NCHW)
-    refused(tmp_path, r"--output: the generator g\.onnx has no 'c'", file, output="c", **NCHW)
+    refused(tmp_path, r"--output c: the generator g\.onnx has no such tensor", file, output="c", **NCHW)
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "link.bin", "."])
@@ -287,7 +287,7 @@ def test_operations_of_others(tmp_path: Path) -> None:
             r"has no input that could be its samples of shape \[4, 4, 3\]: it has x float32 \[n, 3, 8, 8\]",
         ),
         ((3, 8, 8), {"critic_samples": "x"}, r"takes samples as x float32 .*; expected \[N, C, H, W\] or"),
-        ((3, 4, 4), {"critic_samples": "y"}, r"--critic-samples: the critic c\.onnx has no 'y'"),
+        ((3, 4, 4), {"critic_samples": "y"}, r"--critic-samples y: the critic c\.onnx has no such tensor"),
         ((3, 4, 4), {"critic_output": "probability"}, r"which are not probabilities. Use --critic-output score"),
     ],
 )

@@ -160,8 +160,8 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "usage: ganserve train PRESET"),
-        (["nothing"], 2, "ganserve train: error: no such preset: 'nothing'; there is digits"),
+        ([], 2, "ganserve train: error: PRESET: missing. Give one of digits"),
+        (["nothing"], 2, "ganserve train: error: PRESET nothing: no such preset. Give one of digits"),
         (["digits", "--steps", "0"], 2, "steps must be at least 1 (got 0)"),
         (["digits", "--ema.half-life-kimg", "-1"], 2, "--ema.half-life-kimg must be not negative"),
         (["digits", "--no-such-flag"], 2, "--no-such-flag"),
@@ -177,6 +177,9 @@ def test_wrong_usage_is_explained(tmp_path: Path, arguments: list[str], status: 
 def test_help_lists_presets_and_options() -> None:
     assert "digits" in ganserve("train", "--help").stdout
     options = ganserve("train", "digits", "--help").stdout
+    for flag in ("--out", "--steps", "--seed", "--device", "--help ema"):
+        assert flag in options
+    options = ganserve("train", "digits", "--help-all").stdout
     for flag in ("--out", "--steps", "--seed", "--device", "--regularisers.r1-gamma.start", "--ema.half-life-kimg"):
         assert flag in options
 

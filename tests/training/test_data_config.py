@@ -1,9 +1,9 @@
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-import tyro
 
+from ganserve_training.cli.train import read_arguments
 from ganserve_training.config import DataConfig, TrainConfig
 from ganserve_training.config.data import suit_source
 from ganserve_training.config.serialisation import check_same_config, config_from_dict, config_to_dict
@@ -64,9 +64,7 @@ def test_every_option_survives_the_way_to_json_and_back() -> None:
 
 @pytest.mark.parametrize("flag", ["--on-bad-file=skip", "--data.on-bad-file=skip"])
 def test_bad_files_have_a_short_flag_too(flag: str) -> None:
-    config = tyro.cli(
-        Annotated[TrainConfig, tyro.conf.arg(name="")], args=["--data.source", "folder", "--data.path", "x", flag]
-    )
+    config = read_arguments(["digits", "--data.source", "folder", "--data.path", "x", flag]).config
     assert config.data.on_bad_file == "skip"
 
 

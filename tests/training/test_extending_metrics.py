@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -26,8 +29,13 @@ BRIGHTNESS = Metric(
 )
 
 
-def test_a_metric_of_your_own(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(register, "_METRICS", dict(register._METRICS))  # forget the metric after this test
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    del register._METRICS["brightness"]
+
+
+def test_a_metric_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     register_metric(BRIGHTNESS)
 
     train(tiny_config(), tmp_path, device="cpu")

@@ -188,7 +188,7 @@ def test_the_command_says_where_the_report_is_and_what_is_wrong(
     assert main([str(finished), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: ")
     assert main([str(tmp_path / "nothing")]) == 2
-    assert "holds no run: there is no such folder; name a run's, or train first" in capsys.readouterr().err
+    assert "nothing: no such folder. Give a run's, such as runs/digits." in capsys.readouterr().err
     (finished / "metrics.json").write_text("{")
     assert main([str(finished)]) == 1
     assert "metrics.json is not JSON" in capsys.readouterr().err

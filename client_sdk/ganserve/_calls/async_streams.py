@@ -18,7 +18,7 @@ from ganserve._results.models import ModelInfo
 
 if TYPE_CHECKING:
     from ganserve._calls.rotation import Endpoint
-    from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+    from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
     from ganserve._calls.transport import AsyncTransport
     from ganserve._results.batch import SampleBatch  # noqa: F401 - ruff does not see it in the base class's brackets
     from ganserve._results.scores import Scores  # noqa: F401 - likewise
@@ -101,7 +101,7 @@ class _AsyncStream(AsyncIterator[ResultT], ABC, Generic[ResultT]):
             try:
                 async with asyncio.timeout(attempts.left_s):
                     if self._rpc is None:
-                        endpoint = self._endpoint = self._transport.endpoint()
+                        endpoint = self._endpoint = await self._transport.endpoint(attempts.left_s)
                         self._rpc = await self._open(getattr(endpoint.stub, self._call.method))
                     response = await self._rpc.read()
             except TimeoutError as error:
@@ -182,7 +182,7 @@ class AsyncSampleStream(_AsyncStream["SampleBatch"]):
         return True
 
     async def _open(self, method: Any) -> Any:
-        return self._transport.start(method, self._request_id, self._call.remaining())
+        return method(self._call.remaining(), metadata=self._transport.metadata(self._request_id))
 
     def _explain(self, failure: GanserveError) -> None:
         self._call.explain(failure)
@@ -236,7 +236,7 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
             await self._rpc.done_writing()
 
     async def _open(self, method: Any) -> Any:
-        self._rpc = self._transport.start(method, self._request_id)
+        self._rpc = method(metadata=self._transport.metadata(self._request_id))
         for request in self._call.remaining():
             await self._write(request)
         if self._call.exhausted:

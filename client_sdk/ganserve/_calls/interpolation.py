@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve._calls import unary as _calls
+from ganserve._calls import unary_calls as _calls
 from ganserve._calls.arrays import as_array, latents_array
 from ganserve._calls.number_checks import check_integer
 from ganserve._calls.requests import sample_request

@@ -17,7 +17,7 @@ from ganserve._results.models import ModelInfo
 
 if TYPE_CHECKING:
     from ganserve._calls.rotation import Endpoint
-    from ganserve._calls.stream_progress import SampleStreamCall, ScoreStreamCall
+    from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
     from ganserve._calls.transport import Transport
     from ganserve._results.batch import SampleBatch  # noqa: F401 - ruff does not see it in the base class's brackets
     from ganserve._results.scores import Scores  # noqa: F401 - likewise
@@ -95,7 +95,7 @@ class _Stream(Iterator[ResultT], ABC, Generic[ResultT]):
             timer = self._start_timer(attempts.left_s)
             try:
                 if self._rpc is None:
-                    endpoint = self._endpoint = self._transport.endpoint()
+                    endpoint = self._endpoint = self._transport.endpoint(attempts.left_s)
                     self._rpc = self._open(getattr(endpoint.stub, self._call.method))
                     if self._expired.is_set():  # before there was anything to cancel
                         self._rpc.cancel()

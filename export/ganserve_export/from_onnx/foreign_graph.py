@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.loading import load, one_line
-from ganserve_export.from_onnx.operators import refuse_randomness, unknown_operators
+from ganserve_export.from_onnx.operators_and_opsets import refuse_randomness, unknown_operators
 from ganserve_export.package.onnx_graphs import precision_of
 from ganserve_training.files import file_sha256
 

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.operators import all_nodes
+from ganserve_export.from_onnx.operators_and_opsets import all_nodes
 from ganserve_export.package.onnx_graphs import MAX_BYTES
 
 if TYPE_CHECKING:

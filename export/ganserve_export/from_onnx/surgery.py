@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.operators import upgraded
+from ganserve_export.from_onnx.operators_and_opsets import upgraded
 from ganserve_export.package.onnx_graphs import strip_metadata
 
 if TYPE_CHECKING:

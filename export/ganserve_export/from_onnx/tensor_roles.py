@@ -28,14 +28,13 @@ class LabelInput:
 
 def find_latents(graph: ForeignGraph, name: str | None, label_count: int, labels_name: str | None) -> TensorInfo:
     """Return the input for latents: named, called "latents", or the only float input that is not for one-hot labels."""
-    tensor = _by_name(graph, graph.inputs, name, "latents", "--latents")
-    if tensor is None:
+    floats = _named(graph, graph.inputs, name, "latents", "--latents")
+    if not floats:
         floats = [item for item in graph.inputs if item.is_float and item.name != labels_name]
         if len(floats) > 1 and label_count and not any(item.is_integer for item in graph.inputs):
             others = [item for item in floats if not _may_be_one_hot(item, label_count)]
             floats = others if len(others) == 1 else floats
-        hint = "" if label_count else " (and what the labels are with --labels, if one is for labels)"
-        tensor = _only(graph, floats, graph.inputs, "latents", "--latents", hint=hint)
+    tensor = _only(graph, floats, graph.inputs, "latents", "--latents")
     _check_batch(graph, tensor)
     if not tensor.is_float or tensor.size is None or sum(extent != 1 for extent in tensor.shape[1:]) > 1:
         raise ExportError(
@@ -70,8 +69,8 @@ def find_labels(
                 "--labels; other inputs cannot be served: make them constants of the graph"
             )
         return None
-    tensor = _by_name(graph, graph.inputs, name, "labels", flag)
-    if tensor is None:
+    candidates = _named(graph, graph.inputs, name, "labels", flag)
+    if not candidates:
         candidates = [item for item in others if item.is_integer] or [
             item for item in others if _may_be_one_hot(item, label_count)
         ]
@@ -83,7 +82,7 @@ def find_labels(
                     + ("Leave --labels out, or list as many labels as it takes" if required else "Export it without")
                 )
             return None
-        tensor = _only(graph, candidates, others, "labels", flag)
+    tensor = _only(graph, candidates, others, "labels", flag)
     surplus = [item for item in others if item.name != tensor.name]
     if surplus:
         raise ExportError(
@@ -105,10 +104,10 @@ def find_samples_input(
     graph: ForeignGraph, name: str | None, sample_shape: tuple[int, ...]
 ) -> tuple[TensorInfo, Layout]:
     """Return the critic's input for samples [H, W, C] or [D], and its possible layouts."""
-    tensor = _by_name(graph, graph.inputs, name, "samples", "--critic-samples")
-    if tensor is None:
-        fitting = [item for item in graph.inputs if _layouts(item, sample_shape)]
-        tensor = _only(graph, fitting, graph.inputs, f"samples of shape {list(sample_shape)}", "--critic-samples")
+    fitting = _named(graph, graph.inputs, name, "samples", "--critic-samples") or [
+        item for item in graph.inputs if _layouts(item, sample_shape)
+    ]
+    tensor = _only(graph, fitting, graph.inputs, f"samples of shape {list(sample_shape)}", "--critic-samples")
     _check_batch(graph, tensor)
     layouts = _layouts(tensor, sample_shape)
     if not layouts:
@@ -128,12 +127,8 @@ def find_output(
     graph: ForeignGraph, name: str | None, own_name: str, flag: str, suited: Sequence[TensorInfo]
 ) -> TensorInfo:
     """Return an output: named, called as in packages, the only one, or the only suitable one."""
-    tensor = _by_name(graph, graph.outputs, name, own_name, flag)
-    if tensor is not None:
-        return tensor
-    if len(graph.outputs) == 1:
-        return graph.outputs[0]
-    return _only(graph, suited, graph.outputs, own_name, flag, kind="output")
+    found = _named(graph, graph.outputs, name, own_name, flag)
+    return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
 
 
 def _layouts(tensor: TensorInfo, sample_shape: tuple[int, ...]) -> Layout:
@@ -161,31 +156,28 @@ def _may_be_one_hot(tensor: TensorInfo, label_count: int) -> bool:
     return label_count > 1 and tensor.size == label_count and (tensor.is_float or tensor.is_integer)
 
 
-def _by_name(
+def _named(
     graph: ForeignGraph, tensors: Sequence[TensorInfo], name: str | None, own_name: str, flag: str
-) -> TensorInfo | None:
+) -> list[TensorInfo]:
+    """Return the tensor with the user's name, or with the name that packages use, if the graph has one."""
     found = [tensor for tensor in tensors if tensor.name == (name or own_name)]
     if name is not None and not found:
-        raise ExportError(f"{flag}: the {graph.name} has no {name!r}; it has {_list(tensors)}")
-    return found[0] if found else None
+        raise ExportError(f"{flag} {name}: the {graph.name} has no such tensor. It has {_list(tensors)}")
+    return found
 
 
 def _only(
-    graph: ForeignGraph,
-    candidates: Sequence[TensorInfo],
-    tensors: Sequence[TensorInfo],
-    what: str,
-    flag: str,
-    *,
-    kind: str = "input",
-    hint: str = "",
+    graph: ForeignGraph, candidates: Sequence[TensorInfo], tensors: Sequence[TensorInfo], role: str, flag: str
 ) -> TensorInfo:
+    """Return the only candidate for a role among the graph's inputs or outputs."""
     if len(candidates) == 1:
         return candidates[0]
+    kind = "output" if tensors is graph.outputs else "input"
     if not candidates:
-        raise ExportError(f"the {graph.name} has no {kind} that could be its {what}: it has {_list(tensors) or 'none'}")
+        raise ExportError(f"the {graph.name} has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
+    hint = " (or name the labels with --labels, if one is for labels)" if flag == "--latents" else ""
     raise ExportError(
-        f"the {graph.name} has {len(candidates)} {kind}s that could be its {what}: {_list(candidates)}. Say which: "
+        f"the {graph.name} has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: "
         f"{flag} NAME{hint}"
     )
 

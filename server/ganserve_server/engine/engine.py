@@ -133,7 +133,8 @@ class Engine:
         Raises:
             PackageError: A run fails, or gives a wrong shape or values that are not finite.
         """
-        return [[self._try(session, feed) for feed in feeds] for session in self._sessions][0]
+        outputs = [[self._try(session, feed) for feed in feeds] for session in self._sessions]
+        return outputs[0]
 
     def prepare(self, feeds: Sequence[Feed], worker: int) -> None:
         """Run the feeds that a worker's thread must run before requests wait for it; called in that thread.

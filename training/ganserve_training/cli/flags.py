@@ -1,24 +1,25 @@
-"""A configuration's fields as the flags that set them, for who came by the command line."""
+"""Name a configuration's fields as the flags that set them."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from ganserve_training.config import Anneal
+from ganserve._command_line.options import Option
 
 
-def in_flags(message: str, kind: type) -> str:
-    """A message with the fields of `kind` that it names as flags: `networks.max_width` is `--networks.max-width`.
+def in_flags(message: str, options: Sequence[Option]) -> str:
+    """Return a message with flags in place of fields: `networks.max_width` becomes `--networks.max-width`.
 
-    A field without a dot could be any word: it is taken for one at the beginning of a line alone.
+    A field without a dot could be any word, so it becomes a flag only at the beginning of a line.
     """
-    flags = dict(_flags_of(kind))
-    for path in [path for path in flags if path.startswith("optimisers.critic.")]:
-        either = path.replace("critic", "{generator,critic}", 1)
-        flags[either] = flags[path].replace("critic", "{generator,critic}", 1)
+    flags = {option.flags[0][2:].replace("-", "_"): option.flags[0] for option in options if option.flags}
+    for path, flag in list(flags.items()):
+        if path.endswith(".start"):  # An annealed value has two flags, and a name of its own.
+            flags[path.removesuffix(".start")] = flag.removesuffix("start") + "{start,end}"
+    for path, flag in list(flags.items()):
+        if path.startswith("optimisers.critic."):
+            flags[path.replace("critic", "{generator,critic}", 1)] = flag.replace("critic", "{generator,critic}", 1)
     dotted = sorted((path for path in flags if "." in path), key=len, reverse=True)
     if dotted:
         field = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, dotted))})(?!\w|\.\w)")
@@ -26,16 +27,3 @@ def in_flags(message: str, kind: type) -> str:
     plain = "|".join(path for path in flags if "." not in path)
     begun = re.compile(rf"^( *)({plain})(?=:? )", re.MULTILINE)
     return begun.sub(lambda match: match[1] + flags[match[2]], message)
-
-
-def _flags_of(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every field's path and flag; what is annealed has two flags, and is named whole as well."""
-    for name, hint in typing.get_type_hints(kind).items():
-        path = f"{prefix}{name}"
-        flag = f"--{path.replace('_', '-')}"
-        if not dataclasses.is_dataclass(hint):
-            yield path, flag
-            continue
-        if hint is Anneal:
-            yield path, f"{flag}.{{start,end}}"
-        yield from _flags_of(typing.cast("type", hint), f"{path}.")

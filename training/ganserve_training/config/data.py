@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
-
-import tyro
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from ganserve_training.config._checks import expect, expect_seed
 from ganserve_training.errors import ConfigError
@@ -63,7 +61,7 @@ class DataConfig:
     """Show half of the images mirrored left to right, others each time."""
     class_balanced: bool = False
     """Show each label equally often, however many samples it has; else, each sample equally often."""
-    on_bad_file: Annotated[Literal["fail", "skip"], tyro.conf.arg(aliases=["--on-bad-file"])] = "fail"
+    on_bad_file: Literal["fail", "skip"] = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
     """What to do about images that can't be read: name them and stop, or name them and go on without."""
     workers: int = 2
     """Processes that read ahead where data are too large for memory; 0: read when needed."""
@@ -75,12 +73,12 @@ class DataConfig:
     """Seed of the split, and of what is drawn; runs with the same value hold out the same samples."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            suited, value = _ONLY_FOR.get(field.name), getattr(self, field.name)
-            if suited is not None and self.source not in suited and value != field.default:
+        for item in fields(self):
+            suited, value = _ONLY_FOR.get(item.name), getattr(self, item.name)
+            if suited is not None and self.source not in suited and value != item.default:
                 raise ConfigError(
-                    f"data.{field.name} is for the sources {', '.join(suited)} only "
-                    f"(got {value} with the source {self.source}): leave out --data.{field.name.replace('_', '-')}"
+                    f"data.{item.name} is for the sources {', '.join(suited)} only "
+                    f"(got {value} with the source {self.source}): leave out --data.{item.name.replace('_', '-')}"
                 )
         if self.source in _STORED and not self.path:
             raise ConfigError(f"data.path must say where the data are for the source {self.source}: add --data.path")
@@ -106,6 +104,6 @@ def suit_source(data: DataConfig, source: str) -> DataConfig:
     `data.source` itself stays: the new one may need a path that only its user knows.
     """
     unsuited: dict[str, Any] = {
-        field.name: field.default for field in fields(data) if source not in _ONLY_FOR.get(field.name, (source,))
+        item.name: item.default for item in fields(data) if source not in _ONLY_FOR.get(item.name, (source,))
     }
     return replace(data, **unsuited)

@@ -80,15 +80,6 @@ class Judgement:
     gan_train_by_label: tuple[float, ...]
     """gan_train of each label's held-out samples; NaN if there are none."""
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the figures over all labels by name."""
-        return {
-            "gan_test": self.gan_test,
-            "gan_train": self.gan_train,
-            "nn_distance_ratio": self.nn_distance_ratio,
-            "judge_accuracy": self.judge_accuracy,
-        }
-
 
 def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
     """Judge generated samples against real ones.

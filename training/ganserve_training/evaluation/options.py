@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from ganserve_training.errors import ConfigError
 
@@ -21,6 +19,12 @@ def built_in_metrics() -> tuple[str, ...]:
     return tuple(sorted(file.stem.replace("_", "-") for file in files))
 
 
+if TYPE_CHECKING:
+    MetricName = str  # Python code may name metrics of its own, too
+else:
+    MetricName = Literal[built_in_metrics()]  # choices of the command line
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationOptions:
     """What to measure, and how."""
@@ -28,7 +32,7 @@ class EvaluationOptions:
     data: str | None = None
     """The real data: a source such as digits, or the path of a file or folder. Default: the data that the model
     learned from."""
-    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar=" ".join(built_in_metrics()))] = ()
+    metrics: tuple[MetricName, ...] = ()
     """Which metrics to measure. Default: those that suit the data."""
     features: str = "auto"
     """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
@@ -39,7 +43,7 @@ class EvaluationOptions:
     the file."""
     feature_range: FeatureRange = "0..1"
     """Values of black and white for a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
-    samples: Annotated[int | None, tyro.conf.arg(aliases=["--count", "-n"])] = None
+    samples: int | None = field(default=None, metadata={"aliases": ("--count", "-n")})
     """Number of samples to draw, with balanced labels. Default: 2,500 for ring and grid, 26,000 for stacked digits (the
     published protocols), else the number of training samples, but at least 1,500 and at most 10,000."""
     seed: int = EVALUATION_SEED

@@ -92,15 +92,3 @@ class QualityMeter:
                 raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
             return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
         return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
-
-
-def quick_quality(
-    samples: NDArray[Any],
-    labels: NDArray[np.int64] | None,
-    reference: Samples,
-    *,
-    choice: QualityName = "auto",
-    modes: Modes | None = None,
-) -> Quality:
-    """Measure once with a new `QualityMeter`; to measure often, keep a meter."""
-    return QualityMeter(reference, choice, modes).measure(samples, labels)

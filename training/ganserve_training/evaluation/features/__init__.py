@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ganserve_training.evaluation.features.base import FeatureInput, Features, plain_features
 from ganserve_training.evaluation.features.classifier import classifier_features
+from ganserve_training.evaluation.features.features import Features, plain_features
+from ganserve_training.evaluation.features.resizing import FeatureInput
 from ganserve_training.evaluation.features.torchscript import torchscript_features
 
 __all__ = ["FeatureInput", "Features", "classifier_features", "plain_features", "torchscript_features"]

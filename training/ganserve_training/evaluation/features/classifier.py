@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ganserve_training.data.order import ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
-from ganserve_training.evaluation.features.base import FeatureInput, Features
+from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.resizing import FeatureInput
 
 FEATURES = 64
 _SIDE_PX = 32

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.features.base import FeatureInput, Features
+from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.resizing import FeatureInput
 from ganserve_training.evaluation.options import FeatureRange
 from ganserve_training.files import file_sha256
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ganserve._calls import responses as _responses
-from ganserve._calls import unary as _calls
+from ganserve._calls import unary_calls as _calls
 from ganserve._calls.number_checks import kind_of
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._errors import GanserveError, InvalidRequest, ServerError

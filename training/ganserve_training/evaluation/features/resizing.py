@@ -1,18 +1,13 @@
-"""Define features, and convert images to the form that a network takes.
-
-N = samples, H, W, C = image, D = values of a sample, F = features.
-"""
+"""Convert images to the form that a feature network takes. N = samples, H, W, C = image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import averaged_px, flat_values
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.options import FeatureRange
@@ -20,29 +15,6 @@ from ganserve_training.evaluation.options import FeatureRange
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 _LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Features:
-    """A way to compute features, with what a report says about it: other features give other figures."""
-
-    name: str
-    """Name such as pixels or classifier, or the file's name."""
-    sha256: str | None
-    """Digest of the network's file or weights; None: no network."""
-    resizer: str
-    """How images are resized for the network."""
-    extract: Callable[[NDArray[Any]], NDArray[Any]]
-    """Samples uint8 [N, H, W, C] or float32 [N, D] -> features float [N, F]."""
-
-
-def plain_features(info: DataInfo) -> Features:
-    """Return the values themselves: images averaged down to at most 31 pixels a side, or standardised vectors."""
-    if not info.is_image:
-        return Features(name="values", sha256=None, resizer="none", extract=lambda samples: flat_values(samples, info))
-    down, right = averaged_px(info)
-    resizer = "none" if (down, right) == (1, 1) else f"average over {down} x {right} pixels"
-    return Features(name="pixels", sha256=None, resizer=resizer, extract=lambda samples: flat_values(samples, info))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
