@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test coverage lint docs format protos clean
+.PHONY: demo test coverage lint docs format protos generate clean
 
 demo: $(VENV)/.ready-all
 	$(BIN)/python scripts/demo.py
@@ -24,6 +24,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/generate_sync_client.py --check
 
 # Every warning is an error: a link that leads nowhere, a docstring that can't be read, a message without a comment.
 docs: $(VENV)/.ready-dev
@@ -36,6 +37,10 @@ format: $(VENV)/.ready-dev
 
 protos: $(VENV)/.ready-dev
 	$(BIN)/python scripts/generate_protos.py
+
+# Everything that is generated and committed.
+generate: protos
+	$(BIN)/python scripts/generate_sync_client.py
 
 clean:
 	rm -rf $(VENV) build demo dist
