@@ -1,9 +1,9 @@
-"""A web application that draws samples: `GET /samples/LABEL?n=16&seed=7` answers one PNG picture of them.
+"""Serve pictures of samples over HTTP: `GET /samples/LABEL?n=16&seed=7` returns one PNG picture.
 
     pip install 'ganserve[examples]'
     uvicorn --app-dir examples fastapi_app:app
 
-The server is the one at GANSERVE_TARGET, else localhost:50051.
+It uses the ganserve server at GANSERVE_TARGET, or at localhost:50051.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ganserve import SampleBatch
 
 MOST_SAMPLES = 100
-# What the one who asked is told; all other errors are the application's own: 502.
+# HTTP status of each error; all other errors are 502.
 STATUS = {
     InvalidRequest: 422,
     UnsupportedByModel: 422,
@@ -47,7 +47,7 @@ STATUS = {
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for the whole application: it keeps its connection, and any number of requests share it."""
+    """Open one client for the whole application: all requests share its connection."""
     async with AsyncClient(timeout_s=10) as client:
         app.state.client = client
         yield
@@ -58,7 +58,7 @@ app = FastAPI(title="Samples", lifespan=lifespan)
 
 @app.exception_handler(GanserveError)
 async def explain(_: Request, error: GanserveError) -> JSONResponse:
-    """The SDK's errors are sentences for people."""
+    """Return the SDK's message, which is written for people."""
     headers = {}
     if isinstance(error, ServerOverloaded) and error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
@@ -72,14 +72,14 @@ async def samples(
     n: Annotated[int, Query(ge=1, le=MOST_SAMPLES)] = 16,
     seed: Annotated[int | None, Query(ge=0, lt=2**64)] = None,
 ) -> Response:
-    """A picture of n samples of a label, and in the headers what draws the same ones again."""
+    """Return a picture of n samples of a label, with headers that allow the same samples to be drawn again."""
     batch = await request.app.state.client.sample(n, label, seed=seed)
     headers = {"X-Seed": str(batch.seed), "X-Model": f"{batch.model}/{batch.version}"}
-    # In a thread: while one picture is compressed, the others are still answered.
+    # In a thread, so that the event loop can answer other requests meanwhile.
     return Response(await asyncio.to_thread(png, batch), media_type="image/png", headers=headers)
 
 
 def png(batch: SampleBatch) -> bytes:
-    """The picture's file."""
+    """Return the picture's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         return batch.save_grid(Path(folder) / "samples.png").read_bytes()

@@ -1,7 +1,7 @@
-"""`make demo`: real digits -> trained GAN -> ONNX -> gRPC server -> labelled samples in an application.
+"""Run `make demo`: real digits -> trained GAN -> ONNX -> gRPC server -> labelled samples in an application.
 
-Runs the commands that a user would type, then plays the application. What demo/ already holds is kept, so a second run
-trains and exports nothing.
+It runs the commands that a user would type, then acts as the application. What demo/ already holds is kept, so a second
+run trains and exports nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def exported(checkpoint_sha256: str) -> Path | None:
-    """The newest package, if it was made from this checkpoint."""
+    """Return the newest package if it was made from this checkpoint."""
     manifests = {int(path.parent.name): path for path in MODELS.glob("digits/[0-9]*/manifest.json")}
     if not manifests:
         return None
@@ -81,7 +81,7 @@ def exported(checkpoint_sha256: str) -> Path | None:
 
 
 def report(judgement: Judgement) -> bool:
-    """Prints the three figures beside what is expected of them; returns whether all are met."""
+    """Print the three figures with their goals; return whether all are met."""
     distance = judgement.nn_distance_ratio
     low, high = NN_DISTANCE_RATIO_WITHIN
     test_met, train_met = judgement.gan_test >= GAN_TEST_AT_LEAST, judgement.gan_train >= GAN_TRAIN_AT_LEAST
@@ -102,14 +102,14 @@ def report(judgement: Judgement) -> bool:
 
 
 def command(*arguments: object) -> None:
-    """Runs `ganserve …` as a user would, with its output on this terminal."""
+    """Run `ganserve …` as a user would, with its output on this terminal."""
     say("ganserve " + " ".join(map(str, arguments)))
     subprocess.run([GANSERVE, *map(str, arguments)], check=True)
 
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """`ganserve serve` on a free port; yields its address and stops it at the end."""
+    """Run `ganserve serve` on a free port; yield its address and stop it at the end."""
     arguments = ["serve", "--models", str(MODELS), "--port", "0"]
     say("ganserve " + " ".join(arguments))
     process = subprocess.Popen([GANSERVE, *arguments], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""What MkDocs asks while it builds docs/: the page of the protocol, links that leave docs/, names of code blocks."""
+"""Extend MkDocs: make the page of the protocol, rewrite links that leave docs/, name code blocks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         if path == "protos/ganserve/v1":
             return f"[{text}]({PROTOCOL_PAGE})"
         if not (ROOT / path).exists():
-            # A warning ends a strict build.
+            # A strict build turns this warning into an error.
             _log.warning("%s links to ../%s, which is not in the repository", page.file.src_uri, path)
         return f"{text} (`{path}` in the repository)"
 

@@ -1,4 +1,4 @@
-"""Generates client_sdk/ganserve/v1 from protos/; with --check, compares instead and fails on any difference."""
+"""Generate client_sdk/ganserve/v1 from protos/; with --check, compare instead and fail on any difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 def generate(out: Path) -> None:
     protos = sorted((ROOT / "protos" / PACKAGE).glob("*.proto"))
-    # The plugins are looked up beside this interpreter, so that the environment need not be activated.
+    # Find the plugins beside this interpreter, so that the environment need not be activated.
     tools = Path(sys.executable).parent
     subprocess.run(
         [
@@ -56,7 +56,7 @@ def main() -> int:
             if stale:
                 print(f"generated code differs from protos/: {', '.join(stale)}\nfix: make protos", file=sys.stderr)
                 return 1
-            print(f"generated code is what protos/ generate ({len(everything)} files)")
+            print(f"generated code is current ({len(everything)} files)")
             return 0
         for name in names(COMMITTED):
             (COMMITTED / name).unlink()

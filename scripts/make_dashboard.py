@@ -1,7 +1,7 @@
-"""Writes the Grafana dashboard from the server's metric definitions: make_dashboard.py [--check].
+"""Write the Grafana dashboard from the server's metric definitions: make_dashboard.py [--check].
 
 Each metric gets a panel by its kind: counters as rates, histograms as quantiles, gauges as they are. `ROWS` says where
-it stands and by which labels it is split; a metric that no row has is an error.
+it stands and by which labels it is split; a metric without a row is an error.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> int:
 def dashboard() -> dict[str, object]:
     missing = {metric.name for metric in d.METRICS} - {metric.name for row in ROWS.values() for metric, _ in row}
     if missing:
-        raise SystemExit(f"no row has {', '.join(sorted(missing))}")
+        raise SystemExit(f"metrics without a row: {', '.join(sorted(missing))}. Add them to ROWS.")
     panels: list[dict[str, object]] = []
     y = 0
     for title, row in ROWS.items():
@@ -122,7 +122,7 @@ def variable(name: str, query: str) -> dict[str, object]:
 
 
 def add_row(panels: list[dict[str, object]], title: str, row: list[dict[str, object]], y: int) -> int:
-    """Adds a row's panels below `y`, and returns where they end."""
+    """Add a row of panels below `y`, and return where it ends."""
     panels.append({"type": "row", "title": title, "collapsed": False, "gridPos": {"h": 1, "w": 24, "x": 0, "y": y}})
     for index, panel in enumerate(row):
         line, column = divmod(index, COLUMNS)

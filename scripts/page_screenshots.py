@@ -1,6 +1,6 @@
-"""The pictures of docs/page.md: `python scripts/page_screenshots.py TARGET`, of a server that serves the digits.
+"""Make the pictures of docs/page.md: `python scripts/page_screenshots.py TARGET`, with a server that serves the digits.
 
-Needs a Chromium on the PATH, and the extra `dev`.
+It needs a Chromium on the PATH, and the extra `dev`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ganserve._ui.serving import serving
 
 IMAGES = Path(__file__).parent.parent / "docs/images"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-COLOURS = 224  # what these pages need; a third of the bytes
+COLOURS = 224  # enough for these pages, and a third of the bytes
 
 
 def main(target: str) -> int:

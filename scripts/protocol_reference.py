@@ -1,4 +1,4 @@
-"""Writes the reference of the protocol, a page of Markdown, from protos/ and the comments in them."""
+"""Write the reference of the protocol, a page of Markdown, from protos/ and their comments."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PROTOS = ROOT / "protos"
 PACKAGE = "ganserve.v1"
 INTRODUCTION = f"""# The protocol
 
-`{PACKAGE}` as it stands in `protos/ganserve/v1`, from which code for any language is generated. The same port answers
-[the Open Inference Protocol](open-inference-protocol.md) and the standard services for health and reflection:
-[Running the service](serving.md)."""
+`{PACKAGE}`, from `protos/ganserve/v1`: generate code for any language from these files. The same port serves
+[the Open Inference Protocol](open-inference-protocol.md) and the standard services for health and reflection
+([Running the service](serving.md))."""
 
-# Numbers of the fields in FileDescriptorProto and below it, of which paths into a file's source are made.
+# Field numbers in FileDescriptorProto and below; paths into a file's source consist of them.
 _FILE_MESSAGES, _FILE_ENUMS, _FILE_SERVICES = 4, 5, 6
 _MESSAGE_FIELDS, _MESSAGE_NESTED, _MESSAGE_ENUMS = 2, 3, 4
 _ENUM_VALUES = 2
@@ -34,7 +34,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def descriptors(protos: Path = PROTOS) -> descriptor_pb2.FileDescriptorSet:
-    """The files of the package, with their comments."""
+    """Return the files of the package with their comments."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "descriptors.binpb"
         files = sorted(protos.glob("ganserve/v1/*.proto"))
@@ -63,11 +63,11 @@ class _Comments:
         for location in self.file.source_code_info.location:
             if tuple(location.path) == path and location.leading_comments.strip():
                 return _clean(location.leading_comments)
-        raise ValueError(f"{self.file.name}: {name} has no comment; write what it is for, above it")
+        raise ValueError(f"{self.file.name}: {name} has no comment; write above it what it is for")
 
 
 def _clean(comment: str) -> str:
-    """Paragraphs of one line each, with no markup of Markdown but code in backticks."""
+    """Join the lines of each paragraph, and escape Markdown except code in backticks."""
     paragraphs = re.split(r"\n\s*\n", comment.strip())
     lines = [" ".join(line.strip() for line in paragraph.splitlines()) for paragraph in paragraphs]
     return "\n\n".join(map(_escape, lines))
@@ -167,10 +167,10 @@ def _enum(
 
 
 def protocol_reference(protos: Path = PROTOS) -> str:
-    """The page: services first, then each file's messages and enumerations, in the order of the files.
+    """Return the page: services first, then each file's messages and enumerations, in the order of the files.
 
     Raises:
-        ValueError: Something in the files has no comment.
+        ValueError: A part of the files has no comment.
     """
     files = [(file, _Comments(file)) for file in descriptors(protos).file]
     parts = [INTRODUCTION]

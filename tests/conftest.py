@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from server_process import running_server
+from sharing import shared_folder
 from tiny_packages import build_tiny_repository
 
 if TYPE_CHECKING:
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from server_process import ServerProcess
+
+# Tiny networks are quickest on one thread, by far where another worker keeps the other core busy. Set before torch is
+# imported; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:
@@ -32,6 +40,21 @@ def pytest_configure() -> None:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the model packages that `tiny_packages.build_tiny_repository` describes."""
     return build_tiny_repository(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the digits preset, stopped after a few steps: real networks, data and checkpoint. Leave it as it is."""
+
+    def train_it(folder: Path) -> None:
+        from rich.console import Console
+
+        from ganserve_training import PRESETS, train
+
+        config = dataclasses.replace(PRESETS["digits"], steps=8)
+        train(config, folder / "digits", device="cpu", console=Console(file=io.StringIO()))
+
+    return shared_folder(tmp_path_factory, "small-run", train_it) / "digits"
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,22 @@
-"""What the SDK adds to gRPC's own stub, and what importing it costs, on one machine in one run.
+"""Measure what the SDK adds to gRPC's own stub, and what importing it costs.
 
     python benchmarks/client/overhead.py [--rounds 12] [--seconds 1] [--imports 11] [--json FILE]
 
 Latency: one `ganserve serve` process with its defaults, one client process, one call at a time. The ways take turns
-call by call, in an order that is drawn anew each time, so that what else the machine does hits all alike:
+call by call in random order, so that other programs affect all of them alike:
 
-- stub: `GanServiceStub.Sample` with the message made anew each time; what comes back stays a message;
-- array: the same, and the samples made a NumPy array, as everybody needs them;
-- Client: `Client.sample` on a connection of its own;
-- local: `Client.local(…).sample`, the service inside the client's process.
+- stub: `GanServiceStub.Sample` with a new message for each call; the answer stays a message;
+- array: the same, and the samples become a NumPy array;
+- Client: `Client.sample` on its own connection;
+- local: `Client.local(…).sample`, without a server process.
 
-A figure is the median of the rounds' medians, a ratio the median of the rounds' ratios to the stub. Two generators:
-`nothing` (32x32x3, next to no computing, so that all of the rest shows) and `g32` (32x32x3, a DCGAN with random
+A figure is the median of the rounds' medians; a ratio is the median of the rounds' ratios to the stub. Generators:
+`nothing` (32x32x3, computes next to nothing, so that everything else shows) and `g32` (32x32x3, a DCGAN with random
 weights).
 
-Imports: processes of their own that take turns: Python alone, gRPC with NumPy, `import ganserve`, and
-`from ganserve import Client` with a client made, which is what loads gRPC and NumPy. Seconds are those of the import,
-memory is the resident set at its end; medians.
+Imports: processes that take turns: Python alone, gRPC with NumPy, `import ganserve`, and `from ganserve import Client`
+with a new client, which loads gRPC and NumPy. Figures are medians of the seconds of the import and of the resident
+memory after it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def ways(
 
 
 def one_round(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Returns each way's median latency in seconds."""
+    """Return each way's median latency in seconds."""
     latencies: dict[str, list[float]] = {name: [] for name in calls}
     turns = list(calls.items())
     gc.collect()

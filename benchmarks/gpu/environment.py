@@ -1,4 +1,4 @@
-"""What was measured on: date, card, driver, and the versions of everything that computes."""
+"""Describe the machine: date, card, driver, and the versions of everything that computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUERY = "name,driver_version,memory.total,clocks.max.sm,power.limit,temperature
 
 
 def describe(device: str) -> dict[str, object]:
-    """Everything that figures depend on; `onnxruntime` is in what `common.machine` tells."""
+    """Return what the figures depend on. `common.machine` adds onnxruntime's version."""
     known = machine() | {name: _version(name) for name in _PACKAGES}
     known |= {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), "device": device}
     if device == "cuda":

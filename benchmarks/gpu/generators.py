@@ -1,4 +1,4 @@
-"""Section: samples/s of the generators by themselves, one factor at a time, beside PyTorch on the same device."""
+"""Measure the generators alone, one factor at a time, beside PyTorch on the same device."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 import torch
-from budget import call_seconds, speed
 from onnx_ways import Bare, Way
+from time_budget import call_seconds, speed
 from torch_ways import TorchRunner, TorchWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from section import Context
+    from context import Context
     from subjects import Subject
 
 HALF, FLOAT = Way("float16"), Way("float32")
 HALF_LAST, HALF_SEARCHED = Way("float16", nhwc=True), Way("float16", search="exhaustive")
 COMPILED = TorchWay(torch.bfloat16, compiled=True)
-# What is measured first is what the goals and the defaults need most: when time is over, the rest is left out.
+# The most important first: when the time is over, the rest is left out.
 STEPS: tuple[tuple[Way | TorchWay, tuple[int, ...]], ...] = (
     (HALF, (64, 1)),
     (HALF_LAST, (64, 1)),
-    (COMPILED, (64,)),  # compiling takes longer than all else: the other sizes come last
+    (COMPILED, (64,)),  # compiling takes longest: the other sizes come last
     (FLOAT, (64, 1)),
     (Way("float32", graphs=False), (1, 64)),
     (Way("float16", graphs=False), (1, 64)),
@@ -51,7 +51,7 @@ STEPS: tuple[tuple[Way | TorchWay, tuple[int, ...]], ...] = (
 
 
 def measure(context: Context, record: dict[str, Any]) -> None:
-    """Fills `record` in: cells that were measured, that failed, and that there was no time for."""
+    """Fill `record` with the cells measured, failed and left out."""
     record |= {"cells": [], "failed": [], "left_out": []}
     for way, batches in STEPS:
         sizes = context.sizes(batches)
@@ -66,7 +66,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
                     run = run or runner(subject, way, context.device, sizes)
                     taken = call_seconds(run(cell["batch"]), context.cell_s)
                     record["cells"].append(cell | speed(taken, cell["batch"]))
-                except Exception as error:  # noqa: BLE001 - a way that a card or a build has not is a result
+                except Exception as error:  # noqa: BLE001 - a way that this card or build lacks is a result
                     record["failed"].append(cell | {"error": (str(error).splitlines() or [repr(error)])[0][:300]})
             run = None
             gc.collect()
@@ -78,7 +78,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
 def runner(
     subject: Subject, way: Way | TorchWay, device: str, batches: tuple[int, ...]
 ) -> Callable[[int], Callable[[], None]]:
-    """Returns what gives, for a batch size, a call that computes it and waits for it."""
+    """Return a function that makes, for a batch size, a call that computes a batch and waits for it."""
     if isinstance(way, TorchWay):
         return TorchRunner(subject, way, device).calls
     bare = Bare(subject, way, device, batches)
@@ -86,7 +86,7 @@ def runner(
 
 
 def find(record: dict[str, Any], network: str, way: Way | TorchWay, batch: int) -> float | None:
-    """Returns the samples/s of a cell, if it was measured."""
+    """Return the samples/s of a cell, or None if it was not measured."""
     rates = (
         cell["samples_per_s"]
         for cell in record["cells"]
@@ -96,7 +96,7 @@ def find(record: dict[str, Any], network: str, way: Way | TorchWay, batch: int) 
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """Markdown: a row a network and way, a column a batch size."""
+    """Return Markdown with a row for each network and way, and a column for each batch size."""
     batches = sorted({cell["batch"] for cell in record["cells"]})
     lines = ["| network | way | " + " | ".join(f"N={batch}, samples/s (ms)" for batch in batches) + " |"]
     lines.append("|---|---|" + "---|" * len(batches))
@@ -111,12 +111,12 @@ def table(record: dict[str, Any]) -> list[str]:
         for failed in record["failed"]
     ]
     if record["left_out"]:
-        lines.append(f"\nNo time was left for {len(record['left_out'])} more, which the JSON file names.")
+        lines.append(f"\n{len(record['left_out'])} more were left out for lack of time; the JSON file names them.")
     return lines
 
 
 def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
-    """What issue 6 asks of this section: text, what was measured, at least."""
+    """Return the goals: text, measured value, least value."""
     names = sorted({cell["network"] for cell in record["cells"]})
     found: list[tuple[str, float | None, float]] = []
     for name in names:
@@ -124,7 +124,7 @@ def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
             for precision in ("float32", "float16"):
                 pair = (find(record, name, Way(precision, graphs=graphs), 1) for graphs in (True, False))
                 found.append((f"{name}, N=1, {precision}: CUDA graphs beside none", _ratio(*pair), 1.5))
-        # The server, too, takes the quickest layout and search.
+        # The server also takes the fastest layout and search.
         rates = [find(record, name, way, 64) for way in (HALF, HALF_LAST, HALF_SEARCHED)]
         pair = max((rate for rate in rates if rate), default=None), find(record, name, COMPILED, 64)
         found.append((f"{name}, N=64: float16 package beside torch.compile bfloat16", _ratio(*pair), 0.9))

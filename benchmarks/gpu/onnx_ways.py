@@ -1,8 +1,8 @@
-"""Bare onnxruntime with IOBinding: the ways to run a graph, and calls on memory that stays in place."""
+"""Run a graph in bare onnxruntime with IOBinding, in different ways."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from subjects import Subject
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Way:
-    """How onnxruntime runs a graph on CUDA; on the CPU the options mean nothing."""
+    """Options of onnxruntime on CUDA; without effect on the CPU."""
 
     precision: Literal["float32", "tf32", "float16"]
     graphs: bool = True
@@ -36,7 +36,7 @@ class Way:
         if device == "cpu":
             return [cpu]
         options = {
-            # Without it onnxruntime has no tensor cores in convolutions, not even for float16.
+            # Without it onnxruntime uses no tensor cores in convolutions, not even for float16.
             "use_tf32": str(int(self.precision != "float32")),
             "enable_cuda_graph": str(int(self.graphs)),
             "prefer_nhwc": str(int(self.nhwc)),
@@ -47,7 +47,7 @@ class Way:
 
 
 class Bare:
-    """A session, with inputs and outputs bound to the device's memory for each batch size."""
+    """A session with inputs and outputs bound to the device's memory for each batch size."""
 
     def __init__(self, subject: Subject, way: Way, device: str, batches: Sequence[int]) -> None:
         options = onnxruntime.SessionOptions()
@@ -63,15 +63,15 @@ class Bare:
         self._bound: dict[int, _Bound] = {}
 
     def call(self, batch: int) -> None:
-        """Computes a batch from and to the device's memory, and waits for it."""
+        """Compute a batch on the device and wait for it."""
         self._memory(batch).run(self._session)
 
     def call_with_copies(self, batch: int) -> None:
-        """The same, with inputs from the host and outputs to it: what a server cannot do without."""
+        """Compute a batch with copies from and to the host, which a server always needs."""
         self._memory(batch).run_with_copies(self._session)
 
     def _memory(self, batch: int) -> _Bound:
-        # Each at its first call: a size that is too much for the card takes none of the others away.
+        # Bound at the first call, so that a size too large for the card does not prevent the others.
         if batch not in self._bound:
             number = self._batches.index(batch)
             self._bound[batch] = _Bound(self._session, self._subject, self._device, batch, number)
@@ -91,7 +91,7 @@ class _Bound:
         self._binding.bind_ortvalue_output("samples", output)
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("gpu_graph_id", str(number + 1))  # one captured graph a batch size
-        # Memory is taken before a graph is captured, as the server does it.
+        # Allocate memory before capturing a graph, as the server does.
         before = onnxruntime.RunOptions()
         before.add_run_config_entry("gpu_graph_id", "-1")
         for _ in range(2):

@@ -1,10 +1,10 @@
-"""CUDA, measured: generators, the whole server and training on this machine's GPU, in at most eight minutes.
+"""Measure generators, the whole server and training on this machine's GPU, in at most eight minutes.
 
     python benchmarks/gpu/run.py [--device cuda] [--sections generators server training] [--minutes 8] [--json FILE]
 
-README.md beside this says what is measured and why. Figures are written after each part, to --json as JSON and beside
-it, with the suffix .md, as the table that is printed in the end. `--device cpu` tries the code out with networks next
-to nothing, in less than 90 seconds: its figures say nothing.
+README.md says what is measured. Figures are written after each part: to the --json file, and as a table into a file
+with the suffix .md beside it. `--device cpu` is a dry run with tiny networks, in less than 90 seconds: its figures mean
+nothing.
 """
 # ruff: noqa: E402 - the other benchmarks' folders come first
 
@@ -27,15 +27,15 @@ for _folder in ("serving", "training"):
 import generators
 import trainings
 import whole_server
-from budget import Budget
+from context import Context
 from environment import describe
-from section import Context
 from subjects import SUBJECTS
+from time_budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Name: the section, and its share of the time. What one leaves over, the next ones have.
+# Name: the section, and its share of the time. Time that one does not use goes to the next.
 SECTIONS = {"generators": (generators, 0.5), "server": (whole_server, 0.25), "training": (trainings, 0.25)}
 MINUTES = {"cuda": 8.0, "cpu": 1.2}
 ROUNDS = {"cuda": 2, "cpu": 1}
@@ -46,18 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=sorted(SUBJECTS), default="cuda")
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--minutes", type=float, help="for all sections together (cuda: 8, cpu: 1.2)")
-    parser.add_argument("--networks", nargs="+", help="of the generators, those with these names")
-    parser.add_argument("--rounds", type=int, help="of the server's and the training's trials (cuda: 2, cpu: 1)")
+    parser.add_argument("--networks", nargs="+", help="the generators to measure")
+    parser.add_argument("--rounds", type=int, help="rounds of the sections server and training (cuda: 2, cpu: 1)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args(argv)
     subjects = tuple(one for one in SUBJECTS[arguments.device] if one.name in (arguments.networks or [one.name]))
     if not subjects:
         known = ", ".join(one.name for one in SUBJECTS[arguments.device])
-        parser.error(f"--networks: none of {', '.join(arguments.networks)} is known; there are {known}")
+        parser.error(f"--networks {' '.join(arguments.networks)}: there is no such network. Use: {known}")
     if arguments.device == "cuda":
         prepare_cuda(parser)
     else:
-        torch.set_num_threads(1)  # others have the cores: threads would wait for each other
+        torch.set_num_threads(1)  # more threads would wait for each other on busy cores
     report: dict[str, Any] = {"environment": describe(arguments.device), "command": sys.argv, "sections": {}}
 
     def save() -> None:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             try:
                 section.measure(context, record)
-            except Exception:  # noqa: BLE001 - a GPU is lent for minutes: the other sections can be had
+            except Exception:  # noqa: BLE001 - measure the other sections all the same
                 record["error"] = traceback.format_exc()
         record["seconds"] = budget.seconds - budget.left_s
         save()
@@ -92,19 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare_cuda(parser: argparse.ArgumentParser) -> None:
-    """Ends here, in words, where onnxruntime or PyTorch would silently compute on the CPU."""
+    """Refuse to continue where onnxruntime or PyTorch would silently compute on the CPU."""
     from ganserve_server.engine.providers import cuda_obstacle
 
     if (obstacle := cuda_obstacle()) is not None:
-        parser.error(f"--device cuda: onnxruntime has no CUDA here: {obstacle}. To try the code out: --device cpu")
+        parser.error(f"--device cuda: onnxruntime cannot use CUDA: {obstacle}. For a dry run: --device cpu")
     if not torch.cuda.is_available():
-        parser.error(f"--device cuda: torch {torch.__version__} finds no GPU. To try the code out: --device cpu")
+        parser.error(f"--device cuda: torch {torch.__version__} finds no GPU. For a dry run: --device cpu")
 
 
 def table(report: dict[str, Any]) -> str:
-    """Everything as Markdown."""
+    """Return the report as Markdown."""
     known = report["environment"]
-    where = known.get("card") or f"{known['cpu']}, {known['cores']} cores: tried out, not measured"
+    where = known.get("card") or f"{known['cpu']}, {known['cores']} cores: a dry run, not a measurement"
     lines = [f"{known['date']}, {where}", ""]
     versions = ("nvidia_smi", "torch", "cuda", "cudnn", "onnxruntime", "triton", "onnx", "grpcio", "protobuf", "python")
     lines += [", ".join(f"{name} {known[name]}" for name in versions if known.get(name)), ""]
@@ -112,7 +112,7 @@ def table(report: dict[str, Any]) -> str:
         section = SECTIONS[name][0]
         lines += [f"## {name}, {record.get('seconds', 0.0):.0f} s", ""]
         if "error" in record:
-            lines += ["It failed:", "", "```", record["error"].rstrip(), "```", ""]
+            lines += ["Failed:", "", "```", record["error"].rstrip(), "```", ""]
         if not any(record.get(part) for part in ("cells", "networks", "rows")):
             continue
         lines += [*section.table(record), ""]
@@ -123,8 +123,8 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _goal(text: str, value: float | None, least: float) -> str:
-    told = "not measured" if value is None else f"{value:.2f}, {'met' if value >= least else '**missed**'}"
-    return f"| {text} | {least:g} | {told} |"
+    result = "not measured" if value is None else f"{value:.2f}, {'met' if value >= least else '**missed**'}"
+    return f"| {text} | {least:g} | {result} |"
 
 
 if __name__ == "__main__":

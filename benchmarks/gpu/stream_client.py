@@ -1,4 +1,4 @@
-"""Draws one stream: stream_client.py ADDRESS MODEL COUNT SECONDS. Gives up after so many seconds; prints JSON."""
+"""Draw one stream, stop after SECONDS, print JSON: stream_client.py ADDRESS MODEL COUNT SECONDS."""
 
 from __future__ import annotations
 

@@ -1,24 +1,24 @@
-"""The generators that are measured: random weights, as PyTorch modules and as ONNX. N = batch."""
+"""The measured generators, with random weights, as PyTorch modules and as ONNX. N = batch, Z = latent."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
+from dataclasses import dataclass
 
 import torch
 from packages import LABELS
 from torch import Tensor, nn
 
-from ganserve_export.from_run.conversion import to_onnx
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import GeneratorGraph
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_training.config import DcganConfig, NetworksConfig, R3ganConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Subject:
     """A conditional generator."""
 
@@ -36,18 +36,18 @@ class Subject:
         return self.size * self.size * 3
 
     def inputs(self, count: int) -> dict[str, Tensor]:
-        """latents float32 [N, Z], labels int64 [N]."""
+        """Return latents float32 [N, Z] and labels int64 [N]."""
         random = torch.Generator().manual_seed(count)
         latents = torch.randn(count, self.networks.latent_dim, generator=random)
         return {"latents": latents, "labels": torch.arange(count) % len(LABELS)}
 
     def module(self, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """The generator to uint8 images, as export makes graphs of it, but not folded."""
+        """Return the generator with uint8 images as output, as export does, but not folded."""
         network = copy.deepcopy(_network(self)).to(dtype)
         return GeneratorGraph(network, _data(self)).eval().requires_grad_(False)
 
     def onnx(self, *, half: bool) -> bytes:
-        """The package's graph, in float32 or float16."""
+        """Return the package's graph in float32 or float16."""
         return _onnx(self, half)
 
 
@@ -57,7 +57,7 @@ def _network(subject: Subject) -> nn.Module:
     network = build_networks(subject.networks, _data(subject)).generator.eval()
     with torch.no_grad():
         for weight in network.parameters():
-            if not weight.any():  # zeros are quicker to multiply with than what is served
+            if not weight.any():  # multiplying by zeros would be faster than by trained weights
                 weight.normal_(std=0.02)
     return network
 
@@ -88,13 +88,13 @@ def _r3gan(width: int, most: int, blocks: int, group: int) -> NetworksConfig:
 
 
 SUBJECTS = {
-    # DCGAN's widths (Radford et al. 2016); those of R3GAN's FFHQ-256 run (Huang et al. 2024).
+    # Widths of DCGAN (Radford et al. 2016) and of R3GAN on FFHQ-256 (Huang et al. 2024).
     "cuda": (
         Subject("dcgan-32", 32, _dcgan(64, 512)),
         Subject("dcgan-64", 64, _dcgan(64, 1024)),
         Subject("r3gan-256", 256, _r3gan(96, 768, 2, 16)),
     ),
-    # The same code, as small as it gets.
+    # For a dry run.
     "cpu": (
         Subject("dcgan-8", 8, _dcgan(4, 8)),
         Subject("r3gan-8", 8, _r3gan(4, 8, 1, 4)),

@@ -1,8 +1,8 @@
-"""`ganserve serve` with a stop watch in it: timed_server.py FILE FLAGS…, where FILE is one of `stages.Stages`.
+"""Run `ganserve serve` and time its stages: timed_server.py FILE FLAGS…, where FILE is that of `server_stages.Stages`.
 
-What it wraps are functions of ganserve_server and of onnxruntime, by name: where one has gone, this fails at once.
+It wraps functions of ganserve_server and of onnxruntime by name, and fails at once if one has been renamed.
 """
-# ruff: noqa: SLF001 - a stop watch has to be inside
+# ruff: noqa: SLF001 - it times private functions
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import onnxruntime
-from stages import Stages
+from server_stages import Stages
 
 from ganserve_server import service as gan
 from ganserve_server.engine.engine import Engine
 from ganserve_server.models.model import Model
 from ganserve_server.queue.batcher import Batcher
-from ganserve_server.service import Gan
+from ganserve_server.service import GanService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_call = threading.local()  # of this worker: how many requests share its model call, and how long the graph took
+_call = (
+    threading.local()
+)  # of this worker: the number of requests that share its model call, and the seconds of the graph
 
 
 def main() -> int:
@@ -39,7 +41,7 @@ def main() -> int:
 
 
 def watch(stages: Stages) -> None:
-    """Puts the stop watch in."""
+    """Wrap the functions of each stage."""
 
     def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -52,12 +54,12 @@ def watch(stages: Stages) -> None:
 
         return call
 
-    # A model call: drawing latents, then the graph between two copies.
+    # A model call draws latents, then runs the graph between two copies.
     onnxruntime.OrtValue.update_inplace = timed("copy in", onnxruntime.OrtValue.update_inplace)
     session = onnxruntime.InferenceSession
     session.run_with_iobinding = timed("compute", session.run_with_iobinding)
     onnxruntime.IOBinding.copy_outputs_to_cpu = timed("copy out", onnxruntime.IOBinding.copy_outputs_to_cpu)
-    run, generate, take, answer = Engine.run, Model._generate, Batcher._take, Gan._answer
+    run, generate, take, answer = Engine.run, Model._generate, Batcher._take, GanService._answer
 
     def timed_run(self: Engine, *arguments: Any) -> Any:
         start = time.perf_counter()
@@ -83,19 +85,19 @@ def watch(stages: Stages) -> None:
                 stages.add("queue", now - ticket.arrived)
         return slices
 
-    async def timed_answer(self: Gan, *arguments: Any) -> None:
+    async def timed_answer(self: GanService, *arguments: Any) -> None:
         start = time.perf_counter()
         await answer(self, *arguments)
         stages.add("request", time.perf_counter() - start)
 
-    Engine.run, Model._generate, Batcher._take, Gan._answer = timed_run, timed_generate, timed_take, timed_answer
+    Engine.run, Model._generate, Batcher._take, GanService._answer = timed_run, timed_generate, timed_take, timed_answer
     gan.set_sample_response = timed("encode", gan.set_sample_response)
     for name in ("unary_unary_rpc_method_handler", "unary_stream_rpc_method_handler"):
         setattr(grpc, name, _with_timed_serializer(getattr(grpc, name), timed))
 
 
 def _with_timed_serializer(make: Callable[..., Any], timed: Callable[..., Any]) -> Callable[..., Any]:
-    """Handlers are made anew around others: each serializer is wrapped once."""
+    """Wrap each serializer once, though handlers are made again around others."""
     known: set[int] = set()
 
     def made(behavior: Any, request_deserializer: Any = None, response_serializer: Any = None) -> Any:

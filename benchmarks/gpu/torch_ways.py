@@ -1,8 +1,8 @@
-"""The same generators in PyTorch, eager and compiled, from and to the device's memory."""
+"""Run the same generators in PyTorch, eager and compiled, from and to the device's memory."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from subjects import Subject
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class TorchWay:
-    """How PyTorch runs a generator."""
+    """Options of PyTorch."""
 
     dtype: torch.dtype
     compiled: bool = False
@@ -27,7 +27,7 @@ class TorchWay:
 
 
 class TorchRunner:
-    """A module on a device. Float32 has TF32 where PyTorch has it by default: in convolutions."""
+    """A module on a device. In float32, convolutions use TF32: PyTorch's default."""
 
     def __init__(self, subject: Subject, way: TorchWay, device: str) -> None:
         layout = torch.contiguous_format if way.dtype is torch.float32 else torch.channels_last
@@ -36,12 +36,12 @@ class TorchRunner:
         self._run: Callable[..., torch.Tensor] = module
         if way.compiled:
             torch.compiler.reset()
-            # On the CPU, to try this out, without a compiler; reduce-overhead is torch's name for CUDA graphs.
+            # A dry run needs no compiler. reduce-overhead is torch's name for CUDA graphs.
             how = {"mode": "reduce-overhead"} if device == "cuda" else {"backend": "eager"}
             self._run = torch.compile(module, dynamic=False, **how)
 
     def calls(self, batch: int) -> Callable[[], None]:
-        """Returns what computes a batch and waits for it."""
+        """Return a call that computes a batch and waits for it."""
         inputs = [value.to(self._device) for value in self._subject.inputs(batch).values()]
 
         def call() -> None:

@@ -1,12 +1,12 @@
-"""Section: samples/s of training beside a bare PyTorch loop, with and without torch.compile."""
+"""Measure training beside a bare PyTorch loop, with and without torch.compile."""
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import io
 import statistics
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,7 +20,7 @@ from ganserve_training.run.trainer import Trainer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from section import Context
+    from context import Context
 
     from ganserve_training import TrainConfig
 
@@ -31,15 +31,15 @@ STEPS, TRAIN, BARE, COMPILED = "ganserve, steps alone", "ganserve train", "bare"
 def _sized(preset: str, size: int, batch: int, width: int, most: int, **networks: Any) -> TrainConfig:
     config = PRESETS[preset]
     wide = {"generator_width": width, "critic_width": width, "max_width": most} | networks
-    return dataclasses.replace(
+    return replace(
         config,
         batch_size=batch,
-        data=dataclasses.replace(config.data, size=size, count=200 if batch < 16 else 10_000),
-        networks=dataclasses.replace(config.networks, **wide),
+        data=replace(config.data, size=size, count=200 if batch < 16 else 10_000),
+        networks=replace(config.networks, **wide),
     )
 
 
-# The papers' widths: DCGAN (Radford et al. 2016), R3GAN's CIFAR-10 run (Huang et al. 2024).
+# Widths of DCGAN (Radford et al. 2016) and of R3GAN on CIFAR-10 (Huang et al. 2024).
 CONFIGS = {
     "cuda": {
         "dcgan-64": _sized("dcgan-32", 64, 128, 64, 1024),
@@ -50,10 +50,10 @@ CONFIGS = {
 
 
 def measure(context: Context, record: dict[str, Any]) -> None:
-    """Fills `record` in: a row a configuration and precision, rounds of each way by turns."""
+    """Fill `record` with a row for each configuration and precision; the ways take turns."""
     record |= {"rows": [], "failed": []}
     kinds = [
-        (name, dataclasses.replace(config, precision=precision))
+        (name, replace(config, precision=precision))
         for precision in PRECISIONS
         for name, config in CONFIGS[context.device].items()
     ]
@@ -63,7 +63,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
             continue
         try:
             record["rows"].append(compare(name, config, context, context.budget.part(1 / (len(kinds) - index))))
-        except Exception as error:  # noqa: BLE001 - the other rows can be had all the same
+        except Exception as error:  # noqa: BLE001 - measure the other rows all the same
             told = (str(error).splitlines() or [repr(error)])[0][:300]
             record["failed"].append({"preset": name, "precision": config.precision, "error": told})
         gc.collect()
@@ -71,7 +71,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
 
 
 def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> dict[str, Any]:
-    """Ours and the bare loop by turns, in rounds of as many steps as their time allows; compiled, in what is left."""
+    """Time our loop and the bare one in turn, then the compiled one if time is left."""
     samples = load_split(config.data, "train")
     trainer = Trainer(config, samples, open_fabric(context.device, config.precision))
     bare = BareLoop(config, context.device).run
@@ -102,26 +102,26 @@ def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> di
         compiled = BareLoop(config, context.device, "eager" if context.small else "inductor").run
         timed(compiled, 2 if context.small else 10, context)
         row["samples_per_s"][COMPILED] = config.batch_size / timed(compiled, min(steps, 100), context)
-    except Exception as error:  # noqa: BLE001 - what cannot be compiled can be trained
+    except Exception as error:  # noqa: BLE001 - a network that cannot be compiled can still be trained
         row["not_compiled"] = (str(error).splitlines() or [repr(error)])[0][:300]
     return row
 
 
 def _steps(seconds: float, step_s: float, context: Context) -> int:
-    """How many steps to time: at least so many that starting and ending them is nothing."""
+    """Return the number of steps to time: enough that starting and stopping do not matter."""
     return 2 if context.small else max(30, min(1000, int(seconds / step_s)))
 
 
 def whole_train(config: TrainConfig, context: Context, steps: int) -> float:
-    """Samples/s of `ganserve train` with the preset's own log, diagnosis, pictures and checkpoints."""
+    """Return the samples/s of `ganserve train` with its log, diagnosis, pictures and checkpoints."""
     folder = context.folder / f"run-{time.monotonic_ns()}"
     console = Console(file=io.StringIO())
-    result = train(dataclasses.replace(config, steps=steps), folder, device=context.device, console=console)
+    result = train(replace(config, steps=steps), folder, device=context.device, console=console)
     return steps * config.batch_size / result.seconds
 
 
 def timed(run: Callable[[int], object], steps: int, context: Context) -> float:
-    """Returns the seconds of a step in the mean of so many."""
+    """Return the mean seconds of a step."""
     wait = torch.cuda.synchronize if context.device == "cuda" else (lambda: None)
     wait()
     start = time.perf_counter()
@@ -131,7 +131,7 @@ def timed(run: Callable[[int], object], steps: int, context: Context) -> float:
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """Markdown: a row a configuration and precision."""
+    """Return Markdown with a row for each configuration and precision."""
     ways = (STEPS, TRAIN, BARE, COMPILED)
     lines = ["| preset | precision | batch | " + " | ".join(f"{way}, samples/s" for way in ways)]
     lines[0] += " | steps alone, of bare | train, of bare |"
@@ -149,7 +149,7 @@ def table(record: dict[str, Any]) -> list[str]:
 
 
 def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
-    """What issue 6 asks of this section: text, what was measured, at least."""
+    """Return the goals: text, measured value, least value."""
     return [
         (f"{row['preset']}, {row['precision']}: training beside the bare loop", row["of_bare"], 0.95)
         for row in record["rows"]

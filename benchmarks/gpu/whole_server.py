@@ -1,27 +1,27 @@
-"""Section: the whole server over gRPC on loopback, beside bare onnxruntime in the same run, and where its time goes."""
+"""Measure the whole server over gRPC on loopback beside bare onnxruntime, and where its time goes."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from budget import call_seconds, speed
 from common import cpu_seconds, load, serving
 from onnx_ways import Bare, Way
 from packages import write_package
-from stages import Stages, between
+from server_stages import Stages, between
+from time_budget import call_seconds, speed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from section import Context
+    from context import Context
     from subjects import Subject
 
 HERE = Path(__file__).parent
@@ -30,16 +30,16 @@ WAYS = (WAY, Way("float16", nhwc=True))
 BATCH = 64
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Load:
-    """What clients ask for."""
+    """The requests of the clients."""
 
     count: int
-    """Samples a request, or of the stream."""
+    """Samples in a request, or in the stream."""
     concurrency: int
     """Requests in flight, over all clients; 0: one stream."""
     clients: int = 1
-    """Processes that ask."""
+    """Client processes."""
 
     def __str__(self) -> str:
         if not self.concurrency:
@@ -47,14 +47,14 @@ class Load:
         return f"n={self.count} C={self.concurrency}" + (f", {self.clients} clients" if self.clients > 1 else "")
 
 
-# One Python process can be slower than the server: so the same load from several as well.
+# One Python client can be slower than the server, so several clients send the same load too.
 LOADS = (Load(64, 8), Load(64, 8, 4), Load(1, 64), Load(1, 64, 4), Load(100_000, 0))
 PARTS = ("queue", "latents", "copy", "compute", "encode", "server, other", "transport")
 SMALL_LOADS = (Load(4, 2, 2), Load(1, 2), Load(200, 0))
 
 
 def measure(context: Context, record: dict[str, Any]) -> None:
-    """Fills `record` in: rounds of each network's loads, beside bare onnxruntime, and what was left out."""
+    """Fill `record` with rounds of each network's loads beside bare onnxruntime, and with what was left out."""
     record |= {"way": str(WAY), "networks": {}, "left_out": []}
     subjects = [context.subjects[0], context.subjects[-1]] if len(context.subjects) > 1 else list(context.subjects)
     loads = SMALL_LOADS if context.small else LOADS
@@ -71,7 +71,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
     command = [str(HERE / "timed_server.py"), str(file), "--models", str(models), "--port", "0", *flags]
     with serving(command) as (process, address):
         bares = {subject.name: quickest(subject, context, batch) for subject in subjects}
-        # The last part of the time is a reserve for what takes longer than it is given.
+        # 30 % of the time is a reserve for loads that take longer than planned.
         seconds = (
             0.2 if context.small else max(1.0, 0.7 * context.budget.left_s / (context.rounds * (len(loads) + 1) * 2))
         )
@@ -82,7 +82,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
                     continue
                 one = {"bare": bare_speeds(bares[subject.name], batch, seconds, context), "loads": {}}
                 for asked in loads:
-                    time.sleep(2 * Stages.WRITES_S)  # what came before is written
+                    time.sleep(2 * Stages.WRITES_S)  # until the counts of the load before are written
                     used, before = cpu_seconds(process.pid), stages.read()
                     done = ask(address, subject, asked, seconds)
                     done["server_cpu"] = (cpu_seconds(process.pid) - used) / done["seconds"]
@@ -96,14 +96,14 @@ def measure(context: Context, record: dict[str, Any]) -> None:
 
 
 def quickest(subject: Subject, context: Context, batch: int) -> Bare:
-    """Bare onnxruntime in the layout that suits the graph, which the server looks for as well."""
+    """Return bare onnxruntime in the faster layout, which the server chooses too."""
     ways = (WAY,) if context.small else WAYS
     bares = [Bare(subject, way, context.device, (batch,)) for way in ways]
     return min(bares, key=lambda bare: min(call_seconds(lambda: bare.call_with_copies(batch), 0.1)))
 
 
 def bare_speeds(bare: Bare, batch: int, seconds: float, context: Context) -> dict[str, dict[str, float]]:
-    """Bare onnxruntime while the server is idle: on the device alone, and with copies to and from the host."""
+    """Measure bare onnxruntime while the server is idle, with and without copies to and from the host."""
     warm = 1 if context.small else 3
     return {
         "device": speed(call_seconds(lambda: bare.call(batch), seconds / 2, warm=warm), batch),
@@ -112,7 +112,7 @@ def bare_speeds(bare: Bare, batch: int, seconds: float, context: Context) -> dic
 
 
 def ask(address: str, subject: Subject, asked: Load, seconds: float) -> dict[str, Any]:
-    """Has clients keep requests in flight, or draw a stream, from processes of their own."""
+    """Keep requests in flight, or draw a stream, from client processes."""
     if not asked.concurrency:
         command = [sys.executable, str(HERE / "stream_client.py"), address, subject.name]
         command += map(str, (asked.count, 2 * seconds))
@@ -122,7 +122,7 @@ def ask(address: str, subject: Subject, asked: Load, seconds: float) -> dict[str
     with ThreadPoolExecutor(asked.clients) as pool:
         jobs = [pool.submit(load, address, subject.name, asked.count, share, seconds) for _ in range(asked.clients)]
         clients = [job.result() for job in jobs]
-    # Clients start and end at slightly different times: the server's shares are of the longest.
+    # Clients start and end at slightly different times; take the longest.
     whole = {"clients": clients, "seconds": max(client["seconds"] for client in clients)}
     return whole | _rates(clients, subject, asked.concurrency)
 
@@ -133,16 +133,16 @@ def _rates(clients: list[dict[str, float]], subject: Subject, in_flight: int) ->
     return {
         "samples_per_s": rate,
         "gb_per_s": rate * subject.bytes_per_sample / 1e9,
-        "latency_ms": in_flight / max(requests, 1e-9) * 1e3,  # Little's law; a stream has two chunks under way
+        "latency_ms": in_flight / max(requests, 1e-9) * 1e3,  # Little's law; a stream has two chunks in flight
     }
 
 
 def shares(done: dict[str, Any]) -> dict[str, float]:
-    """Returns the share of a request's time, as its client sees it, that went to each stage; they add up to 1."""
+    """Return the share of each stage in a request's time, as its client sees it. The shares add up to 1."""
     felt = {stage: part["felt_ms"] for stage, part in done["stages"].items()}
     copies = felt["copy in"] + felt["copy out"]
     inside = felt["queue"] + felt["latents"] + copies + felt["compute"] + felt["encode"]
-    # What is left of the server's time is waking threads, and the event loop.
+    # The rest of the server's time goes to waking threads and to the event loop.
     other = max(0.0, felt["request"] - inside)
     transport = max(0.0, done["latency_ms"] - inside - other - felt["serialise"])
     parts = {
@@ -159,13 +159,13 @@ def shares(done: dict[str, Any]) -> dict[str, float]:
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """Markdown: a row a network and load, medians of the rounds."""
+    """Return Markdown with a row for each network and load: medians of the rounds."""
     head = ("network", "load", "samples/s", "GB/s", "of bare", "GPU busy", "server, clients: cores", *PARTS)
     lines = [f"Package: {record['way']}. Bare: onnxruntime with IOBinding and copies from and to the host.", ""]
     lines += [_row(head), "|" + "---|" * len(head)]
     for name, network in record["networks"].items():
         rounds = network["rounds"]
-        for kind, told in (("device", "bare, without copies"), ("copies", "bare, with copies")):
+        for kind, label in (("device", "bare, without copies"), ("copies", "bare, with copies")):
             rate = statistics.median(one["bare"][kind]["samples_per_s"] for one in rounds)
             gb = rate * network["bytes_per_sample"] / 1e9
             blank = ["-"] * (len(head) - 4)
@@ -173,7 +173,7 @@ def table(record: dict[str, Any]) -> list[str]:
                 _row(
                     [
                         name,
-                        f"{told}, N={network['batch']}{', NHWC' * ('NHWC' in network['bare_way'])}",
+                        f"{label}, N={network['batch']}{', NHWC' * ('NHWC' in network['bare_way'])}",
                         f"{rate:,.0f}",
                         f"{gb:.2f}",
                         *blank,
@@ -196,19 +196,19 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _cores(done: dict[str, Any]) -> tuple[float, float]:
-    """Returns how many cores the server and its clients kept busy: a Python process has little use for a second one."""
+    """Return how many cores the server and its clients kept busy."""
     return done["server_cpu"], sum(client["cpu_s"] / client["seconds"] for client in done["clients"])
 
 
 def of_bare(rounds: list[dict[str, Any]], asked: str) -> float:
-    """Returns a load's samples/s as a share of bare onnxruntime's with copies, round by round."""
+    """Return a load's samples/s divided by those of bare onnxruntime with copies: the median of the rounds."""
     return statistics.median(
         one["loads"][asked]["samples_per_s"] / one["bare"]["copies"]["samples_per_s"] for one in rounds
     )
 
 
 def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
-    """What issue 6 asks of this section: text, what was measured, at least."""
+    """Return the goals: text, measured value, least value."""
     network = record["networks"].get("r3gan-256")
     asked = [str(one) for one in LOADS if one.count == BATCH]
     best = max((of_bare(network["rounds"], one) for one in asked), default=None) if network else None

@@ -1,4 +1,4 @@
-"""The rows of the tables: each method is a configuration, so that anyone can run it by `ganserve train` as well."""
+"""Define the rows of the tables: each method is a configuration that `ganserve train` can run too."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ FALLING = Anneal(start=1e-3, end=2e-5)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
-    """One row: a name and how it is trained on each data set."""
+    """One row: a name, and a configuration for each data set."""
 
     name: str
     configs: dict[str, TrainConfig]
     draw: Callable[[str, np.random.Generator], NDArray[np.float32]] | None = None
-    """In place of training: samples of a data set, [2500, 2]; what the rows are read against."""
+    """Draw samples [2500, 2] of a data set in place of training, for comparison with the other rows."""
 
 
 def best() -> list[Method]:
-    """The presets `ring`, `grid` and `stacked-digits` as they are."""
+    """Return the presets `ring`, `grid` and `stacked-digits`."""
     return [Method(name="preset", configs={name: _measured(PRESETS[name]) for name in (*TOYS, "stacked-digits")})]
 
 
 def literature() -> list[Method]:
-    """One pair of networks and one number of steps for all, in two settings where a plain GAN collapses.
+    """Return methods with the same networks and number of steps, in two settings where a plain GAN loses modes.
 
-    Most rows draw PacGAN's latents, two values, and both players learn at equal rates. Unrolling remedies another
-    failure: its rows have the unrolled paper's latents, 256 values, and a generator ten times as fast as its critic
-    (Metz et al. 2017), beside a plain GAN in the same setting; their rates stay, all others fall to a fiftieth.
+    Most rows have PacGAN's two latent values, and both players learn at equal rates, which fall to a fiftieth.
+    Unrolling is a remedy for another failure, so its rows, and the plain GAN beside them, have 256 latent values as in
+    the paper (Metz et al. 2017), and constant rates, the generator's ten times the critic's.
     """
     modified = _small("modified-minimax")
     slow_critic = replace(modified, networks=replace(modified.networks, latent_dim=256), optimisers=_metz())
@@ -98,7 +98,7 @@ def literature() -> list[Method]:
 
 
 def stacked() -> list[Method]:
-    """Stacked digits: R3GAN's ablation and WGAN-GP with the best preset's networks, DCGAN and PacGAN with DCGAN's."""
+    """Return R3GAN's ablation and WGAN-GP with the preset's networks, DCGAN and PacGAN with DCGAN's."""
     preset = _measured(PRESETS["stacked-digits"])
     adam = OptimisersConfig.both(
         AdamConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999))
@@ -138,14 +138,14 @@ def _yardstick(name: str, draw: Callable[[str, np.random.Generator], NDArray[np.
 
 
 def _real(data: str, random: np.random.Generator) -> NDArray[np.float32]:
-    """Points of the mixture itself."""
+    """Draw points of the mixture."""
     centres, sigma = (ring_centres(), RING_SIGMA) if data == "ring" else (grid_centres(), GRID_SIGMA)
     points = centres[random.integers(len(centres), size=POINTS)]
     return (points + sigma * random.standard_normal(points.shape)).astype(np.float32)
 
 
 def _noise(data: str, random: np.random.Generator) -> NDArray[np.float32]:
-    """Uniform on the square around all centres."""
+    """Draw points uniformly in the square around all centres."""
     half_side = 1.25 if data == "ring" else 5.0
     return random.uniform(-half_side, half_side, (POINTS, 2)).astype(np.float32)
 
@@ -155,7 +155,7 @@ def _row(name: str, config: TrainConfig) -> Method:
 
 
 def _small(loss: str, regularisers: RegularisersConfig = OFF, beta1: float = 0.5, beta2: float = 0.999) -> TrainConfig:
-    """Two hidden layers of 128 each, two latent values."""
+    """Return a configuration with two hidden layers of 128 units and two latent values."""
     steps = 5000
     return TrainConfig(
         steps=steps,
@@ -192,7 +192,7 @@ def _wasserstein_clip() -> TrainConfig:
 
 
 def _wasserstein_penalty() -> TrainConfig:
-    """A weight of 1: at 10 (the paper's, for images) the critic is too flat for clusters of 0.01."""
+    """Return WGAN-GP with a weight of 1. At 10, the paper's for images, the critic is too flat for clusters of 0.01."""
     penalty = replace(OFF, gradient_penalty=GradientPenalty(weight=1.0))
     base = _small("wasserstein", penalty, beta1=0.0, beta2=0.9)
     return replace(base, schedule=replace(base.schedule, critic_steps=5))
@@ -204,7 +204,7 @@ def _relativistic() -> TrainConfig:
 
 
 def _measured(config: TrainConfig) -> TrainConfig:
-    """Without the files that nobody reads here."""
+    """Turn off the output files that this benchmark does not read."""
     return replace(config, output=QUIET)
 
 

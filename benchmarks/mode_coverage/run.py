@@ -1,16 +1,13 @@
-"""How many modes each method finds: ring of 8, grid of 25, stacked digits with 1,000.
+"""Count the modes that each method finds: ring of 8, grid of 25, stacked digits with 1,000.
 
     python benchmarks/mode_coverage/run.py best        the presets ring, grid and stacked-digits
-    python benchmarks/mode_coverage/run.py literature  minimax … RpGAN + R1 + R2, one small pair and one budget
+    python benchmarks/mode_coverage/run.py literature  from minimax to RpGAN + R1 + R2, with the same small networks
     python benchmarks/mode_coverage/run.py stacked     stacked digits: DCGAN, WGAN-GP, PacGAN, R3GAN's ablation
       [--data ring|grid|stacked-digits]... [--methods NAME]... [--trials 5] [--processes 2] [--out RESULTS.json]
 
-Protocol: PacGAN's (Lin et al. 2018). Each trial trains by `ganserve_training.train` with its own seed (0, 1, …) in one
-process of one thread, then draws 2,500 samples (stacked digits: 26,000) from the averaged generator. High quality:
-within 3 sigma of the nearest centre. A mode is found if it is the nearest of at least one high-quality sample. Reverse
-KL: ln K - H of the nearest modes of all samples, in nats. Stacked digits are classified channel by channel by a support
-vector machine that knows all digits, held-out ones too. Results are appended to --out after each trial, and trials
-that are there already are not run again.
+Protocol: PacGAN's (Lin et al. 2018), see README.md. Trial i trains with `ganserve_training.train` and seed i in one
+process of one thread, then draws 2,500 samples (stacked digits: 26,000) from the averaged generator. Results are
+appended to --out after each trial; trials that it already has are skipped.
 """
 
 from __future__ import annotations
@@ -33,21 +30,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ganserve_training.evaluation.metrics.coverage import ModeCoverage
+    from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage
 
 HERE = Path(__file__).parent
 SAMPLES = {"ring": 2500, "grid": 2500, "stacked-digits": 26_000}
-DRAW_SEED = 40_000_003  # Far from the trials' seeds.
+DRAW_SEED = 40_000_003  # far from the trials' seeds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=("best", "literature", "stacked"))
     parser.add_argument("--data", nargs="+", choices=tuple(SAMPLES))
-    parser.add_argument("--methods", nargs="+", help="only these rows")
+    parser.add_argument("--methods", nargs="+", help="rows to run")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--steps", type=int, help="instead of each method's own number, for a quick look")
+    parser.add_argument("--steps", type=int, help="in place of each method's own number, for a short trial")
     parser.add_argument("--out", type=Path, help="default: results/SUITE.json beside this file")
     arguments = parser.parse_args()
     out = arguments.out or HERE / "results" / f"{arguments.suite}.json"
@@ -88,8 +85,8 @@ def run_trial(job: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
     from ganserve_training import draw_samples, load_trained, train
-    from ganserve_training.evaluation.metrics.coverage import mode_coverage
-    from ganserve_training.evaluation.metrics.modes import modes_of
+    from ganserve_training.evaluation.metrics.mode_coverage import mode_coverage
+    from ganserve_training.evaluation.modes import modes_of
 
     method = next(item for item in SUITES[job["suite"]]() if item.name == job["method"])
     config = replace(method.configs[job["data"]], seed=job["seed"], steps=job["steps"])
@@ -123,7 +120,7 @@ def _key(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean and standard error over trials, one row a method and data set."""
+    """Return Markdown with a row for each method and data set: mean and standard error over the trials."""
     lines = ["| data | method | trials | steps | modes | high quality % | reverse KL | CPU s |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -1,24 +1,17 @@
-"""Whether the critic's choice makes the samples of an under-trained generator better, and what it costs.
+"""Measure whether selection by the critic improves an under-trained generator's samples, and what it costs.
 
     python benchmarks/selection/run.py [--steps 30] [--critic-steps 8] [--seeds 0 … 7] [--samples 1500] [--out FILE]
 
-For each seed: `ganserve train digits --steps STEPS --schedule.critic-steps CRITIC_STEPS --seed SEED` (a whole training
-takes 4,000 steps, each with one update of the critic), `ganserve export-onnx`, and a service of the package in this
-process (`ganserve_server.service.Gan`, no network). Each row of the table draws the same labels, each equally often,
-from the same sampling seed, and is judged alike:
-
-- GAN-test: a judge trained on real digits gives the label that was asked for (fidelity);
-- GAN-train: accuracy on held-out real digits of a judge trained on nothing but the samples (fidelity and diversity);
-- precision, density (fidelity), recall, coverage (diversity): by neighbours in the features of a small classifier.
-
-The cost is in proposals: samples drawn for one that is returned. Figures are means over the seeds, ± standard error.
+For each seed, run `ganserve train digits --steps STEPS --schedule.critic-steps CRITIC_STEPS --seed SEED` (a whole
+training has 4,000 steps with one critic update each), export the run, and serve the package in this process
+(`ganserve_server.service`, without a network). Each row draws the same labels, each equally often, from the same
+sampling seed. Figures are means over the seeds ± standard error; README.md explains the columns.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import io
 import json
 import os
@@ -27,16 +20,17 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).parent
-DRAW_SEED = 40_000_003  # Far from the seeds of training.
+DRAW_SEED = 40_000_003  # far from the seeds of training
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Row:
     """One way to draw samples."""
 
@@ -65,10 +59,10 @@ FIGURES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=30, help="of training, of 4,000 that a whole one takes")
-    parser.add_argument("--critic-steps", type=int, default=8, help="updates of the critic in one step")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)), help="of the trainings")
-    parser.add_argument("--samples", type=int, default=1500, help="of each row")
+    parser.add_argument("--steps", type=int, default=30, help="training steps; a whole training has 4,000")
+    parser.add_argument("--critic-steps", type=int, default=8, help="critic updates in each step")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(8)), help="training seeds")
+    parser.add_argument("--samples", type=int, default=1500, help="samples in each row")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()
     trials = []
@@ -87,21 +81,21 @@ def main() -> None:
 
 
 def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains and exports one generator, and measures every row."""
+    """Train and export one generator, and measure every row."""
     from rich.console import Console
 
     from ganserve_export import export_run
     from ganserve_server.engine.engine import EngineConfig
     from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.batcher import BatchConfig
-    from ganserve_server.service import Gan
+    from ganserve_server.queue.batch_config import BatchConfig
+    from ganserve_server.service import GanService
     from ganserve_training import PRESETS, load_split, train
     from ganserve_training.evaluation.evaluate import balanced_labels
     from ganserve_training.evaluation.features import classifier_features
 
     preset = PRESETS["digits"]
-    schedule = dataclasses.replace(preset.schedule, critic_steps=arguments.critic_steps)
-    config = dataclasses.replace(preset, seed=seed, steps=arguments.steps, schedule=schedule)
+    schedule = replace(preset.schedule, critic_steps=arguments.critic_steps)
+    config = replace(preset, seed=seed, steps=arguments.steps, schedule=schedule)
     train(config, folder / "run", device="cpu", threads=1, console=Console(file=io.StringIO()))
     exported = export_run(folder / "run", folder / "models" / "digits")
     assert exported.calibration is not None
@@ -115,7 +109,7 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
         BatchConfig(max_batch_size=64, max_queued_samples=65536, workers=1),
     )
     repository.load()
-    gan = Gan(repository)
+    gan = GanService(repository)
     try:
         measured = [measure(gan, row, labels, real, held_out, features) for row in ROWS]
     finally:
@@ -127,7 +121,7 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
 
 
 def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features: Any) -> dict[str, Any]:
-    """Draws the samples of a row and judges them."""
+    """Draw the samples of a row and judge them."""
     from ganserve.v1 import gan_service_pb2
     from ganserve_training.evaluation.judge import judge_samples
     from ganserve_training.evaluation.metrics import density_coverage, precision_recall
@@ -138,7 +132,7 @@ def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features:
     if row.method:
         request.selection.method = row.method
         request.selection.max_proposals_per_sample = row.most
-        # What is measured once after a model is loaded is no cost of these samples.
+        # Warm up: the first call measures things that are not a cost of these samples.
         warm = gan_service_pb2.SampleRequest()
         warm.CopyFrom(request)
         del warm.label_indices[1:]
@@ -156,8 +150,8 @@ def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features:
         "row": row.name,
         "gan_test": judged.gan_test,
         "gan_train": judged.gan_train,
-        **dataclasses.asdict(neighbours[0]),
-        **dataclasses.asdict(neighbours[1]),
+        **asdict(neighbours[0]),
+        **asdict(neighbours[1]),
         "proposals": proposed / len(labels),
         "accepted": response.selection.accepted / len(labels) if row.method else None,
         "cpu_us_a_sample": cpu_s / len(labels) * 1e6,
@@ -165,7 +159,7 @@ def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features:
 
 
 def table(trials: list[dict[str, Any]]) -> str:
-    """Markdown: mean and standard error over the seeds."""
+    """Return Markdown: mean and standard error over the seeds."""
     heads = ["selection", *FIGURES.values(), "proposals a sample", "accepted", "CPU µs a sample"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in ROWS:

@@ -1,12 +1,12 @@
-"""100,000 hostile requests, over every RPC, and garbage on the port: the server must answer with words, and live.
+"""Send 100,000 hostile requests to every RPC, and garbage to the port: the server must answer all of them and survive.
 
     python benchmarks/serving/bad_input.py [--requests 100000] [--seed 0] [--json FILE]
 
-The requests are those of tests/support/hostile.py: every field of every message absent, plausible or nasty (NaN,
-infinity, huge and negative numbers, strange text, wrong sizes), messages that are garbage, cut off or flipped, for
-GanService, AdminService, health, reflection and the Open Inference Protocol; beside them connections that speak no
-gRPC, and messages beyond the size limit. Two processes send. Failures are INTERNAL, UNKNOWN and UNAVAILABLE answers,
-no answer within 30 s, a server that ended, and a traceback in its log.
+The requests come from tests/support/hostile.py: every field of every message absent, plausible or nasty (NaN, infinity,
+huge and negative numbers, strange text, wrong sizes), and messages that are garbage, truncated or flipped, for
+GanService, AdminService, health, reflection and the Open Inference Protocol. Other connections speak no gRPC or send
+messages beyond the size limit. Two processes send. A failure is an INTERNAL, UNKNOWN or UNAVAILABLE answer, no answer
+within 30 s, a server that ended, or a traceback in its log.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def send(address: str, seed: int, count: int) -> tuple[dict[tuple[str, str], int
 
 
 def load_all(admin: admin_service_pb2_grpc.AdminServiceStub, channel: grpc.Channel) -> None:
-    """Loads again what hostile requests have unloaded."""
+    """Load again what hostile requests have unloaded."""
     models = gan_service_pb2_grpc.GanServiceStub(channel).ListModels(gan_service_pb2.ListModelsRequest(), timeout=60)
     for model in models.models:
         for version in model.versions:
@@ -106,7 +106,7 @@ def load_all(admin: admin_service_pb2_grpc.AdminServiceStub, channel: grpc.Chann
 
 
 def oversized(address: str) -> list[str]:
-    """A message beyond the limit is refused, and the next call is answered."""
+    """Check that a message beyond the limit is refused, and that the next call is answered."""
     unexpected = []
     with grpc.insecure_channel(address, options=OPTIONS) as channel:
         stub = gan_service_pb2_grpc.GanServiceStub(channel)

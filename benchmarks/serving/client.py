@@ -1,7 +1,7 @@
-"""Keeps some requests for samples in flight: client.py ADDRESS MODEL COUNT CONCURRENCY SECONDS.
+"""Keep requests for samples in flight: client.py ADDRESS MODEL COUNT CONCURRENCY SECONDS.
 
-Prints a JSON object: requests, samples, seconds, the CPU seconds that this took here, and the latencies' 50th and 99th
-percentiles in ms. The requests of one event loop go over at most four channels, as those of one application would.
+Prints JSON: requests, samples, seconds, the client's CPU seconds, and the 50th and 99th percentile of the latencies in
+ms. All requests of one event loop share at most four channels, like those of one application.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the serving benchmarks share: server processes, whose CPU time it was, and on what machine."""
+"""Share code between the serving benchmarks: server processes, CPU time, memory, the machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HERE = Path(__file__).parent
 
 
 class Bystanders:
-    """Measures the share of the machine's CPU time that went to neither this process, its children nor one more."""
+    """Measure the machine's CPU time used by programs other than this process, its children and one more."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._start = self._clocks()
 
     def share(self) -> float:
-        """The share since construction."""
+        """Return the share since construction."""
         busy, own, every = (now - then for now, then in zip(self._clocks(), self._start, strict=True))
         return max(0.0, (busy - own) / every)
 
@@ -40,14 +40,14 @@ class Bystanders:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Returns the CPU time that a process used, in all its threads."""
+    """Return the CPU time that a process has used, in all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
 def server(models: Path, flags: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A `ganserve serve` process and its HOST:PORT."""
+    """Run a `ganserve serve` process; yield it and its HOST:PORT."""
     command = ["-m", "ganserve_server", "--models", str(models), "--port", "0", "--provider", "cpu", *flags]
     with serving(command) as running:
         yield running
@@ -55,7 +55,7 @@ def server(models: Path, flags: list[str]) -> Iterator[tuple[subprocess.Popen[st
 
 @contextlib.contextmanager
 def echo(response: bytes) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """An `echo.py` process that answers with `response`, and its HOST:PORT."""
+    """Run an `echo.py` process that answers `response`; yield it and its HOST:PORT."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(response)
         file.flush()
@@ -65,14 +65,14 @@ def echo(response: bytes) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @contextlib.contextmanager
 def sketch(package: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A `sketch.py` process that serves a package's generator, and its HOST:PORT."""
+    """Run a `sketch.py` process that serves a package's generator; yield it and its HOST:PORT."""
     with serving([str(HERE / "sketch.py"), str(package / "generator.onnx")]) as running:
         yield running
 
 
 @contextlib.contextmanager
 def serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A Python process that prints its HOST:PORT, until the block ends."""
+    """Run a Python process that prints its HOST:PORT; stop it at the end of the block."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -87,14 +87,14 @@ def serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def load(address: str, model: str, count: int, concurrency: int, seconds: float) -> dict[str, float]:
-    """Has `client.py` keep requests in flight from a process of its own, and returns what it measured."""
+    """Let a `client.py` process keep requests in flight, and return what it measured."""
     command = [sys.executable, str(HERE / "client.py"), address, model, *map(str, (count, concurrency, seconds))]
     measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return measured
 
 
 def memory_mib(pid: int) -> float:
-    """Returns the resident memory of a process."""
+    """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

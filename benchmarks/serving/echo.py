@@ -1,6 +1,6 @@
-"""A bare grpc.aio server that answers every call with the same bytes: echo.py RESPONSE_FILE. Prints its HOST:PORT.
+"""Answer every call with the same bytes, by bare grpc.aio: echo.py RESPONSE_FILE. Prints its HOST:PORT.
 
-What Python's gRPC alone can do on this machine, for the same messages on the wire.
+It shows what Python's gRPC can do on this machine with the same messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import uvloop
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """Any unary method."""
+    """Answer any unary method."""
 
     def __init__(self, response: bytes) -> None:
         async def answer(_request: bytes, _context: Any) -> bytes:

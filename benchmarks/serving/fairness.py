@@ -1,10 +1,10 @@
-"""How long small requests wait while another client streams 100,000 samples.
+"""Measure how long small requests wait while another client streams 100,000 samples.
 
     python benchmarks/serving/fairness.py [--model g32] [--samples 100000] [--rounds 3] [--json FILE]
 
-One client asks for one sample at a time, first alone, then while a second process streams from the same model;
-latencies are those of the first one. A batch is the time of one model call of 64 samples on one core, measured alone.
-The goal: the 99th percentile grows by at most 3 batches.
+One client requests one sample at a time, first alone, then while a second process streams from the same model. The
+latencies are the first client's. A batch is the time of a model call of 64 samples on one core, measured alone. The
+goal: the 99th percentile grows by at most 3 batches.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPTIONS = [("grpc.max_receive_message_length", -1)]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=100_000, help="samples of the stream")
+    parser.add_argument("--samples", type=int, default=100_000, help="samples in the stream")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve-flags", default="", help="flags for `ganserve serve`, in one string")
@@ -84,7 +84,7 @@ def stream(address: str, samples: int, started: Event, ended: Event) -> None:
         ):
             started.set()
             drawn += response.chunk.samples.tensor.shape[0]
-            if samples - drawn < samples // 50:  # the last part belongs to nobody's share any more
+            if samples - drawn < samples // 50:  # ignore the end of the stream
                 ended.set()
     if drawn != samples:
         raise RuntimeError(f"the stream ended after {drawn} of {samples} samples")

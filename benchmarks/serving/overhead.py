@@ -1,21 +1,19 @@
-"""What the server adds to bare onnxruntime, on one machine in one run.
+"""Measure what the server adds to bare onnxruntime.
 
     python benchmarks/serving/overhead.py [--package DIR]... [--trials 7] [--rounds 20] [--seconds 2] [--json FILE]
 
-Bare: a loop of `session.run` with 64 samples a call on the package's generator.onnx, for each of a few thread settings.
-Server: a `ganserve serve` process with its defaults, asked by a client process that keeps 4 requests of 64 samples in
-flight over gRPC. Both share the machine's cores. Trials of all alternate, so that what else the machine does hits all
-alike. A round of trials during which other processes took more than 5 % of the CPU time is done again, up to --rounds
-in all; the table is made of the quietest ones. Ratios are medians of the rounds' ratios, to the best setting of one
-call at a time. CPU time is that of 64 samples, a call or a request, in all threads; the server's includes its client's
-(the client's alone in brackets), and it depends little on what else the machine does. Without --package: the generators
-of `packages.py`, random weights.
+Bare: a loop of `session.run` with 64 samples a call on the package's generator.onnx, with several thread settings.
+Server: a `ganserve serve` process with its defaults, and a client process that keeps 4 requests of 64 samples in
+flight over gRPC; both share the machine's cores. The trials alternate, so that other programs affect all of them
+alike. A round during which other processes used more than 5 % of the CPU time is repeated, up to --rounds in all; the
+table shows the quietest rounds. Ratios are medians of the rounds' ratios to the best setting of one call at a time.
+CPU time is that of 64 samples in all threads; the server's includes its client's, which is also shown in brackets.
+Without --package, the generators of `packages.py` are measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -24,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def measure(package: Path, arguments: argparse.Namespace) -> dict[str, object]:
-    """Returns medians of samples/s of each way, their ratios and CPU times, over the quietest rounds."""
+    """Return medians of samples/s of each way, their ratios and CPU times, over the quietest rounds."""
     ways: dict[str, Callable[[float], Trial]] = {
         name: bare(package, calls, threads, spinning=spinning) for name, (calls, threads, spinning) in BARE.items()
     }
@@ -102,11 +101,11 @@ def measure(package: Path, arguments: argparse.Namespace) -> dict[str, object]:
         "client_cpu_ms": statistics.median(r[SERVER].client_cpu_ms for r in kept),
         "best_bare": best,
         "others_share": {"kept": max(r["others"] for r in kept), "rounds": len(rounds)},
-        "kept": [{name: dataclasses.asdict(r[name]) for name in ways} for r in kept],
+        "kept": [{name: asdict(r[name]) for name in ways} for r in kept],
     }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Trial:
     samples_per_s: float
     cpu_ms: float
@@ -115,7 +114,7 @@ class Trial:
 
 
 def bare(package: Path, calls: int, threads: int, *, spinning: bool) -> Callable[[float], Trial]:
-    """Returns a function that runs bare onnxruntime for some seconds."""
+    """Return a function that runs bare onnxruntime for a number of seconds."""
     spec = json_format.Parse((package / "manifest.json").read_text(), model_spec_pb2.ModelSpec())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -1,16 +1,15 @@
-"""What a server does that is asked for ten times what it can do.
+"""Send ten times as many requests as the server can answer, and measure what it still answers.
 
     python benchmarks/serving/overload.py [--rounds 3] [--seconds 60] [--times 10] [--shared-cores] [--json FILE]
 
-First the peak: 8 requests of 64 samples in flight, closed loop. Then an open loop sends requests of 64 samples at
-`--times` that rate, whatever the answers, from one process with a deadline of a minute each; and so on by turns.
-Counted: answers by status code, samples of the good ones a second, beside the mean of the peaks before and after,
-latencies and the server's memory every second. Goals: goodput at least 0.9 of the peak, nothing but answers and
-RESOURCE_EXHAUSTED, memory bounded. The queue holds 4,096 samples.
+First the peak: 8 requests of 64 samples in flight, closed loop. Then one process sends requests of 64 samples at
+`--times` that rate whatever the answers, each with a deadline of a minute. Peak and overload alternate. Reported:
+answers by status code, samples/s of the good answers beside the mean of the peaks before and after, latencies, and the
+server's memory every second. Goals: goodput of at least 0.9 of the peak, only answers and RESOURCE_EXHAUSTED, bounded
+memory. The queue holds 4,096 samples.
 
-The server has one half of the cores and who asks the other, as on machines of their own: else a sender of ten times as
-many requests takes ten times as much of the server's machine. With `--shared-cores` it does, and its CPU time beyond
-that at the peak is told.
+Server and sender have half of the cores each, like two machines: otherwise sending ten times as many requests would
+take CPU time from the server. With `--shared-cores` they share all cores, and the sender's extra CPU time is reported.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def main() -> None:
     peaks, floods = [], []
     with tempfile.TemporaryDirectory() as folder:
         write_generator_package(Path(folder), MODEL)
-        os.sched_setaffinity(0, own)  # what this process starts has them, too
+        os.sched_setaffinity(0, own)  # its child processes inherit them
         with server(Path(folder), ["--max-queued-samples", str(QUEUE)]) as (process, address):
             os.sched_setaffinity(0, cores[half:] or cores)
             load(address, MODEL, COUNT, 8, 1.0)
@@ -96,7 +95,7 @@ def tell(done: dict[str, Any], peak: float) -> None:
 
 
 async def flood(address: str, pid: int, rate: float, seconds: float) -> dict[str, Any]:
-    """Sends `rate` requests a second, each on its own, and waits for all of their ends."""
+    """Send `rate` requests a second without waiting for answers, then wait for all of them."""
     codes: collections.Counter[str] = collections.Counter()
     latencies: dict[str, list[float]] = collections.defaultdict(list)
     memory: list[float] = []

@@ -1,12 +1,12 @@
-"""Generators with random weights, as packages: the sizes that are served, without the training.
+"""Make packages of generators with random weights, in the sizes that are served.
 
 N = batch, Z = latent values, E = label embedding, C = channels.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +25,17 @@ OPSET = 20
 LABELS = tuple("0123456789")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratorShape:
     """A DCGAN-like conditional generator: dense to 4x4, then each stage doubles the size, then a 3x3 convolution."""
 
     channels: tuple[int, ...]
-    """After the dense layer and after each doubling."""
+    """Channels after the dense layer and after each doubling."""
     image_channels: int
     latent_dimension: int = 64
     embedding: int = 32
     dense: int = 0
-    """Instead of all that: two dense layers, the first one as wide as this, that end in 8x8 values."""
+    """If not 0, only two dense layers: the first has this width, the second makes 8x8 values."""
 
     @property
     def size(self) -> int:
@@ -43,14 +43,14 @@ class GeneratorShape:
 
 
 SHAPES = {
-    "tiny": GeneratorShape(channels=(), image_channels=1, dense=64),  # next to nothing: what remains is the server's
+    "tiny": GeneratorShape(channels=(), image_channels=1, dense=64),  # next to nothing: the server's own cost remains
     "conv8": GeneratorShape(channels=(192, 96), image_channels=1),  # 8x8x1, about 6 ms of one core for 64 samples
     "g32": GeneratorShape(channels=(384, 192, 96, 48), image_channels=3),  # 32x32x3, about 60 ms
 }
 
 
 def write_generator_package(models: Path, name: str) -> Path:
-    """Writes the package of one of `SHAPES` to `models/name/1` and returns that folder."""
+    """Write the package of one of `SHAPES` to `models/name/1` and return that folder."""
     shape = SHAPES[name]
     sample_shape = (shape.size, shape.size, shape.image_channels)
     return write_package(models, name, _graph(shape).SerializeToString(), sample_shape, shape.latent_dimension)
@@ -65,7 +65,7 @@ def write_package(
     *,
     half: bool = False,
 ) -> Path:
-    """Writes the package of a conditional generator of uint8 images to `models/name/1` and returns that folder."""
+    """Write the package of a conditional generator of uint8 images to `models/name/1` and return that folder."""
     folder = models / name / "1"
     folder.mkdir(parents=True)
     folder.joinpath("generator.onnx").write_bytes(generator)
@@ -142,7 +142,7 @@ def _dense(builder: _Builder, shape: GeneratorShape, x: str) -> str:
 
 
 class _Builder:
-    """Collects the nodes and weights of a graph."""
+    """Collect the nodes and weights of a graph."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []

@@ -1,13 +1,12 @@
-"""The server in the loads of `shared/reference/peers.md`, beside bare onnxruntime and a bare gRPC echo, in one run.
+"""Measure the server beside bare onnxruntime, a bare gRPC echo and a sketch of a server, in one run.
 
     python benchmarks/serving/peers.py [--rounds 5] [--seconds 3] [--json FILE] [--serve-flags "--workers 1"]
 
-`tiny` is two dense layers: what remains is the server's own cost. `g32` is a 32x32x3 generator. C requests of n
-samples are in flight from one asyncio client over at most four channels; client and server share the machine's cores.
-The echo is `echo.py`: grpc.aio and uvloop alone, answering the same requests with one fixed answer of the same size.
-The sketch is `sketch.py`: the least around onnxruntime that answers them truly, without all that makes a service.
-Bare is a loop of `session.run` with 64 samples a call on all cores, without spinning. Rounds alternate; figures are
-medians.
+`tiny` is two dense layers, so the server's own cost remains; `g32` is a 32x32x3 generator. One asyncio client keeps C
+requests of n samples in flight over at most four channels; client and server share the machine's cores. The echo
+(`echo.py`) answers the same requests with fixed bytes of the same size, by grpc.aio and uvloop alone. The sketch
+(`sketch.py`) is the smallest server that computes real answers. Bare is a loop of `session.run` with 64 samples a call
+on all cores, without spinning. Rounds alternate; figures are medians.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def measure(models: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def answer(address: str, name: str, count: int) -> bytes:
-    """A real answer, for the echo to give."""
+    """Return a real answer for the echo."""
     with grpc.insecure_channel(address) as channel:
         request = gan_service_pb2.SampleRequest(model=name, count=count, seed=0, label_indices=[0])
         response = gan_service_pb2_grpc.GanServiceStub(channel).Sample(request, timeout=60)
@@ -114,7 +113,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _against(rates: dict[str, list[float]], key: str, other: str) -> str:
-    """Returns the rate of another server, and ours as a part of it, round by round."""
+    """Return the rate of another server, and the ratio of ours to it, round by round."""
     if f"{other} {key}" not in rates:
         return "-"
     others = rates[f"{other} {key}"]

@@ -1,12 +1,11 @@
-"""Versions change under load: no request may fail, memory stays flat.
+"""Change versions under load: no request may fail, and memory must stay flat.
 
     python benchmarks/serving/reload.py [--swaps 200] [--json FILE]
 
-A process keeps 8 requests of 4 samples and 2 streams in flight. Meanwhile, swap by swap, the next version is moved
-into the repository and the one before the last is taken away; the server (`--newest-versions 1 --poll-s 0`) is told
-by AdminService.ReloadRepository, loads the new one, tries it out, lets it take over and drains the old one. Every
-answer must come, from a version that was published, whole, and with the very samples that this version and seed stand
-for (all versions have the same weights).
+A process keeps 8 requests of 4 samples and 2 streams in flight. Meanwhile each swap publishes the next version, removes
+the one before the last, and calls AdminService.ReloadRepository; the server runs with `--newest-versions 1 --poll-s 0`.
+It loads and checks the new version, switches to it, and drains the old one. Every answer must arrive complete, from a
+published version, with exactly the samples of its version and seed (all versions have the same weights).
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def measure(models: Path, address: str, pid: int, swaps: int) -> dict[str, Any]:
 
 
 def publish(models: Path, version: int) -> None:
-    """Copies the version before under the next number, as `ganserve export-onnx` publishes: renamed into place."""
+    """Copy the version before under the next number and rename it into place, as `ganserve export-onnx` does."""
     staging = models / MODEL / f".{version}"
     shutil.copytree(models / MODEL / str(version - 1), staging)
     manifest = staging / "manifest.json"

@@ -1,8 +1,8 @@
-"""The least that serves a generator: sketch.py GENERATOR_FILE. Prints its HOST:PORT.
+"""Serve a generator with as little code as possible: sketch.py GENERATOR_FILE. Prints its HOST:PORT.
 
-grpc.aio, uvloop, one queue and onnxruntime on the event loop, for graphs that take no time; a seed gives numpy's normal
-numbers. It checks nothing, refuses nothing, keeps no deadline, counts nothing and gives no request an id: what it does
-less is what a service costs.
+It has grpc.aio, uvloop, one queue, and onnxruntime on the event loop, for graphs that take no time; a seed gives
+numpy's normal numbers. It has no checks, refusals, deadlines, counters or request IDs: the difference is the cost of a
+service.
 """
 # ruff: noqa: N802 - the method's name is the protocol's
 
@@ -23,7 +23,7 @@ _MAX_BATCH_SIZE = 64
 
 
 class Sketch(gan_service_pb2_grpc.GanServiceServicer):
-    """`ganserve.v1.GanService`, of which it has one method."""
+    """Implement `Sample` of `ganserve.v1.GanService`."""
 
     def __init__(self, file: str) -> None:
         options = onnxruntime.SessionOptions()

@@ -1,13 +1,13 @@
-"""What a classifier gains from streamed digits where it has few real ones.
+"""Measure what a classifier with few real digits gains from streamed ones.
 
     ganserve train digits --out runs/digits
     ganserve export-onnx runs/digits --out models/digits
     python benchmarks/synthetic_data/run.py --models models --out benchmarks/synthetic_data/results/digits.json
 
 For each number of real digits a class and each seed, the same small network is trained with the same optimiser, steps
-and batch size on: the few real ones; the few and streamed ones, half a batch each; streamed ones alone; and, as the
-bound, all real training digits. It is judged on held-out digits, which neither it nor the generator saw. The streamed
-digits come from a server in its own process, through ganserve.data.SampleDataset and a DataLoader with two workers.
+and batch size on: the few real digits; half a batch of them and half a batch of streamed ones; streamed ones alone; and
+all real training digits. It is tested on held-out digits, which neither it nor the generator saw. The streamed digits
+come from a server process through ganserve.data.SampleDataset and a DataLoader with two workers.
 """
 
 # N = samples, H, W = pixels, K = labels
@@ -44,9 +44,9 @@ FEW, MIXED, STREAMED, ALL = ARMS = ("few real", "few real + streamed", "streamed
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True, help="folder of model packages with a model `digits`")
-    parser.add_argument("--out", type=Path, required=True, help="the results' JSON")
+    parser.add_argument("--out", type=Path, required=True, help="file for the results, JSON")
     parser.add_argument("--few", type=int, nargs="+", default=[1, 5, 20], help="real digits of each class")
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config = PRESETS["digits"].data
@@ -58,7 +58,7 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for few in arguments.few:
                 chosen = _choose(real, few, seed)
-                # What needs no few ones is the same for any number of them.
+                # The other arms do not depend on the number of real digits.
                 for arm in ARMS if few == arguments.few[0] else (FEW, MIXED):
                     started = time.perf_counter()
                     accuracy = trial(arm, chosen, real, held_out, server.target, seed)
@@ -85,7 +85,7 @@ def trial(
     target: str,
     seed: int,
 ) -> float:
-    """The accuracy on held-out digits after training on one arm's data."""
+    """Return the accuracy on held-out digits after training on one arm's data."""
     torch.manual_seed(seed)
     network = _network()
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
@@ -101,7 +101,7 @@ def trial(
 def batches(
     arm: str, few: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor], target: str, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """STEPS batches of images float32 [BATCH, 1, H, W], 0 to 1, and labels int64 [BATCH]."""
+    """Yield STEPS batches of images float32 [BATCH, 1, H, W] in [0, 1] and labels int64 [BATCH]."""
     if arm == FEW:
         yield from _repeated(few, BATCH)
     elif arm == ALL:
@@ -140,13 +140,13 @@ def _network() -> nn.Module:
 
 
 def _tensors(samples: Any) -> tuple[Tensor, Tensor]:
-    """Images float32 [N, 1, H, W], 0 to 1, and labels int64 [N]."""
+    """Return images float32 [N, 1, H, W] in [0, 1] and labels int64 [N]."""
     images = np.asarray(samples.pixels, np.float32).transpose(0, 3, 1, 2) / 255
     return torch.from_numpy(images.copy()), torch.from_numpy(np.asarray(samples.labels, np.int64).copy())
 
 
 def _choose(data: tuple[Tensor, Tensor], few: int, seed: int) -> tuple[Tensor, Tensor]:
-    """So many of each label, drawn at random."""
+    """Draw a number of samples of each label at random."""
     generator = np.random.default_rng(seed)
     labels = data[1].numpy()
     rows = [generator.choice(np.flatnonzero(labels == label), few, replace=False) for label in range(LABELS)]
@@ -155,7 +155,7 @@ def _choose(data: tuple[Tensor, Tensor], few: int, seed: int) -> tuple[Tensor, T
 
 
 def table(trials: list[dict[str, Any]]) -> str:
-    """Mean accuracy ± standard error by few and arm, and in how many seeds the streamed ones helped, as Markdown."""
+    """Return Markdown: mean accuracy ± standard error, and in how many seeds streamed digits helped."""
     lines = [f"| real digits of each class | {FEW} | {MIXED} | streamed ones helped |", "|---|---|---|---|"]
     for few in dict.fromkeys(t["few"] for t in trials):
         alone, mixed = ([t["accuracy"] for t in trials if (t["few"], t["arm"]) == (few, arm)] for arm in (FEW, MIXED))

@@ -1,4 +1,4 @@
-"""Bare training loops, written by hand in plain PyTorch: what a researcher's script would hold, and nothing else."""
+"""Train with loops written by hand in plain PyTorch, as in a researcher's script."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class BareLoop:
 
     Args:
         config: The preset.
-        device: Where networks and data are.
-        backend: Of torch.compile; empty: the networks run as they are. A critic whose gradient is penalised runs so in
-            any case: torch.compile differentiates no gradient.
+        device: The device of networks and data.
+        backend: The backend of torch.compile; empty: the networks are not compiled. A critic whose gradient is
+            penalised is never compiled, because torch.compile cannot differentiate gradients.
     """
 
     def __init__(self, config: TrainConfig, device: str = "cpu", backend: str = "") -> None:
@@ -64,7 +64,7 @@ class BareLoop:
             self.step()
 
     def call(self, name: str, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """A network's output in float32, computed in the preset's precision."""
+        """Compute a network in the preset's precision and return its output in float32."""
         half = self.config.precision == "bfloat16"
         with torch.autocast(self.device, torch.bfloat16) if half else contextlib.nullcontext():
             output: Tensor = self.networks[name](inputs, labels)
@@ -84,7 +84,7 @@ class BareLoop:
         return self.samples[indices], None if self.labels is None else self.labels[indices]
 
     def relativistic(self) -> None:
-        """RpGAN + R1 + R2, all annealed along half a cosine, with an averaged generator."""
+        """Train a step of RpGAN + R1 + R2, annealed along half a cosine, with an averaged generator."""
         config = self.config
         generator_adam, critic_adam = self.optimisers
         passed = min(1.0, self.seen / self.batch / config.schedule.burn_in_steps)
@@ -125,7 +125,7 @@ class BareLoop:
         self.follow()
 
     def classic(self) -> None:
-        """DCGAN: modified minimax, real and generated samples through batch normalisation apart."""
+        """Train a step of DCGAN: modified minimax, real and generated samples in separate batches."""
         generator_adam, critic_adam = self.optimisers
         real, labels = self.next_batch()
         with torch.no_grad():

@@ -1,12 +1,12 @@
-"""Samples a second of `ganserve train` beside a bare loop, in one run.
+"""Compare the samples/s of `ganserve train` with those of a bare loop.
 
     python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 4] [--steps 600] [--threads 1] [--json F]
 
-Ours: one run of `ganserve_training.train` with the preset's own log, pictures, checkpoints and diagnosis. Bare:
-bare.py, the same networks, losses, penalties, optimisers and average on the same data. After each 20 steps of ours
-come 20 bare ones, so that what else the machine does hits both alike, in a rhythm of seconds: on a shared machine the
-same work takes up to 1.4 times as much processor time in one minute as in the next. A round is `--steps` steps of each;
-the one before the first warms both up. The ratio is that of all rounds together, its error that of their mean.
+Ours: a run of `ganserve_training.train` with the preset's log, pictures, checkpoints and diagnosis. Bare: bare.py, the
+same networks, losses, penalties, optimisers and average on the same data. They take turns of 20 steps, so that other
+programs affect both alike: on a shared machine the same work may take 1.4 times as much CPU time a minute later. A
+round is `--steps` steps of each, after a round of warm-up. The ratio is that of all rounds together, with the error of
+their mean.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BLOCK = 20
 
 @dataclass
 class Clock:
-    """Processor and wall seconds."""
+    """CPU and wall seconds."""
 
     cpu: float = 0.0
     wall: float = 0.0
@@ -52,13 +52,13 @@ class Clock:
 
 
 class Alternation:
-    """Runs blocks of the bare loop in between the steps of a run, and times both."""
+    """Run blocks of the bare loop between the steps of a run, and time both."""
 
     def __init__(self, bare: Callable[[int], object], steps: int) -> None:
         self._bare, self._steps, self._taken = bare, steps, 0
         self._began, self._theirs = Clock.now(), Clock()
         self.rounds: list[tuple[Clock, Clock]] = []
-        """Of each round: ours, bare."""
+        """Times of ours and of the bare loop in each round."""
 
     def step_done(self) -> None:
         self._taken += 1
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["digits", "dcgan-32"], choices=sorted(PRESETS))
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=600, help=f"of each round, a multiple of {_BLOCK} beyond that")
+    parser.add_argument("--steps", type=int, default=600, help=f"steps in each round, a multiple of {_BLOCK}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
-    """Both loops by turns."""
+    """Run both loops in turn."""
     config = PRESETS[name]
     alternation = Alternation(BareLoop(config).run, steps)
     run_step = Trainer.run_step

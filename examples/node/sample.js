@@ -1,9 +1,9 @@
-// Draws samples of a label, prints them as text, and asks the critic what it thinks of them.
+// Draws samples of a label, prints them as text, and scores them with the critic.
 //
 //     npm install
 //     node sample.js [LABEL [COUNT [SEED]]]
 //
-// The server is the one at GANSERVE_TARGET, else localhost:50051. Nothing is generated: the protos are read as they are.
+// It uses the server at GANSERVE_TARGET, or at localhost:50051, and reads the protos directly: no code is generated.
 
 import {fileURLToPath} from "node:url";
 
@@ -13,8 +13,8 @@ import protoLoader from "@grpc/proto-loader";
 const PROTOS = fileURLToPath(new URL("../../protos", import.meta.url));
 const SHADES = " .:-=+*#%@";
 
-// Fields keep the names that the protos give them; 64-bit integers, such as seeds, are strings, because a number of
-// JavaScript holds 53 bits.
+// Fields keep their names in the protos. 64-bit integers, such as seeds, are strings, because a JavaScript number holds
+// 53 bits.
 const definition = protoLoader.loadSync("ganserve/v1/gan_service.proto", {
   includeDirs: [PROTOS],
   keepCase: true,
@@ -35,7 +35,7 @@ function call(method, request) {
   });
 }
 
-// uint8 [N, H, W, C], row by row: the shade of a pixel is that of its first channel.
+// Turns uint8 [N, H, W, C] into text; the shade of a pixel is that of its first channel.
 function* pictures({shape: [count, height, width, channels], data}) {
   for (let n = 0; n < count; n++) {
     const rows = [];
@@ -67,7 +67,7 @@ try {
   }
   console.log(`${drawn.model} version ${drawn.version}, seed ${drawn.seed}`);
 } catch (error) {
-  // The server's words name the field, what was expected and the fix.
+  // The server's message names the field, the expected value and the fix.
   console.error(`${grpc.status[error.code] ?? "error"}: ${error.details ?? error.message}`);
   process.exitCode = 1;
 } finally {

@@ -1,1 +1,1 @@
-"""Serves GAN model packages over gRPC: repository, onnxruntime engines, batching, services."""
+"""Serve GAN model packages over gRPC."""

@@ -1,8 +1,8 @@
-"""The errors of the service, without a transport: each adapter maps them to its own (gRPC: `grpc.errors`)."""
+"""The server's errors. They know no transport: `api.grpc.error_status` maps them to gRPC status codes."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class GanserveServerError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class StartupError(GanserveServerError):
-    """The server cannot start as it was asked to."""
+    """The server cannot start with these settings."""
 
 
 class ProviderError(StartupError):
-    """The execution provider that was asked for cannot be had on this machine."""
+    """The requested execution provider is not available on this machine."""
 
 
 class PackageError(GanserveServerError):
@@ -26,41 +26,46 @@ class PackageError(GanserveServerError):
 
 
 class RequestError(GanserveServerError):
-    """Base class of what a request can be answered with instead of a result."""
+    """Base class of all errors that answer a request."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request."""
+    """The problem with one field of a request."""
 
     field: str
     """Path of the field, such as "request.count"."""
     description: str
-    """The value, what was expected, and what to do."""
+    """The value, what was expected, and the fix."""
 
 
 class InvalidRequestError(RequestError):
-    """The request itself is wrong, whatever the state of the server."""
+    """The request is wrong in itself, whatever the server's state."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
 
 
+def invalid_field(field: str, description: str) -> InvalidRequestError:
+    """Return the error for a request with one wrong field."""
+    return InvalidRequestError([FieldViolation(field, description)])
+
+
 class NotFoundError(RequestError):
-    """No such model or version; the message lists those that exist."""
+    """The model or version does not exist; the message lists those that do."""
 
 
 class FailedPreconditionError(RequestError):
-    """The model cannot do that: a label for an unconditional model, a score from a model without a critic."""
+    """The model cannot do this, such as taking a label when it is unconditional, or scoring without a critic."""
 
 
 class UnsupportedError(RequestError):
-    """This version of the server does not do that yet."""
+    """This version of the server cannot do this yet."""
 
 
 class QueueFullError(RequestError):
-    """Too many samples wait already."""
+    """Too many samples are waiting already."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -68,11 +73,11 @@ class QueueFullError(RequestError):
 
 
 class MemoryFullError(RequestError):
-    """The device has no memory left for this call; the server lives on."""
+    """The device has no memory left for this call; the server keeps running."""
 
 
 class DeadlineExpiredError(RequestError):
-    """The request's deadline passed before its work was started, so the rest of it was dropped."""
+    """The deadline passed before the work was started, so the rest of it was dropped."""
 
 
 class UnavailableError(RequestError):
@@ -80,4 +85,4 @@ class UnavailableError(RequestError):
 
 
 class EngineError(RequestError):
-    """The execution of a graph failed; not the caller's fault."""
+    """A graph failed to run; this is not the caller's fault."""

@@ -1,4 +1,4 @@
-"""The service, without a transport: takes and gives the messages of `ganserve.v1.GanService`, raises `core.errors`.
+"""Answer the requests of `ganserve.v1.GanService`, without a transport: messages in, messages or `errors` out.
 
 N = samples.
 """
@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.draw.decoding import decoded_images
-from ganserve_server.draw.drawing import Terms, draw, score
-from ganserve_server.draw.encoding import FORMATS, as_uint8, encoded_files
-from ganserve_server.draw.selection import Selector
-from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError
-from ganserve_server.queue.byte_budget import Room
+from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError, invalid_field
+from ganserve_server.models.descriptions import describe_model
+from ganserve_server.pictures.decoding import decoded_images
+from ganserve_server.pictures.encoding import as_uint8, encoded_files
+from ganserve_server.pictures.formats import FORMATS
+from ganserve_server.pictures.threads import PictureThreads
+from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
-from ganserve_server.queue.picture_threads import Workers
+from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.requests.field_checks import priority_of
+from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.responses import set_sample_response, set_scores
-from ganserve_server.requests.validation import priority_of
-from ganserve_server.requests.work import Limits, plan_sample, plan_score, plan_stream
+from ganserve_server.requests.sample_plan import plan_sample, plan_stream
+from ganserve_server.requests.score_plan import plan_score
+from ganserve_server.sampling.drawing import draw, score
+from ganserve_server.sampling.selection import Selector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
@@ -31,79 +37,80 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.model import GeneratorWork, Model
+    from ganserve_server.models.graph_work import GeneratorWork
+    from ganserve_server.models.model import Model
     from ganserve_server.models.repository import Repository
-    from ganserve_server.requests.work import SamplePlan, ScorePlan
+    from ganserve_server.requests.sample_plan import SamplePlan
+    from ganserve_server.requests.score_plan import ScorePlan
 
-# Larger answers are put together on another thread, so that the event loop lives on.
+# Larger answers are built on another thread to keep the event loop free.
 _OFF_LOOP_BYTES = 2**20
 
 
-class Gan:
-    """Samples from and scores with the models of a repository.
+class GanService:
+    """Draw and score samples with the models of a repository.
 
-    Deadlines are values of `time.monotonic()`; work that was not started by then is dropped.
+    Deadlines are values of `time.monotonic()`; work that has not started by then is dropped.
     """
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.repository = repository
         self.limits = limits or Limits()
         self._selector = Selector()
-        self._workers = Workers()
-        # A few small files can become much: decoded images of all requests share this, but wait for no lower priority.
-        self._rooms = {priority: Room(self.limits.max_decoded_bytes) for priority in Priority}
+        self._threads = PictureThreads()
+        # Small files can decode to large images, so the requests of one priority share a budget for them.
+        self._decoded_budgets = {priority: ByteBudget(self.limits.max_decoded_bytes) for priority in Priority}
 
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.SampleResponse:
-        """Draws samples.
+        """Draw samples.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: The request is refused or fails.
         """
         with self.repository.lease(request.model, request.version) as model:
-            # Also before the plan: in overload, what a refusal costs is taken from the answers.
-            if not request.HasField("selection"):  # which waits for its proposals, some of them at a time
+            # Refuse before planning: in overload, the time that a refusal takes is lost for answers.
+            if not request.HasField("selection"):  # a selection queues its proposals group by group
                 model.generator.check_room(request.count, priority=priority_of(request.priority))
             plan = plan_sample(model, request, self.limits)
-            terms = Terms(deadline=deadline, priority=plan.priority)
+            options = QueueOptions(deadline=deadline, priority=plan.priority)
             response = gan_service_pb2.SampleResponse()
-            await self._answer(model, plan, plan.work, plan.count, terms, response)
+            await self._answer(model, plan, plan.work, plan.count, options, response)
             return response
 
     async def stream_samples(
         self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
-        """Draws samples in chunks; computes one chunk ahead of the one that is being consumed, and no further.
+        """Draw samples in chunks, and compute one chunk ahead of the consumer.
 
         Raises:
-            RequestError: Why it cannot, or cannot go on.
+            RequestError: The request is refused, or a chunk fails.
         """
         if not request.HasField("request"):
-            raise InvalidRequestError([FieldViolation("request", "is missing; expected what to draw")])
+            raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
-            stream = plan_stream(model, request, self.limits)
-            plan = stream.plan
+            plan, chunk_size = plan_stream(model, request, self.limits)
 
             async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse:
-                count = min(stream.chunk_size, plan.count - start)
+                count = min(chunk_size, plan.count - start)
                 response = gan_service_pb2.StreamSamplesResponse()
                 work = plan.work.from_sample(start, count)
-                # A stream slows down in a full queue; only its first chunk can be turned away.
-                terms = Terms(deadline=deadline, priority=plan.priority, bulk=True, always_admit=start > 0)
-                await self._answer(model, plan, work, count, terms, response.chunk)
+                # Only the first chunk can be refused; later ones wait in a full queue.
+                options = QueueOptions(deadline=deadline, priority=plan.priority, bulk=True, always_admit=start > 0)
+                await self._answer(model, plan, work, count, options, response.chunk)
                 return response
 
             def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
                 task = asyncio.create_task(answer(start))
-                # A stream that ends early leaves its last task alone: nobody else looks at the error.
+                # If the stream ends early, nobody awaits this task: mark its error as seen.
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 return task
 
             ahead = begin(0)
             try:
-                for start in range(stream.chunk_size, plan.count, stream.chunk_size):
+                for start in range(chunk_size, plan.count, chunk_size):
                     response = await ahead
                     ahead = begin(start)
                     yield response
@@ -114,12 +121,12 @@ class Gan:
     async def score(
         self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.ScoreResponse:
-        """Scores samples.
+        """Score samples.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: The request is refused or fails.
         """
-        return await self._score(request, Terms(deadline=deadline))
+        return await self._score(request, QueueOptions(deadline=deadline))
 
     async def stream_scores(
         self,
@@ -128,15 +135,10 @@ class Gan:
         deadline: float | None = None,
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
-        """Scores samples, one response a request, in order; each may be for another model.
-
-        Args:
-            requests: The requests.
-            deadline: Of all of them.
-            ahead: How far to read and work beyond the request whose response is due.
+        """Score samples, with one response for each request, in order. Each request may name another model.
 
         Raises:
-            RequestError: Why it cannot go on; the message names the request.
+            RequestError: A request is refused or fails; the message gives its index.
         """
         count = 0
 
@@ -159,10 +161,9 @@ class Gan:
         """Describe one version of a model.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: There is no such model or version, or it is not ready.
         """
-        model = self.repository.resolve(request.model, request.version)
-        return gan_service_pb2.GetModelResponse(spec=model.spec, engines=model.engine_infos())
+        return describe_model(self.repository.resolve(request.model, request.version))
 
     async def _answer(
         self,
@@ -170,28 +171,30 @@ class Gan:
         plan: SamplePlan,
         work: GeneratorWork,
         count: int,
-        terms: Terms,
+        options: QueueOptions,
         response: gan_service_pb2.SampleResponse,
     ) -> None:
-        """Draws the samples of a work, which is a plan's or a part of it, and sets the response."""
+        """Draw the samples of a plan, or of a part of it, and fill the response."""
         if plan.selection is None:
-            drawn = await draw(model, work, count, terms, scored=plan.return_scores)
+            drawn = await draw(model, work, count, options, scored=plan.return_scores)
         else:
-            drawn = await self._selector.draw(model, work, count, plan.selection, terms, latents=plan.return_latents)
+            drawn = await self._selector.draw(model, work, count, plan.selection, options, latents=plan.return_latents)
         files = None
         if plan.encoding in FORMATS:
-            files = await encoded_files(self._workers, drawn.samples, plan.encoding)
+            files = await encoded_files(self._threads, drawn.samples, plan.encoding)
         if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
             set_sample_response(response, model.info, plan, work, drawn, files)
         else:
             await asyncio.to_thread(set_sample_response, response, model.info, plan, work, drawn, files)
 
-    async def _score(self, request: gan_service_pb2.ScoreRequest, terms: Terms) -> gan_service_pb2.ScoreResponse:
+    async def _score(
+        self, request: gan_service_pb2.ScoreRequest, options: QueueOptions
+    ) -> gan_service_pb2.ScoreResponse:
         with self.repository.lease(request.model, request.version) as model:
             plan = plan_score(model, request, self.limits)
-            terms = terms.with_priority(plan.priority)
-            async with self._rooms[plan.priority].taken(plan.decoded_bytes):
-                scores = await score(model, await self._samples(model, plan), plan.labels, terms)
+            options = replace(options, priority=plan.priority)
+            async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
+                scores = await score(model, await self._samples(model, plan), plan.labels, options)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
         set_scores(response, *scores)
         return response
@@ -201,7 +204,7 @@ class Gan:
         info = model.info
         if plan.files:
             field = "samples.images.files"
-            return await decoded_images(self._workers, plan.files, plan.encoding, info.sample_shape, field)
+            return await decoded_images(self._threads, plan.files, plan.encoding, info.sample_shape, field)
         assert plan.samples is not None, "a plan has samples or files"
         if plan.samples.dtype == info.sample_dtype:
             return plan.samples
@@ -213,39 +216,37 @@ class Gan:
     async def _stream_score(
         self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None
     ) -> gan_service_pb2.StreamScoresResponse:
-        """Scores one request of a stream."""
+        """Score one request of a stream."""
         try:
             if not request.HasField("request"):
-                raise InvalidRequestError([FieldViolation("", "is missing; expected what to score")])
-            # As with samples: a stream slows down in a full queue, and only its first request can be turned away.
-            terms = Terms(deadline=deadline, bulk=True, always_admit=index > 0)
-            response = await self._score(request.request, terms)
+                raise invalid_field("", "is missing; expected a ScoreRequest")
+            # Only the first request can be refused; later ones wait in a full queue.
+            options = QueueOptions(deadline=deadline, bulk=True, always_admit=index > 0)
+            response = await self._score(request.request, options)
         except RequestError as error:
             raise _in_stream(error, index) from error
         return gan_service_pb2.StreamScoresResponse(response=response)
 
     def _decoded_bytes(self, request: gan_service_pb2.StreamScoresRequest) -> int:
-        """Return how much the image files of a request become."""
+        """Return the size of a request's picture files once they are decoded."""
         files = len(request.request.samples.images.files)
         if not files:
             return 0
         try:
             model = self.repository.resolve(request.request.model, request.request.version)
         except RequestError:
-            return 0  # its turn to be told so comes later
+            return 0  # `_score` reports the error in its turn
         return files * model.info.sample_bytes
 
 
 def _in_stream(error: RequestError, index: int) -> RequestError:
-    """Return an error that tells which request of a stream it is about."""
+    """Return the error with the index of the stream's request that it is about."""
     where = f"request {index} of the stream, counting from 0"
     if isinstance(error, InvalidRequestError):
         return InvalidRequestError(
             [
-                FieldViolation(
-                    ".".join(filter(None, ["request", violation.field])), f"({where}) {violation.description}"
-                )
-                for violation in error.violations
+                FieldViolation(".".join(filter(None, ["request", one.field])), f"({where}) {one.description}")
+                for one in error.violations
             ]
         )
     message = f"{where}: {error}"

@@ -1,11 +1,11 @@
-"""The configuration of `ganserve serve`: the fields are its flags, their docstrings its help.
+"""The settings of `ganserve serve`: the fields are its flags, their docstrings its help.
 
-`configuration` reads it from flags, the environment and a file.
+`settings_sources` reads them from flags, the environment and a file.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +13,14 @@ DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call where nobody says otherwise."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
-    """Serves the GAN model packages of a folder over gRPC."""
+    """Serve the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C.
+
+    Each setting is also a line of the --config file (max_batch_size = 32) and an environment variable
+    (GANSERVE_MAX_BATCH_SIZE=32). A flag beats the environment, which beats the file. A switch that the file turns on
+    goes off with --no-…, such as --no-spinning.
+    """
 
     config: Path | None = None
     """TOML file with settings, by the names of the flags with underscores."""

@@ -1,4 +1,4 @@
-"""Says in words what a server serves, and on what."""
+"""Write the report that a server prints at start: provider, parallelism and models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ganserve_server.engine.engine import EngineConfig
     from ganserve_server.engine.providers import ProviderChoice
     from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.batcher import BatchConfig
+    from ganserve_server.queue.batch_config import BatchConfig
 
 _MOST_LABELS = 12
 
 
 def startup_report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
-    """Return a line for the provider, the calls, and each version of each model, each ended by a newline."""
+    """Return one line for the provider, one for the parallelism and one for each version of each model."""
     threads = f"{engine.threads} CPU thread{'' if engine.threads == 1 else 's'}"
     samples = f"at most {batch.max_batch_size} samples"
     if batch.max_small_batch_size > batch.max_batch_size:

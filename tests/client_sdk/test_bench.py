@@ -8,7 +8,6 @@ import json
 import math
 import random
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from commands import ganserve
 from ganserve import InvalidRequest, ServerUnavailable
 from ganserve._cli.latencies import Latencies
 from ganserve._cli.load_generator import Outcome, Stage, due_times, run_stage
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 
 def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ganserve", "bench", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return ganserve("bench", *arguments, folder=cwd)
 
 
 def test_percentiles_are_right_to_one_percent() -> None:

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 OVERHEAD = Path(__file__).parents[2] / "benchmarks" / "client" / "overhead.py"
 
 
+@pytest.mark.slow
 def test_the_overhead_is_measured(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     flags = ["--rounds", "1", "--seconds", "0.05", "--imports", "1", "--json", str(figures)]

@@ -1,101 +1,280 @@
-"""How refusals of the parser of arguments become one line: of boxes that tyro drew, and of every command."""
+"""The layer that all commands share: options of dataclasses, errors in one line, help at every width."""
 
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from ganserve._command_line import refusal
+from ganserve._cli import COMMANDS, main
+from ganserve._cli.completion import command_of
+from ganserve._command_line.options import UsageError, build, flag, options_of
+from ganserve._command_line.parsing import near, parse
 
-if TYPE_CHECKING:
-    from pathlib import Path
+WIDTHS = (40, 80, 120, 200)
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("sample --seed x", "--seed must be a whole number (got 'x')"),
-        ("sample --timeout-s x", "--timeout-s must be a number (got 'x')"),
-        ("sample --cont 5", "no such option: --cont, 5 (did you mean --count or --control?)"),
-        ("sample extra", "no such option: extra"),
-        ("sample --seed", "--seed needs a value"),
-        ("score --json=1 --nonsense", "no such option: --nonsense"),
-        ("models --nonsense", "no such option: --nonsense"),
-        ("doctor more", "no such option: more"),
-        ("serve --provider tpu", "--provider must be one of 'auto', 'cuda', 'tensorrt', 'cpu' (got 'tpu')"),
-        ("serve --prot 5", "no such option: --prot, 5 (did you mean --port?)"),
-        ("serve --port x", "--port must be a whole number (got 'x')"),
-        ("serve --devices a", "--devices cannot be 'a'"),
-        ("export-onnx", "RUN and --out are missing"),
-        ("export-onnx runs/x", "--out is missing"),
-        ("export-onnx runs/x --out y --checkpoint first", "--checkpoint must be one of 'auto', 'latest', 'best'"),
-        ("package", "GENERATOR and --out are missing"),
-        ("package g.onnx --out x --range 0..2", "--range must be one of '-1..1', '0..1', '0..255' (got '0..2')"),
-        ("evaluate", "MODEL is missing"),
-        ("report", "RUN is missing"),
-        ("train digits --threads many", "--threads must be a whole number (got 'many')"),
-    ],
-)
-def test_every_command_refuses_in_one_line(words: str, told: str, tmp_path: Path) -> None:
-    command, *arguments = words.split()
-    environment = {**os.environ, "COLUMNS": "60"}  # boxes break their lines there
-    done = subprocess.run(
-        [sys.executable, "-m", "ganserve", command, *arguments],
-        cwd=tmp_path,
-        env=environment,
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ganserve", *words],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, ""), done
-    assert done.stderr.startswith(f"ganserve {command}: error: {told}"), done.stderr
-    assert " --help` lists what there is\n" in done.stderr
-    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sample --seed x", "--seed x: not a whole number. Give one, such as 1."),
+        ("sample --timeout-s x", "--timeout-s x: not a number. Give one, such as 60.0."),
+        ("sample --cont 5", "--cont: no such option. Did you mean --count or --control?"),
+        ("sample extra", "extra: not expected here. Leave it out, or see `ganserve sample --help`."),
+        ("sample --seed", "--seed: needs a value. Give one, such as --seed 1."),
+        ("sample --seed --json", "--seed: needs a value. Give one, such as --seed 1."),
+        ("score --json=1 --nonsense", "--nonsense: no such option. `ganserve score --help` lists them."),
+        ("score --json=maybe", "--json maybe: not a switch. Give true or false."),
+        ("models --nonsense 5", "--nonsense: no such option. `ganserve models --help` lists them."),
+        ("doctor more", "more: not expected here. Leave it out, or see `ganserve doctor --help`."),
+        ("serve --provider tpu", "--provider tpu: not a choice. Give one of auto, cuda, tensorrt, cpu."),
+        ("serve --prot 5", "--prot: no such option. Did you mean --port?"),
+        ("serve --port x", "--port x: not a whole number. Give one, such as 50051."),
+        ("serve --devices a", "--devices a: not a whole number. Give one, such as 0."),
+        (
+            "export-onnx",
+            "RUN and --out: missing. Write it like this: ganserve export-onnx runs/digits --out models/digits",
+        ),
+        ("export-onnx runs/x", "--out: missing. Write it like this: "),
+        (
+            "export-onnx runs/x --out y --checkpoint first",
+            "--checkpoint first: not a choice. Give one of auto, ",
+        ),
+        ("package", "GENERATOR and --out: missing. Write it like this: ganserve package dcgan.onnx --range -1..1 "),
+        ("package g.onnx --out x --range 0..2", "--range 0..2: not a choice. Give one of -1..1, 0..1, 0..255."),
+        ("evaluate", "MODEL: missing. Write it like this: ganserve evaluate runs/digits\n"),
+        ("report", "RUN: missing. Write it like this: ganserve report runs/digits\n"),
+        ("train digits --threads many", "--threads many: not a whole number. Give one, such as 1."),
+        (
+            "train digits --optimisers.critic.learning-rate.start abc",
+            "--optimisers.critic.learning-rate.start abc: not a number. Give one, such as 0.003.",
+        ),
+    ],
+)
+def test_every_command_refuses_in_one_line(
+    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *arguments = words.split()
+    for width in WIDTHS if "abc" in words else (40,):
+        done = run(command, *arguments, COLUMNS=str(width))
+        assert (done.returncode, done.stdout) == (2, ""), done
+        assert done.stderr.startswith(f"ganserve {command}: error: {told}"), done.stderr
+        assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_box_is_read_with_and_without_frames_and_colours() -> None:
-    framed = """\
-╭─ Value error ───────────────────╮
-│ Error parsing \x1b[1m--steps\x1b[0m: invalid │
-│ literal for int() with base 10: 'x' │
-│ ─────────────────────────────── │
-│ For full helptext, see x --help │
-╰─────────────────────────────────╯
-"""
-    plain = """\
- Value error
- ------------------
-  Error parsing --steps: invalid
-  literal for int() with base 10: 'x'
-  ---------------
-  For full helptext, see x --help
-
-"""
-    assert refusal(framed) == refusal(plain) == "--steps must be a whole number (got 'x')"
+def test_a_mistyped_command_is_suggested_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export"]) == 2
+    assert capsys.readouterr().err == "ganserve: error: export: no such command. Did you mean `ganserve export-onnx`?\n"
 
 
-@pytest.mark.parametrize(("box", "told"), [("", "an argument is refused"), ("Title\nSome words.\n", "Some words.")])
-def test_words_that_are_not_known_stay_as_they_are(box: str, told: str) -> None:
-    assert refusal(box) == told
+def test_near_names() -> None:
+    flags = [
+        "--steps",
+        "--schedule.critic-steps",
+        "--schedule.unrolled-steps",
+        "--output.log-every-steps",
+        "--networks.latent-dim",
+    ]
+    assert near("--step", flags)[0] == "--steps"
+    assert near("--latent-dim", flags) == ["--networks.latent-dim"]
+    assert near("--nothing-like-it", flags) == []
+    assert near("export", COMMANDS)[0] == "export-onnx"
 
 
-def test_all_that_is_missing_is_named() -> None:
-    box = """\
-╭─ Required options ──────────────╮
-│ Missing from x:                 │
-│     GENERATOR                   │
-│         The generator's file,   │
-│         whatever. (required)    │
-│     -o PATH, --out PATH         │
-│         Where to. (required)    │
-│ ─────────────────────────────── │
-│ For full helptext, run x --help │
-╰─────────────────────────────────╯
-"""
-    assert refusal(box) == "GENERATOR and --out are missing"
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("words", [("sample",), ("serve",), ("train",), ("train", "digits")], ids=" ".join)
+def test_help_fits_every_width(words: tuple[str, ...], width: int) -> None:
+    done = run(*words, "--help", COLUMNS=str(width))
+    assert (done.returncode, done.stderr) == (0, "")
+    text = done.stdout.partition("\nexamples:")[0].partition("\npresets:")[0].partition("\nall options")[0]
+    # A line is longer than the terminal only where one word is.
+    assert [line for line in text.splitlines() if len(line) > width and len(line.split()) > 2] == []
+    command = command_of(words[0])
+    assert command is not None
+    options = command.options() if len(words) == 1 and words != ("train",) else []
+    shown = text.split()
+    assert all(option.flags[0] in {word.rstrip(",") for word in shown} for option in options)
+
+
+def test_a_presets_help_is_short_and_its_sections_have_the_rest() -> None:
+    command = command_of("train")
+    assert command is not None
+    cases = command.cases()
+    for preset in cases:
+        short = run("train", preset, "--help", COLUMNS="80").stdout
+        assert short.count("\n") <= 120
+        assert f"runs/{preset}" in short
+    everything = run("train", preset, "--help-all", COLUMNS="200").stdout
+    assert {option.flags[0] for option in cases[preset]} <= {word.rstrip(",") for word in everything.split()}
+    loss = run("train", preset, "--help", "loss").stdout
+    assert "--loss.label-smoothing" in loss
+    assert "--data.source" not in loss
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}], ids=str)
+def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, str]) -> None:
+    """Nor have they in a pipe: help is the same text everywhere."""
+    for words in (("--help",), ("sample", "--help"), ("train", "digits", "--help"), ("sample", "--seed", "x")):
+        outside, inside = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "ganserve", *words],
+            env={**os.environ, "COLUMNS": "80", **environment},
+            stdout=inside,
+            stderr=inside,
+        ) as process:
+            os.close(inside)
+            written = b""
+            while True:
+                try:
+                    part = os.read(outside, 65536)
+                except OSError:  # Linux reports the end of a terminal like this.
+                    break
+                if not part:
+                    break
+                written += part
+        os.close(outside)
+        assert process.returncode == (2 if "x" in words else 0)
+        assert b"\x1b" not in written
+        piped = run(*words, COLUMNS="80")
+        assert written.decode().replace("\r\n", "\n") == piped.stdout + piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("--help", 0),
+        ("nonsense", 2),
+        ("sample --help", 0),
+        ("sample --seed x", 2),
+        ("train digits --help", 0),
+        ("doctor --nonsense", 2),
+        ("serve --models /nowhere", 2),
+        ("completion bash", 0),
+    ],
+)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(line: str, code: int, closed: str) -> None:
+    command = f"{sys.executable} -m ganserve {line} {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_under_the_output_is_one_line() -> None:
+    command = f"{sys.executable} -m ganserve completion bash > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "ganserve completion: error: standard output: No space left on device\n",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """A part of the options."""
+
+    rate: float = 0.5
+    """How fast."""
+    wide_name: int | None = None
+    """How wide."""
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise ValueError("inner.rate must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Particular(Inner):
+    """An inner part with more options."""
+
+    kind: Literal["a", "-b"] = "a"
+    """Which."""
+    on: bool = True
+    """Whether."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """A command's arguments."""
+
+    file: Path = flag(positional=True, metavar="FILE")
+    """The file."""
+    inner: Inner = field(default_factory=Inner)
+    """Inside:"""
+    sizes: tuple[int, ...] = ()
+    """Sizes."""
+    names: tuple[str, ...] = flag((), aliases=("-n",), repeat=True)
+    """Names."""
+
+
+def read(line: str, default: Outer | None = None) -> Outer:
+    options = options_of(Outer, default)
+    result: Outer = build(default or Outer, parse(options, line.split(), "test"))
+    return result
+
+
+def test_a_dataclass_is_read_with_the_types_of_its_default_instance() -> None:
+    default = Outer(file=Path("x"), inner=Particular(rate=1.0))
+    assert read("y --inner.rate 2", default) == Outer(file=Path("y"), inner=Particular(rate=2.0))
+    assert read("--inner.kind -b --inner.no-on", default).inner == Particular(rate=1.0, kind="-b", on=False)
+    assert read("--inner.wide_name=3 --inner.on", default).inner == Particular(rate=1.0, wide_name=3)
+    assert read("--inner.wide-name 3 --inner.wide-name None", default).inner == Particular(rate=1.0)
+    with pytest.raises(UsageError, match=r"^--inner.kind: no such option"):
+        read("x --inner.kind a")
+
+
+def test_values_of_every_kind() -> None:
+    assert read("x --sizes 1 2 --names a -n b") == Outer(file=Path("x"), sizes=(1, 2), names=("a", "b"))
+    assert read("--inner.rate 1e-3 x").inner.rate == 1e-3
+    assert read("-- --sizes").file == Path("--sizes")
+    for line, message in (
+        ("x --sizes 1.5", "--sizes 1.5: not a whole number. Give one, such as 1."),
+        ("x --inner.wide-name 0.5", "--inner.wide-name 0.5: not a whole number"),
+        ("x y", "y: not expected here"),
+        ("--sizes 1", "FILE: missing"),
+    ):
+        with pytest.raises(UsageError, match=f"^{message}"):
+            read(line)
+
+
+def test_checks_run_from_the_inside_out() -> None:
+    with pytest.raises(ValueError, match=r"inner\.rate must not be negative"):
+        read("x --inner.rate -1")
+
+
+def test_help_comes_from_docstrings_of_fields_and_of_their_bases() -> None:
+    default = Outer(file=Path("x"), inner=Particular())
+    helps = {option.name: option.help for option in options_of(Outer, default)}
+    assert helps == {
+        "FILE": "The file.",
+        "--inner.rate": "Inside: How fast.",
+        "--inner.wide-name": "Inside: How wide.",
+        "--inner.kind": "Inside: Which.",
+        "--inner.on": "Inside: Whether.",
+        "--sizes": "Sizes.",
+        "--names": "Names.",
+    }
+
+
+def test_what_the_user_wrote_is_shown_without_its_escapes() -> None:
+    with pytest.raises(UsageError, match=r"^--sizes '\\x1b\[31m': not a whole number"):
+        read("x --sizes \x1b[31m")

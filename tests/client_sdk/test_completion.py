@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
-import re
 import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from commands import ganserve
 from ganserve._cli import COMMANDS, main
-from ganserve._cli.completion import Option, help_of, read_options
+from ganserve._cli.completion import command_of
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -27,13 +27,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("completion")
     files = {}
     for shell in SHELLS:
-        done = subprocess.run(
-            [sys.executable, "-m", "ganserve", "completion", shell],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        done = ganserve("completion", shell)
         assert done.stderr == ""
         files[shell] = folder / f"_ganserve.{shell}"
         files[shell].write_text(done.stdout)
@@ -114,32 +108,33 @@ def test_files_are_completed_where_no_word_is_known(scripts: dict[str, Path]) ->
     assert "complete -o default -F _ganserve ganserve" in scripts["bash"].read_text()
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_each_option_of_a_help_is_known(command: str) -> None:
-    text = help_of(command, *(("digits",) if command == "train" else ()))
-    options = read_options(text)
-    flags = {flag for option in options for flag in option.flags}
-    assert {"-h", "--help"} <= flags
-    described = {match[1] for match in re.finditer(r"^(?:│ |  )(--?[a-z][\w.-]*)", text, re.MULTILINE)}
-    assert described
-    assert described <= flags
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_option_is_known(scripts: dict[str, Path], shell: str) -> None:
+    script = scripts[shell].read_text()
+    for name in COMMANDS:
+        command = command_of(name)
+        assert command is not None
+        options = [*command.options(), *itertools.chain(*command.cases().values())]
+        for flag in {flag for option in options for flag in option.flags}:
+            written = f"-l {flag[2:]} " if shell == "fish" and flag.startswith("--") else flag
+            assert written in script
 
 
-def test_how_options_are_read() -> None:
-    text = """\
-╭─ options ─────────╮
-│ -n INT, --count INT  How many, or --none of them. │
-│ --kind {None,a,b}    Which. │
-│ --json               Prints it as JSON. │
-╰───────────────────╯
-"""
-    assert read_options(text) == [
-        Option(("-n", "--count"), (), True),
-        Option(("--kind",), ("a", "b"), True),
-        Option(("--json",), (), False),
-    ]
+def test_a_preset_offers_its_own_options(scripts: dict[str, Path]) -> None:
+    command = command_of("train")
+    assert command is not None
+    for preset, options in list(command.cases().items())[::5]:
+        offered = set(complete("bash", scripts["bash"], f"ganserve train {preset} --n"))
+        flags = {flag for option in options for flag in (*option.flags, option.opposite) if flag}
+        assert offered == {flag for flag in flags if flag.startswith("--n")}
+
+
+def test_a_tab_starts_no_process(scripts: dict[str, Path]) -> None:
+    for script in scripts.values():
+        assert "python" not in script.read_text()
+        assert "$(ganserve" not in script.read_text()
 
 
 def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "tcsh"]) == 2
-    assert "must be one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
+    assert "tcsh: not a choice. Give one of bash, zsh, fish." in capsys.readouterr().err

@@ -53,8 +53,9 @@ def test_a_server_killed_in_mid_stream(
         api = connect(first.address)
         stream = api.stream(20_000, label, chunk_size=700, **ask)
         batches = [api.next(stream) for _ in range(4)]
-        with successor(newer, first):
+        with successor(newer, first) as second:
             batches += rest(api, stream)
+            second.wait_until_serving()  # the rest may have been in the client's buffers
             assert {batch.version for batch in batches} == {2}
             joined = SampleBatch.concatenate(batches)
             assert joined.indices.tolist() == list(range(3, 20_003))
@@ -71,8 +72,9 @@ def test_a_selecting_stream_goes_on_too(connect: Callable[..., Api], repository:
         api = connect(first.address)
         stream = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)
         batches = [api.next(stream) for _ in range(2)]
-        with successor(repository, first):
+        with successor(repository, first) as second:
             batches += rest(api, stream)
+            second.wait_until_serving()
             expected = api.sample(3_000, model="tiny", seed=stream.seed, select=BestOf(4))
     joined = SampleBatch.concatenate(batches)
     np.testing.assert_array_equal(joined.samples, expected.samples)
@@ -99,8 +101,9 @@ def test_scores_that_were_due_are_asked_for_again(connect: Callable[..., Api], r
         items = [api.sample(5, model="tiny", seed=seed) for seed in range(40)]
         stream = api.score_stream(items)
         scores = [api.next(stream) for _ in range(3)]
-        with successor(repository, first):
+        with successor(repository, first) as second:
             scores += rest(api, stream)
+            second.wait_until_serving()
             expected = [api.score(item) for item in items]
     assert len(scores) == 40
     for got, wanted in zip(scores, expected, strict=True):

@@ -13,7 +13,7 @@ import pytest
 import ganserve
 from ganserve._cli import COMMANDS
 
-HEAVY = {"grpc", "numpy", "google", "tyro", "torch", "onnxruntime", "PIL", "rich", "asyncio"}
+HEAVY = {"grpc", "numpy", "google", "cyclopts", "torch", "onnxruntime", "PIL", "rich", "asyncio"}
 
 
 def run(code: str) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +19,10 @@ import pytest
 
 import ganserve
 from ganserve import AsyncClient, Client, DeadlineExceeded, InvalidRequest, RequestCancelled, ServerError
-from tiny_packages import build_tiny_package
+from tiny_packages import TinyModel, build_tiny_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Api
 
@@ -37,7 +40,7 @@ for fd in os.listdir("/proc/self/fd"):
     except FileNotFoundError:  # that of the listing itself
         pass
 sockets = {{link for link in links if link.startswith("socket:[")}}
-assert sockets, links  # an event loop's pair, which is no port
+assert sockets, links  # the Unix socket and the event loop's pair
 inodes = {{link[8:-1] for link in sockets}}
 for table in ("tcp", "tcp6", "udp", "udp6"):
     lines = open(f"/proc/self/net/{{table}}").read().splitlines()[1:]
@@ -45,7 +48,77 @@ for table in ("tcp", "tcp6", "udp", "udp6"):
 print(client.target)
 """  # which ends without close(), too
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (0, f"local:{repository}\n"), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"local:{repository}\n", "")
+
+
+USE = """
+import asyncio, os, stat, sys
+from pathlib import Path
+from ganserve import AsyncClient, Client
+folder, models, how = Path(os.environ["TMPDIR"]), sys.argv[1], sys.argv[2]
+async def use():
+    client = AsyncClient.local(models)
+    await client.sample(2, model="tiny")
+    if how == "close":
+        await client.close()
+client = Client.local(models)
+assert len(client.sample(2, model="tiny")) == 2
+[private] = folder.glob("ganserve-*") if len(str(folder)) < 80 else [None]
+if private is not None:
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert [file.name for file in private.iterdir()] == ["socket"]
+asyncio.run(use())
+if how == "close":
+    client.close()
+elif how == "drop":
+    del client
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "drop", "exit"])
+def test_it_leaves_nothing_in_the_temporary_folder_and_needs_no_proxy(
+    repository: Path, tmp_path: Path, how: str
+) -> None:
+    dead = "http://127.0.0.1:1"
+    environment = os.environ | {"TMPDIR": str(tmp_path), "http_proxy": dead, "https_proxy": dead, "grpc_proxy": dead}
+    with tempfile.TemporaryDirectory(prefix="t-") as short:
+        done = _run(USE, repository, how, environment=environment | {"TMPDIR": short})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert not [*Path(short).glob("ganserve-*")]
+    deep = tmp_path / ("d" * 100)  # a Unix socket's path has at most 107 bytes
+    deep.mkdir()
+    done = _run(USE, repository, how, environment=environment | {"TMPDIR": str(deep)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not [*deep.glob("ganserve-*")]
+
+
+def _run(code: str, *arguments: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_large_messages_pass(connect_local: Callable[..., Api], tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "wide", model=TinyModel(shape=(2**16,), label_names=()))
+    api = connect_local(tmp_path)
+    batch = api.sample(128, seed=1)  # 32 MiB; gRPC's own limit is 4
+    assert batch.samples.nbytes == 32 * 2**20
+    assert len(api.score(batch.samples)) == 128
+
+
+def test_any_thread_may_use_it(repository: Path) -> None:
+    with Client.local(repository) as client, ThreadPoolExecutor(4) as pool:
+        batches = list(pool.map(lambda seed: client.sample(3, model="tiny", seed=seed), range(16)))
+        assert [batch.seed for batch in batches] == list(range(16))
+
+
+def test_event_loops_of_several_threads_have_clients_of_their_own(repository: Path) -> None:
+    async def use(seed: int) -> int | None:
+        async with AsyncClient.local(repository) as client:
+            batches = await asyncio.gather(*(client.sample(2, model="tiny", seed=seed) for _ in range(20)))
+            return batches[0].seed
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda seed: asyncio.run(use(seed)), range(3))) == [0, 1, 2]
 
 
 def test_the_same_samples_as_from_a_server(connect_local: Callable[..., Api], repository: Path, server: str) -> None:
@@ -124,7 +197,7 @@ def test_nothing_to_serve(connect_local: Callable[..., Api], tmp_path: Path) -> 
 def test_a_provider_that_cannot_be_had(connect_local: Callable[..., Api], repository: Path) -> None:
     if "CUDAExecutionProvider" in _providers(repository):
         pytest.skip("this machine has a GPU")
-    with pytest.raises(InvalidRequest, match="CUDA was asked for and cannot be had") as caught:
+    with pytest.raises(InvalidRequest, match="CUDA was requested but is not available") as caught:
         connect_local(repository, provider="cuda").models()
     assert caught.value.violations[0].field == "provider"
 
@@ -150,10 +223,39 @@ for kind in (Client, AsyncClient):
     assert done.stdout.splitlines() == [f"Client.{told}", f"AsyncClient.{told}"]
 
 
+def test_loading_counts_against_the_deadline_of_the_first_call(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganserve_server import local
+
+    go_on = threading.Event()
+    load = local.load
+
+    def load_later(config: Any) -> Any:
+        go_on.wait()
+        return load(config)
+
+    async def use() -> None:
+        async with AsyncClient.local(repository) as client:
+            with pytest.raises(DeadlineExceeded, match="was not ready in time"):
+                await client.models(timeout_s=0.01)
+            stream = client.stream(3, model="tiny", timeout_s=0.01)
+            with pytest.raises(DeadlineExceeded):
+                await anext(stream)
+            waiting = asyncio.create_task(client.sample(1, model="tiny"))
+            go_on.set()
+            assert len(await waiting) == 1
+
+    monkeypatch.setattr(local, "load", load_later)
+    asyncio.run(use())
+
+
 def test_deadlines(connect_local: Callable[..., Api], repository: Path) -> None:
     api = connect_local(repository)
     api.models()
-    with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.001 s") as caught:
+    with pytest.raises(
+        DeadlineExceeded, match=r"did not answer within 0\.001 s|the deadline passed in the queue"
+    ) as caught:
         api.sample(200_000, model="tiny-rgb", timeout_s=0.001)
     assert caught.value.code == "DEADLINE_EXCEEDED"
     stream = api.stream(10**7, model="tiny-rgb", chunk_size=20_000, timeout_s=0.001)
@@ -243,11 +345,11 @@ def test_a_failure_of_the_service_is_told_as_a_server_tells_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from ganserve_server.models.repository import Repository
+    from ganserve_server.service import GanService
 
     api = connect_local(repository)
     api.models()
-    monkeypatch.setattr(Repository, "summaries", lambda self: 1 / 0)
+    monkeypatch.setattr(GanService, "list_models", lambda self: 1 / 0)
     with pytest.raises(ServerError, match="its log says why beside the request id") as caught:
         api.models()
     assert caught.value.code == "INTERNAL"

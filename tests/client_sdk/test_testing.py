@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,6 @@ from ganserve.testing import RunningServer, TinyModel, build_package, running_se
 
 pytest_plugins = ["ganserve.testing.fixtures"]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
-FILES = re.findall(r"^```python (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-SCRIPTS = re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 MODELS = [
     TinyModel(),
     TinyModel(name="rgb", shape=(16, 12, 3), label_names=("red", "green"), latent_dimension=7),
@@ -128,40 +124,3 @@ print({"torch", "onnx"} & set(sys.modules))
     assert done.stdout == (
         "a server for tests needs onnxruntime, which is not installed: pip install 'ganserve[server]'\nset()\n"
     )
-
-
-@pytest.mark.parametrize("first", [0, 2], ids=["digits", "models"])
-def test_the_pages_tests_pass(first: int, tmp_path: Path) -> None:
-    for name, content in FILES[first : first + 2]:
-        (tmp_path / name).write_text(content)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "error",
-        "--rootdir",
-        str(tmp_path),
-    ]
-    done = subprocess.run(
-        [*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    tests = sum(content.count("def test_") for _, content in FILES[first : first + 2])
-    assert f"{tests} passed" in done.stdout
-
-
-@pytest.mark.parametrize(("code", "printed"), SCRIPTS)
-def test_the_pages_scripts_print_what_it_says(code: str, printed: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == printed
-
-
-def test_every_example_of_the_page_is_run() -> None:
-    assert len(re.findall(r"^```python", PAGE, re.MULTILINE)) == len(FILES) + len(SCRIPTS) == 6

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from documents import PAGES, ROOT, blocks
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 USES_THE_SDK = re.compile(r"\b(from|import) ganserve\b|\bClient\(|\bganserve_(client|server|local_client|models)\b")
 
 USER = """
@@ -148,19 +147,17 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "user.py").write_text(USER)
     (folder / "wrong.py").write_text(WRONG)
     for page in PAGES:
-        text = page.read_text()
-        for block in BLOCK.finditer(text):
-            if USES_THE_SDK.search(block[1]):
-                line = text.count("\n", 0, block.start()) + 1
+        for block in blocks(page, "python"):
+            if USES_THE_SDK.search(block.code):
                 # The name tells where it stands, and is one that a module may have.
-                (folder / f"{page.stem.replace('-', '_')}_md_{line}.py").write_text(block[1])
+                (folder / f"{page.stem.replace('-', '_')}_md_{block.line}.py").write_text(block.code)
     (folder / "pyrightconfig.json").write_text(
         json.dumps({"typeCheckingMode": "strict", "extraPaths": [str(ROOT / "client_sdk")]})
     )
     return folder
 
 
-@pytest.fixture(scope="module", params=["mypy", "pyright"])
+@pytest.fixture(scope="module", params=[pytest.param("mypy", marks=pytest.mark.slow), "pyright"])
 def errors(request: pytest.FixtureRequest, code: Path) -> Errors:
     return mypy(code) if request.param == "mypy" else pyright(code)
 

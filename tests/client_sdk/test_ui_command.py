@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from commands import ganserve
 from ganserve._cli.ui import main
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test_a_server_and_a_folder_are_refused_together(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_none() -> None:
-    done = ui("--models", "/no/such/folder")
+    done = ganserve("ui", "--models", "/no/such/folder")
     assert done.returncode == 2
     assert "is '/no/such/folder'; expected a folder of model packages" in error(done)
 
@@ -54,7 +55,7 @@ def test_a_host_that_is_none_of_this_machine(host: str, capsys: pytest.CaptureFi
 
 
 def test_a_port_that_is_none() -> None:
-    done = ui("--port", "99999")
+    done = ganserve("ui", "--port", "99999")
     assert done.returncode == 2
     assert error(done) == "ganserve ui: error: --port: is 99999; expected a number up to 65535"
 
@@ -62,6 +63,6 @@ def test_a_port_that_is_none() -> None:
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = ui("--target", "127.0.0.1:1", "--port", str(port))
+        done = ganserve("ui", "--target", "127.0.0.1:1", "--port", str(port))
     assert done.returncode == 2
     assert error(done).startswith(f"ganserve ui: error: --port: {port} is not free")

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from nbclient import NotebookClient
 from PIL import Image
 
+from documents import ROOT, the_block
 from ganserve import Client
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["ganserve.testing.fixtures"]
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-PAGE = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-SERVE, CURL, NODE = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SERVE, CURL, NODE = (the_block("sh", part).code for part in ("uvicorn", "curl", "node sample.js"))
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="no node and npm on the PATH: install Node.js"
 )

@@ -96,7 +96,7 @@ def test_every_message_and_field_is_in_the_protocols_reference(site: Path) -> No
         for name, service in file.services_by_name.items():
             assert name.lower() in ids
             assert {method.name for method in service.methods} <= words
-    comment = "Which waiting requests a free engine takes first."
+    comment = "Order of waiting requests."
     assert comment in (ROOT / "protos/ganserve/v1/gan_service.proto").read_text(encoding="utf-8")
     assert comment in text
 
@@ -180,5 +180,5 @@ def test_a_message_without_a_comment_is_refused(hooks: Any, tmp_path: Path) -> N
     assert "### Message `One` { #one }\n\nA message.\n" in page
     assert "| 1 | `a` | map of `string` to `bytes` | A \\| \\[field\\]. |" in page
     (folder / "one.proto").write_text(proto + "  uint32 b = 2;\n}\n")
-    with pytest.raises(ValueError, match=r"one\.proto: One\.b has no comment; write what it is for, above it"):
+    with pytest.raises(ValueError, match=r"one\.proto: One\.b has no comment; write above it what it is for"):
         reference.protocol_reference(tmp_path)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from commands import ganserve, said
 from ganserve import Client
 from server_process import running_server
 
-GANSERVE = Path(sys.executable).with_name("ganserve")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
 # Labels enter each in a way of its own; the critic has a batch normalisation, which export freezes.
 NETWORKS = """
 import math
@@ -45,26 +49,11 @@ class MyCritic(nn.Module):
 """
 
 
-def ganserve(*arguments: object, folder: Path, code: int = 0, **environment: str) -> str:
-    """What the command says: on stdout, or on stderr if it is to fail."""
-    done = subprocess.run(
-        [GANSERVE, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stderr if code else done.stdout
-
-
-def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path) -> None:
+def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "code" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "models.py").write_text(NETWORKS)
-    path = {"PYTHONPATH": str(package.parent)}
     networks = (
         *("--networks.architecture", "custom", "--networks.latent-dim", 6),
         *("--networks.generator-conditioning", "auto", "--networks.critic-conditioning", "auto"),
@@ -77,16 +66,24 @@ def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path) -> None:
     penalties = [f"--regularisers.{name}-gamma.{end}" for name in ("r1", "r2") for end in ("start", "end")]
     game = ("--loss.name", "hinge", *(part for penalty in penalties for part in (penalty, 0)))
     sizes = ("--steps", 6, "--batch-size", 16)
-    ganserve("train", "digits", "--out", "run", *networks, *classes, *game, *sizes, folder=tmp_path, **path)
+    with monkeypatch.context() as path:
+        path.syspath_prepend(package.parent)
+        said("train", "digits", "--out", "run", *networks, *classes, *game, *sizes, folder=tmp_path)
+    for name in ("my_package", "my_package.models"):
+        del sys.modules[name]
 
-    said = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path, code=1, PYTHONPATH="")
-    assert said.startswith("ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package")
-    assert "PYTHONPATH" in said
-    assert said.count("\n") == 1
+    refused = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        "ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package"
+    )
+    assert "PYTHONPATH" in refused.stderr
+    assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "models").exists()
 
-    said = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path, **path)
-    assert said.startswith("mine version 1, from step 6\nverified against PyTorch")
+    monkeypatch.syspath_prepend(package.parent)
+    printed = said("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
+    assert printed.startswith("mine version 1, from step 6\nverified against PyTorch")
     # The server has neither torch's classes nor the package.
     with running_server(tmp_path / "models") as server, Client(server.address) as client:
         batch = client.sample(12, "7", seed=3, return_scores=True)

@@ -1,11 +1,9 @@
-"""The whole way with real processes: train -> export-onnx -> serve -> sample and score through both clients."""
+"""The whole way: train -> export-onnx -> serve (a process) -> sample and score through both clients."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,28 +12,20 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from commands import said
 from ganserve import AsyncClient, Client
 from server_process import running_server
 from tiny_runs import TINY_FLAGS
-
-GANSERVE = Path(sys.executable).with_name("ganserve")
-
-
-def ganserve(*arguments: object, folder: Path) -> str:
-    call = [GANSERVE, *map(str, arguments)]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which a model was trained briefly and exported twice."""
     folder = tmp_path_factory.mktemp("work")
-    ganserve("train", "digits", "--out", "runs/digits", "--steps", 40, *TINY_FLAGS, folder=folder)
-    ganserve("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
-    ganserve("train", "digits", "--out", "runs/digits", "--steps", 60, *TINY_FLAGS, folder=folder)
-    ganserve("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
+    said("train", "digits", "--out", "runs/digits", "--steps", 40, *TINY_FLAGS, folder=folder)
+    said("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
+    said("train", "digits", "--out", "runs/digits", "--steps", 60, *TINY_FLAGS, folder=folder)
+    said("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
     return folder
 
 
@@ -88,21 +78,21 @@ def test_versions_differ_and_the_latest_is_the_default(target: str) -> None:
 
 def test_commands_use_the_server(target: str, folder: Path) -> None:
     at = ("--target", target)
-    ganserve("sample", "-n", 64, "--label", 7, "--out", "sevens.png", *at, folder=folder)
+    said("sample", "-n", 64, "--label", 7, "--out", "sevens.png", *at, folder=folder)
     with Image.open(folder / "sevens.png") as picture:
         assert picture.width == picture.height
-    scored = json.loads(ganserve("score", "sevens.png", "--json", *at, folder=folder))
+    scored = json.loads(said("score", "sevens.png", "--json", *at, folder=folder))
     assert len(scored[0]["scores"]) == 64
-    assert "digits" in ganserve("models", *at, folder=folder)
-    assert "onnxruntime" in ganserve("doctor", *at, folder=folder)
+    assert "digits" in said("models", *at, folder=folder)
+    assert "onnxruntime" in said("doctor", *at, folder=folder)
 
 
 METRICS = ("--metrics", "gan-train-test", "nn-distance")
 
 
 def test_evaluation_goes_into_the_next_package(folder: Path) -> None:
-    figures = json.loads(ganserve("evaluate", "runs/digits", *METRICS, "-n", 300, "--json", folder=folder))
+    figures = json.loads(said("evaluate", "runs/digits", *METRICS, "-n", 300, "--json", folder=folder))
     assert {"gan_test", "gan_train", "nn_distance_ratio"} <= figures["metrics"].keys()
-    ganserve("export-onnx", "runs/digits", "--out", "evaluated/digits", folder=folder)
+    said("export-onnx", "runs/digits", "--out", "evaluated/digits", folder=folder)
     manifest = json.loads((folder / "evaluated" / "digits" / "1" / "manifest.json").read_text())
     assert manifest["provenance"]["metrics"] == figures["metrics"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.from_run.conversion import to_onnx
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_export.package.verification import HALF_SLACK, verify
+from ganserve_export.package.verification import verify
 from ganserve_training.config import CodesConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import UnfinishedNetworkError
@@ -84,7 +84,11 @@ def test_conditional_players_convert(architecture: str, tmp_path) -> None:
     check(tmp_path, pair.critic, "critic", (2, 8, 8), LABELS if pair.critic_uses_labels else 0)
 
 
-@pytest.mark.parametrize("architecture", CASES)
+# The smallest, and the one whose blocks nest deepest; the others take as long again.
+HALF = [case if case in ("mlp", "r3gan") else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+
+
+@pytest.mark.parametrize("architecture", HALF)
 def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
     torch.manual_seed(0)
     data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))
@@ -115,9 +119,10 @@ def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
         onnx.save_model(model, file)
         weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) > 1]
         assert {tensor.data_type for tensor in weights} <= {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
-        verify(file, graph(lambda player: player.eval()).eval(), inputs, outputs, seed=1, slack=HALF_SLACK)
+        verify(file, graph(lambda player: player.eval()).eval(), inputs, outputs, seed=1, is_half=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["dcgan", "residual", "r3gan"])
 def test_unconditional_players_convert_at_sixteen_pixels(architecture: str, tmp_path) -> None:
     torch.manual_seed(0)

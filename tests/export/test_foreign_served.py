@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from commands import ganserve
 from foreign_graphs import FLOAT, INT64, OneHot, Z, export, node, save
 from ganserve import Client
-from image_files import random_pixels, write_folder
 from server_process import running_server
-
-GANSERVE = Path(sys.executable).with_name("ganserve")
-DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 
 
 def test_the_whole_way(tmp_path: Path) -> None:
@@ -33,7 +27,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     save(tmp_path / "d.onnx", nodes, inputs, {"p": (FLOAT, ["n"])}, bias)
     (tmp_path / "labels.txt").write_text("cat\ndog\nbird\n")
     command = ("package", "g.onnx", "d.onnx", "--labels", "labels.txt", "--range", "-1..1", "--out", "models/pets")
-    done = subprocess.run([GANSERVE, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = ganserve(*command, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("pets version 1, from g.onnx and d.onnx, made elsewhere")
 
@@ -54,25 +48,3 @@ def test_the_whole_way(tmp_path: Path) -> None:
         np.testing.assert_allclose(scored.probabilities, 1 / (1 + np.exp(-means - 1)), atol=1e-4)
     with Image.open(tmp_path / "models" / "pets" / "1" / "preview.png") as preview:
         assert preview.width > preview.height  # three labels, ten columns
-
-
-def test_the_documentation_does_what_it_says(tmp_path: Path) -> None:
-    section = DOCS.read_text(encoding="utf-8").partition("## Bring your own ONNX")[2]
-    blocks = re.findall(r"```(\w*)\n(.*?)```", section, re.DOTALL)
-    (code,) = (text for language, text in blocks if language == "python")
-    commands, answer = (text.splitlines() for language, text in blocks if not language)
-    write_folder(tmp_path / "photos", random_pixels(120, side=16))
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    said = []
-    for command in commands:
-        words = command.partition("#")[0].split()
-        assert words.pop(0) == "ganserve"
-        done = subprocess.run([GANSERVE, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        said.append(done.stdout.splitlines())
-
-    def without_figures(lines: list[str]) -> list[str]:
-        return [re.sub(r"[\d.]+e-\d\d|\d of 255|\d\.\d+%", "0", line) for line in lines]
-
-    assert without_figures(said[1]) == without_figures(answer)
-    assert said[2][-1] == "published models/faces/3"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from devices import ON_CPU, ON_CUDA, Device, Distance, distance, heavy_nodes, skip_without
-from ganserve_server.engine.sessions import BoundSession
+from ganserve_server.engine.bound_session import BoundSession
 from random_players import random_player
 
 if TYPE_CHECKING:

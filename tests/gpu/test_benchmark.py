@@ -1,4 +1,4 @@
-"""The benchmark of the GPU runs, on the CPU at its smallest; what it measures is nothing for a test."""
+"""Run the GPU benchmark on the CPU at its smallest size; its figures are not tested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[ModuleType]:
-    """Its main module; what it imports by names that are nobody's outside goes again."""
+    """Import its main module, and forget its helper modules afterwards: other benchmarks use the same names."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
@@ -38,7 +38,7 @@ def run() -> Iterator[ModuleType]:
 
 
 def measured(run: ModuleType, section: str, tmp_path: Path) -> tuple[dict[str, Any], str]:
-    """What a section writes, as figures and as a table."""
+    """Return what a section writes, as figures and as a table."""
     out = tmp_path / "figures.json"
     flags = ["--device", "cpu", "--sections", section, "--networks", "dcgan-8", "--minutes", "5", "--json", str(out)]
     assert run.main(flags) == 0, out.with_suffix(".md").read_text()
@@ -47,6 +47,7 @@ def measured(run: ModuleType, section: str, tmp_path: Path) -> tuple[dict[str, A
     return report["sections"][section], out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_generators_are_measured_in_ways_of_each_kind(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,12 +60,13 @@ def test_generators_are_measured_in_ways_of_each_kind(
     assert {cell["way"] for cell in record["cells"]} == {str(way) for way in ways}
     assert min(cell["samples_per_s"] for cell in record["cells"]) > 0
     assert all(f"| dcgan-8 | {way} |" in table for way in ways)
-    assert "goal" not in table, "this is no measurement"
+    assert "goal" not in table, "a dry run has no goals"
     names = [text for text, *_ in generators.goals(record)]
     assert any("CUDA graphs" in name for name in names)
     assert any("torch.compile" in name for name in names)
 
 
+@pytest.mark.slow
 def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: Path) -> None:
     record, table = measured(run, "server", tmp_path)
     whole_server = importlib.import_module("whole_server")
@@ -79,6 +81,7 @@ def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: P
     assert one["loads"]["a stream of 200"]["clients"][0]["complete"]
 
 
+@pytest.mark.slow
 def test_training_is_measured_beside_the_bare_loop(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +101,7 @@ def test_without_a_gpu_cuda_is_refused_in_words(run: ModuleType, capsys: pytest.
         pytest.skip("CUDA can be had here")
     with pytest.raises(SystemExit):
         run.main(["--device", "cuda"])
-    assert f"--device cuda: onnxruntime has no CUDA here: {obstacle()}" in capsys.readouterr().err
+    assert f"--device cuda: onnxruntime cannot use CUDA: {obstacle()}" in capsys.readouterr().err
 
 
 def test_the_networks_of_the_gpu_fit_together(run: ModuleType) -> None:

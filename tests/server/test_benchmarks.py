@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is nothing for a test."""
+"""The benchmarks of serving run; their figures are not checked."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def measured(name: str, json_file: Path, *flags: str) -> tuple[dict[str, Any], s
     return json.loads(json_file.read_text()), result.stdout
 
 
+@pytest.mark.slow
 def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
     flags = ["--trials", "1", "--rounds", "1", "--seconds", "0.1", "--package", str(build_tiny_package(tmp_path))]
     figures, printed = measured("overhead.py", tmp_path / "figures.json", *flags)
@@ -45,8 +46,8 @@ def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("fairness.py", ["--rounds", "1", "--samples", "500"]),
-        ("overload.py", ["--rounds", "1", "--seconds", "1"]),
+        pytest.param("fairness.py", ["--rounds", "1", "--samples", "500"], marks=pytest.mark.slow),
+        pytest.param("overload.py", ["--rounds", "1", "--seconds", "1"], marks=pytest.mark.slow),
         ("reload.py", ["--swaps", "3"]),
         ("bad_input.py", ["--requests", "300"]),
     ],

@@ -1,4 +1,4 @@
-"""The benchmark of selection runs; what it measures is nothing for a test."""
+"""The benchmark of selection runs; its figures are not checked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RUN = Path(__file__).parents[2] / "benchmarks" / "selection" / "run.py"
 
 
+@pytest.mark.slow
 def test_selection_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     flags = ["--steps", "2", "--critic-steps", "2", "--seeds", "5", "--samples", "60", "--out", str(out)]

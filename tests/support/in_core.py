@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batcher import BatchConfig
-from ganserve_server.service import Gan
+from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.service import GanService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ganserve_server.requests.work import Limits
+    from ganserve_server.requests.limits import Limits
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def core(
     max_queued_samples: int = 65536,
     workers: int = 2,
     engine: EngineConfig | None = None,
-) -> Iterator[Gan]:
+) -> Iterator[GanService]:
     """A service of the models in a folder, with batches so small that requests are cut up and joined."""
     batch = BatchConfig(
         max_batch_size=max_batch_size,
@@ -38,6 +38,6 @@ def core(
     repository = Repository(models, engine or EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
     repository.load()
     try:
-        yield Gan(repository, limits)
+        yield GanService(repository, limits)
     finally:
         repository.close()

@@ -12,9 +12,9 @@ from ganserve.v1 import gan_service_pb2_grpc
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batcher import BatchConfig
-from ganserve_server.requests.work import Limits
-from ganserve_server.service import Gan
+from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.requests.limits import Limits
+from ganserve_server.service import GanService
 from stubs import OPTIONS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def in_process_server(
     repository.load()
     server = GrpcServer()
     address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
-    await server.start(Gan(repository, limits))
+    await server.start(GanService(repository, limits))
     try:
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
             yield InProcess(repository, server, address, channel, gan_service_pb2_grpc.GanServiceStub(channel))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import ganserve
 from ganserve_training.cli import evaluate as evaluate_command
 from ganserve_training.cli import train as train_command
 from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
@@ -25,10 +26,6 @@ DEADLINE_S = 120.0
 
 def command(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"ganserve_training.cli.{name}", *map(str, arguments)]
-
-
-def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 def train_arguments(out: Path, steps: int) -> list[object]:
@@ -61,6 +58,7 @@ def newest_step(out: Path) -> int:
     return int(paths[-1].stem.removeprefix("step-")) if paths else 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_never_was(tmp_path: Path) -> None:
     """SIGKILL at random moments: while starting, between checkpoints, while writing one."""
     steps, out = 250, tmp_path / "killed"
@@ -78,7 +76,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_nev
             assert process.wait() == -signal.SIGKILL
     assert 0 < newest_step(out) < steps
     killed_at = newest_step(out)
-    final = call("train", *train_arguments(out, steps))
+    final = ganserve("train", *train_arguments(out, steps))
     assert final.returncode == 0, final.stderr
     assert f"going on from step {killed_at}\n" in final.stderr
     assert newest_step(out) == steps
@@ -90,30 +88,33 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_nev
     assert_same(ends[0].state, ends[1].state)
 
 
-def test_signals_leave_a_checkpoint_and_the_run_locks_others_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_a_signal_leaves_a_checkpoint_and_the_run_locks_others_out(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
     steps = 1_000_000
-    begun = 0
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        with training(tmp_path, steps) as process:
-            wait_for(lambda: newest_step(tmp_path) > begun, process)  # noqa: B023 - called in this turn
-            if number == signal.SIGTERM:
-                second = call("train", *train_arguments(tmp_path, steps))
-                assert second.returncode == 1
-                assert f"is being trained by another process (pid {process.pid})" in second.stderr
-                assert process.poll() is None
-            process.send_signal(number)
-            _, errors = process.communicate(timeout=DEADLINE_S)
-        assert process.returncode == status
-        step = newest_step(tmp_path)
-        assert f"ganserve train: stopped at step {step}: the same command goes on from there" in errors
-        assert load_checkpoint(checkpoint_paths(tmp_path / "checkpoints")[-1]).state["step"] == step > begun
-        begun = step
+    with training(tmp_path, steps) as process:
+        wait_for(lambda: newest_step(tmp_path) > 0, process)
+        second = ganserve("train", *train_arguments(tmp_path, steps))
+        assert second.returncode == 1
+        assert f"is being trained by another process (pid {process.pid})" in second.stderr
+        assert process.poll() is None
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == status
+    step = newest_step(tmp_path)
+    assert f"ganserve train: stopped at step {step}: the same command goes on from there" in errors
+    assert load_checkpoint(checkpoint_paths(tmp_path / "checkpoints")[-1]).state["step"] == step > 0
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "digits"
-    result = call("train", *train_arguments(out, 20))
+    result = ganserve("train", *train_arguments(out, 20))
     assert result.returncode == 0, result.stderr
     assert "finished: step 20" in result.stdout
     assert "step 5/20  critic loss" in result.stderr
@@ -121,7 +122,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finished_run_says_so(finished: Path) -> None:
-    result = call("train", *train_arguments(finished, 20))
+    result = ganserve("train", *train_arguments(finished, 20))
     assert (result.returncode, result.stdout) == (0, f"{finished} is finished: step 20 of 20\n")
 
 
@@ -136,7 +137,7 @@ def test_a_changed_configuration_is_a_usage_error_with_the_difference(
 
 def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = ("--samples", "50", "--metrics", "gan-train-test", "precision-recall", "--features", "pixels")
-    result = call("evaluate", finished, *only)
+    result = ganserve("evaluate", finished, *only)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == f"{finished}, step 20: 50 samples, 1,437 real ones"
@@ -159,25 +160,26 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "usage: ganserve train PRESET"),
-        (["nothing"], 2, "ganserve train: error: no such preset: 'nothing'; there is digits"),
+        ([], 2, "ganserve train: error: PRESET: missing. Give one of digits"),
+        (["nothing"], 2, "ganserve train: error: PRESET nothing: no such preset. Give one of digits"),
         (["digits", "--steps", "0"], 2, "--steps 0: must be at least 1."),
         (["digits", "--ema.half-life-kimg", "-1"], 2, "--ema.half-life-kimg -1.0: must be 0 or more."),
         (["digits", "--no-such-flag"], 2, "--no-such-flag"),
     ],
 )
 def test_wrong_usage_is_explained(tmp_path: Path, arguments: list[str], status: int, message: str) -> None:
-    result = subprocess.run(
-        command("train", *arguments), capture_output=True, text=True, cwd=tmp_path, timeout=DEADLINE_S, check=False
-    )
+    result = ganserve("train", *arguments, folder=tmp_path)
     assert (result.returncode, "Traceback" in result.stderr) == (status, False)
     assert message in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_help_lists_presets_and_options() -> None:
-    assert "digits" in call("train", "--help").stdout
-    options = call("train", "digits", "--help").stdout
+    assert "digits" in ganserve("train", "--help").stdout
+    options = ganserve("train", "digits", "--help").stdout
+    for flag in ("--out", "--steps", "--seed", "--device", "--help ema"):
+        assert flag in options
+    options = ganserve("train", "digits", "--help-all").stdout
     for flag in ("--out", "--steps", "--seed", "--device", "--regularisers.r1-gamma.start", "--ema.half-life-kimg"):
         assert flag in options
 

@@ -101,13 +101,13 @@ def test_the_difference_of_two_configurations_names_each_field_with_both_values(
     old = tiny_config()
     new = tiny_config(seed=3, ema=EmaConfig(half_life_kimg=7.5))
     assert config_diff(old, old) == []
-    assert config_diff(old, new) == ["seed: 0 -> 3", "ema.half_life_kimg: 0.1 -> 7.5"]
+    assert config_diff(old, new) == ["--seed: 0 -> 3", "--ema.half-life-kimg: 0.1 -> 7.5"]
 
 
 def test_only_what_leaves_the_weights_alone_may_change_on_resume() -> None:
     old = tiny_config()
     check_same_config(old, tiny_config(steps=99, output=OutputConfig(log_every_steps=1)), where="runs/x")
-    with pytest.raises(ConfigChangedError, match=r"(?s)runs/x was trained .*\n  batch_size: 16 -> 8\nGo back.*--out"):
+    with pytest.raises(ConfigChangedError, match=r"(?s)runs/x was trained .*\n  --batch-size: 16 -> 8\nGo back.*--out"):
         check_same_config(old, tiny_config(steps=99, batch_size=8), where="runs/x")
 
 
@@ -117,6 +117,7 @@ def test_every_option_is_documented_for_the_command_line() -> None:
         return [
             f"{kind.__name__}.{field.name}"
             for field in dataclasses.fields(kind)
+            if not dataclasses.is_dataclass(typing.get_type_hints(kind)[field.name])
             if not any(re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE) for source in sources)
         ]
 

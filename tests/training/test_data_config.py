@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from ganserve_training.cli.train_arguments import read_arguments
 from ganserve_training.config import (
     DigitsConfig,
     FolderConfig,
@@ -91,11 +92,17 @@ def test_every_option_survives_the_way_to_json_and_back() -> None:
     assert next(iter(config_to_dict(config)["data"])) == "source"
 
 
+@pytest.mark.parametrize("flag", ["--on-bad-file=skip", "--data.on-bad-file=skip"])
+def test_bad_files_have_a_short_flag_too(flag: str) -> None:
+    config = read_arguments(["digits", "--data.source", "folder", "--data.path", "x", flag]).config
+    assert config_to_dict(config)["data"]["on_bad_file"] == "skip"
+
+
 def test_data_may_move_between_two_calls_of_a_run_but_not_change_their_form() -> None:
     old = TrainConfig(data=FolderConfig(path="a", labels_path="a.csv"))
     new = TrainConfig(data=FolderConfig(path="b", labels_path="b.csv", workers=0))
     check_same_config(old, new, where="run")
-    with pytest.raises(ConfigChangedError, match=r"data.size: \(not set\) -> 32"):
+    with pytest.raises(ConfigChangedError, match=r"--data\.size: \(not set\) -> 32"):
         check_same_config(old, TrainConfig(data=FolderConfig(path="b", size=32)), where="run")
 
 

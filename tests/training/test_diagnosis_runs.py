@@ -1,8 +1,9 @@
 """Each diagnosis on a real run that is set up to fail in just that way, and silence on healthy ones.
 
-docs/diagnosis.md tells what each run shows. All are small, seeded, and take a few seconds of one core.
+benchmarks/diagnosis/README.md shows the result of each run. All are small, seeded, and take a few seconds of one core.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,15 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
     return told
 
 
-@pytest.mark.parametrize("kind", FAILING)
+# Not marked as slow: one of each player's troubles, and a healthy run. test_diagnosis_rules.py has all rules.
+QUICK = {"mode-collapse", "oscillation", "divergence", "ring"}
+
+
+def quick_and_slow(names: Iterable[str]) -> list[Any]:
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("kind", quick_and_slow(FAILING))
 def test_a_run_set_up_to_fail_is_told_how(kind: Kind, tmp_path: Path) -> None:
     told = findings(FAILING[kind], tmp_path)
     assert kind in told
@@ -167,7 +176,7 @@ def test_a_run_set_up_to_fail_is_told_how(kind: Kind, tmp_path: Path) -> None:
     assert len(told) == len(set(told))
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", quick_and_slow(HEALTHY))
 def test_a_healthy_run_is_not_called_sick(name: str, tmp_path: Path) -> None:
     config, expected = HEALTHY[name]
     assert set(findings(config, tmp_path)) == expected

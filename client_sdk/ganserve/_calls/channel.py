@@ -1,4 +1,4 @@
-"""Channels: their options, and how they are opened."""
+"""Open channels to servers: their options, their stubs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         | grpc.StreamUnaryClientInterceptor
         | grpc.StreamStreamClientInterceptor
     )
+    AsyncInterceptor: TypeAlias = grpc.aio.ClientInterceptor
 
-# As the server's: 256 MiB of samples, and a little for the names, lengths and tags around them.
+# The server's limit too: 256 MiB of samples, and some room for the names, lengths and tags around them.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
-# A name that stands for several machines, such as a headless Kubernetes service, has its calls shared out among them.
-# Retries are ours (`_retries`): gRPC's own know nothing of RetryInfo, of other targets or of the log.
+# Share calls among the machines of one name, such as a headless Kubernetes service. `retries` retries: gRPC's own
+# retries ignore RetryInfo, the other targets and the log.
 _SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -38,31 +39,31 @@ _COMPRESSIONS = {
 
 
 def channel_options(target: str) -> list[tuple[str, int | str]]:
-    """The options of a channel to this target."""
+    """Return the options of a channel to this target."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.primary_user_agent", f"ganserve-python/{version('ganserve')}"),
         ("grpc.enable_retries", 0),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        # A dead peer is noticed during a call within 40 s. ganserve's server allows pings that frequent; a server that
-        # does not (gRPC's default is 5 minutes) ends the connection with "too_many_pings".
+        # Notice a dead peer during a call within 40 s. ganserve's server allows pings that frequent; a server that does
+        # not (gRPC's default is 5 minutes) ends the connection with "too_many_pings".
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 0),
-        # A server that has just come up is found quickly; by default the second attempt to connect waits a second.
+        # Find a server that has just started: by default the second attempt to connect waits a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        # Without this, a new client inherits the connections, and the waits after failed ones, of older clients.
+        # Otherwise a new client inherits the connections, and the waits after failed ones, of older clients.
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if _is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # http_proxy is set and no_proxy is not: localhost is still here
+        options.append(("grpc.enable_http_proxy", 0))  # whatever http_proxy says
     return options
 
 
 def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
-    """An endpoint of each target for `Client`; they connect with the first call.
+    """Return an endpoint of each target for `Client`; it connects with its first call.
 
     Raises:
         GanserveError: This process was forked while its parent used gRPC.
@@ -76,8 +77,8 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> l
     return endpoints
 
 
-def connect_async(config: ClientConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> list[Endpoint]:
-    """An endpoint of each target for `AsyncClient`, bound to the running loop; they connect with the first call.
+async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> list[Endpoint]:
+    """Return an endpoint of each target for `AsyncClient`, bound to the running loop; it connects with its first call.
 
     Raises:
         GanserveError: This process was forked while its parent used gRPC.
@@ -85,9 +86,8 @@ def connect_async(config: ClientConfig, interceptors: Sequence[grpc.aio.ClientIn
     forks.check()
     endpoints = []
     for target in config.targets:
-        channel = grpc.aio.insecure_channel(
-            target, channel_options(target), _COMPRESSIONS[config.compression], interceptors or None
-        )
+        compression = _COMPRESSIONS[config.compression]
+        channel = grpc.aio.insecure_channel(target, channel_options(target), compression, interceptors or None)
         endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
     return endpoints
 

@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ganserve._calls import unary as _calls
+from ganserve._calls import unary_calls as _calls
 from ganserve._errors import DeadlineExceeded, GanserveError, InvalidRequest, ModelNotFound, ServerUnavailable
 from ganserve._results.models import ModelState
 

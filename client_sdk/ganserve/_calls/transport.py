@@ -1,4 +1,4 @@
-"""How calls reach a server, and are tried again: blocking or with asyncio, over gRPC or in the process."""
+"""Send calls to a server and send them again after failures: `Transport` blocks, `AsyncTransport` is for asyncio."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ganserve._calls.failures import REQUEST_ID_KEY, from_rpc_error
 from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.rotation import Rotation
-from ganserve._errors import ClientClosed, GanserveError, RequestCancelled
+from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ganserve._calls.rotation import Endpoint
-    from ganserve._calls.unary import Call
+    from ganserve._calls.unary_calls import Call
     from ganserve._config import ClientConfig
 
 ResultT = TypeVar("ResultT")
@@ -28,12 +28,12 @@ log = logging.getLogger("ganserve")
 
 
 def new_request_id() -> str:
-    """An id to find a request in a server's log."""
+    """Return an id that finds a request in the server's log."""
     return os.urandom(8).hex()
 
 
 class _Base:
-    """What both transports have in common."""
+    """The decisions that both transports share."""
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
@@ -41,71 +41,73 @@ class _Base:
 
     @property
     def forked(self) -> bool:
-        """Whether this is another process than the one that the client was made in."""
+        """Whether this process is a fork of the one that made the client."""
         return os.getpid() != self._process
 
-    def _metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+        """Return the metadata of a request."""
         return ((REQUEST_ID_KEY, request_id), *self.config.metadata)
 
-    def _check_process(self) -> None:
+    def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
+        """Return the SDK's error for gRPC's."""
+        failure = from_rpc_error(error, target=endpoint.target, request_id=request_id, timeout_s=timeout_s)
+        failure.__cause__ = error
+        return failure
+
+    def _check_usable(self, closed: bool) -> None:
         if self.forked:
             raise GanserveError(
                 f"this client was made in process {self._process}, of which this one is a fork, and its connections do "
                 "not live on here: start processes with the method spawn or forkserver, or close clients before a fork"
             )
-
-    def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
-        """The SDK's error for gRPC's."""
-        failure = from_rpc_error(error, target=endpoint.target, request_id=request_id, timeout_s=timeout_s)
-        failure.__cause__ = error
-        return failure
+        if closed:
+            raise _client_closed()
 
     @staticmethod
-    def _when_closed(failure: GanserveError) -> GanserveError:
-        """How a call ends whose last attempt failed, and whose client was closed before the next one."""
+    def _failure_when_closed(failure: GanserveError) -> GanserveError:
+        """Return the error of a call whose client was closed before the next attempt."""
         if not may_pass(failure):
             return failure
         closed = closed_during("call", failure.request_id or "")
         closed.__cause__ = failure.__cause__
         return closed
 
-    def _pause_s(
-        self, rotation: Rotation, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str
-    ) -> float:
-        """Seconds to wait before a call is tried again.
 
-        Raises:
-            GanserveError: It is not tried again.
-        """
-        if not may_pass(failure):
-            raise failure
-        retry_after_s: float | None = getattr(failure, "retry_after_s", None)
-        elsewhere = rotation.failed(endpoint, retry_after_s)
-        pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
-        if pause_s is None:
-            raise failure
-        log.info(
-            "%s at %s: %s; trying again in %.2f s, request id %s",
-            *(what, endpoint.target, failure, pause_s, failure.request_id),
-        )
-        return pause_s
+def _pause_s(rotation: Rotation, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
+    """Return the seconds to wait before the next attempt.
+
+    Raises:
+        GanserveError: There is no next attempt.
+    """
+    if not may_pass(failure):
+        raise failure
+    retry_after_s: float | None = getattr(failure, "retry_after_s", None)
+    elsewhere = rotation.failed(endpoint, retry_after_s)
+    pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
+    if pause_s is None:
+        raise failure
+    log.info(
+        "%s at %s: %s; trying again in %.2f s, request id %s",
+        *(method, endpoint.target, failure, pause_s, failure.request_id),
+    )
+    return pause_s
 
 
-def _closed() -> ClientClosed:
+def _client_closed() -> ClientClosed:
     return ClientClosed("this client is closed: make a new one, or keep the calls inside its with block")
 
 
 def closed_during(what: str, request_id: str) -> RequestCancelled:
-    """The error of a call that `close()` ended."""
+    """Return the error of a call or stream that `close()` ended."""
     return RequestCancelled(f"the client was closed during this {what}", code="CANCELLED", request_id=request_id)
 
 
 class Transport(_Base):
-    """Carries out calls and waits for them; used by any number of threads."""
+    """Sends calls and waits for the answers; any number of threads may use it."""
 
-    def __init__(self, config: ClientConfig, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, config: ClientConfig, connect: Callable[[], Sequence[Endpoint]]) -> None:
         super().__init__(config)
-        self._rotation = Rotation(endpoints)
+        self._rotation = Rotation(connect())
         self._closed = threading.Event()
 
     @property
@@ -113,18 +115,27 @@ class Transport(_Base):
         """Whether `close()` was called."""
         return self._closed.is_set()
 
-    def unary(self, call: Call[ResultT]) -> ResultT:
-        """The result of a call.
+    def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
+        """Return the server for the next attempt.
 
         Raises:
-            GanserveError: It failed.
+            GanserveError: The client is closed, or was made in another process.
+        """
+        self._check_usable(self._closed.is_set())
+        return self._rotation.next()
+
+    def unary(self, call: Call[ResultT]) -> ResultT:
+        """Return the result of a call.
+
+        Raises:
+            GanserveError: The call failed.
         """
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
-            endpoint = self.endpoint()
-            method = getattr(endpoint.stub, call.method)
+            endpoint = self.endpoint(None)
             try:
+                method = getattr(endpoint.stub, call.method)
                 response = self.start(method, call.request, request_id, timeout=attempts.left_s)
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
@@ -133,101 +144,99 @@ class Transport(_Base):
                 self._rotation.answered(endpoint)
                 return call.parse(response)
 
-    def endpoint(self) -> Endpoint:
-        """The server that the next attempt goes to.
-
-        Raises:
-            GanserveError: The client is closed, or was made in another process.
-        """
-        self._check_process()
-        if self._closed.is_set():
-            raise _closed()
-        return self._rotation.next()
-
     def start(self, method: Any, request: object, request_id: str, **options: Any) -> Any:
         """Call a stub's method."""
         try:
-            return method(request, metadata=self._metadata(request_id), **options)
-        except ValueError as error:  # what grpc says of a channel that another thread has just closed
+            return method(request, metadata=self.metadata(request_id), **options)
+        except ValueError as error:  # gRPC's error for a channel that another thread has just closed
             if self._closed.is_set():
-                raise _closed() from error
+                raise _client_closed() from error
             raise
 
-    def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str) -> None:
-        """Wait before a call is tried again.
+    def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:  # noqa: ARG002
+        """Return the result of a response."""
+        return parse(response)
+
+    def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> None:
+        """Wait before the next attempt.
 
         Raises:
-            GanserveError: It is not tried again, or the client was closed.
+            GanserveError: There is no next attempt, or the client was closed.
         """
-        if not self._closed.is_set() and not self._closed.wait(
-            self._pause_s(self._rotation, endpoint, attempts, failure, what)
-        ):
-            return
-        raise self._when_closed(failure)
+        if self.closed or self._closed.wait(_pause_s(self._rotation, endpoint, attempts, failure, method)):
+            raise self._failure_when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Note that an endpoint is well."""
+        """Note that a server works."""
         self._rotation.answered(endpoint)
 
     def close(self) -> None:
-        """Close the connections; calls that are under way end with RequestCancelled. Again: nothing."""
-        if not self._closed.is_set() and not self.forked:
-            self._closed.set()
-            for endpoint in self._rotation.endpoints:
-                endpoint.close()
-            forks.closed()
+        """Close the connections; running calls end with RequestCancelled. Again: nothing."""
+        if self._closed.is_set() or self.forked:
+            return
+        self._closed.set()
+        for endpoint in self._rotation.endpoints:
+            endpoint.close()
+        forks.closed()
 
 
 class AsyncTransport(_Base):
-    """Carries out calls on an event loop; used by any number of its tasks."""
+    """Sends calls from an event loop, of which any number of tasks may use it."""
 
-    def __init__(self, config: ClientConfig, connect: Callable[[], Sequence[Endpoint]]) -> None:
-        """Make no connection yet.
-
-        Args:
-            config: The configuration.
-            connect: Makes the endpoints, on the loop that they are for.
-        """
+    def __init__(self, config: ClientConfig, connect: Callable[[], Awaitable[Sequence[Endpoint]]]) -> None:
+        """Make no connection yet: the first call connects, and binds the client to its event loop."""
         super().__init__(config)
         self._connect = connect
+        self._connecting: asyncio.Future[Rotation] | None = None
+        self._rotation = Rotation(())
         self._closed = asyncio.Event()
-        self._rotation: Rotation | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def closed(self) -> bool:
         """Whether `close()` was called."""
         return self._closed.is_set()
 
-    def endpoint(self) -> Endpoint:
-        """The server that the next attempt goes to. The first call binds the client to the loop that runs then.
+    async def endpoint(self, left_s: float | None) -> Endpoint:
+        """Return the server for the next attempt; the first call connects to it within `left_s`.
 
         Raises:
             GanserveError: The client is closed, or was made in another process or for another loop.
         """
-        self._check_process()
-        if self._closed.is_set():
-            raise _closed()
+        self._check_usable(self._closed.is_set())
         loop = asyncio.get_running_loop()
-        if self._rotation is None:
-            self._loop, self._rotation = loop, Rotation(self._connect())
-        elif self._loop is not loop:
+        if self._connecting is None:
+            self._connecting = loop.create_task(self._connected())
+        if self._connecting.get_loop() is not loop:
             raise GanserveError("this AsyncClient belongs to another event loop: make one for each asyncio.run")
+        if not self._rotation.endpoints:
+            await self._wait_until_connected(self._connecting, left_s)
         return self._rotation.next()
 
+    async def _connected(self) -> Rotation:
+        return Rotation(await self._connect())
+
+    async def _wait_until_connected(self, connecting: asyncio.Future[Rotation], left_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(left_s):
+                self._rotation = await asyncio.shield(connecting)
+        except TimeoutError as error:
+            message = f"{self.config.target} was not ready in time: allow more (timeout_s)"
+            raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from error
+        self._check_usable(self._closed.is_set())
+
     async def unary(self, call: Call[ResultT]) -> ResultT:
-        """The result of a call.
+        """Return the result of a call.
 
         Raises:
-            GanserveError: It failed.
+            GanserveError: The call failed.
         """
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
-            endpoint = self.endpoint()
-            method = getattr(endpoint.stub, call.method)
+            endpoint = await self.endpoint(attempts.left_s)
             try:
-                response = await method(call.request, timeout=attempts.left_s, metadata=self._metadata(request_id))
+                method = getattr(endpoint.stub, call.method)
+                response = await method(call.request, timeout=attempts.left_s, metadata=self.metadata(request_id))
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
                 await self.pause(endpoint, attempts, failure, call.method)
@@ -235,47 +244,46 @@ class AsyncTransport(_Base):
                 self.raise_if_closed("call", request_id, error)
                 raise
             else:
-                self.answered(endpoint)
-                if call.slow:
-                    return await asyncio.to_thread(call.parse, response)
-                return call.parse(response)
+                self._rotation.answered(endpoint)
+                return await self.parse(call.parse, response, slow=call.slow)
 
-    def start(self, method: Any, request_id: str, *request: object) -> Any:
-        """Call a stub's method that streams; gRPC's call object."""
-        return method(*request, metadata=self._metadata(request_id))
+    async def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:
+        """Return the result of a response; in another thread where that takes long."""
+        return await asyncio.to_thread(parse, response) if slow else parse(response)
 
-    async def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, what: str) -> None:
-        """Wait before a call is tried again.
+    async def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> None:
+        """Wait before the next attempt.
 
         Raises:
-            GanserveError: It is not tried again, or the client was closed.
+            GanserveError: There is no next attempt, or the client was closed.
         """
-        if self._closed.is_set() or self._rotation is None:
-            raise self._when_closed(failure)
-        pause_s = self._pause_s(self._rotation, endpoint, attempts, failure, what)
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._closed.wait()
-        except TimeoutError:
-            return
-        raise self._when_closed(failure)
+        if not self.closed:
+            pause_s = _pause_s(self._rotation, endpoint, attempts, failure, method)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._closed.wait()
+            except TimeoutError:
+                return
+        raise self._failure_when_closed(failure)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Note that an endpoint is well."""
-        if self._rotation is not None:
-            self._rotation.answered(endpoint)
+        """Note that a server works."""
+        self._rotation.answered(endpoint)
 
     def raise_if_closed(self, what: str, request_id: str, error: asyncio.CancelledError) -> None:
-        """Raise RequestCancelled if a cancellation came from `close()`, not from someone who cancelled this task."""
+        """Raise RequestCancelled if a cancellation came from `close()`, not from whoever cancelled this task."""
         task = asyncio.current_task()
         if self.closed and (task is None or not task.cancelling()):
             raise closed_during(what, request_id) from error
 
     async def close(self) -> None:
-        """Close the connections; calls that are under way end with RequestCancelled. Again: nothing."""
+        """Close the connections; running calls end with RequestCancelled. Again: nothing."""
         if self._closed.is_set() or self.forked:
             return
         self._closed.set()
-        for endpoint in self._rotation.endpoints if self._rotation is not None else ():
-            await endpoint.close()
+        if self._connecting is not None:
+            connected = await asyncio.gather(self._connecting, return_exceptions=True)
+            for rotation in connected:
+                for endpoint in rotation.endpoints if isinstance(rotation, Rotation) else ():
+                    await endpoint.close()
         forks.closed()

@@ -10,16 +10,15 @@ import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganserve import AsyncClient, __version__
-from ganserve._calls.number_checks import check_integer
-from ganserve._cli import DONE, FAILED
+from ganserve._argument_checks import check_integer
 from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import Target, Text, label_of, plain, run, say, say_json, table
+from ganserve._cli.shared import command, label_of, plain, say, say_json, table
+from ganserve._command_line.command import DONE, FAILED
+from ganserve._command_line.options import flag
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 from ganserve._types import Encoding
@@ -53,11 +52,11 @@ class BenchArguments:
     not tried again, so that failures are seen.
     """
 
-    server: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[HOST:PORT]")] = None
+    server: str | None = flag(None, positional=True, metavar="[HOST:PORT]")
     """The server, as --target."""
-    concurrency: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT [INT ...]")] = ()
+    concurrency: tuple[int, ...] = ()
     """Callers at a time of closed loops. Without it and --rate: 1 4 16."""
-    rate: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = ()
+    rate: tuple[float, ...] = ()
     """Calls a second of open loops."""
     arrivals: Arrivals = "poisson"
     """Of open loops. poisson: at random, as independent callers come; even: at equal distances."""
@@ -67,34 +66,25 @@ class BenchArguments:
     """Seconds at each level before that, which do not count."""
     call: Literal["sample", "score"] = "sample"
     """What is called; score sends samples that the model drew before."""
-    count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="INT")] = 1
+    count: int = flag(1, aliases=("-n",))
     """Samples of each call."""
-    label: Text = None
+    label: str | None = None
     """Their label, by name or index. Without it, a conditional model draws each sample's label."""
-    model: Text = None
+    model: str | None = None
     """The model's name. Without it, the only one that is served."""
     version: int | None = None
     """The model's version. Without it, the latest that is ready."""
     encoding: Encoding = "raw"
     """How samples travel."""
-    out: Annotated[
-        tuple[Path, ...],
-        tyro.conf.UseAppendAction,
-        tyro.conf.arg(aliases=["-o"], metavar="FILE"),
-    ] = ()
+    out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE", repeat=True)
     """Where to, besides the table: NAME.csv has a line for each level, NAME.json all of it with the histograms of
     latencies, NAME.svg is a picture. May be given for each of them."""
     json: bool = False
     """Print all of it as JSON instead of the table."""
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 30.0
     """Most seconds to wait for an answer."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve bench` and returns its exit code."""
-    return run(BenchArguments, argv, "bench", _EXAMPLES, _bench)
 
 
 def _bench(arguments: BenchArguments) -> int:
@@ -318,3 +308,7 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
 
 def _level(stage: Stage) -> str:
     return f"{stage.level:g} calls/s" if stage.loop == "open" else f"{stage.level:g} callers"
+
+
+COMMAND = command("bench", BenchArguments, _bench, _EXAMPLES)
+main = COMMAND.main

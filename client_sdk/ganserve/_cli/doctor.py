@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganserve._cli import DONE, FAILED
 from ganserve._cli.doctor_checks import Check, State, all_checks
-from ganserve._cli.shared import Target, run, say, say_json
+from ganserve._cli.shared import command, say, say_json
+from ganserve._command_line.command import DONE, FAILED
+from ganserve._command_line.options import flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +25,8 @@ class DoctorArguments:
 
     json: bool = False
     """Print the findings as JSON."""
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve doctor` and returns its exit code."""
-    return run(DoctorArguments, argv, "doctor", _EXAMPLES, _doctor)
 
 
 def _doctor(arguments: DoctorArguments) -> int:
@@ -53,3 +49,7 @@ def _report(checks: Sequence[Check]) -> str:
         if check.fix is not None:
             lines.append(f"{'':6}  {'':{width}}  fix: {check.fix}")
     return "\n".join(lines)
+
+
+COMMAND = command("doctor", DoctorArguments, _doctor, _EXAMPLES)
+main = COMMAND.main

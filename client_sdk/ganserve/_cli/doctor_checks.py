@@ -37,7 +37,7 @@ EXTRAS = {
     "export": (*_TRAINING, "onnx", "onnxruntime", "onnxscript"),
     "ui": ("gradio", "pillow"),
 }
-LIBRARIES = ("grpcio", "protobuf", "numpy", "tyro")
+LIBRARIES = ("grpcio", "protobuf", "numpy", "cyclopts")
 
 # ganserve_server owns the check of CUDA, and the SDK must not depend on it: so it is named here, and not imported.
 _ONNXRUNTIME_PROBE = """

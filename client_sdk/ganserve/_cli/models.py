@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganserve import Client
-from ganserve._cli.shared import Target, run, say, say_json, table
+from ganserve._cli.shared import command, say, say_json, table
+from ganserve._command_line.options import flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +24,10 @@ class ModelsArguments:
 
     json: bool = False
     """Print the list as JSON."""
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0
     """Most seconds to wait for an answer."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve models` and returns its exit code."""
-    return run(ModelsArguments, argv, "models", _EXAMPLES, _models)
 
 
 def _models(arguments: ModelsArguments) -> int:
@@ -83,3 +79,7 @@ def _labels(names: Sequence[str]) -> str:
         return "none"
     more = "" if len(names) <= _MOST_LABELS else f", … {len(names)} in all"
     return ", ".join(names[:_MOST_LABELS]) + more
+
+
+COMMAND = command("models", ModelsArguments, _models, _EXAMPLES)
+main = COMMAND.main

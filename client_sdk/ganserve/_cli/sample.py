@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
 from ganserve import BestOf, Client, Rejection, SampleBatch
-from ganserve._calls.number_checks import MAX_INDEX, check_integer
+from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import Target, Text, label_of, run, say, say_json
+from ganserve._cli.shared import command, label_of, say, say_json
+from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest, MissingExtra
-from ganserve._results.grid import check_count
+from ganserve._results.grid_layout import check_count
 from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
@@ -44,14 +44,14 @@ _EXAMPLES = (
 class SampleArguments:
     """Draw samples from a model that a server has, and write them."""
 
-    count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="INT")] = 16
+    count: int = flag(16, aliases=("-n",))
     """How many samples."""
-    label: Text = None
+    label: str | None = None
     """Their label, by name or index. Without it, a conditional model draws each sample's label."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
+    out: Path | None = flag(None, aliases=("-o",))
     """Where to: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the samples' array alone, NAME.csv a table
     of vectors, anything else a folder with one picture a sample. Without it, only the facts are printed."""
-    model: Text = None
+    model: str | None = None
     """The model's name. Without it, the only one that is served."""
     version: int | None = None
     """The model's version. Without it, the latest that is ready."""
@@ -61,13 +61,13 @@ class SampleArguments:
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
     """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
-    control: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=FLOAT")] = ()
+    control: tuple[str, ...] = flag((), metavar="NAME=FLOAT", repeat=True)
     """Set a control of the model; may be given for each of them. `ganserve models` lists them. Those that are not set
     are drawn."""
-    select: Annotated[str | None, tyro.conf.arg(metavar="RULE:N")] = None
+    select: str | None = flag(None, metavar="RULE:N")
     """Let the critic choose among more samples for each. best-of:N takes the one of N that it scores highest;
     rejection:N the first that it takes for real, of N at most."""
-    walk_to: Annotated[int | None, tyro.conf.arg(metavar="SEED")] = None
+    walk_to: int | None = flag(None, metavar="SEED")
     """Draw the way from the first sample of --seed to that of this seed, both included, in --count steps."""
     encoding: Encoding = "raw"
     """How samples travel. png: smaller and slower; jpeg, webp: with small losses; float32: images as 0 to 1, which
@@ -76,15 +76,10 @@ class SampleArguments:
     """Ask for the critic's scores, too."""
     json: bool = False
     """Print the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0
     """Most seconds to wait for an answer."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve sample` and returns its exit code."""
-    return run(SampleArguments, argv, "sample", _EXAMPLES, _sample)
 
 
 def _sample(arguments: SampleArguments) -> int:
@@ -211,13 +206,13 @@ def _check_walk(arguments: SampleArguments) -> None:
     check_integer("--count", arguments.count, 2, MAX_INDEX)
     if arguments.seed is None:
         raise InvalidRequest.of("--walk-to", "has no --seed to begin at; expected both")
-    for flag, given in (
+    for name, given in (
         ("--offset", arguments.offset != 0),
         ("--control", bool(arguments.control)),
         ("--select", arguments.select is not None),
     ):
         if given:
-            raise InvalidRequest.of(flag, "cannot go with --walk-to, which settles every latent; leave it out")
+            raise InvalidRequest.of(name, "cannot go with --walk-to, which settles every latent; leave it out")
 
 
 def _controls(given: Sequence[str]) -> dict[str, float] | None:
@@ -294,3 +289,7 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
             f"mean probability of being real {batch.probabilities.mean():.3f}"
         )
     return "\n".join(lines)
+
+
+COMMAND = command("sample", SampleArguments, _sample, _EXAMPLES)
+main = COMMAND.main

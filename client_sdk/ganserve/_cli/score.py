@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from ganserve import Client
 from ganserve._calls.score_inputs import ScoreInputs, pictures_in
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import Target, Text, label_of, run, say, say_json, table
+from ganserve._cli.shared import command, label_of, say, say_json, table
+from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
-from ganserve._results.grid import Source
+from ganserve._results.input_source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,28 +31,21 @@ _EXAMPLES = (
 class ScoreArguments:
     """Score samples with a model's critic: the higher, the more like the data that the model was trained on."""
 
-    files: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")
-    ]
+    files: tuple[Path, ...] = flag(positional=True, metavar="FILE [FILE ...]")
     """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
-    label: Text = None
+    label: str | None = None
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
-    model: Text = None
+    model: str | None = None
     """The model's name. Without it, the one that drew the file's samples, if it says so, else the only one that is
     served."""
     version: int | None = None
     """The model's version. Without it, the latest that is ready."""
     json: bool = False
     """Print the score of each sample, as JSON."""
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 60.0
     """Most seconds to wait for an answer."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve score` and returns its exit code."""
-    return run(ScoreArguments, argv, "score", _EXAMPLES, _score)
 
 
 def _score(arguments: ScoreArguments) -> int:
@@ -126,3 +118,7 @@ def _rows(file: Path, scores: Scores) -> list[list[str]]:
             ]
         )
     return rows
+
+
+COMMAND = command("score", ScoreArguments, _score, _EXAMPLES)
+main = COMMAND.main

@@ -1,29 +1,23 @@
-"""What the SDK's commands have in common: arguments, errors, output."""
+"""What the SDK's commands share: errors and output."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import functools
 import json
-import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
-from ganserve import _command_line
-from ganserve._cli import BAD_USAGE, BROKEN_PIPE, FAILED, INTERRUPTED, UNREACHABLE
-from ganserve._command_line import UsageError
+from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-ArgumentsT = TypeVar("ArgumentsT")
-
-# What the SDK's arguments are called on the command line, where that differs in more than the dashes.
+# The command line's names of the SDK's arguments, where they differ in more than the dashes.
 _ARGUMENTS = {
     "n": "count",
     "steps": "count",
@@ -35,66 +29,34 @@ _ARGUMENTS = {
     "path": "out",
 }
 
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
-Target = Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")]
 
-
-def parse(kind: type[ArgumentsT], argv: Sequence[str], command: str, examples: Sequence[str]) -> ArgumentsT:
-    """A command's arguments; the dataclass's docstrings are its help.
-
-    Raises:
-        UsageError: They are wrong.
-        SystemExit: They ask for help, which is written.
-    """
-    return _command_line.parse(
-        kind,
-        argv,
-        f"ganserve {command}",
+def command(name: str, arguments: type[Any], action: Callable[[Any], int], examples: tuple[str, ...]) -> Command:
+    """Return a command that talks to a server: its errors name flags and have the SDK's exit codes."""
+    return Command(
+        name=name,
+        arguments=arguments,
+        action=action,
         examples=examples,
-        description=inspect.getdoc(kind),
-        config=(tyro.conf.FlagCreatePairsOff,),
+        exit_codes={
+            ServerUnavailable: UNREACHABLE,
+            InvalidRequest: BAD_USAGE,
+            MissingExtra: BAD_USAGE,
+            GanserveError: FAILED,
+        },
+        wording=functools.partial(_in_flags, arguments),
     )
 
 
-def run(
-    kind: type[ArgumentsT],
-    argv: Sequence[str],
-    command: str,
-    examples: Sequence[str],
-    action: Callable[[ArgumentsT], int],
-) -> int:
-    """Parse a command's arguments and does its work; an error that is expected becomes one line and an exit code."""
-    try:
-        return action(parse(kind, argv, command, examples))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # `ganserve models | head -1`: nobody reads the rest, nor what Python would flush at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except UsageError as error:
-        sys.stderr.write(f"ganserve {command}: error: {error}\n")
-        return BAD_USAGE
-    except (GanserveError, OSError) as error:
-        text = "; ".join(_in_flags(error, kind).splitlines())
-        sys.stderr.write(f"ganserve {command}: error: {text}\n")
-        if isinstance(error, ServerUnavailable):
-            return UNREACHABLE
-        return BAD_USAGE if isinstance(error, InvalidRequest | MissingExtra) else FAILED
-
-
-def _in_flags(error: Exception, kind: type[Any]) -> str:
-    """An error's text, with the names of a command's arguments for those of the SDK's."""
+def _in_flags(arguments: type[Any], error: Exception) -> str:
+    """Return an error's text with the command's flags in place of the SDK's arguments, as one line."""
     text = str(error)
-    arguments = {field.name for field in dataclasses.fields(kind)}
+    known = {field.name for field in dataclasses.fields(arguments)}
     for violation in error.violations if isinstance(error, GanserveError) else ():
         name = _ARGUMENTS.get(violation.field, violation.field)
-        if name in arguments:
+        if name in known:
             flag = "FILE" if name == "files" else f"--{name.replace('_', '-')}"
-            said = f"{violation.field}: {violation.description}"
-            text = text.replace(said, f"{flag}: {violation.description}")
-    return text
+            text = text.replace(f"{violation.field}: {violation.description}", f"{flag}: {violation.description}")
+    return "; ".join(text.splitlines())
 
 
 def say(text: str) -> None:

@@ -8,16 +8,15 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import tyro
+from typing import TYPE_CHECKING
 
 from ganserve import Client, InvalidRequest
-from ganserve._cli import DONE
-from ganserve._cli.shared import Target, run, say
+from ganserve._cli.shared import command, say
+from ganserve._command_line.command import DONE
+from ganserve._command_line.options import flag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 _EXAMPLES = (
     "ganserve ui                            # of the server at GANSERVE_TARGET, else localhost:50051",
@@ -34,19 +33,14 @@ _HIGHEST_PORT = 65535
 class UiArguments:
     """Serve a page for browsers: samples, walks between them, scores of pictures, and what a model is."""
 
-    target: Target = None
+    target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    models: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    models: Path | None = flag(None, metavar="DIR")
     """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"
     """The address that the page listens on; 0.0.0.0 lets every machine of the network in."""
     port: int | None = None
     """The page's port. Without it, the first that is free from 7860 on."""
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `ganserve ui` and returns its exit code."""
-    return run(UiArguments, argv, "ui", _EXAMPLES, _ui)
 
 
 def _ui(arguments: UiArguments) -> int:
@@ -85,3 +79,7 @@ def _check_host(host: str) -> None:
         raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
     except OSError as error:
         raise InvalidRequest.of("--host", f"is {host!r} ({error.strerror}); {expected}") from error
+
+
+COMMAND = command("ui", UiArguments, _ui, _EXAMPLES)
+main = COMMAND.main

@@ -1,4 +1,4 @@
-"""`ganserve export-onnx`: a training run -> a verified model package."""
+"""The command `ganserve export-onnx`: a training run -> a verified model package."""
 
 from __future__ import annotations
 
@@ -7,39 +7,30 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from ganserve._command_line import UsageError, parse
+from ganserve._command_line.command import DONE, FAILED, Command
+from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ganserve_export.from_run.export import Exported
-
-PROG = "ganserve export-onnx"
-DESCRIPTION = """Export a checkpoint of a training run as the next version of a model.
-
-The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside, are compared
-with PyTorch on fresh random inputs, and are published whole or not at all. Parametrizations, fades and batch statistics
-are folded or frozen; a packed critic, which judges several samples together, is left out. Networks of your own are
-imported again: export where you trained, with the same PYTHONPATH."""
-_EXAMPLES = (
-    "ganserve export-onnx runs/digits --out models/digits",
-    "ganserve export-onnx runs/faces --out models/faces --checkpoint best --generator-only --json",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Options of the command."""
+    """Export a checkpoint of a training run as the next version of a model.
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside. Export
+    compares them with PyTorch on fresh random inputs and publishes all of the package or nothing. It folds or freezes
+    parametrizations, fades and batch statistics, and leaves out a packed critic, which judges several samples together.
+    It imports networks of your own again: export where you trained, with the same PYTHONPATH.
+    """
+
+    run: Path = flag(positional=True, metavar="RUN")
     """Folder of the training run."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
+    out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Which of the run's checkpoints. auto: the latest, but the best where the quality declined after it."""
@@ -51,41 +42,24 @@ class Options:
     """Print the result as JSON."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    try:
-        options = parse(
-            Options,
-            argv,
-            PROG,
-            examples=_EXAMPLES,
-            description=DESCRIPTION,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        # Only now: torch and onnxruntime take seconds, --help must not.
-        from ganserve_export.from_run.export import export_run
-        from ganserve_training.run.progress_bar import shown_steps
+def _export(options: Options) -> int:
+    if not options.run.exists():
+        raise UsageError(f"RUN {options.run}: no such folder. Give a run's, such as runs/digits.")
+    # Only now: torch and onnxruntime take seconds, --help must not.
+    from ganserve_export.from_run.export import export_run
+    from ganserve_training.run.progress_bar import shown_steps
 
-        with shown_steps() as steps:
-            exported = export_run(
-                options.run,
-                options.out,
-                checkpoint=options.checkpoint,
-                generator_only=options.generator_only,
-                precision=options.precision,
-                steps=steps,
-            )
-    except UsageError as error:
-        sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 2
-    except ExportError as error:
-        sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 1 if options.run.exists() else 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{PROG}: interrupted; nothing was published\n")
-        return 130
+    with shown_steps() as steps:
+        exported = export_run(
+            options.run,
+            options.out,
+            checkpoint=options.checkpoint,
+            generator_only=options.generator_only,
+            precision=options.precision,
+            steps=steps,
+        )
     sys.stdout.write(_as_json(exported) if options.json else _as_text(exported))
-    return 0
+    return DONE
 
 
 def _as_json(exported: Exported) -> str:
@@ -114,3 +88,17 @@ def _as_text(exported: Exported) -> str:
     else:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
     return "\n".join([*lines, f"published {exported.folder}\n"])
+
+
+COMMAND = Command(
+    name="export-onnx",
+    arguments=Options,
+    action=_export,
+    examples=(
+        "ganserve export-onnx runs/digits --out models/digits",
+        "ganserve export-onnx runs/faces --out models/faces --checkpoint best --generator-only --json",
+    ),
+    exit_codes={ExportError: FAILED},
+    interrupted="interrupted; nothing was published",
+)
+main = COMMAND.main

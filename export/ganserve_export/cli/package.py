@@ -1,4 +1,4 @@
-"""`ganserve package`: ONNX files that were made elsewhere -> a verified model package."""
+"""The command `ganserve package`: ONNX files that were made elsewhere -> a verified model package."""
 
 from __future__ import annotations
 
@@ -7,47 +7,35 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from ganserve._command_line import UsageError, parse
+from ganserve._command_line.command import DONE, FAILED, Command
+from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve_export.from_onnx.packaging import Packaged
-
-PROG = "ganserve package"
-DESCRIPTION = """Wrap ONNX files that were made elsewhere as the next version of a model.
-
-The generator, and the critic if there is one, get pre- and post-processing, so that they speak as every package does:
-latents and labels -> uint8 images or float32 vectors -> scores and probabilities. The wrapped graphs are compared with
-the originals on random inputs, and published whole or not at all. What does not follow from names, types and shapes is
-asked for; what cannot be served (a fixed batch, noise inside, statistics across the batch) is refused."""
-_EXAMPLES = (
-    "ganserve package dcgan.onnx --range -1..1 --out models/faces",
-    "ganserve package g.onnx d.onnx --labels cat,dog --range 0..1 --out models/pets",
-    "ganserve package g.onnx d.onnx --labels labels.txt --range -1..1 --data photos/ --out models/photos",
-)
-
-
-Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+    from ganserve_export.from_onnx.package_onnx import Packaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Options of the command."""
+    """Wrap ONNX files that were made elsewhere as the next version of a model.
 
-    generator: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GENERATOR")]
+    The generator, and the critic if there is one, get pre- and post-processing, so that they work as in every package:
+    latents and labels -> uint8 images or float32 vectors -> scores and probabilities. The command compares the wrapped
+    graphs with the originals on random inputs, and publishes all of the package or nothing. It asks for what does not
+    follow from names, types and shapes, and refuses what cannot be served: a fixed batch, noise inside, statistics
+    across the batch.
+    """
+
+    generator: Path = flag(positional=True, metavar="GENERATOR")
     """The generator's ONNX file: latents [N, Z] or [N, Z, 1, 1], and labels if it takes them -> samples."""
-    critic: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CRITIC]")] = None
+    critic: Path | None = flag(None, positional=True, metavar="[CRITIC]")
     """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, no scores."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PATH")]
+    out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
-    labels: Annotated[str | None, tyro.conf.arg(metavar="A,B,…|FILE")] = None
+    labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
     range: Literal["-1..1", "0..1", "0..255"] | None = None
     """What black and white are, where images are floats."""
@@ -55,58 +43,43 @@ class Options:
     """Of the generator's images. auto: the channels are the axis of 1 to 4."""
     latent_distribution: Literal["normal", "uniform"] = "normal"
     """What latents are drawn from: the standard normal distribution, or uniformly from [-1, 1)."""
-    latents: Name = None
+    latents: str | None = flag(None, metavar="NAME")
     """Name of the generator's input for latents, where that is in doubt."""
-    labels_input: Name = None
+    labels_input: str | None = flag(None, metavar="NAME")
     """Name of the generator's input for labels: integers [N] or [N, 1], or one-hot [N, K]."""
-    output: Name = None
+    output: str | None = flag(None, metavar="NAME")
     """Name of the generator's output."""
-    critic_samples: Name = None
+    critic_samples: str | None = flag(None, metavar="NAME")
     """Name of the critic's input for samples."""
-    critic_labels: Name = None
+    critic_labels: str | None = flag(None, metavar="NAME")
     """Name of the critic's input for labels."""
-    critic_scores: Name = None
+    critic_scores: str | None = flag(None, metavar="NAME")
     """Name of the critic's output."""
     critic_output: Literal["auto", "score", "probability"] = "auto"
     """What the critic's output is. auto: a probability if it ends in a sigmoid, else a score."""
     score_higher: Literal["real", "generated"] = "real"
     """Which samples the critic gives higher outputs."""
-    data: Annotated[str | None, tyro.conf.arg(metavar="SOURCE|PATH")] = None
+    data: str | None = flag(None, metavar="SOURCE|PATH")
     """Real data whose held-out samples calibrate the critic's probabilities: a source such as digits, or a file or
     folder. Without it, probability = sigmoid(score)."""
     json: bool = False
     """Print the result as JSON."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    try:
-        options = parse(
-            Options,
-            argv,
-            PROG,
-            examples=_EXAMPLES,
-            description=DESCRIPTION,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        label_names = () if options.labels is None else read_labels(options.labels)
-        # Only now: torch and onnxruntime take seconds, --help must not.
-        from ganserve_export.from_onnx.packaging import OnnxOptions, package_onnx
+def _package(options: Options) -> int:
+    for file in filter(None, (options.generator, options.critic)):
+        if not file.exists():
+            raise UsageError(f"{file}: no such file. Give an ONNX file.")
+    label_names = () if options.labels is None else read_labels(options.labels)
+    # Only now: torch and onnxruntime take seconds, --help must not.
+    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.package_onnx import package_onnx
 
-        names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
-        understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})
-        packaged = package_onnx(options.generator, options.critic, options.out, understood)
-    except UsageError as error:
-        sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 2
-    except ExportError as error:
-        sys.stderr.write(f"{PROG}: error: {error}\n")
-        return 1 if all(file.exists() for file in (options.generator, options.critic) if file is not None) else 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{PROG}: interrupted; nothing was published\n")
-        return 130
+    names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
+    understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})
+    packaged = package_onnx(options.generator, options.critic, options.out, understood)
     sys.stdout.write(_as_json(packaged) if options.json else _as_text(packaged, options))
-    return 0
+    return DONE
 
 
 def read_labels(text: str) -> tuple[str, ...]:
@@ -156,3 +129,18 @@ def _as_text(packaged: Packaged, options: Options) -> str:
     else:
         lines.append("without a critic, so the server cannot score")
     return "\n".join([*lines, f"published {packaged.folder}\n"])
+
+
+COMMAND = Command(
+    name="package",
+    arguments=Options,
+    action=_package,
+    examples=(
+        "ganserve package dcgan.onnx --range -1..1 --out models/faces",
+        "ganserve package g.onnx d.onnx --labels cat,dog --range 0..1 --out models/pets",
+        "ganserve package g.onnx d.onnx --labels labels.txt --range -1..1 --data photos/ --out models/photos",
+    ),
+    exit_codes={ExportError: FAILED},
+    interrupted="interrupted; nothing was published",
+)
+main = COMMAND.main

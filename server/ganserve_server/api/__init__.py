@@ -1,1 +1,1 @@
-"""Adapt the service to transports."""
+"""Adapt the services to transports."""

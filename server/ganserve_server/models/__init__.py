@@ -1,1 +1,1 @@
-"""Find, load and hold model packages."""
+"""Find, load, look up and unload models, and draw their latents."""

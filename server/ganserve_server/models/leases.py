@@ -1,4 +1,4 @@
-"""Counts who uses something, so that it ends after the last of them and not before."""
+"""Count the users of a model, so that it is closed only after the last one has finished."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Generic, TypeVar
 
 ThingT = TypeVar("ThingT")
 
-_LOOK_S = 0.2  # between looks whether it was given up
+_CHECK_S = 0.2  # between checks of `given_up`
 
 
 class Lease(Generic[ThingT]):
-    """One use of a thing, which ends with the block of its `with` statement. Made for every request, so it is plain."""
+    """One use of a thing, which ends with its `with` block. Made for every request, so it is plain."""
 
     __slots__ = ("_leases", "_thing")
 
     def __init__(self, leases: Leases, thing: ThingT) -> None:
-        """Stands for a use of `thing` that `leases.acquire` began."""
+        """Wrap a use of `thing` that `leases.acquire` began."""
         self._leases = leases
         self._thing = thing
 
@@ -29,17 +29,17 @@ class Lease(Generic[ThingT]):
 
 
 class Leases:
-    """Those who use one thing. Safe in any thread."""
+    """Counts the uses of one thing. Safe in any thread."""
 
     def __init__(self) -> None:
-        # Taken by itself, a lock is ten times as quick as through its condition.
+        # Taking a lock directly is ten times as fast as taking it through its condition.
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._count = 0
         self._retired = False
 
     def acquire(self) -> bool:
-        """Begins a use; False: it is retired, and there are no new uses."""
+        """Begin a use; return False if the thing is retired."""
         with self._lock:
             if self._retired:
                 return False
@@ -60,9 +60,9 @@ class Leases:
             self._ended.notify_all()
 
     def wait_until_unused(self, timeout_s: float, given_up: threading.Event) -> int:
-        """Wait until the last use has ended, the time is over or `given_up` is set; returns how many are left."""
+        """Wait for the last use to end, the timeout, or `given_up`, and return the number of uses left."""
         end = time.monotonic() + timeout_s
         with self._lock:
             while self._count and not given_up.is_set() and (left := end - time.monotonic()) > 0:
-                self._ended.wait(min(left, _LOOK_S))
+                self._ended.wait(min(left, _CHECK_S))
             return self._count

@@ -1,42 +1,35 @@
-"""Reads a model package from disk: the manifest, its consistency, and the digest of every file.
+"""Read a model package from disk, and check its manifest and the digest of every file.
 
-Only files that the manifest lists are read, once, and what was digested is what is used, so a file that changes
-afterwards changes nothing.
+Only files in the manifest are read, and each is read once: the bytes that match the digest are the bytes in use, even
+if the file changes later.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from google.protobuf import json_format
 
-from ganserve.v1 import model_spec_pb2, tensor_pb2
-from ganserve_server.draw.latents import Control, Distribution
+from ganserve.v1 import model_spec_pb2
+from ganserve_server.engine.onnx_files import has_weights_elsewhere, opset_of, precision_of
+from ganserve_server.error_text import enum_name
 from ganserve_server.errors import PackageError
-from ganserve_server.models.onnx_files import has_weights_elsewhere, opset_of, precision_of
-from ganserve_server.requests.validation import enum_name
+from ganserve_server.models.model_info import read_model_info
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ganserve_server.models.onnx_files import Precision
+    from ganserve_server.engine.onnx_files import Precision
+    from ganserve_server.models.model_info import ModelInfo
 
 MANIFEST = "manifest.json"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTROL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_LABEL_OVERHEAD_BYTES = 11  # tag 1 and length up to 5 of the name, index up to 5
 _MAX_MANIFEST_BYTES = 16 * 2**20
 
-_DISTRIBUTIONS = {
-    model_spec_pb2.LATENT_DISTRIBUTION_NORMAL: Distribution.NORMAL,
-    model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM: Distribution.UNIFORM,
-}
 _PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
     "float32": model_spec_pb2.PRECISION_FLOAT32,
     "float16": model_spec_pb2.PRECISION_FLOAT16,
@@ -44,40 +37,9 @@ _PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ModelInfo:
-    """What a request needs to know of a model, ready to use."""
-
-    name: str
-    version: int
-    sample_shape: tuple[int, ...]
-    """[H, W, C] for images, [D] for vectors."""
-    sample_dtype: np.dtype[np.generic]
-    """Little-endian uint8 or float32."""
-    sample_data_type: tensor_pb2.DataType.ValueType
-    latent_dimension: int
-    """Z."""
-    distribution: Distribution
-    """Of each latent value that is no control."""
-    controls: dict[str, Control]
-    """The latent values that a request may set, by name."""
-    label_names: tuple[str, ...]
-    """In the order of their indices; empty for unconditional models."""
-    label_indices: dict[str, int]
-    """Index of each label name."""
-    critic_takes_labels: bool
-    """Whether scores need labels: the model is conditional, and its critic is, too."""
-    critic_absence: str
-    """Why there is no critic, if there is none and the manifest says so."""
-    sample_bytes: int
-    """Length of one raw sample in bytes."""
-    label_bytes: int
-    """Most bytes that the label of one sample takes in a message: index, name and their lengths; 0 if unconditional."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Package:
-    """A package that was read and is consistent in itself; its graphs were not looked into yet."""
+    """A package with valid manifest and digests; its graphs are not loaded yet."""
 
     folder: Path
     spec: model_spec_pb2.ModelSpec
@@ -89,15 +51,15 @@ class Package:
 
 
 def read_package(folder: Path) -> Package:
-    """Read and checks the package in `folder`, which is `<repository>/<name>/<version>`.
+    """Read and check the package in `folder`, which is `<repository>/<name>/<version>`.
 
     Raises:
-        PackageError: The manifest is missing, malformed or contradicts itself or the folder's name, or a file is
-            missing or differs from its digest, or a graph keeps weights elsewhere.
+        PackageError: The manifest is missing, malformed, or contradicts itself or the folder's name; a file is missing
+            or differs from its digest; or a graph keeps weights in other files.
     """
     spec = _read_manifest(folder)
     _check_identity(folder, spec)
-    info = _model_info(spec)
+    info = read_model_info(spec)
     contents = _read_files(folder, spec)
     return Package(
         folder=folder,
@@ -140,84 +102,8 @@ def _check_identity(folder: Path, spec: model_spec_pb2.ModelSpec) -> None:
         )
 
 
-def _model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
-    sample, shape = spec.sample, tuple(spec.sample.shape)
-    if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE:
-        expected_type, axes = tensor_pb2.DATA_TYPE_UINT8, "[H, W, C] with C from 1 to 4"
-        fits = len(shape) == 3 and shape[2] <= 4
-    elif sample.kind == model_spec_pb2.SAMPLE_KIND_VECTOR:
-        expected_type, axes, fits = tensor_pb2.DATA_TYPE_FLOAT32, "[D]", len(shape) == 1
-    else:
-        raise PackageError(
-            f"sample.kind is {enum_name(model_spec_pb2.SampleKind, sample.kind)}; expected IMAGE or VECTOR"
-        )
-    if not fits or not all(shape):
-        raise PackageError(f"sample.shape is {list(shape)}; expected {axes}, every extent at least 1")
-    if sample.data_type != expected_type:
-        found, wanted = (enum_name(tensor_pb2.DataType, value) for value in (sample.data_type, expected_type))
-        raise PackageError(f"sample.data_type is {found}; expected {wanted} for samples of shape {axes}")
-    if spec.latent.dimension < 1:
-        raise PackageError("latent.dimension is 0; expected at least 1")
-    if spec.latent.distribution not in _DISTRIBUTIONS:
-        distribution = enum_name(model_spec_pb2.LatentDistribution, spec.latent.distribution)
-        raise PackageError(f"latent.distribution is {distribution}; expected NORMAL or UNIFORM")
-    labels = {name: index for index, name in enumerate(spec.label_names)}
-    if len(labels) != len(spec.label_names) or "" in labels:
-        raise PackageError(f"label_names must be distinct and not empty; got {list(spec.label_names)}")
-    _check_calibration(spec)
-    sample_dtype = np.dtype("<u1" if expected_type == tensor_pb2.DATA_TYPE_UINT8 else "<f4")
-    return ModelInfo(
-        name=spec.name,
-        version=spec.version,
-        sample_shape=shape,
-        sample_dtype=sample_dtype,
-        sample_data_type=expected_type,
-        latent_dimension=spec.latent.dimension,
-        distribution=_DISTRIBUTIONS[spec.latent.distribution],
-        controls=_controls(spec.latent),
-        label_names=tuple(spec.label_names),
-        label_indices=labels,
-        critic_takes_labels=bool(labels) and not spec.score.label_free,
-        critic_absence=spec.critic_absence,
-        sample_bytes=math.prod(shape) * sample_dtype.itemsize,
-        label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
-    )
-
-
-def _check_calibration(spec: model_spec_pb2.ModelSpec) -> None:
-    if not spec.score.HasField("calibration"):
-        return
-    calibration = spec.score.calibration
-    expected = max(1, len(spec.label_names)) if not spec.score.label_free else 1
-    if len(calibration.intercepts) != expected:
-        raise PackageError(
-            f"score.calibration has {len(calibration.intercepts)} intercepts; expected {expected}: one for each label "
-            "that the critic takes, one for all where it takes none"
-        )
-    if not all(map(math.isfinite, (calibration.slope, *calibration.intercepts))):
-        raise PackageError("score.calibration has numbers that are not finite: export again")
-
-
-def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
-    controls: dict[str, Control] = {}
-    for control in latent.controls:
-        where = f"latent.controls has {control.name!r}"
-        if not _CONTROL_NAME.fullmatch(control.name):
-            raise PackageError(
-                f"{where}; a control's name is a letter or underscore, then at most 63 letters, digits, '_', '.' or '-'"
-            )
-        if control.name in controls or any(control.index == other.index for other in controls.values()):
-            raise PackageError(f"{where} with index {control.index}; names and indices must be distinct")
-        if control.index >= latent.dimension:
-            raise PackageError(f"{where} with index {control.index}; expected 0 to {latent.dimension - 1}")
-        if not (math.isfinite(control.low) and math.isfinite(control.high) and control.low < control.high):
-            raise PackageError(f"{where} with the range {control.low:g} to {control.high:g}; expected low below high")
-        controls[control.name] = Control(control.name, control.index, control.low, control.high)
-    return controls
-
-
 def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes]:
-    """Return the content of every file that the manifest lists, after comparing sizes and digests."""
+    """Return the content of every file in the manifest, after checking sizes and digests."""
     contents: dict[str, bytes] = {}
     for file in spec.files:
         if not is_plain_file_name(file.name):
@@ -248,7 +134,7 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
 
 
 def _check_own_file(path: Path, folder: Path) -> None:
-    """Raise PackageError for a link that leads outside the package, and for what is no file (reading a pipe waits)."""
+    """Refuse links that lead outside the package, and things that are no file: reading a pipe would block."""
     if path.resolve(strict=True).parent != folder.resolve():
         raise PackageError(f"{path.name} is a link to {path.resolve()}, outside the package: copy the file")
     if not path.is_file():
@@ -256,7 +142,7 @@ def _check_own_file(path: Path, folder: Path) -> None:
 
 
 def is_plain_file_name(name: str) -> bool:
-    """Tells whether `name` is a file name without a folder, on any system."""
+    """Return True if `name` is a file name without a folder, on any system."""
     return name not in {"", ".", ".."} and not any(character in name for character in "/\\\0:")
 
 

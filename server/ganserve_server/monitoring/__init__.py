@@ -1,1 +1,1 @@
-"""What operators see of a running server: metrics, probes and logs."""
+"""Show operators the running server: metrics, probes and logs."""

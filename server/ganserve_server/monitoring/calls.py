@@ -1,4 +1,4 @@
-"""What is known of each call, and the counts of all: plain numbers on the event loop, read by who exports them."""
+"""Describe each running call, and count all calls by method and status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ganserve_server.queue.statistics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 REQUEST_ID_KEY = "x-request-id"
 UNKNOWN_METHOD = "unknown"
@@ -21,52 +21,50 @@ OK = "OK"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_random = random.Random()  # ids name calls in logs; they guard nothing
+_random = random.Random()  # ids only identify calls in logs, so they need not be secret
 
 
 class Call:
-    """One call, from its arrival to its end. Made for every call, so only what differs is set."""
+    """One call, from its arrival to its end. Made for every call, so defaults are class attributes."""
 
     code = OK
-    """Name of the status that it ended with."""
+    """Name of its final status."""
     message = ""
-    """Why it failed, as the client was told."""
-    leaves: tuple[Callable[[], None], ...] = ()
-    """What to do at its end, for the gates that let it in."""
+    """The error message that its client gets."""
     task: asyncio.Task[object] | None = None
-    """What runs it, if it has one answer."""
+    """The task that runs it, if it has one answer."""
     request: object = None
-    """The message that came with it; None: it could not be read, or is a stream of them."""
+    """Its request, or its stream of requests; None if the request could not be read."""
 
     def __init__(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> None:
         self.started = time.perf_counter()
         self.method = method
         """Full name, such as "/ganserve.v1.GanService/Sample"."""
         self.metadata = metadata
-        """What the client sent along, keys in lower case."""
+        """The client's metadata, with keys in lower case."""
         for key, value in metadata:
             if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
                 self.request_id = value
                 break
         else:
             self.request_id = f"{_random.getrandbits(64):016x}"
-        """The client's own, or a new one."""
+        """The id that the client sent, or a new one."""
 
 
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar("current_call", default=None)
-"""The call that the running task works for; each call is a task of its own."""
+"""The call of the running task; each call has its own task."""
 
 
 class MethodStatistics:
-    """Calls of one method that ended."""
+    """Counts of one method's finished calls."""
 
     __slots__ = ("codes", "seconds")
 
     def __init__(self) -> None:
         self.codes: collections.Counter[str] = collections.Counter()
-        """How many ended with each status."""
+        """Number of calls by status."""
         self.seconds = Histogram(_SECONDS)
-        """How long they took, streams from their first to their last message."""
+        """Seconds from arrival to end; a stream is one call."""
 
     def count(self, code: str, seconds: float) -> None:
         """Count a call."""
@@ -75,14 +73,14 @@ class MethodStatistics:
 
 
 class CallStatistics:
-    """Calls of all methods."""
+    """Counts of all methods' calls."""
 
     def __init__(self) -> None:
         self.running = 0
-        """Calls that were let in and have not ended."""
+        """Calls that have arrived and not ended."""
         self.methods: dict[str, MethodStatistics] = {UNKNOWN_METHOD: MethodStatistics()}
-        """By name. A client cannot make these more than the methods that there are: others count as UNKNOWN_METHOD."""
+        """Counts by method. Unknown methods count as UNKNOWN_METHOD, so that clients cannot add entries."""
 
     def of(self, method: str) -> MethodStatistics:
-        """Return the counts of a method that there is."""
+        """Return the counts of an existing method."""
         return self.methods.setdefault(method, MethodStatistics())

@@ -1,6 +1,6 @@
-"""Says in the log when the process can open nothing more: gRPC takes no new connections then.
+"""Log when the process runs out of file descriptors, because gRPC then accepts no new connections.
 
-Metrics cannot tell, as a scrape is a new connection too, and gRPC's own words about it are not shown beside JSON logs.
+Metrics cannot show it, because a scrape needs a connection too, and gRPC's own message is hidden with JSON logs.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import logging
 import resource
 import socket
 
-_LOOK_S, _QUIET_S = 1.0, 60.0
+_CHECK_S, _QUIET_S = 1.0, 60.0
 _log = logging.getLogger(__name__)
 
 
-async def watch_descriptors(look_s: float = _LOOK_S, quiet_s: float = _QUIET_S) -> None:
-    """Look every `look_s` seconds until it is cancelled, and says it at most every `quiet_s` seconds."""
+async def watch_descriptors(check_s: float = _CHECK_S, quiet_s: float = _QUIET_S) -> None:
+    """Check every `check_s` seconds until cancelled, and log at most every `quiet_s` seconds."""
     while True:
         short = _shortage()
         if short:
             _log.error("new connections are not accepted: %s", short)
-        await asyncio.sleep(quiet_s if short else look_s)
+        await asyncio.sleep(quiet_s if short else check_s)
 
 
 def _shortage() -> str:
-    """Return why no socket can be had, and what to do; empty: one can."""
+    """Return why no socket can be opened, and the fix; empty if one can."""
     try:
         socket.socket().close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Metrics and probes over HTTP: /metrics for Prometheus, /healthz and /readyz for kubelets and load balancers."""
+"""Serve metrics and probes over HTTP: /metrics for Prometheus, /healthz and /readyz for kubelets and balancers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from ganserve_server.api.tcp_ports import refusal
 from ganserve_server.errors import StartupError
+from ganserve_server.port_errors import port_error_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-# An event loop that takes longer than this to answer is stuck; kubelets ask again before they do anything.
+# An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
 class MonitoringEndpoint:
-    """An HTTP server on threads of its own, so that it answers whatever the event loop does."""
+    """An HTTP server on separate threads, so that it answers even while the event loop is busy."""
 
     def __init__(
         self,
@@ -38,32 +38,27 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
     ) -> None:
-        """Take the port and begins to answer.
+        """Open the port (0: a free one) and begin to answer.
 
-        Args:
-            host: Address to listen on.
-            port: TCP port; 0: a free one.
-            registry: What /metrics shows.
-            not_ready_because: Why calls are not answered; empty: they are.
-            providers: The execution providers that run the models.
+        `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
 
         Raises:
-            StartupError: The port cannot be had.
+            StartupError: The port cannot be opened.
         """
         application = _application(make_wsgi_app(registry), not_ready_because, providers, asyncio.get_running_loop())
         server_class = _Server6 if ":" in host else _Server
         try:
             self._server = make_server(host.strip("[]"), port, application, server_class, _Handler)
         except OSError as error:
-            message = refusal(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
+            message = port_error_message(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
             raise StartupError(message) from error
         self.port: int = self._server.server_port
-        """The port that it has."""
+        """The open port."""
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End it; blocks for half a second at most."""
+        """Stop; blocks for at most half a second."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -72,17 +67,17 @@ class MonitoringEndpoint:
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
-    # A port that another process listens on is refused all the same.
+    # This still refuses a port that another process listens on.
     allow_reuse_address = True
 
     def server_bind(self) -> None:
-        """Take the port; the base class asks the domain name system for the host's name, which may take seconds."""
+        """Open the port without the base class's DNS lookup of the host's name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
-        """Keep a client that went away out of the log."""
+        """Do not log clients that disconnected."""
         _log.debug("a request of %s failed", client_address, exc_info=True)
 
 
@@ -128,7 +123,7 @@ _UNAVAILABLE = "503 Service Unavailable"
 
 
 def _answers(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the event loop still turns."""
+    """Return True if the event loop still runs callbacks."""
     turned = threading.Event()
     try:
         loop.call_soon_threadsafe(turned.set)

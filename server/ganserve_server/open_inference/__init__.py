@@ -1,1 +1,1 @@
-"""Serve models as graphs with named tensors, for the Open Inference Protocol."""
+"""Answer requests in named tensors, as the Open Inference Protocol sends them."""

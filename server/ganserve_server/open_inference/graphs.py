@@ -1,30 +1,31 @@
-"""The models as graphs with named tensors: what a protocol sees that knows tensors and no GANs.
+"""Present models as graphs with named inputs and outputs.
 
-N = samples, Z = values of one latent, D = values of a vector.
+N = samples, Z = values of one latent.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, RequestError
-from ganserve_server.requests.validation import shown
+from ganserve_server.engine.engine import TensorSpec
+from ganserve_server.error_text import shown
+from ganserve_server.errors import FailedPreconditionError, RequestError, invalid_field
+from ganserve_server.models.descriptions import describe_engine
 
 if TYPE_CHECKING:
     from ganserve_server.models.model import Model
-    from ganserve_server.models.package import ModelInfo
+    from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.models.repository import Repository
     from ganserve_server.queue.statistics import GraphStatistics
 
 CRITIC_SUFFIX = ".critic"
 
-# numpy has no bfloat16: two bytes that no tensor here is made of.
+# numpy has no bfloat16; no tensor here has it, so two opaque bytes stand for it.
 DATATYPES: dict[str, np.dtype[np.generic]] = {
     name: np.dtype(code)
     for name, code in {
@@ -43,7 +44,7 @@ DATATYPES: dict[str, np.dtype[np.generic]] = {
         "BF16": "V2",
     }.items()
 }
-"""Element types by the names that the Open Inference Protocol has for them."""
+"""Element types by their names in the Open Inference Protocol."""
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -53,102 +54,83 @@ def datatype(dtype: np.dtype[np.generic]) -> str:
     return _NAMES.get(dtype.newbyteorder("<"), str(dtype))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Port:
-    """An input or output of a graph."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphTensor(TensorSpec):
+    """An input or output of a graph, as requests see it."""
 
-    name: str
-    dtype: np.dtype[np.generic]
-    sample_shape: tuple[int, ...] = ()
-    """Shape without the batch axis."""
     optional: bool = False
     """Inputs: whether requests may leave it out."""
     by_default: bool = True
-    """Outputs: whether it is returned where a request names none."""
-
-    def __str__(self) -> str:
-        return f"{datatype(self.dtype)} [{', '.join(['N', *map(str, self.sample_shape)])}]"
+    """Outputs: whether it is returned if the request names no outputs."""
 
     @property
-    def sample_bytes(self) -> int:
-        """Length of one sample's part in bytes."""
-        return math.prod(self.sample_shape) * self.dtype.itemsize
+    def type_and_shape(self) -> str:
+        """Its datatype and shape, such as "FP32 [N, 3]"."""
+        return f"{datatype(self.dtype)} [{', '.join(['N', *map(str, self.sample_shape)])}]"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """The generator or the critic of one version of a model that is ready."""
+    """The generator or the critic of one loaded version of a model."""
 
     model: Model
     is_critic: bool
 
     @property
     def name(self) -> str:
-        """The model's name, and a suffix if it is the critic."""
+        """The model's name, with a suffix for the critic."""
         return self.model.info.name + (CRITIC_SUFFIX if self.is_critic else "")
 
     @property
-    def inputs(self) -> tuple[Port, ...]:
-        """What requests may give."""
+    def inputs(self) -> tuple[GraphTensor, ...]:
+        """The inputs that requests may give."""
         info = self.model.info
         if self.is_critic:
             return (_samples(info), *([_labels()] if info.critic_takes_labels else []))
-        seeds = Port(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
+        seeds = GraphTensor(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
         return (_latents(info, optional=True), seeds, *([_labels(optional=True)] if info.label_names else []))
 
     @property
-    def outputs(self) -> tuple[Port, ...]:
-        """What requests may ask for."""
+    def outputs(self) -> tuple[GraphTensor, ...]:
+        """The outputs that requests may name."""
         if self.is_critic:
-            return tuple(Port(name=name, dtype=DATATYPES["FP32"]) for name in ("scores", "probabilities"))
+            return tuple(GraphTensor(name=name, dtype=DATATYPES["FP32"]) for name in ("scores", "probabilities"))
         info = self.model.info
         labels = [_labels(by_default=False)] if info.label_names else []
         return (_samples(info), _latents(info, by_default=False), *labels)
 
     @property
     def statistics(self) -> GraphStatistics:
-        """What was done for it since it was loaded."""
+        """Its counts since it was loaded."""
         batcher = self.model.critic if self.is_critic else self.model.generator
-        assert batcher is not None, "there is no graph of a critic that is not there"
+        assert batcher is not None, "a model without a critic has no critic graph"
         return batcher.statistics
 
     @property
     def engine(self) -> gan_service_pb2.EngineInfo:
-        """How it is run."""
-        return self.model.engine_infos()[self.is_critic]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class GraphState:
-    """One version of a graph, ready or not."""
-
-    name: str
-    version: int
-    state: gan_service_pb2.ModelState.ValueType
-    reason: str
+        """How it runs."""
+        return describe_engine(self.model.engines()[self.is_critic], self.model.max_batch_size)
 
 
 class Graphs:
-    """The graphs of a repository: the generator of a model is called `<model>`, its critic `<model>.critic`.
+    """The graphs of a repository: a model's generator has the name `<model>`, its critic `<model>.critic`.
 
-    A model whose own name ends in `.critic` keeps its name; the critic of a model that would be called the same has no
-    name then, and answers to GanService only.
+    If a model's own name is `<model>.critic`, that name means this model, and the other model's critic can only be
+    reached through GanService.
     """
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     def resolve(self, name: str, version: str) -> Graph:
-        """Return the graph that a request means.
+        """Return the graph that a request names.
 
-        Args:
-            name: Its name; empty for the generator of the only model that is served.
-            version: A positive integer; empty for the latest that is ready.
+        An empty name means the generator of the server's only model, an empty version the latest that is ready.
 
         Raises:
-            InvalidRequestError: The version is no positive integer, or there is no name and more than one model.
-            NotFoundError: No such model or version.
-            FailedPreconditionError: The version could not be loaded, or has no critic.
+            InvalidRequestError: The version is no positive integer; or no name is given and there are several models.
+            NotFoundError: The model or version does not exist.
+            FailedPreconditionError: The version failed to load, or has no critic.
             UnavailableError: The version is being loaded or unloaded.
         """
         number = version_number(version)
@@ -162,7 +144,7 @@ class Graphs:
         return Graph(model=model, is_critic=True)
 
     def is_ready(self, name: str, version: str) -> bool:
-        """Tells whether `resolve` would return a graph."""
+        """Return True if `resolve` would return a graph."""
         try:
             self.resolve(name, version)
         except RequestError:
@@ -170,54 +152,50 @@ class Graphs:
         return True
 
     def ready(self, name: str = "", version: str = "") -> list[Graph]:
-        """Return the graphs that are ready: all of them, those of one name, or one version of one name.
+        """Return the graphs that are ready: all, those with one name, or one version of one name.
 
         Raises:
-            RequestError: As `resolve`, if a name is given.
+            RequestError: With a name, as `resolve`.
         """
-        wanted = self.resolve(name, version) if name else None
-        states = [state for state in self.states() if state.state == gan_service_pb2.MODEL_STATE_READY]
-        if wanted is not None:
-            states = [state for state in states if state.name == wanted.name]
-            if version:
-                states = [state for state in states if state.version == wanted.model.info.version]
-        # Between the two looks a version may have gone.
-        return [
-            self.resolve(state.name, str(state.version))
-            for state in states
-            if self.is_ready(state.name, str(state.version))
-        ]
+        if version:
+            return [self.resolve(name, version)]
+        wanted = self.resolve(name, "").name if name else ""
+        known = self._repository.names()
+        graphs = []
+        for model in self._repository.models():
+            graphs.append(Graph(model=model, is_critic=False))
+            if model.critic is not None and model.info.name + CRITIC_SUFFIX not in known:
+                graphs.append(Graph(model=model, is_critic=True))
+        return [graph for graph in graphs if wanted in ("", graph.name)]
 
-    def states(self) -> list[GraphState]:
-        """Describe every version of every graph; critics only of versions that are ready."""
+    def states(self) -> list[tuple[str, gan_service_pb2.VersionSummary]]:
+        """Return the name and state of every version of every graph; critics only of loaded versions."""
         summaries = self._repository.summaries()
         names = {summary.name for summary in summaries}
         states = []
         for summary in summaries:
             critic = summary.name + CRITIC_SUFFIX
             for version in summary.versions:
-                called = [summary.name, *([critic] if version.has_critic and critic not in names else [])]
-                states += [
-                    GraphState(name=name, version=version.version, state=version.state, reason=version.reason)
-                    for name in called
-                ]
+                states.append((summary.name, version))
+                if version.has_critic and critic not in names:
+                    states.append((critic, version))
         return states
 
     def model_name(self, name: str) -> str:
-        """Return the name of a whole model, to be loaded or unloaded.
+        """Check the name of a model to load or unload, and return it.
 
         Raises:
-            InvalidRequestError: It is empty, or a critic's.
+            InvalidRequestError: It is empty, or names a critic.
         """
         owner = self._critics_model(name)
         if owner is not None:
-            raise _invalid("model_name", f"is {shown(name)}, a part of model {owner!r}: load and unload that")
+            raise invalid_field("model_name", f"is {shown(name)}, a part of model {owner!r}: load or unload that")
         if not name:
-            raise _invalid("model_name", "is empty; expected the name of a model")
+            raise invalid_field("model_name", "is empty; expected the name of a model")
         return name
 
     def _critics_model(self, name: str) -> str | None:
-        """Return the model whose critic has this name; None if it is a model's own name."""
+        """Return the model whose critic has this name; None if it is the name of a model or of nothing."""
         owner = name.removesuffix(CRITIC_SUFFIX)
         if owner in {name, ""}:
             return None
@@ -226,32 +204,30 @@ class Graphs:
 
 
 def version_number(version: str) -> int:
-    """Return the number of a version, 0 for the latest.
+    """Return the number of a version; 0 for the latest.
 
     Raises:
-        InvalidRequestError: It is none.
+        InvalidRequestError: It is no positive integer.
     """
     if not version:
         return 0
     if not _VERSION.fullmatch(version):
-        raise _invalid(
+        raise invalid_field(
             "model_version", f"is {shown(version)}; expected a positive integer such as '1', or '' for the latest"
         )
     return int(version)
 
 
-def _invalid(field: str, description: str) -> InvalidRequestError:
-    return InvalidRequestError([FieldViolation(field, description)])
+def _samples(info: ModelInfo) -> GraphTensor:
+    return GraphTensor(name="samples", dtype=info.sample_dtype, sample_shape=info.sample_shape)
 
 
-def _samples(info: ModelInfo) -> Port:
-    return Port(name="samples", dtype=info.sample_dtype, sample_shape=info.sample_shape)
-
-
-def _latents(info: ModelInfo, *, optional: bool = False, by_default: bool = True) -> Port:
+def _latents(info: ModelInfo, *, optional: bool = False, by_default: bool = True) -> GraphTensor:
     shape = (info.latent_dimension,)
-    return Port(name="latents", dtype=DATATYPES["FP32"], sample_shape=shape, optional=optional, by_default=by_default)
+    return GraphTensor(
+        name="latents", dtype=DATATYPES["FP32"], sample_shape=shape, optional=optional, by_default=by_default
+    )
 
 
-def _labels(*, optional: bool = False, by_default: bool = True) -> Port:
-    return Port(name="labels", dtype=DATATYPES["INT64"], optional=optional, by_default=by_default)
+def _labels(*, optional: bool = False, by_default: bool = True) -> GraphTensor:
+    return GraphTensor(name="labels", dtype=DATATYPES["INT64"], optional=optional, by_default=by_default)

@@ -1,21 +1,19 @@
-"""Inference with named tensors: checks what a request gives a graph, and runs it through the graph's batcher.
-
-N = samples, Z = values of one latent.
-"""
+"""Run requests in named tensors through a graph's batcher. N = samples, Z = values of one latent."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve_server.draw.latents import Purpose, labels_from_words, latents_from_words, random_words
-from ganserve_server.models.model import CriticWork, GeneratorWork
+from ganserve_server.models.graph_work import CriticWork, GeneratorWork
+from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.open_inference.graphs import Graphs
-from ganserve_server.open_inference.plans import InferencePlan, Seeds, plan_inference
-from ganserve_server.requests.work import Limits
+from ganserve_server.open_inference.plan import InferencePlan, ManySeeds, plan_inference
+from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.requests.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,33 +21,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.package import ModelInfo
+    from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.models.repository import Repository
-    from ganserve_server.open_inference.graphs import Port
-    from ganserve_server.open_inference.plans import InferenceRequest
+    from ganserve_server.open_inference.graphs import GraphTensor
+    from ganserve_server.open_inference.plan import InferenceRequest
     from ganserve_server.queue.lanes import Arrays
 
-# Of a request with many seeds, as many latent values are drawn at a time, and so many on the event loop itself.
+# For requests with many seeds: latent values drawn at a time, and drawn on the event loop instead of a thread.
 _VALUES_AT_A_TIME, _VALUES_ON_LOOP = 2**20, 2**12
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InferenceResult:
-    """What a graph answered."""
+    """The result of one run."""
 
     model: str
     """Name of the graph."""
     version: int
-    outputs: tuple[tuple[Port, list[NDArray[np.generic]]], ...]
-    """Each output that was asked for, in that order: its parts, one after the other along the first axis."""
+    outputs: tuple[tuple[GraphTensor, list[NDArray[np.generic]]], ...]
+    """The requested outputs in order, each as parts to concatenate along the first axis."""
     count: int
     """N."""
     seed: int | None
-    """The one that all samples were drawn from; None if there were several, or latents, or nothing was drawn."""
+    """The seed of all samples; None with several seeds, with latents, or for a critic."""
 
 
 class Inference:
-    """Answers requests in tensors; `graphs` tells which graphs there are."""
+    """Checks and runs requests; `graphs` finds the graphs."""
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.graphs = Graphs(repository)
@@ -57,26 +55,22 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Check a request.
-
-        Args:
-            request: The request.
-            deadline: `time.monotonic()` after which work that was not started is dropped; the request may shorten it.
+        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten.
 
         Raises:
-            RequestError: What is wrong with it.
+            RequestError: The request is wrong.
         """
         graph = self.graphs.resolve(request.model, request.version)
         return plan_inference(graph, request, self._limits, deadline)
 
     async def run(self, plan: InferencePlan) -> InferenceResult:
-        """Has a request computed; cancelling this frees its place.
+        """Compute a request. Cancelling frees its place in the queue.
 
         Raises:
-            RequestError: Why it cannot be.
+            RequestError: The request is refused or fails.
         """
         while not (leases := plan.graph.model.leases).acquire():
-            # Another version took its place since it was checked.
+            # Its model was replaced since the check.
             plan = self.plan(plan.request, deadline=plan.deadline)
         try:
             parts = await _submit(plan)
@@ -87,24 +81,24 @@ class Inference:
         return InferenceResult(
             model=graph.name,
             version=graph.model.info.version,
-            outputs=tuple((port, [part[names.index(port.name)] for part in parts]) for port in plan.outputs),
+            outputs=tuple((one, [part[names.index(one.name)] for part in parts]) for one in plan.outputs),
             count=plan.count,
             seed=plan.seed,
         )
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Load the latest version of a model, or loads it again.
+        """Load the latest version of a model, even if it is loaded already.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: See `Repository.load_model`.
         """
         return await self._repository.off_loop(self._repository.load_model, self.graphs.model_name(name), 0)
 
     async def unload(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Unloads all versions of a model once the requests that they have are finished.
+        """Unload all versions of a model; their running requests finish.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: See `Repository.unload_model`.
         """
         return await self._repository.off_loop(self._repository.unload_model, self.graphs.model_name(name), 0)
 
@@ -112,33 +106,29 @@ class Inference:
 async def _submit(plan: InferencePlan) -> list[Arrays]:
     """Return the arrays of each part."""
     model, work = plan.graph.model, plan.work
+    options = QueueOptions(deadline=plan.deadline, priority=plan.priority)
     if isinstance(work, CriticWork):
-        assert model.critic is not None, "there is no graph of a critic that is not there"
-        return await model.critic.submit(work, plan.count, deadline=plan.deadline, priority=plan.priority)
+        assert model.critic is not None, "a model without a critic has no critic graph"
+        return await model.critic.submit(work, plan.count, options)
     if isinstance(work, GeneratorWork):
-        return await model.generator.submit(work, plan.count, deadline=plan.deadline, priority=plan.priority)
+        return await model.generator.submit(work, plan.count, options)
     parts: list[Arrays] = []
     step = max(1, _VALUES_AT_A_TIME // model.info.latent_dimension)
+    # Several parts wait as bulk work, so that others need not wait for all. Only the first part can be refused.
+    options.bulk = plan.count > step
     for start in range(0, plan.count, step):
         some = work.part(start, step)
         if len(some.seeds) * model.info.latent_dimension <= _VALUES_ON_LOOP:
             drawn = _draw(model.info, some)
         else:
             drawn = await asyncio.to_thread(_draw, model.info, some)
-        parts += await model.generator.submit(
-            drawn,
-            len(some.seeds),
-            deadline=plan.deadline,
-            # The first part alone can be turned away, and beyond one part nobody is to wait for all of them.
-            bulk=plan.count > step,
-            always_admit=start > 0,
-            priority=plan.priority,
-        )
+        parts += await model.generator.submit(drawn, len(some.seeds), options)
+        options = options.admitted()
     return parts
 
 
-def _draw(info: ModelInfo, work: Seeds) -> GeneratorWork:
-    """Draws the latents, and the labels where there are none, of one sample of each seed."""
+def _draw(info: ModelInfo, work: ManySeeds) -> GeneratorWork:
+    """Draw the latents, and the labels if the request has none, of one sample of each seed."""
     seeds: list[int] = work.seeds.tolist()
     words = _first_words(seeds, Purpose.LATENTS, work.offset, info.latent_dimension)
     truncations = None if work.truncation is None else np.full(len(seeds), work.truncation)
@@ -153,7 +143,7 @@ def _draw(info: ModelInfo, work: Seeds) -> GeneratorWork:
 
 
 def _first_words(seeds: Sequence[int], purpose: Purpose, index: int, count: int) -> NDArray[np.uint64]:
-    """Return the words uint64 [N, count] of the sample with that index of each seed."""
+    """Return the random words, uint64 [N, count], of each seed's sample with this index."""
     words = np.empty((len(seeds), count), np.uint64)
     for row, seed in enumerate(seeds):
         words[row] = random_words(seed, purpose, index, 1, count)[0]

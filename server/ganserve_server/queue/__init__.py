@@ -1,1 +1,1 @@
-"""Queue requests and join them into batches."""
+"""Queue requests, limit them, and join them into batches."""

@@ -1,83 +1,51 @@
-"""Joins the waiting requests of one graph into calls of bounded size, and cuts large requests up.
+"""Join the waiting requests of one graph into calls of bounded size, and split large requests.
 
-A free worker takes what waits at once: nothing is delayed to wait for company, unless a delay is asked for;
-`core.lanes` says which samples it takes. Workers are threads, and each forms its next call by itself, under a lock that
-is never held while computing, so that a busy event loop does not leave the engine without work.
+A free worker takes the waiting samples at once, unless a delay is configured; `lanes` decides which samples it takes.
+Workers are threads, and each forms its next call itself, under a lock that is never held during a computation, so that
+a busy event loop does not leave the engine idle.
 
-A call that is shorter than waking a thread and being woken by it runs on the event loop instead: after the callbacks
-that are ready, as long as they bring more, so that requests which come together share it. Where a request stayed alone,
-the next few are computed as they come, before it is looked again.
+A call that is shorter than waking a thread runs on the event loop instead. It first runs the loop's ready callbacks, as
+long as they bring more requests, so that simultaneous requests share a call. After a request that stayed alone, the
+next few run at once, without that wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import threading
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic
 
-from ganserve_server.errors import (
-    DeadlineExpiredError,
-    EngineError,
-    QueueFullError,
-    RequestError,
-    UnavailableError,
-)
+from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestError, UnavailableError
+from ganserve_server.queue.admission import Admission
 from ganserve_server.queue.lanes import Lanes, Priority, Slice, Ticket, WorkT
 from ganserve_server.queue.statistics import GraphStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ganserve_server.queue.batch_config import BatchConfig
     from ganserve_server.queue.lanes import Arrays
+    from ganserve_server.queue.queue_options import QueueOptions
 
-    _Slices = list[tuple[Ticket[WorkT], Slice[WorkT]]]
+    _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
-# Less is not shared out: a call of few samples, or of little time, costs more than the other worker saves.
+# Smaller shares are not worth it: a call of few samples, or of little time, costs more than a second worker saves.
 _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
-# A worker whose calls are shorter takes what came meanwhile itself, sooner than another thread would be awake.
+# With shorter calls, a worker takes the next requests itself sooner than another thread would wake up.
 _WORTH_WAKING_S = 0.5e-3
-# Waking a worker and being woken by it costs about as much.
-INLINE_BELOW_S = 0.2e-3
-# A call on the event loop lets what else is ready run for so many rounds after the last request came, and so long at
-# most, since gRPC brings requests one by one. A request that stays alone spares the next one that; each further one
-# that does spares about twice as many, up to this: who submits one after another then holds the loop for 3 ms at most.
-_ROUNDS, _MOST_GATHERING_S, _MOST_SPARED = 16, 5e-3, 15
-_SMALL_BYTES = 16 * 2**10
-_MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
+# gRPC brings requests one by one, so a call on the event loop first runs other ready callbacks: this many rounds after
+# the last request, and at most this long. A request that stayed alone lets the next one skip that; each further one
+# doubles the number, up to this limit, so that a client with one request at a time holds the loop for at most 3 ms.
+_ROUNDS, _MOST_GATHERING_S, _MOST_SKIPS = 16, 5e-3, 15
+_EXPIRED = "the deadline passed in the queue: ask for less, or later"
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class BatchConfig:
-    """How requests are joined."""
-
-    max_batch_size: int
-    """Most samples in one call."""
-    max_queued_samples: int
-    """A request that finds others waiting, and would make it more than this many samples, is turned away. Short ones
-    count those that they cannot pass, others all of them."""
-    workers: int
-    """Calls at a time."""
-    max_small_batch_size: int = 0
-    """Instead of max_batch_size for samples of at most 16 KiB, if it is more: they cost a GPU next to nothing."""
-    queue_delay_s: float = 0.0
-    """How long a free worker waits for a call to become full, from the arrival of the first request that waits."""
-    inline_below_s: float = 0.0
-    """Graphs run as many samples on the event loop as they compute in less; see `Batcher`. 0: none."""
-
-    def for_samples_of(self, size: int) -> BatchConfig:
-        """Return how requests for samples of so many bytes are joined."""
-        if size > _SMALL_BYTES or self.max_small_batch_size <= self.max_batch_size:
-            return self
-        return dataclasses.replace(self, max_batch_size=min(self.max_small_batch_size, self.max_queued_samples))
-
-
 class Batcher(Generic[WorkT]):
-    """The queue of one graph and the threads that work it off."""
+    """The queue of one graph and the threads that compute its requests."""
 
     def __init__(
         self,
@@ -88,36 +56,37 @@ class Batcher(Generic[WorkT]):
         inline_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Start the workers. May block, for `prepare`.
+        """Start the workers, and wait for `prepare`.
 
         Args:
-            name: For the threads' names and messages.
-            run: Computes the samples of some slices, one after the other along the first axis of each array. Called by
-                the workers' threads, with the worker's number, and by event loops, with the number after those: no two
-                calls with the same number run at once, unless there are several event loops.
+            name: Name of the graph, for threads and messages.
+            run: Computes the samples of the slices, concatenated along the first axis of each array. Workers' threads
+                call it with their number, event loops with the number after those. No two calls with the same number
+                run at once, unless there are several event loops.
             config: Sizes.
-            inline_samples: While no more samples wait, they are computed on the event loop. Measured before there is
+            inline_samples: Up to this many waiting samples are computed on the event loop. Measured before there is
                 work: under load, a thread's call seems to take as long as the event loop keeps it waiting.
-            prepare: Called by each worker's thread with its number before its first call, one thread after the other.
+            prepare: Called in each worker's thread with its number before its first call, one thread at a time.
 
         Raises:
-            Exception: What `prepare` raised.
+            Exception: An error from `prepare`.
         """
         self.statistics = GraphStatistics()
         self._name = name
         self._run = run
         self._config = config
         self._inline_samples = min(inline_samples, config.max_batch_size)
-        # Taken by itself, a lock is ten times as quick as through its condition.
+        # Taking a lock directly is ten times as fast as taking it through its condition.
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
         self._lanes: Lanes[WorkT] = Lanes()
-        self._waits_since = 0.0  # meaningful while something waits
+        self._admission = Admission(name, self._lanes, self.statistics, config.max_queued_samples)
+        self._waits_since = 0.0  # arrival of the first waiting request
         self._samples_per_s = 0.0
         self._call_s = 0.0
         self._idle = 0
-        self._inline_on: asyncio.AbstractEventLoop | None = None  # where the next call on a loop is scheduled
-        self._spared = self._to_spare = 0  # requests that are computed there as they come: left of how many
+        self._inline_on: asyncio.AbstractEventLoop | None = None  # the loop that the next inline call is scheduled on
+        self._skips = self._granted_skips = 0  # requests that run without gathering: left, and granted last
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
@@ -132,68 +101,52 @@ class Batcher(Generic[WorkT]):
             except BaseException:
                 self.close()
                 raise
-        self._prepare = None  # and what it holds
+        self._prepare = None  # free what it holds
 
     @property
     def queued_samples(self) -> int:
-        """Samples that wait: accepted, and in no call yet."""
+        """Samples that wait for a call."""
         return self._lanes.queued
 
     def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
-        """Look whether a request for so many samples would be admitted now, so that the others cost little.
+        """Check cheaply, before planning, whether a request of `count` samples would be admitted.
 
         Raises:
             QueueFullError: Too many samples wait.
         """
         with self._lock:
-            self._check_room(count, bulk=count > self._config.max_batch_size, priority=priority)
+            bulk = count > self._config.max_batch_size
+            self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
 
-    async def submit(
-        self,
-        work: WorkT,
-        count: int,
-        *,
-        deadline: float | None = None,
-        bulk: bool = False,
-        always_admit: bool = False,
-        priority: Priority = Priority.NORMAL,
-    ) -> list[Arrays]:
-        """Has a request computed; cancelling this frees its place.
-
-        Args:
-            work: What to compute, as `run` understands it.
-            count: Samples of it; at least 1.
-            deadline: `time.monotonic()` after which work that was not started is dropped.
-            bulk: Waits in the bulk lane even if it would fit into one call.
-            always_admit: Is admitted to a full queue: the next part of what was admitted before.
-            priority: Who goes first.
+    async def submit(self, work: WorkT, count: int, options: QueueOptions) -> list[Arrays]:
+        """Compute a request of `count` samples, at least 1. Cancelling frees its place in the queue.
 
         Returns:
             The arrays of each part in the order of the samples; together they have `count` samples.
 
         Raises:
             QueueFullError: Too many samples wait.
-            DeadlineExpiredError: The deadline passed before all of it was started.
+            DeadlineExpiredError: The deadline passed before all of the work was started.
             EngineError: A call failed.
             UnavailableError: The batcher was closed.
         """
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
-            bulk = bulk or count > self._config.max_batch_size
-            if not always_admit:
-                self._check_room(count, bulk=bulk, priority=priority)
+            bulk = options.bulk or count > self._config.max_batch_size
+            if not options.always_admit:
+                self._admission.check(count, self._samples_per_s, bulk=bulk, priority=options.priority)
             alone = not self._lanes.queued
-            if spared := alone and self._spared > 0 and count <= self._inline_samples:
-                self._spared -= 1
+            if skips := alone and self._skips > 0 and count <= self._inline_samples:
+                self._skips -= 1
             else:
-                ticket = Ticket(work, count, deadline)
+                ticket = Ticket(work, count, options.deadline)
                 if alone:
                     self._waits_since = ticket.arrived
-                self._lanes.add(ticket, bulk=bulk, priority=priority)
-                self._call_for(ticket.loop)
-        if spared:
-            return [self._run_alone(work, count, deadline)]
+                self._lanes.add(ticket, bulk=bulk, priority=options.priority)
+                self._schedule(ticket.loop)
+        if skips:
+            return [self._run_alone(work, count, options.deadline)]
         try:
             return await ticket.future
         except asyncio.CancelledError:
@@ -201,10 +154,10 @@ class Batcher(Generic[WorkT]):
                 self._withdraw(ticket)
             raise
 
-    def _call_for(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has somebody take what waits; the lock is held, and `loop` runs this."""
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Arrange a call for the waiting requests; runs on `loop`, and the caller holds the lock."""
         if self._config.queue_delay_s:
-            self._condition.notify_all()  # also who waits for a full call
+            self._condition.notify_all()  # including workers that wait for a full call
         elif min(self._lanes.queued, self._config.max_batch_size) <= self._inline_samples:
             if self._inline_on is not loop:
                 self._inline_on = loop
@@ -213,7 +166,7 @@ class Batcher(Generic[WorkT]):
             self._condition.notify()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, rounds: int, end: float) -> None:
-        """Run a call on the event loop, once its other callbacks bring no more requests."""
+        """Run a call on the event loop once its other callbacks bring no more requests."""
         queued = self._lanes.queued
         if queued != seen:
             rounds = _ROUNDS
@@ -228,22 +181,22 @@ class Batcher(Generic[WorkT]):
             self._compute(slices, len(self._threads), loop)
         with self._lock:
             alone = len(slices) == 1 and not self._lanes.queued
-            self._spared = self._to_spare = min(2 * self._to_spare + 1, _MOST_SPARED) if alone else 0
+            self._skips = self._granted_skips = min(2 * self._granted_skips + 1, _MOST_SKIPS) if alone else 0
             if self._lanes.queued and not self._closed:
-                self._call_for(loop)
+                self._schedule(loop)
 
     def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
-        """Run a call of one request on the event loop, past the lanes."""
+        """Run one request on the event loop, without the lanes."""
         started = time.monotonic()
         if deadline is not None and deadline <= started:
             with self._lock:
                 self.statistics.expired += 1
-            raise _expired()
+            raise DeadlineExpiredError(_EXPIRED)
         with self._lock:
             self.statistics.queue_s.observe(0.0)
         try:
             arrays = self._run([Slice(work, 0, count)], len(self._threads))
-        except Exception as error:  # noqa: BLE001 - as with a worker's call
+        except Exception as error:  # noqa: BLE001 - as in a worker's call
             failure = self._failure(error)
         else:
             with self._lock:
@@ -255,13 +208,13 @@ class Batcher(Generic[WorkT]):
         try:
             raise failure
         finally:
-            del failure  # its traceback holds this frame: a circle that only the garbage collector would end
+            del failure  # break the reference cycle of its traceback and this frame
 
     def _withdraw(self, ticket: Ticket[WorkT]) -> None:
-        """Frees the place of a ticket that nobody waits for any more; the lock is held."""
+        """Free the place of a cancelled request; the caller holds the lock."""
         if ticket.closed:
             return
-        # The transport cancels what has passed its deadline, mostly before a worker comes to look.
+        # The transport cancels expired requests, mostly before a worker sees them.
         if ticket.deadline is not None and ticket.deadline <= time.monotonic():
             self.statistics.expired += 1
         else:
@@ -269,7 +222,7 @@ class Batcher(Generic[WorkT]):
         self._lanes.close(ticket)
 
     def close(self) -> None:
-        """Fails what waits, finishes the calls that run, and ends the threads. May block for one call."""
+        """Fail waiting requests, finish running calls and end the threads. May block for one call."""
         with self._lock:
             self._closed = True
             for ticket in self._lanes.clear():
@@ -277,48 +230,34 @@ class Batcher(Generic[WorkT]):
                 self._fail(ticket, UnavailableError(f"{self._name} was unloaded: try again"))
             self._condition.notify_all()
         for thread in self._threads:
-            if thread.ident is not None:  # else it was never started
+            if thread.ident is not None:  # else it never started
                 thread.join()
-        # What computes holds this batcher as well; without the circle its sessions' memory is free at once.
+        # Break the reference cycle with the model, so that its sessions' memory is freed at once.
         self._run = _closed
-
-    def _check_room(self, count: int, *, bulk: bool, priority: Priority) -> None:
-        """Turn a request away that there is no room for; the lock is held."""
-        queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
-        if not queued or queued + count <= self._config.max_queued_samples:
-            return
-        self.statistics.rejected += 1
-        retry_after_s = queued / self._samples_per_s if self._samples_per_s else 1.0
-        raise QueueFullError(
-            f"{self._name}: {queued} samples wait already and {count} more would exceed "
-            f"{self._config.max_queued_samples}: try again later or ask another replica",
-            # Two digits are enough, and let many refusals in a row be the same.
-            retry_after_s=float(f"{min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S):.2g}"),
-        )
 
     def _work(self, worker: int) -> None:
         try:
             if self._prepare is not None:
                 self._prepare(worker)
-        except BaseException as error:  # noqa: BLE001 - who made this batcher is told
+        except BaseException as error:  # noqa: BLE001 - `__init__` raises it
             self._prepared[worker].set_exception(error)
             return
         self._prepared[worker].set_result(None)
         while slices := self._next_batch():
             self._compute(slices, worker)
 
-    def _compute(self, batch: _Slices[WorkT], worker: int, here: asyncio.AbstractEventLoop | None = None) -> None:
-        """Run a call and delivers what it gives; `here` is the event loop that this runs on, if it does."""
+    def _compute(self, batch: _Batch[WorkT], worker: int, here: asyncio.AbstractEventLoop | None = None) -> None:
+        """Run a call and deliver its results. `here` is the current event loop, if this runs on one."""
         started = time.monotonic()
         try:
             arrays = self._run([part for _, part in batch], worker)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to these requests; the worker lives on
+        except Exception as error:  # noqa: BLE001 - fails these requests; the worker goes on
             self._deliver_failure(batch, error)
         else:
             self._deliver(batch, arrays, time.monotonic() - started, here)
 
-    def _next_batch(self) -> _Slices[WorkT]:
-        """Wait for work and takes as much of it as one call may hold; nothing once the batcher is closed."""
+    def _next_batch(self) -> _Batch[WorkT]:
+        """Wait for work and take as much as fits into one call; nothing once the batcher is closed."""
         with self._lock:
             while True:
                 while not self._lanes:
@@ -335,37 +274,37 @@ class Batcher(Generic[WorkT]):
                 self._condition.notify()
         return slices
 
-    def _take(self, room: int) -> _Slices[WorkT]:
-        """Take up to `room` samples, and ends what came too late; the lock is held."""
+    def _take(self, room: int) -> _Batch[WorkT]:
+        """Take up to `room` samples and fail expired requests; the caller holds the lock."""
         now = time.monotonic()
         batch = self._lanes.take(room, now)
         for ticket in batch.expired:
             self.statistics.expired += 1
-            self._fail(ticket, _expired())
+            self._fail(ticket, DeadlineExpiredError(_EXPIRED))
         for ticket, part in batch.slices:
             if part.start == 0:
                 self.statistics.queue_s.observe(now - ticket.arrived)
         return batch.slices
 
     def _delay_s(self) -> float:
-        """Return how long to wait for the next call to become full; the lock is held."""
+        """Return how long to wait for a full call; the caller holds the lock."""
         if not self._config.queue_delay_s or self._closed or self._lanes.queued >= self._config.max_batch_size:
             return 0.0
         return self._waits_since + self._config.queue_delay_s - time.monotonic()
 
     def _room(self) -> int:
-        """Return how many samples the next call may have; the lock is held."""
-        # Idle workers get their shares of what waits, so that one request alone uses all of them.
+        """Return the most samples of the next call; the caller holds the lock."""
+        # Leave idle workers their share of the waiting samples, so that even one request uses all of them.
         share = -(-self._lanes.queued // (1 + self._helpers()))
         least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
         return min(self._config.max_batch_size, max(share, least))
 
     def _helpers(self) -> int:
-        """Return how many idle workers it is worth to wake beside one that runs; the lock is held."""
+        """Return how many idle workers are worth waking beside a running one; the caller holds the lock."""
         return self._idle if self._call_s > _WORTH_WAKING_S else 0
 
     def _deliver(
-        self, batch: _Slices[WorkT], arrays: Arrays, elapsed_s: float, here: asyncio.AbstractEventLoop | None
+        self, batch: _Batch[WorkT], arrays: Arrays, elapsed_s: float, here: asyncio.AbstractEventLoop | None
     ) -> None:
         at = 0
         finished: dict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = {}
@@ -388,7 +327,7 @@ class Batcher(Generic[WorkT]):
                 _call_soon(loop, _resolve, tickets)
 
     def _count(self, samples: int, elapsed_s: float) -> None:
-        """Count a call that went well; the lock is held."""
+        """Count a successful call; the caller holds the lock."""
         self.statistics.calls += 1
         self.statistics.samples += samples
         self.statistics.batch_sizes.observe(samples)
@@ -399,7 +338,7 @@ class Batcher(Generic[WorkT]):
         self._call_s += (elapsed_s - self._call_s) * weight
 
     def _failure(self, error: Exception) -> RequestError:
-        """Return what the requests of a call that failed are told."""
+        """Return the error for the requests of a failed call."""
         if isinstance(error, RequestError):
             return error
         _log.error("%s failed", self._name, exc_info=error)
@@ -407,7 +346,7 @@ class Batcher(Generic[WorkT]):
         failure.__cause__ = error
         return failure
 
-    def _deliver_failure(self, batch: _Slices[WorkT], error: Exception) -> None:
+    def _deliver_failure(self, batch: _Batch[WorkT], error: Exception) -> None:
         failure = self._failure(error)
         with self._lock:
             for ticket, _ in batch:
@@ -416,13 +355,9 @@ class Batcher(Generic[WorkT]):
                     self._fail(ticket, failure)
 
     def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:
-        """End a ticket with an error; the lock is held."""
+        """Fail a request; the caller holds the lock."""
         self._lanes.close(ticket)
         _call_soon(ticket.loop, _reject, ticket, error)
-
-
-def _expired() -> DeadlineExpiredError:
-    return DeadlineExpiredError("the deadline passed in the queue: ask for less, or later")
 
 
 def _closed(_slices: object, _worker: int) -> Arrays:
@@ -433,17 +368,14 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *
     try:
         loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:
-        # The loop that asked is closed, and nobody waits any more.
-        _log.debug("a result came after its event loop was closed")
+        _log.debug("dropped a result: its event loop is closed")
 
 
 def _resolve(tickets: Sequence[Ticket[WorkT]]) -> None:
     for ticket in tickets:
         if not ticket.future.done():
             parts = ticket.parts
-            ticket.future.set_result(
-                [*parts.values()] if len(parts) == 1 else [parts[start] for start in sorted(parts)]
-            )
+            ticket.future.set_result([*parts.values()] if len(parts) == 1 else [parts[at] for at in sorted(parts)])
 
 
 def _reject(ticket: Ticket[WorkT], error: RequestError) -> None:

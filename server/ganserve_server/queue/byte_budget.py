@@ -1,28 +1,28 @@
-"""Bounds how many bytes many requests hold together: who finds no room waits for it, first come first served."""
+"""Limit the bytes that several requests hold together; requests wait for free bytes in order of arrival."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class _Waiter:
     size: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
-    has_room: bool = False
+    admitted: bool = False
 
 
-class Room:
-    """So many bytes, for requests of any event loops."""
+class ByteBudget:
+    """A number of bytes that requests on any event loop share."""
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
@@ -30,17 +30,17 @@ class Room:
         self._waiting: collections.deque[_Waiter] = collections.deque()
 
     @contextlib.asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
-        """Wait until there is room for `size` bytes, and holds it until the block ends; more than all of it is all."""
+    async def reserved(self, size: int) -> AsyncIterator[None]:
+        """Wait for `size` free bytes and reserve them until the block ends. A larger size reserves the whole budget."""
         size = min(size, self._size)
-        await self._take(size)
+        await self._reserve(size)
         try:
             yield
         finally:
             with self._lock:
-                self._give(size)
+                self._release(size)
 
-    async def _take(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         loop = asyncio.get_running_loop()
         with self._lock:
             if not size or (not self._waiting and size <= self._free):
@@ -52,25 +52,25 @@ class Room:
             await waiter.future
         except asyncio.CancelledError:
             with self._lock:
-                if waiter.has_room:
-                    self._give(size)
+                if waiter.admitted:
+                    self._release(size)
                 else:
                     self._waiting.remove(waiter)
-                    self._give(0)  # it may have stood before one that there is room for
+                    self._release(0)  # the next one may fit now
             raise
 
-    def _give(self, size: int) -> None:
-        """Give room back, and to those who wait for it; the lock is held."""
+    def _release(self, size: int) -> None:
+        """Return bytes to the budget and admit waiting requests; the caller holds the lock."""
         self._free += size
         while self._waiting and self._waiting[0].size <= self._free:
             waiter = self._waiting.popleft()
-            # Its event loop may have ended meanwhile.
+            # Its event loop may have closed meanwhile.
             with contextlib.suppress(RuntimeError):
-                waiter.loop.call_soon_threadsafe(_tell, waiter)
-                waiter.has_room = True
+                waiter.loop.call_soon_threadsafe(_wake, waiter)
+                waiter.admitted = True
                 self._free -= waiter.size
 
 
-def _tell(waiter: _Waiter) -> None:
+def _wake(waiter: _Waiter) -> None:
     if not waiter.future.done():
         waiter.future.set_result(None)

@@ -1,22 +1,22 @@
-"""The waiting requests of one graph, and which of their samples the next call takes.
+"""Hold the waiting requests of one graph, and choose the samples of the next call.
 
-Requests of one priority wait in two lanes. A request that fits into one call waits in the short lane, first come first
-served, so that it is not cut without need. A longer one, or one that is a part of a stream, waits in the bulk lane,
-whose members take turns. Where both lanes have work, a quarter of the room goes to the bulk lane and the rest to the
-short one: a short request passes any number of samples of bulk work, and bulk work never stands still.
+Each priority has two lanes. A request that fits into one call waits in the short lane, in order of arrival, and is not
+split without need. A longer request, or a part of a stream, waits in the bulk lane, whose requests take turns. If both
+lanes have work, a quarter of the call goes to the bulk lane and the rest to the short lane: short requests overtake
+bulk work, and bulk work never stands still.
 
-Higher priorities go first. Where they leave nothing, a sixteenth of the room goes to the lower ones all the same.
+Higher priorities go first, but lower ones always get at least a sixteenth of the call.
 
-Nothing here locks; `core.batcher` does.
+Nothing here locks; `batcher` does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import enum
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -32,25 +32,25 @@ _LOWER_SHARE = 1 / 16
 
 
 class Priority(enum.IntEnum):
-    """Who goes first."""
+    """The priority of a request; the lowest number goes first."""
 
     HIGH = 0
     NORMAL = 1
     LOW = 2
 
 
-@dataclasses.dataclass(slots=True)  # made for every request: freezing it would cost
+@dataclass(slots=True)  # not frozen: made for every request, and freezing takes time
 class Slice(Generic[WorkT]):
-    """The part of one request that goes into one call."""
+    """The part of a request in one call."""
 
     work: WorkT
     start: int
-    """First sample, counted within the request."""
+    """Index of the first sample within the request."""
     count: int
 
 
 class Ticket(Generic[WorkT]):
-    """One request's place in the queue, and what is done of it so far. Made on the event loop that waits for it."""
+    """A request's place in the queue, and its results so far. Made on the event loop that waits for it."""
 
     __slots__ = (
         "arrived",
@@ -77,16 +77,16 @@ class Ticket(Generic[WorkT]):
         self.done = 0
         self.closed = False
         self.parts: dict[int, Arrays] = {}
-        self.short_of: _Pair[WorkT] | None = None  # whose short lane it waits in
+        self.short_of: _PriorityLanes[WorkT] | None = None  # set if it waits in a short lane
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Batch(Generic[WorkT]):
-    """What one call takes."""
+    """The slices of one call."""
 
     slices: list[tuple[Ticket[WorkT], Slice[WorkT]]]
     expired: list[Ticket[WorkT]]
-    """Tickets whose deadline has passed; they are yet to be closed."""
+    """Tickets whose deadline has passed; the caller closes them."""
 
 
 class Lanes(Generic[WorkT]):
@@ -94,8 +94,8 @@ class Lanes(Generic[WorkT]):
 
     def __init__(self) -> None:
         self.queued = 0
-        """Samples that wait: of tickets that are not closed, in no call yet."""
-        self._pairs: tuple[_Pair[WorkT], ...] = tuple(_Pair() for _ in Priority)
+        """Samples that wait for a call; tickets that are closed do not count."""
+        self._pairs: tuple[_PriorityLanes[WorkT], ...] = tuple(_PriorityLanes() for _ in Priority)
 
     def __bool__(self) -> bool:
         return any(self._pairs)
@@ -112,13 +112,13 @@ class Lanes(Generic[WorkT]):
             pair.short.append(ticket)
 
     def close(self, ticket: Ticket[WorkT]) -> None:
-        """Frees a ticket's place; its lane drops it on the way."""
+        """Free a ticket's place; its lane drops it later."""
         if not ticket.closed:
             ticket.closed = True
             self._leave(ticket, ticket.count - ticket.taken)
 
     def ahead(self, *, bulk: bool, priority: Priority) -> int:
-        """Return the samples that a request would wait for: a short one passes bulk work and lower priorities."""
+        """Return the samples ahead of a new request; a short one overtakes bulk work and lower priorities."""
         return self.queued if bulk else sum(pair.short_queued for pair in self._pairs[: priority + 1])
 
     def _leave(self, ticket: Ticket[WorkT], count: int) -> None:
@@ -127,16 +127,11 @@ class Lanes(Generic[WorkT]):
             ticket.short_of.short_queued -= count
 
     def clear(self) -> list[Ticket[WorkT]]:
-        """Empty the lanes and returns the tickets that waited; they are yet to be closed."""
+        """Empty the lanes and return the waiting tickets; the caller closes them."""
         return [ticket for pair in self._pairs for ticket in pair.clear() if not ticket.closed]
 
     def take(self, room: int, now: float) -> Batch[WorkT]:
-        """Take samples for one call.
-
-        Args:
-            room: Most samples.
-            now: The time on the clock of the deadlines.
-        """
+        """Take up to `room` samples for one call; `now` is `time.monotonic()`."""
         batch: Batch[WorkT] = Batch([], [])
         _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
         for ticket, part in batch.slices:
@@ -144,7 +139,7 @@ class Lanes(Generic[WorkT]):
         return batch
 
 
-class _Pair(Generic[WorkT]):
+class _PriorityLanes(Generic[WorkT]):
     """The short and the bulk lane of one priority."""
 
     def __init__(self) -> None:
@@ -152,7 +147,7 @@ class _Pair(Generic[WorkT]):
         self.bulk: collections.deque[Ticket[WorkT]] = collections.deque()
         self.short_queued = 0
         """Samples that wait in the short lane."""
-        # Shares of calls too small to have a whole sample for the bulk lane, or for the priorities below.
+        # Fractions of samples owed to the bulk lane and to lower priorities by calls too small for a whole sample.
         self._credits = {_BULK_SHARE: 0.0, _LOWER_SHARE: 0.0}
 
     def __bool__(self) -> bool:
@@ -165,7 +160,7 @@ class _Pair(Generic[WorkT]):
         return waiting
 
     def reserve(self, share: float, room: int) -> int:
-        """Return the samples that others may have of this call, by their share of the room over all calls."""
+        """Return the samples of this call to leave to others, so that they get their share over all calls."""
         self._credits[share] += share * room
         reserved = int(self._credits[share])
         self._credits[share] -= reserved
@@ -180,8 +175,8 @@ class _Pair(Generic[WorkT]):
         return _take(self.short, batch, room, now, again_first=True)
 
 
-def _take_first(pairs: list[_Pair[WorkT]], batch: Batch[WorkT], room: int, now: float) -> int:
-    """Move up to `room` samples into the batch, of the first pair before those after it; returns the room left."""
+def _take_first(pairs: list[_PriorityLanes[WorkT]], batch: Batch[WorkT], room: int, now: float) -> int:
+    """Move up to `room` samples into the batch, highest priority first, and return the room left."""
     if len(pairs) <= 1:
         return pairs[0].take(batch, room, now) if pairs else room
     first = pairs[0]
@@ -194,14 +189,9 @@ def _take_first(pairs: list[_Pair[WorkT]], batch: Batch[WorkT], room: int, now: 
 def _take(
     lane: collections.deque[Ticket[WorkT]], batch: Batch[WorkT], room: int, now: float, *, again_first: bool
 ) -> int:
-    """Move up to `room` samples from a lane into the batch and returns how much room is left.
+    """Move up to `room` samples from a lane into the batch and return the room left.
 
-    Args:
-        lane: The lane.
-        batch: The call.
-        room: Most samples.
-        now: The time on the clock of the deadlines.
-        again_first: Whether a ticket that room ran out for stays the first of its lane, or has had its turn.
+    With `again_first`, an unfinished ticket stays first in its lane; otherwise it moves to the end.
     """
     while room and lane:
         ticket = lane.popleft()

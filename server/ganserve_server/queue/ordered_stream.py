@@ -1,10 +1,10 @@
-"""Answers the requests of a stream in their order while it works on several of them."""
+"""Answer the requests of a stream in order while working on several of them."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReadAhead:
-    """How far a stream is read beyond the request whose response is due."""
+    """How far a stream is read ahead of the response that is due."""
 
     requests: int = 64
     """Most requests at once: enough to fill a call with requests of one sample."""
     payload_bytes: int = 16 * 2**20
-    """No further request is read while those at once hold this much."""
+    """Reading pauses while the requests in work hold this many bytes."""
 
 
 async def in_order(
@@ -30,11 +30,11 @@ async def in_order(
     begin: Callable[[RequestT], Awaitable[tuple[Coroutine[Any, Any, ResponseT], int]]],
     ahead: ReadAhead,
 ) -> AsyncGenerator[ResponseT, None]:
-    """Yield the response of each request, in the order of the requests; all work ends with the generator.
+    """Yield the response of each request, in the order of the requests. Closing the generator cancels all work.
 
     Args:
-        requests: The requests; what it raises is raised once the requests before it are answered.
-        begin: Returns the work on a request, and about how many bytes it holds until its response has left.
+        requests: The requests. Its error is raised after the responses to the requests before it.
+        begin: Returns the work on a request, and about how many bytes it holds until its response is sent.
         ahead: How far to read.
     """
     pending: collections.deque[tuple[asyncio.Task[ResponseT], int]] = collections.deque()
@@ -53,7 +53,7 @@ async def in_order(
                     request = reading.result()
                 except StopAsyncIteration:
                     reading = None
-                except Exception as error:  # noqa: BLE001 - its turn comes after those before it
+                except Exception as error:  # noqa: BLE001 - raised below, after earlier responses
                     reading, failure = None, error
                 else:
                     work, size = await begin(request)

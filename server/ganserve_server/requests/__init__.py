@@ -1,1 +1,1 @@
-"""Check requests, turn them into work, and build responses."""
+"""Check the requests of `ganserve.v1`, plan their work and build their responses."""

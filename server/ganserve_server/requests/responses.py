@@ -1,4 +1,4 @@
-"""Sets the messages of answers. N = samples, Z = values of one latent."""
+"""Build the answers to Sample and Score. N = samples, Z = values of one latent."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.draw.encoding import as_float32
+from ganserve_server.pictures.encoding import as_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ganserve_server.draw.drawing import Drawn
-    from ganserve_server.models.model import GeneratorWork
-    from ganserve_server.models.package import ModelInfo
-    from ganserve_server.requests.work import SamplePlan
+    from ganserve_server.models.graph_work import GeneratorWork
+    from ganserve_server.models.model_info import ModelInfo
+    from ganserve_server.requests.sample_plan import SamplePlan
+    from ganserve_server.sampling.drawing import Drawn
 
 
 def set_sample_response(
@@ -28,15 +28,9 @@ def set_sample_response(
     drawn: Drawn,
     files: Sequence[bytes] | None,
 ) -> None:
-    """Set an answer.
+    """Fill an empty answer to a plan, or to the part of it in `work`.
 
-    Args:
-        response: The answer, empty.
-        info: The model.
-        plan: The request.
-        work: The part of it that this answers.
-        drawn: The samples.
-        files: The samples, encoded; None if they travel as a tensor.
+    `files` are the encoded samples; None if they travel as a tensor.
     """
     response.model, response.version = info.name, info.version
     response.seed, response.offset = work.seed, work.offset
@@ -62,7 +56,7 @@ def set_scores(
     scores: NDArray[np.float32] | None,
     probabilities: NDArray[np.float32] | None,
 ) -> None:
-    """Set the scores of an answer, [N] each."""
+    """Set the scores and probabilities of an answer, [N] each."""
     assert scores is not None
     assert probabilities is not None
     response.scores.extend(scores.tolist())

@@ -52,6 +52,24 @@ def owners(path: str) -> tuple[str, ...]:
     return ()
 
 
+def misplaced(config: TrainConfig, name: str) -> ConfigError | None:
+    """Return the error for a flag that only other classes have than those of `config`; None: it is none.
+
+    Args:
+        config: A configuration, or a template.
+        name: A flag, such as `--loss.label-smoothing`.
+    """
+    path = name.removeprefix("--").replace("-", "_")
+    names = owners(path)
+    for choosing in CHOICES if names else ():
+        part = choosing.rpartition(".")[0]
+        chosen = operator.attrgetter(choosing)(config)
+        if path.startswith(f"{part}.") and chosen not in names:
+            fix = f"Leave it out, or choose {flag(choosing)} {' or '.join(names)}."
+            return ConfigError(f"{flag(path)}: does not exist with {flag(choosing)} {chosen}. {fix}")
+    return None
+
+
 def with_choices(config: TrainConfig, chosen: Mapping[str, str]) -> TrainConfig:
     """Return `config` with other classes of some parts: what both classes have in common stays, the rest is dropped.
 

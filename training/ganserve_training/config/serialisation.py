@@ -12,6 +12,7 @@ from ganserve_training.config.choices import CHOICES, with_choices
 from ganserve_training.config.migration import migrated
 from ganserve_training.config.train import TrainConfig
 from ganserve_training.errors import ConfigChangedError, ConfigError
+from ganserve_training.options.checks import flag
 
 # Changing these does not change what the weights are at any step that two runs both reach.
 # Where data lie is free because what they are is compared by their digest.
@@ -65,10 +66,10 @@ def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
 
 
 def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """One line `a.b.c: old -> new` for each field that differs, in the order of the fields."""
+    """Return one line `--a.b-c: old -> new` for each field that differs, in the order of the fields."""
     old_values, new_values = flat_config(old), flat_config(new)
     return [
-        f"{path}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
+        f"{flag(path)}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
         for path in old_values | new_values
         if old_values.get(path) != new_values.get(path)
     ]
@@ -83,7 +84,7 @@ def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None
     Raises:
         ConfigChangedError: Another field differs; the message lists each with its old and new value.
     """
-    lines = [line for line in config_diff(old, new) if not _is_free(line.split(":", 1)[0])]
+    lines = [line for line in config_diff(old, new) if not _is_free(line)]
     if lines:
         raise ConfigChangedError(
             f"{where} was trained with another configuration:\n"
@@ -101,8 +102,8 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def _is_free(path: str) -> bool:
-    return any(path == free or path.startswith(f"{free}.") for free in FREE_ON_RESUME)
+def _is_free(line: str) -> bool:
+    return any(line.startswith((f"{flag(free)}:", f"{flag(free)}.")) for free in FREE_ON_RESUME)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

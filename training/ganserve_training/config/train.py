@@ -81,25 +81,15 @@ class TrainConfig:
     precision: Precision = "float32"
     """bfloat16: the networks' products in bfloat16, weights and penalties in float32 (mixed precision)."""
     data: DataConfig = field(default_factory=DigitsConfig)
-    """What to learn."""
     networks: NetworksConfig = field(default_factory=ConvolutionalConfig)
-    """The generator and the critic."""
     loss: Loss = field(default_factory=RelativisticPairingLoss)
-    """Which game is played; docs/training.md has the formulas and their papers."""
     regularisers: RegularisersConfig = field(default_factory=RegularisersConfig)
-    """Penalties and constraints on the critic."""
     optimisers: OptimisersConfig = field(default_factory=OptimisersConfig)
-    """The optimisers of both networks."""
     ema: EmaConfig = field(default_factory=EmaConfig)
-    """The average of the generator's weights."""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    """What is done to every sample before the critic sees it."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """How the players alternate."""
     diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
-    """How the run is watched."""
     output: OutputConfig = field(default_factory=OutputConfig)
-    """What the run writes."""
 
     def __post_init__(self) -> None:
         expect_seed("seed", self.seed)

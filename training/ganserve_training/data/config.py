@@ -32,7 +32,7 @@ class DataConfig:
 
     registry: ClassVar = SOURCES
     source: ClassVar[str]
-    """What `--data.source` calls it."""
+    """What to learn from; docs/data.md describes each."""
 
     labels: Literal["use", "ignore"] = "use"
     """ignore: learn labelled data without their labels. The split stays the same."""

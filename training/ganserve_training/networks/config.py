@@ -51,7 +51,7 @@ class NetworksConfig:
 
     registry: ClassVar = ARCHITECTURES
     architecture: ClassVar[str]
-    """What `--networks.architecture` calls it."""
+    """Which pair of networks; docs/networks.md describes each."""
 
     latent_dim: int = 32
     """Z, how many values make one latent, continuous codes included."""

@@ -29,7 +29,7 @@ class Loss:
 
     registry: ClassVar = LOSSES
     name: ClassVar[str]
-    """What `--loss.name` calls it."""
+    """Which game is played; docs/training.md has the formulas and their papers."""
     generator_needs_real_scores: ClassVar[bool] = False
     """Whether `generator` reads the scores of real samples."""
     relativistic: ClassVar[bool] = False

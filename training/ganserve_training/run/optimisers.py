@@ -29,7 +29,7 @@ class OptimiserConfig:
 
     registry: ClassVar = OPTIMISERS
     name: ClassVar[str]
-    """What the command line calls it."""
+    """Which optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
 
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""

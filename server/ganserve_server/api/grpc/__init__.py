@@ -1,1 +1,1 @@
-"""The thin gRPC adapters around `ganserve_server.core`."""
+"""Answer gRPC calls: thin adapters to `service`, `open_inference` and `models`."""

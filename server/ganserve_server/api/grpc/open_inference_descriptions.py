@@ -1,4 +1,4 @@
-"""Describes graphs in the messages of Triton's extensions of the Open Inference Protocol."""
+"""Describe graphs in the messages of the Open Inference Protocol and Triton's extensions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganserve_server.open_inference.graphs import datatype
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ganserve_server.open_inference.graphs import Graph, GraphState, Port
+    from ganserve_server.open_inference.graphs import Graph, GraphTensor
 
 _PLATFORM, _BACKEND = "onnxruntime_onnx", "onnxruntime"
 _EXTENSIONS = (
@@ -41,18 +41,18 @@ def server_metadata() -> Any:
 
 
 def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
-    """Return a ModelMetadataResponse of a graph, with the versions of it that are ready."""
+    """Return a graph's ModelMetadataResponse with its versions that are ready."""
     message = service_pb2.ModelMetadataResponse(
         name=graph.name, versions=[str(version) for version in versions], platform=_PLATFORM
     )
-    for ports, tensors in ((graph.inputs, message.inputs), (graph.outputs, message.outputs)):
-        for port in ports:
-            tensors.add(name=port.name, datatype=datatype(port.dtype), shape=(-1, *port.sample_shape))
+    for tensors, field in ((graph.inputs, message.inputs), (graph.outputs, message.outputs)):
+        for one in tensors:
+            field.add(name=one.name, datatype=datatype(one.dtype), shape=(-1, *one.sample_shape))
     return message
 
 
 def model_config(graph: Graph) -> Any:
-    """Return a ModelConfigResponse: how the graph would be configured for Triton, as far as that goes."""
+    """Return a ModelConfigResponse: a configuration that Triton would have for this graph, as far as possible."""
     engine, info = graph.engine, graph.model.info
     config = model_config_pb2.ModelConfig(
         name=graph.name,
@@ -62,10 +62,10 @@ def model_config(graph: Graph) -> Any:
         default_model_filename=engine.file,
     )
     config.version_policy.all.SetInParent()
-    for port in graph.inputs:
-        config.input.add(name=port.name, data_type=_data_type(port), dims=port.sample_shape, optional=port.optional)
-    for port in graph.outputs:
-        config.output.add(name=port.name, data_type=_data_type(port), dims=port.sample_shape)
+    for one in graph.inputs:
+        config.input.add(name=one.name, data_type=_data_type(one), dims=one.sample_shape, optional=one.optional)
+    for one in graph.outputs:
+        config.output.add(name=one.name, data_type=_data_type(one), dims=one.sample_shape)
     batching = config.dynamic_batching
     batching.preferred_batch_size.extend(engine.batch_buckets)
     batching.priority_levels = _PRIORITY_LEVELS
@@ -99,23 +99,23 @@ def model_statistics(graphs: Iterable[Graph]) -> Any:
     return message
 
 
-def repository_index(states: Iterable[GraphState], *, ready_only: bool) -> Any:
+def repository_index(states: Iterable[tuple[str, gan_service_pb2.VersionSummary]], *, ready_only: bool) -> Any:
     """Return a RepositoryIndexResponse."""
     message = service_pb2.RepositoryIndexResponse()
-    for state in states:
-        if ready_only and state.state != gan_service_pb2.MODEL_STATE_READY:
+    for name, version in states:
+        if ready_only and version.state != gan_service_pb2.MODEL_STATE_READY:
             continue
         message.models.add(
-            name=state.name,
-            version=str(state.version),
-            state=_STATES.get(state.state, "UNAVAILABLE"),
-            reason=state.reason,
+            name=name,
+            version=str(version.version),
+            state=_STATES.get(version.state, "UNAVAILABLE"),
+            reason=version.reason,
         )
     return message
 
 
-def _data_type(port: Port) -> int:
-    value: int = model_config_pb2.DataType.Value(f"TYPE_{datatype(port.dtype)}")
+def _data_type(tensor: GraphTensor) -> int:
+    value: int = model_config_pb2.DataType.Value(f"TYPE_{datatype(tensor.dtype)}")
     return value
 
 

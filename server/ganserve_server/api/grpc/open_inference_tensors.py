@@ -1,4 +1,4 @@
-"""Turns the messages of the Open Inference Protocol into named arrays, and arrays into its messages."""
+"""Convert messages of the Open Inference Protocol to named arrays, and arrays to messages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ganserve_server.error_text import MOST_SHOWN, listed, shown
 from ganserve_server.open_inference.graphs import DATATYPES, datatype
-from ganserve_server.open_inference.plans import InferenceRequest
-from ganserve_server.requests.validation import Findings, listed, shown
+from ganserve_server.open_inference.plan import InferenceRequest
+from ganserve_server.requests.findings import Findings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganserve_server.open_inference.inference import InferenceResult
 
-_MOST_AXES, _MOST_SHOWN = 8, 80
+_MOST_AXES = 8
 _TYPED_FIELDS = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",
@@ -31,14 +32,14 @@ _TYPED_FIELDS = {
     "FP64": "fp64_contents",
 }
 _SHARED_MEMORY = "shared_memory_region"
-_NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors in the messages"
+NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors in the messages"
 
 
 def read_request(message: Any) -> InferenceRequest:
-    """Return what a ModelInferRequest asks for; its arrays may lie in the message's own memory.
+    """Convert a ModelInferRequest; the arrays may be views of the message's memory.
 
     Raises:
-        RequestError: A tensor contradicts itself, or comes in a way that this server does not know.
+        RequestError: A tensor contradicts itself, or uses an unsupported transport.
     """
     findings = Findings()
     raw = list(message.raw_input_contents)
@@ -48,24 +49,24 @@ def read_request(message: Any) -> InferenceRequest:
         )
     inputs: dict[str, NDArray[np.generic]] = {}
     for index, tensor in enumerate(message.inputs):
-        field = f"inputs.{tensor.name[:_MOST_SHOWN]}"
+        field = f"inputs.{tensor.name[:MOST_SHOWN]}"
         if tensor.name in inputs:
             findings.invalid(field, "is given twice")
         if _SHARED_MEMORY in tensor.parameters:
-            findings.unsupported(_NO_SHARED_MEMORY)
+            findings.unsupported(NO_SHARED_MEMORY)
             continue
         array = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, field, findings)
         inputs[tensor.name] = np.empty(0) if array is None else array
     for output in message.outputs:
         if _SHARED_MEMORY in output.parameters:
-            findings.unsupported(_NO_SHARED_MEMORY)
+            findings.unsupported(NO_SHARED_MEMORY)
         if "classification" in output.parameters:
-            findings.unsupported("this server classifies nothing: leave the output's parameter 'classification' out")
+            findings.unsupported("this server does not classify: leave the output's parameter 'classification' out")
     parameters = {}
     for name, parameter in message.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         if kind is None:
-            findings.invalid(f"parameters.{name[:_MOST_SHOWN]}", "has no value")
+            findings.invalid(f"parameters.{name[:MOST_SHOWN]}", "has no value")
         else:
             parameters[name] = getattr(parameter, kind)
     findings.raise_any()
@@ -79,18 +80,18 @@ def read_request(message: Any) -> InferenceRequest:
 
 
 def write_response(response: Any, result: InferenceResult) -> None:
-    """Set a ModelInferResponse to a result; all tensors are raw."""
+    """Write a result to a ModelInferResponse, with raw tensors."""
     response.model_name = result.model
     response.model_version = str(result.version)
     if result.seed is not None:
         response.parameters["seed"].uint64_param = result.seed
-    for port, parts in result.outputs:
-        response.outputs.add(name=port.name, datatype=datatype(port.dtype), shape=(result.count, *port.sample_shape))
+    for one, parts in result.outputs:
+        response.outputs.add(name=one.name, datatype=datatype(one.dtype), shape=(result.count, *one.sample_shape))
         response.raw_output_contents.append(b"".join(part.data for part in parts))
 
 
 def payload_bytes(message: Any) -> int:
-    """Return about how long the tensors of a ModelInferRequest are."""
+    """Return the approximate size of a ModelInferRequest's tensors."""
     typed = sum(
         len(getattr(tensor.contents, field))
         for tensor in message.inputs

@@ -33,7 +33,7 @@ class FolderConfig(StoredDataConfig):
     """The folder."""
     labels_path: str | None = None
     """A CSV file of labels, with the columns file and label."""
-    on_bad_file: OnBadFile = "fail"
+    on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
     """What to do about images that can't be read: name them and stop, or name them and go on without."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class ParquetConfig(StoredDataConfig):
     """The column of encoded images."""
     label_column: str = "label"
     """The column of labels, integers or text."""
-    on_bad_file: OnBadFile = "fail"
+    on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
     """What to do about images that can't be read: name them and stop, or name them and go on without."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:

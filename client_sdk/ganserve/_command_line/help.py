@@ -1,0 +1,72 @@
+"""Write a command's help: plain text without colours, so that every terminal, pipe and page shows the same."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ganserve._command_line.options import Option
+
+_MARGIN, _WIDEST = 28, 120  # Columns: where the options' texts begin, and how wide a help becomes.
+_WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def help_text(
+    prog: str, description: str, sections: Mapping[str, Sequence[Option]], examples: Sequence[str], more: str = ""
+) -> str:
+    """Return a command's help, as wide as the terminal.
+
+    Args:
+        prog: The command, such as "ganserve sample".
+        description: What it does. An empty line ends a paragraph.
+        sections: Its options, by the titles above them.
+        examples: Command lines.
+        more: A text after the options, shown as it is.
+    """
+    width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
+    arguments = [option for options in sections.values() for option in options if not option.flags]
+    usage = " ".join(["usage:", prog, *(option.metavar for option in arguments), "[OPTIONS]"])
+    blocks = [textwrap.fill(usage, width, subsequent_indent="  ", **_WHOLE)]
+    blocks += [textwrap.fill(" ".join(paragraph.split()), width, **_WHOLE) for paragraph in description.split("\n\n")]
+    if arguments:
+        blocks.append("\n".join(["arguments:", *(_entry(option, width) for option in arguments)]))
+    for title, options in sections.items():
+        blocks.append("\n".join([f"{title}:", *(_entry(option, width) for option in options if option.flags)]))
+    blocks[-1] += "\n" + _columns("-h, --help", "Show this help.", width)
+    if more:
+        blocks.append(more)
+    return "\n\n".join([*blocks, "\n".join(["examples:", *(f"  {example}" for example in examples)])]) + "\n"
+
+
+def _entry(option: Option, width: int) -> str:
+    flags = sorted(option.flags, key=lambda name: name.startswith("--"))
+    left = ", ".join(flags) + (f" {option.metavar}" if option.metavar else "")
+    return _columns(left.strip(), f"{option.help}{_default(option)}", width)
+
+
+def _default(option: Option) -> str:
+    """Return an option's default value, where its text does not say what happens without it."""
+    default = option.default
+    if default is True:
+        return f" (default: on; {option.opposite} switches it off)"
+    if default is MISSING:
+        return " (required)" if option.flags else ""
+    if default is None or default is False or default == ():
+        return ""
+    return f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
+
+
+def _columns(left: str, right: str, width: int) -> str:
+    """Return an option's flags and its text beside them; below them where they are long or the terminal is narrow."""
+    margin = _MARGIN if width >= 2 * _MARGIN else 6
+    text = textwrap.wrap(right, width - margin, **_WHOLE)
+    if len(left) + 4 <= margin and text:
+        left = f"{left:{margin - 4}}  {text.pop(0)}"
+    elif len(left) + 2 > width:  # Many choices: break between two of them.
+        left = textwrap.fill(left.replace(",", ", "), width, initial_indent="  ", subsequent_indent="    ", **_WHOLE)
+    return "\n".join([f"  {left.lstrip()}", *(f"{'':{margin}}{line}" for line in text)])

@@ -1,0 +1,135 @@
+"""Parse a command's arguments with cyclopts, and turn its error objects into one line each."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ganserve._command_line.options import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import cyclopts
+
+    from ganserve._command_line.options import Option
+
+Values = dict[tuple[str, ...], Any]
+"""The values that were given, by the paths of their options."""
+
+_HYPHEN = "\0"  # Stands for the value "-", which cyclopts takes for an option.
+
+
+def parse(
+    options: Sequence[Option], argv: Sequence[str], prog: str, example: str = "", *, some: bool = False
+) -> Values:
+    """Return the values that the arguments give.
+
+    Args:
+        options: The command's options.
+        argv: The arguments.
+        prog: The command, such as "ganserve sample".
+        example: A command line that is right, for the error when something is missing.
+        some: Ignore arguments that belong to other options.
+
+    Raises:
+        UsageError: An argument is wrong; the message is one line.
+    """
+    import cyclopts
+
+    try:
+        words = [_HYPHEN if word == "-" else _with_dashes(word) for word in argv]
+        _, bound, unused, _ = app_of(prog, options, help_flags=()).parse_known_args(words)
+    except cyclopts.CycloptsError as error:
+        raise UsageError(_explain(error, options, prog)) from None
+    if unused and not some:
+        raise UsageError(_unknown(unused[0], options, prog))
+    values: Values = {}
+    for name, given in bound.arguments.items():
+        option = options[int(name[1:])]
+        texts = [str(each).replace(_HYPHEN, "-") for each in (given if option.many else [given])]
+        values[option.path] = option.read(texts, option.name)
+    missing = [option.name for option in options if option.default is MISSING and option.path not in values]
+    if missing and not some:
+        raise UsageError(f"{' and '.join(missing)}: missing. Write it like this: {example.partition('  ')[0]}")
+    return values
+
+
+def app_of(
+    name: str, options: Sequence[Option], summary: str = "", help_flags: tuple[str, ...] = ("--help", "-h")
+) -> cyclopts.App:
+    """Return a command of cyclopts. Nobody calls its function: cyclopts reads the options from the signature."""
+    from cyclopts import App, Parameter
+
+    def command(**_: Any) -> None: ...
+
+    parameters = []
+    for number, option in enumerate(options):
+        # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
+        kind = str if option.kind in (int, float) else option.kind
+        parameter = Parameter(
+            name=option.flags or None,
+            negative=option.opposite or (),
+            allow_leading_hyphen=any(choice.startswith("-") for choice in option.choices),
+            allow_repeating=True,
+            consume_multiple=option.many and not option.repeat,
+            json_list=False,
+            help=option.help,
+        )
+        place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
+        annotation = Annotated[tuple[kind, ...] if option.many else kind, parameter]
+        parameters.append(inspect.Parameter(f"_{number}", place, default=None, annotation=annotation))
+    parameters.sort(key=lambda parameter: parameter.kind)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = App(name, help=summary, help_flags=help_flags, version_flags=())
+    app.default(command)
+    return app
+
+
+def _with_dashes(word: str) -> str:
+    """Return --batch_size=a_b as --batch-size=a_b."""
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
+
+
+def _explain(error: cyclopts.CycloptsError, options: Sequence[Option], prog: str) -> str:
+    """Return an error of cyclopts as one line."""
+    import cyclopts
+
+    if isinstance(error, cyclopts.UnknownOptionError):
+        return _unknown(error.token.keyword or error.token.value, options, prog)
+    if error.argument:
+        option = options[int(error.argument.field_info.name[1:])]
+        if isinstance(error, cyclopts.CoercionError) and error.token:
+            return str(option.refusal(error.token.value, option.name))
+        if isinstance(error, cyclopts.MissingArgumentError):
+            return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
+    error.verbose = False
+    return " ".join(str(error).split())
+
+
+def _unknown(word: str, options: Sequence[Option], prog: str) -> str:
+    if not word.startswith("-"):
+        return f"{word if word.isprintable() else repr(word)}: not expected here. Leave it out, or see `{prog} --help`."
+    word = word.partition("=")[0]
+    found = near(word, [name for option in options for name in (*option.flags, option.opposite) if name])
+    return f"{word}: no such option. " + (
+        f"Did you mean {' or '.join(found)}?" if found else f"`{prog} --help` lists them."
+    )
+
+
+def near(word: str, names: Iterable[str], most: int = 2) -> list[str]:
+    """Return the names that a mistyped word may mean, the likeliest first.
+
+    A name also counts by its last part and by its beginning: --latent-dim means --networks.latent-dim, and export
+    means export-onnx.
+    """
+
+    def likeness(name: str) -> float:
+        is_part = name.startswith(f"{word}-") or (word.startswith("--") and name.endswith(f".{word[2:]}"))
+        return max(difflib.SequenceMatcher(None, word, name).ratio(), 0.9 if is_part else 0.0)
+
+    likely = sorted(((likeness(name), name) for name in names), key=lambda pair: -pair[0])
+    return [name for ratio, name in likely if ratio > max(0.7, likely[0][0] - 0.15)][:most]

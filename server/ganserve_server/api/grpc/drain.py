@@ -1,0 +1,89 @@
+"""Drain the server: refuse new calls, let running ones finish, and cut off the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from ganserve_server.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from ganserve_server.monitoring.calls import Call, CallStatistics
+
+_LAST_MESSAGE_S = 0.5  # for calls to send why they end
+GRACE_S = 0.2  # for gRPC to send the last answers
+# These calls ask about the server as a whole, so a draining server answers them.
+_ALWAYS_ANSWERED = frozenset(f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady"))
+REFUSED = "the server is shutting down: ask another replica, or try again soon"
+CUT_OFF = (
+    "the server is shutting down and ends this stream here: go on at another replica, with the same seed and the "
+    "offset of the next sample"
+)
+CUT_OFF_UNANSWERED = "the server is shutting down and ends this call unanswered: ask another replica"
+NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: go on at another replica"
+_log = logging.getLogger(__name__)
+
+
+class Drain:
+    """The state of a server's drain. All methods run on the event loop."""
+
+    __slots__ = ("_idle", "_statistics", "begun", "cutting", "draining", "unary_calls")
+
+    def __init__(self, statistics: CallStatistics) -> None:
+        self._statistics = statistics
+        self._idle = asyncio.Event()
+        self.draining = False
+        """True once new calls are refused."""
+        self.cutting = False
+        """True once running calls are cut off."""
+        self.begun = asyncio.Event()
+        """Set once streams stop reading requests."""
+        self.unary_calls: set[Call] = set()
+        """Running calls with one answer."""
+
+    def begin(self) -> None:
+        """Refuse new calls, and read no further requests of streams; requests read before are answered."""
+        self.draining = True
+        self.begun.set()
+
+    def check(self, method: str) -> None:
+        """Refuse a new call.
+
+        Raises:
+            UnavailableError: The server is draining, and the method is not about the server itself.
+        """
+        if method not in _ALWAYS_ANSWERED:
+            raise UnavailableError(REFUSED)
+
+    def call_ended(self) -> None:
+        """Note the end of a call during the drain."""
+        if not self._statistics.running:
+            self._idle.set()
+
+    async def finish(self, timeout_s: float) -> int:
+        """Let running calls finish within `timeout_s`, then cut them off, and return how many were cut off.
+
+        With a timeout below about a second, streams that are cut off get half a second more to send the reason.
+        """
+        patience_s = max(timeout_s - _LAST_MESSAGE_S - GRACE_S, timeout_s / 2)
+        await self._wait_until_idle(patience_s)
+        running = self._statistics.running
+        if running:
+            _log.warning("%d calls did not finish within %g s and are cut off", running, timeout_s)
+            self._cut_off()
+            await self._wait_until_idle(_LAST_MESSAGE_S)
+        return running
+
+    async def _wait_until_idle(self, timeout_s: float) -> None:
+        if self._statistics.running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    def _cut_off(self) -> None:
+        """End running calls with a message: streams after their next message, calls with one answer at once."""
+        self.cutting = True
+        for call in self.unary_calls:
+            assert call.task is not None, "each call runs in its own task"
+            call.task.cancel()

@@ -1,0 +1,113 @@
+"""Map errors to gRPC status codes with google.rpc details."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from ganserve_server.errors import (
+    DeadlineExpiredError,
+    EngineError,
+    FailedPreconditionError,
+    InvalidRequestError,
+    MemoryFullError,
+    NotFoundError,
+    QueueFullError,
+    RequestError,
+    UnavailableError,
+    UnsupportedError,
+)
+from ganserve_server.monitoring.calls import REQUEST_ID_KEY
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+DETAILS_KEY = "grpc-status-details-bin"
+_log = logging.getLogger(__name__)
+
+_CODES = {
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    MemoryFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    EngineError: grpc.StatusCode.INTERNAL,
+}
+# A status travels in HTTP/2 headers, and clients accept 8 KiB of them by default. Percent-encoding can triple the size
+# of the message, base64 adds a third to the details, and the details repeat the message.
+_MAX_MESSAGE_BYTES = 800
+_MAX_DETAILS_BYTES = 2800
+
+
+def client_status(
+    error: Exception, method: str, request_id: str
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """Return the status, message and trailing metadata of a failed call.
+
+    Errors that are not the request's fault are logged, and the client gets the request id to find them.
+    """
+    details: tuple[tuple[str, str | bytes], ...] = ()
+    if isinstance(error, RequestError) and not isinstance(error, EngineError):
+        code, message, details = status_code(error), status_message(error), status_details(error)
+    else:
+        _log.error("%s failed; request id %s", method, request_id, exc_info=error)
+        code = grpc.StatusCode.INTERNAL
+        message = f"the server failed; its log says why beside the request id {request_id}"
+    return code, message, (*details, (REQUEST_ID_KEY, request_id))
+
+
+def status_code(error: RequestError) -> grpc.StatusCode:
+    """Return the status code of an error."""
+    return _CODES[type(error)]
+
+
+def status_message(error: Exception) -> str:
+    """Return the error's message, cut to fit into a header."""
+    return _cut(str(error), _MAX_MESSAGE_BYTES)
+
+
+def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
+    """Return the trailing metadata with the error's google.rpc details, if it has any."""
+    if isinstance(error, InvalidRequestError):
+        share = _MAX_DETAILS_BYTES // max(1, len(error.violations))
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(
+                field=violation.field, description=_cut(violation.description, share - len(violation.field))
+            )
+            for violation in error.violations
+        ]
+        detail = error_details_pb2.BadRequest(field_violations=violations)
+        return ((DETAILS_KEY, _packed(status_code(error), status_message(error), detail)),)
+    if isinstance(error, QueueFullError):
+        return ((DETAILS_KEY, _retry_details(status_message(error), error.retry_after_s)),)
+    return ()
+
+
+@functools.lru_cache(maxsize=256)  # in overload, many refusals are equal
+def _retry_details(message: str, retry_after_s: float) -> bytes:
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(retry_after_s * 1e9))
+    return _packed(_CODES[QueueFullError], message, error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+def _packed(code: grpc.StatusCode, message: str, detail: Message) -> bytes:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    number: int = code.value[0]
+    status: bytes = status_pb2.Status(code=number, message=message, details=[packed]).SerializeToString()
+    return status
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= most_bytes:
+        return text
+    return encoded[: max(0, most_bytes - 3)].decode(errors="ignore") + "…"

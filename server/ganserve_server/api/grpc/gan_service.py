@@ -1,0 +1,73 @@
+"""Serve `ganserve.v1.GanService` by passing messages to `service`.
+
+A unary method is a coroutine; a method that streams responses is an async generator. `call_handling` turns their
+errors into statuses.
+"""
+# ruff: noqa: ARG002, N802 - the protocol defines names and arguments
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from ganserve.v1 import gan_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from ganserve.v1 import gan_service_pb2
+    from ganserve_server.service import GanService
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
+    """`ganserve.v1.GanService`."""
+
+    def __init__(self, gan: GanService) -> None:
+        self._gan = gan
+
+    async def Sample(self, request: gan_service_pb2.SampleRequest, context: Context) -> gan_service_pb2.SampleResponse:
+        """Draw samples and return them in one message."""
+        return await self._gan.sample(request, deadline=call_deadline(context))
+
+    async def StreamSamples(
+        self, request: gan_service_pb2.StreamSamplesRequest, context: Context
+    ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
+        """Draw any number of samples and return them in chunks."""
+        async for response in self._gan.stream_samples(request, deadline=call_deadline(context)):
+            yield response
+
+    async def Score(self, request: gan_service_pb2.ScoreRequest, context: Context) -> gan_service_pb2.ScoreResponse:
+        """Score samples with a model's critic."""
+        return await self._gan.score(request, deadline=call_deadline(context))
+
+    async def StreamScores(
+        self, requests: AsyncIterator[gan_service_pb2.StreamScoresRequest], context: Context
+    ) -> AsyncIterator[gan_service_pb2.StreamScoresResponse]:
+        """Score any number of samples, with one response for each request."""
+        responses = self._gan.stream_scores(requests, deadline=call_deadline(context))
+        async with contextlib.aclosing(responses):
+            async for response in responses:
+                yield response
+
+    async def ListModels(
+        self, request: gan_service_pb2.ListModelsRequest, context: Context
+    ) -> gan_service_pb2.ListModelsResponse:
+        """List the models of the repository."""
+        return self._gan.list_models()
+
+    async def GetModel(
+        self, request: gan_service_pb2.GetModelRequest, context: Context
+    ) -> gan_service_pb2.GetModelResponse:
+        """Describe one version of a model."""
+        return self._gan.get_model(request)
+
+
+def call_deadline(context: Context) -> float | None:
+    """Return a call's deadline as a value of `time.monotonic()`; None if it has none."""
+    remaining_s: float | None = context.time_remaining()
+    return None if remaining_s is None else time.monotonic() + remaining_s

@@ -1,0 +1,188 @@
+"""Serve the Open Inference Protocol v2 with Triton's extensions, as `tritonclient.grpc` calls it.
+
+The methods have the form of those in `gan_service`.
+"""
+# ruff: noqa: ARG002, N802 - the protocol defines names and arguments
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ganserve_server.api.grpc.error_status import status_code, status_message
+from ganserve_server.api.grpc.gan_service import call_deadline
+from ganserve_server.api.grpc.open_inference_descriptions import (
+    model_config,
+    model_metadata,
+    model_statistics,
+    repository_index,
+    server_metadata,
+)
+from ganserve_server.api.grpc.open_inference_tensors import (
+    NO_SHARED_MEMORY,
+    payload_bytes,
+    read_request,
+    write_response,
+)
+from ganserve_server.error_text import MOST_SHOWN
+from ganserve_server.errors import EngineError, RequestError, UnsupportedError, invalid_field
+from ganserve_server.queue.ordered_stream import ReadAhead, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    import grpc
+
+    from ganserve_server.open_inference.inference import Inference
+    from ganserve_server.open_inference.plan import InferencePlan
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
+
+# Larger tensors are read, checked and built on another thread to keep the event loop free.
+_OFF_LOOP_BYTES = 2**20
+_log = logging.getLogger(__name__)
+
+
+class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] # it has no stubs
+    """`inference.GRPCInferenceService`."""
+
+    def __init__(self, inference: Inference, is_ready: Callable[[], bool]) -> None:
+        self._inference = inference
+        self._graphs = inference.graphs
+        self._is_ready = is_ready
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:
+        """Return that the server is alive."""
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:
+        """Return whether the server takes requests."""
+        return service_pb2.ServerReadyResponse(ready=self._is_ready())
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        """Return whether a graph takes requests; false if it does not exist."""
+        return service_pb2.ModelReadyResponse(ready=self._graphs.is_ready(request.name, request.version))
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        """Return the server's name, version and extensions."""
+        return server_metadata()
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        """Describe a graph's inputs and outputs."""
+        graph = self._graphs.resolve(request.name, request.version)
+        versions = [other.model.info.version for other in self._graphs.ready(graph.name)]
+        return model_metadata(graph, versions)
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        """Describe how a graph runs."""
+        return model_config(self._graphs.resolve(request.name, request.version))
+
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:
+        """Return the counts of one graph or of all."""
+        return model_statistics(self._graphs.ready(request.name, request.version))
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:
+        """Run a graph."""
+        return await self._run(request, await self._plan(request, context))
+
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        """Run graphs, with one response for each request, in order. After a failed request the stream goes on."""
+
+        async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
+            try:
+                plan = await self._plan(request, context)
+            except RequestError as error:
+                return _answered(_stream_error(request, error)), 0
+            return self._run_in_stream(request, plan), payload_bytes(request) + plan.response_bytes
+
+        async with contextlib.aclosing(in_order(requests, begin, ReadAhead())) as responses:
+            async for response in responses:
+                yield response
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
+        """List all versions of all graphs."""
+        _refuse_repository(request)
+        return repository_index(self._graphs.states(), ready_only=request.ready)
+
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
+        """Load the latest version of a model."""
+        _refuse_repository(request)
+        if request.parameters:
+            name = sorted(request.parameters)[0][:MOST_SHOWN]
+            raise invalid_field("parameters", f"has {name!r}; a model package contains all settings: leave it out")
+        await self._inference.load(request.model_name)
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        """Unload all versions of a model."""
+        _refuse_repository(request)
+        await self._inference.unload(request.model_name)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def _no_shared_memory(self, request: Any, context: Context) -> Any:
+        raise UnsupportedError(NO_SHARED_MEMORY)
+
+    async def _no_trace(self, request: Any, context: Context) -> Any:
+        raise UnsupportedError("this server has no Triton traces to set")
+
+    async def _no_log_settings(self, request: Any, context: Context) -> Any:
+        raise UnsupportedError("this server's log is set at its start: `ganserve serve --log-level`")
+
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _no_shared_memory
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = _no_shared_memory
+    TraceSetting = _no_trace
+    LogSettings = _no_log_settings
+
+    async def _plan(self, request: Any, context: Context) -> InferencePlan:
+        deadline = call_deadline(context)
+
+        def plan() -> InferencePlan:
+            return self._inference.plan(read_request(request), deadline=deadline)
+
+        return await asyncio.to_thread(plan) if payload_bytes(request) > _OFF_LOOP_BYTES else plan()
+
+    async def _run(self, request: Any, plan: InferencePlan) -> Any:
+        result = await self._inference.run(plan)
+        response = service_pb2.ModelInferResponse(id=request.id)
+        if plan.response_bytes > _OFF_LOOP_BYTES:
+            await asyncio.to_thread(write_response, response, result)
+        else:
+            write_response(response, result)
+        return response
+
+    async def _run_in_stream(self, request: Any, plan: InferencePlan) -> Any:
+        try:
+            response = await self._run(request, plan)
+        except RequestError as error:
+            return _stream_error(request, error)
+        # Clients that expect several responses to a request wait for this parameter.
+        response.parameters["triton_final_response"].bool_param = True
+        return service_pb2.ModelStreamInferResponse(infer_response=response)
+
+
+async def _answered(response: Any) -> Any:
+    return response
+
+
+def _stream_error(request: Any, error: RequestError) -> Any:
+    code = status_code(error)
+    message = status_message(error)
+    if isinstance(error, EngineError):
+        _log.error("a request of a stream failed", exc_info=error)
+        message = "the server failed; its log says why"
+    response = service_pb2.ModelStreamInferResponse(error_message=f"[{code.name}] {message}")
+    response.infer_response.id = request.id
+    response.infer_response.model_name = request.model_name
+    response.infer_response.model_version = request.model_version
+    return response
+
+
+def _refuse_repository(request: Any) -> None:
+    if request.repository_name:
+        raise invalid_field("repository_name", "is given; this server has one repository without a name: leave it out")

@@ -1,1 +1,0 @@
-"""Draw samples: latents, selection by the critic, encoding and decoding of pictures."""

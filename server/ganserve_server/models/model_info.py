@@ -1,0 +1,133 @@
+"""Turn a manifest into the facts that requests need, and check that it does not contradict itself."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from ganserve.v1 import model_spec_pb2, tensor_pb2
+from ganserve_server.error_text import enum_name
+from ganserve_server.errors import PackageError
+from ganserve_server.models.latents import Control, Distribution
+
+_CONTROL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_LABEL_OVERHEAD_BYTES = 11  # the name's tag (1) and length (up to 5), and the index (up to 5)
+_DISTRIBUTIONS = {
+    model_spec_pb2.LATENT_DISTRIBUTION_NORMAL: Distribution.NORMAL,
+    model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM: Distribution.UNIFORM,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """The facts about a model that requests need."""
+
+    name: str
+    version: int
+    sample_shape: tuple[int, ...]
+    """[H, W, C] for images, [D] for vectors."""
+    sample_dtype: np.dtype[np.generic]
+    """Little-endian uint8 or float32."""
+    sample_data_type: tensor_pb2.DataType.ValueType
+    latent_dimension: int
+    """Z."""
+    distribution: Distribution
+    """Distribution of each latent value that is no control."""
+    controls: dict[str, Control]
+    """Latent values that a request may set, by name."""
+    label_names: tuple[str, ...]
+    """Ordered by index; empty for unconditional models."""
+    label_indices: dict[str, int]
+    """Index of each label name."""
+    critic_takes_labels: bool
+    """True if scores need labels: both the model and its critic are conditional."""
+    critic_absence: str
+    """The manifest's reason for a missing critic."""
+    sample_bytes: int
+    """Size of one raw sample."""
+    label_bytes: int
+    """Most bytes of one sample's label in a message: index, name and their lengths; 0 if unconditional."""
+
+
+def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
+    """Check a manifest and return its facts.
+
+    Raises:
+        PackageError: The manifest contradicts itself, or a value is out of range.
+    """
+    sample, shape = spec.sample, tuple(spec.sample.shape)
+    if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE:
+        expected_type, axes = tensor_pb2.DATA_TYPE_UINT8, "[H, W, C] with C from 1 to 4"
+        fits = len(shape) == 3 and shape[2] <= 4
+    elif sample.kind == model_spec_pb2.SAMPLE_KIND_VECTOR:
+        expected_type, axes, fits = tensor_pb2.DATA_TYPE_FLOAT32, "[D]", len(shape) == 1
+    else:
+        raise PackageError(
+            f"sample.kind is {enum_name(model_spec_pb2.SampleKind, sample.kind)}; expected IMAGE or VECTOR"
+        )
+    if not fits or not all(shape):
+        raise PackageError(f"sample.shape is {list(shape)}; expected {axes}, every extent at least 1")
+    if sample.data_type != expected_type:
+        found, wanted = (enum_name(tensor_pb2.DataType, value) for value in (sample.data_type, expected_type))
+        raise PackageError(f"sample.data_type is {found}; expected {wanted} for samples of shape {axes}")
+    if spec.latent.dimension < 1:
+        raise PackageError("latent.dimension is 0; expected at least 1")
+    if spec.latent.distribution not in _DISTRIBUTIONS:
+        distribution = enum_name(model_spec_pb2.LatentDistribution, spec.latent.distribution)
+        raise PackageError(f"latent.distribution is {distribution}; expected NORMAL or UNIFORM")
+    labels = {name: index for index, name in enumerate(spec.label_names)}
+    if len(labels) != len(spec.label_names) or "" in labels:
+        raise PackageError(f"label_names must be distinct and not empty; got {list(spec.label_names)}")
+    _check_calibration(spec)
+    sample_dtype = np.dtype("<u1" if expected_type == tensor_pb2.DATA_TYPE_UINT8 else "<f4")
+    return ModelInfo(
+        name=spec.name,
+        version=spec.version,
+        sample_shape=shape,
+        sample_dtype=sample_dtype,
+        sample_data_type=expected_type,
+        latent_dimension=spec.latent.dimension,
+        distribution=_DISTRIBUTIONS[spec.latent.distribution],
+        controls=_controls(spec.latent),
+        label_names=tuple(spec.label_names),
+        label_indices=labels,
+        critic_takes_labels=bool(labels) and not spec.score.label_free,
+        critic_absence=spec.critic_absence,
+        sample_bytes=math.prod(shape) * sample_dtype.itemsize,
+        label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
+    )
+
+
+def _check_calibration(spec: model_spec_pb2.ModelSpec) -> None:
+    if not spec.score.HasField("calibration"):
+        return
+    calibration = spec.score.calibration
+    expected = max(1, len(spec.label_names)) if not spec.score.label_free else 1
+    if len(calibration.intercepts) != expected:
+        raise PackageError(
+            f"score.calibration has {len(calibration.intercepts)} intercepts; expected {expected}: one for each label "
+            "that the critic takes, one for all where it takes none"
+        )
+    if not all(map(math.isfinite, (calibration.slope, *calibration.intercepts))):
+        raise PackageError("score.calibration has numbers that are not finite: export again")
+
+
+def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
+    controls: dict[str, Control] = {}
+    for control in latent.controls:
+        where = f"latent.controls has {control.name!r}"
+        if not _CONTROL_NAME.fullmatch(control.name):
+            raise PackageError(
+                f"{where}; a control's name is a letter or underscore, then at most 63 letters, digits, '_', '.' or '-'"
+            )
+        if control.name in controls or any(control.index == other.index for other in controls.values()):
+            raise PackageError(f"{where} with index {control.index}; names and indices must be distinct")
+        if control.index >= latent.dimension:
+            raise PackageError(f"{where} with index {control.index}; expected 0 to {latent.dimension - 1}")
+        if not (math.isfinite(control.low) and math.isfinite(control.high) and control.low < control.high):
+            raise PackageError(f"{where} with the range {control.low:g} to {control.high:g}; expected low below high")
+        controls[control.name] = Control(control.name, control.index, control.low, control.high)
+    return controls

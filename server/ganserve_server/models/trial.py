@@ -1,0 +1,108 @@
+"""Try out the graphs of a package before they serve: every batch size, finite values, independence of the batch.
+
+N = samples, Z = values of one latent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logit
+
+from ganserve_server.errors import PackageError
+from ganserve_server.models.latents import draw_latents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ganserve.v1 import model_spec_pb2
+    from ganserve_server.engine.engine import Engine
+    from ganserve_server.engine.sessions import Feed
+    from ganserve_server.models.model_info import ModelInfo
+
+# Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
+_ALIKE_LEVELS, _ALIKE = 1, 0.01
+_SATURATED, _ODDS_ALIKE = 1e-5, 0.1
+
+
+def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tuple[list[Feed], list[Feed]]:
+    """Run the generator with batches of these sizes, ascending, on every session.
+
+    The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
+    minibatch statistics), and a request's result would depend on the other requests.
+
+    Returns:
+        The inputs of the generator and the critic for each size.
+
+    Raises:
+        PackageError: A run fails, or the first sample differs.
+    """
+    feeds = [_trial_feed(info, size) for size in sizes]
+    drawn = engine.warm_up(feeds)
+    _compare("samples", drawn[0][0], drawn[-1][0])
+    critic_feeds: list[Feed] = [
+        {"samples": samples} | ({"labels": feed["labels"]} if info.critic_takes_labels else {})
+        for (samples,), feed in zip(drawn, feeds, strict=True)
+    ]
+    return feeds, critic_feeds
+
+
+def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[Feed]) -> None:
+    """Run the critic as `try_generator` runs the generator, and compare its odds with the manifest's calibration.
+
+    Raises:
+        PackageError: A run fails, a result differs alone and in a batch, or the calibration does not match.
+    """
+    judged = engine.warm_up(feeds)
+    for _, probabilities in judged:
+        if probabilities.min() < 0 or probabilities.max() > 1:
+            raise PackageError(f"{engine.file}: a trial run gave probabilities outside 0 to 1")
+    _compare("scores", judged[0][0], judged[-1][0])
+    _compare("probabilities", judged[0][1], judged[-1][1])
+    scores, probabilities = judged[-1]
+    if spec.score.HasField("calibration"):
+        _check_calibration(spec, scores, probabilities, feeds[-1].get("labels"))
+
+
+def _compare(name: str, alone: NDArray[np.generic], in_batch: NDArray[np.generic]) -> None:
+    difference = np.abs(alone.astype(np.float64) - in_batch[:1].astype(np.float64)).max()
+    most = _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
+    if difference > most:
+        raise PackageError(
+            f"the {name} of a latent differ by {difference:g} alone and in a batch of {len(in_batch)}: "
+            "the network looks across its batch; freeze such statistics and export again"
+        )
+
+
+def _check_calibration(
+    spec: model_spec_pb2.ModelSpec,
+    scores: NDArray[np.generic],
+    probabilities: NDArray[np.generic],
+    labels: NDArray[np.generic] | None,
+) -> None:
+    """Check that the manifest's calibration, which rejection sampling uses, is the one in the graph."""
+    calibration = spec.score.calibration
+    intercepts = np.array(calibration.intercepts, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        odds = calibration.slope * scores.astype(np.float64) + intercepts[0 if labels is None else labels]
+    # Beyond these bounds, float32 probabilities are too coarse to give their odds.
+    bound = logit(1 - _SATURATED)
+    given = np.clip(logit(probabilities.astype(np.float64)), -bound, bound)
+    difference = np.abs(np.clip(odds, -bound, bound) - given).max()
+    if not (np.isfinite(odds).all() and difference <= _ODDS_ALIKE):
+        raise PackageError(
+            f"score.calibration gives log-odds that differ by {difference:g} from those of the probabilities of "
+            f"{spec.critic.file}: export again"
+        )
+
+
+def _trial_feed(info: ModelInfo, count: int) -> Feed:
+    controls = tuple(info.controls.values())
+    feed: Feed = {"latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=controls)}
+    if info.label_names:
+        # The last label comes first, so that every batch contains it: a graph with fewer labels fails here.
+        feed["labels"] = np.arange(-1, -1 - count, -1, dtype=np.int64) % len(info.label_names)
+    return feed

@@ -1,0 +1,1 @@
+"""Encode samples as picture files and decode the pictures that requests send."""

@@ -1,0 +1,214 @@
+"""Check a request for samples and plan its work. N = samples, Z = values of one latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.error_text import enum_name
+from ganserve_server.models.graph_work import GeneratorWork
+from ganserve_server.models.latents import MAX_INDEX, draw_seed
+from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
+from ganserve_server.requests.field_checks import (
+    check_controls,
+    check_critic,
+    check_labels,
+    check_priority,
+    check_tensor,
+    check_truncation,
+)
+from ganserve_server.requests.findings import Findings
+from ganserve_server.sampling.rejection_sampling import calibration_obstacle
+from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection, SelectionMethod
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganserve_server.models.model import Model
+    from ganserve_server.models.model_info import ModelInfo
+    from ganserve_server.queue.lanes import Priority
+    from ganserve_server.requests.limits import Limits
+
+_SCORE_BYTES = 8  # float32 score and probability
+_CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size
+_LIKELY_PROPOSALS = 8  # of a sample in rejection sampling, where only the upper bound is known
+_RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
+_METHODS = {
+    gan_service_pb2.SELECTION_METHOD_BEST_OF_N: SelectionMethod.BEST_OF_N,
+    gan_service_pb2.SELECTION_METHOD_REJECTION: SelectionMethod.REJECTION,
+}
+BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: give one of the two"
+
+
+@dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
+class SamplePlan:
+    """A valid request for samples."""
+
+    count: int
+    work: GeneratorWork
+    priority: Priority
+    encoding: tensor_pb2.Encoding.ValueType
+    """An encoding that the model's samples fit."""
+    selection: Selection | None
+    return_latents: bool
+    return_scores: bool
+    bytes_per_sample: int
+    """Most bytes of one sample in an answer."""
+
+
+def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
+    """Check a request for samples.
+
+    Raises:
+        RequestError: The request is wrong; see `Findings.raise_any`.
+    """
+    findings = Findings()
+    plan = _plan(model, request, findings)
+    # Latents are in memory with their samples even if they are not returned.
+    size = plan.bytes_per_sample + (0 if plan.return_latents else 4 * model.info.latent_dimension)
+    most = max(1, limits.max_response_bytes // size)
+    if plan.count > most:
+        findings.invalid(
+            "count",
+            f"is {plan.count}, at {size} bytes each, with their latents, more than the {limits.max_response_bytes} "
+            f"bytes of one answer; ask for at most {most}, or for a stream",
+        )
+    findings.raise_any()
+    return plan
+
+
+def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
+    """Check a request for a stream; return its plan and the samples of every chunk but the last.
+
+    Raises:
+        RequestError: The request is wrong; see `Findings.raise_any`.
+    """
+    findings = Findings("request.")
+    if request.request.HasField("latents"):
+        findings.invalid("latents", "are not allowed in a stream: use Sample, or a seed")
+    plan = _plan(model, request.request, findings)
+    findings.raise_any()
+    most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
+    return plan, min(request.chunk_size or _default_chunk_size(model, plan), most)
+
+
+def _default_chunk_size(model: Model, plan: SamplePlan) -> int:
+    """Return the samples that a few model calls draw."""
+    proposals = 1
+    if plan.selection is not None:
+        proposals = plan.selection.most
+        if plan.selection.method is SelectionMethod.REJECTION:
+            proposals = min(proposals, _LIKELY_PROPOSALS)
+    return max(1, _CALLS_PER_CHUNK * model.max_batch_size // proposals)
+
+
+def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> SamplePlan:
+    info = model.info
+    count, offset = request.count, request.offset
+    if count < 1:
+        findings.invalid("count", "is 0; expected at least 1")
+    if offset + count > MAX_INDEX:
+        findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
+    encoding = _check_encoding(info, request.encoding, findings)
+    selection = _check_selection(model, request, findings) if request.HasField("selection") else None
+    given = request.HasField("latents")
+    latents = _check_latents(info, request, findings) if given else None
+    truncation = request.truncation if request.HasField("truncation") else None
+    if truncation is not None:
+        check_truncation(info, truncation, findings)
+    controls = check_controls(info, request.controls, findings)
+    labels = check_labels(info, request.label_indices, request.label_names, count, findings)
+    if request.return_scores:
+        check_critic(model, "score", findings)
+    priority = check_priority(request.priority, findings)
+    seed = 0 if given else request.seed if request.HasField("seed") else draw_seed()
+    return SamplePlan(
+        count=count,
+        work=GeneratorWork(
+            seed=seed,
+            offset=offset,
+            truncation=truncation,
+            labels=labels,
+            controls=controls,
+            latents=latents,
+        ),
+        priority=priority,
+        encoding=encoding,
+        selection=selection,
+        return_latents=request.return_latents,
+        return_scores=request.return_scores,
+        bytes_per_sample=_bytes_per_sample(info, request, encoding),
+    )
+
+
+def _bytes_per_sample(
+    info: ModelInfo, request: gan_service_pb2.SampleRequest, encoding: tensor_pb2.Encoding.ValueType
+) -> int:
+    size = most_bytes(info, encoding) + info.label_bytes
+    if request.return_latents:
+        size += 4 * info.latent_dimension
+    return size + _SCORE_BYTES if request.return_scores else size
+
+
+def _check_encoding(
+    info: ModelInfo, encoding: tensor_pb2.Encoding.ValueType, findings: Findings
+) -> tensor_pb2.Encoding.ValueType:
+    """Return the requested encoding; raw if it is unset or wrong."""
+    if encoding in _RAW:
+        return tensor_pb2.ENCODING_RAW
+    if encoding not in tensor_pb2.Encoding.values():
+        findings.invalid("encoding", f"is {encoding}; expected a value of ganserve.v1.Encoding, such as ENCODING_RAW")
+    elif obstacle := encoding_obstacle(info, encoding):
+        findings.precondition(f"model {info.name!r} makes {obstacle}")
+    else:
+        return encoding
+    return tensor_pb2.ENCODING_RAW
+
+
+def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection | None:
+    """Return the requested selection; None if its method is wrong."""
+    most = request.selection.max_proposals_per_sample
+    method = _METHODS.get(request.selection.method)
+    if method is None:
+        name = enum_name(gan_service_pb2.SelectionMethod, request.selection.method)
+        findings.invalid(
+            "selection.method", f"is {name}; expected SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
+        )
+    if not 1 <= most <= MOST_PROPOSALS_PER_SAMPLE:
+        findings.invalid("selection.max_proposals_per_sample", f"is {most}; expected 1 to {MOST_PROPOSALS_PER_SAMPLE}")
+    elif (request.offset + request.count) * most > MAX_INDEX:
+        findings.invalid(
+            "offset",
+            f"({request.offset} + count {request.count}) * {most} proposals exceeds 2^48: use another seed, or fewer "
+            "proposals",
+        )
+    if model.critic is None:
+        check_critic(model, "select", findings)
+    elif method is SelectionMethod.REJECTION and (obstacle := calibration_obstacle(model)):
+        findings.precondition(obstacle)
+    return None if method is None else Selection(method=method, most=most)
+
+
+def _check_latents(
+    info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings
+) -> NDArray[np.float32] | None:
+    for field in ("seed", "truncation", "selection"):
+        if request.HasField(field):
+            findings.invalid(field, BESIDE_LATENTS)
+    if request.controls:
+        findings.invalid("controls", BESIDE_LATENTS)
+    if request.offset:
+        findings.invalid("offset", f"is {request.offset} beside latents, which have no sequence: leave it out")
+    latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
+    if latents is not None and len(latents) != request.count:
+        findings.invalid(
+            "latents.shape", f"has {len(latents)} latents, count is {request.count}: they must be the same"
+        )
+    if info.label_names and not request.label_indices and not request.label_names:
+        findings.invalid(
+            "label_indices",
+            f"is empty; with latents, model {info.name!r} needs labels: give one for all, or one a sample",
+        )
+    return cast("NDArray[np.float32] | None", latents)

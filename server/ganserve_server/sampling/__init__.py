@@ -1,0 +1,1 @@
+"""Draw samples and let the critic score or select them."""

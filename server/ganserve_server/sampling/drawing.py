@@ -1,0 +1,79 @@
+"""Draw samples with a model's generator and score them with its critic. N = samples, Z = values of one latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import numpy as np
+
+from ganserve_server.models.graph_work import CriticWork
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ganserve_server.models.graph_work import GeneratorWork, Labels
+    from ganserve_server.models.model import Model
+    from ganserve_server.queue.queue_options import QueueOptions
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+
+@dataclass(kw_only=True, slots=True)
+class Drawn:
+    """Samples with their latents, labels and scores."""
+
+    samples: list[NDArray[np.generic]]
+    """Parts [n, ...] in the order of the samples; together they have N of them."""
+    latents: list[NDArray[np.float32]]
+    """Latents of the same parts, [n, Z]."""
+    labels: list[NDArray[np.int64]]
+    """Labels of the same parts, [n]; no parts if the model is unconditional."""
+    scores: NDArray[np.float32] | None
+    """[N], if requested."""
+    probabilities: NDArray[np.float32] | None
+    """[N], if requested."""
+    proposed: int = 0
+    """With a selection: the number of proposals."""
+    accepted: int = 0
+    """With a selection: the number of these samples that its rule accepted."""
+
+
+async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:
+    """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue.
+
+    Raises:
+        RequestError: See `Batcher.submit`.
+    """
+    parts = await model.generator.submit(work, count, options)
+    samples = [part[0] for part in parts]
+    latents = cast("list[NDArray[np.float32]]", [part[1] for part in parts])
+    labels = cast("list[NDArray[np.int64]]", [part[2] for part in parts] if model.info.label_names else [])
+    scores = probabilities = None
+    if scored:
+        # A conditional generator may have a critic that takes no labels.
+        own = joined(labels) if model.info.critic_takes_labels else None
+        samples = [joined(samples)]
+        scores, probabilities = await score(model, samples[0], own, options.admitted())
+    return Drawn(samples=samples, latents=latents, labels=labels, scores=scores, probabilities=probabilities)
+
+
+async def score(
+    model: Model, samples: NDArray[np.generic], labels: Labels, options: QueueOptions
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return scores and probabilities, [N] each, of samples [N, ...] in the model's shape and type.
+
+    Cancelling frees their places in the queue. `labels` are None for critics that take none.
+
+    Raises:
+        RequestError: See `Batcher.submit`.
+    """
+    assert model.critic is not None, "requests for scores are refused without a critic"
+    parts = await model.critic.submit(CriticWork(samples=samples, labels=labels), len(samples), options)
+    scores, probabilities = (joined([part[index] for part in parts]) for index in (0, 1))
+    return cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", probabilities)
+
+
+def joined(parts: list[NDArray[ScalarT]]) -> NDArray[ScalarT]:
+    """Return the parts as one array, without copying a single part."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

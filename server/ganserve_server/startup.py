@@ -1,0 +1,95 @@
+"""Load the models that a configuration names, for a gRPC server and for a server inside another program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
+from ganserve_server.engine.providers import CPU, Provider, choose_provider
+from ganserve_server.errors import RequestError, StartupError
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.batch_config import INLINE_BELOW_S, BatchConfig
+from ganserve_server.startup_report import startup_report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganserve_server.settings import ServerConfig
+
+_SMALL_BATCH_SIZE = 256
+
+
+def load(config: ServerConfig) -> tuple[Repository, str]:
+    """Return the loaded repository and a report of its models.
+
+    Raises:
+        ProviderError: The requested execution provider is not available.
+        StartupError: There is nothing to serve.
+    """
+    if not config.models.is_dir():
+        raise StartupError(_no_folder(config))
+    choice = choose_provider(Provider(config.provider))
+    sessions = len(config.devices) * config.instances
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
+    engine = EngineConfig(
+        provider=choice.name,
+        threads=threads,
+        spinning=config.spinning,
+        devices=config.devices,
+        instances=config.instances,
+        buckets=choose_buckets(choice.name, config.batch_buckets, config.batch_size),
+        cuda_graphs=config.cuda_graphs,
+        conv_search=config.conv_search,
+        conv_layout=config.conv_layout,
+        tf32=config.tf32,
+        gpu_memory_limit_mib=config.gpu_memory_limit_mib,
+    )
+    batch = BatchConfig(
+        max_batch_size=config.batch_size,
+        max_small_batch_size=0 if config.max_batch_size or choice.name == CPU else _SMALL_BATCH_SIZE,
+        max_queued_samples=config.max_queued_samples,
+        workers=workers,
+        queue_delay_s=config.queue_delay_ms / 1e3,
+        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
+    )
+    repository = Repository(
+        config.models, engine, batch, newest=config.newest_versions, drain_timeout_s=config.drain_timeout_s
+    )
+    try:
+        repository.load()
+    except RequestError as error:
+        raise StartupError(str(error)) from error
+    report = startup_report(repository, choice, engine, batch)
+    if not any(summary.latest for summary in repository.summaries()):
+        if wrong := _wrong_folder(config.models):
+            raise StartupError(wrong)
+        if not config.allow_empty:
+            raise StartupError(_nothing_to_serve(config.models, report))
+        report += f"nothing to serve yet: waiting for packages in {config.models}\n"
+    return repository, report
+
+
+def _no_folder(config: ServerConfig) -> str:
+    is_file = config.models.exists()
+    wait = f"; --allow-empty needs an existing folder: create it with `mkdir -p {config.models}`"
+    return (
+        f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}; write one with "
+        f"`ganserve export-onnx RUN --out {config.models}/NAME`{wait * (config.allow_empty and not is_file)}"
+    )
+
+
+def _wrong_folder(models: Path) -> str:
+    """Suggest another folder if the packages lie one level higher or lower than expected; else return ""."""
+    if any(models.glob("*/manifest.json")):
+        return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
+    below = sorted({manifest.parents[2] for manifest in models.glob("*/*/*/manifest.json")})
+    if below:
+        return f"there is nothing to serve in {models}, and there are packages below: did you mean --models {below[0]}?"
+    return ""
+
+
+def _nothing_to_serve(models: Path, report: str) -> str:
+    write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`, or wait for one with --allow-empty"
+    found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
+    return "\n".join([f"there is nothing to serve in {models}: {write}", *found])

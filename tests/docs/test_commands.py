@@ -1,0 +1,103 @@
+"""Every flag that a page names exists, and every training command of a page is one that training accepts."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from commands import ganserve
+from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
+from ganserve._cli import COMMANDS
+from ganserve._cli.completion import command_of
+from ganserve_training.presets import PRESETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Of torchrun, curl, uvicorn and mypy; and one that shows how a mistake is told.
+OTHERS = {"--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
+# One command: up to where the next begins, or the line or the code ends.
+COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
+
+
+@functools.cache
+def flags_of(command: str) -> frozenset[str]:
+    known = command_of(command)
+    assert known is not None
+    options = [*known.options(), *itertools.chain(*known.cases().values())]
+    return frozenset(flag for option in options for flag in (*option.flags, option.opposite) if flag) | {
+        "--help",
+        "--help-all",
+    }
+
+
+@pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_flag_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    exist = {"--version"}.union(*map(flags_of, COMMANDS))
+    if page in BENCHMARKS:  # The scripts beside it have flags of their own.
+        exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
+    tables = {flag.rpartition(".")[0] for flag in exist}
+    assert flags_in(text) - exist - tables - OTHERS == set()
+    wrong = {
+        (command, flag)
+        for command, arguments in COMMAND.findall(text)
+        if command in COMMANDS
+        for flag in flags_in(arguments.partition(" #")[0]) - flags_of(command) - OTHERS
+    }
+    assert wrong == set()
+
+
+def test_flags_are_found() -> None:
+    assert "--diagnosis.no-enabled" in flags_of("train")
+    assert flags_in("`--a.b-c.{start,end}`, --two, x--no or a/--no") == {"--a.b-c.start", "--a.b-c.end", "--two"}
+
+
+def test_commands_are_found_with_their_flags() -> None:
+    found = [
+        (command, flags_in(arguments))
+        for page in PAGES
+        for command, arguments in COMMAND.findall(page.read_text(encoding="utf-8"))
+        if command in COMMANDS and "--" in arguments
+    ]
+    assert {"train", "export-onnx", "serve", "sample", "evaluate"} <= {command for command, _ in found}
+    assert len(found) > 30
+    assert COMMAND.findall("`ganserve train x \\\n --a 1` --no") == [("train", " x \\\n --a 1")]
+
+
+TRAINING = [
+    words
+    for page in PAGES
+    for block in blocks(page, "sh", "bash")
+    for words in commands(block)
+    if words[:2] == ["ganserve", "train"]
+]
+
+
+class Accepted(Exception):  # noqa: N818 - what the command line is meant to come to
+    """The command line was understood."""
+
+
+@pytest.mark.parametrize("words", TRAINING, ids=" ".join)
+def test_training_accepts_the_command_line(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+
+    def accept(config: Any, *_: Any, **__: Any) -> None:
+        configs.append(config)
+        raise Accepted
+
+    monkeypatch.setattr("ganserve_training.run.train.train", accept)
+    monkeypatch.setattr("ganserve_training.run.supervisor.supervise", accept)
+    with pytest.raises(Accepted):
+        ganserve(*words[1:], folder=tmp_path)
+    # A line that changes nothing shows nothing.
+    plain = {word for word in words[3:] if word.startswith("--")} <= {"--out", "--processes"}
+    assert plain or configs[0] != PRESETS[words[2]]
+
+
+def test_every_page_that_should_has_training_commands() -> None:
+    assert len(TRAINING) > 10

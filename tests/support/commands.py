@@ -1,0 +1,47 @@
+"""Run `ganserve …` in the test's own process, which saves the start of Python and the imports."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+from ganserve import _cli
+
+GANSERVE = Path(sys.executable).with_name("ganserve")
+"""The installed command, for the few tests of which a process of its own is the subject."""
+
+
+def ganserve(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line and return its exit code and both streams, as `subprocess.run` would.
+
+    Args:
+        arguments: The words after `ganserve`.
+        folder: The working directory. Default: the test's own.
+        environment: Variables to set beside those of this process.
+    """
+    words = [str(argument) for argument in arguments]
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        contextlib.chdir(folder or Path.cwd()),
+        mock.patch.dict(os.environ, environment),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        try:
+            code = _cli.main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    printed = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(["ganserve", *words], code, *printed)
+
+
+def said(*arguments: object, folder: Path | None = None, **environment: str) -> str:
+    """Run a command that must succeed and return its standard output."""
+    done = ganserve(*arguments, folder=folder, **environment)
+    assert done.returncode == 0, f"ganserve {' '.join(done.args[1:])}\n{done.stdout}\n{done.stderr}"
+    return str(done.stdout)
