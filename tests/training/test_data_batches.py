@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import lightning_fabric
 import numpy as np
 import pytest
 import torch
@@ -253,7 +252,7 @@ def test_training_from_disk_gives_the_weights_of_training_from_memory(stored: St
     config = tiny_config(steps=4, data=FolderConfig(path="x", flip=True, workers=1))
     states = []
     for samples in (stored, in_memory(stored)):
-        trainer = Trainer(config, samples, lightning_fabric.Fabric(accelerator="cpu", devices=1))
+        trainer = Trainer(config, samples)
         for _ in range(4):
             trainer.run_step()
         states.append(trainer.state_dict())

@@ -22,9 +22,7 @@ _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
 # What each extra installs: names of distributions; onnxruntime stands for either of its two.
-_TRAINING = (
-    *("lightning-fabric", "pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),
-)
+_TRAINING = (*("pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),)
 EXTRAS = {
     "images": ("pillow",),
     "server": (

@@ -34,7 +34,7 @@ class BadFiles:
     """How many images there are, good and bad."""
 
     def message(self, limit: int = _NAMED) -> str:
-        """The count, then the first `limit` of them, one a line."""
+        """Return the count, then the first `limit` of them, one a line."""
         lines = [f"{len(self.files):,} of {self.total:,} images can't be used:"]
         lines += [f"  {file}" for file in self.files[:limit]]
         if len(self.files) > limit:

@@ -36,11 +36,11 @@ class SampleSequence:
             self._order = ClassBalancedOrder(samples.labels, seed)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Which samples are at `position` to `position + count - 1`: int64 [count]."""
+        """Return which samples are at `position` to `position + count - 1`: int64 [count]."""
         return self._order.indices(position, count)
 
     def mirrored(self, batch: Tensor, position: int) -> Tensor:
-        """The batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
+        """Return the batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
         if self._flip_seed is None:
             return batch
         mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)

@@ -17,7 +17,7 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
@@ -40,13 +40,10 @@ class R3ganConfig(UnnormalisedConfig):
         super().__post_init__()
         self._expect_positive("blocks_per_level", "group_size")
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return R3ganGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return R3ganCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return R3ganGenerator, R3ganCritic
 
 
 class Block(nn.Module):

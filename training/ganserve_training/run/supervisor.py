@@ -141,7 +141,7 @@ def _wait(children: Sequence[_Child], requests: list[int]) -> None:
 
 
 def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
-    """The exit status, after a sentence about what the first process can't have said itself."""
+    """Return the exit status, after a sentence about what the first process can't have said itself."""
     first = children[0].process.returncode
     if all(child.process.returncode == 0 for child in children):
         return 0

@@ -42,7 +42,7 @@ class ArrayConfig(StoredDataConfig):
 
 
 def load_array(config: ArrayConfig) -> StoredImages | Vectors:
-    """Images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
+    """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
     A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
     vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
@@ -95,7 +95,7 @@ def _labels(
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; a .npy file's only one as arr_0."""
+    """Return the arrays of a file by name; a .npy file's only one as arr_0."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -109,7 +109,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Which of `keys` there is."""
+    """Return which of `keys` there is."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")
