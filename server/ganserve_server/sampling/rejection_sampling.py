@@ -25,8 +25,7 @@ from scipy.special import expit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import Labels, Model
 
 CALIBRATION_SAMPLES = 2048
 CALIBRATION_SEED = int.from_bytes(b"ganserve", "big")
