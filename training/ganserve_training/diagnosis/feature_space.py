@@ -1,7 +1,7 @@
-"""A fixed space in which samples are compared. N = samples, F = features, C, H, W = image, D = values of a vector.
+"""Compare samples in a fixed feature space. N = samples, F = features, C, H, W = image, D = values of a vector.
 
-Every run's space is made once from its training samples and never changes, so that what is measured at step 100 and at
-step 100,000 compares.
+A run's space is made once from its training samples and never changes, so that step 100 and step 100,000 can be
+compared.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SIDE_PX = 16  # Larger images are averaged down to this: a collapse shows at any resolution.
+_SIDE_PX = 16  # larger images are averaged down to this, as a collapse shows at any resolution
 _MOST_FEATURES = 32
 
 
 class FeatureSpace:
-    """The training samples' leading principal components, at most 32 (vectors of up to 32 values stay as they are).
+    """The training samples' leading principal components, at most 32. Vectors of up to 32 values stay as they are.
 
-    Noise has almost no extent along the components of real data, so that an untrained generator does not pass for a
-    varied one, as it would in pixel space.
+    Noise has almost no extent along the components of real data. In pixel space, by contrast, an untrained generator
+    would look varied.
 
     Args:
         reference: Training samples as networks see them, float32 [N, C, H, W] or [N, D].
@@ -30,26 +30,26 @@ class FeatureSpace:
         self._axes: Tensor | None = None
         if flat.shape[1] > _MOST_FEATURES:
             centred = (flat - self._mean).double()
-            _, axes = torch.linalg.eigh(centred.T @ centred)  # In ascending order of variance.
+            _, axes = torch.linalg.eigh(centred.T @ centred)  # in ascending order of variance
             self._axes = axes[:, -_MOST_FEATURES:].flip(1).to(flat.dtype)
 
     def __call__(self, samples: Tensor) -> Tensor:
-        """Sample as networks see them -> float32 [N, F], on the samples' device."""
+        """Convert samples as networks see them to features float32 [N, F], on the samples' device."""
         flat = _flatten(samples) - self._mean.to(samples.device)
         return flat if self._axes is None else flat @ self._axes.to(samples.device)
 
 
 def mean_pairwise_distance(features: Tensor, labels: Tensor | None) -> float:
-    """Mean Euclidean distance between two different samples, [N, F]; with labels, int64 [N], of those that share one.
+    """Return the mean Euclidean distance between two samples of [N, F].
 
-    Where no two samples share a label, of all.
+    With labels int64 [N], only pairs with the same label count, unless there are none.
     """
     count = len(features)
     pairs = ~torch.eye(count, dtype=torch.bool, device=features.device)
     if labels is not None:
         alike = pairs & (labels[:, None] == labels[None, :])
         pairs = alike if bool(alike.any()) else pairs
-    # Exact: the default for more than 25 samples goes through a product, and calls equal samples different.
+    # Exact. The default for more than 25 samples uses a product, which gives equal samples a distance above 0.
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     return float(distances[pairs].mean())
 

@@ -1,24 +1,24 @@
-"""One cheap number for how good samples are, for a monitor that looks at them while training goes on.
+"""Measure sample quality as one cheap number, for the monitor that watches training.
 
 N = samples, H, W, C = image, D = values of a vector.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve_training.config.diagnosis import QualityName
 from ganserve_training.data.rows import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.judge import fit_judge
-from ganserve_training.evaluation.metrics.coverage import Modes, mode_divergence
-from ganserve_training.evaluation.metrics.kernel import kernel_distance
-from ganserve_training.evaluation.metrics.sliced import sliced_wasserstein
-
-QualityChoice = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
+from ganserve_training.evaluation.metrics.kid import kernel_distance
+from ganserve_training.evaluation.metrics.mode_coverage import mode_divergence
+from ganserve_training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from ganserve_training.evaluation.modes import Modes
 
 _REFERENCE_SAMPLES = 1000
 _REFERENCE_SEED = 0
@@ -29,13 +29,13 @@ class Quality(NamedTuple):
     """A measured quality."""
 
     name: str
-    """sliced_wasserstein, mode_divergence, gan_test or kid."""
+    """Name of the figure: sliced_wasserstein, mode_divergence, gan_test or kid."""
     value: float
     higher_is_better: bool
 
 
-def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) -> None:
-    """Refuse a measure that the data have nothing for.
+def check_choice(choice: QualityName, modes: Modes | None, *, labelled: bool) -> None:
+    """Refuse a choice that does not suit the data.
 
     Raises:
         ConfigError: Mode-coverage without modes, or gan-test without labels.
@@ -47,18 +47,18 @@ def check_choice(choice: QualityChoice, modes: Modes | None, *, labelled: bool) 
 
 
 class QualityMeter:
-    """Measures samples against one fixed reference, so that values over a run compare.
+    """Measure samples against one fixed reference, so that values of one run can be compared.
 
     Args:
-        reference: Real samples, labelled for `gan-test`; at most 1,000 of them are used, always the same.
-        choice: What to measure. auto: mode-coverage where `modes` are known, else sliced-wasserstein.
+        reference: Real samples, labelled for `gan-test`. It uses at most 1,000 of them, always the same.
+        choice: What to measure. auto: mode-coverage if `modes` are known, else sliced-wasserstein.
         modes: The distribution's modes, for `mode-coverage`.
 
     Raises:
         ConfigError: Mode-coverage without modes, or gan-test without labels.
     """
 
-    def __init__(self, reference: Samples, choice: QualityChoice = "auto", modes: Modes | None = None) -> None:
+    def __init__(self, reference: Samples, choice: QualityName = "auto", modes: Modes | None = None) -> None:
         check_choice(choice, modes, labelled=reference.labels is not None)
         if choice == "auto":
             choice = "sliced-wasserstein" if modes is None else "mode-coverage"
@@ -74,7 +74,7 @@ class QualityMeter:
             self._judge = fit_judge(self._real, reference.labels[chosen])
 
     def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
-        """The quality of samples as people see them, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are plenty.
+        """Return the quality of generated samples, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are enough.
 
         Args:
             samples: Generated samples.
@@ -92,15 +92,3 @@ class QualityMeter:
                 raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
             return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
         return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
-
-
-def quick_quality(
-    samples: NDArray[Any],
-    labels: NDArray[np.int64] | None,
-    reference: Samples,
-    *,
-    choice: QualityChoice = "auto",
-    modes: Modes | None = None,
-) -> Quality:
-    """One measurement by a fresh `QualityMeter`; keep a meter to measure often."""
-    return QualityMeter(reference, choice, modes).measure(samples, labels)

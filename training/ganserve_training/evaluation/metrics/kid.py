@@ -1,4 +1,4 @@
-"""Kernel distance. N, M = samples, F = features."""
+"""Kernel distance of features (KID). N, M = samples, F = features."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -22,24 +24,24 @@ def kernel_distance(
     subset_size: int = SUBSET_SIZE,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """KID: the unbiased squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018).
+    """Return the unbiased squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018).
 
-    Computed by torchmetrics.
+    torchmetrics computes it.
 
     Args:
         generated: Features [N, F].
         real: Features [M, F].
-        subsets: How many random subsets to average over; one where the whole sets are used.
-        subset_size: Samples of each; at most as many as there are.
-        seed: Of the subsets.
+        subsets: Number of random subsets to average over; one subset if it is the whole set.
+        subset_size: Samples in each subset, at most as many as there are.
+        seed: Seed of the subsets.
 
     Returns:
-        Mean and standard deviation over the subsets. May be slightly negative: the estimate is unbiased.
+        Mean and standard deviation over the subsets. The mean may be slightly negative, as the estimate is unbiased.
     """
     size = min(subset_size, len(generated), len(real))
     whole = size == len(generated) == len(real)
     with warnings.catch_warnings():
-        # That it keeps all features in memory: so do we.
+        # It warns that it keeps all features in memory; so do we.
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save", UserWarning)
         from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -50,3 +52,20 @@ def kernel_distance(
         torch.manual_seed(seed)
         mean, spread = metric.compute()
     return float(mean), float(spread)
+
+
+def _measure(material: Material) -> dict[str, float]:
+    mean, spread = kernel_distance(material.generated_features, material.real_features, seed=material.seed)
+    return {"kid": mean, "kid_std": spread}
+
+
+register_metric(
+    Metric(
+        name="kid",
+        measure=_measure,
+        figures={"kid": Figure("KID", "0", "kernel distance of the features, unbiased", ".2e")},
+        compares_features=True,
+        by_default=lambda traits: traits.is_image and not traits.has_modes,
+        position=2,
+    )
+)

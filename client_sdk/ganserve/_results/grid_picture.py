@@ -1,56 +1,34 @@
-"""Grid pictures: where each sample lies, how the picture is made, and how the samples are cut out of it again."""
+"""Make a grid picture of samples, and cut the samples out of it again, exactly."""
 
 # N = samples, H = height, W = width, C = channels (of one sample)
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from ganserve._calls.number_checks import check_integer
-from ganserve._errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import SampleBatch
+    from ganserve._results.input_source import Source
 
 CHUNK = "ganserve.grid"
 FORMAT = 1
 MAX_CHUNK_BYTES = 2**20  # what Pillow reads of a compressed text chunk
-MAX_PIXELS = 80_000_000  # a little below where Pillow warns of a decompression bomb
+MAX_PIXELS = 80_000_000  # Pillow warns of a decompression bomb from 89 million on
 
-_GAP = 2
-_SMALLEST_TILE = 28
-_MOST_COLUMNS_OF_A_ROW = 32  # of a label, or of a walk, before it is wrapped
-_BACKGROUND = 96  # between the black and the white that samples often have at their borders
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a picture came from, as the errors about it say."""
-
-    argument: str = "images"
-    """The argument that it was given as."""
-    file: str | None = None
-    """The file that it was read from."""
-
-    def refuse(self, description: str) -> InvalidRequest:
-        """The error for this picture."""
-        return InvalidRequest.of(self.argument, description if self.file is None else f"{self.file!r} {description}")
+_BACKGROUND = 96  # neither black nor white, which samples often have at their borders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """A grid picture's description, which travels inside it as JSON."""
+    """Describes a grid picture; stored in the picture as JSON."""
 
     height: int
     """H, of one sample."""
@@ -91,7 +69,7 @@ class Grid:
         return height, width
 
     def compose(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The picture, uint8 [height, width, C], of images uint8 [N, H, W, C]."""
+        """Return the picture, uint8 [height, width, C], of images uint8 [N, H, W, C]."""
         picture = np.full((*self.pixel_size, self.channels), _BACKGROUND, np.uint8)
         if self.channels in (2, 4):
             picture[..., -1] = 0  # gaps and empty cells are transparent
@@ -101,10 +79,10 @@ class Grid:
         return picture
 
     def cut(self, picture: npt.NDArray[np.uint8], source: Source) -> npt.NDArray[np.uint8]:
-        """The images, uint8 [N, H, W, C], of a picture uint8 [height, width, C].
+        """Return the images, uint8 [N, H, W, C], of a picture uint8 [height, width, C].
 
         Raises:
-            InvalidRequest: The picture has been changed since it was written.
+            InvalidRequest: The picture has another size than the one that was written.
         """
         expected = (*self.pixel_size, self.channels)
         if picture.shape != expected:
@@ -119,10 +97,10 @@ class Grid:
         return images
 
     def to_json(self) -> str:
-        """The text of the picture's chunk."""
+        """Return the text of the picture's chunk."""
         described: dict[str, Any] = {"format": FORMAT, **asdict(self)}
         start, stop = self.indices[0], self.indices[-1] + 1
-        if self.indices == tuple(range(start, stop)):  # as is usual; the list would be most of the text
+        if self.indices == tuple(range(start, stop)):  # the usual case; the list would be most of the text
             described |= {"indices": None, "offset": start}
         if self.labels is not None and self.label_names is not None:
             described["label_names"] = dict(sorted(set(zip(map(str, self.labels), self.label_names, strict=True))))
@@ -130,10 +108,10 @@ class Grid:
 
     @classmethod
     def from_json(cls, text: str, source: Source) -> Grid:
-        """The description of a chunk's text.
+        """Read the text of a picture's chunk.
 
         Raises:
-            InvalidRequest: Ganserve did not write this chunk, or a later version of it did.
+            InvalidRequest: Ganserve did not write the text, or a later version did.
         """
         try:
             described = json.loads(text)
@@ -167,96 +145,10 @@ class Grid:
             raise ValueError("a cell outside the picture")
 
     def _corners(self) -> list[tuple[int, int]]:
-        """Top and left pixel of each sample."""
+        """Return the top and left pixel of each sample."""
         step_y, step_x = self.height * self.scale + self.gap, self.width * self.scale + self.gap
         cells = range(self.count) if self.cells is None else self.cells
         return [(cell // self.columns * step_y, cell % self.columns * step_x) for cell in cells]
-
-
-def default_scale(height: int, width: int) -> int:
-    """How much samples of this size are enlarged, so that tiny ones can be seen."""
-    return max(1, math.ceil(_SMALLEST_TILE / min(height, width)))
-
-
-def check_count(count: int, height: int, width: int) -> None:
-    """Check, before they are drawn, that so many samples of this size make one picture.
-
-    Raises:
-        InvalidRequest: They don't, however they are arranged.
-    """
-    scale = default_scale(height, width)
-    if count * height * width * scale**2 > MAX_PIXELS:
-        raise _too_many(count)
-
-
-def _too_many(count: int) -> InvalidRequest:
-    most = f"{MAX_PIXELS // 10**6} megapixels"
-    return InvalidRequest.of("samples", f"are {count}, too many for one picture of {most} at most: save each of them")
-
-
-def arrange(batch: SampleBatch, *, columns: int | None, scale: int | None, gap: int = _GAP) -> Grid:
-    """The grid of a batch of images, which stay in their order, along the rows.
-
-    Where the labels come one after the other, each starts a row; samples of given latents, such as a walk, are one row.
-
-    Raises:
-        InvalidRequest: An argument is wrong, the batch is empty, or the picture would be too large.
-    """
-    count, height, width, channels = batch.images.shape
-    if not count:
-        raise InvalidRequest.of("batch", "is empty; expected at least one sample to make a picture of")
-    if scale is None:
-        scale = default_scale(height, width)
-    labels = None if batch.labels is None else tuple(batch.labels.tolist())
-    columns = None if columns is None else check_integer("columns", columns, 1, MAX_PIXELS)
-    cells: tuple[int, ...] | None = None
-    square = math.ceil(math.sqrt(count))
-    if batch.seed is not None and labels is not None and _grouped(labels):
-        columns, rows, cells = _rows_by_label(labels, columns)
-    else:
-        usual = max(square, _MOST_COLUMNS_OF_A_ROW) if batch.seed is None else square
-        columns = min(columns or usual, count)
-        rows = math.ceil(count / columns)
-    grid = Grid(
-        height=height,
-        width=width,
-        channels=channels,
-        count=count,
-        columns=columns,
-        rows=rows,
-        scale=check_integer("scale", scale, 1, MAX_PIXELS),
-        gap=gap,
-        cells=cells,
-        labels=labels,
-        label_names=batch.label_names,
-        model=batch.model,
-        version=batch.version,
-        seed=batch.seed,
-        indices=tuple(batch.indices.tolist()),
-    )
-    if math.prod(grid.pixel_size) > MAX_PIXELS or len(grid.to_json().encode()) > MAX_CHUNK_BYTES:
-        raise _too_many(count)
-    return grid
-
-
-def _grouped(labels: Sequence[int]) -> bool:
-    """Whether there are several labels, each of which comes in one piece."""
-    pieces = 1 + sum(a != b for a, b in itertools.pairwise(labels))
-    return pieces == len(set(labels)) > 1
-
-
-def _rows_by_label(labels: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, ...]]:
-    """Columns, rows and each sample's cell where each label starts a row of its own; the labels are grouped."""
-    counts = Counter(labels)
-    if columns is None:
-        columns = min(max(counts.values()), _MOST_COLUMNS_OF_A_ROW)
-    first_row: dict[int, int] = {}
-    rows = 0
-    for label, count in counts.items():
-        first_row[label] = rows
-        rows += math.ceil(count / columns)
-    cells = tuple(first_row[label] * columns + i for label, count in counts.items() for i in range(count))
-    return columns, rows, cells
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
-"""Whether a network treats each sample alone, as a server must: its batches are made of strangers' requests.
+"""Check that a network treats each sample alone: a server fills its batches with the requests of strangers.
 
-N = batch. Batch normalisation and minibatch statistics are frozen by eval mode; a network that goes on looking across
-its batch, or that draws random numbers, cannot be served.
+N = batch. Batch normalisation and minibatch statistics are frozen in eval mode. A network that still compares the
+samples of its batch, or that draws random numbers, cannot be served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 PARTS = (1, 3)
-# Of the spread of the outputs, and of their size: rounding differs with the batch size by a hundredth of that.
+# Shares of the outputs' spread and of their size. Rounding differs with the batch size by a hundredth of that.
 SPREAD_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 5e-6
 FREEZE = (
     "freeze such a statistic in eval mode (running means, as BatchNorm and "
@@ -36,18 +36,18 @@ def check_alone(
     rounding: float = RELATIVE_TOLERANCE,
     advice: str = FREEZE,
 ) -> None:
-    """Check that each sample's output has its shape, and is the same whatever is beside it in the batch.
+    """Check that each sample's output has the right shape and does not depend on the rest of the batch.
 
     Args:
         call: The network, in eval mode: inputs [N, ...] -> [N, *sample_shape].
         inputs: A batch of 64 of each input.
-        sample_shape: Of one output.
-        name: Of the network, for the error: "generator MyGenerator".
-        rounding: How far an output may be off, as a share of the largest one, by its own number format.
-        advice: What to do about a network that looks across its batch.
+        sample_shape: Shape of one output.
+        name: The network in error messages, such as "generator MyGenerator".
+        rounding: Error that the network's number format causes, as a share of the largest output.
+        advice: How to fix a network that looks across its batch.
 
     Raises:
-        ExportError: It does not; the message says in which way.
+        ExportError: The network fails the check; the message says how.
     """
     with torch.inference_mode():
         together = _call(call, inputs, name)
@@ -57,8 +57,8 @@ def check_alone(
             )
         if not torch.equal(together, _call(call, inputs, name)):
             raise ExportError(
-                f"the {name} gives another result for the same inputs: it draws random numbers, and must not, so that "
-                "a seed always gives the same sample"
+                f"the {name} gives another result for the same inputs: it draws random numbers, so a seed would not "
+                "always give the same sample. Remove the random operations, or make their values part of the latents"
             )
         allowed = SPREAD_TOLERANCE * float(together.std()) + rounding * float(together.abs().max())
         for count in PARTS:
@@ -66,8 +66,8 @@ def check_alone(
             difference = float((few - together[:count]).abs().max())
             if difference > allowed:
                 raise ExportError(
-                    f"the {name} looks across its batch: a sample's result differs by {difference:.3g} among "
-                    f"{count} and among {BATCH} samples. A server's batches hold the samples of strangers: {advice}"
+                    f"the {name} looks across its batch: a sample's result differs by {difference:.3g} between a batch "
+                    f"of {count} and one of {BATCH}. A server's batches hold the samples of strangers: {advice}"
                 )
 
 

@@ -1,18 +1,13 @@
-"""What features are, and how images are brought into the form that a network takes.
-
-N = samples, H, W, C = image, D = values of a sample, F = features.
-"""
+"""Convert images to the form that a feature network takes. N = samples, H, W, C = image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import averaged_px, flat_values
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.options import FeatureRange
@@ -23,59 +18,36 @@ _LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Features:
-    """A way to get features, and all that a report has to say about it: other features make other figures."""
-
-    name: str
-    """Such as pixels, classifier or the file's name."""
-    sha256: str | None
-    """Of the network's file or weights; None: no network."""
-    resizer: str
-    """How images are brought to the network's size."""
-    extract: Callable[[NDArray[Any]], NDArray[Any]]
-    """Samples, uint8 [N, H, W, C] or float32 [N, D] -> features, float [N, F]."""
-
-
-def plain_features(info: DataInfo) -> Features:
-    """The values themselves: pixels of at most 31 a side, standardised vectors."""
-    if not info.is_image:
-        return Features(name="values", sha256=None, resizer="none", extract=lambda samples: flat_values(samples, info))
-    down, right = averaged_px(info)
-    resizer = "none" if (down, right) == (1, 1) else f"average over {down} x {right} pixels"
-    return Features(name="pixels", sha256=None, resizer=resizer, extract=lambda samples: flat_values(samples, info))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureInput:
-    """The images that a network takes: float32 [N, C, H, W]."""
+    """Form of the images that a network takes, float32 [N, C, H, W]."""
 
     height: int
     """H."""
     width: int
     """W."""
     channels: int
-    """C: 1 or 3, or the data's own."""
+    """C: 1, 3, or as in the data."""
     values: FeatureRange = "0..1"
-    """What black and white become; imagenet: 0..1 less the mean, by the standard deviation of ImageNet's channels."""
+    """Values of black and white; imagenet: 0..1, normalised by mean and deviation of ImageNet's channels."""
 
     def __post_init__(self) -> None:
         if self.values == "imagenet" and self.channels != 3:
-            raise ConfigError(f"feature range imagenet is for networks of 3 channels (this one takes {self.channels})")
+            raise ConfigError(f"feature_range imagenet: needs a network of 3 channels (this one takes {self.channels})")
 
     def resizer(self, info: DataInfo) -> str:
-        """How images of the data get here, in words."""
+        """Describe how the data's images are resized."""
         if (info.height, info.width) == (self.height, self.width):
             return "none"
         return f"Pillow bicubic, antialiased, to {self.height} x {self.width} pixels"
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Uint8 [N, h, w, c] -> float32 [N, C, H, W].
+        """Convert uint8 [N, h, w, c] to float32 [N, C, H, W].
 
-        Alpha is dropped. Gray becomes equal red, green and blue; colour for a network of 1 channel becomes luma (ITU-R
-        601). Resizing keeps fractions of levels (Parmar et al. 2022 show what rounding and aliasing do to FID).
+        Drop alpha. Gray becomes equal red, green and blue; colour becomes luma (ITU-R 601) for a network of 1 channel.
+        Resizing keeps fractions of levels (Parmar et al. 2022 show how rounding and aliasing change FID).
 
         Raises:
-            ConfigError: No way leads from the data's channels to the network's.
+            ConfigError: The data's channels cannot be converted to the network's.
         """
         images = self._with_channels(pixels)
         if images.shape[1:3] != (self.height, self.width):
@@ -93,7 +65,7 @@ class FeatureInput:
         got = pixels.shape[3]
         if got == self.channels:
             return pixels
-        colour = pixels[..., : got - 1 + got % 2]  # Gray + alpha and RGBA without their alpha.
+        colour = pixels[..., : got - 1 + got % 2]  # drop alpha
         if colour.shape[3] == self.channels:
             return colour
         if (colour.shape[3], self.channels) == (1, 3):
@@ -108,8 +80,8 @@ class FeatureInput:
         out = np.empty((len(images), self.height, self.width, self.channels), np.float32)
         for index, image in enumerate(images):
             for channel in range(self.channels):
-                plane = Image.fromarray(image[:, :, channel].astype(np.float32))  # Mode F: no rounding.
+                plane = Image.fromarray(image[:, :, channel].astype(np.float32))  # mode F does not round
                 out[index, :, :, channel] = np.asarray(
                     plane.resize((self.width, self.height), Image.Resampling.BICUBIC)
                 )
-        return np.clip(out, 0.0, 255.0, out=out)  # Bicubic overshoots at edges.
+        return np.clip(out, 0.0, 255.0, out=out)  # bicubic overshoots at edges

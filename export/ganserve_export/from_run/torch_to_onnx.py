@@ -1,4 +1,4 @@
-"""PyTorch module -> ONNX graph: one call of torch.onnx.export, set up for a dynamic batch and checked."""
+"""Convert a PyTorch module to a checked ONNX graph with a dynamic batch axis."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import contextlib
 import itertools
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
 
 from ganserve_export.errors import ExportError
+from ganserve_export.package.onnx_graphs import strip_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
-OPSET = 20  # everything that our networks need; onnxruntime reads it since 1.17
+OPSET = 20  # has every operation that our networks need; onnxruntime has read it since 1.17
 
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
@@ -27,10 +28,10 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     Args:
         module: The module, in eval mode, called with the inputs by position.
         inputs: An example of each input by name, [2 or more, ...].
-        output_names: Name of each output.
+        output_names: The outputs' names.
 
     Returns:
-        The model, passed by ONNX's checker with full_check (types and shapes are inferred and compared).
+        The model, which passed ONNX's checker with full_check (it infers and compares types and shapes).
 
     Raises:
         ExportError: torch.onnx cannot convert the module, or the checker refuses the result.
@@ -38,8 +39,8 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     batch = torch.export.Dim("batch", min=1)
     try:
         with _quiet():
-            # Traced here rather than by torch.onnx.export, which answers a network that writes its batch size into a
-            # shape by silently exporting that batch size.
+            # Trace here: for a network that writes its batch size into a shape, torch.onnx.export would silently
+            # export that batch size.
             program = torch.export.export(
                 module, tuple(inputs.values()), dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
             )
@@ -52,7 +53,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:  # torch documents no common base class of what these two raise
+    except Exception as error:  # torch documents no base class for these errors
         raise ExportError(
             f"torch cannot convert {type(module).__name__} to ONNX: {error}\nEvery operation of the network must be "
             "exportable with a dynamic batch: no Python branches on values, x.shape[0] instead of len(x)."
@@ -69,18 +70,8 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     return model
 
 
-def strip_metadata(model: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: stack traces with the paths of this machine, a third of a small file's size."""
-    graph = model.graph
-    described: tuple[Iterable[Any], ...] = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
-    for part in itertools.chain((model, graph), *described):
-        del part.metadata_props[:]
-    for node in graph.node:
-        node.ClearField("doc_string")
-
-
 def _name_batch_axis(graph: onnx.GraphProto) -> None:
-    """Call the one dynamic axis "batch": torch may name it after a symbol of its own, such as s48."""
+    """Rename the dynamic axis to "batch": torch may use a symbol of its own, such as s48."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in itertools.chain(graph.input, graph.output, graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
@@ -90,7 +81,7 @@ def _name_batch_axis(graph: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
+    """Hide torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
