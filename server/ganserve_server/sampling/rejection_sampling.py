@@ -61,9 +61,9 @@ def calibration_obstacle(model: Model) -> str:
     score, critic = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
     if not score.HasField("calibration"):
         return (
-            f"{critic} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: package "
-            "it again with data to calibrate it on, or select with SELECTION_METHOD_BEST_OF_N, which needs only the "
-            "order of its scores"
+            f"{critic} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: "
+            "package it again with data to calibrate it on, or select with SELECTION_METHOD_BEST_OF_N, which needs "
+            "only the order of its scores"
         )
     if score.calibration.slope <= 0:
         return (
