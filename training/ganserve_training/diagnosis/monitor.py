@@ -49,7 +49,7 @@ class Look:
     findings: tuple[Finding, ...]
     """Findings to report now."""
     is_best: bool
-    """Whether the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
+    """True if the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
     exported."""
 
 

@@ -49,7 +49,7 @@ class Players:
     label_names: tuple[str, ...]
     """Names of the labels that the generator takes: the data's labels, or InfoGAN's codes."""
     critic_uses_labels: bool
-    """Whether the critic takes the data's labels."""
+    """True if the critic takes the data's labels."""
 
 
 class Probe:

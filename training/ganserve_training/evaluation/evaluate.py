@@ -54,7 +54,7 @@ class Evaluation:
     seed: int
     """Seed of their latents."""
     data: str
-    """Where the real samples come from."""
+    """Source of the real samples."""
     real_samples: int
     """Number of training samples that they were compared with."""
     held_out_samples: int
