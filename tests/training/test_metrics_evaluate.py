@@ -1,4 +1,4 @@
-"""Evaluations as a whole: what is measured by default, what a report says, and what is refused."""
+"""Evaluate as a whole: default metrics, contents of a report, and refusals."""
 
 import json
 import math
@@ -28,7 +28,7 @@ DIGITS = DataConfig()
 
 
 class Copies:
-    """Draws training samples instead of generating any."""
+    """Draw training samples instead of generating any."""
 
     def __init__(self, config: DataConfig, *, labelled: bool = True) -> None:
         self._train = load_split(config, "train")
@@ -152,7 +152,7 @@ def test_features_from_a_file_are_reported(tmp_path: Path) -> None:
     assert evaluation.metrics["fid"] == pytest.approx(by_hand, rel=1e-3)
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_options_that_do_not_suit_the_data_are_refused(tmp_path: Path) -> None:
     subject = Copies(DIGITS)
     with pytest.raises(ConfigError, match="metrics mode-coverage: needs data whose modes are known"):
         evaluate(subject, EvaluationOptions(metrics=("mode-coverage",)))
@@ -191,7 +191,7 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         data_config("nowhere", None, (8, 8, 1))
 
 
-def test_a_large_reference_is_a_fixed_part() -> None:
+def test_a_large_reference_is_always_the_same_part() -> None:
     reference = load_reference(DataConfig(source="ring", count=30_000), (2,))
     assert len(reference.train) == 10_000
     assert reference.sha256 == load_reference(DataConfig(source="ring", count=30_000), (2,)).sha256

@@ -54,14 +54,7 @@ class Look:
 
 
 class Monitor:
-    """Watch one run in its folder.
-
-    Args:
-        trainer: Trains the players.
-        train: Samples that they learn from.
-        folder: Run folder, for observations.jsonl and diagnosis.jsonl.
-        say: Takes one message for the user.
-    """
+    """Watch one run: write observations.jsonl and diagnosis.jsonl in its folder, and `say` findings to the user."""
 
     def __init__(
         self,

@@ -53,16 +53,7 @@ class Players:
 
 
 class Probe:
-    """Take observations of one run.
-
-    Args:
-        config: The run's configuration.
-        players: The networks and their game.
-        train: Samples that the networks learn from.
-        held_out: Real samples that they never see; None: there are none.
-        device: Device of the networks.
-        modes: The distribution's modes; None: unknown.
-    """
+    """Take observations of one run. Its `held_out` samples and the distribution's `modes` may be missing."""
 
     def __init__(
         self,
