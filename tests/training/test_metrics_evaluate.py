@@ -15,11 +15,13 @@ from ganserve_training import evaluate_run, load_split, load_trained, train
 from ganserve_training.config import DataConfig
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluation.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
+from ganserve_training.evaluation.evaluate import default_samples, evaluate
 from ganserve_training.evaluation.metric import DataTraits, all_metrics, choose_metrics
 from ganserve_training.evaluation.metrics import mode_coverage
 from ganserve_training.evaluation.modes import GaussianModes, StackedDigitModes, modes_of
+from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.reference import data_config, load_reference, source_of
+from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
