@@ -1,31 +1,62 @@
-# make demo   everything, from real digits to samples in demo/digits.png; make test   the tests; make lint   the linters;
-# make docs   the site of docs/, in build/docs; make coverage   what of the SDK its tests reach, at least 95 %.
+# make demo       train on real digits, export, serve and sample them: demo/digits.png
+# make test       run the quick tests, which touch everything: about four minutes on two cores
+# make test-slow  run the other tests: training that fails in each way, killed runs, benchmarks, an install from the wheel
+# make test-all   run all tests
+# make coverage   measure how much of the SDK its tests reach; fail below 95 %
+# make lint       check style, types, imports between components, protos and the generated code
+# make docs       build the site of docs/ in build/docs; every warning is an error
+# make format     format Python and protos
+# make protos     generate the code of the protos
+# make clean      delete what these commands made
+#
+# Each sets up .venv first. Another Python: make PYTHON=python3.12 ...
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test coverage lint docs format protos clean
+# A test file stays on one worker, which makes its fixtures once; the order of pyproject.toml's testpaths, longest first,
+# keeps both busy to the end.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# What dev installs is enough for the demo, too.
+DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
 
-demo: $(VENV)/.ready-all
+.PHONY: demo test test-slow test-all coverage lint lint-code lint-types lint-imports lint-protos docs format protos generate clean
+
+demo: $(DEMO_READY)
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/.ready-dev
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/.ready-dev
+	$(PYTEST)
 
 coverage: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest tests/client_sdk --cov --cov-report=term:skip-covered --cov-fail-under=95
 
-lint: $(VENV)/.ready-dev
+# Parts, so that `make --jobs 2 lint` checks types beside the rest.
+lint: lint-code lint-types lint-imports lint-protos
+
+lint-code: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-types: $(VENV)/.ready-dev
 	$(BIN)/mypy
+
+lint-imports: $(VENV)/.ready-dev
 	$(BIN)/lint-imports
+
+lint-protos: $(VENV)/.ready-dev
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/generate_sync_client.py --check
 
-# Every warning is an error: a link that leads nowhere, a docstring that can't be read, a message without a comment.
 docs: $(VENV)/.ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -36,6 +67,10 @@ format: $(VENV)/.ready-dev
 
 protos: $(VENV)/.ready-dev
 	$(BIN)/python scripts/generate_protos.py
+
+# Everything that is generated and committed.
+generate: protos
+	$(BIN)/python scripts/generate_sync_client.py
 
 clean:
 	rm -rf $(VENV) build demo dist
