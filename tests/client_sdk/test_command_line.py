@@ -256,6 +256,11 @@ def test_values_of_every_kind() -> None:
             read(line)
 
 
+def test_values_are_read_where_pydantic_is_loaded() -> None:
+    pytest.importorskip("pydantic")
+    assert read("x --sizes 1 --names a") == Outer(file=Path("x"), sizes=(1,), names=("a",))
+
+
 def test_checks_run_from_the_inside_out() -> None:
     with pytest.raises(ValueError, match=r"inner\.rate must not be negative"):
         read("x --inner.rate -1")

@@ -78,7 +78,9 @@ def app_of(name: str, options: Sequence[Option], summary: str = "", **settings: 
         )
         place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
         annotation: Any = Annotated[(tuple.__class_getitem__((kind, ...)) if option.many else kind), parameter]
-        parameters.append(inspect.Parameter(f"_{number}", place, default=None, annotation=annotation))
+        # cyclopts checks the default, too, where pydantic is loaded.
+        default = () if option.many else option.choices[0] if option.choices else kind()
+        parameters.append(inspect.Parameter(f"_{number}", place, default=default, annotation=annotation))
     parameters.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = App(name, help=summary, version_flags=(), **settings)
@@ -110,7 +112,8 @@ def _unknown(word: str, options: Sequence[Option], prog: str) -> str:
     if not word.startswith("-"):
         return f"{word}: not expected here. Leave it out, or see `{prog} --help`."
     word = word.partition("=")[0]
-    found = near(word, [name for option in options for name in (*option.flags, option.opposite) if name])
+    flags = [name for option in options for name in option.flags]
+    found = near(word, [*flags, *(option.opposite for option in options if option.opposite and "no-" in word)])
     hint = f"Did you mean {' or '.join(found)}?" if found else f"`{prog} --help` lists them."
     return f"{word}: no such option. {hint}"
 
