@@ -42,7 +42,7 @@ def _shown(command: str) -> str:
     if command.endswith(" --help") and command != "ganserve --help":
         usage, about, *parts = text.split("\n\n")
         if command != "ganserve train digits --help":
-            parts = [part for part in parts if part.startswith(("presets:", "examples:"))]
+            parts = [part for part in parts if part.startswith("examples:")]
         text = "\n".join([usage, about, *parts]).rstrip("\n") + "\n\n"
     return f"$ {command}\n{text}"
 
