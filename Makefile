@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 # What dev installs is enough for the demo, too.
 DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
 
-.PHONY: demo test test-slow test-all coverage lint lint-code lint-types lint-imports lint-protos docs format protos clean
+.PHONY: demo test test-slow test-all coverage lint lint-code lint-types lint-imports lint-protos docs format protos generate clean
 
 demo: $(DEMO_READY)
 	$(BIN)/python scripts/demo.py
@@ -55,6 +55,7 @@ lint-protos: $(VENV)/.ready-dev
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/generate_sync_client.py --check
 
 docs: $(VENV)/.ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -66,6 +67,10 @@ format: $(VENV)/.ready-dev
 
 protos: $(VENV)/.ready-dev
 	$(BIN)/python scripts/generate_protos.py
+
+# Everything that is generated and committed.
+generate: protos
+	$(BIN)/python scripts/generate_sync_client.py
 
 clean:
 	rm -rf $(VENV) build demo dist

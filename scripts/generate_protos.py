@@ -56,7 +56,7 @@ def main() -> int:
             if stale:
                 print(f"generated code differs from protos/: {', '.join(stale)}\nfix: make protos", file=sys.stderr)
                 return 1
-            print(f"generated code is what protos/ generate ({len(everything)} files)")
+            print(f"generated code is current ({len(everything)} files)")
             return 0
         for name in names(COMMITTED):
             (COMMITTED / name).unlink()

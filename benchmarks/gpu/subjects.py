@@ -10,9 +10,9 @@ import torch
 from packages import LABELS
 from torch import Tensor, nn
 
-from ganserve_export.from_run.conversion import to_onnx
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import GeneratorGraph
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_training.config import NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ganserve_training.evaluation.metrics.coverage import ModeCoverage
+    from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage
 
 HERE = Path(__file__).parent
 SAMPLES = {"ring": 2500, "grid": 2500, "stacked-digits": 26_000}
@@ -85,8 +85,8 @@ def run_trial(job: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
     from ganserve_training import draw_samples, load_trained, train
-    from ganserve_training.evaluation.metrics.coverage import mode_coverage
-    from ganserve_training.evaluation.metrics.modes import modes_of
+    from ganserve_training.evaluation.metrics.mode_coverage import mode_coverage
+    from ganserve_training.evaluation.modes import modes_of
 
     method = next(item for item in SUITES[job["suite"]]() if item.name == job["method"])
     config = replace(method.configs[job["data"]], seed=job["seed"], steps=job["steps"])

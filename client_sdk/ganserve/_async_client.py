@@ -1,103 +1,62 @@
-"""The asyncio client."""
+"""The asyncio client: draw samples and score them.
+
+`scripts/generate_sync_client.py` makes `_client.py` of this file.
+"""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from ganserve._calls import unary_calls as _calls
+from ganserve._async_connection import AsyncConnection
+from ganserve._calls import unary_calls
 from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
-from ganserve._calls.channel import async_connect
 from ganserve._calls.interpolation import Interpolation
-from ganserve._calls.local import async_local_connection
-from ganserve._calls.readiness import Readiness, refuse_name
 from ganserve._calls.requests import sample_request, stream_request
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
-from ganserve._calls.transport import AsyncTransport
-from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
-from ganserve._errors import GanserveError
+from ganserve._calls.waiting import async_in_thread
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Iterable, Mapping
 
-    import grpc
     import numpy.typing as npt
 
-    from ganserve._calls.local import Provider
-    from ganserve._config import Compression, Metadata
     from ganserve._results.batch import SampleBatch
-    from ganserve._results.models import ModelInfo, ModelSummary
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
 
-class AsyncClient:
-    """A client of a ganserve server for asyncio; every method does what `Client`'s does.
+class AsyncClient(AsyncConnection):
+    """An asyncio client of a ganserve server; its methods are those of `Client`.
 
         async with AsyncClient("localhost:50051") as client:
             batch = await client.sample(16, label="7", seed=42)
-            async for batch in client.stream(10_000):
-                ...
 
-    It connects with the first call and belongs to the event loop that runs then, of which any number of tasks may use
-    it. Cancelling a task cancels its call.
+    The first call connects and binds the client to its event loop, of which any number of tasks may use it. Cancelling
+    a task cancels its call.
+
+    If the server is unreachable, draining, starting, or full and says when to come again, the client repeats the same
+    request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
+    retries to the logger "ganserve" at the level INFO.
 
     Args:
-        target: As for `Client`.
-        timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
-        max_attempts: As for `Client`.
-        compression: As for `Client`.
-        metadata: As for `Client`.
-        interceptors: GRPC's interceptors of asyncio clients, the first one outermost.
+        target: The server: "host:port", "host" (port 50051), or a gRPC target with a scheme
+            ("unix:/run/ganserve.sock"). Several, as a sequence or joined by commas, take turns and replace each other.
+            Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
+        timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms.
+        max_attempts: Most attempts of one call at all servers together; 1 never retries. Default: 5, or one more than
+            there are servers.
+        compression: Compresses what is sent. To receive less, use an `encoding`.
+        metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
+        interceptors: GRPC's asyncio interceptors, the first one outermost.
 
     Raises:
-        InvalidRequest: An argument makes no sense.
+        InvalidRequest: An argument is wrong.
+        GanserveError: This process was forked while its parent used gRPC, which can crash or hang in it.
     """
-
-    def __init__(
-        self,
-        target: str | Sequence[str] | None = None,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        max_attempts: int | None = None,
-        compression: Compression = "none",
-        metadata: Metadata = (),
-        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
-    ) -> None:
-        config = ClientConfig.of(
-            target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
-        )
-        self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
-
-    @classmethod
-    def local(
-        cls,
-        models: str | os.PathLike[str],
-        *,
-        provider: Provider = "auto",
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> Self:
-        """A client with the whole service inside this process: no server, no port (needs the extra `server`).
-
-        See `Client.local`. This returns at once; the models are loaded in another thread, from the first call on, which
-        waits for them. What is wrong with them, that call raises.
-        """
-        client = cls.__new__(cls)
-        client._transport = AsyncTransport(  # noqa: SLF001 - of its own class
-            *async_local_connection(models, provider, timeout_s)
-        )
-        return client
-
-    @property
-    def target(self) -> str:
-        """The server's address, or several joined by commas; "local:FOLDER" for a service in this process."""
-        return self._transport.config.target
 
     async def sample(
         self,
@@ -118,7 +77,46 @@ class AsyncClient:
         return_latents: bool = False,
         timeout_s: float | None = None,
     ) -> SampleBatch:
-        """Draws samples: images uint8 [N, H, W, C] or vectors float32 [N, D]; see `Client.sample`."""
+        """Draw samples.
+
+        Sample i of (model version, seed, label, truncation, controls) is always the same, whatever n, the offset and
+        the server's load.
+
+        Args:
+            n: N, how many; at least 1. An answer is at most 256 MiB: use `stream` for more.
+            label: A label's name or index for all samples, or a sequence of N names or N indices. Default: a
+                conditional model draws each sample's label.
+            model: The model's name. Default: the server's only model.
+            version: The model's version. Default: the latest that is ready.
+            seed: Chooses the latents, 0 to 2^64 - 1. Default: a random one, which the batch tells.
+            offset: Index of the first sample in the seed's sequence; offset + n is at most 2^48.
+            truncation: Restricts each latent value to [-truncation, truncation]: less varied, more typical. Default:
+                none.
+            latents: The latents themselves, float32 [N, Z], instead of seed, offset, truncation and controls.
+            controls: Values of the model's controls by name (`ModelInfo.controls`), for all samples: {"c0": 0.5}.
+                Others are drawn; setting one changes no other value of a latent.
+            select: Lets the critic choose among more samples than are returned: `BestOf(8)` keeps the best of each 8,
+                `Rejection(max_proposals=64)` the first that it accepts. See `SampleBatch.selection`. Default: none.
+            encoding: How the samples travel. "raw" and "png" give the same arrays, "png" in fewer bytes and more time
+                ("png", "jpeg" and "webp" need the extra `images`); "jpeg" and "webp" lose a little; "float32" gives
+                float32 images, 0 to 1.
+            priority: The request's place in the server's queue: "high" if somebody waits, "low" for work in bulk.
+            return_scores: Whether to return the critic's scores and probabilities of the samples.
+            return_latents: Whether to return the latents.
+            timeout_s: Deadline in seconds, retries included; math.inf is none. Default: the client's.
+
+        Returns:
+            The samples: images uint8 [N, H, W, C] or vectors float32 [N, D].
+
+        Raises:
+            InvalidRequest: An argument is wrong.
+            ModelNotFound: There is no such model or version.
+            UnsupportedByModel: A label for an unconditional model, an unknown control, scores or a selection from a
+                model without a critic and the like.
+            MissingExtra: The encoding needs Pillow, which is not installed.
+            ServerUnavailable: The server cannot be reached.
+            GanserveError: Any other failure; see the error's class.
+        """
         request = sample_request(
             n,
             label,
@@ -137,9 +135,9 @@ class AsyncClient:
         )
         timeout_s = self._timeout_s(timeout_s)
         info = None
-        if _calls.needs_description(request):
-            info = await self._transport.unary(_calls.describe_first(request, timeout_s))
-        return await self._transport.unary(_calls.sample(request, timeout_s, info))
+        if unary_calls.needs_description(request):
+            info = await self._transport.unary(unary_calls.describe_first(request, timeout_s))
+        return await self._transport.unary(unary_calls.sample(request, timeout_s, info))
 
     def stream(
         self,
@@ -160,7 +158,24 @@ class AsyncClient:
         chunk_size: int | None = None,
         timeout_s: float | None = None,
     ) -> AsyncSampleStream:
-        """Draws any number of samples in batches, as they arrive; see `Client.stream`. Iterate it, don't await it."""
+        """Draw any number of samples and return them in batches as they arrive: those that `sample` would draw.
+
+        The arguments are those of `sample` but for `latents`, and two:
+
+        - `chunk_size`: most samples in one batch; by default the server chooses;
+        - `timeout_s`: most seconds to wait for each batch, without the time that the caller takes between batches.
+
+        The server draws only a little ahead. Leaving the loop early ends the call. When the connection breaks, the
+        stream continues where it stopped, at the same version of the model. Before the first batch it gives up after
+        the client's `max_attempts`, later when no batch came for `timeout_s`; the error tells how to continue.
+
+        Returns:
+            An iterator of batches and a context manager. Iterate it, don't await it.
+
+        Raises:
+            InvalidRequest: An argument is wrong.
+            MissingExtra: The encoding needs Pillow, which is not installed.
+        """
         request = sample_request(
             n,
             label,
@@ -190,13 +205,41 @@ class AsyncClient:
         priority: Priority = "normal",
         timeout_s: float | None = None,
     ) -> Scores:
-        """Scores samples with a model's critic; see `Client.score`. Files are read in another thread."""
-        inputs = await asyncio.to_thread(ScoreInputs.read, images, label)
+        """Score samples with a model's critic.
+
+        Args:
+            images: What to score, or a sequence of such. Samples and batches that were drawn, which know their labels.
+                Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
+                [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
+                as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the
+                model's size; gray becomes RGB and RGB gray where nothing is lost. A PNG that `SampleBatch.save_grid` or
+                `save` wrote is cut into its samples, exactly. Paths of folders: the PNG, JPEG, WebP, BMP and TIFF files
+                in it, by name. Paths of what `save_npz` and `save_csv` wrote, or other .npz, .csv and .npy files.
+            label: As for `sample`; conditional models need it, unless their critic takes none
+                (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
+                critic takes any.
+            model: The model's name. Default: the one that drew the samples, batches or PNGs, if they tell, else the
+                server's only model.
+            version: The model's version. Default: the latest that is ready.
+            priority: As for `sample`.
+            timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
+                Pictures, samples, batches, and arrays [2 to 4, H, W], which might be one image with its channels first,
+                take two requests: the first asks for the model's size and whether it takes labels.
+
+        Returns:
+            The critic's scores and calibrated probabilities, in the order of the samples.
+
+        Raises:
+            InvalidRequest: An argument is wrong, or a picture does not fit the model.
+            UnsupportedByModel: The model has no critic, or takes no labels.
+            MissingExtra: There is a path, and Pillow is not installed.
+            GanserveError: Any other failure, as for `sample`.
+        """
+        inputs = await async_in_thread(ScoreInputs.read, images, label)
         model = model if model is not None else inputs.model
         info = await self.model(model, version, timeout_s=timeout_s) if inputs.needs_model else None
-        call = _calls.score(
-            inputs, info, model=model, version=version, priority=priority, timeout_s=self._timeout_s(timeout_s)
-        )
+        timeout_s = self._timeout_s(timeout_s)
+        call = unary_calls.score(inputs, info, model=model, version=version, priority=priority, timeout_s=timeout_s)
         return await self._transport.unary(call)
 
     def score_stream(
@@ -209,13 +252,31 @@ class AsyncClient:
         priority: Priority = "normal",
         timeout_s: float | None = None,
     ) -> AsyncScoreStream:
-        """Scores any number of items, in order, as they arrive; see `Client.score_stream`. Iterate it, don't await it.
+        """Score any number of items and return the scores of each, in order, as they arrive.
 
-        The items may come from an asynchronous iterable, such as `client.stream(…)`.
+        The stream reads and sends up to 8 items, of 16 MiB together, ahead of the scores. One version of the model
+        scores all items. When the connection breaks, the stream sends what has no scores yet again.
+
+        Args:
+            images: The items, each as for `score`: `client.stream(…)` will do. For a live source, whose next item
+                depends on the last answer, use `score`.
+            label: One label for all, or an iterable with one entry an item, each as for `score`. Default: the labels
+                that samples, batches and PNGs carry, if the critic takes any.
+            model: As for `score`.
+            version: As for `score`.
+            priority: As for `sample`.
+            timeout_s: Most seconds to wait for the scores of each item, without the time that the caller and the
+                iterable take; math.inf waits for ever. Default: the client's.
+
+        Returns:
+            An iterator of scores, one `Scores` an item, and a context manager; iterate it, don't await it. An error of
+            the iterable or of an item is raised after the scores of the items before it.
+
+        Raises:
+            InvalidRequest: An argument is wrong.
         """
-        call = ScoreStreamCall(
-            images, label, model=model, version=version, priority=priority, timeout_s=self._timeout_s(timeout_s)
-        )
+        timeout_s = self._timeout_s(timeout_s)
+        call = ScoreStreamCall(images, label, model=model, version=version, priority=priority, timeout_s=timeout_s)
         return AsyncScoreStream(self._transport, call)
 
     async def interpolate(
@@ -233,7 +294,33 @@ class AsyncClient:
         return_scores: bool = False,
         timeout_s: float | None = None,
     ) -> SampleBatch:
-        """Draws samples on the way from one latent, or seed, to another; see `Client.interpolate`."""
+        """Draw samples on the way from one latent to another; the ends are exact to the last bit.
+
+        The way between normal latents is spherical (White 2016, "Sampling Generative Networks"), so that latents on it
+        are as long as those of the training; uniform latents, and a model's controls, go straight.
+
+        Args:
+            a: The start: a seed, which stands for the latent of its sample 0, or a latent, float32 [Z].
+            b: The end, likewise.
+            steps: N, how many samples; at least 2.
+            label: As for `sample`. Default: the label of a's sample, else of b's; conditional models need one if both
+                are latents.
+            model: As for `sample`.
+            version: As for `sample`.
+            truncation: As for `sample`; for ends that are seeds.
+            encoding: As for `sample`.
+            priority: As for `sample`.
+            return_scores: As for `sample`.
+            timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
+                There is one request for the model, one for each seed, and one for the samples.
+
+        Returns:
+            The samples in order, with their latents.
+
+        Raises:
+            InvalidRequest: An argument is wrong, or a latent has another size than the model's.
+            GanserveError: Any other failure, as for `sample`.
+        """
         way = Interpolation(
             a,
             b,
@@ -248,42 +335,3 @@ class AsyncClient:
         info = await self.model(model, version, timeout_s=timeout_s)
         drawn = [await self._transport.unary(call) for call in way.calls(info)]
         return await self._transport.unary(way.call(info, drawn))
-
-    async def models(self, *, timeout_s: float | None = None) -> list[ModelSummary]:
-        """List the server's models, by name, with the state of each version; see `Client.models`."""
-        return await self._transport.unary(_calls.list_models(self._timeout_s(timeout_s)))
-
-    async def model(
-        self, name: str | None = None, version: int | None = None, *, timeout_s: float | None = None
-    ) -> ModelInfo:
-        """Describe one version of a model; see `Client.model`."""
-        return await self._transport.unary(_calls.get_model(name, version, self._timeout_s(timeout_s)))
-
-    async def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
-        """Wait until the server answers and has a model that is ready; see `Client.wait_until_ready`."""
-        refuse_name(timeout_s)
-        readiness = Readiness(model, self._timeout_s(timeout_s))
-        pause_s = 1.0
-        while pause_s:
-            attempt = readiness.attempt()
-            try:
-                pause_s = readiness.answered(await self._transport.unary(attempt))
-            except GanserveError as error:
-                pause_s = readiness.refused(error)
-            await asyncio.sleep(pause_s)
-
-    async def close(self) -> None:
-        """Close the connection; calls of other tasks end with `RequestCancelled`. Closing again does nothing."""
-        await self._transport.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.target!r})"
-
-    def _timeout_s(self, timeout_s: float | None) -> float:
-        return check_timeout(timeout_s, self._transport.config.timeout_s)

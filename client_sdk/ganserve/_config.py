@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._calls.number_checks import check_integer
-from ganserve._calls.retries import DEFAULT_ATTEMPTS
+from ganserve._argument_checks import check_integer
 from ganserve._errors import InvalidRequest
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
 DEFAULT_PORT = 50051
 DEFAULT_TARGET = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_ATTEMPTS = 5
 
 Compression: TypeAlias = Literal["none", "deflate", "gzip"]
 """How the messages that a client sends are compressed."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ganserve._calls.number_checks import MAX_INDEX, check_integer
+from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._client import Client
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.batch import SampleBatch

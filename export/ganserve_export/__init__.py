@@ -1,4 +1,4 @@
-"""Turns training runs, and ONNX files made elsewhere, into verified model packages that the server reads."""
+"""Turn training runs, and ONNX files made elsewhere, into verified model packages that the server reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ganserve_export.errors import ExportError, VerificationError
-    from ganserve_export.from_onnx.packaging import OnnxOptions, Packaged, package_onnx
+    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.package_onnx import Packaged, package_onnx
     from ganserve_export.from_run.export import Exported, export_run
 
 __all__ = [
@@ -24,9 +25,9 @@ _HOMES = {
     "VerificationError": "errors",
     "Exported": "from_run.export",
     "export_run": "from_run.export",
-    "OnnxOptions": "from_onnx.packaging",
-    "Packaged": "from_onnx.packaging",
-    "package_onnx": "from_onnx.packaging",
+    "OnnxOptions": "from_onnx.options",
+    "Packaged": "from_onnx.package_onnx",
+    "package_onnx": "from_onnx.package_onnx",
 }
 
 

@@ -1,11 +1,11 @@
-"""What can go wrong in an export."""
+"""Errors of an export."""
 
 from __future__ import annotations
 
 
 class ExportError(Exception):
-    """An export that cannot be done; the message says why and what to do. Nothing was published."""
+    """An export is impossible; the message says why and what to do. Nothing was published."""
 
 
 class VerificationError(ExportError):
-    """A graph that does not compute what its network computes. Nothing was published."""
+    """A graph does not compute what its network computes. Nothing was published."""

@@ -7,14 +7,9 @@ import socket
 
 
 def port_error_message(host: str, port: int, error: OSError, *, flag: str = "--port", purpose: str = "") -> str:
-    """Return the message for a failed bind.
+    """Return the message for a failed bind to `host` (without brackets).
 
-    Args:
-        host: The address, without brackets.
-        port: The port.
-        error: The system's error.
-        flag: The flag that chooses the port.
-        purpose: The port's use, such as " for metrics".
+    `flag` chooses the port, and `purpose` is its use, such as " for metrics".
     """
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return f"cannot listen on {address}{purpose}: {_cause(error, flag)}"

@@ -22,12 +22,13 @@ from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
+from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.responses import set_sample_response, set_scores
 from ganserve_server.requests.sample_plan import plan_sample, plan_stream
 from ganserve_server.requests.score_plan import plan_score
-from ganserve_server.sampling.drawing import QueueOptions, draw, score
+from ganserve_server.sampling.drawing import draw, score
 from ganserve_server.sampling.selection import Selector
 
 if TYPE_CHECKING:
@@ -90,11 +91,10 @@ class GanService:
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
-            stream = plan_stream(model, request, self.limits)
-            plan = stream.plan
+            plan, chunk_size = plan_stream(model, request, self.limits)
 
             async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse:
-                count = min(stream.chunk_size, plan.count - start)
+                count = min(chunk_size, plan.count - start)
                 response = gan_service_pb2.StreamSamplesResponse()
                 work = plan.work.from_sample(start, count)
                 # Only the first chunk can be refused; later ones wait in a full queue.
@@ -110,7 +110,7 @@ class GanService:
 
             ahead = begin(0)
             try:
-                for start in range(stream.chunk_size, plan.count, stream.chunk_size):
+                for start in range(chunk_size, plan.count, chunk_size):
                     response = await ahead
                     ahead = begin(start)
                     yield response
@@ -136,11 +136,6 @@ class GanService:
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
         """Score samples, with one response for each request, in order. Each request may name another model.
-
-        Args:
-            requests: The requests.
-            deadline: The deadline of the whole stream.
-            ahead: How far to read and work ahead of the response that is due.
 
         Raises:
             RequestError: A request is refused or fails; the message gives its index.

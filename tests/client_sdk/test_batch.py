@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import InvalidRequest, MissingExtra, SampleBatch, UnsupportedByModel
-from ganserve._results.grid import Source
+from ganserve._results.input_source import Source
 from ganserve._results.tables import read_samples
 
 if TYPE_CHECKING:

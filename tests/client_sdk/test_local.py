@@ -197,7 +197,7 @@ def test_nothing_to_serve(connect_local: Callable[..., Api], tmp_path: Path) -> 
 def test_a_provider_that_cannot_be_had(connect_local: Callable[..., Api], repository: Path) -> None:
     if "CUDAExecutionProvider" in _providers(repository):
         pytest.skip("this machine has a GPU")
-    with pytest.raises(InvalidRequest, match="provider cuda: not available") as caught:
+    with pytest.raises(InvalidRequest, match="CUDA was requested but is not available") as caught:
         connect_local(repository, provider="cuda").models()
     assert caught.value.violations[0].field == "provider"
 

@@ -15,8 +15,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ganserve import InvalidRequest, SampleBatch
-from ganserve._results.grid import CHUNK, MAX_PIXELS, Source, arrange
-from ganserve._results.pictures import fit_channels, grid_png, open_picture, read_pixels
+from ganserve._results.grid_layout import arrange
+from ganserve._results.grid_picture import CHUNK, MAX_PIXELS
+from ganserve._results.input_source import Source
+from ganserve._results.picture_reading import fit_channels, open_picture, read_pixels
+from ganserve._results.pictures import grid_png
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -73,7 +73,7 @@ def test_a_stream_that_is_over_stays_over(api: Api) -> None:
 def test_closing_ends_the_call(api: Api) -> None:
     stream = api.stream(10**9, model="tiny", chunk_size=1000)
     api.next(stream)
-    call = stream._rpc
+    call = stream._open._rpc
     api.end(stream)
     api.end(stream)
     assert call.cancelled()
@@ -88,7 +88,7 @@ def test_leaving_the_loop_ends_the_call(repository: Path) -> None:
             break
         with Client(target) as client, client.stream(10**9, model="tiny") as stream:
             next(stream)
-        assert stream._rpc.cancelled()
+        assert stream._open._rpc.cancelled()
 
     async def leave_async(target: str) -> None:
         client, other = AsyncClient(target), AsyncClient(target)
@@ -97,7 +97,7 @@ def test_leaving_the_loop_ends_the_call(repository: Path) -> None:
             break
         async with other, other.stream(10**9, model="tiny") as stream:
             await anext(stream)
-        assert stream._rpc.cancelled()
+        assert stream._open._rpc.cancelled()
         # A server that drains waits for the calls that it has: it ends with 0 if none had to be cut off.
         process.terminate()
         assert await asyncio.to_thread(process.wait) == 0

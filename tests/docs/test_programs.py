@@ -14,7 +14,7 @@ import torch
 
 from documents import DOCS, PAGES, ROOT, Block, Reader, blocks, commands, the_block
 from ganserve.testing import TinyModel, running_server
-from ganserve_export.from_run.conversion import to_onnx
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_training.config import NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks

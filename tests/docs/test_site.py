@@ -96,7 +96,7 @@ def test_every_message_and_field_is_in_the_protocols_reference(site: Path) -> No
         for name, service in file.services_by_name.items():
             assert name.lower() in ids
             assert {method.name for method in service.methods} <= words
-    comment = "Which waiting requests a free engine takes first."
+    comment = "Order of waiting requests."
     assert comment in (ROOT / "protos/ganserve/v1/gan_service.proto").read_text(encoding="utf-8")
     assert comment in text
 

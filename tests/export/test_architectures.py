@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.from_run.conversion import to_onnx
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_export.package.verification import HALF_SLACK, verify
+from ganserve_export.package.verification import verify
 from ganserve_training.config import CodesConfig, NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import UnfinishedNetworkError
@@ -118,7 +118,7 @@ def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
         onnx.save_model(model, file)
         weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) > 1]
         assert {tensor.data_type for tensor in weights} <= {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
-        verify(file, graph(lambda player: player.eval()).eval(), inputs, outputs, seed=1, slack=HALF_SLACK)
+        verify(file, graph(lambda player: player.eval()).eval(), inputs, outputs, seed=1, is_half=True)
 
 
 @pytest.mark.slow

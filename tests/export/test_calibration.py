@@ -25,8 +25,7 @@ def test_each_label_gets_its_own_intercept() -> None:
     fitted = fit_calibration(
         random.normal(1, 1, len(labels)) + shifts[labels],
         random.normal(-1, 1, len(labels)) + shifts[labels],
-        real_labels=labels,
-        generated_labels=labels,
+        labels=labels,
         label_count=3,
     )
     assert fitted.slope == pytest.approx(2.0, abs=0.1)

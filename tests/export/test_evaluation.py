@@ -10,23 +10,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ganserve_export import Exported, ExportError, export_run
+from ganserve_export import Exported, ExportError
 from ganserve_export.cli import evaluate as evaluate_command
 from ganserve_export.evaluation.onnx_features import onnx_features
-from ganserve_export.evaluation.package_subject import PackageSubject
+from ganserve_export.evaluation.package_subject import package_subject
 from ganserve_export.package.publishing import package_folder
 from ganserve_training.data import DataInfo
-from ganserve_training.evaluation.subjects import RunSubject
+from ganserve_training.evaluation.subjects import run_subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ONLY = ("--samples", "60", "--metrics", "gan-train-test", "fid", "sliced-wasserstein", "--features", "pixels")
-
-
-@pytest.fixture(scope="module")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_run(run, tmp_path_factory.mktemp("evaluated") / "digits")
 
 
 @pytest.fixture
@@ -63,7 +58,7 @@ def test_a_package_and_its_run_are_judged_alike(
 
 
 def test_samples_of_a_package_are_those_of_its_run(exported: Exported, run: Path) -> None:
-    package, trained = PackageSubject(exported.folder), RunSubject(run)
+    package, trained = package_subject(exported.folder), run_subject(run)
     assert (package.sample_shape, package.label_names) == (trained.sample_shape, trained.label_names)
     assert package.learned_from == trained.learned_from
     labels = np.arange(300) % 10
@@ -105,4 +100,4 @@ def test_what_cannot_be_evaluated_is_one_line(
     assert package_folder(tmp_path) == copy
     (copy / "generator.onnx").write_bytes((exported.folder / "critic.onnx").read_bytes())
     with pytest.raises(ExportError, match=r"generator\.onnx is not the file that the manifest names"):
-        PackageSubject(copy)
+        package_subject(copy)

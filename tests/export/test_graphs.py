@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganserve_export import ExportError, VerificationError
-from ganserve_export.from_run.conversion import to_onnx
 from ganserve_export.from_run.folding import fold, fold_upsampling
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.verification import verify
 from ganserve_training.data import DataInfo, from_network, to_network

@@ -11,7 +11,7 @@ from torch import nn
 
 from ganserve_export import ExportError, export_run
 from ganserve_export.from_run import export as exporter
-from ganserve_export.from_run.batch_independence import check_alone
+from ganserve_export.package.batch_independence import check_alone
 from ganserve_training import load_trained
 from ganserve_training.networks import MinibatchStddev
 
@@ -50,7 +50,7 @@ def test_frozen_statistics_score_each_sample_alone() -> None:
     ("network", "reason"),
     [
         (frozen().train(), "critic Mine gives another result|cannot be called with 1 samples: Expected more than 1"),
-        (Looking(), r"looks across its batch: a sample's result differs by .* among 1 and among 64"),
+        (Looking(), r"looks across its batch: a sample's result differs by .* between a batch of 1 and one of 64"),
         (nn.Sequential(nn.Linear(6, 1), nn.Flatten(0), nn.Dropout(0.5)), "draws random numbers"),
         (nn.Linear(6, 1), r"gives \[64, 1\] for 64 samples; expected \[64\]"),
         (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Flatten(0, 1), nn.Linear(3, 1), nn.Flatten(0)), r"gives \[128\]"),

@@ -109,7 +109,7 @@ def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
     bound = BoundSession("g", content, Device("cpu").engine(), ["samples"], 0)
     feed = {"latents": np.zeros((3, CONVOLUTIONAL.latent_dimension), np.float32), "labels": np.zeros(3, np.int64)}
     bound.run(feed)
-    (memory,) = bound._bound.values()
+    (memory,) = bound._memory.values()
 
     class Listening:
         graphs: ClassVar[list[str]] = []
@@ -141,14 +141,14 @@ def test_memory_that_a_graph_was_captured_with_stays(tmp_path: Path, monkeypatch
     def make_and_capture(self: BoundSession, *arguments: Any) -> Any:
         session, graphs = make(self, *arguments)
         self._measure(session)
-        captured.append(self._bound[16])
+        captured.append(self._memory[16])
         return session, graphs
 
     monkeypatch.setattr(BoundSession, "_make", make_and_capture)
     bound = BoundSession("g", content, Device("cpu").engine(), ["samples"], 0)
     feed = {"latents": np.zeros((16, CONVOLUTIONAL.latent_dimension), np.float32), "labels": np.zeros(16, np.int64)}
     bound.run(feed)
-    assert [bound._bound[16]] == captured
+    assert [bound._memory[16]] == captured
 
 
 def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:

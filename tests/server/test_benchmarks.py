@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is nothing for a test."""
+"""The benchmarks of serving run; their figures are not checked."""
 
 from __future__ import annotations
 

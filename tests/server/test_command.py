@@ -41,8 +41,8 @@ def serve(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_it_says_what_it_serves_and_on_what(server_process: ServerProcess) -> None:
-    assert re.search(r"^provider CPUExecutionProvider \(CUDA cannot be had: .+\)$", server_process.log, re.MULTILINE)
+def test_the_report_lists_provider_and_models(server_process: ServerProcess) -> None:
+    assert re.search(r"^provider CPUExecutionProvider \(CUDA is not available: .+\)$", server_process.log, re.MULTILINE)
     assert re.search(
         r"^calls    \d+ at a time, \d+ CPU threads? each, at most 64 samples$", server_process.log, re.MULTILINE
     )
@@ -59,14 +59,14 @@ def test_a_taken_port_is_refused(repository: Path) -> None:
         port = taken.getsockname()[1]
         result = serve("--models", str(repository), "--port", str(port))
     assert result.returncode == 2
-    assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process has the port" in result.stderr
+    assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process uses the port" in result.stderr
     assert result.stdout == ""
 
 
-def test_a_port_that_a_server_has_is_refused(server: str, repository: Path) -> None:
+def test_the_port_of_another_server_is_refused(server: str, repository: Path) -> None:
     result = serve("--models", str(repository), "--port", server.rpartition(":")[2])
     assert result.returncode == 2
-    assert "another process has the port" in result.stderr
+    assert "another process uses the port" in result.stderr
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
@@ -90,13 +90,13 @@ def bind(address: str) -> None:
 @pytest.mark.parametrize(
     ("error", "said", "message"),
     [
-        (OSError, (errno.EACCES, "Permission denied"), "this user may not have the port, as is usual .* below 1024"),
-        (socket.gaierror, (socket.EAI_NONAME, "Name not known"), "Name not known; choose another with --host"),
+        (OSError, (errno.EACCES, "Permission denied"), "this user may not open the port .*below 1024"),
+        (socket.gaierror, (socket.EAI_NONAME, "Name not known"), "Name not known; choose another address with --host"),
         (OSError, (errno.EAFNOSUPPORT, "No such family"), "No such family; choose another with --port .* or --host"),
-        (None, (), "another process has the port"),
+        (None, (), "another process uses the port"),
     ],
 )
-def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
+def test_a_failed_bind_is_refused_with_the_systems_reason(
     error: type[OSError] | None, said: tuple[object, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def probe(self: socket.socket, address: object) -> None:
@@ -112,19 +112,19 @@ def test_a_port_that_cannot_be_had_is_refused_with_the_systems_reason(
             bind(address)
 
 
-@pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA can be had here")
-def test_cuda_that_cannot_be_had_is_refused_with_the_reason(repository: Path) -> None:
+@pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA is available here")
+def test_unavailable_cuda_is_refused_with_the_reason(repository: Path) -> None:
     result = serve("--models", str(repository), "--port", "0", "--provider", "cuda")
     assert result.returncode == 2
-    assert "CUDA was asked for and cannot be had: " in result.stderr
+    assert "CUDA was requested but is not available: " in result.stderr
     assert cuda_obstacle() in result.stderr
     assert "--provider cpu" in result.stderr
     assert "serving on" not in result.stdout
 
 
-def test_cpu_is_taken_when_asked_for(repository: Path) -> None:
+def test_cpu_is_used_on_request(repository: Path) -> None:
     with running_server(repository, "--provider", "cpu", "--workers", "3", "--threads", "2") as server:
-        assert "provider CPUExecutionProvider (asked for)" in server.log
+        assert "provider CPUExecutionProvider (requested)" in server.log
         assert "calls    3 at a time, 2 CPU threads each, at most 64 samples\n" in server.log
 
 
@@ -136,7 +136,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
-    with pytest.raises(StartupError, match=rf"--allow-empty waits in a folder that is there: .*`mkdir -p {missing}`$"):
+    with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`$"):
         load(ServerConfig(models=missing, allow_empty=True))
     with pytest.raises(StartupError, match=r"there is no such folder; write one with `[^`]+`$"):
         load(ServerConfig(models=missing))
@@ -155,7 +155,7 @@ def test_nothing_to_serve_is_refused_with_all_reasons(tmp_path: Path) -> None:
     assert "wait for one with --allow-empty" in result.stderr
 
 
-def test_nothing_to_serve_is_waited_for(tmp_path: Path) -> None:
+def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
     with running_server(tmp_path, "--allow-empty", "--poll-s", "0.05") as server, Client(server.address) as client:
         assert client.models() == []
         assert "nothing to serve yet: waiting for packages in" in server.log
@@ -200,7 +200,7 @@ def test_help_lists_the_flags() -> None:
         assert flag in result.stdout
 
 
-def test_sigterm_lets_calls_finish_turns_new_ones_away_and_exits_with_0(tmp_path: Path) -> None:
+def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=LARGE)
     with running_server(tmp_path) as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=1000, chunk_size=20, seed=1)
@@ -247,7 +247,7 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
             list(stream)
 
 
-def test_a_stream_that_is_cut_off_is_told_so_and_how_to_go_on(tmp_path: Path) -> None:
+def test_a_cut_off_stream_learns_how_to_continue(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=2**40, seed=1)
@@ -261,14 +261,14 @@ def test_a_stream_that_is_cut_off_is_told_so_and_how_to_go_on(tmp_path: Path) ->
         assert server.wait() == 1
 
 
-def test_one_models_folder_in_place_of_the_repository_is_told_apart(tmp_path: Path) -> None:
+def test_one_models_folder_instead_of_the_repository_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
     assert result.returncode == 2
     assert f"give the folder above it, --models {tmp_path}" in result.stderr
 
 
-def test_the_folder_above_the_repository_is_told_apart(tmp_path: Path) -> None:
+def test_the_folder_above_the_repository_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", "tiny")
     with pytest.raises(
         StartupError, match=rf"packages below: did you mean --models {re.escape(f'{tmp_path}/models')}\?$"
@@ -281,7 +281,7 @@ def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
     with running_server(tmp_path, "--drain-timeout-s", "1000") as server, connected(server.address) as stubs:
         stream = stalled(stubs)
         server.terminate()
-        server.wait_for(re.compile("stopping: new calls are turned away"))
+        server.wait_for(re.compile("stopping: new calls are refused"))
         server.terminate()
         assert server.wait() == 1
         assert stream.is_active() or stream.code() is not None

@@ -1,4 +1,4 @@
-"""The benchmark of selection runs; what it measures is nothing for a test."""
+"""The benchmark of selection runs; its figures are not checked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Requests that no client of good will sends, for every RPC of a server: made from the protocol's own descriptors.
 
 Each field of each message is left out, set to something plausible, or to something nasty; whole messages are garbage,
-cut off or grown; all of it follows from one seed. For tests/server/test_hostile.py and benchmarks/serving/bad_input.py.
+cut off or grown; one seed decides it all. tests/server/api/test_hostile.py and benchmarks/serving/bad_input.py use it.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ganserve_training.errors import CheckpointError, CheckpointFormatError
+from ganserve_training.files import file_sha256
 from ganserve_training.run.checkpoint import (
     FORMAT,
     checkpoint_paths,
     clean_checkpoint_folder,
-    file_sha256,
     load_checkpoint,
     load_latest_checkpoint,
     save_checkpoint,

@@ -27,7 +27,7 @@ from ganserve_training.data import load_split
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis import monitor as monitor_module
 from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
-from ganserve_training.evaluation.metrics import Quality
+from ganserve_training.evaluation.quality import Quality
 from ganserve_training.run.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
 from ganserve_training.run.devices import open_fabric
 from ganserve_training.run.folder import RunFolder
@@ -147,25 +147,25 @@ def test_the_quality_before_training_is_known_at_any_step() -> None:
     config = tiny_config(seed=7, diagnosis=WATCHED)
     samples = load_split(config.data, "train")
     trainer = Trainer(config, samples, open_fabric("cpu"))
-    before = monitor_module._Eyes(trainer, samples)._measure_quality(trainer.ema.module).value
+    before = monitor_module._Observer(trainer, samples)._measure_quality(trainer.ema.module).value
     for _ in range(5):
         trainer.run_step()
     state = torch.get_rng_state()
-    eyes = monitor_module._Eyes(trainer, samples)
+    observer = monitor_module._Observer(trainer, samples)
     assert torch.equal(torch.get_rng_state(), state)
-    assert eyes.look().untrained_quality == before
-    assert eyes.look().quality != before
+    assert observer.observe().untrained_quality == before
+    assert observer.observe().quality != before
 
 
 @pytest.fixture
 def declining(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real loop, whose quality goes down to step 10 and then up: only the measured value is given."""
 
-    def measure(eyes: Any, _generator: Any) -> Quality:
-        step = eyes._trainer.step
+    def measure(observer: Any, _generator: Any) -> Quality:
+        step = observer._trainer.step
         return Quality("sliced_wasserstein", 0.1 + abs(step - 10) * 0.05, higher_is_better=False)
 
-    monkeypatch.setattr(monitor_module._Eyes, "_measure_quality", measure)
+    monkeypatch.setattr(monitor_module._Observer, "_measure_quality", measure)
 
 
 @pytest.mark.usefixtures("declining")
@@ -209,9 +209,9 @@ def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys
 def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quality gets worse from the first look on: only where the last level is fully in is it a best."""
     monkeypatch.setattr(
-        monitor_module._Eyes,
+        monitor_module._Observer,
         "_measure_quality",
-        lambda eyes, _: Quality("sliced_wasserstein", 0.1 + eyes._trainer.step / 10, higher_is_better=False),
+        lambda observer, _: Quality("sliced_wasserstein", 0.1 + observer._trainer.step / 10, higher_is_better=False),
     )
     config = tiny_config(
         networks=replace(tiny_config().networks, architecture="progressive"),
@@ -257,11 +257,11 @@ def test_the_best_is_the_best_by_the_measure_that_a_run_goes_on_with(
     values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # the untrained generator's at the start of each part
     names = {"sliced-wasserstein": False, "gan-test": True}
 
-    def measure(eyes: Any, generator: object) -> Quality:
-        choice = eyes._trainer.config.diagnosis.quality
+    def measure(observer: Any, generator: object) -> Quality:
+        choice = observer._trainer.config.diagnosis.quality
         return Quality(choice, next(values), higher_is_better=names[choice])
 
-    monkeypatch.setattr(monitor_module._Eyes, "_measure_quality", measure)
+    monkeypatch.setattr(monitor_module._Observer, "_measure_quality", measure)
     for steps, quality in ((2, "sliced-wasserstein"), (5, "gan-test")):
         run(tiny_config(steps=steps, diagnosis=DiagnosisConfig(every_steps=1, samples=16, quality=quality)), tmp_path)
     assert [item.quality for item in observations(tmp_path)] == [0.03, 0.02, 0.07, 0.09, 0.06]

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ganserve_training.config import DiagnosisConfig, LossConfig, NetworksConfig, TrainConfig
 from ganserve_training.data import Images, Vectors
-from ganserve_training.diagnosis.features import FeatureSpace, mean_pairwise_distance
+from ganserve_training.diagnosis.feature_space import FeatureSpace, mean_pairwise_distance
 from ganserve_training.diagnosis.probe import Players, Probe
 from ganserve_training.diagnosis.regions import cluster_regions, label_regions, mode_regions
-from ganserve_training.evaluation.metrics import GaussianModes, Quality
+from ganserve_training.evaluation.modes import GaussianModes
+from ganserve_training.evaluation.quality import Quality
 from ganserve_training.networks.critic_output import CriticOutput
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.objectives.losses import build_loss

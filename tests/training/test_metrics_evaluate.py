@@ -16,9 +16,9 @@ from ganserve_training.config import DataConfig
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
-from ganserve_training.evaluation.metric_registry import METRIC_NAMES, MetricName, default_metrics
-from ganserve_training.evaluation.metrics import GaussianModes, mode_coverage
-from ganserve_training.evaluation.metrics.modes import StackedDigitModes, modes_of
+from ganserve_training.evaluation.metric import DataTraits, all_metrics, choose_metrics
+from ganserve_training.evaluation.metrics import mode_coverage
+from ganserve_training.evaluation.modes import GaussianModes, StackedDigitModes, modes_of
 from ganserve_training.evaluation.reference import data_config, load_reference, source_of
 from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
@@ -122,16 +122,19 @@ def test_modes_belong_to_their_data() -> None:
 
 
 def test_defaults_suit_the_data() -> None:
-    digits = load_split(DIGITS, "train")
-    assert isinstance(digits, Images)
-    labelled = default_metrics(digits, None, conditional=True)
-    assert labelled == tuple(name for name in METRIC_NAMES if name != "mode-coverage")
-    bare = default_metrics(Images(pixels=digits.pixels), None, conditional=False)
+    def defaults(*, is_image: bool, has_labels: bool, has_modes: bool = False, takes_labels: bool = False) -> list[str]:
+        traits = DataTraits(is_image=is_image, has_labels=has_labels, has_modes=has_modes, takes_labels=takes_labels)
+        return [metric.name for metric in choose_metrics((), traits)]
+
+    labelled = defaults(is_image=True, has_labels=True, takes_labels=True)
+    assert labelled == [metric.name for metric in all_metrics() if metric.name != "mode-coverage"]
+    assert labelled[0] == "fid"
+    bare = defaults(is_image=True, has_labels=False)
     assert set(labelled) - set(bare) == {"inception-score", "gan-train-test"}
-    ring = load_split(DataConfig(source="ring", count=100), "train")
-    assert default_metrics(ring, None, conditional=False) == (
+    assert defaults(is_image=False, has_labels=False) == [
         *("precision-recall", "density-coverage", "sliced-wasserstein", "nn-distance"),
-    )
+    ]
+    assert defaults(is_image=False, has_labels=False, has_modes=True) == ["sliced-wasserstein", "mode-coverage"]
     assert [default_samples(None, real) for real in (100, 5000, 60_000)] == [1500, 5000, 10_000]
 
 
@@ -151,8 +154,10 @@ def test_features_from_a_file_are_reported(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     subject = Copies(DIGITS)
-    with pytest.raises(ConfigError, match="mode-coverage needs data whose modes are known"):
+    with pytest.raises(ConfigError, match="metrics mode-coverage: needs data whose modes are known"):
         evaluate(subject, EvaluationOptions(metrics=("mode-coverage",)))
+    with pytest.raises(ConfigError, match=r"metrics sharpness: no metric has this name\. Choose from fid, kid, "):
+        evaluate(subject, EvaluationOptions(metrics=("sharpness",)))
     with pytest.raises(ConfigError, match=r"features must be auto, pixels, classifier, or .*\(got inception\)$"):
         evaluate(subject, EvaluationOptions(metrics=("fid",), features="inception"))
     with pytest.raises(ConfigError, match=r"the path of .* \(got nope.pt: there is no file /\S+/nope\.pt\)$"):
@@ -182,7 +187,7 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         (folder / name).touch()
         kinds.append(source_of(folder))
     assert kinds == ["parquet", "cifar10", "idx", "folder"]
-    with pytest.raises(ConfigError, match="nowhere is neither a file or folder nor a source: there are digits"):
+    with pytest.raises(ConfigError, match=r"nowhere: neither a file or folder nor a source\. The sources are digits"):
         data_config("nowhere", None, (8, 8, 1))
 
 
@@ -206,14 +211,14 @@ def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) ->
 
 
 def test_very_unequal_counts_are_noted_where_fid_depends_on_them() -> None:
-    def judged(samples: int, metric: MetricName = "fid") -> Evaluation:
+    def judged(samples: int, metric: str = "fid") -> Evaluation:
         options = EvaluationOptions(samples=samples, metrics=(metric,), features="pixels")
         return evaluate(Copies(DIGITS), options)
 
     few = judged(700)
     assert few.notes == (
-        "FID compares 700 generated samples with 1,437 real ones, and is biased upwards by the fewer: compare it with "
-        "FIDs of the same counts only, or measure again with --samples 1437",
+        "FID compares 700 generated samples with 1,437 real ones, and the smaller count biases it upwards. Compare it "
+        "only with FIDs of the same counts, or measure again with --samples 1437",
     )
     assert few.to_dict()["notes"] == list(few.notes)
     assert judged(1000).notes == ()

@@ -29,7 +29,7 @@ def test_what_networks_see() -> None:
         assert form.prepare(pixels).dtype == np.float32
     rgb = FeatureInput(height=2, width=2, channels=3, values="imagenet").prepare(pixels)
     assert rgb[0, :, 0, 1] == pytest.approx([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225])
-    with pytest.raises(ConfigError, match="imagenet is for networks of 3 channels"):
+    with pytest.raises(ConfigError, match=r"feature_range imagenet: needs a network of 3 channels"):
         FeatureInput(height=2, width=2, channels=1, values="imagenet")
 
 
@@ -100,5 +100,5 @@ def test_the_classifier_learns_and_is_the_same_again() -> None:
     assert features.extract(pixels).shape == (300, 64)
     assert np.array_equal(features.extract(pixels), again.extract(pixels))
     assert isinstance(train, Images)
-    with pytest.raises(DataError, match="features classifier needs labelled images"):
+    with pytest.raises(DataError, match="features classifier: needs labelled images"):
         classifier_features(Images(pixels=train.pixels), held_out)

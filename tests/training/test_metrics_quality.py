@@ -9,9 +9,9 @@ from scipy.stats import wasserstein_distance_nd
 from ganserve_training.data import Images, Vectors
 from ganserve_training.data.sources.digits import load_digits
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.metrics.coverage import GaussianModes, mode_coverage, mode_divergence
-from ganserve_training.evaluation.metrics.quality import QualityMeter, quick_quality
-from ganserve_training.evaluation.metrics.sliced import sliced_wasserstein
+from ganserve_training.evaluation.metrics import mode_coverage, mode_divergence, sliced_wasserstein
+from ganserve_training.evaluation.modes import GaussianModes
+from ganserve_training.evaluation.quality import QualityMeter
 
 SQUARE = GaussianModes(centres=np.array([[0.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 4.0]]), sigma=0.1)
 
@@ -87,17 +87,17 @@ def test_quality_of_vectors_is_standardised_and_prefers_known_modes() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((500, 2)).astype(np.float32) * np.float32([1.0, 1000.0])
     reference = Vectors.standardised(values)
-    name, value, higher_is_better = quick_quality(values + np.float32([2.0, 0.0]), None, reference)
+    name, value, higher_is_better = QualityMeter(reference).measure(values + np.float32([2.0, 0.0]), None)
     assert (name, higher_is_better) == ("sliced_wasserstein", False)
     assert value == pytest.approx(2.0 / math.sqrt(2.0), rel=0.2)  # Not drowned by the dimension of a thousand.
-    assert quick_quality(values, None, reference, modes=SQUARE).name == "mode_divergence"
+    assert QualityMeter(reference, modes=SQUARE).measure(values, None).name == "mode_divergence"
 
 
 def test_quality_of_large_images_averages_pixels() -> None:
     pixels = np.zeros((3, 64, 96, 1), np.uint8)
     pixels[:, ::2] = 255  # Stripes of a pixel: gray after averaging.
     gray = Images(pixels=np.full((5, 64, 96, 1), 127, np.uint8))
-    assert quick_quality(pixels, None, gray).value == pytest.approx(0.0, abs=0.01)
+    assert QualityMeter(gray).measure(pixels, None).value == pytest.approx(0.0, abs=0.01)
 
 
 def test_quality_that_cannot_be_measured_is_refused() -> None:

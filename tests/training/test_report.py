@@ -99,7 +99,7 @@ def test_a_report_shows_every_picture_and_the_last_at_first(parsed: Reader, fini
     (slider,) = (attributes for tag, attributes in parsed.tags if tag == "input")
     assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "1", "1")
     text = " ".join(parsed.words)
-    assert "One row a label" in text
+    assert "One row per label" in text
     assert re.search(r"0 1 2 3 4 5 6 7 8 9", text)
 
 
@@ -113,7 +113,7 @@ def test_a_report_tells_state_findings_metrics_and_what_differs(parsed: Reader) 
         "For another run, try --networks.packing 2 .",
         "gan test 0.9877",
         "by.a 1",
-        "Of the checkpoint of step 12.",
+        "Measured on the checkpoint of step 12.",
         "seed 0 3",
         "networks.latent_dim 32 8",
         "loss.name 'relativistic-pairing'",
@@ -125,7 +125,7 @@ def test_a_report_tells_state_findings_metrics_and_what_differs(parsed: Reader) 
 
 def test_the_curves_have_the_run_s_numbers_and_its_findings(finished: Path) -> None:
     run = read_run(RunFolder(finished))
-    made = {title: figure for title, _, figure in charts(run)}
+    made = {chart.title: chart.figure for chart in charts(run)}
     assert list(made) == [
         *("Losses", "Critic accuracy", "Diversity", "Scores", "Gradients", "Quality: sliced wasserstein"),
     ]
@@ -188,7 +188,7 @@ def test_the_command_says_where_the_report_is_and_what_is_wrong(
     assert main([str(finished), "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: ")
     assert main([str(tmp_path / "nothing")]) == 2
-    assert "holds no run: there is no such folder; name a run's, or train first" in capsys.readouterr().err
+    assert "nothing: no such folder. Give a run's, such as runs/digits." in capsys.readouterr().err
     (finished / "metrics.json").write_text("{")
     assert main([str(finished)]) == 1
     assert "metrics.json is not JSON" in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""Writing files so that a crash at any moment leaves the old content or the new, never a part."""
+"""Write files so that a crash at any moment leaves the old content or the new, never a part; hash files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, force it to disk, then rename it into place."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_to_disk(temporary)
     temporary.replace(path)
-    sync_folder(path.parent)
+    sync_to_disk(path.parent)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -30,13 +30,19 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Force the folder's entries (renames, new files) to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Force a file's content, or a folder's entries (renames, new files), to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

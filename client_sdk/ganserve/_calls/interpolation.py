@@ -1,4 +1,4 @@
-"""The way from one latent to another."""
+"""Interpolate between latents: the requests of `Client.interpolate`, and the latents on the way."""
 
 # N = steps, Z = latent
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ganserve._argument_checks import check_integer
 from ganserve._calls import unary_calls as _calls
 from ganserve._calls.arrays import as_array, latents_array
-from ganserve._calls.number_checks import check_integer
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
 
@@ -28,7 +28,7 @@ MOST_STEPS = 2**20
 
 
 class Interpolation:
-    """What `Client.interpolate` sends: a call for each end that is a seed, then one for the way between them."""
+    """The calls of `Client.interpolate`: one for each end that is a seed, then one for the samples on the way."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Interpolation:
         return_scores: bool,
         timeout_s: float,
     ) -> None:
-        """Check what can be known without the model.
+        """Check the arguments as far as is possible without the model.
 
         Raises:
             InvalidRequest: An argument is wrong.
@@ -65,7 +65,7 @@ class Interpolation:
             self._seed_request(0)
 
     def calls(self, info: ModelInfo) -> list[_calls.Call[SampleBatch]]:
-        """The calls that draw the ends which are seeds."""
+        """Return the calls that draw the ends that are seeds."""
         for name, end in zip("ab", self._ends, strict=True):
             if not isinstance(end, int) and len(end) != info.latent_dim:
                 raise InvalidRequest.of(
@@ -76,7 +76,7 @@ class Interpolation:
         ]
 
     def call(self, info: ModelInfo, drawn: Sequence[SampleBatch]) -> _calls.Call[SampleBatch]:
-        """The call for the samples on the way, once the ends are drawn."""
+        """Return the call for the samples on the way, once the ends are drawn."""
         batches = iter(drawn)
         label = self._label
         ends = []
@@ -86,7 +86,7 @@ class Interpolation:
                 continue
             batch = next(batches)
             if batch.latents is None:
-                raise ServerError("the answer has no latents, which were asked for")
+                raise ServerError("the answer has no latents, although the request asked for them")
             if label is None and batch.labels is not None:
                 label = int(batch.labels[0])
             ends.append(batch.latents[0])
@@ -95,10 +95,11 @@ class Interpolation:
         return _calls.sample(self._request(way, label), self._timeout_s, info)
 
     def _seed_request(self, seed: int) -> gan_service_pb2.SampleRequest:
-        return _sample_request(1, None, seed=seed, truncation=self._truncation, priority=self._options["priority"])
+        priority = self._options["priority"]
+        return sample_request(1, seed=seed, truncation=self._truncation, priority=priority, return_latents=True)
 
     def _request(self, latents: npt.NDArray[np.float32], label: Labels | None) -> gan_service_pb2.SampleRequest:
-        return _sample_request(self._steps, label, latents=latents, **self._options)
+        return sample_request(self._steps, label, latents=latents, return_latents=True, **self._options)
 
 
 def latents_between(
@@ -108,15 +109,15 @@ def latents_between(
     spherical: bool,
     linear_indices: Sequence[int] = (),
 ) -> npt.NDArray[np.float32]:
-    """Latents on the way from `a` to `b`, float32 [N, Z]; the first and the last are `a` and `b` to the last bit.
+    """Return latents on the way from `a` to `b`, float32 [N, Z]; the ends are exact to the last bit.
 
     Args:
-        a: Where it begins, float32 [Z].
-        b: Where it ends, float32 [Z].
+        a: The start, float32 [Z].
+        b: The end, float32 [Z].
         steps: N.
-        spherical: Along a great circle, with lengths in between (White 2016, "Sampling Generative Networks"): a
-            straight line between normal latents passes through ones shorter than any that the generator has seen.
-        linear_indices: The values, of all Z, that are interpolated linearly all the same.
+        spherical: Whether to follow a great circle (White 2016, "Sampling Generative Networks"): a straight line
+            between normal latents passes through latents shorter than any in the training.
+        linear_indices: Which of the Z values to interpolate linearly all the same.
     """
     t = np.linspace(0.0, 1.0, steps)[:, None]
     start, end = a.astype(np.float64), b.astype(np.float64)
@@ -131,12 +132,12 @@ def latents_between(
 
 def _great_circle(a: npt.NDArray[Any], b: npt.NDArray[Any], t: npt.NDArray[Any]) -> npt.NDArray[Any]:
     lengths = np.linalg.norm(a), np.linalg.norm(b)
-    if min(lengths) == 0 or len(a) < 2:  # no direction, or no way around
+    if min(lengths) == 0 or len(a) < 2:  # no direction, or only one
         straight: npt.NDArray[Any] = (1 - t) * a + t * b
         return straight
     from_direction, to_direction = a / lengths[0], b / lengths[1]
     across = to_direction - (from_direction @ to_direction) * from_direction
-    if np.linalg.norm(across) < 1e-9:  # the same direction, or opposite ones: any way around will do
+    if np.linalg.norm(across) < 1e-9:  # the same or the opposite direction: any great circle will do
         across = np.eye(len(a))[np.argmin(np.abs(from_direction))]
         across -= (from_direction @ across) * from_direction
     across /= np.linalg.norm(across)
@@ -163,22 +164,3 @@ def _end(value: Any, argument: str) -> int | npt.NDArray[np.float32]:
         ) from error
     except InvalidRequest as error:
         raise InvalidRequest.of(argument, error.violations[0].description) from None
-
-
-def _sample_request(n: int, label: Labels | None, **given: Any) -> gan_service_pb2.SampleRequest:
-    """A request with the defaults of `Client.sample`."""
-    defaults: dict[str, Any] = {
-        "model": None,
-        "version": None,
-        "seed": None,
-        "offset": 0,
-        "truncation": None,
-        "latents": None,
-        "controls": None,
-        "select": None,
-        "encoding": "raw",
-        "priority": "normal",
-        "return_scores": False,
-        "return_latents": True,
-    }
-    return sample_request(n, label, **(defaults | given))

@@ -1,4 +1,4 @@
-"""Builds the messages of requests from arguments, and checks what a client can know before anything is sent."""
+"""Turn arguments into the messages of requests, and check them as far as a client can."""
 
 # N = samples
 
@@ -8,11 +8,11 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from ganserve._argument_checks import MAX_INDEX, check_flag, check_integer, is_finite
 from ganserve._calls.arrays import latents_array, to_tensor
 from ganserve._calls.labels import LabelFields, label_fields
-from ganserve._calls.number_checks import MAX_INDEX, check_flag, check_integer, is_finite
 from ganserve._errors import InvalidRequest
-from ganserve._results import pictures as _pictures
+from ganserve._results.pictures import import_pillow
 from ganserve._results.selection import BestOf, Rejection, proposals_per_sample
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 
@@ -38,31 +38,31 @@ _PRIORITIES = {
 
 def sample_request(
     n: int,
-    label: Labels | None,
+    label: Labels | None = None,
     *,
-    model: str | None,
-    version: int | None,
-    seed: int | None,
-    offset: int,
-    truncation: float | None,
-    latents: npt.ArrayLike | None,
-    controls: Mapping[str, float] | None,
-    select: Selection | None,
-    encoding: Encoding,
-    priority: Priority,
-    return_scores: bool,
-    return_latents: bool,
+    model: str | None = None,
+    version: int | None = None,
+    seed: int | None = None,
+    offset: int = 0,
+    truncation: float | None = None,
+    latents: npt.ArrayLike | None = None,
+    controls: Mapping[str, float] | None = None,
+    select: Selection | None = None,
+    encoding: Encoding = "raw",
+    priority: Priority = "normal",
+    return_scores: bool = False,
+    return_latents: bool = False,
 ) -> gan_service_pb2.SampleRequest:
-    """The message for samples; the arguments are those of `Client.sample`.
+    """Return the request for samples; the arguments are those of `Client.sample`.
 
-    A request without a seed gets one here, so that each attempt of it, should the first one fail, is the same request.
+    It draws a seed if none is given, so that all attempts are the same request.
 
     Raises:
         InvalidRequest: An argument is wrong.
         MissingExtra: The encoding needs Pillow, which is not installed.
     """
     count = check_integer("n", n, 1, MAX_INDEX)
-    # What is left at its default costs nothing: in an application at work each step costs microseconds.
+    # Skip what has its default: in a busy application each step costs microseconds.
     request = gan_service_pb2.SampleRequest(count=count)
     if model is not None:
         request.model = _model(model)
@@ -90,7 +90,7 @@ def sample_request(
         ):
             if given:
                 raise InvalidRequest.of(
-                    name, "is given beside latents, which leave nothing to draw; expected one of the two"
+                    name, "is given beside latents, which leave nothing to draw: give one of the two"
                 )
         request.latents.CopyFrom(to_tensor(latents_array(latents, count)))
         return request
@@ -111,7 +111,7 @@ def sample_request(
 def stream_request(
     request: gan_service_pb2.SampleRequest, chunk_size: int | None
 ) -> gan_service_pb2.StreamSamplesRequest:
-    """The message for a stream of samples."""
+    """Return the request for a stream of samples."""
     chunk = 0 if chunk_size is None else check_integer("chunk_size", chunk_size, 1, 2**32 - 1)
     return gan_service_pb2.StreamSamplesRequest(request=request, chunk_size=chunk)
 
@@ -124,7 +124,7 @@ def score_request(
     version: int | None,
     priority: Priority,
 ) -> gan_service_pb2.ScoreRequest:
-    """The message for scores of uint8 [N, H, W, C] or float32 [N, D]."""
+    """Return the request for scores of uint8 [N, H, W, C] or float32 [N, D]."""
     return gan_service_pb2.ScoreRequest(
         model=_model(model),
         version=_version(version),
@@ -136,7 +136,7 @@ def score_request(
 
 
 def get_model_request(name: str | None, version: int | None) -> gan_service_pb2.GetModelRequest:
-    """The message for a model's description."""
+    """Return the request for a model's description."""
     return gan_service_pb2.GetModelRequest(model=_model(name, "name"), version=_version(version))
 
 
@@ -172,7 +172,7 @@ def _controls(controls: Mapping[str, float]) -> dict[str, float]:
 def _encoding(encoding: Encoding) -> tensor_pb2.Encoding.ValueType:
     value = cast("tensor_pb2.Encoding.ValueType", _choice("encoding", encoding, _ENCODINGS))
     if encoding in ("png", "jpeg", "webp"):
-        _pictures.need_pillow(f"encoding={encoding!r}")
+        import_pillow(f"encoding={encoding!r}")
     return value
 
 

@@ -1,16 +1,17 @@
-"""Typed results from the messages of responses."""
+"""Turn the messages of responses into typed results."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from google.protobuf import json_format
 
 from ganserve._calls.arrays import from_tensor
 from ganserve._errors import ServerError
-from ganserve._results import pictures as _pictures
 from ganserve._results.batch import SampleBatch
 from ganserve._results.models import (
     Calibration,
@@ -26,58 +27,50 @@ from ganserve._results.models import (
     Verification,
     VersionSummary,
 )
+from ganserve._results.picture_reading import decode_images
 from ganserve._results.scores import Scores
 from ganserve._results.selection import SelectionReport
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     import numpy.typing as npt
+    from google.protobuf.message import Message
+
+InfoT = TypeVar("InfoT", Calibration, EngineInfo, LatentControl, PackageFile, SelectionReport, Verification)
 
 _FILES = (tensor_pb2.ENCODING_PNG, tensor_pb2.ENCODING_JPEG, tensor_pb2.ENCODING_WEBP)
-_KINDS: Mapping[int, Literal["image", "vector"]] = {
-    model_spec_pb2.SAMPLE_KIND_IMAGE: "image",
-    model_spec_pb2.SAMPLE_KIND_VECTOR: "vector",
-}
-_DTYPES: Mapping[int, Literal["uint8", "float32"]] = {
-    tensor_pb2.DATA_TYPE_UINT8: "uint8",
-    tensor_pb2.DATA_TYPE_FLOAT32: "float32",
-}
-_DISTRIBUTIONS: Mapping[int, Literal["normal", "uniform"]] = {
-    model_spec_pb2.LATENT_DISTRIBUTION_NORMAL: "normal",
-    model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM: "uniform",
-}
-_PRECISIONS: Mapping[int, Literal["float32", "float16", "bfloat16"]] = {
-    model_spec_pb2.PRECISION_FLOAT32: "float32",
-    model_spec_pb2.PRECISION_FLOAT16: "float16",
-    model_spec_pb2.PRECISION_BFLOAT16: "bfloat16",
-}
-_STATES: Mapping[int, ModelState] = {
-    gan_service_pb2.MODEL_STATE_LOADING: ModelState.LOADING,
-    gan_service_pb2.MODEL_STATE_READY: ModelState.READY,
-    gan_service_pb2.MODEL_STATE_UNLOADING: ModelState.UNLOADING,
-    gan_service_pb2.MODEL_STATE_UNLOADED: ModelState.UNLOADED,
-    gan_service_pb2.MODEL_STATE_FAILED: ModelState.FAILED,
-}
+
+
+def _words(enum: Any, prefix: str) -> dict[int, Any]:
+    """Return the SDK's words for an enum's values: "image" for SAMPLE_KIND_IMAGE."""
+    return {value: name.removeprefix(prefix).lower() for name, value in enum.items() if value}
+
+
+_KINDS = _words(model_spec_pb2.SampleKind, "SAMPLE_KIND_")
+_DTYPES = _words(tensor_pb2.DataType, "DATA_TYPE_")
+_DISTRIBUTIONS = _words(model_spec_pb2.LatentDistribution, "LATENT_DISTRIBUTION_")
+_PRECISIONS = _words(model_spec_pb2.Precision, "PRECISION_")
+_STATES = _words(gan_service_pb2.ModelState, "MODEL_STATE_")
 
 
 def sample_batch(
     response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest, channels: int | None = None
 ) -> SampleBatch:
-    """The batch of an answer to this request.
+    """Return the batch of an answer.
 
     Args:
         response: The answer.
-        request: What was asked for.
-        channels: C of the model's images, where their encoding does not keep it.
+        request: The request that it answers.
+        channels: C of the model's images, where their encoding does not tell it.
 
     Raises:
         ServerError: The answer contradicts itself.
     """
     samples = _samples(response.samples, request, channels)
     count, offset = len(samples), response.offset
-    # What was not asked for is not looked at: in an application at work each look costs microseconds.
+    # Skip what was not asked for: in a busy application each access costs microseconds.
     scored, selected = request.return_scores, request.HasField("selection")
     return SampleBatch._of(  # noqa: SLF001 - made for this
         samples=samples,
@@ -90,7 +83,7 @@ def sample_batch(
         scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
         latents=from_tensor(response.latents, "latents") if request.return_latents else None,
-        selection=_selection_report(response.selection) if selected else None,
+        selection=_copy(SelectionReport, response.selection) if selected else None,
     )
 
 
@@ -101,17 +94,13 @@ def _samples(
     if not as_files and samples.HasField("tensor"):
         return from_tensor(samples.tensor, "samples")
     if as_files and samples.images.files:
-        return _pictures.decode_images(samples.images.files, channels)
+        return decode_images(samples.images.files, channels)
     asked = "picture files" if as_files else "a raw tensor"
-    raise ServerError(f"the answer's samples are not {asked}, which is what was asked for")
-
-
-def _selection_report(report: gan_service_pb2.SelectionReport) -> SelectionReport:
-    return SelectionReport(proposed=report.proposed, accepted=report.accepted)
+    raise ServerError(f"the answer's samples are not {asked}, as the request asked")
 
 
 def scores(response: gan_service_pb2.ScoreResponse, labels: tuple[str | int, ...] | None, count: int) -> Scores:
-    """The scores of an answer for `count` samples with these labels.
+    """Return the scores of an answer for `count` samples with these labels.
 
     Raises:
         ServerError: The answer contradicts itself.
@@ -126,14 +115,14 @@ def scores(response: gan_service_pb2.ScoreResponse, labels: tuple[str | int, ...
 
 
 def model_summaries(response: gan_service_pb2.ListModelsResponse) -> list[ModelSummary]:
-    """The models of an answer."""
+    """Return the models of an answer."""
     return [
         ModelSummary(
             name=model.name,
             versions=tuple(
                 VersionSummary(
                     version=version.version,
-                    state=_STATES.get(version.state, ModelState.UNKNOWN),
+                    state=ModelState(_STATES.get(version.state, "unknown")),
                     reason=version.reason,
                     sample=_sample_shape(version.sample) if version.HasField("sample") else None,
                     label_names=tuple(version.label_names),
@@ -150,7 +139,7 @@ def model_summaries(response: gan_service_pb2.ListModelsResponse) -> list[ModelS
 
 
 def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
-    """The description of an answer."""
+    """Return the model that an answer describes."""
     spec = response.spec
     calibration = spec.score.calibration if spec.HasField("score") and spec.score.HasField("calibration") else None
     return ModelInfo(
@@ -166,18 +155,10 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         critic_absence=spec.critic_absence,
         critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,
         critic_loss=spec.score.loss if spec.HasField("score") else None,
-        calibration=None if calibration is None else _calibration(calibration),
-        files=tuple(PackageFile(name=file.name, sha256=file.sha256, size_bytes=file.size_bytes) for file in spec.files),
+        calibration=None if calibration is None else _copy(Calibration, calibration),
+        files=tuple(_copy(PackageFile, file) for file in spec.files),
         provenance=_provenance(spec.provenance),
-        engines=tuple(
-            EngineInfo(
-                file=engine.file,
-                providers=tuple(engine.providers),
-                nodes_by_provider=dict(engine.nodes_by_provider),
-                max_batch_size=engine.max_batch_size,
-            )
-            for engine in response.engines
-        ),
+        engines=tuple(_copy(EngineInfo, engine) for engine in response.engines),
     )
 
 
@@ -186,7 +167,7 @@ def _per_sample(values: Sequence[Any], count: int, what: str, dtype: type[Any]) 
         return None
     if len(values) != count:
         raise ServerError(f"the answer has {len(values)} {what} for {count} samples")
-    return np.array(values[:], dtype)  # of a list, which is quicker to read than a message's container
+    return np.array(values[:], dtype)  # the slice is a list, which NumPy reads faster than a message's container
 
 
 def _names(names: Sequence[str], count: int) -> tuple[str, ...] | None:
@@ -204,42 +185,28 @@ def _sample_shape(spec: model_spec_pb2.SampleSpec) -> SampleShape:
 
 
 def _controls(controls: Iterable[model_spec_pb2.LatentControl]) -> tuple[LatentControl, ...]:
-    return tuple(
-        LatentControl(
-            name=control.name,
-            index=control.index,
-            low=control.low,
-            high=control.high,
-            description=control.description,
-        )
-        for control in controls
-    )
+    return tuple(_copy(LatentControl, control) for control in controls)
 
 
 def _graph(graph: model_spec_pb2.GraphSpec) -> GraphInfo:
-    verification = graph.verification if graph.HasField("verification") else None
     return GraphInfo(
         file=graph.file,
         opset=graph.opset,
         precision=_PRECISIONS.get(graph.precision, "unknown"),
-        verification=None
-        if verification is None
-        else Verification(
-            batch_sizes=tuple(verification.batch_sizes),
-            max_abs_difference=verification.max_abs_difference,
-            tolerance=verification.tolerance,
-        ),
+        verification=_copy(Verification, graph.verification) if graph.HasField("verification") else None,
     )
 
 
-def _calibration(calibration: model_spec_pb2.Calibration) -> Calibration:
-    return Calibration(
-        slope=calibration.slope,
-        intercepts=tuple(calibration.intercepts),
-        real_count=calibration.real_count,
-        generated_count=calibration.generated_count,
-        log_loss=calibration.log_loss,
-    )
+def _copy(kind: type[InfoT], message: Message) -> InfoT:
+    """Return a dataclass whose fields are those of a message, by name."""
+    return kind(**{field.name: _plain(getattr(message, field.name)) for field in fields(kind)})
+
+
+def _plain(value: Any) -> Any:
+    """Return a field's value as Python's own type."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _provenance(provenance: model_spec_pb2.Provenance) -> Provenance:

@@ -8,7 +8,6 @@ import time
 
 from ganserve._errors import GanserveError, RequestCancelled, ServerOverloaded, ServerUnavailable
 
-DEFAULT_ATTEMPTS = 5
 _FIRST_PAUSE_S, _GROWTH, _LONGEST_PAUSE_S = 0.1, 2.0, 2.0
 
 

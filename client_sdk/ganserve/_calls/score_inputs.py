@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ganserve._argument_checks import kind_of
 from ganserve._calls.arrays import as_array
 from ganserve._calls.labels import LabelFields, label_fields
-from ganserve._calls.number_checks import kind_of
 from ganserve._errors import InvalidRequest
-from ganserve._results import pictures as _pictures
 from ganserve._results.batch import Sample, SampleBatch, as_images
-from ganserve._results.grid import Source
+from ganserve._results.input_source import Source
+from ganserve._results.picture_reading import fit_channels, open_picture, read_pixels
 from ganserve._results.tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
@@ -169,16 +169,16 @@ def _read(given: Any, argument: str) -> list[_Piece]:
             return [_numbers(path, Source(argument, file=str(given)))]
         files = pictures_in(path, Source(argument, file=str(given))) if path.is_dir() else [path]
         sources = [Source(argument, file=str(file)) for file in files]
-        return [_picture(_pictures.open_picture(source.file or "", source), source) for source in sources]
+        return [_picture(open_picture(source.file or "", source), source) for source in sources]
     source = Source(argument)
     if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
         return [_picture(given, source)]
     if isinstance(given, bytes | bytearray):
-        return [_picture(_pictures.open_picture(io.BytesIO(given), source), source)]
+        return [_picture(open_picture(io.BytesIO(given), source), source)]
     if hasattr(given, "read"):
         if isinstance(given, io.TextIOBase):
             raise source.refuse('is a file that was opened as text; expected one that was opened as bytes: "rb"')
-        return [_picture(_pictures.open_picture(given, source), source)]
+        return [_picture(open_picture(given, source), source)]
     if _is_vector(given):
         given = np.array(given, np.float64)
     try:
@@ -234,7 +234,7 @@ def _drawn_sample(sample: Sample, argument: str) -> _Piece:
 
 
 def _picture(image: Any, source: Source) -> _Piece:
-    pixels, grid = _pictures.read_pixels(image, source)
+    pixels, grid = read_pixels(image, source)
     if grid is None:
         return _Piece(pixels, source, picture=True)
     return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
@@ -293,4 +293,4 @@ def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
         raise piece.source.refuse(
             f"is {given_width}x{given_height} pixels; model {info.name!r} takes {width}x{height}{hint}"
         )
-    return _pictures.fit_channels(piece.samples, channels, piece.source)
+    return fit_channels(piece.samples, channels, piece.source)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ganserve._argument_checks import kind_of
 from ganserve._calls import responses as _responses
 from ganserve._calls import unary_calls as _calls
-from ganserve._calls.number_checks import kind_of
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._errors import GanserveError, InvalidRequest, ServerError
 from ganserve.v1 import gan_service_pb2
@@ -66,7 +66,7 @@ class SampleStreamCall:
 
     @property
     def slow(self) -> bool:
-        """Whether `accept` takes so long that an event loop should not wait for it."""
+        """Whether `parse` takes so long that an event loop should not wait for it."""
         return self._request.request.encoding != 0
 
     def describe(self) -> _calls.Call[ModelInfo] | None:
@@ -91,7 +91,7 @@ class SampleStreamCall:
                 del labels[: self._received]
         return request
 
-    def accept(self, response: gan_service_pb2.StreamSamplesResponse) -> SampleBatch:
+    def parse(self, response: gan_service_pb2.StreamSamplesResponse) -> SampleBatch:
         """The batch of the next message.
 
         Raises:
@@ -155,7 +155,7 @@ class ScoreStreamCall:
         self._pending_bytes = 0
         self._scored = 0
         self.slow = False
-        """`accept` is quick."""
+        """`parse` is quick."""
 
     @property
     def begun(self) -> bool:
@@ -213,7 +213,7 @@ class ScoreStreamCall:
         """The requests that have no result yet."""
         return [request for request, _ in self._pending]
 
-    def accept(self, response: gan_service_pb2.StreamScoresResponse) -> Scores:
+    def parse(self, response: gan_service_pb2.StreamScoresResponse) -> Scores:
         """The result of the next message.
 
         Raises:
@@ -234,6 +234,9 @@ class ScoreStreamCall:
         """
         if self._pending:
             raise ServerError(f"the stream ended, and {len(self._pending)} results were still due")
+
+    def explain(self, failure: GanserveError) -> None:
+        """Add nothing: the caller has the items, and can send the rest again."""
 
     def _model_of(self, inputs: ScoreInputs) -> str | None:
         return self._model if self._model is not None else inputs.model

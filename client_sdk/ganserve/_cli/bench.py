@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganserve import AsyncClient, __version__
-from ganserve._calls.number_checks import check_integer
+from ganserve._argument_checks import check_integer
 from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, plain, say, say_json, table

@@ -48,9 +48,19 @@ def _completion(arguments: CompletionArguments) -> int:
         command = command_of(name)
         root.command(App(name, help=entry.summary) if command is None else _app(command, entry.summary))
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
-    # Where bash knows no word, it shall offer files.
-    sys.stdout.write(script.replace("\ncomplete -F", "\ncomplete -o default -F"))
+    sys.stdout.write(_adapted(script, arguments.shell))
     return DONE
+
+
+def _adapted(script: str, shell: str) -> str:
+    """Return cyclopts' script with what it leaves to its installer."""
+    if shell == "bash":  # Offer files where no word is known.
+        return script.replace("\ncomplete -F", "\ncomplete -o default -F")
+    if shell == "fish":  # Offer no files in place of a command.
+        return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
+    # Work both as a file of $fpath, which is the function's body, and when it is sourced.
+    call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'
+    return f"{script.replace('_cyclopts_ganserve', '_ganserve')}{call}\n"
 
 
 def _app(command: Command, summary: str) -> cyclopts.App:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve import BestOf, Client, Rejection, SampleBatch
-from ganserve._calls.number_checks import MAX_INDEX, check_integer
+from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, say, say_json
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest, MissingExtra
-from ganserve._results.grid import check_count
+from ganserve._results.grid_layout import check_count
 from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES

@@ -12,7 +12,7 @@ from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, say, say_json, table
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
-from ganserve._results.grid import Source
+from ganserve._results.input_source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Values = dict[tuple[str, ...], Any]
 """The values that were given, by the paths of their options."""
 
+_HYPHEN = "\0"  # Stands for the value "-", which cyclopts takes for an option.
+
 
 def parse(
     options: Sequence[Option], argv: Sequence[str], prog: str, example: str = "", *, some: bool = False
@@ -38,7 +40,7 @@ def parse(
     import cyclopts
 
     try:
-        words = [_with_dashes(word) for word in argv]
+        words = [_HYPHEN if word == "-" else _with_dashes(word) for word in argv]
         _, bound, unused, _ = app_of(prog, options, help_flags=()).parse_known_args(words)
     except cyclopts.CycloptsError as error:
         raise UsageError(_explain(error, options, prog)) from None
@@ -47,7 +49,7 @@ def parse(
     values: Values = {}
     for name, given in bound.arguments.items():
         option = options[int(name[1:])]
-        texts = [str(each) for each in (given if option.many else [given])]
+        texts = [str(each).replace(_HYPHEN, "-") for each in (given if option.many else [given])]
         values[option.path] = option.read(texts, option.name)
     missing = [option.name for option in options if option.default is MISSING and option.path not in values]
     if missing and not some:

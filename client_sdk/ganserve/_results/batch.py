@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
-from ganserve._results import pictures as _pictures
-from ganserve._results import tables as _tables
+from ganserve._results.pictures import grid_png, has_pillow, picture_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
+from ganserve._results.tables import write_csv
 
 if TYPE_CHECKING:
     import os
@@ -68,7 +69,7 @@ class Sample:
             UnsupportedByModel: The model makes vectors.
             MissingExtra: Pillow is not installed.
         """
-        return _pictures.to_pil(self.image)
+        return to_pil(self.image)
 
     def to_torch(self) -> torch.Tensor:
         """The sample as a PyTorch tensor of its own: an image [C, H, W] or a vector [D]; see `SampleBatch.to_torch`.
@@ -85,9 +86,9 @@ class Sample:
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows: the image, a tiny one enlarged; None of a vector, or without Pillow."""
-        if self.array.ndim != 3 or not _pictures.has_pillow():
+        if self.array.ndim != 3 or not has_pillow():
             return None
-        return _pictures.picture_png(self.image)
+        return picture_png(self.image)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -173,7 +174,7 @@ class SampleBatch:
             UnsupportedByModel: The model makes vectors.
             MissingExtra: Pillow is not installed.
         """
-        return [_pictures.to_pil(image) for image in self.images]
+        return [to_pil(image) for image in self.images]
 
     def to_torch(self) -> torch.Tensor:
         """The samples as a PyTorch tensor of their own: images [N, C, H, W], as torchvision has them; vectors [N, D].
@@ -207,7 +208,7 @@ class SampleBatch:
             MissingExtra: Pillow is not installed.
             OSError: The file cannot be written.
         """
-        return _pictures.save_grid(self, path, columns=columns, scale=scale)
+        return save_grid(self, path, columns=columns, scale=scale)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
@@ -223,7 +224,7 @@ class SampleBatch:
             MissingExtra: Pillow is not installed.
             OSError: A file cannot be written.
         """
-        return _pictures.save_each(self, folder)
+        return save_each(self, folder)
 
     def save_npz(self, path: str | os.PathLike[str]) -> Path:
         """Write everything as a compressed NumPy archive; what is None is left out.
@@ -238,7 +239,7 @@ class SampleBatch:
             InvalidRequest: The path has another ending.
             OSError: The file cannot be written.
         """
-        file = _pictures.check_suffix(path, ".npz")
+        file = check_suffix(path, ".npz")
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
         if self.selection is not None:
             arrays |= {"proposed": self.selection.proposed, "accepted": self.selection.accepted}
@@ -262,7 +263,7 @@ class SampleBatch:
             UnsupportedByModel: The model makes images.
             OSError: The file cannot be written.
         """
-        return _tables.write_csv(self, _pictures.check_suffix(path, ".csv"))
+        return write_csv(self, check_suffix(path, ".csv"))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -328,10 +329,10 @@ class SampleBatch:
 
         None of other vectors, of an empty batch, or without Pillow.
         """
-        if not len(self) or not _pictures.has_pillow():
+        if not len(self) or not has_pillow():
             return None
         if self.samples.ndim == 4:
-            return _pictures.grid_png(self[:_MOST_SHOWN])
+            return grid_png(self[:_MOST_SHOWN])
         if self.samples.shape[1] != 2 or not np.isfinite(self.samples).all(axis=1).any():
             return None
         from ganserve._results.scatter import scatter_png

@@ -1,4 +1,4 @@
-"""Samples in files of numbers: CSV tables of vectors, and NumPy's .npy and .npz."""
+"""Write samples to tables, and read them from .csv, .npy and .npz files."""
 
 # N = samples, D = values of a vector
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import SampleBatch
-    from ganserve._results.grid import Source
+    from ganserve._results.drawn import Drawn
+    from ganserve._results.input_source import Source
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _VALUE = re.compile(r"x[0-9]+")
 
 
-def write_csv(batch: SampleBatch, file: Path) -> Path:
+def write_csv(batch: Drawn, file: Path) -> Path:
     """Write a batch of vectors as a table; see `SampleBatch.save_csv`."""
     if batch.samples.ndim != 2:
         raise UnsupportedByModel(f"model {batch.model!r} makes images, which are no table: save_npz or save")
@@ -43,9 +43,9 @@ def write_csv(batch: SampleBatch, file: Path) -> Path:
 
 
 def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str] | None, str | None]:
-    """The samples of a .npy, .npz or .csv file, and their labels' names and the model that drew them if it tells them.
+    """Return the samples of a .npy, .npz or .csv file, with their labels' names and model where the file has them.
 
-    A .npz holds them as "samples" (and "label_names", "model"), a .csv as the columns x0, x1 … (and "label"), as
+    A .npz has "samples" (and "label_names", "model"), a .csv the columns x0, x1 … (and "label"), as
     `SampleBatch.save_npz` and `save_csv` write them.
 
     Args:
@@ -53,7 +53,7 @@ def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str
         source: What the errors call it.
 
     Raises:
-        InvalidRequest: The file is missing or something else.
+        InvalidRequest: The file is missing or has another format.
     """
     try:
         if file.suffix.lower() == ".csv":
@@ -83,5 +83,5 @@ def _read_csv(file: Path) -> tuple[npt.NDArray[np.float64], list[str] | None]:
 
 
 def _numbers(values: npt.NDArray[Any]) -> list[str]:
-    # Nine digits are what it takes for every float32 to come back as itself.
+    # With nine digits, every float32 comes back as itself.
     return [f"{value:.9g}" for value in values.tolist()]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve._results import pictures as _pictures
+from ganserve._results.pictures import to_pil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def steps(batch: SampleBatch) -> str:
 def picture(image: npt.NDArray[np.uint8]) -> str:
     """An <img> of uint8 [H, W, C], which needs no further request."""
     file = io.BytesIO()
-    _pictures.to_pil(image).save(file, "PNG")
+    to_pil(image).save(file, "PNG")
     height, width = image.shape[:2]
     encoded = base64.b64encode(file.getvalue()).decode()
     return f'<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" alt="">'

@@ -12,16 +12,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ganserve import InvalidRequest
-from ganserve._results import pictures as _pictures
-from ganserve._results.grid import CHUNK, Source
+from ganserve._results.grid_picture import CHUNK
+from ganserve._results.input_source import Source
+from ganserve._results.picture_reading import fit_channels, open_picture, read_pixels
+from ganserve._results.pictures import MODES, to_pil
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     import numpy.typing as npt
-
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +43,13 @@ class Upload:
             InvalidRequest: The file is no picture.
         """
         source = Source("picture", file=Path(file).name)
-        image = _pictures.open_picture(file, source)
+        image = open_picture(file, source)
         text = getattr(image, "text", {})
         if CHUNK not in text:
             image = ImageOps.exif_transpose(image)
             if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # as printers' JPEGs have it
                 image = image.convert("RGB")
-        pixels, grid = _pictures.read_pixels(image, source)
+        pixels, grid = read_pixels(image, source)
         return cls(source, pixels, None if grid is None else grid.label_names)
 
     def fits(self, shape: Sequence[int]) -> bool:
@@ -70,17 +70,15 @@ class Upload:
         given_height, given_width = self.pixels.shape[1:3]
         if (given_height, given_width) != (height, width):
             raise self.source.refuse(f"is {given_width}x{given_height} pixels; the model takes {width}x{height}")
-        return _pictures.fit_channels(self.pixels, channels, self.source)
+        return fit_channels(self.pixels, channels, self.source)
 
     def fitted(self, shape: Sequence[int]) -> Upload:
         """The same cut to the middle in the shape of samples [H, W, C], resized, in their colours."""
         height, width, channels = shape
-        pictures = [
-            ImageOps.fit(_pictures.to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels
-        ]
+        pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels]
         if channels in (1, 3):  # transparency becomes white paper
             pictures = [
                 Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
             ]
-        arrays = [np.asarray(each.convert(_MODES[channels]), np.uint8) for each in pictures]
+        arrays = [np.asarray(each.convert(MODES[channels]), np.uint8) for each in pictures]
         return replace(self, pixels=np.stack([a[..., None] if a.ndim == 2 else a for a in arrays]))

@@ -47,14 +47,14 @@ Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
 
 @_typing.final
 class LoadModelResponse(_message.Message):
-    """The model after it was loaded."""
+    """The model after loading."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> _gan_service_pb2.ModelSummary:
-        """The model, all versions."""
+        """The model with all versions."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
 
 @_typing.final
 class UnloadModelResponse(_message.Message):
-    """The model after it was unloaded."""
+    """The model after unloading."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> _gan_service_pb2.ModelSummary:
-        """The model, all versions."""
+        """The model with all versions."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
 
 @_typing.final
 class ReloadRepositoryRequest(_message.Message):
-    """A request to look at the repository again."""
+    """A request to scan the repository."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,7 +138,7 @@ Global___ReloadRepositoryRequest: _TypeAlias = ReloadRepositoryRequest  # noqa: 
 
 @_typing.final
 class ReloadRepositoryResponse(_message.Message):
-    """The repository after it was looked at."""
+    """The repository after the scan."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

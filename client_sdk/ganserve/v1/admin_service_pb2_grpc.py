@@ -57,21 +57,21 @@ class AdminServiceServicer(object):
     """
 
     def LoadModel(self, request, context):
-        """Loads one version of a model, or loads it again.
+        """Loads or reloads one version of a model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads one version of a model once the requests that it has are finished.
+        """Unloads one version of a model after its requests have finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReloadRepository(self, request, context):
-        """Looks at the repository again: loads what is new and unloads what is gone.
+        """Scans the repository: loads new versions and unloads removed ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

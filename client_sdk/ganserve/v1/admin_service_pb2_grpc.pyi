@@ -34,11 +34,11 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     LoadModel: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.LoadModelRequest, _admin_service_pb2.LoadModelResponse]
-    """Loads one version of a model, or loads it again."""
+    """Loads or reloads one version of a model."""
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadModelRequest, _admin_service_pb2.UnloadModelResponse]
-    """Unloads one version of a model once the requests that it has are finished."""
+    """Unloads one version of a model after its requests have finished."""
     ReloadRepository: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadRepositoryRequest, _admin_service_pb2.ReloadRepositoryResponse]
-    """Looks at the repository again: loads what is new and unloads what is gone."""
+    """Scans the repository: loads new versions and unloads removed ones."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -46,11 +46,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadModel: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.LoadModelRequest, _admin_service_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads one version of a model, or loads it again."""
+    """Loads or reloads one version of a model."""
     UnloadModel: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadModelRequest, _admin_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads one version of a model once the requests that it has are finished."""
+    """Unloads one version of a model after its requests have finished."""
     ReloadRepository: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadRepositoryRequest, _admin_service_pb2.ReloadRepositoryResponse]  # type: ignore[assignment]
-    """Looks at the repository again: loads what is new and unloads what is gone."""
+    """Scans the repository: loads new versions and unloads removed ones."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Loads and unloads models while the server runs."""
@@ -61,7 +61,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.LoadModelResponse, _abc.Awaitable[_admin_service_pb2.LoadModelResponse]]:
-        """Loads one version of a model, or loads it again."""
+        """Loads or reloads one version of a model."""
 
     @_abc_1.abstractmethod
     def UnloadModel(
@@ -69,7 +69,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.UnloadModelResponse, _abc.Awaitable[_admin_service_pb2.UnloadModelResponse]]:
-        """Unloads one version of a model once the requests that it has are finished."""
+        """Unloads one version of a model after its requests have finished."""
 
     @_abc_1.abstractmethod
     def ReloadRepository(
@@ -77,6 +77,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ReloadRepositoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ReloadRepositoryResponse, _abc.Awaitable[_admin_service_pb2.ReloadRepositoryResponse]]:
-        """Looks at the repository again: loads what is new and unloads what is gone."""
+        """Scans the repository: loads new versions and unloads removed ones."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,27 +28,25 @@ class _Priority:
 class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
-    """Not set: means PRIORITY_NORMAL."""
+    """Not set; means PRIORITY_NORMAL."""
     PRIORITY_HIGH: _Priority.ValueType  # 1
-    """Before all others: somebody waits for the answer."""
+    """Before all others, for answers that somebody waits for."""
     PRIORITY_NORMAL: _Priority.ValueType  # 2
-    """As it comes."""
+    """The default."""
     PRIORITY_LOW: _Priority.ValueType  # 3
-    """With the room that the others leave: data made in advance."""
+    """After all others, for data made in advance."""
 
 class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
-    """Which waiting requests a free engine takes first. Whatever the priority, the others keep a small share of the room, so
-    that none waits for ever.
-    """
+    """Order of waiting requests. Every priority keeps a small share of the calls, so that no request waits forever."""
 
 PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
-"""Not set: means PRIORITY_NORMAL."""
+"""Not set; means PRIORITY_NORMAL."""
 PRIORITY_HIGH: Priority.ValueType  # 1
-"""Before all others: somebody waits for the answer."""
+"""Before all others, for answers that somebody waits for."""
 PRIORITY_NORMAL: Priority.ValueType  # 2
-"""As it comes."""
+"""The default."""
 PRIORITY_LOW: Priority.ValueType  # 3
-"""With the room that the others leave: data made in advance."""
+"""After all others, for data made in advance."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 class _SelectionMethod:
@@ -60,22 +58,22 @@ class _SelectionMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Selec
     SELECTION_METHOD_UNSPECIFIED: _SelectionMethod.ValueType  # 0
     """Not set; never valid."""
     SELECTION_METHOD_BEST_OF_N: _SelectionMethod.ValueType  # 1
-    """Of every max_proposals_per_sample proposals, the one with the highest score."""
+    """The highest score of every max_proposals_per_sample proposals."""
     SELECTION_METHOD_REJECTION: _SelectionMethod.ValueType  # 2
-    """Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first proposal that is accepted,
-    or the likeliest of all where none is.
+    """Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first accepted
+    proposal, or the one with the highest probability if none is accepted.
     """
 
 class SelectionMethod(_SelectionMethod, metaclass=_SelectionMethodEnumTypeWrapper):
-    """A rule by which the critic chooses among proposed samples."""
+    """A rule by which the critic selects from proposed samples."""
 
 SELECTION_METHOD_UNSPECIFIED: SelectionMethod.ValueType  # 0
 """Not set; never valid."""
 SELECTION_METHOD_BEST_OF_N: SelectionMethod.ValueType  # 1
-"""Of every max_proposals_per_sample proposals, the one with the highest score."""
+"""The highest score of every max_proposals_per_sample proposals."""
 SELECTION_METHOD_REJECTION: SelectionMethod.ValueType  # 2
-"""Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first proposal that is accepted,
-or the likeliest of all where none is.
+"""Discriminator rejection sampling on the calibrated probability (Azadi et al. 2018): the first accepted
+proposal, or the one with the highest probability if none is accepted.
 """
 Global___SelectionMethod: _TypeAlias = SelectionMethod  # noqa: Y015
 
@@ -92,11 +90,11 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     MODEL_STATE_READY: _ModelState.ValueType  # 2
     """Answers requests."""
     MODEL_STATE_UNLOADING: _ModelState.ValueType  # 3
-    """Finishing the requests that it has; takes no more."""
+    """Finishing its requests; takes no new ones."""
     MODEL_STATE_UNLOADED: _ModelState.ValueType  # 4
     """In the repository, not loaded."""
     MODEL_STATE_FAILED: _ModelState.ValueType  # 5
-    """Could not be loaded; the reason says why."""
+    """Could not be loaded; see the reason."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """State of a version of a model."""
@@ -108,20 +106,20 @@ MODEL_STATE_LOADING: ModelState.ValueType  # 1
 MODEL_STATE_READY: ModelState.ValueType  # 2
 """Answers requests."""
 MODEL_STATE_UNLOADING: ModelState.ValueType  # 3
-"""Finishing the requests that it has; takes no more."""
+"""Finishing its requests; takes no new ones."""
 MODEL_STATE_UNLOADED: ModelState.ValueType  # 4
 """In the repository, not loaded."""
 MODEL_STATE_FAILED: ModelState.ValueType  # 5
-"""Could not be loaded; the reason says why."""
+"""Could not be loaded; see the reason."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 @_typing.final
 class SampleRequest(_message.Message):
     """A request for samples.
 
-    Sample i of (model version, seed, label, truncation, controls) is the same sample whatever the count, the offset, the
-    other requests in its batch, the stream's chunking or the replica: a request for 10 samples at offset 5 gives samples 5 to
-    14 of a request for 15 at offset 0.
+    Sample i of (model version, seed, label, truncation, controls) is always the same sample. Count, offset, other requests in
+    its batch, chunks of a stream and the replica do not change it: a request for 10 samples at offset 5 gives samples 5 to 14
+    of a request for 15 at offset 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -166,9 +164,9 @@ class SampleRequest(_message.Message):
     version: _builtins.int
     """Version of the model. 0: the latest that is ready."""
     count: _builtins.int
-    """How many samples; at least 1. A unary answer's size is bounded by the server (256 MiB by default): beyond it, stream."""
+    """Number of samples; at least 1. The server limits the size of a unary answer (256 MiB by default): stream larger ones."""
     seed: _builtins.int
-    """Addresses the latents. Absent: the server draws a fresh one at random, and the answer tells it."""
+    """Determines the latents. Absent: the server draws a random seed, and the answer contains it."""
     offset: _builtins.int
     """Index of the first sample within the seed's sequence. offset + count is at most 2^48."""
     truncation: _builtins.float
@@ -176,26 +174,26 @@ class SampleRequest(_message.Message):
     Absent: no truncation. Normal latents only.
     """
     encoding: _tensor_pb2.Encoding.ValueType
-    """How the samples travel."""
+    """Encoding of the samples in the answer."""
     return_latents: _builtins.bool
-    """Returns the latents that the samples were made from."""
+    """Return the latents of the samples too."""
     return_scores: _builtins.bool
-    """Returns the critic's scores and probabilities of the samples."""
+    """Return the critic's scores and probabilities of the samples too."""
     priority: Global___Priority.ValueType
-    """Who goes first while requests wait."""
+    """Priority in the queue."""
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Labels by index: one for all samples, or one a sample. Conditional models only; excludes label_names. With neither, a
-        conditional model draws each sample's label uniformly from (seed, index).
+        """Labels by index: one for all samples, or one for each. Conditional models only; excludes label_names. With neither, a
+        conditional model draws each sample's label uniformly, from seed and index.
         """
 
     @_builtins.property
     def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels by name: one for all samples, or one a sample. Conditional models only; excludes label_indices."""
+        """Labels by name: one for all samples, or one for each. Conditional models only; excludes label_indices."""
 
     @_builtins.property
     def selection(self) -> Global___Selection:
-        """Lets the critic choose among more samples than are returned. Absent: no selection."""
+        """Lets the critic select from more samples than are returned. Absent: no selection."""
 
     @_builtins.property
     def latents(self) -> _tensor_pb2.Tensor:
@@ -205,8 +203,8 @@ class SampleRequest(_message.Message):
 
     @_builtins.property
     def controls(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Values of the model's controls by name, for all samples; see LatentSpec.controls. Those that are not named are drawn,
-        and setting one changes nothing else in a latent. Models with controls only.
+        """Values of the model's controls by name, for all samples; see LatentSpec.controls. Other controls are drawn at random;
+        setting one changes no other value of a latent. Models with controls only.
         """
 
     def __init__(
@@ -248,8 +246,8 @@ class Selection(_message.Message):
     """Critic-guided selection.
 
     Proposal j of sample i is sample i * max_proposals_per_sample + j of the same seed without selection, with the label of
-    sample i; so a selected sample, too, depends on (model version, seed, label, truncation, controls) and its selection
-    alone. (offset + count) * max_proposals_per_sample is at most 2^48.
+    sample i. So a selected sample depends only on model version, seed, label, truncation, controls and selection.
+    (offset + count) * max_proposals_per_sample is at most 2^48.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -257,9 +255,9 @@ class Selection(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     MAX_PROPOSALS_PER_SAMPLE_FIELD_NUMBER: _builtins.int
     method: Global___SelectionMethod.ValueType
-    """How the critic chooses."""
+    """Rule of the selection."""
     max_proposals_per_sample: _builtins.int
-    """Most proposals drawn per returned sample; 1 to 1024."""
+    """Most proposals for each returned sample; 1 to 1024."""
     def __init__(
         self,
         *,
@@ -276,7 +274,7 @@ Global___Selection: _TypeAlias = Selection  # noqa: Y015
 
 @_typing.final
 class SampleResponse(_message.Message):
-    """Samples, and all that is needed to draw them again."""
+    """Samples, and everything that is needed to draw them again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -296,7 +294,7 @@ class SampleResponse(_message.Message):
     version: _builtins.int
     """Version of the model that drew them."""
     seed: _builtins.int
-    """The seed that was used: the request's, or the one that the server drew. 0 if the request gave latents."""
+    """The seed used: the request's, or the one that the server drew. 0 if the request gave latents."""
     offset: _builtins.int
     """Index of the first sample of this message within the seed's sequence."""
     @_builtins.property
@@ -313,19 +311,19 @@ class SampleResponse(_message.Message):
 
     @_builtins.property
     def latents(self) -> _tensor_pb2.Tensor:
-        """The latents, float32 [N, Z], if asked for."""
+        """The latents, float32 [N, Z], if requested."""
 
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The critic's own output for each sample, if asked for; see ModelSpec.score."""
+        """The critic's own output for each sample, if requested; see ModelSpec.score."""
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Calibrated probability that each sample is real, 0 to 1, if asked for."""
+        """Calibrated probability that each sample is real, 0 to 1, if requested."""
 
     @_builtins.property
     def selection(self) -> Global___SelectionReport:
-        """What the selection did, if one was asked for."""
+        """Result of the selection, if one was requested."""
 
     def __init__(
         self,
@@ -352,7 +350,7 @@ Global___SampleResponse: _TypeAlias = SampleResponse  # noqa: Y015
 
 @_typing.final
 class SelectionReport(_message.Message):
-    """What a selection did."""
+    """Counts of a selection."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,7 +359,7 @@ class SelectionReport(_message.Message):
     proposed: _builtins.int
     """Samples drawn."""
     accepted: _builtins.int
-    """Samples that the rule accepted; fewer than returned if the bound on proposals ended the search."""
+    """Samples that the rule accepted; fewer than returned if the limit of proposals ended the search."""
     def __init__(
         self,
         *,
@@ -388,7 +386,9 @@ class StreamSamplesRequest(_message.Message):
     """Most samples in one message. 0: the server chooses. The server may send smaller chunks, never larger ones."""
     @_builtins.property
     def request(self) -> Global___SampleRequest:
-        """What to draw. count has no bound by size; latents are not allowed (they would be as large as the bound on requests)."""
+        """The samples to draw. The size of the stream is not limited. Latents are not allowed: they could exceed the limit of
+        requests.
+        """
 
     def __init__(
         self,
@@ -413,7 +413,7 @@ class StreamSamplesResponse(_message.Message):
     CHUNK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chunk(self) -> Global___SampleResponse:
-        """The chunk; its offset tells its place in the seed's sequence."""
+        """The chunk; its offset is its place in the seed's sequence."""
 
     def __init__(
         self,
@@ -445,20 +445,20 @@ class ScoreRequest(_message.Message):
     version: _builtins.int
     """Version of the model. 0: the latest that is ready."""
     priority: Global___Priority.ValueType
-    """Who goes first while requests wait."""
+    """Priority in the queue."""
     @_builtins.property
     def samples(self) -> _tensor_pb2.Samples:
         """The samples to score, of the model's shape."""
 
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Labels by index: one for all samples, or one a sample. Conditional models need these or label_names, unless their
+        """Labels by index: one for all samples, or one for each. Conditional models need these or label_names, unless their
         critic takes none (ScoreSpec.label_free).
         """
 
     @_builtins.property
     def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels by name: one for all samples, or one a sample. Conditional models need these or label_indices, unless their
+        """Labels by name: one for all samples, or one for each. Conditional models need these or label_indices, unless their
         critic takes none (ScoreSpec.label_free).
         """
 
@@ -496,7 +496,7 @@ class ScoreResponse(_message.Message):
     """Version of the model that scored."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The critic's own output, higher for more like the data; see ModelSpec.score."""
+        """The critic's own output; higher means more like the data. See ModelSpec.score."""
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -527,7 +527,7 @@ class StreamScoresRequest(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> Global___ScoreRequest:
-        """What to score."""
+        """The samples to score."""
 
     def __init__(
         self,
@@ -592,7 +592,7 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """One entry a model."""
+        """One entry for each model."""
 
     def __init__(
         self,
@@ -619,7 +619,7 @@ class ModelSummary(_message.Message):
     name: _builtins.str
     """Name of the model."""
     latest: _builtins.int
-    """The version that version 0 means: the latest that is ready. 0: none is."""
+    """The latest version that is ready, which requests for version 0 get. 0: none is ready."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionSummary]:
         """Its versions, ascending."""
@@ -658,16 +658,16 @@ class VersionSummary(_message.Message):
     state: Global___ModelState.ValueType
     """Its state."""
     reason: _builtins.str
-    """Why it is in that state, where that needs saying: the reason of a failure."""
+    """The reason of a failure; empty in other states."""
     has_critic: _builtins.bool
-    """Whether it has a critic, and so can score. Meaningful only if the state is ready."""
+    """True if it has a critic, which scoring needs. Valid only if the state is ready."""
     @_builtins.property
     def sample(self) -> _model_spec_pb2.SampleSpec:
-        """What one sample is. Absent unless the state is ready."""
+        """Shape and type of a sample. Absent unless the state is ready."""
 
     @_builtins.property
     def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the labels, in the order of their indices. Empty: unconditional, or not ready."""
+        """Names of the labels by index. Empty: unconditional, or not ready."""
 
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -675,7 +675,7 @@ class VersionSummary(_message.Message):
 
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[_model_spec_pb2.LatentControl]:
-        """What a request may set by name. Empty: nothing, or not ready."""
+        """Controls that a request may set. Empty: none, or not ready."""
 
     def __init__(
         self,
@@ -737,7 +737,7 @@ class GetModelResponse(_message.Message):
 
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineInfo]:
-        """How this server runs it."""
+        """How this server runs its graphs."""
 
     def __init__(
         self,
@@ -755,7 +755,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class EngineInfo(_message.Message):
-    """How one graph is run."""
+    """How the server runs one graph."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -793,26 +793,26 @@ class EngineInfo(_message.Message):
     max_batch_size: _builtins.int
     """Most samples that the engine runs in one call."""
     cuda_graphs: _builtins.bool
-    """Whether whole calls are replayed as CUDA graphs."""
+    """True if calls are replayed as CUDA graphs."""
     tf32: _builtins.bool
-    """Whether float32 arithmetic may be rounded to TF32 inside matrix products and convolutions (CUDA only)."""
+    """True if matrix products and convolutions may round float32 to TF32 (CUDA only)."""
     threads: _builtins.int
     """Threads of one call on the CPU."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The execution providers of the session, first choice first, as onnxruntime reports them after the session was made."""
+        """Execution providers of the session in order of preference, as onnxruntime reports them."""
 
     @_builtins.property
     def nodes_by_provider(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many of the graph's nodes run on each execution provider. Empty where onnxruntime does not tell."""
+        """Number of nodes on each execution provider. Empty if onnxruntime does not report it."""
 
     @_builtins.property
     def batch_buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The batch sizes that calls are padded to, ascending. Empty: calls have any size up to max_batch_size."""
+        """Batch sizes that calls are padded to, ascending. Empty: calls have any size up to max_batch_size."""
 
     @_builtins.property
     def instances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Sessions of the graph, one an entry, each with the number of its device: "cpu", "cuda:0", "cuda:1"."""
+        """Device of each session of the graph: "cpu", "cuda:0", "cuda:1"."""
 
     def __init__(
         self,

@@ -30,8 +30,9 @@ class GanServiceStub(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     def __init__(self, channel):
@@ -77,8 +78,9 @@ class GanServiceServicer(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     def Sample(self, request, context):
@@ -103,7 +105,7 @@ class GanServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamScores(self, request_iterator, context):
-        """Scores any number of samples: one response a request, in order.
+        """Scores any number of samples, with one response for each request, in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,8 +171,9 @@ class GanService(object):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     @staticmethod

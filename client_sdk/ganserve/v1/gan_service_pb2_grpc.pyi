@@ -31,8 +31,9 @@ class GanServiceStub:
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     @_typing.overload
@@ -46,7 +47,7 @@ class GanServiceStub:
     Score: _grpc.UnaryUnaryMultiCallable[_gan_service_pb2.ScoreRequest, _gan_service_pb2.ScoreResponse]
     """Scores samples with a model's critic."""
     StreamScores: _grpc.StreamStreamMultiCallable[_gan_service_pb2.StreamScoresRequest, _gan_service_pb2.StreamScoresResponse]
-    """Scores any number of samples: one response a request, in order."""
+    """Scores any number of samples, with one response for each request, in order."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_gan_service_pb2.ListModelsRequest, _gan_service_pb2.ListModelsResponse]
     """Lists the models of the repository and the state of each version."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_gan_service_pb2.GetModelRequest, _gan_service_pb2.GetModelResponse]
@@ -58,8 +59,9 @@ class GanServiceAsyncStub(GanServiceStub):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -70,7 +72,7 @@ class GanServiceAsyncStub(GanServiceStub):
     Score: _aio.UnaryUnaryMultiCallable[_gan_service_pb2.ScoreRequest, _gan_service_pb2.ScoreResponse]  # type: ignore[assignment]
     """Scores samples with a model's critic."""
     StreamScores: _aio.StreamStreamMultiCallable[_gan_service_pb2.StreamScoresRequest, _gan_service_pb2.StreamScoresResponse]  # type: ignore[assignment]
-    """Scores any number of samples: one response a request, in order."""
+    """Scores any number of samples, with one response for each request, in order."""
     ListModels: _aio.UnaryUnaryMultiCallable[_gan_service_pb2.ListModelsRequest, _gan_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models of the repository and the state of each version."""
     GetModel: _aio.UnaryUnaryMultiCallable[_gan_service_pb2.GetModelRequest, _gan_service_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -81,8 +83,9 @@ class GanServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors are standard status codes with google.rpc details: INVALID_ARGUMENT (BadRequest with a violation for each bad
     field), NOT_FOUND (the message lists the names that exist), FAILED_PRECONDITION (the model cannot do that: a label for an
-    unconditional model, a control that it has not, a score from a model without a critic), RESOURCE_EXHAUSTED (RetryInfo), DEADLINE_EXCEEDED,
-    UNAVAILABLE (loading or draining), UNIMPLEMENTED (this server's version does not do that yet).
+    unconditional model, a control that it does not have, a score from a model without a critic), RESOURCE_EXHAUSTED
+    (RetryInfo), DEADLINE_EXCEEDED, UNAVAILABLE (loading or draining), UNIMPLEMENTED (this version of the server does not
+    support it).
     """
 
     @_abc_1.abstractmethod
@@ -115,7 +118,7 @@ class GanServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_gan_service_pb2.StreamScoresRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_gan_service_pb2.StreamScoresResponse], _abc.AsyncIterator[_gan_service_pb2.StreamScoresResponse]]:
-        """Scores any number of samples: one response a request, in order."""
+        """Scores any number of samples, with one response for each request, in order."""
 
     @_abc_1.abstractmethod
     def ListModels(

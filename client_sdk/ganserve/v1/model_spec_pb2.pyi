@@ -36,7 +36,7 @@ class _SampleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SampleKind
     """A vector, float32 [D]."""
 
 class SampleKind(_SampleKind, metaclass=_SampleKindEnumTypeWrapper):
-    """What a sample is."""
+    """A kind of sample."""
 
 SAMPLE_KIND_UNSPECIFIED: SampleKind.ValueType  # 0
 """Not set; never valid."""
@@ -100,8 +100,8 @@ Global___Precision: _TypeAlias = Precision  # noqa: Y015
 
 @_typing.final
 class ModelSpec(_message.Message):
-    """What a model package contains and how to use it. Its protobuf JSON form, with the field names as they stand here, is
-    the package's manifest.json; the same message is what GetModel returns.
+    """The content of a model package. Its protobuf JSON form, with these field names, is the package's manifest.json; GetModel
+    returns the same message.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -122,18 +122,18 @@ class ModelSpec(_message.Message):
     version: _builtins.int
     """The model's version: a positive integer, the package's sub-folder."""
     critic_absence: _builtins.str
-    """Why the package has no critic, for people: "judges 2 samples together, …". Empty with a critic."""
+    """Reason for the absence of a critic, for people: "judges 2 samples together, …". Empty with a critic."""
     @_builtins.property
     def sample(self) -> Global___SampleSpec:
-        """What one sample is."""
+        """Shape and type of a sample."""
 
     @_builtins.property
     def latent(self) -> Global___LatentSpec:
-        """What the generator draws its latents from."""
+        """Distribution of the generator's latents."""
 
     @_builtins.property
     def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the labels, in the order of their indices. Empty: the model is unconditional and takes no labels."""
+        """Names of the labels by index. Empty: the model is unconditional and takes no labels."""
 
     @_builtins.property
     def generator(self) -> Global___GraphSpec:
@@ -147,7 +147,7 @@ class ModelSpec(_message.Message):
 
     @_builtins.property
     def score(self) -> Global___ScoreSpec:
-        """What the critic's scores mean, and how its probabilities were calibrated. Absent without a critic."""
+        """Meaning of the critic's scores, and calibration of its probabilities. Absent without a critic."""
 
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackageFile]:
@@ -155,7 +155,7 @@ class ModelSpec(_message.Message):
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """Where the package came from."""
+        """Origin of the package."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class SampleSpec(_message.Message):
     DATA_TYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     kind: Global___SampleKind.ValueType
-    """What the numbers are."""
+    """Kind of sample."""
     data_type: _tensor_pb2.DataType.ValueType
     """Element type: uint8 for images, float32 for vectors."""
     @_builtins.property
@@ -214,7 +214,7 @@ Global___SampleSpec: _TypeAlias = SampleSpec  # noqa: Y015
 
 @_typing.final
 class LatentSpec(_message.Message):
-    """What the generator's latents are drawn from."""
+    """Distribution of latents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -224,10 +224,10 @@ class LatentSpec(_message.Message):
     dimension: _builtins.int
     """Z, the number of values in one latent."""
     distribution: Global___LatentDistribution.ValueType
-    """The distribution of each value that is no control; all values are independent."""
+    """Distribution of each value except controls; all values are independent."""
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatentControl]:
-        """The values that a request may set by name, in the order of their indices."""
+        """Values that a request may set by name, ordered by index."""
 
     def __init__(
         self,
@@ -246,8 +246,8 @@ Global___LatentSpec: _TypeAlias = LatentSpec  # noqa: Y015
 
 @_typing.final
 class LatentControl(_message.Message):
-    """One value of the latent that stands for something, such as a continuous code of InfoGAN. It is uniform on [low, high)
-    unless a request sets it; truncation does not apply to it.
+    """A value of the latent with a meaning, such as a continuous code of InfoGAN. It is uniform on [low, high) unless a request
+    sets it. Truncation does not apply to it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -258,17 +258,17 @@ class LatentControl(_message.Message):
     HIGH_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name in SampleRequest.controls: a letter or underscore, then letters, digits, '_', '.' and '-'; at most 64
+    """Name in SampleRequest.controls: a letter or underscore, then letters, digits, '_', '.' and '-'; at most 64
     characters.
     """
     index: _builtins.int
-    """Which value of the latent it is, from 0."""
+    """Index in the latent, from 0."""
     low: _builtins.float
-    """The least value that it may be set to."""
+    """Smallest allowed value."""
     high: _builtins.float
-    """The greatest value that it may be set to."""
+    """Largest allowed value."""
     description: _builtins.str
-    """What it does, for people."""
+    """Effect of the control, for people."""
     def __init__(
         self,
         *,
@@ -304,7 +304,7 @@ class GraphSpec(_message.Message):
     """Arithmetic inside the graph. Inputs and outputs keep the types that ModelSpec states."""
     @_builtins.property
     def verification(self) -> Global___Verification:
-        """How far the graph was from the network that it was exported from, when it was verified."""
+        """Comparison with the network that the graph was exported from."""
 
     def __init__(
         self,
@@ -324,7 +324,7 @@ Global___GraphSpec: _TypeAlias = GraphSpec  # noqa: Y015
 
 @_typing.final
 class Verification(_message.Message):
-    """The comparison of a graph (onnxruntime, CPU) with its network (PyTorch, CPU) that export made on random inputs."""
+    """Comparison of a graph (onnxruntime, CPU) with its network (PyTorch, CPU) on random inputs, made by export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -334,7 +334,7 @@ class Verification(_message.Message):
     max_abs_difference: _builtins.float
     """Largest absolute difference of any output value: levels (of 255) for images, the value's own unit otherwise."""
     tolerance: _builtins.float
-    """Largest absolute difference that would still have been published, in the same unit."""
+    """Largest absolute difference that export accepts, in the same unit."""
     @_builtins.property
     def batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Batch sizes compared."""
@@ -356,7 +356,7 @@ Global___Verification: _TypeAlias = Verification  # noqa: Y015
 
 @_typing.final
 class ScoreSpec(_message.Message):
-    """What a critic's score means."""
+    """Meaning of a critic's score."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -364,10 +364,12 @@ class ScoreSpec(_message.Message):
     CALIBRATION_FIELD_NUMBER: _builtins.int
     LABEL_FREE_FIELD_NUMBER: _builtins.int
     loss: _builtins.str
-    """The loss that the critic was trained with, such as "relativistic-pairing". Higher scores always mean "more like the data"."""
+    """The loss that the critic was trained with, such as "relativistic-pairing". Higher scores always mean "more like the
+    data".
+    """
     label_free: _builtins.bool
-    """The critic takes no labels although the generator does (InfoGAN; AC-GAN, whose labels are another head's business):
-    it says how real a sample looks, whatever it shows, and a Score request that gives labels is refused.
+    """The critic takes no labels although the generator does (InfoGAN; AC-GAN, where another head guesses the label). It
+    scores how real a sample looks, not of which label. Score refuses requests with labels.
     """
     @_builtins.property
     def calibration(self) -> Global___Calibration:
@@ -390,9 +392,9 @@ Global___ScoreSpec: _TypeAlias = ScoreSpec  # noqa: Y015
 
 @_typing.final
 class Calibration(_message.Message):
-    """A logistic calibration: probability = 1 / (1 + exp(-(slope * score + intercept[label]))), the probability that a sample
-    is real given that real and generated samples are equally frequent. It is part of the critic's graph; these fields
-    document it.
+    """A logistic calibration: probability = 1 / (1 + exp(-(slope * score + intercept[label]))). It is the probability that a
+    sample is real if real and generated samples are equally frequent. The critic's graph contains it; these fields document
+    it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -403,17 +405,17 @@ class Calibration(_message.Message):
     GENERATED_COUNT_FIELD_NUMBER: _builtins.int
     LOG_LOSS_FIELD_NUMBER: _builtins.int
     slope: _builtins.float
-    """Multiplies the score."""
+    """Factor of the score."""
     real_count: _builtins.int
-    """Held-out real samples that it was fitted on."""
+    """Number of held-out real samples that it was fitted on."""
     generated_count: _builtins.int
-    """Generated samples that it was fitted on."""
+    """Number of generated samples that it was fitted on."""
     log_loss: _builtins.float
-    """Mean negative log-likelihood in nats, cross-validated; ln 2 = 0.693 is what guessing gets."""
+    """Mean negative log-likelihood in nats, cross-validated; guessing has ln 2 = 0.693."""
     @_builtins.property
     def intercepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """One a label for critics that take labels, one for all otherwise. A relativistic critic's scores are defined only up
-        to a constant per label, so each label needs its own.
+        """One for each label if the critic takes labels, else one. A relativistic critic's scores are defined only up to a
+        constant for each label, so each label needs its own.
         """
 
     def __init__(
@@ -465,7 +467,7 @@ Global___PackageFile: _TypeAlias = PackageFile  # noqa: Y015
 
 @_typing.final
 class Provenance(_message.Message):
-    """Where a package came from."""
+    """Origin of a package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -524,11 +526,11 @@ class Provenance(_message.Message):
     """SHA-256 of the checkpoint file, 64 lower-case hexadecimal digits."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp:
-        """When the package was written."""
+        """Time at which the package was written."""
 
     @_builtins.property
     def libraries(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Versions of the libraries that made it: torch, onnx, onnxruntime and so on."""
+        """Versions of the libraries used: torch, onnx, onnxruntime and others."""
 
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
@@ -536,7 +538,7 @@ class Provenance(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Quality metrics that were known for the checkpoint, by name, such as "gan_test"."""
+        """Quality metrics of the checkpoint by name, such as "gan_test"."""
 
     def __init__(
         self,

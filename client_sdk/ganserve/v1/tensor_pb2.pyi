@@ -50,39 +50,39 @@ class _Encoding:
 class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENCODING_UNSPECIFIED: _Encoding.ValueType  # 0
-    """Not set: means ENCODING_RAW."""
+    """Not set; means ENCODING_RAW."""
     ENCODING_RAW: _Encoding.ValueType  # 1
     """One tensor of raw elements."""
     ENCODING_PNG: _Encoding.ValueType  # 2
-    """One PNG file a sample (lossless)."""
+    """One PNG file for each sample (lossless)."""
     ENCODING_JPEG: _Encoding.ValueType  # 3
-    """One JPEG file a sample (lossy)."""
+    """One JPEG file for each sample (lossy)."""
     ENCODING_WEBP: _Encoding.ValueType  # 4
-    """One WebP file a sample (lossy)."""
+    """One WebP file for each sample (lossy)."""
     ENCODING_FLOAT32: _Encoding.ValueType  # 5
     """One tensor of float32: images as value / 255, 0 to 1; vectors as they are."""
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
-    """How samples travel."""
+    """Encoding of samples in messages."""
 
 ENCODING_UNSPECIFIED: Encoding.ValueType  # 0
-"""Not set: means ENCODING_RAW."""
+"""Not set; means ENCODING_RAW."""
 ENCODING_RAW: Encoding.ValueType  # 1
 """One tensor of raw elements."""
 ENCODING_PNG: Encoding.ValueType  # 2
-"""One PNG file a sample (lossless)."""
+"""One PNG file for each sample (lossless)."""
 ENCODING_JPEG: Encoding.ValueType  # 3
-"""One JPEG file a sample (lossy)."""
+"""One JPEG file for each sample (lossy)."""
 ENCODING_WEBP: Encoding.ValueType  # 4
-"""One WebP file a sample (lossy)."""
+"""One WebP file for each sample (lossy)."""
 ENCODING_FLOAT32: Encoding.ValueType  # 5
 """One tensor of float32: images as value / 255, 0 to 1; vectors as they are."""
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):
-    """A dense tensor. `data` is row-major (C order) and little-endian; its length is the product of `shape` times the
-    element size, exactly.
+    """A dense tensor. `data` is row-major (C order) and little-endian; its length is exactly the product of `shape` times the
+    element size.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -96,7 +96,7 @@ class Tensor(_message.Message):
     """The elements."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Extent of every axis, outermost first. The first axis is the batch: [N, H, W, C] for images, [N, D] for vectors."""
+        """Size of each axis, outermost first. The first axis is the batch: [N, H, W, C] for images, [N, D] for vectors."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class EncodedImages(_message.Message):
-    """One image file a sample, all in the same encoding."""
+    """One image file for each sample, all in the same encoding."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

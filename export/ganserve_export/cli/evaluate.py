@@ -25,9 +25,9 @@ def _open_package(path: Path) -> Subject | None:
     folder = package_folder(path)
     if folder is None:
         return None
-    from ganserve_export.evaluation.package_subject import PackageSubject
+    from ganserve_export.evaluation.package_subject import package_subject
 
-    return PackageSubject(folder)
+    return package_subject(folder)
 
 
 def _load_features(file: Path, info: DataInfo, side_px: int | None, values: FeatureRange) -> Features:

@@ -15,7 +15,7 @@ from ganserve_export.cli.wording import describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from ganserve_export.from_onnx.packaging import Packaged
+    from ganserve_export.from_onnx.package_onnx import Packaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,8 @@ def _package(options: Options) -> int:
             raise UsageError(f"{file}: no such file. Give an ONNX file.")
     label_names = () if options.labels is None else read_labels(options.labels)
     # Only now: torch and onnxruntime take seconds, --help must not.
-    from ganserve_export.from_onnx.packaging import OnnxOptions, package_onnx
+    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.package_onnx import package_onnx
 
     names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
     understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})

@@ -1,15 +1,15 @@
-"""Features from an ONNX file, by onnxruntime on the CPU. N = batch, C = channels, H, W = image, F = features."""
+"""Extract features with an ONNX network, run on the CPU. N = batch, C = channels, H, W = image, F = features."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 
 from ganserve_export.errors import ExportError
-from ganserve_export.package.publishing import digest
+from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training.evaluation.features import FeatureInput, Features
+from ganserve_training.files import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,21 +23,18 @@ BATCH = 64
 
 
 def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: FeatureRange) -> Features:
-    """The first output of an ONNX network, flattened.
+    """Return features: the first output of an ONNX network, flattened.
 
     Args:
-        file: Takes one input, float32 [N, C, H, W]. What of C, H and W the file fixes is taken from it.
-        info: Of the images.
-        side_px: H and W where the file leaves them open; None: the data's own.
-        values: What black and white are to the network.
+        file: A network with one input, float32 [N, C, H, W], whose fixed extents decide the size of the images.
+        info: What the images look like.
+        side_px: H and W if the file leaves them open; None: as in the data.
+        values: Values of black and white for the network.
 
     Raises:
-        ExportError: The file can't be loaded, or takes something else.
+        ExportError: The file cannot be loaded, or has other inputs.
     """
-    try:
-        session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise ExportError(f"onnxruntime cannot load {file}: {error}") from error
+    session = open_on_cpu(file)
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4 or not info.is_image:
         described = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
@@ -55,10 +52,10 @@ def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: Fe
         parts = []
         for start in range(0, len(pixels), batch):
             images = form.prepare(pixels[start : start + batch])
-            missing = (fixed[0] or len(images)) - len(images)  # A network for batches of a fixed size: fill the last.
+            missing = (fixed[0] or len(images)) - len(images)  # A fixed batch size: fill the last batch.
             filled = np.concatenate([images, images[:1].repeat(missing, axis=0)]) if missing else images
             features = session.run([output], {name: filled})[0]
             parts.append(features.reshape(len(features), -1)[: len(images)])
         return np.concatenate(parts)
 
-    return Features(name=file.name, sha256=digest(file), resizer=form.resizer(info), extract=extract)
+    return Features(name=file.name, sha256=file_sha256(file), resizer=form.resizer(info), extract=extract)

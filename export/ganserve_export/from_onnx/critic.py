@@ -1,11 +1,11 @@
-"""A critic that was made elsewhere: what it takes and gives, its scores, and its graph for a package.
+"""Understand a critic that was made elsewhere, and wrap it as a package's graph.
 
 N = batch, K = labels, H, W, C = image, D = vector.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ganserve_export.from_onnx.labels import encode_labels, feed_labels
 from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_from_levels, from_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, find_samples_input
-from ganserve_export.from_run.batch_independence import BATCH, check_alone
+from ganserve_export.package.batch_independence import BATCH, check_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,120 +24,100 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
     from ganserve_export.from_onnx.generator import ForeignGenerator
-    from ganserve_export.from_onnx.onnx_files import Source
+    from ganserve_export.from_onnx.options import OnnxOptions
     from ganserve_export.package.calibration import LogisticCalibration
 
     IntArray = npt.NDArray[np.int64]
 
-OutputKind = Literal["auto", "score", "probability"]
-_CLOSEST = 1e-7  # A probability's distance from 0 and 1, so that its log odds are finite.
+_CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.
 
 
 class ForeignCritic:
-    """A critic, recognised and tried out on the generator's samples.
+    """A critic, understood and tried out on the generator's samples.
 
     Args:
-        source: Its graph.
-        generator: Whose samples it judges.
-        pixel_range: What black and white are to it, where it takes floats.
-        output_kind: What its output is; auto: a probability if it ends in a sigmoid, else a score.
-        score_higher: Which samples it gives higher outputs.
-        samples: Name of its input for samples; None: to be found.
-        labels: Name of its input for labels; None: to be found.
-        scores: Name of its output; None: to be found.
+        graph: Its graph.
+        generator: The generator whose samples it judges.
+        options: How to understand it.
 
     Raises:
-        ExportError: It is not understood without doubt, or cannot be served.
+        ExportError: It can be understood in several ways, or cannot be served.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        generator: ForeignGenerator,
-        *,
-        pixel_range: PixelRange | None,
-        output_kind: OutputKind,
-        score_higher: Literal["real", "generated"],
-        samples: str | None,
-        labels: str | None,
-        scores: str | None,
-    ) -> None:
-        self.source = source
-        self._label_count = generator.label_count
+    def __init__(self, graph: ForeignGraph, generator: ForeignGenerator, options: OnnxOptions) -> None:
+        self.graph = graph
+        self._all_labels = generator.label_count
         self._sample_shape = generator.sample_shape
-        self.samples, layouts = find_samples_input(source, samples, generator.sample_shape)
+        self.samples, layouts = find_samples_input(graph, options.critic_samples, generator.sample_shape)
         self.labels = find_labels(
-            source, labels, self.samples, generator.label_count, required=False, flag="--critic-labels"
+            graph, options.critic_labels, self.samples, self._all_labels, required=False, flag="--critic-labels"
         )
-        self._sign = 1.0 if score_higher == "real" else -1.0
+        self._sign = 1.0 if options.score_higher == "real" else -1.0
         self.layout: LayoutName | None = None
         if generator.layout is not None:
             self.layout = generator.layout if generator.layout in layouts else "nchw" if "nchw" in layouts else "nhwc"
         self.pixel_range: PixelRange | None = None
         if self.layout is not None and self.samples.is_float:
-            self.pixel_range = generator.pixel_range or pixel_range
+            self.pixel_range = generator.pixel_range or options.range
             if self.pixel_range is None:
                 raise ExportError(
-                    f"the {source.name} takes images as floats ({self.samples}): say what black and white are with "
+                    f"the {graph.name} takes images as floats ({self.samples}): say what black and white are with "
                     "--range -1..1, 0..1 or 0..255"
                 )
-        self._try_out(generator, scores, output_kind)
-
-    @property
-    def label_free(self) -> bool:
-        """It takes no labels although the generator does."""
-        return self._label_count > 0 and self.labels is None
+        self._try_out(generator, options)
 
     @property
     def label_count(self) -> int:
-        """Labels that it takes."""
-        return self._label_count if self.labels is not None else 0
+        """Return the number of labels that it takes; 0: none."""
+        return 0 if self.labels is None else self._all_labels
 
-    def _try_out(self, generator: ForeignGenerator, name: str | None, kind: OutputKind) -> None:
-        """Find the output that has one value a sample, and checks that each sample is scored alone."""
+    def _try_out(self, generator: ForeignGenerator, options: OnnxOptions) -> None:
+        """Find the output with one value per sample, and check that no score depends on another sample."""
         latents = generator.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
-        labels = torch.arange(BATCH) % self._label_count if self._label_count else None
+        labels = torch.arange(BATCH) % self._all_labels if self._all_labels else None
         samples = generator(latents, labels)
         feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
         try:
-            values = dict(zip((port.name for port in self.source.outputs), self.source.run(feed), strict=True))
+            values = dict(zip((tensor.name for tensor in self.graph.outputs), self.graph.run(feed), strict=True))
         except ExportError as error:
-            raise ExportError(f"the {self.source.name} fails for {BATCH} samples: {error}") from error
-        single = [port for port in self.source.outputs if port.is_float and _is_single(values[port.name])]
-        self.output = find_output(self.source, name, "scores", "--critic-scores", single)
+            raise ExportError(f"the {self.graph.name} fails for {BATCH} samples: {error}") from error
+        single = [tensor for tensor in self.graph.outputs if tensor.is_float and _is_single(values[tensor.name])]
+        self.output = find_output(self.graph, options.critic_scores, "scores", "--critic-scores", single)
         raw = values[self.output.name]
         if self.output not in single:
             raise ExportError(
-                f"the {self.source.name} gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
-                f"{self.output.name}; expected one float a sample, [N] or [N, 1] (a critic of patches: export it with "
-                "their mean inside; one that has the batch as a fixed number: with x.shape[0])"
+                f"the {self.graph.name} gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
+                f"{self.output.name}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with "
+                "their mean inside, and a critic with a fixed batch size with x.shape[0] instead"
             )
-        logits = self.source.before_sigmoid(self.output.name) if kind != "score" else None
+        logits = self.graph.before_sigmoid(self.output.name) if options.critic_output != "score" else None
         self._value = logits or self.output.name
-        self._is_probability = kind == "probability" and logits is None
+        self._is_probability = options.critic_output == "probability" and logits is None
         self._ends_in_sigmoid = logits is not None
         if logits is not None:
-            self.source.expose(logits)
+            self.graph.expose(logits)
         if self._is_probability and not (raw.min() >= 0.0 and raw.max() <= 1.0):
             raise ExportError(
-                f"the {self.source.name} gives {float(raw.min()):.3g} to {float(raw.max()):.3g} as {self.output.name}, "
-                "which are no probabilities: use --critic-output score"
+                f"--critic-output probability: the {self.graph.name} gives {float(raw.min()):.3g} to "
+                f"{float(raw.max()):.3g} as {self.output.name}, which are not probabilities. Use --critic-output score"
             )
         self._check_alone(samples, labels)
 
     def _check_alone(self, samples: torch.Tensor, labels: torch.Tensor | None) -> None:
         if not torch.isfinite(self.scores(samples, labels)).all():
             raise ExportError(
-                f"the {self.source.name} scores the generator's samples as not finite: export an earlier checkpoint"
+                f"the {self.graph.name} gives the generator's samples scores that are not finite: export an earlier "
+                "checkpoint"
             )
         call: Callable[..., torch.Tensor] = self.scores
         check_alone(
             call,
             [samples] if labels is None or self.labels is None else [samples, labels],
             (),
-            self.source.name,
-            rounding=rounding_of(self.source),
+            self.graph.name,
+            rounding=rounding_of(self.graph),
             advice=f"{EVAL_MODE}, or package the generator alone",
         )
 
@@ -148,20 +128,20 @@ class ForeignCritic:
             given = samples.astype(self.samples.element)
         feed = {self.samples.name: given}
         if self.labels is not None and labels is not None:
-            feed[self.labels.port.name] = encode_labels(labels, self.labels, self._label_count)
+            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self._all_labels)
         return feed
 
     def scores(self, samples: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Scores float32 [N], higher for real ones: the foreign graph, and numpy for what is around it."""
+        """Return scores float32 [N], higher for real samples; from the foreign graph and numpy around it."""
         feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
-        values = self.source.run(feed, [self._value])[0].astype(np.float32).reshape(-1)
+        values = self.graph.run(feed, [self._value])[0].astype(np.float32).reshape(-1)
         if self._is_probability:
             values = np.clip(values, np.float32(_CLOSEST), np.float32(1 - _CLOSEST))
             values = np.log(values) - np.log(np.float32(1) - values)
         return torch.from_numpy(values * np.float32(self._sign))
 
     def reference(self, calibration: LogisticCalibration) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-        """Scores and probabilities float32 [N], as the package's graph must give them."""
+        """Return a function that gives scores and probabilities float32 [N], as the package's graph must give them."""
         slope = torch.tensor(calibration.slope, dtype=torch.float32)
         intercepts = torch.tensor(calibration.intercepts, dtype=torch.float32)
 
@@ -173,8 +153,8 @@ class ForeignCritic:
         return judge
 
     def wrap(self, calibration: LogisticCalibration) -> onnx.ModelProto:
-        """The package's graph: samples and labels int64 [N] -> scores and probabilities float32 [N]."""
-        surgery = Surgery(self.source)
+        """Return the package's graph: samples and labels int64 [N] -> scores and probabilities float32 [N]."""
+        surgery = Surgery(self.graph)
         value = "samples"
         if self.layout is not None:
             value = add_from_levels(surgery, value, self.pixel_range, self.layout, self.samples.element)
@@ -182,7 +162,7 @@ class ForeignCritic:
             value = surgery.cast(value, self.samples.element)
         surgery.feed(self.samples.name, value)
         if self.labels is not None:
-            feed_labels(surgery, self.labels, self._label_count)
+            feed_labels(surgery, self.labels, self._all_labels)
         value = surgery.take(self._value)
         value = surgery.node("Reshape", surgery.cast(value, "float32"), surgery.constant([-1], np.int64))
         if self._is_probability:
@@ -206,11 +186,11 @@ class ForeignCritic:
         return surgery.finish(inputs, {"scores": ("float32", ()), "probabilities": ("float32", ())})
 
     def __str__(self) -> str:
-        """What it was taken for."""
+        """Say how it was understood."""
         scale = f", {self.pixel_range}" if self.pixel_range else ""
         taken = f"samples {self.samples}{scale}"
         if self.labels is not None:
-            taken += f", labels {self.labels.port} ({self.labels.form})"
+            taken += f", labels {self.labels.tensor} ({self.labels.form})"
         what = "probability" if self._is_probability else "score"
         if self._ends_in_sigmoid:
             what = "probability, its log odds taken before the sigmoid"

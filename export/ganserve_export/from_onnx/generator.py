@@ -1,4 +1,4 @@
-"""A generator that was made elsewhere: what it takes and gives, its samples, and its graph for a package.
+"""Understand a generator that was made elsewhere, and wrap it as a package's graph.
 
 N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
@@ -15,71 +15,53 @@ from ganserve_export.from_onnx.labels import encode_labels, feed_labels
 from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, find_output
-from ganserve_export.from_run.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
+from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
 from ganserve_training.networks.latents import LatentPrior
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-    from ganserve_export.from_onnx.onnx_files import Port, Source
-    from ganserve_export.from_onnx.tensor_roles import LabelPort
-    from ganserve_training.config.networks import LatentDistribution
+    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
+    from ganserve_export.from_onnx.options import OnnxOptions
 
     IntArray = npt.NDArray[np.int64]
 
 SEED = 0
-# How far two results of the same sample may lie apart by rounding, as a share of the largest value.
+# Largest rounding difference between two results of one sample, as a share of the largest value.
 HALF_ROUNDING, LEVEL_ROUNDING = 2e-3, 1.01 / 255
 EVAL_MODE = (
-    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze what still "
-    "looks at other samples, such as minibatch statistics"
+    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze whatever "
+    "still depends on other samples, such as minibatch statistics"
 )
 
 
 class ForeignGenerator:
-    """A generator, recognised and tried out.
+    """A generator, understood and tried out.
 
     Args:
-        source: Its graph.
-        label_count: How many labels the user names; 0: none.
-        distribution: What it draws its latents from.
-        pixel_range: What black and white are, for float images.
-        layout: Of images; auto: by the number of channels.
-        latents: Name of its input for latents; None: to be found.
-        labels: Name of its input for labels; None: to be found.
-        output: Name of its output; None: to be found.
+        graph: Its graph.
+        options: How to understand it.
 
     Raises:
-        ExportError: It is not understood without doubt, or cannot be served.
+        ExportError: It can be understood in several ways, or cannot be served.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        label_count: int,
-        distribution: LatentDistribution,
-        pixel_range: PixelRange | None,
-        layout: Literal["auto", "nchw", "nhwc"],
-        latents: str | None,
-        labels: str | None,
-        output: str | None,
-    ) -> None:
-        self.source = source
-        self.label_count = label_count
-        self.latents: Port = find_latents(source, latents, label_count, labels)
-        self.labels: LabelPort | None = find_labels(
-            source, labels, self.latents, label_count, required=True, flag="--labels-input"
+    def __init__(self, graph: ForeignGraph, options: OnnxOptions) -> None:
+        self.graph = graph
+        self.label_count = len(options.label_names)
+        self.latents = find_latents(graph, options.latents, self.label_count, options.labels_input)
+        self.labels = find_labels(
+            graph, options.labels_input, self.latents, self.label_count, required=True, flag="--labels-input"
         )
-        suited = [port for port in source.outputs if len(port.shape) in (2, 4) and port.element != "int64"]
-        self.output = find_output(source, output, "samples", "--output", suited)
-        assert self.latents.size is not None  # find_latents has seen to it
-        self.prior = LatentPrior(dim=self.latents.size, distribution=distribution, continuous_codes=0)
-        self._try_out(pixel_range, layout)
+        suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
+        self.output = find_output(graph, options.output, "samples", "--output", suited)
+        assert self.latents.size is not None  # find_latents has checked it
+        self.prior = LatentPrior(dim=self.latents.size, distribution=options.latent_distribution, continuous_codes=0)
+        self._try_out(options)
 
-    def _try_out(self, pixel_range: PixelRange | None, layout: Literal["auto", "nchw", "nhwc"]) -> None:
-        """Learns the form of the samples from samples, and checks that each is alone."""
+    def _try_out(self, options: OnnxOptions) -> None:
+        """Draw samples, learn their form, and check that no sample depends on another."""
         latents = self.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
         labels = torch.arange(BATCH) % self.label_count if self.label_count else None
         if labels is not None:
@@ -88,49 +70,49 @@ class ForeignGenerator:
             raw = self.raw(latents.numpy(), labels.numpy() if labels is not None else None)
         except ExportError as error:
             hint = f" Are there {self.label_count} labels? List them all with --labels" if self.label_count else ""
-            raise ExportError(f"the {self.source.name} fails for {BATCH} samples: {error}.{hint}") from error
+            raise ExportError(f"the {self.graph.name} fails for {BATCH} samples: {error}.{hint}") from error
         shape = list(raw.shape)
         if not shape or shape[0] != BATCH:
             raise ExportError(
-                f"the {self.source.name} gives {shape} for {BATCH} samples, though its batch axis is declared as open: "
+                f"the {self.graph.name} gives {shape} for {BATCH} samples, though its batch axis is declared as open: "
                 "export it again with a dynamic batch (x.shape[0] instead of len(x) or a number)"
             )
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-            raise ExportError(f"the {self.source.name} gives values that are not finite: export an earlier checkpoint")
+            raise ExportError(f"the {self.graph.name} gives values that are not finite: export an earlier checkpoint")
         self.element = raw.dtype.name
         check_alone(
             lambda *given: torch.from_numpy(np.array(self.raw(*(value.numpy() for value in given)), np.float32)),
             [latents] if labels is None else [latents, labels],
             tuple(shape[1:]),
-            self.source.name,
-            rounding=LEVEL_ROUNDING if self.element == "uint8" else rounding_of(self.source),
+            self.graph.name,
+            rounding=LEVEL_ROUNDING if self.element == "uint8" else rounding_of(self.graph),
             advice=EVAL_MODE,
         )
         self.layout: LayoutName | None = None
         self.pixel_range: PixelRange | None = None
         if len(shape) == 2 and raw.dtype.kind == "f":
-            if pixel_range is not None:
+            if options.range is not None:
                 raise ExportError(
-                    f"--range is for images; the {self.source.name} makes vectors of {shape[1]} values: leave it out "
-                    "(or export it with the reshape to [N, C, H, W] inside)"
+                    f"--range {options.range}: the {self.graph.name} makes vectors of {shape[1]} values, and only "
+                    "images have a range. Leave it out, or export with the reshape to [N, C, H, W] inside"
                 )
         elif len(shape) == 4 and (raw.dtype.kind == "f" or raw.dtype == np.uint8):
-            self.layout = self._layout(shape, layout)
+            self.layout = self._layout(shape, options.layout)
             if raw.dtype.kind == "f":
-                self.pixel_range = check_range(raw, pixel_range, self.source.name)
+                self.pixel_range = check_range(raw, options.range, self.graph.name)
         else:
             raise ExportError(
-                f"the {self.source.name} gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
+                f"the {self.graph.name} gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
                 "[N, C, H, W] or [N, H, W, C], floats or uint8, or vectors [N, D] of floats"
             )
         samples = self(latents, labels)
         self.sample_shape = tuple(samples.shape[1:])
-        # The spread that vectors have, which differences are measured by.
+        # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.float().mean(dim=0).tolist()) if self.layout is None else ()
         self.std = tuple(samples.float().std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
 
     def _layout(self, shape: list[int], stated: Literal["auto", "nchw", "nhwc"]) -> LayoutName:
-        """Where the channels, of which there are 1 to 4, are."""
+        """Find the axis of the channels: the one of 1 to 4."""
         possible: list[LayoutName] = []
         if shape[1] <= 4:
             possible.append("nchw")
@@ -140,32 +122,32 @@ class ForeignGenerator:
             possible = [layout for layout in possible if layout == stated]
         if not possible:
             raise ExportError(
-                f"the {self.source.name} gives {_form(shape)}; expected images of 1 to 4 channels, [N, C, H, W] "
+                f"the {self.graph.name} gives {_form(shape)}; expected images of 1 to 4 channels, [N, C, H, W] "
                 f"or [N, H, W, C]{'' if stated == 'auto' else f' (--layout {stated})'}"
             )
         if len(possible) == 2:
             raise ExportError(
-                f"the {self.source.name} gives {_form(shape)}: say which axis is the channels with --layout nchw "
+                f"the {self.graph.name} gives {_form(shape)}: say which axis is the channels with --layout nchw "
                 "or --layout nhwc"
             )
         return possible[0]
 
     def raw(self, latents: npt.NDArray[np.float32], labels: IntArray | None = None) -> npt.NDArray[Any]:
-        """The foreign graph's own output for latents [N, Z] and labels [N]."""
+        """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
         feed = {self.latents.name: latents.reshape(len(latents), *self.latents.extents).astype(self.latents.element)}
         if self.labels is not None and labels is not None:
-            feed[self.labels.port.name] = encode_labels(labels, self.labels, self.label_count)
-        return self.source.run(feed, [self.output.name])[0]
+            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self.label_count)
+        return self.graph.run(feed, [self.output.name])[0]
 
     def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Sample uint8 [N, H, W, C] or float32 [N, D]: the foreign graph, and numpy for what is around it."""
+        """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
         raw = self.raw(latents.numpy(), None if labels is None else labels.numpy())
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)
 
     def wrap(self) -> onnx.ModelProto:
-        """The package's graph: latents float32 [N, Z] and labels int64 [N] -> samples."""
-        surgery = Surgery(self.source)
+        """Return the package's graph: latents float32 [N, Z] and labels int64 [N] -> samples."""
+        surgery = Surgery(self.graph)
         value = "latents"
         if len(self.latents.shape) > 2:
             shape = surgery.constant([-1, *self.latents.extents], np.int64)
@@ -188,10 +170,10 @@ class ForeignGenerator:
         return surgery.finish(inputs, {"samples": (kind, self.sample_shape)})
 
     def __str__(self) -> str:
-        """What it was taken for."""
+        """Say how it was understood."""
         taken = [f"latents {self.latents} ({self.prior.distribution})"]
         if self.labels is not None:
-            taken.append(f"labels {self.labels.port} ({self.labels.form})")
+            taken.append(f"labels {self.labels.tensor} ({self.labels.form})")
         given = f"{self.output.name} {self.element}"
         if self.layout is None:
             return f"{', '.join(taken)} -> {given} -> vectors [N, {self.sample_shape[0]}]"
@@ -199,9 +181,9 @@ class ForeignGenerator:
         return f"{', '.join(taken)} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}"
 
 
-def rounding_of(source: Source) -> float:
-    """How far two results of one sample may lie apart, as a share of the largest value."""
-    return HALF_ROUNDING if source.is_half else RELATIVE_TOLERANCE
+def rounding_of(graph: ForeignGraph) -> float:
+    """Return the largest rounding difference between two results of one sample, as a share of the largest value."""
+    return HALF_ROUNDING if graph.is_half else RELATIVE_TOLERANCE
 
 
 def _form(shape: list[int]) -> str:

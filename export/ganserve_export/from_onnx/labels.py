@@ -1,4 +1,4 @@
-"""Labels int64 [N] as foreign graphs take them, in numpy and as nodes. N = batch, K = labels."""
+"""Convert labels int64 [N] to the form that a foreign graph takes, in numpy and as nodes. N = batch, K = labels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ganserve_export.from_onnx.surgery import Surgery
-    from ganserve_export.from_onnx.tensor_roles import LabelPort
+    from ganserve_export.from_onnx.tensor_roles import LabelInput
 
 
-def encode_labels(labels: npt.NDArray[np.int64], port: LabelPort, label_count: int) -> npt.NDArray[Any]:
-    """The array that a foreign input takes, [N, ...]."""
-    values = np.eye(label_count)[labels] if port.form == "one-hot" else labels
-    return values.reshape(len(labels), *port.port.extents).astype(port.port.element)
+def encode_labels(labels: npt.NDArray[np.int64], target: LabelInput, label_count: int) -> npt.NDArray[Any]:
+    """Return the labels as the array that the foreign input takes, [N, ...]."""
+    values = np.eye(label_count)[labels] if target.form == "one-hot" else labels
+    return values.reshape(len(labels), *target.tensor.extents).astype(target.tensor.element)
 
 
-def feed_labels(surgery: Surgery, port: LabelPort, label_count: int) -> None:
-    """Feed a foreign input with the package's labels."""
+def feed_labels(surgery: Surgery, target: LabelInput, label_count: int) -> None:
+    """Feed the package's labels to a foreign input."""
     value = "labels"
-    if port.form == "one-hot":
+    if target.form == "one-hot":
         depth, values = surgery.constant([label_count], np.int64), surgery.constant([0, 1], np.float32)
         value = surgery.node("OneHot", value, depth, values)
-    if port.port.element != ("float32" if port.form == "one-hot" else "int64"):
-        value = surgery.cast(value, port.port.element)
-    if len(port.port.shape) != (2 if port.form == "one-hot" else 1):
-        value = surgery.node("Reshape", value, surgery.constant([-1, *port.port.extents], np.int64))
-    surgery.feed(port.port.name, value)
+    if target.tensor.element != ("float32" if target.form == "one-hot" else "int64"):
+        value = surgery.cast(value, target.tensor.element)
+    if len(target.tensor.shape) != (2 if target.form == "one-hot" else 1):
+        value = surgery.node("Reshape", value, surgery.constant([-1, *target.tensor.extents], np.int64))
+    surgery.feed(target.tensor.name, value)

@@ -1,4 +1,4 @@
-"""Floats of foreign networks <-> levels of pixels, in numpy and as nodes. H, W, C = image, N = batch."""
+"""Convert foreign networks' images to and from uint8 pixels, in numpy and as nodes. H, W, C = image, N = batch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _OFFSET_AND_FACTOR: dict[PixelRange, tuple[float, float]] = {
     "0..1": (0.0, 255.0),
     "0..255": (0.0, 1.0),
 }
-_OUTSIDE = 0.2  # Share of values outside a stated range beyond which another must be meant; a few are clamped.
+_OUTSIDE = 0.2  # With a larger share of values outside the stated range, the range must be wrong; a few are clamped.
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def check_range(values: npt.NDArray[Any], stated: PixelRange | None, name: str) -> PixelRange:
-    """The range of float images, if what was seen of them can be in it.
+    """Return the stated range of float images after comparing it with their values.
 
     Raises:
-        ExportError: It was not stated, or cannot be the right one.
+        ExportError: No range was stated, or it cannot be right.
     """
     low, high = float(values.min()), float(values.max())
     seen = f"64 samples of the {name} lie between {low:.3g} and {high:.3g}"
@@ -51,7 +51,7 @@ def check_range(values: npt.NDArray[Any], stated: PixelRange | None, name: str) 
 
 
 def to_levels(values: npt.NDArray[Any], pixel_range: PixelRange | None, layout: LayoutName) -> npt.NDArray[np.uint8]:
-    """A network's images -> uint8 [N, H, W, C], with the steps of `ganserve_training.data.from_network`."""
+    """Convert a network's images to uint8 [N, H, W, C], with the steps of `ganserve_training.data.from_network`."""
     if pixel_range is not None:
         offset, factor = map(np.float32, _OFFSET_AND_FACTOR[pixel_range])
         values = np.rint(np.clip((values.astype(np.float32) + offset) * factor, 0, 255)).astype(np.uint8)
@@ -59,7 +59,7 @@ def to_levels(values: npt.NDArray[Any], pixel_range: PixelRange | None, layout: 
 
 
 def add_to_levels(surgery: Surgery, value: str, pixel_range: PixelRange | None, layout: LayoutName) -> str:
-    """`to_levels` as nodes."""
+    """Add `to_levels` as nodes; returns the result's name."""
     if pixel_range is not None:
         offset, factor = _OFFSET_AND_FACTOR[pixel_range]
         value = surgery.cast(value, "float32")
@@ -75,7 +75,7 @@ def add_to_levels(surgery: Surgery, value: str, pixel_range: PixelRange | None, 
 def from_levels(
     levels: npt.NDArray[np.uint8], pixel_range: PixelRange | None, layout: LayoutName, element: str
 ) -> npt.NDArray[Any]:
-    """uint8 [N, H, W, C] -> a network's images, with the steps of `ganserve_training.data.to_network`."""
+    """Convert uint8 [N, H, W, C] to a network's images, with the steps of `ganserve_training.data.to_network`."""
     values: npt.NDArray[Any] = levels.transpose(_TO_NCHW) if layout == "nchw" else levels
     if pixel_range is not None:
         offset, factor = map(np.float32, _OFFSET_AND_FACTOR[pixel_range])
@@ -86,7 +86,7 @@ def from_levels(
 def add_from_levels(
     surgery: Surgery, value: str, pixel_range: PixelRange | None, layout: LayoutName, element: str
 ) -> str:
-    """`from_levels` as nodes."""
+    """Add `from_levels` as nodes; returns the result's name."""
     if layout == "nchw":
         value = surgery.node("Transpose", value, perm=_TO_NCHW)
     if pixel_range is not None:

@@ -1,6 +1,6 @@
-"""Graph surgery: a foreign graph between a head that feeds it and a tail that makes of its output what packages have.
+"""Graph surgery: put nodes before a foreign graph that feed it, and nodes after it that convert its output. N = batch.
 
-N = batch. Everything inside keeps its name but for what is called like an input or output of packages.
+Inner values keep their names, unless a name is one of a package's inputs or outputs.
 """
 
 from __future__ import annotations
@@ -9,41 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, version_converter
+from onnx import helper, numpy_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.onnx_files import all_nodes
-from ganserve_export.from_run.conversion import strip_metadata
+from ganserve_export.from_onnx.operators_and_opsets import upgraded
+from ganserve_export.package.onnx_graphs import strip_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
-    from ganserve_export.from_onnx.onnx_files import Source
+    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 
-MIN_OPSET = 11  # what the nodes that are added here are written in
 MIN_IR_VERSION = 4
 OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")
 
 
 class Surgery:
-    """A copy of a foreign graph that nodes are added to.
-
-    Args:
-        source: The graph.
+    """A copy of a foreign graph, to which nodes are added.
 
     Raises:
         ExportError: Its operator set is too old, and ONNX's converter cannot raise it.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.model = _at_least(source, MIN_OPSET)
+    def __init__(self, foreign: ForeignGraph) -> None:
+        self.model = upgraded(foreign.model, foreign.name)
         strip_metadata(self.model)
-        # Older ones list constants among the inputs, which then can be overridden.
+        # Older versions list constants among the inputs, where callers can override them.
         self.model.ir_version = max(self.model.ir_version, MIN_IR_VERSION)
         graph = self.model.graph
-        # Shapes that were inferred for it, which its exporter may have got wrong: onnxruntime infers its own.
+        # Drop inferred shapes: an exporter may have got them wrong, and onnxruntime infers its own.
         del graph.value_info[:]
         used = _names(graph)
         self._mark = next(mark for mark in _marks() if not any(name.startswith(mark) for name in used))
@@ -55,31 +51,31 @@ class Surgery:
         self._nodes = self._head
 
     def inner(self, name: str) -> str:
-        """The name that an input or output of the foreign graph has now."""
+        """Return the new name of an input or output of the foreign graph."""
         return self._inner.get(name, name)
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
-        """Add a constant."""
+        """Add a constant and return its name."""
         name = self._new_name("constant")
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
     def node(self, operation: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output, and returns that."""
+        """Add a node with one output and return the output's name."""
         output = self._new_name(operation)
         self._nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
         return output
 
     def cast(self, value: str, element: str) -> str:
-        """Add a cast to numpy's type of that name."""
+        """Add a cast to the numpy type of that name."""
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(element)))
 
     def feed(self, name: str, value: str) -> None:
-        """Give a foreign input its value. What is added afterwards may still be fed to other inputs."""
+        """Give a foreign input its value; nodes added later may feed other inputs."""
         self._head.append(helper.make_node("Identity", [value], [self.inner(name)], name=self._new_name("feed")))
 
     def take(self, name: str) -> str:
-        """A foreign output. All inputs must be fed by then: what is added afterwards comes after the foreign graph."""
+        """Return a foreign output. Feed all inputs first: nodes added later come after the foreign graph."""
         self._nodes = self._tail
         return self.inner(name)
 
@@ -90,14 +86,14 @@ class Surgery:
     def finish(
         self, inputs: Mapping[str, tuple[str, tuple[int, ...]]], outputs: Mapping[str, tuple[str, tuple[int, ...]]]
     ) -> onnx.ModelProto:
-        """The package's graph.
+        """Return the package's graph.
 
         Args:
             inputs: Element type and shape of one sample of each input.
-            outputs: Likewise of each output.
+            outputs: The same for each output.
 
         Raises:
-            ExportError: ONNX's checker refuses it.
+            ExportError: ONNX's checker refuses the graph.
         """
         graph = self.model.graph
         nodes = [*self._head, *graph.node, *self._tail]
@@ -124,30 +120,6 @@ def _marks() -> Iterator[str]:
         number += 1
 
 
-def _at_least(source: Source, opset: int) -> onnx.ModelProto:
-    if source.opset < opset:
-        try:
-            converted = version_converter.convert_version(source.model, opset)
-        except Exception as error:  # the converter documents no common base class of what it raises
-            raise ExportError(
-                f"the {source.name} has ONNX's operator set {source.opset}, and ONNX's converter cannot raise it to "
-                f"{opset} ({' '.join(str(error).split())[:200]}): export it again with operator set {opset} or newer"
-            ) from error
-        _keep_resizes(converted)
-        return converted
-    model = onnx.ModelProto()
-    model.CopyFrom(source.model)
-    return model
-
-
-def _keep_resizes(model: onnx.ModelProto) -> None:
-    """Says what Resize of operator set 10 (and Upsample before it) did, of which ONNX's converter knows nothing."""
-    for node in all_nodes(model):
-        if node.op_type == "Resize":
-            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
-
-
 def _value(name: str, element: str, sample_shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(element))
     return helper.make_tensor_value_info(name, kind, ["batch", *sample_shape])
@@ -162,7 +134,7 @@ def _graphs_within(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def _names(graph: onnx.GraphProto) -> set[str]:
-    """Every name in a graph and its branches and loops."""
+    """Return every name in a graph and its branches and loops."""
     parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.node)
     names = {part.name for part in parts} | {tensor.values.name for tensor in graph.sparse_initializer}
     for node in graph.node:
@@ -171,7 +143,7 @@ def _names(graph: onnx.GraphProto) -> set[str]:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values wherever they are met: ONNX lets no branch or loop call two things alike."""
+    """Rename values everywhere: names must be unique across branches and loops, too."""
     parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
     for part in parts:
         part.name = names.get(part.name, part.name)

@@ -1,6 +1,7 @@
-"""Finds out which input and output of a foreign graph is what. N = batch, Z = latent, K = labels, H, W, C = image.
+"""Find the role of each input and output of a foreign graph. N = batch, Z = latent, K = labels, H, W, C = image.
 
-By names where they are given or are the package's own, else by types and shapes where these leave one choice.
+A name decides, if the user gives one or the graph uses a package's own name. Otherwise types and shapes decide, if they
+leave one choice.
 """
 
 from __future__ import annotations
@@ -13,178 +14,184 @@ from ganserve_export.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ganserve_export.from_onnx.onnx_files import Port, Source
+    from ganserve_export.from_onnx.foreign_graph import ForeignGraph, TensorInfo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelPort:
+class LabelInput:
     """An input for labels."""
 
-    port: Port
+    tensor: TensorInfo
     form: Literal["index", "one-hot"]
-    """index: one integer a sample; one-hot: K values a sample, of which the label's is 1."""
+    """index: one integer per sample; one-hot: K values per sample, 1 for the label and 0 for the others."""
 
 
-def find_latents(source: Source, name: str | None, label_count: int, labels_name: str | None) -> Port:
-    """The input for latents: named, called "latents", or the only one of floats that isn't for one-hot labels."""
-    port = _by_name(source, source.inputs, name, "latents", "--latents")
-    if port is None:
-        floats = [item for item in source.inputs if item.is_float and item.name != labels_name]
-        if len(floats) > 1 and label_count and not any(item.is_integer for item in source.inputs):
+def find_latents(graph: ForeignGraph, name: str | None, label_count: int, labels_name: str | None) -> TensorInfo:
+    """Return the input for latents: named, called "latents", or the only float input that is not for one-hot labels."""
+    floats = _named(graph, graph.inputs, name, "latents", "--latents")
+    if not floats:
+        floats = [item for item in graph.inputs if item.is_float and item.name != labels_name]
+        if len(floats) > 1 and label_count and not any(item.is_integer for item in graph.inputs):
             others = [item for item in floats if not _may_be_one_hot(item, label_count)]
             floats = others if len(others) == 1 else floats
-        hint = "" if label_count else " (and what the labels are with --labels, if one is for labels)"
-        port = _only(source, floats, source.inputs, "latents", "--latents", hint=hint)
-    _check_batch(source, port)
-    if not port.is_float or port.size is None or sum(extent != 1 for extent in port.shape[1:]) > 1:
+    tensor = _only(graph, floats, graph.inputs, "latents", "--latents")
+    _check_batch(graph, tensor)
+    if not tensor.is_float or tensor.size is None or sum(extent != 1 for extent in tensor.shape[1:]) > 1:
         raise ExportError(
-            f"the {source.name} takes latents as {port}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
+            f"the {graph.name} takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
             "Export it with its mapping from such latents inside"
         )
-    return port
+    return tensor
 
 
 def find_labels(
-    source: Source, name: str | None, taken: Port, label_count: int, *, required: bool, flag: str
-) -> LabelPort | None:
-    """The input for labels beside the one that is taken; None: there is none, and none is required.
+    graph: ForeignGraph, name: str | None, taken: TensorInfo, label_count: int, *, required: bool, flag: str
+) -> LabelInput | None:
+    """Return the input for labels, or None if there is none and none is required.
+
+    Args:
+        graph: The graph.
+        name: The input's name, if the user gives one.
+        taken: The input that already has a role.
+        label_count: Labels of the model; 0: none.
+        required: Whether a model with labels must have this input.
+        flag: The flag of `name`, for messages.
 
     Raises:
-        ExportError: There is one although the model has no labels, there is none where one is required, or there are
-            other inputs, too.
+        ExportError: The graph takes labels but the model has none, a required input is missing, or the graph has
+            further inputs.
     """
-    others = [item for item in source.inputs if item.name != taken.name]
+    others = [item for item in graph.inputs if item.name != taken.name]
     if not label_count:
         if others or name is not None:
             raise ExportError(
-                f"the {source.name} takes {_list(others) or name} beside {taken}: if these are labels, name them with "
+                f"the {graph.name} takes {_list(others) or name} beside {taken}: if these are labels, name them with "
                 "--labels; other inputs cannot be served: make them constants of the graph"
             )
         return None
-    port = _by_name(source, source.inputs, name, "labels", flag)
-    if port is None:
+    candidates = _named(graph, graph.inputs, name, "labels", flag)
+    if not candidates:
         candidates = [item for item in others if item.is_integer] or [
             item for item in others if _may_be_one_hot(item, label_count)
         ]
         if not candidates:
             if required or others:
                 raise ExportError(
-                    f"the {source.name} has no input for {label_count} labels (integers [N] or [N, 1], or one-hot "
+                    f"the {graph.name} has no input for {label_count} labels (integers [N] or [N, 1], or one-hot "
                     f"[N, {label_count}]) beside {taken}: it takes {_list(others) or 'nothing else'}. "
                     + ("Leave --labels out, or list as many labels as it takes" if required else "Export it without")
                 )
             return None
-        port = _only(source, candidates, others, "labels", flag)
-    surplus = [item for item in others if item.name != port.name]
+    tensor = _only(graph, candidates, others, "labels", flag)
+    surplus = [item for item in others if item.name != tensor.name]
     if surplus:
         raise ExportError(
-            f"the {source.name} takes {_list(surplus)} beside {taken} and {port}: other inputs, such as noise, cannot "
+            f"the {graph.name} takes {_list(surplus)} beside {taken} and {tensor}: other inputs, such as noise, cannot "
             "be served: make them constants of the graph, or part of the latents"
         )
-    _check_batch(source, port)
-    if port.is_integer and port.size == 1:
-        return LabelPort(port=port, form="index")
-    if (port.is_integer or port.is_float) and port.size == label_count and label_count > 1:
-        return LabelPort(port=port, form="one-hot")
+    _check_batch(graph, tensor)
+    if tensor.is_integer and tensor.size == 1:
+        return LabelInput(tensor=tensor, form="index")
+    if (tensor.is_integer or tensor.is_float) and tensor.size == label_count and label_count > 1:
+        return LabelInput(tensor=tensor, form="one-hot")
     raise ExportError(
-        f"the {source.name} takes labels as {port}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] for "
-        f"the {label_count} labels of --labels"
+        f"the {graph.name} takes labels as {tensor}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] "
+        f"for the {label_count} labels of --labels"
     )
 
 
-def find_samples_input(source: Source, name: str | None, sample_shape: tuple[int, ...]) -> tuple[Port, Layout]:
-    """The critic's input for samples [H, W, C] or [D], and its layout: named, called "samples", or the only one."""
-    port = _by_name(source, source.inputs, name, "samples", "--critic-samples")
-    if port is None:
-        fitting = [item for item in source.inputs if _layouts(item, sample_shape)]
-        port = _only(source, fitting, source.inputs, f"samples of shape {list(sample_shape)}", "--critic-samples")
-    _check_batch(source, port)
-    layouts = _layouts(port, sample_shape)
+def find_samples_input(
+    graph: ForeignGraph, name: str | None, sample_shape: tuple[int, ...]
+) -> tuple[TensorInfo, Layout]:
+    """Return the critic's input for samples [H, W, C] or [D], and its possible layouts."""
+    fitting = _named(graph, graph.inputs, name, "samples", "--critic-samples") or [
+        item for item in graph.inputs if _layouts(item, sample_shape)
+    ]
+    tensor = _only(graph, fitting, graph.inputs, f"samples of shape {list(sample_shape)}", "--critic-samples")
+    _check_batch(graph, tensor)
+    layouts = _layouts(tensor, sample_shape)
     if not layouts:
         expected = "[N, C, H, W] or [N, H, W, C]" if len(sample_shape) == 3 else "floats [N, D]"
         raise ExportError(
-            f"the {source.name} takes samples as {port}; expected {expected} for the generator's samples of shape "
+            f"the {graph.name} takes samples as {tensor}; expected {expected} for the generator's samples of shape "
             f"{list(sample_shape)}"
         )
-    return port, layouts
+    return tensor, layouts
 
 
 Layout = frozenset[Literal["nchw", "nhwc", "vector"]]
 """The layouts that a declared shape allows."""
 
 
-def find_output(source: Source, name: str | None, own_name: str, flag: str, suited: Sequence[Port]) -> Port:
-    """An output: named, called as in packages, the only one, or the only suited one."""
-    port = _by_name(source, source.outputs, name, own_name, flag)
-    if port is not None:
-        return port
-    if len(source.outputs) == 1:
-        return source.outputs[0]
-    return _only(source, suited, source.outputs, own_name, flag, kind="output")
+def find_output(
+    graph: ForeignGraph, name: str | None, own_name: str, flag: str, suited: Sequence[TensorInfo]
+) -> TensorInfo:
+    """Return an output: named, called as in packages, the only one, or the only suitable one."""
+    found = _named(graph, graph.outputs, name, own_name, flag)
+    return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
 
 
-def _layouts(port: Port, sample_shape: tuple[int, ...]) -> Layout:
+def _layouts(tensor: TensorInfo, sample_shape: tuple[int, ...]) -> Layout:
     found: set[Literal["nchw", "nhwc", "vector"]] = set()
     if len(sample_shape) == 1:
-        if port.is_float and _fits(port, sample_shape):
+        if tensor.is_float and _fits(tensor, sample_shape):
             found.add("vector")
-    elif port.is_float or port.element == "uint8":
+    elif tensor.is_float or tensor.element == "uint8":
         height, width, channels = sample_shape
-        if _fits(port, (channels, height, width)):
+        if _fits(tensor, (channels, height, width)):
             found.add("nchw")
-        if _fits(port, (height, width, channels)):
+        if _fits(tensor, (height, width, channels)):
             found.add("nhwc")
     return frozenset(found)
 
 
-def _fits(port: Port, shape: tuple[int, ...]) -> bool:
-    """Whether a declared shape allows [N, *shape]; open extents allow anything."""
-    return len(port.shape) == 1 + len(shape) and all(
-        not isinstance(extent, int) or extent == wanted for extent, wanted in zip(port.shape[1:], shape, strict=True)
+def _fits(tensor: TensorInfo, shape: tuple[int, ...]) -> bool:
+    """Say whether a declared shape allows [N, *shape]; an open axis allows any extent."""
+    return len(tensor.shape) == 1 + len(shape) and all(
+        not isinstance(extent, int) or extent == wanted for extent, wanted in zip(tensor.shape[1:], shape, strict=True)
     )
 
 
-def _may_be_one_hot(port: Port, label_count: int) -> bool:
-    return label_count > 1 and port.size == label_count and (port.is_float or port.is_integer)
+def _may_be_one_hot(tensor: TensorInfo, label_count: int) -> bool:
+    return label_count > 1 and tensor.size == label_count and (tensor.is_float or tensor.is_integer)
 
 
-def _by_name(source: Source, ports: Sequence[Port], name: str | None, own_name: str, flag: str) -> Port | None:
-    found = [port for port in ports if port.name == (name or own_name)]
+def _named(
+    graph: ForeignGraph, tensors: Sequence[TensorInfo], name: str | None, own_name: str, flag: str
+) -> list[TensorInfo]:
+    """Return the tensor with the user's name, or with the name that packages use, if the graph has one."""
+    found = [tensor for tensor in tensors if tensor.name == (name or own_name)]
     if name is not None and not found:
-        raise ExportError(f"{flag}: the {source.name} has no {name!r}; it has {_list(ports)}")
-    return found[0] if found else None
+        raise ExportError(f"{flag} {name}: the {graph.name} has no such tensor. It has {_list(tensors)}")
+    return found
 
 
 def _only(
-    source: Source,
-    candidates: Sequence[Port],
-    ports: Sequence[Port],
-    what: str,
-    flag: str,
-    *,
-    kind: str = "input",
-    hint: str = "",
-) -> Port:
+    graph: ForeignGraph, candidates: Sequence[TensorInfo], tensors: Sequence[TensorInfo], role: str, flag: str
+) -> TensorInfo:
+    """Return the only candidate for a role among the graph's inputs or outputs."""
     if len(candidates) == 1:
         return candidates[0]
+    kind = "output" if tensors is graph.outputs else "input"
     if not candidates:
-        raise ExportError(f"the {source.name} has no {kind} that could be its {what}: it has {_list(ports) or 'none'}")
+        raise ExportError(f"the {graph.name} has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
+    hint = " (or name the labels with --labels, if one is for labels)" if flag == "--latents" else ""
     raise ExportError(
-        f"the {source.name} has {len(candidates)} {kind}s that could be its {what}: {_list(candidates)}. Say which: "
+        f"the {graph.name} has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: "
         f"{flag} NAME{hint}"
     )
 
 
-def _check_batch(source: Source, port: Port) -> None:
-    if not port.shape:
-        raise ExportError(f"the {source.name} declares no shape with a batch axis for {port.name} ({port.element})")
-    if isinstance(port.shape[0], int):
+def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
+    if not tensor.shape:
+        raise ExportError(f"the {graph.name} declares no shape with a batch axis for {tensor.name} ({tensor.element})")
+    if isinstance(tensor.shape[0], int):
         raise ExportError(
-            f"the {source.name} is fixed to batches of {port.shape[0]} ({port}): export it again with a dynamic first "
-            "axis of every input (torch.onnx.export: dynamic_shapes, or dynamic_axes of older versions; tf2onnx: None "
-            "in the signature)"
+            f"the {graph.name} is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic "
+            "first axis of every input (torch.onnx.export: dynamic_shapes, or dynamic_axes of older versions; tf2onnx: "
+            "None in the signature)"
         )
 
 
-def _list(ports: Sequence[Port]) -> str:
-    return ", ".join(map(str, ports))
+def _list(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(map(str, tensors))

@@ -1,4 +1,4 @@
-"""Takes out of a network what only training needs, and rewrites what a server computes faster in another form."""
+"""Fold a network for serving: remove what only training needs, merge BatchNorm and upsampling into weights."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch.nn.utils import parametrize
 
 from ganserve_training.networks.blocks import UpsampleConv
 
-# Each row says which of the three taps [a, b, c] of a 1-D kernel a tap of the folded kernel sums: c, b + c, a + b, a.
+# Each row is one tap of the folded kernel, as a sum of the taps [a, b, c] of a 1-D kernel: c, b + c, a + b, a.
 TAPS = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """A copy of the network that computes the same without parametrizations and with fewer operations.
+    """Return a copy of the network that computes the same without parametrizations and with fewer operations.
 
     - Parametrizations (spectral norm, equalised learning rate) become plain weights.
-    - A network, or a part of one, that offers `for_inference() -> nn.Module` is replaced by what that gives: a grown
-      generator without its fades, a layer with the batch normalisation after it in its weights.
+    - A network, or a part of one, with a method `for_inference() -> nn.Module` is replaced by that method's result: a
+      grown generator without its fades, a layer with the following batch normalisation in its weights.
     - Nearest-neighbour upsampling followed by a 3x3 convolution becomes one 4x4 transposed convolution of stride 2,
       with 2.25 times fewer operations: after upsampling, neighbouring taps read the same pixel, so their weights can be
       added beforehand. Exact up to rounding, borders included.
 
     Raises:
-        UnfinishedNetworkError: The network says that it isn't ready, such as one that is still growing.
+        UnfinishedNetworkError: The network is not ready, for instance because it is still growing.
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
@@ -42,7 +42,7 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _for_inference(module: nn.Module) -> nn.Module:
-    """The module, or what it offers in its place; its parts likewise."""
+    """Replace the module and its parts by their forms for inference, where they have one."""
     offer = getattr(module, "for_inference", None)
     if callable(offer):
         offered = offer()
@@ -54,8 +54,8 @@ def _for_inference(module: nn.Module) -> nn.Module:
 
 
 def _remove_parametrizations(module: nn.Module) -> None:
-    # torch keeps a parametrized tensor as a property of a class made for this one module. A deep copy shares that class
-    # with its original, which would lose the property too: so the copy gets a class of its own first.
+    # torch keeps a parametrized tensor as a property of a class made for this module. A deep copy shares that class
+    # with its original, which would lose the property too. So give the copy a class of its own first.
     shared = type(module)
     module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
     for name in list(module.parametrizations):  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def _remove_parametrizations(module: nn.Module) -> None:
 
 
 def fold_upsampling(block: UpsampleConv) -> nn.ConvTranspose2d:
-    """The transposed convolution that computes what an upsampling and its convolution compute."""
+    """Return the transposed convolution that computes what an upsampling and its convolution compute."""
     conv = block.conv
     transposed = nn.ConvTranspose2d(
         conv.in_channels, conv.out_channels, kernel_size=4, stride=2, padding=1, bias=conv.bias is not None

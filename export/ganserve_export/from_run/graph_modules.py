@@ -1,9 +1,9 @@
-"""The two graphs of a model package, as modules: networks with pre- and post-processing inside.
+"""Define the two graphs of a package as modules: networks with pre- and post-processing inside.
 
 N = batch, Z = latent, H, W, C = height, width, channels, D = vector. Networks work on float32 [N, C, H, W] in [-1, 1]
 or standardised [N, D]; graphs speak uint8 [N, H, W, C], ready to show, or float32 [N, D] in the data's own units, so
-that clients in every language need no scaling, rounding or transposing. A network of another precision gets its inputs
-in its own, and what it gives becomes float32: pre- and post-processing and calibration are always float32.
+that clients in every language need no scaling, rounding or transposing. Pre- and post-processing and calibration are
+always float32; a network of another precision gets its inputs converted to that, and its outputs converted back.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class GeneratorGraph(nn.Module):
         self.generator = generator
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Draws one sample a latent."""
+        """Make one sample from each latent."""
         return from_network(self.generator(latents.to(self._dtype), labels).to(torch.float32), self._data)
 
 
 class CriticGraph(nn.Module):
     """samples, labels int64 [N] if the critic takes them -> scores and probabilities, float32 [N] each.
 
-    Samples are uint8 [N, H, W, C] or float32 [N, D]. What other heads read from them (AC-GAN's labels, InfoGAN's codes)
-    is not part of the graph.
+    Samples are uint8 [N, H, W, C] or float32 [N, D]. The graph leaves out other heads (AC-GAN's labels, InfoGAN's
+    codes).
     """
 
     slope: Tensor
@@ -54,7 +54,7 @@ class CriticGraph(nn.Module):
         self.register_buffer("intercepts", torch.tensor(calibration.intercepts, dtype=torch.float32))
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores each sample, and tells how probable it is that the sample is real."""
+        """Score each sample, and return the probability that it is real."""
         inputs = to_network(samples, self._data).to(self._dtype)
         scores = as_output(self.critic(inputs, labels)).scores.to(torch.float32)
         intercepts = self.intercepts[0] if labels is None else self.intercepts[labels]
@@ -62,5 +62,5 @@ class CriticGraph(nn.Module):
 
 
 def _dtype_of(network: nn.Module) -> torch.dtype:
-    """The precision of a network's weights; float32 if it has none."""
+    """Return the precision of a network's weights; float32 if it has none."""
     return next((weights.dtype for weights in network.parameters() if weights.is_floating_point()), torch.float32)

@@ -1,8 +1,8 @@
-"""Logistic calibration of a critic: from scores, which have no scale, to probabilities of being real.
+"""Calibrate a critic: turn its scores, which have no scale, into probabilities that a sample is real.
 
 A Wasserstein critic gives no density ratio, and a relativistic critic trained on pairs of the same label is defined
-only up to a constant per label. Both become comparable by a logistic regression on held-out real and generated scores:
-one slope for all, one intercept a label (Platt 1999; Azadi et al. 2018 calibrate a discriminator like this).
+only up to a constant per label. A logistic regression on held-out real and generated scores makes both comparable: one
+slope for all, one intercept per label (Platt 1999; Azadi et al. 2018 calibrate a discriminator this way).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class LogisticCalibration:
     slope: float
     """Multiplies the score; never negative, so that a higher score never means a lower probability."""
     intercepts: tuple[float, ...]
-    """One a label, or a single one for an unconditional critic."""
+    """One per label, or a single one for a critic that takes no labels."""
     real_count: int
-    """Held-out real samples that it was fitted on."""
+    """Number of held-out real samples in the fit."""
     generated_count: int
-    """Generated samples that it was fitted on."""
+    """Number of generated samples in the fit."""
     log_loss: float
-    """Mean negative log-likelihood, cross-validated, in nats; ln 2 = 0.693 is what guessing gets."""
+    """Mean negative log-likelihood, cross-validated, in nats; guessing gets ln 2 = 0.693."""
     auc: float
     """Probability that a held-out real sample gets a higher probability than a generated one, cross-validated; 0.5 is
     chance."""
 
     @classmethod
     def uncalibrated(cls, label_count: int) -> LogisticCalibration:
-        """Take scores for log odds, as a discriminator's are: probability = sigmoid(score). Fitted on nothing."""
+        """Return probability = sigmoid(score), which treats scores as log odds, as a discriminator's are."""
         return cls(
             slope=1.0,
             intercepts=(0.0,) * max(label_count, 1),
@@ -59,31 +59,25 @@ class LogisticCalibration:
 
     @property
     def fitted(self) -> bool:
-        """Whether it was fitted on samples."""
+        """Say whether it was fitted to samples."""
         return self.real_count > 0
 
     @property
     def informative(self) -> bool:
-        """Whether the scores tell real from generated at all."""
+        """Say whether the scores tell real from generated samples at all."""
         return self.slope > 0.0
 
 
 def fit_calibration(
-    real_scores: FloatArray,
-    generated_scores: FloatArray,
-    *,
-    real_labels: IntArray | None = None,
-    generated_labels: IntArray | None = None,
-    label_count: int = 0,
+    real_scores: FloatArray, generated_scores: FloatArray, *, labels: IntArray | None = None, label_count: int = 0
 ) -> LogisticCalibration:
-    """Fits slope and intercepts, weighting real and generated samples equally however many there are of each.
+    """Fit slope and intercepts; real and generated samples weigh the same, however many there are of each.
 
     Args:
         real_scores: Scores of held-out real samples, [R].
         generated_scores: Scores of generated samples, [G].
-        real_labels: Labels of the real samples, [R], for a conditional critic.
-        generated_labels: Labels of the generated samples, [G], for a conditional critic.
-        label_count: Number of labels; 0 for an unconditional critic.
+        labels: Labels of the real samples, [R], and likewise of the generated ones, for a critic that takes labels.
+        label_count: Number of labels; 0 for a critic that takes none.
 
     Raises:
         ExportError: There are fewer than 20 samples of either kind, or a score is not finite.
@@ -101,14 +95,11 @@ def fit_calibration(
             )
     scores = np.concatenate([real_scores, generated_scores]).astype(np.float64)
     is_real = np.concatenate([np.ones(len(real_scores)), np.zeros(len(generated_scores))])
+    one_hot = np.zeros((len(scores), 0))
     if label_count:
-        if real_labels is None or generated_labels is None:
-            raise ExportError("a conditional critic's calibration needs the labels of both kinds of samples")
-        labels = np.concatenate([real_labels, generated_labels])
-        one_hot = np.eye(label_count)[labels]
-    else:
-        labels = np.zeros(len(scores), dtype=np.int64)
-        one_hot = np.zeros((len(scores), 0))
+        if labels is None:
+            raise ExportError("a critic that takes labels needs the samples' labels for its calibration")
+        one_hot = np.eye(label_count)[np.concatenate([labels, labels])]
 
     # Standard scores, so that the regression's penalty does not depend on the critic's scale. The penalty pulls each
     # label's deviation towards the common intercept, which itself is free.
@@ -123,7 +114,7 @@ def fit_calibration(
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
         predicted = cross_val_predict(model, features, is_real, cv=folds, method="predict_proba")[:, 1]
     else:
-        # The critic ranks generated samples above held-out reals: it knows nothing that could be calibrated.
+        # The critic ranks generated samples above held-out real ones: its scores carry no information to calibrate.
         slope, intercepts = 0.0, (0.0,) * max(label_count, 1)
         predicted = np.full(len(scores), 0.5)
     weights = np.where(is_real == 1.0, 0.5 / len(real_scores), 0.5 / len(generated_scores))

@@ -1,89 +1,73 @@
-"""Describes a package: the ModelSpec of ganserve.v1 whose JSON form is manifest.json."""
+"""Describe a package: the ModelSpec of ganserve.v1, whose JSON form is manifest.json."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
+
+from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
+from ganserve_export.errors import ExportError
+from ganserve_export.package.onnx_graphs import opset_of, precision_of
 from ganserve_training import config_to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
-    from ganserve_export.package.calibration import LogisticCalibration
+    import onnx
+
+    from ganserve_export.package.content import PackageContent
+    from ganserve_export.package.onnx_graphs import Precision
     from ganserve_export.package.verification import Difference
     from ganserve_training import DataInfo, TrainedModel
     from ganserve_training.networks.latents import LatentPrior
 
+MANIFEST = "manifest.json"
 _DISTRIBUTIONS = {
     "normal": model_spec_pb2.LATENT_DISTRIBUTION_NORMAL,
     "uniform": model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM,
 }
-Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
-"""Of a graph's weights."""
 _PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
     "float32": model_spec_pb2.PRECISION_FLOAT32,
     "float16": model_spec_pb2.PRECISION_FLOAT16,
     "bfloat16": model_spec_pb2.PRECISION_BFLOAT16,
 }
 MADE_ELSEWHERE = "made_elsewhere"
-"""Key of provenance.config that packages of files made elsewhere have in place of a training configuration."""
+"""Key of provenance.config in packages of files made elsewhere, which have no training configuration."""
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "scikit-learn")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CriticDescription:
-    """A verified critic."""
-
-    graph: model_spec_pb2.GraphSpec
-    """Its graph, from `describe_graph`."""
-    loss: str
-    """What it was trained with."""
-    label_free: bool
-    """It takes no labels although the generator does."""
-    calibration: LogisticCalibration | None
-    """What turns its scores into probabilities; None: nothing was fitted, and they are no odds to go by."""
-
-
-def describe(
-    *,
+def describe_package(
     name: str,
-    data: DataInfo,
-    prior: LatentPrior,
-    label_names: Sequence[str],
+    content: PackageContent,
     generator: model_spec_pb2.GraphSpec,
-    critic: CriticDescription | str,
-    provenance: model_spec_pb2.Provenance,
+    critic: model_spec_pb2.GraphSpec | None,
 ) -> model_spec_pb2.ModelSpec:
-    """The manifest of a package, but for version and files, which are known only when it is published.
+    """Return a package's manifest without its version and files, which `publish` fills in.
 
     Args:
         name: The model's name.
-        data: What a sample is.
-        prior: What latents are drawn from.
-        label_names: Of the labels that the generator takes; empty: none.
+        content: What the package was built from.
         generator: The generator's graph, from `describe_graph`.
-        critic: The critic, or why the package has none.
-        provenance: Where it came from.
+        critic: The critic's graph; None without a critic.
     """
     spec = model_spec_pb2.ModelSpec(
         name=name,
-        sample=_sample(data),
-        latent=_latent(prior),
-        label_names=label_names,
+        sample=_sample(content.data),
+        latent=_latent(content.prior),
+        label_names=content.label_names,
         generator=generator,
-        provenance=provenance,
+        provenance=content.provenance,
     )
-    if isinstance(critic, str):
-        spec.critic_absence = critic
+    if isinstance(content.critic, str) or critic is None:
+        spec.critic_absence = str(content.critic)
         return spec
-    spec.critic.CopyFrom(critic.graph)
-    spec.score.loss = critic.loss
-    spec.score.label_free = critic.label_free
-    calibration = critic.calibration
-    if calibration is not None:
+    spec.critic.CopyFrom(critic)
+    spec.score.loss = content.critic.loss
+    spec.score.label_free = bool(content.label_names) and not content.critic.takes_labels
+    calibration = content.critic.calibration
+    if calibration.fitted:
         spec.score.calibration.CopyFrom(
             model_spec_pb2.Calibration(
                 slope=calibration.slope,
@@ -96,6 +80,39 @@ def describe(
     return spec
 
 
+def describe_graph(file: str, model: onnx.ModelProto, difference: Difference) -> model_spec_pb2.GraphSpec:
+    """Return the manifest's entry for a verified graph."""
+    return model_spec_pb2.GraphSpec(
+        file=file,
+        opset=opset_of(model),
+        precision=_PRECISIONS[precision_of(model)],
+        verification=model_spec_pb2.Verification(
+            batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
+        ),
+    )
+
+
+def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
+    """Read the manifest of a package.
+
+    Raises:
+        ExportError: The file is missing or damaged.
+    """
+    file = folder / MANIFEST
+    try:
+        return json_format.Parse(
+            file.read_text(encoding="utf-8"), model_spec_pb2.ModelSpec(), ignore_unknown_fields=True
+        )
+    except (OSError, json_format.ParseError) as error:
+        raise ExportError(f"{file} cannot be read: {error}") from error
+
+
+def write_manifest(folder: Path, spec: model_spec_pb2.ModelSpec) -> None:
+    """Write the manifest of a package."""
+    text = json_format.MessageToJson(spec, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
 def _sample(data: DataInfo) -> model_spec_pb2.SampleSpec:
     return model_spec_pb2.SampleSpec(
         kind=model_spec_pb2.SAMPLE_KIND_IMAGE if data.is_image else model_spec_pb2.SAMPLE_KIND_VECTOR,
@@ -105,7 +122,7 @@ def _sample(data: DataInfo) -> model_spec_pb2.SampleSpec:
 
 
 def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
-    """The prior's continuous codes, its last values, become controls."""
+    """Describe the latents; the prior's continuous codes, its last values, become controls."""
     first = prior.dim - prior.continuous_codes
     return model_spec_pb2.LatentSpec(
         dimension=prior.dim,
@@ -123,26 +140,8 @@ def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
     )
 
 
-def describe_graph(
-    file: str,
-    difference: Difference,
-    *,
-    opset: int,
-    precision: Precision = "float32",
-) -> model_spec_pb2.GraphSpec:
-    """The manifest's entry for a verified graph."""
-    return model_spec_pb2.GraphSpec(
-        file=file,
-        opset=opset,
-        precision=_PRECISIONS[precision],
-        verification=model_spec_pb2.Verification(
-            batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
-        ),
-    )
-
-
 def provenance_now() -> model_spec_pb2.Provenance:
-    """Time and versions; what the package was made from is still to be added."""
+    """Return the current time and versions of libraries; the caller adds where the model came from."""
     provenance = model_spec_pb2.Provenance(
         ganserve_version=importlib.metadata.version("ganserve"), libraries=_installed()
     )
@@ -151,7 +150,7 @@ def provenance_now() -> model_spec_pb2.Provenance:
 
 
 def provenance_of_run(trained: TrainedModel) -> model_spec_pb2.Provenance:
-    """Of a model that ganserve trained."""
+    """Return the provenance of a model that ganserve trained."""
     provenance = provenance_now()
     provenance.step = trained.step
     provenance.checkpoint_sha256 = trained.checkpoint_sha256

@@ -1,13 +1,13 @@
-"""preview.png: what a package makes, drawn by the published graph itself."""
+"""Draw preview.png: samples of the package, made by the published graph itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
+from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from ganserve_training.networks.latents import LatentPrior
 
 COLUMNS = 10
-MAX_ROWS = 20  # the first labels stand for all where there are hundreds
+MAX_ROWS = 20  # of hundreds of labels, show the first
 POINTS = 2500
 SEED = 0
 
 
 def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_count: int) -> None:
-    """Draws images, one row a label (10 rows of an unconditional model), or vectors of two values as dots on white.
+    """Draw images, one row per label (10 rows without labels), or vectors of two values as dots on white.
 
-    Vectors of another length have no picture, and nothing is written. No sample of the data is in it.
+    Vectors of another length get no picture. The preview shows no sample of the training data.
 
     Args:
-        picture: Where the PNG goes.
+        picture: The PNG file to write.
         generator: The package's generator graph.
-        prior: What latents are drawn from.
+        prior: Distribution of the latents.
         label_count: Labels that the generator takes; 0: none.
     """
-    session = ort.InferenceSession(str(generator), providers=["CPUExecutionProvider"])
+    session = open_on_cpu(generator)
     is_image = session.get_outputs()[0].type == "tensor(uint8)"
     if is_image:
         labels = np.repeat(np.arange(min(label_count, MAX_ROWS) or COLUMNS), COLUMNS)

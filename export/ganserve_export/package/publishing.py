@@ -1,49 +1,47 @@
-"""Writes model packages: all files in a hidden folder first, which is then renamed into place as the next version."""
+"""Publish packages: collect the files in a hidden folder, then rename it into place as the model's next version."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from google.protobuf import json_format
-
-from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import ExportError
+from ganserve_export.package.manifest import MANIFEST, write_manifest
+from ganserve_training.files import file_sha256, sync_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MANIFEST = "manifest.json"
+    from ganserve.v1 import model_spec_pb2
+
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
 def check_name(model_folder: Path) -> str:
-    """Return the model's name, which is its folder's.
+    """Return the model's name, which is the name of its folder.
 
     Raises:
-        ExportError: The folder's name cannot be a model's.
+        ExportError: The folder's name is not a valid model name.
     """
     name = model_folder.resolve().name
     if not NAME_PATTERN.fullmatch(name):
         raise ExportError(
-            f"{name!r} cannot be a model's name (the last part of --out {model_folder}): use 1 to 128 lower-case "
-            "letters, digits, '.', '_' and '-', starting with a letter or digit"
+            f"--out {model_folder}: {name!r} cannot be a model's name. Use 1 to 128 lower-case letters, digits, '.', "
+            "'_' and '-', starting with a letter or digit"
         )
     return name
 
 
 @contextlib.contextmanager
 def staging_folder(model_folder: Path) -> Iterator[Path]:
-    """A folder to write a package in: hidden, so that no server reads it, and on the same file system as its place.
+    """Make a folder to write a package in: hidden from servers, on the file system where the package will be.
 
-    It is removed at the end, unless `publish` has moved it away.
+    The folder is removed at the end, unless `publish` has moved it away.
     """
     try:
         model_folder.mkdir(parents=True, exist_ok=True)
@@ -56,20 +54,14 @@ def staging_folder(model_folder: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file's content, in lower-case hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -> Path:
-    """Completes the manifest and moves the package into place, as the next version.
+    """Complete the manifest and move the package into place as the next version.
 
     A reader sees the whole package or none of it. Two exports at once get two versions.
 
     Args:
         staging: The folder that holds the package's files, made by `staging_folder`.
-        model_folder: Where the model's versions lie.
+        model_folder: Folder of the model's versions.
         spec: The manifest; its version and files are filled in here.
 
     Returns:
@@ -80,16 +72,14 @@ def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -
     """
     spec.ClearField("files")
     for file in sorted(staging.iterdir()):
-        spec.files.add(name=file.name, sha256=digest(file), size_bytes=file.stat().st_size)
+        spec.files.add(name=file.name, sha256=file_sha256(file), size_bytes=file.stat().st_size)
     try:
         while True:
             version = max(_versions(model_folder), default=0) + 1
             spec.version = version
-            text = json_format.MessageToJson(
-                spec, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            )
-            (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            _sync(staging)
+            write_manifest(staging, spec)
+            for path in (*staging.iterdir(), staging):
+                sync_to_disk(path)
             target = model_folder / str(version)
             try:
                 # The folder's mode is mkdtemp's 0700: a server under another user must be able to read it.
@@ -99,14 +89,14 @@ def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                     continue  # another export took this version meanwhile
                 raise
-            _sync_folder(model_folder)
+            sync_to_disk(model_folder)
             return target
     except OSError as error:
         raise ExportError(f"cannot publish to {model_folder}: {error.strerror}") from error
 
 
 def package_folder(path: Path) -> Path | None:
-    """The package at a path: the path itself, or the newest version if it is a model's folder; None: neither."""
+    """Return the package at a path: the path itself, or the newest version in a model's folder; None: neither."""
     if (path / MANIFEST).is_file():
         return path
     versions = _versions(path) if path.is_dir() else []
@@ -116,19 +106,3 @@ def package_folder(path: Path) -> Path | None:
 
 def _versions(model_folder: Path) -> list[int]:
     return [int(path.name) for path in model_folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", path.name)]
-
-
-def _sync(folder: Path) -> None:
-    """Make sure that the files are on the disk before their folder gets its name."""
-    for file in folder.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,23 +1,26 @@
-"""Random inputs for the two graphs of a model, such as a server will feed. N = batch, Z = latent, D = vector."""
+"""Draw random inputs for a package's two graphs, such as a server will feed. N = batch, Z = latent, D = vector."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ganserve_training import DataInfo
     from ganserve_training.networks.latents import LatentPrior
+
+InputMaker: TypeAlias = Callable[[int, torch.Generator], dict[str, Tensor]]
+"""Draws inputs by name for a batch size from a random generator."""
 
 
 class RandomInputs:
     """Draws inputs by name for a batch size.
 
     Args:
-        prior: What latents are drawn from.
+        prior: Distribution of the latents.
         data: What a sample looks like.
         label_count: Labels that the generator takes; 0: none.
         critic_uses_labels: Whether the critic takes them, too.
@@ -30,14 +33,14 @@ class RandomInputs:
         self._critic_uses_labels = critic_uses_labels
 
     def for_generator(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        """Latents of the prior, and uniform labels if it takes them."""
+        """Draw latents from the prior, and uniform labels if the generator takes labels."""
         inputs = {"latents": self._prior.draw(batch, random)}
         if self._label_count:
             inputs["labels"] = self._labels(batch, random)
         return inputs
 
     def for_critic(self, batch: int, random: torch.Generator) -> dict[str, Tensor]:
-        """Uniform pixels, or normal vectors with the data's mean and deviation; uniform labels if it takes them."""
+        """Draw uniform pixels, or vectors with the data's mean and deviation, and uniform labels if it takes labels."""
         data = self._data
         if data.is_image:
             samples = torch.randint(0, 256, (batch, *data.sample_shape), generator=random, dtype=torch.uint8)

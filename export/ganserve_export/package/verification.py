@@ -1,4 +1,4 @@
-"""Proof that a graph computes what its original computes, on fresh random inputs at several batch sizes."""
+"""Check that a graph computes what its original computes, on fresh random inputs at several batch sizes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
-from ganserve_export.errors import VerificationError
+from ganserve_export.errors import ExportError, VerificationError
+from ganserve_export.package.onnx_graphs import open_on_cpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
     from torch import Tensor
 
+    from ganserve_export.package.random_inputs import InputMaker
+
 BATCH_SIZES = (1, 3, 64)
-# Rounding to whole levels turns a difference of 1e-6 into one level where a value lies on the edge between two: seen in
-# 2 of 10,000 values of a random network. A graph that is wrong differs by a level in far more than one of a hundred.
+# Rounding to whole levels turns a difference of 1e-6 into one level if a value lies on the edge between two: 2 of
+# 10,000 values of a random network do. A wrong graph differs by a level in far more than one value of a hundred.
 PIXEL_TOLERANCE = 1.0
 PIXEL_SHARE_TOLERANCE = 1e-2
 RELATIVE_TOLERANCE = 1e-4
-# Graphs in 16 bits, made here or elsewhere, beside float32: onnxruntime rounds between some operations and not others.
+# With 16 bits, onnxruntime rounds between some operations and not others.
 HALF_SLACK, HALF_PIXEL_TOLERANCE = 20.0, 2.0
-FLOAT32_STEPS = 8  # of the last bit of a float32, which are large where vectors lie far from zero
+FLOAT32_STEPS = 8  # times the last bit of a float32, which is large for vectors far from zero
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far a graph was from its original."""
+    """Difference between a graph and its original."""
 
     batch_sizes: tuple[int, ...]
     """Batch sizes compared."""
@@ -48,33 +50,34 @@ class Difference:
 def verify(
     file: Path,
     original: Callable[..., Tensor | tuple[Tensor, ...]],
-    make_inputs: Callable[[int, torch.Generator], Mapping[str, Tensor]],
+    make_inputs: InputMaker,
     output_names: tuple[str, ...],
     *,
     seed: int,
     scale: Sequence[float] = (),
     name: str = "PyTorch",
-    slack: float = 1.0,
+    is_half: bool = False,
 ) -> Difference:
-    """Run the file in onnxruntime, and its original, both on the CPU, and compares every output value.
+    """Run the file in onnxruntime, run its original, both on the CPU, and compare every output value.
 
     Args:
         file: The ONNX file as it will be published.
-        original: What it was made from: a module in eval mode, or anything that is called with the inputs by position.
-        make_inputs: Draws inputs by name for a batch size from a random generator.
+        original: A module in eval mode, or anything that is called with the inputs by position.
+        make_inputs: Draws inputs by name for a batch size.
         output_names: The outputs that the file must have, in order.
         seed: Seed of the random inputs.
-        scale: The data's deviation in each value, [D], for a generator of vectors: what differences are measured by.
-        name: Of the original, for messages.
-        slack: Multiplies what is allowed: above 1 for formats coarser than float32, whose pixels may be two levels off.
+        scale: The data's deviation in each value, [D], for a generator of vectors: the unit of differences.
+        name: Name of the original in messages.
+        is_half: Whether either side rounds to 16 bits: 20 times the difference is allowed, and 2 levels of a pixel.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
     """
     try:
-        session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise VerificationError(f"onnxruntime cannot load {file.name}: {error}") from error
+        session = open_on_cpu(file)
+    except ExportError as error:
+        raise VerificationError(str(error)) from error
+    slack = HALF_SLACK if is_half else 1.0
     names = tuple(output.name for output in session.get_outputs())
     if names != output_names:
         raise VerificationError(f"{file.name} has the outputs {names}, expected {output_names}")
@@ -117,7 +120,7 @@ def _compare(
     name: str,
     slack: float,
 ) -> tuple[float, float]:
-    """Return the difference that is largest beside what is allowed, and what is allowed there."""
+    """Return the difference that is largest relative to its tolerance, and that tolerance."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
         raise VerificationError(
             f"{where}: the graph gives {actual.dtype} {list(actual.shape)}, {name} {expected.dtype} "
@@ -142,7 +145,7 @@ def _compare(
 
 
 def _vector_tolerance(vectors: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """What each value of vectors [N, D] may differ by, [D]: a share of their spread, which is at least `scale`."""
+    """Return the allowed difference of each value of vectors [N, D]: a share of their spread, at least `scale`: [D]."""
     spread = np.maximum(np.abs(vectors - vectors.mean(axis=0)).max(axis=0), scale)
     last_bit = np.finfo(np.float32).eps * np.abs(vectors).max(axis=0)
     return np.asarray(RELATIVE_TOLERANCE * spread + FLOAT32_STEPS * last_bit, np.float64)

@@ -56,14 +56,7 @@ class BoundSession:
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
     ) -> None:
-        """Make the session.
-
-        Args:
-            file: Name of the graph's file, for messages.
-            content: The ONNX file.
-            config: How to run it.
-            output_names: The outputs to compute.
-            device: Number of the device.
+        """Make the session; `file` is the name in messages, and `output_names` are the outputs to compute.
 
         Raises:
             ProviderError: The execution provider is not available.

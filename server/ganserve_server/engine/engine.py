@@ -65,12 +65,7 @@ class Engine:
     ) -> None:
         """Make the sessions; takes seconds, so never call it on an event loop.
 
-        Args:
-            file: Name of the graph's file, for messages.
-            content: The ONNX file.
-            config: How to run it.
-            inputs: Exactly the inputs that the graph must have.
-            outputs: The outputs that the graph must have; it may have more.
+        The graph must have exactly these inputs; it may have more outputs. `file` is its name in messages.
 
         Raises:
             ProviderError: The requested execution provider is not available.
@@ -112,14 +107,9 @@ class Engine:
         return any(session.cuda_graphs for session in self._sessions)
 
     def run(self, feed: Feed, worker: int = 0) -> list[NDArray[np.generic]]:
-        """Run the graph; the GIL is released meanwhile.
+        """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
 
-        Args:
-            feed: Each input by name, [N, ...].
-            worker: The calling worker's number, which determines the session.
-
-        Returns:
-            The outputs chosen at construction, in that order, [N, ...].
+        The GIL is released meanwhile.
 
         Raises:
             MemoryFullError: The device had no memory left.
@@ -133,8 +123,8 @@ class Engine:
         Raises:
             PackageError: A run fails, or gives a wrong shape or values that are not finite.
         """
-        outputs = [[self._try(session, feed) for feed in feeds] for session in self._sessions]
-        return outputs[0]
+        tried = [[self._try(session, feed) for feed in feeds] for session in self._sessions]
+        return tried[0]
 
     def prepare(self, feeds: Sequence[Feed], worker: int) -> None:
         """Run the feeds that a worker's thread must run before requests wait for it; called in that thread.
@@ -148,12 +138,9 @@ class Engine:
                 self._try(session, feed)
 
     def quick_samples(self, alone: Feed, full: Feed, limit_s: float) -> int:
-        """Return how many samples a call computes within a time, at most a full batch.
+        """Return how many samples a call computes within `limit_s`, at most a full batch.
 
-        Args:
-            alone: A feed of one sample that has run before.
-            full: A feed of a full batch that has run before.
-            limit_s: The time; 0: return 0 without measuring.
+        Both feeds have run before: one sample `alone`, and a `full` batch. A limit of 0 gives 0 without measuring.
         """
         if not limit_s:
             return 0

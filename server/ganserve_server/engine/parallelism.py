@@ -14,7 +14,7 @@ _MAX_WORKERS = 16
 
 
 def choose_parallelism(provider: str, workers: int, threads: int, sessions: int = 1) -> tuple[int, int]:
-    """Return the number of workers (simultaneous calls) and the threads of each call.
+    """Return the number of workers (simultaneous calls) and the threads of each call; 0 means choose.
 
     On GPUs each session gets two workers: one draws latents and delivers results while the other's call runs. On an
     H100 that gave a third more samples/s (`benchmarks/gpu`, 64 samples a request).
@@ -23,12 +23,6 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
     each layer. Spinning threads hide that wait, but made calls three times slower when another process used the cores.
     On two cores, 64 samples of an 8x8 generator took 1.4 ms with two calls of one thread, 1.7 ms with one call of two
     spinning threads, and 2.9 ms with two threads that do not spin (`benchmarks/serving/overhead.py`).
-
-    Args:
-        provider: The execution provider.
-        workers: The requested number of workers; 0 to choose it here.
-        threads: The requested number of threads; 0 to choose it here.
-        sessions: Number of sessions of each graph.
     """
     if provider != CPU:
         return workers or 2 * sessions, threads or 1

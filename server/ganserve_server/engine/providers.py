@@ -61,13 +61,13 @@ def choose_provider(provider: Provider) -> ProviderChoice:
         obstacle = obstacle or _tensorrt_obstacle()
         if obstacle is not None:
             raise ProviderError(
-                f"--provider tensorrt: not available: {obstacle}. To run without it: --provider cuda or cpu"
+                f"TensorRT was requested but is not available: {obstacle}. To run without it: --provider cuda or cpu"
             )
         return ProviderChoice(name=TENSORRT, reason="requested")
     if obstacle is None:
         return ProviderChoice(name=CUDA, reason="requested" if provider is Provider.CUDA else "a GPU was found")
     if provider is Provider.CUDA:
-        raise ProviderError(f"--provider cuda: not available: {obstacle}. To run on the CPU: --provider cpu")
+        raise ProviderError(f"CUDA was requested but is not available: {obstacle}. To run on the CPU: --provider cpu")
     return ProviderChoice(name=CPU, reason=f"CUDA is not available: {obstacle}")
 
 

@@ -129,15 +129,7 @@ def make_session(
 def provider_options(
     content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, graphs: bool
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the execution providers and their options, first choice first.
-
-    Args:
-        content: The ONNX file.
-        config: How to run it.
-        device: The GPU.
-        way: cuDNN's search, and the layout.
-        graphs: Whether to replay CUDA graphs.
-    """
+    """Return the providers and their options, first choice first; `way` is cuDNN's search and the layout."""
     if config.provider == CPU:
         return [(CPU, {})]
     search, layout = way

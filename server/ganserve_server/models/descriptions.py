@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ganserve_server.engine.engine import Engine
     from ganserve_server.models.model import Model
-    from ganserve_server.models.versions import VersionEntry
+    from ganserve_server.models.version_entry import VersionEntry
 
 
 def describe_model(model: Model) -> gan_service_pb2.GetModelResponse:

@@ -87,18 +87,7 @@ def draw_seed() -> int:
 
 
 def random_words(seed: int, purpose: Purpose, start: int, count: int, words: int) -> NDArray[np.uint64]:
-    """Return the random words of samples start to start + count.
-
-    Args:
-        seed: 0 to 2^64 - 1.
-        purpose: The use of the words.
-        start: Index of the first sample.
-        count: N.
-        words: Words for each sample.
-
-    Returns:
-        uint64 [N, words].
-    """
+    """Return uint64 [N, words]: the random words of N = `count` samples from index `start` on."""
     blocks = -(-words // WORDS_PER_BLOCK)
     raw = _philox_words(seed, purpose, start * blocks, count * blocks)
     return raw.reshape(count, blocks * WORDS_PER_BLOCK)[:, :words]

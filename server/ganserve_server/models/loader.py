@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.models.versions import VersionEntry, VersionTable
+    from ganserve_server.models.version_entry import VersionEntry
+    from ganserve_server.models.version_table import VersionTable
     from ganserve_server.queue.batch_config import BatchConfig
 
 _log = logging.getLogger(__name__)
@@ -27,14 +28,6 @@ class Loader:
     def __init__(
         self, table: VersionTable, engine_config: EngineConfig, batch_config: BatchConfig, drain_timeout_s: float
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            table: The versions.
-            engine_config: How graphs run.
-            batch_config: How requests are joined.
-            drain_timeout_s: How long the requests of an unloaded version may take to finish.
-        """
         self.lock = threading.RLock()
         """Held during every change of the table."""
         self.listeners: list[Callable[[], None]] = []

@@ -17,7 +17,8 @@ from ganserve_server.errors import FailedPreconditionError, NotFoundError, Unava
 from ganserve_server.models.folder_scan import scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
-from ganserve_server.models.versions import VersionEntry, VersionTable
+from ganserve_server.models.version_entry import VersionEntry
+from ganserve_server.models.version_table import VersionTable
 from ganserve_server.models.watcher import watch_folder
 
 if TYPE_CHECKING:
@@ -112,11 +113,9 @@ class Repository:
         return self.summaries()
 
     def load_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
-        """Load a version, even if it is loaded already, and keep it however many newer ones there are.
+        """Load a version (0: the latest in the folder), even if it is loaded already.
 
-        Args:
-            name: Name of the model.
-            version: Version of the model; 0: the latest in the folder.
+        A version loaded by its number stays, however many newer ones there are.
 
         Raises:
             NotFoundError: The folder has no such package.
@@ -139,11 +138,7 @@ class Repository:
             return self._table.summary(name)
 
     def unload_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
-        """Unload a version until it is loaded by its number or the server restarts. Its running requests finish.
-
-        Args:
-            name: Name of the model.
-            version: Version of the model; 0: all.
+        """Unload a version (0: all) until it is loaded by its number or the server restarts. Its requests finish.
 
         Raises:
             NotFoundError: The model or version does not exist.

@@ -17,11 +17,7 @@ _log = logging.getLogger(__name__)
 def watch_folder(refresh: Callable[[], None], poll_s: float, problem: Callable[[], str], stop: threading.Event) -> None:
     """Call `refresh` every `poll_s` seconds until `stop` is set, and log when the folder's problem changes.
 
-    Args:
-        refresh: Loads and unloads what changed.
-        poll_s: Seconds between calls.
-        problem: Returns what cannot be read; "" if all can.
-        stop: Ends the loop.
+    `problem` returns what cannot be read; "" if all can.
     """
     logged = problem()
     while not stop.wait(poll_s):

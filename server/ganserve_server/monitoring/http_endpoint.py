@@ -38,14 +38,9 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
     ) -> None:
-        """Open the port and begin to answer.
+        """Open the port (0: a free one) and begin to answer.
 
-        Args:
-            host: Address to listen on.
-            port: TCP port; 0: a free one.
-            registry: The metrics.
-            not_ready_because: Returns why calls are not answered; empty if they are.
-            providers: Returns the execution providers that run the models.
+        `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
 
         Raises:
             StartupError: The port cannot be opened.

@@ -42,12 +42,7 @@ class ServerCollector(Collector):
     """Collects the metrics of one server. Scrapes come from the endpoint's threads."""
 
     def __init__(self, calls: CallStatistics, is_ready: Callable[[], bool]) -> None:
-        """Collect metrics of calls; `follow` adds those of models.
-
-        Args:
-            calls: Counts of the calls.
-            is_ready: Returns whether calls are answered.
-        """
+        """Collect metrics of calls; `follow` adds those of models."""
         self._calls = calls
         self._is_ready = is_ready
         self._repository: Repository | None = None

@@ -112,16 +112,6 @@ class Graph:
         return describe_engine(self.model.engines()[self.is_critic], self.model.max_batch_size)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GraphState:
-    """One version of a graph, ready or not."""
-
-    name: str
-    version: int
-    state: gan_service_pb2.ModelState.ValueType
-    reason: str
-
-
 class Graphs:
     """The graphs of a repository: a model's generator has the name `<model>`, its critic `<model>.critic`.
 
@@ -135,13 +125,10 @@ class Graphs:
     def resolve(self, name: str, version: str) -> Graph:
         """Return the graph that a request names.
 
-        Args:
-            name: Its name; empty for the generator of the server's only model.
-            version: A positive integer; empty for the latest version that is ready.
+        An empty name means the generator of the server's only model, an empty version the latest that is ready.
 
         Raises:
-            InvalidRequestError: The version is no positive integer, or there is no name and the server has several
-                models.
+            InvalidRequestError: The version is no positive integer; or no name is given and there are several models.
             NotFoundError: The model or version does not exist.
             FailedPreconditionError: The version failed to load, or has no critic.
             UnavailableError: The version is being loaded or unloaded.
@@ -170,32 +157,28 @@ class Graphs:
         Raises:
             RequestError: With a name, as `resolve`.
         """
-        wanted = self.resolve(name, version) if name else None
-        states = [state for state in self.states() if state.state == gan_service_pb2.MODEL_STATE_READY]
-        if wanted is not None:
-            states = [state for state in states if state.name == wanted.name]
-            if version:
-                states = [state for state in states if state.version == wanted.model.info.version]
-        # A version may have been unloaded since `states`.
-        return [
-            self.resolve(state.name, str(state.version))
-            for state in states
-            if self.is_ready(state.name, str(state.version))
-        ]
+        if version:
+            return [self.resolve(name, version)]
+        wanted = self.resolve(name, "").name if name else ""
+        known = self._repository.names()
+        graphs = []
+        for model in self._repository.models():
+            graphs.append(Graph(model=model, is_critic=False))
+            if model.critic is not None and model.info.name + CRITIC_SUFFIX not in known:
+                graphs.append(Graph(model=model, is_critic=True))
+        return [graph for graph in graphs if wanted in ("", graph.name)]
 
-    def states(self) -> list[GraphState]:
-        """Describe every version of every graph; critics only of loaded versions."""
+    def states(self) -> list[tuple[str, gan_service_pb2.VersionSummary]]:
+        """Return the name and state of every version of every graph; critics only of loaded versions."""
         summaries = self._repository.summaries()
         names = {summary.name for summary in summaries}
         states = []
         for summary in summaries:
             critic = summary.name + CRITIC_SUFFIX
             for version in summary.versions:
-                called = [summary.name, *([critic] if version.has_critic and critic not in names else [])]
-                states += [
-                    GraphState(name=name, version=version.version, state=version.state, reason=version.reason)
-                    for name in called
-                ]
+                states.append((summary.name, version))
+                if version.has_critic and critic not in names:
+                    states.append((critic, version))
         return states
 
     def model_name(self, name: str) -> str:

@@ -12,6 +12,7 @@ from ganserve_server.models.graph_work import CriticWork, GeneratorWork
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.open_inference.graphs import Graphs
 from ganserve_server.open_inference.plan import InferencePlan, ManySeeds, plan_inference
+from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.limits import Limits
 
 if TYPE_CHECKING:
@@ -54,11 +55,7 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Check a request.
-
-        Args:
-            request: The request.
-            deadline: `time.monotonic()` after which work that has not started is dropped; the request may shorten it.
+        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten.
 
         Raises:
             RequestError: The request is wrong.
@@ -109,28 +106,24 @@ class Inference:
 async def _submit(plan: InferencePlan) -> list[Arrays]:
     """Return the arrays of each part."""
     model, work = plan.graph.model, plan.work
+    options = QueueOptions(deadline=plan.deadline, priority=plan.priority)
     if isinstance(work, CriticWork):
         assert model.critic is not None, "a model without a critic has no critic graph"
-        return await model.critic.submit(work, plan.count, deadline=plan.deadline, priority=plan.priority)
+        return await model.critic.submit(work, plan.count, options)
     if isinstance(work, GeneratorWork):
-        return await model.generator.submit(work, plan.count, deadline=plan.deadline, priority=plan.priority)
+        return await model.generator.submit(work, plan.count, options)
     parts: list[Arrays] = []
     step = max(1, _VALUES_AT_A_TIME // model.info.latent_dimension)
+    # Several parts wait as bulk work, so that others need not wait for all. Only the first part can be refused.
+    options.bulk = plan.count > step
     for start in range(0, plan.count, step):
         some = work.part(start, step)
         if len(some.seeds) * model.info.latent_dimension <= _VALUES_ON_LOOP:
             drawn = _draw(model.info, some)
         else:
             drawn = await asyncio.to_thread(_draw, model.info, some)
-        parts += await model.generator.submit(
-            drawn,
-            len(some.seeds),
-            deadline=plan.deadline,
-            # Only the first part can be refused. Several parts wait as bulk work, so that others need not wait for all.
-            bulk=plan.count > step,
-            always_admit=start > 0,
-            priority=plan.priority,
-        )
+        parts += await model.generator.submit(drawn, len(some.seeds), options)
+        options = options.admitted()
     return parts
 
 

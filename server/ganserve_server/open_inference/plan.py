@@ -93,13 +93,7 @@ class InferencePlan:
 
 
 def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, deadline: float | None) -> InferencePlan:
-    """Check a request for a graph.
-
-    Args:
-        graph: The graph that it names.
-        request: The request.
-        limits: Sizes of answers.
-        deadline: `time.monotonic()` after which work that has not started is dropped; the request may shorten it.
+    """Check a request for a graph; `deadline` is a value of `time.monotonic()`, which the request may shorten.
 
     Raises:
         RequestError: The request is wrong; see `Findings.raise_any`.

@@ -46,20 +46,10 @@ async def decoded_images(
     shape: tuple[int, ...],
     field: str,
 ) -> NDArray[np.uint8]:
-    """Decode images in parallel, off the event loop.
-
-    Args:
-        threads: The pool that decodes.
-        files: One file for each image.
-        encoding: PNG, JPEG or WebP.
-        shape: [H, W, C] of the model's samples.
-        field: Path of the files, for error messages.
-
-    Returns:
-        uint8 [N, H, W, C].
+    """Decode files in parallel, off the event loop, to uint8 [N, H, W, C] with the model's `shape` [H, W, C].
 
     Raises:
-        InvalidRequestError: A file is damaged, or does not fit the model.
+        InvalidRequestError: A file is damaged, or does not fit the model. The error names `field`.
     """
     images = np.empty((len(files), *shape), np.uint8)
 

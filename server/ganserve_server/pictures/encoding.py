@@ -24,15 +24,9 @@ if TYPE_CHECKING:
 async def encoded_files(
     threads: PictureThreads, samples: list[NDArray[np.generic]], encoding: tensor_pb2.Encoding.ValueType
 ) -> list[bytes]:
-    """Encode images in parallel, off the event loop.
+    """Encode images in parallel, off the event loop, to one file for each.
 
-    Args:
-        threads: The pool that encodes.
-        samples: Parts uint8 [n, H, W, C].
-        encoding: PNG, JPEG or WebP; the images fit it.
-
-    Returns:
-        One file for each image, in order.
+    The samples come in parts, uint8 [n, H, W, C], and fit the encoding: PNG, JPEG or WebP.
     """
     form = FORMATS[encoding]
     images = [image for part in samples for image in part]

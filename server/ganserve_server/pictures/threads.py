@@ -25,15 +25,11 @@ class PictureThreads:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="pictures")
 
     async def map(self, function: Callable[[slice], list[ResultT]], count: int, item_bytes: int) -> list[ResultT]:
-        """Call a function for slices of the items in parallel and return its results in the items' order.
+        """Call a function for slices of `count` items in parallel and return its results in the items' order.
 
-        One request queues at most as many slices as there are threads, so that other requests get their turn.
-        Cancelling drops the slices that have not started.
-
-        Args:
-            function: Returns one result for each item of a slice.
-            count: Number of items.
-            item_bytes: Approximate size of one item.
+        The function returns one result for each item of its slice; `item_bytes` is an item's approximate size. One
+        request queues at most as many slices as there are threads, so that other requests get their turn. Cancelling
+        drops the slices that have not started.
         """
         size = min(max(1, _SLICE_BYTES // max(1, item_bytes)), _MOST_ITEMS)
         starts = range(0, count, size)

@@ -23,13 +23,7 @@ class Admission:
         self._max_queued_samples = max_queued_samples
 
     def check(self, count: int, samples_per_s: float, *, bulk: bool, priority: Priority) -> None:
-        """Refuse a request if too many samples wait.
-
-        Args:
-            count: Samples of the request.
-            samples_per_s: Speed of the queue; 0 if unknown.
-            bulk: Whether the request would wait in the bulk lane.
-            priority: Its priority.
+        """Refuse a request if too many samples wait; `samples_per_s` is the queue's speed, 0 if unknown.
 
         Raises:
             QueueFullError: There is no room.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ganserve_server.queue.batch_config import BatchConfig
     from ganserve_server.queue.lanes import Arrays
+    from ganserve_server.queue.queue_options import QueueOptions
 
     _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
@@ -117,25 +118,8 @@ class Batcher(Generic[WorkT]):
             bulk = count > self._config.max_batch_size
             self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
 
-    async def submit(
-        self,
-        work: WorkT,
-        count: int,
-        *,
-        deadline: float | None = None,
-        bulk: bool = False,
-        always_admit: bool = False,
-        priority: Priority = Priority.NORMAL,
-    ) -> list[Arrays]:
-        """Compute a request. Cancelling frees its place in the queue.
-
-        Args:
-            work: The work, as `run` takes it.
-            count: Its samples; at least 1.
-            deadline: `time.monotonic()` after which work that has not started is dropped.
-            bulk: Wait in the bulk lane even if the request fits into one call.
-            always_admit: Enter even a full queue, as the next part of an admitted request.
-            priority: Higher priorities go first.
+    async def submit(self, work: WorkT, count: int, options: QueueOptions) -> list[Arrays]:
+        """Compute a request of `count` samples, at least 1. Cancelling frees its place in the queue.
 
         Returns:
             The arrays of each part in the order of the samples; together they have `count` samples.
@@ -149,20 +133,20 @@ class Batcher(Generic[WorkT]):
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
-            bulk = bulk or count > self._config.max_batch_size
-            if not always_admit:
-                self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
+            bulk = options.bulk or count > self._config.max_batch_size
+            if not options.always_admit:
+                self._admission.check(count, self._samples_per_s, bulk=bulk, priority=options.priority)
             alone = not self._lanes.queued
             if skips := alone and self._skips > 0 and count <= self._inline_samples:
                 self._skips -= 1
             else:
-                ticket = Ticket(work, count, deadline)
+                ticket = Ticket(work, count, options.deadline)
                 if alone:
                     self._waits_since = ticket.arrived
-                self._lanes.add(ticket, bulk=bulk, priority=priority)
+                self._lanes.add(ticket, bulk=bulk, priority=options.priority)
                 self._schedule(ticket.loop)
         if skips:
-            return [self._run_alone(work, count, deadline)]
+            return [self._run_alone(work, count, options.deadline)]
         try:
             return await ticket.future
         except asyncio.CancelledError:

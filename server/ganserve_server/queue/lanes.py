@@ -131,12 +131,7 @@ class Lanes(Generic[WorkT]):
         return [ticket for pair in self._pairs for ticket in pair.clear() if not ticket.closed]
 
     def take(self, room: int, now: float) -> Batch[WorkT]:
-        """Take samples for one call.
-
-        Args:
-            room: Most samples.
-            now: `time.monotonic()`.
-        """
+        """Take up to `room` samples for one call; `now` is `time.monotonic()`."""
         batch: Batch[WorkT] = Batch([], [])
         _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
         for ticket, part in batch.slices:
@@ -196,12 +191,7 @@ def _take(
 ) -> int:
     """Move up to `room` samples from a lane into the batch and return the room left.
 
-    Args:
-        lane: The lane.
-        batch: The call.
-        room: Most samples.
-        now: `time.monotonic()`.
-        again_first: Whether a ticket that is not finished stays first in its lane or moves to the end.
+    With `again_first`, an unfinished ticket stays first in its lane; otherwise it moves to the end.
     """
     while room and lane:
         ticket = lane.popleft()

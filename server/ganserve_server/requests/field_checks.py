@@ -40,14 +40,7 @@ _PRIORITIES: dict[int, Priority] = {
 def check_labels(
     info: ModelInfo, indices: Sequence[int], names: Sequence[str], count: int, findings: Findings
 ) -> Labels:
-    """Check a request's labels.
-
-    Args:
-        info: The model.
-        indices: Labels by index.
-        names: Labels by name.
-        count: Number of samples.
-        findings: Collects the problems.
+    """Check labels given by index or by name.
 
     Returns:
         One label for all samples, int64 [N] with one for each, or None without labels or with wrong ones.
@@ -131,16 +124,7 @@ def priority_of(priority: int) -> Priority:
 
 
 def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Findings) -> tuple[tuple[int, float], ...]:
-    """Check the controls that a request sets.
-
-    Args:
-        info: The model.
-        controls: Values by name.
-        findings: Collects the problems.
-
-    Returns:
-        Index within the latent and value of each control, ordered by name.
-    """
+    """Check controls; return each one's latent index and value, ordered by name."""
     if not controls:
         return ()
     if not info.controls:
@@ -180,13 +164,6 @@ def check_tensor(
     findings: Findings,
 ) -> NDArray[np.generic] | None:
     """Check a tensor of samples or latents.
-
-    Args:
-        tensor: The tensor.
-        field: Its path.
-        data_type: The expected element type.
-        sample_shape: The expected shape without the batch axis.
-        findings: Collects the problems.
 
     Returns:
         A read-only view [N, *sample_shape] of the tensor's memory; None if the tensor is wrong.

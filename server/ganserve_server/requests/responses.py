@@ -28,15 +28,9 @@ def set_sample_response(
     drawn: Drawn,
     files: Sequence[bytes] | None,
 ) -> None:
-    """Fill an empty answer.
+    """Fill an empty answer to a plan, or to the part of it in `work`.
 
-    Args:
-        response: The answer.
-        info: The model.
-        plan: The request.
-        work: The part of the request that this answers.
-        drawn: The samples.
-        files: The encoded samples; None if they travel as a tensor.
+    `files` are the encoded samples; None if they travel as a tensor.
     """
     response.model, response.version = info.name, info.version
     response.seed, response.offset = work.seed, work.offset

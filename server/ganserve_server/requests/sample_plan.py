@@ -58,15 +58,6 @@ class SamplePlan:
     """Most bytes of one sample in an answer."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StreamPlan:
-    """A valid request for a stream of samples."""
-
-    plan: SamplePlan
-    chunk_size: int
-    """Samples of every chunk but the last."""
-
-
 def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
     """Check a request for samples.
 
@@ -88,8 +79,8 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
     return plan
 
 
-def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> StreamPlan:
-    """Check a request for a stream of samples.
+def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
+    """Check a request for a stream; return its plan and the samples of every chunk but the last.
 
     Raises:
         RequestError: The request is wrong; see `Findings.raise_any`.
@@ -100,7 +91,7 @@ def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, lim
     plan = _plan(model, request.request, findings)
     findings.raise_any()
     most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
-    return StreamPlan(plan=plan, chunk_size=min(request.chunk_size or _default_chunk_size(model, plan), most))
+    return plan, min(request.chunk_size or _default_chunk_size(model, plan), most)
 
 
 def _default_chunk_size(model: Model, plan: SamplePlan) -> int:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 class ScorePlan:
     """A valid request for scores; the content of its picture files is not checked yet."""
 
-    count: int
     samples: NDArray[np.generic] | None
     """[N, ...] in the model's shape. Images may be float32: value / 255."""
     files: tuple[bytes, ...]
@@ -77,7 +76,6 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limi
     priority = check_priority(request.priority, findings)
     findings.raise_any()
     return ScorePlan(
-        count=count,
         samples=samples,
         files=files,
         encoding=request.samples.images.encoding,

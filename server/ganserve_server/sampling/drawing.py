@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from ganserve_server.models.graph_work import CriticWork
-from ganserve_server.queue.lanes import Priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganserve_server.models.graph_work import GeneratorWork, Labels
     from ganserve_server.models.model import Model
+    from ganserve_server.queue.queue_options import QueueOptions
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
-
-
-@dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
-class QueueOptions:
-    """How work waits in a queue; see `Batcher.submit`."""
-
-    deadline: float | None = None
-    priority: Priority = Priority.NORMAL
-    bulk: bool = False
-    always_admit: bool = False
-
-    def admitted(self) -> QueueOptions:
-        """Return the options for the work that follows an admitted part."""
-        return replace(self, always_admit=True)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,26 +40,12 @@ class Drawn:
 
 
 async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:
-    """Draw samples. Cancelling frees their places in the queue.
-
-    Args:
-        model: The model.
-        work: The samples to draw.
-        count: N.
-        options: How they wait.
-        scored: Whether the critic scores them.
+    """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue.
 
     Raises:
         RequestError: See `Batcher.submit`.
     """
-    parts = await model.generator.submit(
-        work,
-        count,
-        deadline=options.deadline,
-        bulk=options.bulk,
-        always_admit=options.always_admit,
-        priority=options.priority,
-    )
+    parts = await model.generator.submit(work, count, options)
     samples = [part[0] for part in parts]
     latents = cast("list[NDArray[np.float32]]", [part[1] for part in parts])
     labels = cast("list[NDArray[np.int64]]", [part[2] for part in parts] if model.info.label_names else [])
@@ -89,29 +61,15 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
 async def score(
     model: Model, samples: NDArray[np.generic], labels: Labels, options: QueueOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Score samples. Cancelling frees their places in the queue.
+    """Return scores and probabilities, [N] each, of samples [N, ...] in the model's shape and type.
 
-    Args:
-        model: A model with a critic.
-        samples: [N, ...] in the model's shape and type.
-        labels: One for all, int64 [N], or None for critics that take none.
-        options: How they wait.
-
-    Returns:
-        Scores and probabilities, [N] each.
+    Cancelling frees their places in the queue. `labels` are None for critics that take none.
 
     Raises:
         RequestError: See `Batcher.submit`.
     """
     assert model.critic is not None, "requests for scores are refused without a critic"
-    parts = await model.critic.submit(
-        CriticWork(samples=samples, labels=labels),
-        len(samples),
-        deadline=options.deadline,
-        bulk=options.bulk,
-        always_admit=options.always_admit,
-        priority=options.priority,
-    )
+    parts = await model.critic.submit(CriticWork(samples=samples, labels=labels), len(samples), options)
     scores, probabilities = (joined([part[index] for part in parts]) for index in (0, 1))
     return cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", probabilities)
 

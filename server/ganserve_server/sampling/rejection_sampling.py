@@ -45,21 +45,13 @@ class RejectionConstants:
     """A higher value accepts fewer and better samples."""
 
     def acceptance(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability that each proposal is accepted.
-
-        Args:
-            log_odds: d, [N].
-        """
+        """Return the probability that each proposal is accepted, from its d, [N]."""
         accepted: NDArray[np.float64] = expit(_unshifted(log_odds, self.largest_log_odds) - self.gamma)
         return accepted
 
 
 def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
-    """Return the constants of a model.
-
-    Args:
-        log_odds: d of unselected samples, [N].
-    """
+    """Return the constants of a model from d of unselected samples, [N]."""
     largest = _rounded(float(log_odds.max()))
     gamma = float(np.percentile(_unshifted(log_odds, largest), GAMMA_PERCENTILE))
     return RejectionConstants(largest_log_odds=largest, gamma=_rounded(gamma))
@@ -83,14 +75,9 @@ def calibration_obstacle(model: Model) -> str:
 
 
 def log_odds(model: Model, scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
-    """Return d of each sample, float64 [N].
+    """Return d of each sample, float64 [N], from the critic's output, [N], and its labels.
 
-    Computed from the score and the manifest's logistic calibration, because the float32 probability saturates.
-
-    Args:
-        model: A model with a calibrated critic.
-        scores: The critic's own output, [N].
-        labels: The critic's labels: one for all, int64 [N], or None.
+    It uses the manifest's logistic calibration, because the float32 probability saturates.
     """
     calibration = model.spec.score.calibration
     intercepts = np.array(calibration.intercepts, np.float64)

@@ -21,8 +21,8 @@ import enum
 import logging
 import time
 import weakref
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.graph_work import GeneratorWork
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.sampling.drawing import Drawn, QueueOptions, draw, joined
+from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.sampling.drawing import Drawn, draw, joined
 from ganserve_server.sampling.rejection_sampling import (
     CALIBRATION_SAMPLES,
     CALIBRATION_SEED,
@@ -100,13 +101,8 @@ class Selector:
     ) -> Drawn:
         """Draw selected samples with their scores. Cancelling frees the proposals' places in the queue.
 
-        Args:
-            model: A model with a critic, which must be calibrated for rejection sampling.
-            work: The samples to draw; without latents.
-            count: N.
-            selection: How to choose.
-            options: How the proposals wait; only the first group can be refused.
-            latents: Whether to return latents.
+        The model has a critic, which is calibrated for rejection sampling; the work has no latents. Only the first
+        group of proposals can be refused by a full queue. `latents` asks for the samples' latents.
 
         Raises:
             RequestError: See `Batcher.submit`.
@@ -202,15 +198,9 @@ class _Kept:
     def part(self, start: int, count: int) -> _Kept:
         """Return a view of some rows."""
         rows = slice(start, start + count)
-        return _Kept(
-            samples=self.samples[rows],
-            latents=None if self.latents is None else self.latents[rows],
-            scores=self.scores[rows],
-            probabilities=self.probabilities[rows],
-            merits=self.merits[rows],
-            accepted=self.accepted[rows],
-            proposed=self.proposed[rows],
-        )
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return _Kept(**parts)
 
 
 class _Group:

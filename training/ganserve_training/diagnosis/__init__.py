@@ -1,7 +1,7 @@
-"""Watches both players while they train and says, in plain sentences, what is going on. See docs/diagnosis.md.
+"""Watch both players while they train, and report problems in plain sentences. See docs/diagnosis.md.
 
-`observation` is what one look sees, `probe` takes it, `rules` read a history of them, `advice` knows what to
-try, `debounce` says everything once, and `monitor` does all of it for a run in its folder.
+A look gives an `observation`, which `probe` takes. `rules` find problems in a history of observations, `advice` knows
+what to try, `debounce` reports each finding once, and `monitor` does all of this for a run in its folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What to try, for each kind of finding and configuration: only what `ganserve train` would take for this very run.
+"""Advise what to try for each kind of finding: only options that `ganserve train` would accept for this run.
 
-A remedy is words with a place for flags, and new values by their path; of these, those that differ from the run's own
-become the flags. A remedy that changes nothing, or that training would refuse, is left out.
+A remedy is a phrase with a place for flags, and new values by their path. Values that differ from the run's own become
+flags. A remedy that changes nothing, or that training would refuse, is left out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _NOISE = {"augmentation.instance_noise": Anneal(start=0.3, end=0.0)}
 
 
 def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[TrainConfig], None]) -> str:
-    """One or two sentences that name what this run has not tried yet.
+    """Return one or two sentences that name what this run has not tried yet.
 
     Args:
-        kind: Of the finding.
-        config: The run's.
+        kind: Kind of the finding.
+        config: Configuration of the run.
         data: What a sample looks like.
-        check: Raises ConfigError for a configuration that the run could not have been started with.
+        check: Raises ConfigError for a configuration with which the run could not start.
     """
     tries = ["more data"] if kind == "critic-overfitting" else []
     for words, settings in _REMEDIES[kind](config, data):
@@ -40,7 +40,7 @@ def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[Tra
             tries.append(words.format(" ".join(_flag(path, value) for path, value in changes.items())))
     kept = _KEPT[kind] if kind in _KEPT and config.diagnosis.keep_best else ""
     if not tries:
-        return kept or "Every remedy known to ganserve that fits this run is on already: try more of each."
+        return kept or "This run uses every remedy that ganserve knows for it: try stronger values."
     return f"{kept} For another run, try {_join(tries)}.".lstrip()
 
 
@@ -103,7 +103,10 @@ def _divergence(config: TrainConfig, _: DataInfo) -> _Remedies:
     penalties = config.regularisers
     free = penalties.weight_clip == penalties.gradient_penalty.weight == 0.0
     if config.loss.name == "wasserstein" and free and config.networks.spectral_norm == "off":
-        yield "what keeps a Wasserstein critic Lipschitz ({})", {"regularisers.gradient_penalty.weight": 10.0}
+        yield (
+            "a gradient penalty, which keeps a Wasserstein critic Lipschitz ({})",
+            {"regularisers.gradient_penalty.weight": 10.0},
+        )
     yield "half the learning rates ({})", _scaled(config, 0.5, *_RATES)
     if max(penalties.r1_gamma.most, penalties.r2_gamma.most) > 0.0:
         yield "ten times the penalties ({})", _scaled(config, 10.0, *_GAMMAS)
@@ -135,8 +138,8 @@ _REMEDIES: dict[Kind, Callable[[TrainConfig, DataInfo], _Remedies]] = {
     "decline": _decline,
 }
 _KEPT: dict[Kind, str] = {
-    "convergence": "Convergence of a GAN is fleeting: checkpoints/best-*.pt keeps the best so far.",
-    "decline": "Use checkpoints/best-*.pt, which keeps the best.",
+    "convergence": "GANs rarely stay converged: checkpoints/best-*.pt keeps the best step so far.",
+    "decline": "Use checkpoints/best-*.pt, which keeps the best step.",
 }
 
 
@@ -151,7 +154,7 @@ def _noise(config: TrainConfig) -> _Remedies:
 
 
 def _scaled(config: TrainConfig, factor: float, *paths: str) -> dict[str, Any]:
-    """The values at these paths, and at those below them, times `factor`."""
+    """Return the values at these paths, and at the paths below them, times `factor`."""
     return {
         path: _rounded(value * factor)
         for path, value in flat_config(config).items()
@@ -160,12 +163,12 @@ def _scaled(config: TrainConfig, factor: float, *paths: str) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    """As a flag shows it."""
+    """Round a value to the digits that its flag shows."""
     return float(f"{value:g}")
 
 
 def _changes(config: TrainConfig, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of the settings, annealed ones as two, that differ from the configuration's."""
+    """Return the settings that differ from the configuration; an annealed one counts as two."""
     flat: dict[str, Any] = {}
     for path, value in settings.items():
         parts = {f"{path}.{end}": part for end, part in asdict(value).items()} if isinstance(value, Anneal) else None

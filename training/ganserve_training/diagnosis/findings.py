@@ -1,4 +1,4 @@
-"""What a diagnosis says."""
+"""Define findings: what a diagnosis reports."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is going on."""
+    """A condition of the run that is worth reporting."""
 
     step: int
-    """The step at which it is told."""
+    """Step at which it is reported."""
     kind: Kind
     message: str
-    """What is going on, in one sentence with its numbers."""
+    """One sentence with the numbers of the condition."""
     advice: str
-    """What to do about it, in one sentence with flags of `ganserve train`."""
+    """What to do, in one or two sentences with flags of `ganserve train`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form: one line of diagnosis.jsonl."""
+        """Return one line of diagnosis.jsonl as a dictionary."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Finding:
-        """The inverse of `to_dict`."""
+        """Read what `to_dict` wrote."""
         return cls(**values)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Watches a run: looks every so often, keeps the history, says what is going on, knows the best step so far."""
+"""Watch a run: take looks, keep their history, report findings, and know the best step so far."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ganserve_training.diagnosis.debounce import Debounce
 from ganserve_training.diagnosis.findings import Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
-from ganserve_training.diagnosis.rules import best_observation, diagnose, is_better
-from ganserve_training.evaluation.metrics import Modes, Quality, QualityMeter
-from ganserve_training.evaluation.metrics.modes import modes_of
+from ganserve_training.diagnosis.quality_history import best_observation, is_better
+from ganserve_training.diagnosis.rules import diagnose
+from ganserve_training.evaluation.modes import Modes, modes_of
+from ganserve_training.evaluation.quality import Quality, QualityMeter
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import reals_at, stage_of
 from ganserve_training.objectives.augmentation import Augmentation
@@ -33,32 +34,32 @@ if TYPE_CHECKING:
     from ganserve_training.run.trainer import Trainer
 
 _QUALITY_SAMPLES = 500
-_QUALITY_SEED = 30_000_001  # Far from the small seeds that people train and sample with.
+_QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with
 _AUGMENTATION_SEED = 30_000_002
-_PER_MODE = 8  # Samples below which a mode may be missed by accident.
+_PER_MODE = 8  # with fewer samples per mode, a mode may be missed by accident
 _ENOUGH_HELD_OUT = 256
-"""Held-out samples from which they are the quality's reference; fewer say less than the training samples do."""
+"""With at least this many held-out samples they are the quality's reference, else the training samples are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look led to."""
+    """Result of one look."""
 
     observation: Observation
     findings: tuple[Finding, ...]
-    """To be told now."""
+    """Findings to report now."""
     is_best: bool
-    """Whether the quality is better than ever before in this run; never while networks grow, as nothing can be made of
-    such a checkpoint."""
+    """Whether the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
+    exported."""
 
 
 class Monitor:
-    """Watches one run in its folder.
+    """Watch one run in its folder.
 
     Args:
-        trainer: Whose players to look at.
-        train: The samples that they learn from.
-        folder: Where observations.jsonl and diagnosis.jsonl go.
+        trainer: Trains the players.
+        train: Samples that they learn from.
+        folder: Run folder, for observations.jsonl and diagnosis.jsonl.
         say: Takes one message for the user.
     """
 
@@ -73,7 +74,7 @@ class Monitor:
         self._config: TrainConfig = trainer.config
         self._say = say
         self._train = train
-        self._eyes: _Eyes | None = None  # Made at the first look: a run that has none pays nothing.
+        self._observer: _Observer | None = None  # made at the first look, so that a run without looks pays nothing
         self._history: list[Observation] = []
         self._debounce = Debounce()
         self._stopped_after = 0
@@ -83,19 +84,19 @@ class Monitor:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the run has been in decline for as long as its configuration allows."""
+        """Say whether the quality has declined for as long as the configuration allows."""
         return self._stopped_after > 0
 
     @property
     def best(self) -> Observation | None:
-        """The observation with the best quality so far."""
+        """Return the observation with the best quality so far."""
         return best_observation(self._history)
 
     def look(self) -> Look:
-        """Look at the players as they are now; keep and tell what there is to tell."""
+        """Look at the players as they are now; write down and report what is new."""
         trainer = self._trainer
-        self._eyes = self._eyes or _Eyes(trainer, self._train)
-        observation = self._eyes.look()
+        self._observer = self._observer or _Observer(trainer, self._train)
+        observation = self._observer.observe()
         is_best = is_better(observation, self.best)
         self._history.append(observation)
         self._observations.write(observation.to_dict())
@@ -113,20 +114,20 @@ class Monitor:
         return Look(observation, findings, is_best)
 
     def note_divergence(self, message: str) -> None:
-        """Keep a finding that the user is told as an error, because it ends the run."""
+        """Write down a finding that ends the run; the user sees it as an error."""
         kind: Kind = "divergence"
         finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=self._advise(kind))
         self._findings.write(finding.to_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint, beside the history in observations.jsonl.
+        """Return the state for a checkpoint; the history itself is in observations.jsonl.
 
-        `stopped_after` is for how many looks the quality had declined when the run stopped by itself, else 0.
+        `stopped_after` is the number of looks in decline after which the run stopped early, or 0.
         """
         return {"debounce": self._debounce.state_dict(), "stopped_after": self._stopped_after}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self._debounce.load_state_dict(state["debounce"])
 
     def close(self) -> None:
@@ -138,8 +139,8 @@ class Monitor:
         return advise(kind, self._config, self._train.info, self._trainer.check)
 
 
-class _Eyes:
-    """The probe and the quality's measure, with what training does to samples."""
+class _Observer:
+    """Take observations with the probe and the quality metric, on samples changed as in training."""
 
     def __init__(self, trainer: Trainer, train: Samples) -> None:
         self._trainer = trainer
@@ -166,8 +167,8 @@ class _Eyes:
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
-    def look(self) -> Observation:
-        """At the players as they are now."""
+    def observe(self) -> Observation:
+        """Observe the players as they are now."""
         trainer = self._trainer
         stage = stage_of(trainer.generator)
         return self._probe.look(
@@ -181,7 +182,7 @@ class _Eyes:
         )
 
     def _measure_untrained(self, device: torch.device) -> float:
-        """The quality that the run began with, at whatever step this is."""
+        """Return the quality before training, at any step of the run."""
         config = self._trainer.config
         with undisturbed(device):
             seed_global(config.seed)
@@ -194,15 +195,15 @@ class _Eyes:
         names = len(trainer.label_names)
         labels = np.arange(count, dtype=np.int64) % names if names else None
         samples = draw_samples(generator, trainer.prior, self._info, labels, count, _QUALITY_SEED)
-        if self._info.is_image and samples.shape[1] < self._info.height:  # Of networks that still grow.
+        if self._info.is_image and samples.shape[1] < self._info.height:  # from networks that still grow
             factor = self._info.height // samples.shape[1]
             samples = samples.repeat(factor, axis=1).repeat(factor, axis=2)
         return self._meter.measure(samples, labels if self._info.label_names else None)
 
     def _augment(self) -> Change:
-        """What training does to samples before the critic sees them, with the same random numbers at every look.
+        """Return how training changes samples before the critic sees them, with the same random numbers at every look.
 
-        Under adaptive augmentation, clean samples are among what the critic is shown: they stay clean here.
+        With adaptive augmentation, the critic sees clean samples, too; so samples stay clean here.
         """
         config = self._trainer.config.augmentation
         progress = burn_in_progress(self._trainer.config.schedule, self._trainer.step)
@@ -213,5 +214,5 @@ class _Eyes:
 
 
 def _countable(modes: Modes | None, samples: int) -> Modes | None:
-    """The modes, if `samples` are enough to count them."""
+    """Return the modes if there are enough samples to count them."""
     return modes if modes is not None and modes.count * _PER_MODE <= samples else None

@@ -1,8 +1,8 @@
-"""Looks at both players without touching them. N = samples of one look, Z = latent, C, H, W = image, M = scores.
+"""Look at both players without changing them. N = samples of one look, Z = latent, C, H, W = image, M = scores.
 
-A look draws nothing from the run's random generators, steps no optimiser, writes to no `.grad` and no buffer: the run
-goes on bit for bit as if nobody had looked. Its latents and real samples are fixed, so that two looks differ by what
-the players learned in between, and a resumed run needs no state for it.
+A look draws nothing from the run's random generators, steps no optimiser, and writes to no `.grad` and no buffer: the
+run continues bit for bit as without it. Its latents and real samples are fixed. So two looks differ only by what the
+players learned in between, and a resumed run needs no state for them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.data import Samples, to_network
-from ganserve_training.diagnosis.features import FeatureSpace, mean_pairwise_distance
+from ganserve_training.data import Samples
+from ganserve_training.diagnosis.feature_space import FeatureSpace, mean_pairwise_distance
+from ganserve_training.diagnosis.fixed_samples import shown_classes, take_samples, whole_units
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.regions import Regions, cluster_regions, label_regions, mode_regions
-from ganserve_training.evaluation.metrics import Modes, Quality
+from ganserve_training.evaluation.modes import Modes
+from ganserve_training.evaluation.quality import Quality
 from ganserve_training.networks.critic_output import as_output
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.objectives.losses import AdversarialLoss
@@ -30,37 +32,36 @@ from ganserve_training.run.random_state import capture_rng, restore_rng
 
 _REFERENCE_SAMPLES = 1024
 _CENTRE_COORDINATES = 8
-_PER_LABEL = 8  # Samples of one label, so that it has pairs to compare.
 
 Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Players:
-    """What a probe looks at: the very modules that are being trained."""
+    """The modules that are being trained."""
 
     generator: nn.Module
-    """latents [N, Z], labels -> samples."""
+    """Takes latents [N, Z] and labels; returns samples."""
     critic: nn.Module
-    """samples, labels -> scores [M], or an output that has `scores`."""
+    """Takes samples and labels; returns scores [M], or an output with `scores`."""
     prior: LatentPrior
     loss: AdversarialLoss
     label_names: tuple[str, ...]
-    """Of the labels that the generator takes; they are the data's, or InfoGAN's codes."""
+    """Names of the labels that the generator takes: the data's labels, or InfoGAN's codes."""
     critic_uses_labels: bool
-    """Whether the critic is called with the data's labels."""
+    """Whether the critic takes the data's labels."""
 
 
 class Probe:
-    """Takes `Observation` s of one run.
+    """Take observations of one run.
 
     Args:
         config: The run's configuration.
         players: The networks and their game.
-        train: The samples that they learn from.
+        train: Samples that the networks learn from.
         held_out: Real samples that they never see; None: there are none.
-        device: Where the networks are.
-        modes: The distribution's modes, where they are known.
+        device: Device of the networks.
+        modes: The distribution's modes; None: unknown.
     """
 
     def __init__(
@@ -74,23 +75,23 @@ class Probe:
     ) -> None:
         self._players = players
         unit = config.networks.packing * max(1, config.networks.minibatch_stddev_group)
-        self._chunk = _whole_units(config.batch_size // config.accumulate_batches, unit)
-        count = _whole_units(config.diagnosis.samples, unit)
-        rng = np.random.default_rng([config.seed, 2])  # Not the run's own: equal seeds draw equal numbers.
+        self._chunk = whole_units(config.batch_size // config.accumulate_batches, unit)
+        count = whole_units(config.diagnosis.samples, unit)
+        rng = np.random.default_rng([config.seed, 2])  # a generator other than the run's own
 
-        classes = _shown_classes(train.info.label_names, count)
-        self._real, self._labels = _take(train, count, classes, rng, device)
+        classes = shown_classes(train.info.label_names, count)
+        self._real, self._labels = take_samples(train, count, classes, rng, device)
         self._held_out: Tensor | None = None
         self._held_out_labels: Tensor | None = None
         if held_out is not None and len(held_out):
-            self._held_out, self._held_out_labels = _take(held_out, count, classes, rng, device)
+            self._held_out, self._held_out_labels = take_samples(held_out, count, classes, rng, device)
         latents = torch.Generator().manual_seed(int(rng.integers(2**63)))
         self._latents = players.prior.draw(count, latents).to(device)
         self._fake_labels = self._labels
         if players.label_names and self._labels is None:
             self._fake_labels = torch.arange(count, device=device) % len(players.label_names)
 
-        reference, reference_labels = _take(train, _REFERENCE_SAMPLES, None, rng, device)
+        reference, reference_labels = take_samples(train, _REFERENCE_SAMPLES, None, rng, device)
         self._space = FeatureSpace(reference)
         real = self._space(self._real)
         self._real_centre = real.mean(dim=0)
@@ -131,12 +132,12 @@ class Probe:
 
         Args:
             step: Training steps taken.
-            samples_seen: Real samples seen by the critic.
-            growing: Whether the networks have yet to fade their last level in.
-            augment: What is done to all samples before the critic sees them.
-            fade: What is done to real ones before that, while networks grow.
-            quality: Of the averaged generator's samples, to be noted beside.
-            untrained_quality: Of those that the run began with.
+            samples_seen: Real samples that the critic has seen.
+            growing: Whether the networks have not yet faded in their last level.
+            augment: Changes all samples before the critic sees them.
+            fade: Changes real samples before that, while networks grow.
+            quality: Quality of the averaged generator's samples, for the record.
+            untrained_quality: Quality before training.
         """
         with undisturbed(self._latents.device):
             real = fade(self._real)
@@ -185,11 +186,11 @@ class Probe:
         )
 
     def _generator_gradient(self, augment: Change, real: Tensor) -> tuple[Tensor, float, float, float, float]:
-        """The generator's gradient on the first chunk.
+        """Compute the generator's gradient on the first chunk.
 
         Returns:
-            Its samples [N, ...]; the loss's slope; the mean norm of a sample's gradient; the norm of the weights'; the
-            loss.
+            Samples [N, ...], the loss's slope, the mean norm of a sample's gradient, the norm of the weights' gradient,
+            and the loss.
         """
         part = slice(0, self._chunk)
         weights = {
@@ -231,13 +232,13 @@ class Probe:
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Copy, so that running statistics and power iterations of this call go nowhere."""
+    """Copy the buffers, so that this call cannot change running statistics and power iterations."""
     return {name: value.clone() for name, value in module.named_buffers()}
 
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Put every global generator of random numbers back afterwards: networks may draw from them."""
+    """Restore all global random generators afterwards, as networks may draw from them."""
     unused = torch.Generator(device)
     state = capture_rng(unused)
     try:
@@ -246,37 +247,8 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         restore_rng(state, unused)
 
 
-def _whole_units(count: int, unit: int) -> int:
-    """The largest multiple of `unit` up to `count`, at least one: packs and groups stay whole."""
-    return max(count // unit, 1) * unit
-
-
-def _shown_classes(label_names: tuple[str, ...], count: int) -> NDArray[np.int64] | None:
-    """The classes of one look: all, or where they are too many for pairs, some, evenly spaced; None: unlabelled."""
-    if not label_names:
-        return None
-    shown = max(1, min(len(label_names), count // _PER_LABEL))
-    return np.linspace(0, len(label_names) - 1, shown).round().astype(np.int64)
-
-
-def _take(
-    samples: Samples, count: int, classes: NDArray[np.int64] | None, rng: np.random.Generator, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """`count` random samples as networks see them, repeated where there are fewer, and their labels."""
-    candidates = np.arange(len(samples))
-    if classes is not None and samples.labels is not None:
-        wanted = np.isin(samples.labels, classes)
-        candidates = candidates[wanted] if wanted.any() else candidates
-    order = rng.permutation(candidates)
-    chosen = np.resize(order, count) if len(order) < count else order[:count]
-    chosen = np.sort(chosen)  # Files are read in their order.
-    chosen = chosen[rng.permutation(len(chosen))]
-    labels = None if samples.labels is None else torch.from_numpy(samples.labels[chosen]).to(device)
-    return to_network(torch.from_numpy(samples.read(chosen)), samples.info).to(device), labels
-
-
 def _enlarged(samples: Tensor, shape: torch.Size) -> Tensor:
-    """Images of a network that still grows, at the size of the data's."""
+    """Enlarge images of a growing network to the size of the data's images."""
     return samples if samples.shape[1:] == shape[1:] else nn.functional.interpolate(samples, shape[2:], mode="nearest")
 
 

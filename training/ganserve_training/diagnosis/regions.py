@@ -1,8 +1,7 @@
-"""Which parts of the data's distribution generated samples reach. N = samples, K = regions, F = features.
+"""Find which regions of the data's distribution generated samples reach. N = samples, K = regions, F = features.
 
-Three ways to cut a distribution into parts, the best that the data allow: known modes; labels, where a judge can read
-them off a sample; clusters of the training samples (as "number of statistically different bins", Richardson & Weiss
-2018).
+Regions are known modes; else labels, if a judge can recognise them; else clusters of the training samples (as the
+"number of statistically different bins", Richardson & Weiss 2018).
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganserve_training.data import DataInfo, from_network
-from ganserve_training.diagnosis.features import FeatureSpace
+from ganserve_training.diagnosis.feature_space import FeatureSpace
 from ganserve_training.diagnosis.observation import RegionKind
-from ganserve_training.evaluation.metrics import Modes
+from ganserve_training.evaluation.modes import Modes
 
-CLUSTERS = 20  # With 256 samples about 13 each: a cluster that nothing reaches is no accident.
+CLUSTERS = 20  # about 13 of 256 samples each, so that an empty cluster is no accident
 REACHED_SHARE = 0.1
-"""A region counts as reached from this share of what it gets of the real samples."""
+"""A region counts as reached from this share of its share of real samples."""
 JUDGE_ACCURACY = 0.8
-"""A judge that is right less often on held-out samples is no judge; clusters take its place."""
+"""Accuracy on held-out samples below which a judge is not used; clusters take its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Coverage:
     regions: int
     reached: int
     relative_entropy: float
-    """Entropy of the generated samples' regions over that of the real ones'."""
+    """Entropy of the generated samples' regions, divided by that of the real samples'."""
 
 
 class Regions:
@@ -46,7 +45,7 @@ class Regions:
         kind: What the regions are.
         assign: Samples as networks see them -> the region of each, int64 [N].
         count: K.
-        reference: Training samples, which show how much every region should get.
+        reference: Training samples, which show how much each region should get.
     """
 
     def __init__(
@@ -58,9 +57,9 @@ class Regions:
         self._real = self._shares(reference)
 
     def coverage(self, samples: Tensor) -> Coverage:
-        """How samples, as networks see them, spread over the regions."""
+        """Return how samples, as networks see them, spread over the regions."""
         shares = self._shares(samples)
-        there = self._real > 0.0  # A label or mode that the training samples lack can't be missed.
+        there = self._real > 0.0  # ignore labels and modes that the training samples lack
         entropy, expected = _entropy(shares), _entropy(self._real)
         return Coverage(
             kind=self._kind,
@@ -75,7 +74,7 @@ class Regions:
 
 
 def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
-    """The modes that the data are known to have; each sample belongs to the nearest."""
+    """Make regions of known modes; each sample belongs to the nearest."""
 
     def assign(samples: Tensor) -> NDArray[np.int64]:
         return modes.assign(from_network(samples.cpu(), info).numpy())[0]
@@ -89,13 +88,13 @@ def label_regions(
     held_out: tuple[Tensor, Tensor],
     classes: int,
 ) -> Regions | None:
-    """The data's labels, read by a support vector machine in the feature space; None: it reads them too badly.
+    """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
     Args:
-        space: Where to compare.
+        space: Space in which to compare.
         reference: Training samples and their labels, int64 [N].
-        held_out: Held-out samples and theirs, which test the judge.
-        classes: How many labels there are.
+        held_out: Held-out samples and their labels, which test the machine.
+        classes: Number of labels.
     """
     from sklearn.svm import SVC
 
@@ -112,7 +111,7 @@ def label_regions(
 
 
 def cluster_regions(space: FeatureSpace, reference: Tensor) -> Regions:
-    """Clusters of the training samples, by k-means."""
+    """Make regions of the training samples' clusters, by k-means."""
     from sklearn.cluster import KMeans
 
     features = _numpy(space(reference))

@@ -1,4 +1,4 @@
-"""How good a model's samples are. N = samples, H, W, C = image, D = values of a vector."""
+"""Evaluate a model: draw samples and measure them. N = samples, H, W, C = image, D = values of a vector."""
 
 from __future__ import annotations
 
@@ -15,81 +15,75 @@ from ganserve_training.data import DataInfo, load_split
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.features import Features, classifier_features, plain_features, torchscript_features
 from ganserve_training.evaluation.judge import Judgement, judge_samples
-from ganserve_training.evaluation.metric_registry import (
-    FEATURE_METRICS,
-    Material,
-    check_metrics,
-    default_metrics,
-    measure,
-)
-from ganserve_training.evaluation.metrics.coverage import Modes
+from ganserve_training.evaluation.metric import DataTraits, Material, choose_metrics, measure
+from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
 from ganserve_training.evaluation.reference import Reference, data_config, load_reference
-from ganserve_training.evaluation.subjects import RunSubject, Subject
+from ganserve_training.evaluation.subjects import Subject, run_subject
 from ganserve_training.run.folder import RunFolder, Which
 from ganserve_training.run.progress_bar import Steps
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 UNEQUAL_COUNTS = 2.0
-"""Real over generated samples, or the other way round, from which a report says that FID depends on it."""
+"""Ratio of real to generated samples, or the reverse, from which a note says that FID depends on the counts."""
 
 FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
-"""Makes features from a file: its path, what the samples look like, side in pixels, range of values."""
+"""Makes features from a file: takes its path, what the samples look like, side in pixels, range of values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureReport:
-    """What the compared features were."""
+    """The features that metrics compared."""
 
     name: str
     sha256: str | None
     resizer: str
     accuracy: float | None
-    """Of the classifier, on held-out real samples."""
+    """Accuracy of the classifier on held-out real samples; None: the features come from another network."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What was judged, how, and the verdict."""
+    """Figures of a model, and what they depend on."""
 
     step: int
     """Training step of the checkpoint."""
     checkpoint_sha256: str
     samples: int
-    """How many were drawn, with balanced labels."""
+    """Number of samples drawn, with balanced labels."""
     seed: int
-    """Of their latents."""
+    """Seed of their latents."""
     data: str
     """Where the real samples come from."""
     real_samples: int
-    """How many they were compared with: training samples."""
+    """Number of training samples that they were compared with."""
     held_out_samples: int
-    """How many others the judge and the distance ratio used."""
+    """Number of held-out samples that the judge and the distance ratio used."""
     reference_sha256: str
-    """Of the training samples."""
+    """Digest of the training samples."""
     features: FeatureReport | None
-    """None: no metric needed any."""
+    """None: no metric compared features."""
     label_names: tuple[str, ...]
-    """Of by_label."""
+    """Labels of `by_label`."""
     metrics: dict[str, float]
-    """By name, such as fid, precision, gan_test."""
+    """Figures by name, such as fid, precision, gan_test."""
     by_label: dict[str, tuple[float, ...]]
-    """gan_test and gan_train of each label."""
+    """Figures of each label by name: gan_test and gan_train."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know before comparing the figures, in sentences."""
+        """Return sentences about what to know before comparing the figures."""
         fewer, more = sorted((self.samples, self.real_samples))
         if "fid" not in self.metrics or more < UNEQUAL_COUNTS * fewer:
             return ()
         return (
-            f"FID compares {self.samples:,} generated samples with {self.real_samples:,} real ones, and is biased "
-            f"upwards by the fewer: compare it with FIDs of the same counts only, or measure again with --samples "
+            f"FID compares {self.samples:,} generated samples with {self.real_samples:,} real ones, and the smaller "
+            "count biases it upwards. Compare it only with FIDs of the same counts, or measure again with --samples "
             f"{self.real_samples}",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form: what metrics.json holds. A figure that is not a number is null."""
+        """Return the content of metrics.json. A figure that is not a number becomes null."""
         values = asdict(self)
         values["label_names"] = list(self.label_names)
         values["notes"] = list(self.notes)
@@ -108,23 +102,23 @@ def evaluate_run(
     samples: int | None = None,
     steps: Steps | None = None,
 ) -> Evaluation:
-    """Judge samples of a run's averaged generator and save the figures in its metrics.json.
+    """Evaluate samples of a run's averaged generator and save the figures in its metrics.json.
 
     Args:
         run: The run's folder.
         options: What to measure.
-        which: Of its checkpoints, as `load_trained` says.
-        load_features: Makes features of other files than TorchScript's.
-        samples: How many to draw, where `options` aren't given.
-        steps: Is told what is being done.
+        which: Which checkpoint, as `load_trained` takes it.
+        load_features: Makes features from files that are not TorchScript.
+        samples: Number of samples to draw if `options` is None.
+        steps: Takes a message before each step.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
-        ConfigError: A metric or the features don't suit the data.
-        DataError: The data can't be read, or there are too few samples.
+        ConfigError: A metric or the features do not suit the data.
+        DataError: The data cannot be read, or there are too few samples.
     """
     evaluation = evaluate(
-        RunSubject(run, which),
+        run_subject(run, which),
         options or EvaluationOptions(samples=samples),
         load_features=load_features,
         steps=steps,
@@ -140,23 +134,28 @@ def evaluate(
     load_features: FeatureLoader | None = None,
     steps: Steps | None = None,
 ) -> Evaluation:
-    """Judge samples of anything that draws them; arguments and errors as of `evaluate_run`."""
+    """Evaluate anything that draws samples; arguments and errors are those of `evaluate_run`."""
     steps = steps or Steps()
     steps.next("reading the data")
     config = subject.learned_from
     if options.data is not None:
         config = data_config(options.data, config, subject.sample_shape)
     if config is None:
-        raise ConfigError("the model doesn't tell which data it learned from: give them with --data")
+        raise ConfigError("the model does not say which data it learned from: give them with --data")
     reference = load_reference(config, subject.sample_shape)
     train = reference.train
     names = subject.label_names
     conditional = bool(names) and names == train.info.label_names
-    metrics = options.metrics or default_metrics(train, reference.modes, conditional=conditional)
-    check_metrics(metrics, train, reference.modes, conditional=conditional)
+    traits = DataTraits(
+        is_image=train.info.is_image,
+        has_labels=train.labels is not None,
+        has_modes=reference.modes is not None,
+        takes_labels=conditional,
+    )
+    metrics = choose_metrics(options.metrics, traits)
     features, accuracy = None, None
-    needs_features = bool(FEATURE_METRICS & set(metrics))
-    steps.expect(2 + needs_features + len(set(metrics)))
+    needs_features = any(metric.compares_features for metric in metrics)
+    steps.expect(2 + needs_features + len(metrics))
     if needs_features:
         steps.next("making the features")
         features, accuracy = _features(options, reference, load_features)
@@ -192,14 +191,14 @@ def evaluate(
 
 
 def default_samples(modes: Modes | None, real: int) -> int:
-    """How many samples to draw: the published protocols' counts, or else about as many as there are real ones."""
+    """Return how many samples to draw: as the published protocols do, else about as many as there are real ones."""
     if modes is not None:
         return 26_000 if modes.count == 1000 else 2500
     return min(max(real, FEWEST_SAMPLES), MOST_SAMPLES)
 
 
 def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
-    """Judge generated samples, wherever they come from, against the data that `config` names.
+    """Judge generated samples of any origin against the data that `config` names.
 
     Args:
         samples: Uint8 [N, H, W, C] or float32 [N, D].
@@ -213,7 +212,7 @@ def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: D
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """`count` labels, each of `classes` equally often (to within one): int64 [count].
+    """Return `count` labels, each of `classes` equally often (to within one): int64 [count].
 
     Raises:
         DataError: There are fewer samples than labels.
@@ -226,7 +225,7 @@ def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
 def _features(
     options: EvaluationOptions, reference: Reference, load: FeatureLoader | None
 ) -> tuple[Features, float | None]:
-    """The features that `options` ask for, and the classifier's accuracy."""
+    """Return the features that `options` ask for, and the classifier's accuracy."""
     info, choice = reference.train.info, options.features
     if choice == "auto":
         choice = "classifier" if info.is_image and reference.train.labels is not None else "pixels"
@@ -244,5 +243,5 @@ def _features(
     if file.suffix in (".pt", ".pth", ".jit"):
         return torchscript_features(file, info, side_px=options.feature_side_px, values=options.feature_range), None
     if load is None:
-        raise ConfigError(f"features {file} can't be read here: use a TorchScript file, named .pt")
+        raise ConfigError(f"features {file}: this kind of file cannot be read here. Use a TorchScript file, named .pt")
     return load(file, info, options.feature_side_px, options.feature_range), None

@@ -1,4 +1,4 @@
-"""An independent judge of labelled samples: support vector machines on their values, which no generator ever sees.
+"""Judge labelled samples with support vector machines, which no generator was trained against.
 
 N = samples, D = values of a sample, K = labels.
 """
@@ -15,17 +15,17 @@ from ganserve_training.data.rows import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
-# What the digits are known to reach; the distance ratio says "neither copies nor noise" for any data.
+# Good runs on digits reach the first two. The distance ratio means "neither copies nor noise" for any data.
 GAN_TEST_AT_LEAST = 0.98
 GAN_TRAIN_AT_LEAST = 0.96
 NN_DISTANCE_RATIO_WITHIN = (0.8, 1.2)
 
-_LEARNED_AT_MOST = 5000  # The time that a support vector machine takes grows with the square of the samples.
+_LEARNED_AT_MOST = 5000  # the time to fit grows with the square of the number of samples
 _SEED = 0
 
 
 def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
-    """A support vector machine with a radial kernel that tells labels from values, [N, D]."""
+    """Fit a support vector machine with a radial kernel that predicts labels from values, [N, D]."""
     from sklearn.svm import SVC
 
     if len(values) > _LEARNED_AT_MOST:
@@ -37,18 +37,18 @@ def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
 def judge_probabilities(
     values: NDArray[Any], train: Samples, held_out: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The probability that a judge gives to each label of each sample.
+    """Return the probability that a judge gives each label of each sample.
 
-    The judge learns from `train`; its distances become probabilities by logistic regressions on `held_out` (Platt
+    The judge learns from `train`. Logistic regressions on `held_out` turn its distances into probabilities (Platt
     1999).
 
     Args:
-        values: [N, D], from `flat_values`.
+        values: Samples as rows, [N, D], from `flat_values`.
         train: Labelled real samples.
-        held_out: others.
+        held_out: Other labelled real samples.
 
     Returns:
-        Of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
+        Probabilities of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
@@ -64,30 +64,21 @@ def judge_probabilities(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """How good generated, labelled samples are."""
+    """Figures of generated, labelled samples."""
 
     gan_test: float
-    """Share of the samples that a judge trained on real data gives the requested label."""
+    """Share of samples to which a judge trained on real data gives the requested label."""
     gan_train: float
-    """Accuracy, on held-out real data, of a judge trained on nothing but the samples (Shmelkov et al. 2018)."""
+    """Accuracy on held-out real data of a judge trained on the samples alone (Shmelkov et al. 2018)."""
     nn_distance_ratio: float
-    """Mean distance from a sample to the nearest training sample, divided by that from held-out real samples: well
-    below 1, copies; well above 1, noise."""
+    """Mean distance from a sample to the nearest training sample, divided by the same for held-out real samples. Well
+    below 1: copies. Well above 1: noise."""
     judge_accuracy: float
-    """Accuracy of the judge trained on real data, on held-out real data: the best that gan_train could hope for."""
+    """Accuracy on held-out real data of the judge trained on real data: an upper limit for gan_train."""
     gan_test_by_label: tuple[float, ...]
-    """gan_test over the samples of each label alone."""
+    """gan_test of each label's samples."""
     gan_train_by_label: tuple[float, ...]
-    """gan_train over the held-out samples of each label alone; NaN where there are none."""
-
-    def to_dict(self) -> dict[str, float]:
-        """The figures over all labels, by name."""
-        return {
-            "gan_test": self.gan_test,
-            "gan_train": self.gan_train,
-            "nn_distance_ratio": self.nn_distance_ratio,
-            "judge_accuracy": self.judge_accuracy,
-        }
+    """gan_train of each label's held-out samples; NaN if there are none."""
 
 
 def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
@@ -126,12 +117,12 @@ def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Sampl
 
 
 def nearest_distance_ratio(generated: NDArray[Any], train: NDArray[Any], held_out: NDArray[Any]) -> float:
-    """Mean distance from generated values to the nearest training ones / that from held-out real ones: [N, D] each."""
+    """Divide generated values' mean distance to the nearest training ones by that of held-out ones; [N, D] each."""
     return mean_nearest_distance(generated, train) / mean_nearest_distance(held_out, train)
 
 
 def mean_nearest_distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
-    """Mean Euclidean distance from each sample, [N, D], to its nearest in `reference`, [M, D]."""
+    """Return the mean Euclidean distance from each sample, [N, D], to its nearest one in `reference`, [M, D]."""
     from sklearn.neighbors import NearestNeighbors
 
     distances, _ = NearestNeighbors(n_neighbors=1).fit(reference).kneighbors(values)

@@ -1,26 +1,28 @@
-"""What can be asked of an evaluation. Without torch, so that `ganserve evaluate --help` needs none."""
+"""Options of an evaluation. No import of torch, so that `ganserve evaluate --help` is quick."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ganserve_training.errors import ConfigError
 
-MetricName = Literal[
-    "fid",
-    "kid",
-    "precision-recall",
-    "density-coverage",
-    "inception-score",
-    "sliced-wasserstein",
-    "gan-train-test",
-    "nn-distance",
-    "mode-coverage",
-]
 FeatureRange = Literal["0..1", "-1..1", "0..255", "imagenet"]
 
-EVALUATION_SEED = 20_000_003  # Far from the small seeds that people train and sample with.
+EVALUATION_SEED = 20_000_003  # far from the small seeds that people train and sample with
+
+
+def built_in_metrics() -> tuple[str, ...]:
+    """Return the names of the metrics in the folder `metrics`: its files' names, with "-" for "_"."""
+    files = Path(__file__).with_name("metrics").glob("[a-z]*.py")
+    return tuple(sorted(file.stem.replace("_", "-") for file in files))
+
+
+if TYPE_CHECKING:
+    MetricName = str  # Python code may name metrics of its own, too
+else:
+    MetricName = Literal[built_in_metrics()]  # choices of the command line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,24 +30,24 @@ class EvaluationOptions:
     """What to measure, and how."""
 
     data: str | None = None
-    """The real data: a source such as digits, or the path of a file or folder. Without it, what the model learned
-    from."""
+    """The real data: a source such as digits, or the path of a file or folder. Default: the data that the model
+    learned from."""
     metrics: tuple[MetricName, ...] = ()
-    """Which figures. Without it, those that suit the data."""
+    """Which metrics to measure. Default: those that suit the data."""
     features: str = "auto"
     """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
     layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx file: an ONNX
-    network. auto: classifier where there are labels, else pixels."""
+    network. auto: classifier if the data are labelled images, else pixels."""
     feature_side_px: int | None = None
-    """Height and width of the images that a TorchScript network takes. Without it, those of the data; ONNX: of
+    """Height and width of the images that a TorchScript network takes. Default: those of the data; for ONNX, those of
     the file."""
     feature_range: FeatureRange = "0..1"
-    """What black and white are to a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
+    """Values of black and white for a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
     samples: int | None = field(default=None, metadata={"aliases": ("--count", "-n")})
-    """How many to draw, with balanced labels. Without it, 2,500 for ring and grid, 26,000 for stacked digits (the
-    published protocols), else as many as there are training samples, but at least 1,500 and at most 10,000."""
+    """Number of samples to draw, with balanced labels. Default: 2,500 for ring and grid, 26,000 for stacked digits (the
+    published protocols), else the number of training samples, but at least 1,500 and at most 10,000."""
     seed: int = EVALUATION_SEED
-    """Of latents, directions and subsets."""
+    """Seed of latents, directions and subsets."""
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:

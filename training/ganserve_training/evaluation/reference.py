@@ -1,4 +1,4 @@
-"""The real data that an evaluation compares with."""
+"""Load the real data that an evaluation compares with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ganserve_training.config import DataConfig, SourceName
 from ganserve_training.config.data import ChannelsName
 from ganserve_training.data import Samples, load_split
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluation.metrics.coverage import Modes
-from ganserve_training.evaluation.metrics.modes import modes_of
+from ganserve_training.evaluation.modes import Modes, modes_of
 
 REFERENCE_AT_MOST = 10_000
 _SEED = 20_000_011
@@ -22,30 +21,26 @@ _CHANNELS: dict[int, ChannelsName] = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Reference:
-    """Real samples, at most 10,000 of either side of the split, always the same."""
+    """Real samples: at most 10,000 from each side of the split, always the same."""
 
     train: Samples
-    """What generators learn from."""
+    """Samples that generators learn from."""
     held_out: Samples
-    """What they never see."""
+    """Samples that they never see."""
     modes: Modes | None
-    """Where the data's modes are known."""
+    """Modes of the data; None: unknown."""
 
     @property
     def sha256(self) -> str:
-        """Digest of the training samples that are compared with."""
+        """Return the digest of the training samples."""
         return self.train.sha256()
 
 
 def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
-    """The two sides of the data that `config` names.
-
-    Args:
-        config: Which data.
-        sample_shape: Of the model's samples.
+    """Load both sides of the data that `config` names.
 
     Raises:
-        DataError: The data can't be read, or the model's samples have another shape.
+        DataError: The data cannot be read, or their samples do not have the model's `sample_shape`.
     """
     train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
     if train.info.sample_shape != sample_shape:
@@ -57,12 +52,12 @@ def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Referen
 
 
 def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[int, ...]) -> DataConfig:
-    """What `--data` means.
+    """Return the data that `--data` names.
 
     Args:
         name: A source such as digits, or the path of a file or folder.
-        learned_from: The data that the model learned from, whose other options stay the same if the source does.
-        sample_shape: Of its samples, to which images are resized.
+        learned_from: The data that the model learned from; if the source is the same, their other options apply.
+        sample_shape: Shape of the model's samples, to which images are resized.
 
     Raises:
         ConfigError: The path does not exist.
@@ -80,14 +75,14 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
 
 
 def source_of(path: Path) -> SourceName:
-    """The kind of data that a file or folder holds, by its names.
+    """Guess the source for a file or folder from its names.
 
     Raises:
         ConfigError: It does not exist.
     """
     if not path.exists():
         raise ConfigError(
-            f"--data {path} is neither a file or folder nor a source: there are {', '.join(get_args(SourceName))}"
+            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(get_args(SourceName))}"
         )
     names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
     if path.suffix in (".npy", ".npz"):

@@ -1,9 +1,11 @@
-"""What can be evaluated: anything that draws samples. N = samples, H, W, C = image, D = values of a vector."""
+"""Define what can be evaluated: anything that draws samples. N = samples, H, W, C = image, D = values of a vector."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,84 +15,37 @@ from ganserve_training.run.folder import Which
 from ganserve_training.run.trained import draw_samples, load_trained
 
 
-class Subject(Protocol):
-    """A generator, wherever it lives."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A generator to evaluate: of a run, of a package, or your own."""
 
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Of one sample: (H, W, C) or (D,)."""
-        ...
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Of the labels that it takes; empty: none."""
-        ...
-
-    @property
-    def learned_from(self) -> DataConfig | None:
-        """The data that it learned from, where that is known."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """The training step that it comes from."""
-        ...
-
-    @property
-    def checkpoint_sha256(self) -> str:
-        """Of the checkpoint that it comes from; empty: not known."""
-        ...
-
-    def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
-        """Sample as people see them, uint8 [count, H, W, C] or float32 [count, D].
-
-        Args:
-            labels: Int64 [count], or None for a generator that takes none.
-            count: How many.
-            seed: Of the latents, which are those of `draw_samples`.
-        """
-        ...
+    sample_shape: tuple[int, ...]
+    """Shape of one sample: (H, W, C) or (D,)."""
+    label_names: tuple[str, ...]
+    """Names of the labels that it takes; empty: none."""
+    learned_from: DataConfig | None
+    """Data that it learned from; None: unknown."""
+    step: int
+    """Training step of its checkpoint."""
+    checkpoint_sha256: str
+    """Digest of its checkpoint; empty: unknown."""
+    draw: Callable[[NDArray[np.int64] | None, int, int], NDArray[Any]]
+    """Takes labels int64 [N] or None, N, and a seed; returns samples uint8 [N, H, W, C] or float32 [N, D]. The latents
+    are those of `draw_samples` with this seed."""
 
 
-class RunSubject:
-    """The averaged generator of a run's checkpoint.
-
-    Args:
-        run: The run's folder.
-        which: Of its checkpoints, as `load_trained` says.
+def run_subject(run: Path, which: Which = "auto") -> Subject:
+    """Return the averaged generator of a run's checkpoint, which draws samples on the CPU.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
     """
-
-    def __init__(self, run: Path, which: Which = "auto") -> None:
-        self._model = load_trained(run, which)
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Of the run's data."""
-        return self._model.data.sample_shape
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Of the data's labels, or of InfoGAN's codes."""
-        return self._model.label_names
-
-    @property
-    def learned_from(self) -> DataConfig:
-        """Of the run's configuration."""
-        return self._model.config.data
-
-    @property
-    def step(self) -> int:
-        """Of the checkpoint."""
-        return self._model.step
-
-    @property
-    def checkpoint_sha256(self) -> str:
-        """Of the checkpoint's file."""
-        return self._model.checkpoint_sha256
-
-    def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
-        """Sample of the averaged generator, on the CPU."""
-        return draw_samples(self._model.generator, self._model.prior, self._model.data, labels, count, seed)
+    model = load_trained(run, which)
+    return Subject(
+        sample_shape=model.data.sample_shape,
+        label_names=model.label_names,
+        learned_from=model.config.data,
+        step=model.step,
+        checkpoint_sha256=model.checkpoint_sha256,
+        draw=lambda labels, count, seed: draw_samples(model.generator, model.prior, model.data, labels, count, seed),
+    )

@@ -1,4 +1,4 @@
-"""Pictures of samples: one row a label."""
+"""Draw pictures of image samples: one row per label."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from ganserve_training.files import write_atomically
 
-_TILE_SIDE_PX = 48  # Small images are enlarged to about this.
+_TILE_SIDE_PX = 48  # small images are enlarged to about this
 _GAP_PX = 2
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def sample_grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
-    """Images side by side, row by row; small ones are enlarged without smoothing.
+    """Place images side by side, row by row; small ones are enlarged without smoothing.
 
     Args:
         pixels: Uint8 [N, H, W, C], C of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA).

@@ -1,4 +1,4 @@
-"""Pictures of vectors: generated points over real ones. N = points, D = values of a vector."""
+"""Draw pictures of vectors: generated points over real ones. N = points, D = values of a vector."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 _SIDE_PX = 480
-_OVERSAMPLING = 3  # Drawn larger, then averaged down: smooth dots.
-_MARGIN = 0.15  # Of the real points' extent, on every side.
+_OVERSAMPLING = 3  # draw larger and average down, for smooth dots
+_MARGIN = 0.15  # share of the real points' extent, on every side
 _DOT_PX = 3.0
 _BACKGROUND, _REAL, _GENERATED = (255, 255, 255), (205, 208, 214), (20, 90, 200)
 
 
 class ScatterView:
-    """A fixed window on the data, so that pictures of different steps compare.
+    """A fixed window on the data, so that pictures of different steps can be compared.
 
-    Vectors of more than two values are seen along the two directions in which the real ones vary most; of single values
+    Vectors of more than two values are projected on the two directions in which real ones vary most. For single values,
     the second axis is their rank.
 
     Args:
@@ -37,7 +37,7 @@ class ScatterView:
         self._extent = float((high - low).max()) * (1.0 + 2.0 * _MARGIN) or 1.0
 
     def draw(self, generated: NDArray[Any]) -> Image.Image:
-        """Real points in gray, generated ones, float32 [N, D], in blue over them; those outside are left out."""
+        """Draw real points in gray and generated ones, float32 [N, D], in blue over them; omit points outside."""
         side = _SIDE_PX * _OVERSAMPLING
         canvas = Image.new("RGB", (side, side), _BACKGROUND)
         draw = ImageDraw.Draw(canvas)
@@ -48,7 +48,7 @@ class ScatterView:
         return canvas.resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX)
 
     def _project(self, vectors: NDArray[Any]) -> NDArray[np.float64]:
-        """[N, D] -> [N, 2]."""
+        """Project [N, D] to [N, 2]."""
         finite = vectors[np.isfinite(vectors).all(axis=1)].astype(np.float64)
         if self._axes is not None:
             return np.asarray((finite - self._mean) @ self._axes, np.float64)
@@ -58,6 +58,6 @@ class ScatterView:
         return np.stack([values, np.linspace(0.0, 1.0, len(values))], axis=1)
 
     def _to_pixels(self, points: NDArray[np.float64], side: int) -> list[tuple[float, float]]:
-        placed = (points - self._centre) / self._extent * (1.0, -1.0) + 0.5  # Upwards is up.
+        placed = (points - self._centre) / self._extent * (1.0, -1.0) + 0.5  # y points up
         inside = ((placed >= 0.0) & (placed <= 1.0)).all(axis=1)
         return [(float(x), float(y)) for x, y in placed[inside] * side]

@@ -1,4 +1,4 @@
-"""One self-contained page about a run: samples over time, curves with their diagnoses, metrics, configuration."""
+"""Write a self-contained page about a run: samples over time, curves with findings, metrics, configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ganserve_training.run.progress_bar import Steps
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
-    """Write a run's report: one HTML file that needs no network and no other file.
+    """Write a run's report: one HTML file that loads nothing else.
 
     Args:
         run: The run's folder; the run may still be training.
         out: The file; None: report.html in the run's folder.
-        steps: Is told what is being done.
+        steps: Takes a message before each step.
 
     Returns:
         The file.
@@ -28,7 +28,7 @@ def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = No
     steps = steps or Steps()
     steps.expect(2)
     steps.next("reading the run")
-    from ganserve_training.report.page import render  # Needs plotly.
+    from ganserve_training.report.page import render  # needs plotly
 
     folder = RunFolder(run)
     material = read_run(folder)

@@ -1,20 +1,20 @@
-"""The curves of a report, with the findings marked where they were told."""
+"""Draw the curves of a report, and mark the findings on them. To add a curve, add a line to `charts`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from ganserve_training.diagnosis import Finding, Observation
-from ganserve_training.diagnosis.rules import best_observation
+from ganserve_training.diagnosis import Observation
+from ganserve_training.diagnosis.quality_history import best_observation
 from ganserve_training.report.material import RunMaterial
 
-# Okabe & Ito's palette, which people with colour-blindness can tell apart.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GRAY = (
-    *("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#6b7280"),
-)
+# Okabe & Ito's palette, whose colours people with colour-blindness can tell apart.
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+PURPLE, SKY, GRAY = "#cc79a7", "#56b4e9", "#6b7280"
 KIND_COLOURS = {
     "vanishing-gradients": PURPLE,
     "no-progress": GRAY,
@@ -29,88 +29,89 @@ _MOST_POINTS = 1200
 _HEIGHT_PX = 300
 
 
-def charts(run: RunMaterial) -> list[tuple[str, str, Any]]:
-    """Title, what to look for, and figure, of each chart that the run has numbers for."""
-    made: list[tuple[str, str, Any]] = []
-    seen = run.observations
-    if run.log:
-        made.append(
-            (
-                "Losses",
-                "What each player minimises, without penalties. Levels mean little; swings and runaways do.",
-                _figure(
-                    run,
-                    [_logged(run, "critic_loss", "critic", BLUE), _logged(run, "generator_loss", "generator", ORANGE)],
-                ),
-            )
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure with its title and a hint what to look for."""
+
+    title: str
+    hint: str
+    figure: Any
+
+
+def charts(run: RunMaterial) -> list[Chart]:
+    """Draw each chart for which the run has numbers."""
+    made: list[Chart] = []
+
+    def add(
+        title: str, hint: str, *lines: Any, percent: bool = False, log: bool = False, level: float | None = None
+    ) -> None:
+        drawn = [line for line in lines if line is not None]
+        if drawn:
+            made.append(Chart(title, hint, _figure(run, drawn, percent=percent, logarithmic=log, level=level)))
+
+    def observed(field: str, name: str, colour: str, dash: str = "solid") -> Any:
+        return _line([(item.step, getattr(item, field)) for item in run.observations], name, colour, dash)
+
+    def logged(field: str, name: str, colour: str) -> Any:
+        return _line([(record["step"], record.get(field)) for record in run.log], name, colour)
+
+    add(
+        "Losses",
+        "What each player minimises, without penalties. The level means little; look for swings and runaways.",
+        logged("critic_loss", "critic", BLUE),
+        logged("generator_loss", "generator", ORANGE),
+    )
+    if not run.observations:
+        hint = "How often the critic is right."
+        add("Critic accuracy", hint, logged("critic_accuracy", "critic", BLUE), percent=True, level=0.5)
+        return made
+    add(
+        "Critic accuracy",
+        "How often the critic is right. All near one half: it cannot tell any more. Held-out far below training: "
+        "it has memorised its samples.",
+        observed("real_accuracy", "training samples", BLUE),
+        observed("held_out_accuracy", "held-out samples", SKY, "dot"),
+        observed("fake_accuracy", "generated samples", ORANGE),
+        percent=True,
+        level=0.5,
+    )
+    add(
+        "Diversity",
+        "Mean distance between generated samples relative to real ones, and the share of the data's regions that they "
+        "reach.",
+        observed("diversity", "diversity", GREEN),
+        _reached(run.observations),
+        percent=True,
+        level=1.0,
+    )
+    add(
+        "Scores",
+        "The critic's mean score of each kind of sample. Drifting apart without end: divergence.",
+        observed("real_score", "training samples", BLUE),
+        observed("held_out_score", "held-out samples", SKY, "dot"),
+        observed("fake_score", "generated samples", ORANGE),
+    )
+    add(
+        "Gradients",
+        "Norm of the gradient that the critic gives the generator. A fall by orders of magnitude: no more learning.",
+        observed("sample_gradient_norm", "at a generated sample", PURPLE),
+        observed("generator_gradient_norm", "at the generator's weights", ORANGE),
+        log=True,
+    )
+    measured = [item for item in run.observations if item.quality is not None]
+    if measured:
+        better = "higher" if measured[-1].higher_is_better else "lower"
+        add(
+            f"Quality: {str(measured[-1].quality_name).replace('_', ' ')}",
+            f"Quality of the averaged generator's samples; {better} is better. The star marks the best.",
+            observed("quality", "quality", BLUE),
+            _best(measured),
         )
-    if seen:
-        lines = [
-            _observed(seen, "real_accuracy", "training samples", BLUE),
-            _observed(seen, "held_out_accuracy", "held-out samples", SKY, dash="dot"),
-            _observed(seen, "fake_accuracy", "generated samples", ORANGE),
-        ]
-        made.append(
-            (
-                "Critic accuracy",
-                "How often the critic is right. All near one half: it can't tell any more. Held-out far below "
-                "training: it has learned its samples by heart.",
-                _figure(run, lines, percent=True, level=0.5),
-            )
-        )
-        made.append(
-            (
-                "Diversity",
-                "Generated samples' mean distance from each other relative to that of real ones, and the share of the "
-                "data's regions that they reach.",
-                _figure(
-                    run, [_observed(seen, "diversity", "diversity", GREEN), _reached(seen)], percent=True, level=1.0
-                ),
-            )
-        )
-        scores = [
-            _observed(seen, "real_score", "training samples", BLUE),
-            _observed(seen, "held_out_score", "held-out samples", SKY, dash="dot"),
-            _observed(seen, "fake_score", "generated samples", ORANGE),
-        ]
-        made.append(
-            (
-                "Scores",
-                "The critic's mean score of each kind. Running apart without end: divergence.",
-                _figure(run, scores),
-            )
-        )
-        gradients = [
-            _observed(seen, "sample_gradient_norm", "at a generated sample", PURPLE),
-            _observed(seen, "generator_gradient_norm", "at the generator's weights", ORANGE),
-        ]
-        made.append(
-            (
-                "Gradients",
-                "Norm of the gradient that the critic gives the generator. Orders of magnitude lost: no learning.",
-                _figure(run, gradients, logarithmic=True),
-            )
-        )
-        measured = [item for item in seen if item.quality is not None]
-        if measured:
-            better = "higher" if measured[-1].higher_is_better else "lower"
-            made.append(
-                (
-                    f"Quality: {str(measured[-1].quality_name).replace('_', ' ')}",
-                    f"Of the averaged generator's samples; {better} is better. The star is the best.",
-                    _figure(run, [_observed(measured, "quality", "quality", BLUE), _best(measured)]),
-                )
-            )
-    elif run.log:
-        lines = [_logged(run, "critic_accuracy", "critic", BLUE)]
-        made.append(("Critic accuracy", "How often the critic is right.", _figure(run, lines, percent=True, level=0.5)))
     return made
 
 
-def _figure(
-    run: RunMaterial, lines: list[Any], *, percent: bool = False, logarithmic: bool = False, level: float | None = None
-) -> Any:
-    figure = go.Figure([line for line in lines if line is not None])
+def _figure(run: RunMaterial, lines: list[Any], *, percent: bool, logarithmic: bool, level: float | None) -> Any:
+    figure = go.Figure(lines)
     figure.update_layout(
         height=_HEIGHT_PX,
         autosize=True,
@@ -127,43 +128,29 @@ def _figure(
     if level is not None:
         figure.add_hline(y=level, line={"color": "#c4c9d1", "width": 1, "dash": "dash"})
     for number, finding in enumerate(run.findings, start=1):
-        _mark(figure, number, finding)
+        # A line at the finding's step, with its number in the page's list.
+        colour = KIND_COLOURS[finding.kind]
+        figure.add_vline(
+            x=finding.step,
+            line={"color": colour, "width": 1.5, "dash": "dot"},
+            annotation={
+                "text": f"<b>{number}</b>",
+                "font": {"color": "white", "size": 11},
+                "bgcolor": colour,
+                "borderpad": 2,
+                "hovertext": f"{finding.kind.replace('-', ' ')} at step {finding.step}",
+                "y": 1.0,
+                "yanchor": "top",
+                "xanchor": "center",
+                "showarrow": False,
+            },
+        )
     return figure
 
 
-def _mark(figure: Any, number: int, finding: Finding) -> None:
-    """A line at the finding's step, with its number in the page's list."""
-    colour = KIND_COLOURS[finding.kind]
-    figure.add_vline(
-        x=finding.step,
-        line={"color": colour, "width": 1.5, "dash": "dot"},
-        annotation={
-            "text": f"<b>{number}</b>",
-            "font": {"color": "white", "size": 11},
-            "bgcolor": colour,
-            "borderpad": 2,
-            "hovertext": f"{finding.kind.replace('-', ' ')} at step {finding.step}",
-            "y": 1.0,
-            "yanchor": "top",
-            "xanchor": "center",
-            "showarrow": False,
-        },
-    )
-
-
-def _logged(run: RunMaterial, field: str, name: str, colour: str) -> Any:
-    points = [(record["step"], record[field]) for record in run.log if field in record]
-    return _line(points, name, colour)
-
-
-def _observed(seen: Sequence[Observation], field: str, name: str, colour: str, dash: str = "solid") -> Any:
-    points = [(item.step, value) for item in seen if (value := getattr(item, field)) is not None]
-    return _line(points, name, colour, dash) if points else None
-
-
 def _reached(seen: Sequence[Observation]) -> Any:
-    kind = seen[-1].region_kind
-    return _line([(item.step, item.regions_reached / item.regions) for item in seen], f"{kind} reached", BLUE, "dot")
+    points = [(item.step, item.regions_reached / item.regions) for item in seen]
+    return _line(points, f"{seen[-1].region_kind} reached", BLUE, "dot")
 
 
 def _best(seen: Sequence[Observation]) -> Any:
@@ -179,8 +166,11 @@ def _best(seen: Sequence[Observation]) -> Any:
     )
 
 
-def _line(points: Sequence[tuple[float, float]], name: str, colour: str, dash: str = "solid") -> Any:
-    thin = _thinned(points)
+def _line(points: Sequence[tuple[float, float | None]], name: str, colour: str, dash: str = "solid") -> Any:
+    """Draw a line through the points that have a value; None: no point has one."""
+    thin = _thinned([(step, value) for step, value in points if value is not None])
+    if not thin:
+        return None
     return go.Scatter(
         x=[step for step, _ in thin],
         y=[float(f"{value:.5g}") for _, value in thin],
@@ -192,7 +182,7 @@ def _line(points: Sequence[tuple[float, float]], name: str, colour: str, dash: s
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most 1,200 points: the mean of each stretch of equally many."""
+    """Return at most 1,200 points: the means of stretches of equal length."""
     size = -(-len(points) // _MOST_POINTS)
     if size <= 1:
         return list(points)

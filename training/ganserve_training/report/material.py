@@ -1,4 +1,4 @@
-"""What a report is made of, read from a run's folder."""
+"""Read everything that a report shows from a run's folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ganserve_training.run.logs import read_log
 
 _PICTURE = re.compile(r"step-(\d+)\.png")
 MOST_PICTURES = 60
-"""Pictures that a report shows, evenly spaced, the last one always among them."""
+"""Most pictures that a report shows, evenly spaced; the last one is always shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """What the generator made at one step."""
+    """Samples of the generator at one step."""
 
     step: int
     path: Path
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunMaterial:
-    """Everything that a run's folder tells."""
+    """Everything that a report shows of a run."""
 
     name: str
     config: TrainConfig
@@ -44,22 +44,22 @@ class RunMaterial:
     findings: list[Finding]
     pictures: list[Picture]
     picture_count: int
-    """How many there are, shown or not."""
+    """Number of pictures in the folder, shown or not."""
     metrics: dict[str, float]
-    """What `ganserve evaluate` found, by name."""
+    """Figures of `ganserve evaluate` by name."""
     evaluated_step: int | None
     environment: dict[str, str]
-    """Where the newest checkpoint was trained."""
+    """Machine and versions with which the newest checkpoint was trained."""
     row_labels: tuple[str, ...]
     """Names of the labels that the generator takes, one for each row of a picture of images."""
     is_image: bool
     """Whether samples are images, not vectors."""
     stopped: bool
-    """Whether the run stopped by itself."""
+    """Whether the run stopped because its quality declined."""
 
     @property
     def step(self) -> int:
-        """The last one that is known of."""
+        """Return the last step in the logs."""
         steps = [int(self.log[-1]["step"])] if self.log else []
         return max(steps + [item.step for item in self.observations[-1:]], default=0)
 
@@ -108,12 +108,12 @@ def _thinned(pictures: list[Picture]) -> list[Picture]:
 
 
 def _newest_state(folder: RunFolder) -> dict[str, Any]:
-    """Of the newest checkpoint that can be opened; its tensors stay on disk. Empty: there is none yet."""
+    """Return the newest checkpoint that can be opened, its tensors on disk; empty: there is none yet."""
     for path in reversed(checkpoint_paths(folder.checkpoints)):
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (OSError, RuntimeError, EOFError, ValueError):
-            continue  # Loading for use is strict; a report says what it can.
+            continue  # a report shows what it can read
         return state
     return {}
 
@@ -129,7 +129,7 @@ def _metrics(path: Path) -> tuple[dict[str, float], int | None]:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Numbers, however deep, by their path."""
+    """Return all numbers in nested mappings, by their path."""
     found = []
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -145,5 +145,5 @@ def _row_labels(config: TrainConfig, state: Mapping[str, Any]) -> tuple[str, ...
     info = DataInfo.from_dict(state["data"])
     try:
         return resolve_conditioning(config.networks, info).label_names if info.is_image else ()
-    except ConfigError:  # Custom networks may see it in another way.
+    except ConfigError:  # custom networks may condition in another way
         return info.label_names

@@ -1,4 +1,4 @@
-"""The page of a report: HTML with everything in it."""
+"""Render a report as one HTML page with everything inside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAG = re.compile(r"--[a-z][\w.-]*\w(?: (?:\d[\d.]*(?<!\.)|[a-z]+-[a-z]+)(?!\w)
 
 
 def render(run: RunMaterial) -> str:
-    """The whole page."""
+    """Return the whole page."""
     files = resources.files("ganserve_training.report")
     style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "slider.js"))
     sections = [
@@ -59,7 +59,7 @@ def _header(run: RunMaterial) -> str:
     config, step = run.config, run.step
     state = f"step {step:,} of {config.steps:,}"
     if run.stopped:
-        state += ", stopped by itself because the quality had declined"
+        state += ", stopped early because the quality had declined"
     elif step >= config.steps:
         state += ", finished"
     facts = [
@@ -83,7 +83,7 @@ def _findings(run: RunMaterial) -> str:
         return _section("Diagnosis", "<p>Switched off for this run (--diagnosis.enabled).</p>")
     if not run.findings:
         looks = len(run.observations)
-        return _section("Diagnosis", f"<p>Nothing to tell: {looks} looks at the players found no trouble.</p>")
+        return _section("Diagnosis", f"<p>No findings: {looks} looks at the players found no problem.</p>")
     items = "".join(
         f'<li><span class="badge" style="background:{KIND_COLOURS[item.kind]}">{number}</span><div>'
         f"<h3>{escape(item.kind.replace('-', ' '))} <small>at step {item.step:,}</small></h3>"
@@ -94,7 +94,7 @@ def _findings(run: RunMaterial) -> str:
 
 
 def _with_flags(text: str) -> str:
-    """Flag, with their values, in a fixed-width font."""
+    """Escape a text, and set flags with their values in a fixed-width font."""
     return _FLAG.sub(lambda match: f"<code>{match[0]}</code>", escape(text))
 
 
@@ -122,22 +122,23 @@ def _pictures(run: RunMaterial) -> str:
     )
     grid = f'<div class="grid">{labels}<div class="frames">{images}</div></div>'
     what = (
-        "One row a label"
+        "One row per label"
         if rows
         else "All samples"
         if run.is_image
         else "Generated points in blue over real ones in gray"
     )
-    text = f"<p>{what}, always of the same latents, by the averaged generator.{shown}</p>"
+    text = f"<p>{what}, from the averaged generator and always the same latents.{shown}</p>"
     return _section("Samples", f"{text}{slider if last else ''}{grid}", name="samples")
 
 
 def _charts(run: RunMaterial) -> str:
     parts = [
-        f"<figure><h3>{escape(title)}</h3><figcaption>{escape(text)}</figcaption>{_plot(figure)}</figure>"
-        for title, text, figure in charts(run)
+        f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.hint)}</figcaption>"
+        f"{_plot(chart.figure)}</figure>"
+        for chart in charts(run)
     ]
-    hint = "<p>Numbers on the curves are those of the diagnosis above.</p>" if run.findings else ""
+    hint = "<p>Numbers on the curves refer to the findings above.</p>" if run.findings else ""
     return _section("Curves", f'{hint}<div class="charts">{"".join(parts)}</div>') if parts else ""
 
 
@@ -151,7 +152,7 @@ def _metrics(run: RunMaterial) -> str:
         text = "<p>Not evaluated yet: <code>ganserve evaluate</code> measures how good the samples are.</p>"
         return _section("Metrics", text)
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in run.metrics.items()]
-    return _section("Metrics", f"<p>Of the checkpoint of step {run.evaluated_step:,}.</p>{_table(rows)}")
+    return _section("Metrics", f"<p>Measured on the checkpoint of step {run.evaluated_step:,}.</p>{_table(rows)}")
 
 
 def _configuration(config: TrainConfig) -> str:
@@ -161,7 +162,7 @@ def _configuration(config: TrainConfig) -> str:
     everything = _table([(name, repr(value)) for name, value in flat_config(config).items()])
     return _section(
         "Configuration",
-        f"<p>What differs from the defaults.</p>{differing}"
+        f"<p>Fields that differ from the defaults.</p>{differing}"
         f"<details><summary>The full configuration</summary>{everything}</details>",
     )
 

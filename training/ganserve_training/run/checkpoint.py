@@ -7,7 +7,6 @@ the same, less what only training needs, of the step with the best quality.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 import zipfile
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from ganserve_training.errors import CheckpointError, CheckpointFormatError
-from ganserve_training.files import remove_temporary_files, write_atomically, write_text_atomically
+from ganserve_training.files import file_sha256, remove_temporary_files, write_atomically, write_text_atomically
 
 FORMAT = 1
 """Of the dictionary in a checkpoint; a change that an older version can't read makes it one more."""
@@ -173,12 +172,6 @@ def clean_checkpoint_folder(folder: Path) -> None:
     for digest in folder.glob("*.pt.sha256"):
         if not digest.with_suffix("").exists():
             digest.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_path(path: Path) -> Path:

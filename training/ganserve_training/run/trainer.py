@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.annealing import anneal, burn_in_progress
 from ganserve_training.data import BatchSource, Samples, make_batches
-from ganserve_training.evaluation.metrics.modes import modes_of
-from ganserve_training.evaluation.metrics.quality import check_choice
+from ganserve_training.evaluation.modes import modes_of
+from ganserve_training.evaluation.quality import check_choice
 from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.networks.batch_statistics import looks_across_batch
 from ganserve_training.networks.critic_output import CriticOutput, as_output

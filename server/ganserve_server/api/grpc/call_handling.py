@@ -53,13 +53,6 @@ class CallHandler(grpc.GenericRpcHandler):
     """All methods of the server, wrapped. The generated `add_…Servicer_to_server` functions register them here."""
 
     def __init__(self, drain: Drain, statistics: CallStatistics, access_log: AccessLog) -> None:
-        """Start without methods.
-
-        Args:
-            drain: The state of the server's drain.
-            statistics: Counts the calls.
-            access_log: Writes a line for each call.
-        """
         self._drain = drain
         self._statistics = statistics
         self._access_log = access_log

@@ -29,11 +29,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """Answers checks and watches. All methods run on the event loop."""
 
     def __init__(self, services: Iterable[str]) -> None:
-        """Start with everything NOT_SERVING.
-
-        Args:
-            services: Names of the services. The empty name, for the server, is added.
-        """
+        """Start with everything NOT_SERVING. The empty name, for the server, is added to the services."""
         self._services = dict.fromkeys(["", *services], NOT_SERVING)
         self._models: dict[str, int] = {}
         self._draining = False

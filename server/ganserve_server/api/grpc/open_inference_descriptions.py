@@ -14,7 +14,7 @@ from ganserve_server.open_inference.graphs import datatype
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ganserve_server.open_inference.graphs import Graph, GraphState, GraphTensor
+    from ganserve_server.open_inference.graphs import Graph, GraphTensor
 
 _PLATFORM, _BACKEND = "onnxruntime_onnx", "onnxruntime"
 _EXTENSIONS = (
@@ -99,17 +99,17 @@ def model_statistics(graphs: Iterable[Graph]) -> Any:
     return message
 
 
-def repository_index(states: Iterable[GraphState], *, ready_only: bool) -> Any:
+def repository_index(states: Iterable[tuple[str, gan_service_pb2.VersionSummary]], *, ready_only: bool) -> Any:
     """Return a RepositoryIndexResponse."""
     message = service_pb2.RepositoryIndexResponse()
-    for state in states:
-        if ready_only and state.state != gan_service_pb2.MODEL_STATE_READY:
+    for name, version in states:
+        if ready_only and version.state != gan_service_pb2.MODEL_STATE_READY:
             continue
         message.models.add(
-            name=state.name,
-            version=str(state.version),
-            state=_STATES.get(state.state, "UNAVAILABLE"),
-            reason=state.reason,
+            name=name,
+            version=str(version.version),
+            state=_STATES.get(version.state, "UNAVAILABLE"),
+            reason=version.reason,
         )
     return message
 

@@ -53,12 +53,6 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     """`inference.GRPCInferenceService`."""
 
     def __init__(self, inference: Inference, is_ready: Callable[[], bool]) -> None:
-        """Make the service.
-
-        Args:
-            inference: Runs the requests.
-            is_ready: Returns whether the server takes requests.
-        """
         self._inference = inference
         self._graphs = inference.graphs
         self._is_ready = is_ready

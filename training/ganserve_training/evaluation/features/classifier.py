@@ -1,4 +1,4 @@
-"""A small classifier of the user's own labels, for features where no pretrained network fits.
+"""Train a small classifier of the data's labels, whose features replace those of a pretrained network.
 
 N = batch, C = channels, F = features.
 """
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ganserve_training.data.order import ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
-from ganserve_training.evaluation.features.base import FeatureInput, Features
+from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.resizing import FeatureInput
 
 FEATURES = 64
 _SIDE_PX = 32
@@ -51,20 +52,19 @@ class _Classifier(nn.Module):
 
 
 def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, float]:
-    """Train a three-layer convolutional network on real, labelled images; its last hidden layer is the features.
+    """Train a three-layer convolutional network on real, labelled images; its last hidden layer gives the features.
 
-    400 steps of Adam on batches of 64, on the CPU, with fixed seeds: the same data give the same network on the same
-    machine and version of torch.
+    Training takes 400 steps of AdamW on batches of 64, on the CPU, with fixed seeds: the same data give the same
+    network on the same machine and version of torch.
 
     Returns:
-        The features, and the network's accuracy on `held_out`: features of a network that can't tell the labels
-        apart say little.
+        The features, and the network's accuracy on `held_out`. Features of an inaccurate network say little.
 
     Raises:
         DataError: The data are not images, or have no labels.
     """
     if not train.info.is_image or train.labels is None or held_out.labels is None:
-        raise DataError("features classifier needs labelled images: use features pixels, or a file")
+        raise DataError("features classifier: needs labelled images. Use features pixels, or a file")
     info = train.info
     form = FeatureInput(
         height=min(info.height, _SIDE_PX), width=min(info.width, _SIDE_PX), channels=info.channels, values="-1..1"

@@ -1,4 +1,4 @@
-"""Features from a TorchScript file. N = batch, C = channels, F = features."""
+"""Extract features with a TorchScript network. N = batch, C = channels, F = features."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.features.base import FeatureInput, Features
+from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.resizing import FeatureInput
 from ganserve_training.evaluation.options import FeatureRange
-from ganserve_training.run.checkpoint import file_sha256
+from ganserve_training.files import file_sha256
 
 _BATCH = 64
 
 
 def torchscript_features(file: Path, info: DataInfo, *, side_px: int | None, values: FeatureRange) -> Features:
-    """The first output of a TorchScript network, flattened.
+    """Return features: the first output of a TorchScript network, flattened.
 
     Args:
-        file: Saved by `torch.jit.save`; takes float32 [N, C, H, W]. C is what its first convolution takes.
-        info: Of the images.
-        side_px: The H and W that it takes; None: the data's own.
-        values: What black and white are to it.
+        file: A network saved by `torch.jit.save` that takes float32 [N, C, H, W]; its first convolution decides C.
+        info: What the images look like.
+        side_px: H and W that it takes; None: as in the data.
+        values: Values of black and white for it.
 
     Raises:
         ConfigError: The data are not images, or the file is not TorchScript.
     """
     if not info.is_image:
-        raise ConfigError(f"features {file} is for images: use features values")
+        raise ConfigError(f"features {file}: needs images, and the data are vectors. Use features values")
     try:
         network = torch.jit.load(str(file), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:

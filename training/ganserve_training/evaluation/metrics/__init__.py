@@ -1,35 +1,22 @@
-"""Measures of how good generated samples are: functions on arrays. docs/evaluation.md has the formulas and papers."""
+"""Compute metrics of generated samples: one file per metric, each with a function on arrays and its registration.
+
+docs/evaluation.md has the formulas and papers.
+"""
 
 from __future__ import annotations
 
-from ganserve_training.evaluation.metrics.coverage import (
-    GaussianModes,
-    ModeCoverage,
-    Modes,
-    mode_coverage,
-    mode_divergence,
-)
-from ganserve_training.evaluation.metrics.frechet import frechet_distance
-from ganserve_training.evaluation.metrics.inception import inception_score
-from ganserve_training.evaluation.metrics.kernel import kernel_distance
-from ganserve_training.evaluation.metrics.manifold import (
-    DensityCoverage,
-    PrecisionRecall,
-    density_coverage,
-    precision_recall,
-)
-from ganserve_training.evaluation.metrics.quality import Quality, QualityChoice, QualityMeter, quick_quality
-from ganserve_training.evaluation.metrics.sliced import sliced_wasserstein
+from ganserve_training.evaluation.metrics.density_coverage import DensityCoverage, density_coverage
+from ganserve_training.evaluation.metrics.fid import frechet_distance
+from ganserve_training.evaluation.metrics.inception_score import inception_score
+from ganserve_training.evaluation.metrics.kid import kernel_distance
+from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage, mode_coverage, mode_divergence
+from ganserve_training.evaluation.metrics.precision_recall import PrecisionRecall, precision_recall
+from ganserve_training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 
 __all__ = [
     "DensityCoverage",
-    "GaussianModes",
     "ModeCoverage",
-    "Modes",
     "PrecisionRecall",
-    "Quality",
-    "QualityChoice",
-    "QualityMeter",
     "density_coverage",
     "frechet_distance",
     "inception_score",
@@ -37,6 +24,5 @@ __all__ = [
     "mode_coverage",
     "mode_divergence",
     "precision_recall",
-    "quick_quality",
     "sliced_wasserstein",
 ]

@@ -1,0 +1,68 @@
+"""Check arguments that callers give."""
+
+from __future__ import annotations
+
+import math
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ganserve._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import os
+
+MAX_INDEX = 2**48  # offset + n, by the protocol
+
+
+def check_integer(argument: str, value: Any, low: int, high: int) -> int:
+    """Return an int from `low` to `high`; NumPy's integers count, bools and floats don't.
+
+    Raises:
+        InvalidRequest: The value is something else.
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise InvalidRequest.of(argument, f"is {value!r}; expected an int")
+    number = operator.index(value)
+    if number < low:
+        raise InvalidRequest.of(argument, f"is {number}; expected at least {low}")
+    if number > high:
+        raise InvalidRequest.of(argument, f"is {number}; expected at most {high}")
+    return number
+
+
+def check_flag(argument: str, value: Any) -> bool:
+    """Return a bool.
+
+    Raises:
+        InvalidRequest: The value is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidRequest.of(argument, f"is {value!r}; expected a bool")
+    return bool(value)
+
+
+def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
+    """Return a path that ends in `suffix`.
+
+    Raises:
+        InvalidRequest: The path has another ending.
+    """
+    file = Path(path)
+    if file.suffix.lower() != suffix:
+        raise InvalidRequest.of("path", f"is {str(file)!r}; expected a name that ends in {suffix}")
+    return file
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number; NumPy's numbers count, bools don't."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def kind_of(value: Any) -> str:
+    """Return the type of a value for an error: "None", "an int", "a dict"."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,138 @@
+"""Connect to a server, ask which models it has, and close: the part of the client that draws and scores nothing.
+
+`scripts/generate_sync_client.py` makes `_connection.py` of this file.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from ganserve._calls import unary_calls
+from ganserve._calls.channel import async_connect
+from ganserve._calls.local import async_local_connection
+from ganserve._calls.readiness import Readiness, refuse_name
+from ganserve._calls.transport import AsyncTransport
+from ganserve._calls.waiting import async_sleep
+from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
+from ganserve._errors import GanserveError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from ganserve._calls.channel import AsyncInterceptor
+    from ganserve._calls.local import Provider
+    from ganserve._config import Compression, Metadata
+    from ganserve._results.models import ModelInfo, ModelSummary
+
+
+class AsyncConnection:
+    """The base of `AsyncClient`, which documents the arguments."""
+
+    def __init__(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_attempts: int | None = None,
+        compression: Compression = "none",
+        metadata: Metadata = (),
+        interceptors: Sequence[AsyncInterceptor] = (),
+    ) -> None:
+        config = ClientConfig.of(
+            target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
+        )
+        self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
+
+    @classmethod
+    def local(
+        cls,
+        models: str | os.PathLike[str],
+        *,
+        provider: Provider = "auto",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Self:
+        """Run the server inside this process, and return its client; opens no port (needs the extra `server`).
+
+        The first call starts the server, waits until the models are loaded, and raises what is wrong with them.
+        `close()` stops the server.
+
+        Args:
+            models: The folder of model packages, NAME/VERSION/; packages that come later are found.
+            provider: Where models run.
+            timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
+
+        Raises:
+            InvalidRequest: There is no such folder, it has no models, or the provider does not work here.
+            MissingExtra: The extra `server` is not installed.
+        """
+        client = cls.__new__(cls)
+        client._transport = AsyncTransport(*async_local_connection(models, provider, timeout_s))  # noqa: SLF001
+        return client
+
+    @property
+    def target(self) -> str:
+        """The server's address, or several joined by commas; "local:FOLDER" for a server in this process."""
+        return self._transport.config.target
+
+    async def models(self, *, timeout_s: float | None = None) -> list[ModelSummary]:
+        """List the server's models, by name, with the state of each version.
+
+        Args:
+            timeout_s: Deadline in seconds; math.inf is none. Default: the client's.
+        """
+        return await self._transport.unary(unary_calls.list_models(self._timeout_s(timeout_s)))
+
+    async def model(
+        self, name: str | None = None, version: int | None = None, *, timeout_s: float | None = None
+    ) -> ModelInfo:
+        """Describe one version of a model.
+
+        Args:
+            name: The model's name. Default: the server's only model.
+            version: The model's version. Default: the latest that is ready.
+            timeout_s: Deadline in seconds; math.inf is none. Default: the client's.
+
+        Raises:
+            ModelNotFound: There is no such model or version.
+        """
+        return await self._transport.unary(unary_calls.get_model(name, version, self._timeout_s(timeout_s)))
+
+    async def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
+        """Wait until the server has a ready model, and no model whose first version is still loading.
+
+        Args:
+            timeout_s: Most seconds to wait; math.inf waits for ever. Default: the client's.
+            model: Wait for this model instead. The server looks for new packages every 2 s (`poll_s`).
+
+        Raises:
+            ModelNotFound: The server answered for 5 s, or `timeout_s`, without that model; the message lists its own.
+            ServerUnavailable: It is not ready in time; the message says what was missing.
+        """
+        refuse_name(timeout_s)
+        readiness = Readiness(model, self._timeout_s(timeout_s))
+        pause_s = 1.0
+        while pause_s:
+            attempt = readiness.attempt()
+            try:
+                pause_s = readiness.answered(await self._transport.unary(attempt))
+            except GanserveError as error:
+                pause_s = readiness.refused(error)
+            await async_sleep(pause_s)
+
+    async def close(self) -> None:
+        """Close the connection; calls of other tasks end with `RequestCancelled`. Again: nothing."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+    def _timeout_s(self, timeout_s: float | None) -> float:
+        return check_timeout(timeout_s, self._transport.config.timeout_s)

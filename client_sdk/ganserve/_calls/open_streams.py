@@ -1,0 +1,151 @@
+"""One gRPC call that streams: its messages with a limit for each wait, which gRPC has only for whole calls.
+
+`OpenStream` blocks, and `AsyncOpenStream` is for asyncio. `Requests` and `AsyncRequests` pass on the requests of a call
+that sends a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from ganserve._calls.transport import AsyncTransport, Transport
+
+
+class Requests:
+    """The requests of a call, which a thread of gRPC's waits for."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+
+    def put(self, request: Message | None) -> None:
+        """Send a request; None: there are no more."""
+        self._queue.put(request)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        if (request := self._queue.get()) is None:
+            raise StopIteration
+        return request
+
+
+class AsyncRequests:
+    """The requests of a call, which a task of gRPC's waits for."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
+
+    def put(self, request: Message | None) -> None:
+        """Send a request; None: there are no more."""
+        self._queue.put_nowait(request)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        if (request := await self._queue.get()) is None:
+            raise StopAsyncIteration
+        return request
+
+
+class OpenStream:
+    """A call that runs, of a client that blocks."""
+
+    def __init__(self, transport: Transport, method: Any, request: Message | Requests, request_id: str) -> None:
+        """Start the call.
+
+        Args:
+            transport: The client's.
+            method: The stub's.
+            request: The only request, or all of them.
+            request_id: The stream's.
+        """
+        self._transport = transport
+        self._requests = request if isinstance(request, Requests) else None
+        self._rpc = transport.start(method, request, request_id)
+        self._expired = threading.Event()
+
+    def read(self, left_s: float | None) -> Any:
+        """Return the next message, or None at the end.
+
+        Raises:
+            TimeoutError: It did not come within `left_s`; the call is cancelled.
+            grpc.RpcError: The call failed.
+        """
+        timer = None
+        if left_s is not None:
+            timer = threading.Timer(left_s, self._expire)
+            timer.daemon = True
+            timer.start()
+        try:
+            return next(self._rpc, None)
+        except grpc.RpcError as error:
+            if self._expired.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self) -> None:
+        self._expired.set()
+        self._rpc.cancel()
+
+    def cancel(self) -> None:
+        """End the call. Again, or in a fork: nothing."""
+        if not self._transport.forked:
+            self._rpc.cancel()
+            if self._requests is not None:
+                self._requests.put(None)  # ends gRPC's thread
+
+    drop = cancel
+
+
+class AsyncOpenStream:
+    """A call that runs, of a client for asyncio."""
+
+    def __init__(
+        self, transport: AsyncTransport, method: Any, request: Message | AsyncRequests, request_id: str
+    ) -> None:
+        """Start the call; see `OpenStream`."""
+        self._transport = transport
+        self._requests = request if isinstance(request, AsyncRequests) else None
+        self._request_id = request_id
+        self._rpc = method(request, metadata=transport.metadata(request_id))
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self, left_s: float | None) -> Any:
+        """Return the next message, or None at the end.
+
+        Raises:
+            TimeoutError: It did not come within `left_s`.
+            RequestCancelled: The client was closed.
+            grpc.RpcError: The call failed.
+        """
+        try:
+            async with asyncio.timeout(left_s):
+                message = await self._rpc.read()
+        except asyncio.CancelledError as error:
+            self._transport.raise_if_closed("stream", self._request_id, error)
+            raise
+        return None if message is grpc.aio.EOF else message
+
+    def cancel(self) -> None:
+        """End the call. Again: nothing."""
+        self._rpc.cancel()
+        if self._requests is not None:
+            self._requests.put(None)  # ends gRPC's task
+
+    def drop(self) -> None:
+        """End the call from the garbage collector, which runs in any thread; gRPC keeps a call that nobody reads."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.cancel)

@@ -1,0 +1,65 @@
+"""Options that say how to understand ONNX files that were made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ganserve_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganserve_export.from_onnx.pixels import PixelRange
+    from ganserve_training.config.networks import LatentDistribution
+
+OutputKind = Literal["auto", "score", "probability"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnnxOptions:
+    """How to understand ONNX files that were made elsewhere."""
+
+    label_names: tuple[str, ...] = ()
+    """Names of the labels that the generator takes, in the order of their indices; empty: it takes none."""
+    range: PixelRange | None = None
+    """Values of black and white, for float images."""
+    layout: Literal["auto", "nchw", "nhwc"] = "auto"
+    """Layout of the generator's images; auto: by the number of channels."""
+    latent_distribution: LatentDistribution = "normal"
+    """Distribution of the latents: standard normal, or uniform on [-1, 1)."""
+    latents: str | None = None
+    """Name of the generator's input for latents; None here and in the names below: found by type and shape."""
+    labels_input: str | None = None
+    """Name of the generator's input for labels."""
+    output: str | None = None
+    """Name of the generator's output."""
+    critic_samples: str | None = None
+    """Name of the critic's input for samples."""
+    critic_labels: str | None = None
+    """Name of the critic's input for labels."""
+    critic_scores: str | None = None
+    """Name of the critic's output."""
+    critic_output: OutputKind = "auto"
+    """What the critic's output is; auto: a probability if it ends in a sigmoid, else a score."""
+    score_higher: Literal["real", "generated"] = "real"
+    """Which samples the critic gives higher outputs."""
+    data: str | None = None
+    """Real data to calibrate the critic's probabilities with: a source, or the path of a file or folder."""
+
+    def check(self, critic_file: Path | None) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            ExportError: Labels are empty or repeated, or an option concerns a critic and there is none.
+        """
+        if len(set(self.label_names)) != len(self.label_names) or not all(self.label_names):
+            raise ExportError("--labels must be distinct and not empty")
+        if critic_file is None:
+            for name in ("data", "critic_samples", "critic_labels", "critic_scores", "critic_output", "score_higher"):
+                if getattr(self, name) != getattr(OnnxOptions(), name):
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ExportError(
+                        f"{flag} {getattr(self, name)}: there is no critic. Give its file after the generator's, or "
+                        f"leave {flag} out"
+                    )

@@ -1,0 +1,165 @@
+"""Turn ONNX files that were made elsewhere into a published model package."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.critic import ForeignCritic
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph
+from ganserve_export.from_onnx.generator import ForeignGenerator
+from ganserve_export.from_onnx.options import OnnxOptions
+from ganserve_export.package.build import build_package
+from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.calibration_samples import calibrate
+from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
+from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
+from ganserve_export.package.publishing import check_name
+from ganserve_export.package.random_inputs import RandomInputs
+from ganserve_training import DataInfo, Samples, TrainingError, load_split
+from ganserve_training.evaluation.reference import data_config
+from ganserve_training.run.progress_bar import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+NO_CRITIC = "it was packaged without one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Published):
+    """A package that was made from ONNX files."""
+
+    generator_is: str
+    """How the generator's inputs and output were understood."""
+    critic_is: str
+    """How the critic's inputs and output were understood; empty without a critic."""
+
+
+def package_onnx(
+    generator_file: Path, critic_file: Path | None, model_folder: Path, options: OnnxOptions | None = None
+) -> Packaged:
+    """Wrap ONNX files made elsewhere as the next version of a model.
+
+    Args:
+        generator_file: The generator.
+        critic_file: The critic, if there is one.
+        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
+        options: How to understand the files.
+
+    Raises:
+        ExportError: A file cannot be read, can be understood in several ways or cannot be served, or a wrapped graph
+            does not compute what its original does. Nothing is published then.
+    """
+    options = options or OnnxOptions()
+    check_name(model_folder)
+    options.check(critic_file)
+    generator = ForeignGenerator(ForeignGraph(generator_file, "generator"), options)
+    critic = None
+    if critic_file is not None:
+        critic = ForeignCritic(ForeignGraph(critic_file, "critic"), generator, options)
+    elif options.range is not None and generator.pixel_range is None:
+        raise ExportError(
+            f"--range {options.range}: the {generator.graph.name} makes uint8 images, which always range from 0 to "
+            "255. Leave --range out"
+        )
+    data = DataInfo(sample_shape=generator.sample_shape, mean=generator.mean, std=generator.std)
+    inputs = RandomInputs(
+        generator.prior,
+        data,
+        label_count=generator.label_count,
+        critic_uses_labels=critic is not None and critic.labels is not None,
+    )
+    provenance = provenance_now()
+    provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
+    content = PackageContent(
+        data=data,
+        prior=generator.prior,
+        label_names=options.label_names,
+        generator=GraphToWrite(
+            make=generator.wrap,
+            original=generator,
+            make_inputs=inputs.for_generator,
+            original_name=generator.graph.name,
+            is_half=generator.graph.is_half,
+        ),
+        critic=NO_CRITIC if critic is None else _critic(generator, critic, options, inputs),
+        provenance=provenance,
+    )
+    published = build_package(model_folder, content, Steps())
+    return Packaged(**vars(published), generator_is=str(generator), critic_is="" if critic is None else str(critic))
+
+
+def _critic(
+    generator: ForeignGenerator, critic: ForeignCritic, options: OnnxOptions, inputs: RandomInputs
+) -> CriticToWrite:
+    calibration = LogisticCalibration.uncalibrated(critic.label_count)
+    if options.data is not None:
+        calibration = _calibrate(generator, critic, options.data, options.label_names)
+    graph = GraphToWrite(
+        make=lambda: critic.wrap(calibration),
+        original=critic.reference(calibration),
+        make_inputs=inputs.for_critic,
+        original_name=critic.graph.name,
+        is_half=critic.graph.is_half,
+    )
+    return CriticToWrite(graph=graph, loss="unknown", takes_labels=critic.labels is not None, calibration=calibration)
+
+
+def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: OnnxOptions) -> dict[str, Any]:
+    """Return what the manifest says about the files: names, digests, producers, and how they were understood."""
+    origin: dict[str, Any] = {"options": {**asdict(options), "label_names": list(options.label_names)}}
+    for role, foreign in (("generator", generator), ("critic", critic)):
+        if foreign is not None:
+            model = foreign.graph.model
+            origin[role] = {
+                "files": [asdict(file) for file in foreign.graph.files],
+                "producer": f"{model.producer_name} {model.producer_version}".strip(),
+                "taken_for": str(foreign),
+            }
+    return origin
+
+
+def _calibrate(
+    generator: ForeignGenerator, critic: ForeignCritic, data: str, label_names: Sequence[str]
+) -> LogisticCalibration:
+    """Fit the critic's probabilities to held-out samples of the data and as many generated ones."""
+    try:
+        held_out = load_split(data_config(data, None, generator.sample_shape), "held_out")
+        if held_out.info.sample_shape != generator.sample_shape:
+            raise ExportError(
+                f"--data {data}: the {generator.graph.name} makes samples of shape {list(generator.sample_shape)}, the "
+                f"data have {list(held_out.info.sample_shape)}. Give the data that it learned from"
+            )
+        return calibrate(
+            held_out,
+            generator.prior,
+            lambda count, random: _labels(held_out, count, label_names, critic.labels is not None, random),
+            generator,
+            critic.scores,
+            label_count=critic.label_count,
+        )
+    except TrainingError as error:
+        raise ExportError(str(error)) from error
+
+
+def _labels(
+    held_out: Samples, count: int, label_names: Sequence[str], required: bool, random: torch.Generator
+) -> torch.Tensor | None:
+    """Return indices of the model's labels: the data's labels by name, or random ones if the critic takes no labels."""
+    if not label_names:
+        return None
+    names, place = held_out.info.label_names, {name: index for index, name in enumerate(label_names)}
+    if held_out.labels is not None and set(names) <= set(label_names):
+        return torch.tensor([place[name] for name in names])[torch.from_numpy(held_out.labels[:count])]
+    if required:
+        theirs = f"the labels {', '.join(names[:10])}" if names else "no labels"
+        raise ExportError(
+            f"the critic takes labels, and the data have {theirs}: they must be among --labels, "
+            f"{', '.join(label_names[:10])}"
+        )
+    return torch.randint(0, len(label_names), (count,), generator=random)

@@ -1,0 +1,93 @@
+"""Convert a PyTorch module to a checked ONNX graph with a dynamic batch axis."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import onnx
+import torch
+
+from ganserve_export.errors import ExportError
+from ganserve_export.package.onnx_graphs import strip_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor, nn
+
+OPSET = 20  # has every operation that our networks need; onnxruntime has read it since 1.17
+
+
+def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
+    """Convert a module to an ONNX model whose first axes are one dynamic batch axis.
+
+    Args:
+        module: The module, in eval mode, called with the inputs by position.
+        inputs: An example of each input by name, [2 or more, ...].
+        output_names: The outputs' names.
+
+    Returns:
+        The model, which passed ONNX's checker with full_check (it infers and compares types and shapes).
+
+    Raises:
+        ExportError: torch.onnx cannot convert the module, or the checker refuses the result.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet():
+            # Trace here: for a network that writes its batch size into a shape, torch.onnx.export would silently
+            # export that batch size.
+            program = torch.export.export(
+                module, tuple(inputs.values()), dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
+            )
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(output_names),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # torch documents no base class for these errors
+        raise ExportError(
+            f"torch cannot convert {type(module).__name__} to ONNX: {error}\nEvery operation of the network must be "
+            "exportable with a dynamic batch: no Python branches on values, x.shape[0] instead of len(x)."
+        ) from error
+    if converted is None:
+        raise ExportError(f"torch.onnx returned no graph for {type(module).__name__}")
+    model = converted.model_proto
+    strip_metadata(model)
+    _name_batch_axis(model.graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"ONNX's checker refuses the graph of {type(module).__name__}: {error}") from error
+    return model
+
+
+def _name_batch_axis(graph: onnx.GraphProto) -> None:
+    """Rename the dynamic axis to "batch": torch may use a symbol of its own, such as s48."""
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in itertools.chain(graph.input, graph.output, graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param == symbol:
+                axis.dim_param = "batch"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,78 @@
+"""Check that a network treats each sample alone: a server fills its batches with the requests of strangers.
+
+N = batch. Batch normalisation and minibatch statistics are frozen in eval mode. A network that still compares the
+samples of its batch, or that draws random numbers, cannot be served.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ganserve_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+BATCH = 64
+PARTS = (1, 3)
+# Shares of the outputs' spread and of their size. Rounding differs with the batch size by a hundredth of that.
+SPREAD_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 5e-6
+FREEZE = (
+    "freeze such a statistic in eval mode (running means, as BatchNorm and "
+    "ganserve_training.networks.MinibatchStddev do)"
+)
+
+
+def check_alone(
+    call: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    sample_shape: tuple[int, ...],
+    name: str,
+    *,
+    rounding: float = RELATIVE_TOLERANCE,
+    advice: str = FREEZE,
+) -> None:
+    """Check that each sample's output has the right shape and does not depend on the rest of the batch.
+
+    Args:
+        call: The network, in eval mode: inputs [N, ...] -> [N, *sample_shape].
+        inputs: A batch of 64 of each input.
+        sample_shape: Shape of one output.
+        name: The network in error messages, such as "generator MyGenerator".
+        rounding: Error that the network's number format causes, as a share of the largest output.
+        advice: How to fix a network that looks across its batch.
+
+    Raises:
+        ExportError: The network fails the check; the message says how.
+    """
+    with torch.inference_mode():
+        together = _call(call, inputs, name)
+        if tuple(together.shape) != (BATCH, *sample_shape):
+            raise ExportError(
+                f"the {name} gives {list(together.shape)} for {BATCH} samples; expected {[BATCH, *sample_shape]}"
+            )
+        if not torch.equal(together, _call(call, inputs, name)):
+            raise ExportError(
+                f"the {name} gives another result for the same inputs: it draws random numbers, so a seed would not "
+                "always give the same sample. Remove the random operations, or make their values part of the latents"
+            )
+        allowed = SPREAD_TOLERANCE * float(together.std()) + rounding * float(together.abs().max())
+        for count in PARTS:
+            few = _call(call, [value[:count] for value in inputs], name)
+            difference = float((few - together[:count]).abs().max())
+            if difference > allowed:
+                raise ExportError(
+                    f"the {name} looks across its batch: a sample's result differs by {difference:.3g} between a batch "
+                    f"of {count} and one of {BATCH}. A server's batches hold the samples of strangers: {advice}"
+                )
+
+
+def _call(call: Callable[..., Tensor], inputs: Sequence[Tensor], name: str) -> Tensor:
+    try:
+        return call(*inputs)
+    except Exception as error:  # the network may be the user's and raise anything
+        raise ExportError(f"the {name} cannot be called with {len(inputs[0])} samples: {error}") from error

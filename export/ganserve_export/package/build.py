@@ -1,0 +1,74 @@
+"""Build a package: write its graphs, verify them, draw the preview, write the manifest, publish."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from ganserve_export.package.content import PackageContent, Published
+from ganserve_export.package.manifest import describe_graph, describe_package
+from ganserve_export.package.onnx_graphs import save
+from ganserve_export.package.preview import write_preview
+from ganserve_export.package.publishing import check_name, publish, staging_folder
+from ganserve_export.package.verification import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ganserve.v1 import model_spec_pb2
+    from ganserve_export.package.content import GraphToWrite
+    from ganserve_export.package.verification import Difference
+    from ganserve_training.run.progress_bar import Steps
+
+GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
+
+
+def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> Published:
+    """Write a package's files, verify them, and publish them as the model's next version.
+
+    Args:
+        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
+        content: What to build the package from.
+        steps: Takes a message before each step.
+
+    Raises:
+        ExportError: A graph differs from its original, or the file system refuses. Nothing is published then.
+    """
+    seed = secrets.randbits(32)  # fresh inputs at each export; an error of the verification names the seed
+    critic = None if isinstance(content.critic, str) else content.critic
+    with staging_folder(model_folder) as staging:
+
+        def write(
+            file: str, graph: GraphToWrite, outputs: tuple[str, ...], scale: Sequence[float] = ()
+        ) -> tuple[model_spec_pb2.GraphSpec, Difference]:
+            steps.next(f"writing {file}, and comparing it with {graph.original_name}")
+            model = graph.make()
+            save(model, staging / file)
+            difference = verify(
+                staging / file,
+                graph.original,
+                graph.make_inputs,
+                outputs,
+                seed=seed,
+                scale=scale,
+                name=graph.original_name,
+                is_half=graph.is_half,
+            )
+            return describe_graph(file, model, difference), difference
+
+        generator_spec, difference = write(GENERATOR, content.generator, ("samples",), content.data.std)
+        critic_spec, critic_difference = None, None
+        if critic is not None:
+            critic_spec, critic_difference = write(CRITIC, critic.graph, ("scores", "probabilities"))
+        steps.next("drawing the preview")
+        write_preview(staging / PREVIEW, staging / GENERATOR, content.prior, len(content.label_names))
+        spec = describe_package(check_name(model_folder), content, generator_spec, critic_spec)
+        return Published(
+            folder=publish(staging, model_folder, spec),
+            name=spec.name,
+            version=spec.version,
+            generator=difference,
+            critic=critic_difference,
+            calibration=critic.calibration if critic is not None and critic.calibration.fitted else None,
+        )

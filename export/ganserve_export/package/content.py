@@ -1,0 +1,83 @@
+"""Describe what goes into a package before it is built, and what came out. Z = latent, H, W, C = image, D = vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import onnx
+    from torch import Tensor
+
+    from ganserve.v1 import model_spec_pb2
+    from ganserve_export.package.calibration import LogisticCalibration
+    from ganserve_export.package.random_inputs import InputMaker
+    from ganserve_export.package.verification import Difference
+    from ganserve_training import DataInfo
+    from ganserve_training.networks.latents import LatentPrior
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphToWrite:
+    """A graph to write, and the original that it must agree with."""
+
+    make: Callable[[], onnx.ModelProto]
+    """Makes the graph; this may take minutes."""
+    original: Callable[..., Tensor | tuple[Tensor, ...]]
+    """A module in eval mode, or anything that is called with the inputs by position."""
+    make_inputs: InputMaker
+    """Draws random inputs to compare both on."""
+    original_name: str = "PyTorch"
+    """Name of the original in messages."""
+    is_half: bool = False
+    """Whether either side rounds to 16 bits, so that larger differences are allowed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CriticToWrite:
+    """A critic to write."""
+
+    graph: GraphToWrite
+    loss: str
+    """Name of the loss that it was trained with."""
+    takes_labels: bool
+    calibration: LogisticCalibration
+    """Turns its scores into probabilities; part of its graph."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageContent:
+    """Everything that a package is built from."""
+
+    data: DataInfo
+    """What a sample is."""
+    prior: LatentPrior
+    """Distribution of the latents."""
+    label_names: tuple[str, ...]
+    """Names of the labels that the generator takes; empty: it takes none."""
+    generator: GraphToWrite
+    critic: CriticToWrite | str
+    """The critic, or the reason why the package has none."""
+    provenance: model_spec_pb2.Provenance
+    """Where the model came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published package, and how it was verified."""
+
+    folder: Path
+    """The package, <repository>/<name>/<version>."""
+    name: str
+    """The model's name."""
+    version: int
+    """The model's version."""
+    generator: Difference
+    """Difference between the generator's graph and its original."""
+    critic: Difference | None
+    """Difference between the critic's graph and its original; None: the package has no critic."""
+    calibration: LogisticCalibration | None
+    """Calibration of the critic's probabilities; None: there is no critic, or too little real data to calibrate it."""

@@ -1,0 +1,70 @@
+"""ARCHITECTURE.md and CONTRIBUTING.md name files, folders and functions that exist, and the map leaves none out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from documents import ROOT
+
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PACKAGES = [
+    ROOT / folder
+    for folder in (
+        "training/ganserve_training",
+        "export/ganserve_export",
+        "server/ganserve_server",
+        "client_sdk/ganserve",
+    )
+]
+# A path in backticks: `run/loop.py`, `tests/docs`, `protos/ganserve/v1`; not `Client`, `make test` or `image/png`.
+PATH = re.compile(r"`([\w.][\w./-]*(?:/|\.py|\.md|\.proto|\.toml)[\w./-]*)`")
+MADE_BY_THE_READER = re.compile(r"\becho\b|_toy|toy_|^runs/|^models/|^demo/|^build/|^\.venv|hinge2")
+
+
+def named(text: str) -> set[str]:
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {path for path in PATH.findall(prose) if not MADE_BY_THE_READER.search(path)}
+
+
+def places(path: str) -> list[Path]:
+    """Return where a named path exists: from the root, or inside a package."""
+    return [root / path for root in (ROOT, *PACKAGES) if (root / path).exists()]
+
+
+@pytest.mark.parametrize("text", [ARCHITECTURE, CONTRIBUTING], ids=["ARCHITECTURE", "CONTRIBUTING"])
+def test_every_named_path_exists(text: str) -> None:
+    paths = named(text)
+    assert len(paths) > 20
+    assert {path for path in paths if not places(path)} == set()
+
+
+def test_every_package_folder_is_on_the_map() -> None:
+    folders = {
+        str(path.parent.relative_to(ROOT))
+        for package in PACKAGES
+        for path in package.rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    (section,) = re.findall(r"^## The map$(.*?)^## ", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    on_the_map = set(re.findall(r"^\| `([\w./-]+)` \|", section, re.MULTILINE))
+    assert folders - on_the_map == set()
+    assert {folder for folder in on_the_map if not (ROOT / folder).is_dir()} == set()
+
+
+def functions(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_functions_of_the_walks_are_where_the_walks_say() -> None:
+    calls = re.findall(r"`([\w./]+\.py)`\s+`(\w+)\(\)`", ARCHITECTURE)
+    assert len(calls) > 30
+    missing = {
+        (file, function) for file, function in calls if not any(function in functions(place) for place in places(file))
+    }
+    assert missing == set()

@@ -1,0 +1,71 @@
+"""Kernel distance of features (KID). N, M = samples, F = features."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+
+SUBSETS = 100
+SUBSET_SIZE = 1000
+
+
+def kernel_distance(
+    generated: NDArray[Any],
+    real: NDArray[Any],
+    *,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the unbiased squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018).
+
+    torchmetrics computes it.
+
+    Args:
+        generated: Features [N, F].
+        real: Features [M, F].
+        subsets: Number of random subsets to average over; one subset if it is the whole set.
+        subset_size: Samples in each subset, at most as many as there are.
+        seed: Seed of the subsets.
+
+    Returns:
+        Mean and standard deviation over the subsets. The mean may be slightly negative, as the estimate is unbiased.
+    """
+    size = min(subset_size, len(generated), len(real))
+    whole = size == len(generated) == len(real)
+    with warnings.catch_warnings():
+        # It warns that it keeps all features in memory; so do we.
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save", UserWarning)
+        from torchmetrics.image.kid import KernelInceptionDistance
+
+        metric = KernelInceptionDistance(nn.Identity(), subsets=1 if whole else subsets, subset_size=size)
+    metric.update(torch.from_numpy(np.asarray(real, np.float64)), real=True)
+    metric.update(torch.from_numpy(np.asarray(generated, np.float64)), real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, spread = metric.compute()
+    return float(mean), float(spread)
+
+
+def _measure(material: Material) -> dict[str, float]:
+    mean, spread = kernel_distance(material.generated_features, material.real_features, seed=material.seed)
+    return {"kid": mean, "kid_std": spread}
+
+
+register_metric(
+    Metric(
+        name="kid",
+        measure=_measure,
+        figures={"kid": Figure("KID", "0", "kernel distance of the features, unbiased", ".2e")},
+        compares_features=True,
+        by_default=lambda traits: traits.is_image and not traits.has_modes,
+        position=2,
+    )
+)

@@ -1,0 +1,94 @@
+"""Measure sample quality as one cheap number, for the monitor that watches training.
+
+N = samples, H, W, C = image, D = values of a vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.config.diagnosis import QualityName
+from ganserve_training.data.rows import flat_values
+from ganserve_training.data.samples import Samples
+from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation.judge import fit_judge
+from ganserve_training.evaluation.metrics.kid import kernel_distance
+from ganserve_training.evaluation.metrics.mode_coverage import mode_divergence
+from ganserve_training.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from ganserve_training.evaluation.modes import Modes
+
+_REFERENCE_SAMPLES = 1000
+_REFERENCE_SEED = 0
+_KID_SAMPLES = 500
+
+
+class Quality(NamedTuple):
+    """A measured quality."""
+
+    name: str
+    """Name of the figure: sliced_wasserstein, mode_divergence, gan_test or kid."""
+    value: float
+    higher_is_better: bool
+
+
+def check_choice(choice: QualityName, modes: Modes | None, *, labelled: bool) -> None:
+    """Refuse a choice that does not suit the data.
+
+    Raises:
+        ConfigError: Mode-coverage without modes, or gan-test without labels.
+    """
+    if choice == "mode-coverage" and modes is None:
+        raise ConfigError("diagnosis.quality mode-coverage needs data whose modes are known: use sliced-wasserstein")
+    if choice == "gan-test" and not labelled:
+        raise ConfigError("diagnosis.quality gan-test needs labelled data: use sliced-wasserstein")
+
+
+class QualityMeter:
+    """Measure samples against one fixed reference, so that values of one run can be compared.
+
+    Args:
+        reference: Real samples, labelled for `gan-test`. It uses at most 1,000 of them, always the same.
+        choice: What to measure. auto: mode-coverage if `modes` are known, else sliced-wasserstein.
+        modes: The distribution's modes, for `mode-coverage`.
+
+    Raises:
+        ConfigError: Mode-coverage without modes, or gan-test without labels.
+    """
+
+    def __init__(self, reference: Samples, choice: QualityName = "auto", modes: Modes | None = None) -> None:
+        check_choice(choice, modes, labelled=reference.labels is not None)
+        if choice == "auto":
+            choice = "sliced-wasserstein" if modes is None else "mode-coverage"
+        self._choice = choice
+        self._modes = modes
+        self._info = reference.info
+        count = min(len(reference), _REFERENCE_SAMPLES)
+        chosen = np.sort(np.random.default_rng(_REFERENCE_SEED).permutation(len(reference))[:count])
+        self._real = flat_values(reference.read(chosen), self._info)
+        self._judge = None
+        if choice == "gan-test":
+            assert reference.labels is not None
+            self._judge = fit_judge(self._real, reference.labels[chosen])
+
+    def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
+        """Return the quality of generated samples, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are enough.
+
+        Args:
+            samples: Generated samples.
+            labels: The labels that were asked for, int64 [N]; only gan-test needs them.
+        """
+        if self._choice == "mode-coverage":
+            assert self._modes is not None
+            return Quality("mode_divergence", mode_divergence(samples, self._modes), higher_is_better=False)
+        flat = flat_values(samples, self._info)
+        if self._choice == "kid":
+            value, _ = kernel_distance(flat[:_KID_SAMPLES], self._real[:_KID_SAMPLES], subsets=1)
+            return Quality("kid", value, higher_is_better=False)
+        if self._judge is not None:
+            if labels is None:
+                raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
+            return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
+        return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
