@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ganserve._cli import INTERRUPTED, main
+from ganserve._cli import main
+from ganserve._command_line.command import INTERRUPTED
 
 code = main()
 if code == INTERRUPTED:
