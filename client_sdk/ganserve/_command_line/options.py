@@ -85,11 +85,7 @@ class Option:
         return str(usual if default in (None, MISSING, "") else default)
 
     def read(self, texts: Sequence[str], source: str) -> Any:
-        """Convert what the user wrote at `source`: a flag, a variable, or a file and its key.
-
-        Raises:
-            UsageError: It is not a value of the option's type.
-        """
+        """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
         if self.optional and list(texts) in (["None"], ["none"]):
             return None
         return tuple(self._read(text, source) for text in texts) if self.many else self._read(texts[0], source)
@@ -113,10 +109,8 @@ class Option:
 def options_of(kind: type[Any], default: Any = None) -> list[Option]:
     """Return the options of a dataclass.
 
-    Args:
-        kind: The dataclass.
-        default: An instance with the default values. The types of its nested instances decide which options there are.
-            None: the defaults that the dataclass declares.
+    `default` is an instance with the default values, and the types of its nested instances decide which options there
+    are. Without it, the dataclass declares both.
     """
     return list(_options(kind, default, "", (), ()))
 
@@ -155,9 +149,7 @@ def _options(
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
     """Return a dataclass with the given values, made from the inside out so that every check runs.
 
-    Args:
-        base: A dataclass, whose defaults are the other values; or an instance, which has them.
-        values: The values by their options' paths.
+    `base` is a dataclass, whose defaults are the other values, or an instance, which has them.
     """
     changes: dict[str, Any] = {}
     for name in dict.fromkeys(path[0] for path in values):
