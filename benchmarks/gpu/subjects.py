@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import DcganConfig, NetworksConfig, R3ganConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
 
@@ -74,12 +74,11 @@ def _data(subject: Subject) -> DataInfo:
 
 
 def _dcgan(width: int, most: int) -> NetworksConfig:
-    return NetworksConfig(architecture="dcgan", latent_dim=100, generator_width=width, max_width=most)
+    return DcganConfig(latent_dim=100, generator_width=width, max_width=most)
 
 
 def _r3gan(width: int, most: int, blocks: int, group: int) -> NetworksConfig:
-    return NetworksConfig(
-        architecture="r3gan",
+    return R3ganConfig(
         latent_dim=64,
         generator_width=width,
         max_width=most,

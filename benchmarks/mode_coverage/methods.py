@@ -9,28 +9,32 @@ import numpy as np
 
 from ganserve_training import PRESETS
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
     AugmentationConfig,
-    DataConfig,
+    DcganConfig,
     EmaConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    NetworksConfig,
-    OptimiserConfig,
+    GradientPenalty,
+    MlpConfig,
+    ModifiedMinimaxLoss,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
+    RmspropConfig,
     ScheduleConfig,
     TrainConfig,
+    WassersteinLoss,
 )
+from ganserve_training.config.choices import converted
+from ganserve_training.data.config import SOURCES
 from ganserve_training.data.sources.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
+from ganserve_training.objectives.losses import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from ganserve_training.config import LossName
 
 OFF = RegularisersConfig.none()
 RARELY = 1_000_000
@@ -97,26 +101,26 @@ def stacked() -> list[Method]:
     """Return R3GAN's ablation and WGAN-GP with the preset's networks, DCGAN and PacGAN with DCGAN's."""
     preset = _measured(PRESETS["stacked-digits"])
     adam = OptimisersConfig.both(
-        OptimiserConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999))
+        AdamConfig(learning_rate=Anneal.constant(2e-4), beta1=0.5, beta2=Anneal.constant(0.999))
     )
     dcgan = replace(
         preset,
-        networks=replace(preset.networks, architecture="dcgan", generator_width=32, critic_width=32),
-        loss=LossConfig(name="modified-minimax"),
+        networks=replace(converted(preset.networks, DcganConfig), generator_width=32, critic_width=32),
+        loss=ModifiedMinimaxLoss(),
         regularisers=OFF,
         optimisers=adam,
     )
     penalty = replace(
         preset,
-        loss=LossConfig(name="wasserstein"),
-        regularisers=replace(OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+        loss=WassersteinLoss(),
+        regularisers=replace(OFF, gradient_penalty=GradientPenalty(weight=10.0)),
         schedule=replace(preset.schedule, critic_steps=5),
         optimisers=OptimisersConfig.both(
-            OptimiserConfig(learning_rate=Anneal.constant(1e-4), beta1=0.0, beta2=Anneal.constant(0.9))
+            AdamConfig(learning_rate=Anneal.constant(1e-4), beta1=0.0, beta2=Anneal.constant(0.9))
         ),
         steps=preset.steps // 3,
     )
-    classic = LossConfig(name="modified-minimax")
+    classic = ModifiedMinimaxLoss()
     one_sided = replace(preset.regularisers, r2_gamma=Anneal.constant(0.0))
     rows = {
         "DCGAN": dcgan,
@@ -147,19 +151,16 @@ def _noise(data: str, random: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _row(name: str, config: TrainConfig) -> Method:
-    return Method(name=name, configs={data: replace(config, data=DataConfig(source=data)) for data in TOYS})
+    return Method(name=name, configs={data: replace(config, data=SOURCES.kind(data)()) for data in TOYS})
 
 
-def _small(
-    loss: LossName, regularisers: RegularisersConfig = OFF, beta1: float = 0.5, beta2: float = 0.999
-) -> TrainConfig:
+def _small(loss: str, regularisers: RegularisersConfig = OFF, beta1: float = 0.5, beta2: float = 0.999) -> TrainConfig:
     """Return a configuration with two hidden layers of 128 units and two latent values."""
     steps = 5000
     return TrainConfig(
         steps=steps,
         batch_size=240,  # A multiple of 2 and 3, for packing.
-        networks=NetworksConfig(
-            architecture="mlp",
+        networks=MlpConfig(
             latent_dim=2,
             generator_width=128,
             critic_width=128,
@@ -168,11 +169,9 @@ def _small(
             generator_activation="relu",
             critic_activation="relu",
         ),
-        loss=LossConfig(name=loss),
+        loss=LOSSES.kind(loss)(),
         regularisers=regularisers,
-        optimisers=OptimisersConfig.both(
-            OptimiserConfig(learning_rate=FALLING, beta1=beta1, beta2=Anneal.constant(beta2))
-        ),
+        optimisers=OptimisersConfig.both(AdamConfig(learning_rate=FALLING, beta1=beta1, beta2=Anneal.constant(beta2))),
         ema=EmaConfig(half_life_kimg=0.0, warm_up_fraction=0.0),
         schedule=ScheduleConfig(burn_in_steps=steps),
         output=QUIET,
@@ -181,20 +180,20 @@ def _small(
 
 def _metz() -> OptimisersConfig:
     return OptimisersConfig(
-        generator=OptimiserConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.999)),
-        critic=OptimiserConfig(learning_rate=Anneal.constant(1e-4), beta1=0.5, beta2=Anneal.constant(0.999)),
+        generator=AdamConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.999)),
+        critic=AdamConfig(learning_rate=Anneal.constant(1e-4), beta1=0.5, beta2=Anneal.constant(0.999)),
     )
 
 
 def _wasserstein_clip() -> TrainConfig:
     base = _small("wasserstein", replace(OFF, weight_clip=0.1))
-    rmsprop = OptimiserConfig(name="rmsprop", learning_rate=Anneal(start=5e-4, end=1e-5), beta2=Anneal.constant(0.99))
+    rmsprop = RmspropConfig(learning_rate=Anneal(start=5e-4, end=1e-5), beta2=Anneal.constant(0.99))
     return replace(base, optimisers=OptimisersConfig.both(rmsprop), schedule=replace(base.schedule, critic_steps=5))
 
 
 def _wasserstein_penalty() -> TrainConfig:
     """Return WGAN-GP with a weight of 1. At 10, the paper's for images, the critic is too flat for clusters of 0.01."""
-    penalty = replace(OFF, gradient_penalty=GradientPenaltyConfig(weight=1.0))
+    penalty = replace(OFF, gradient_penalty=GradientPenalty(weight=1.0))
     base = _small("wasserstein", penalty, beta1=0.0, beta2=0.9)
     return replace(base, schedule=replace(base.schedule, critic_steps=5))
 

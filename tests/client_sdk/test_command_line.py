@@ -102,10 +102,14 @@ def test_near_names() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("words", [("sample",), ("serve",), ("train",), ("train", "digits")], ids=" ".join)
-def test_help_fits_every_width(words: tuple[str, ...], width: int) -> None:
-    done = run(*words, "--help", COLUMNS=str(width))
-    assert (done.returncode, done.stderr) == (0, "")
-    text = done.stdout.partition("\nexamples:")[0].partition("\npresets:")[0].partition("\nall options")[0]
+def test_help_fits_every_width(
+    words: tuple[str, ...], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main([*words, "--help"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    text = output.out.partition("\nexamples:")[0].partition("\npresets:")[0].partition("\nall options")[0]
     # A line is longer than the terminal only where one word is.
     assert [line for line in text.splitlines() if len(line) > width and len(line.split()) > 2] == []
     command = command_of(words[0])
@@ -115,19 +119,30 @@ def test_help_fits_every_width(words: tuple[str, ...], width: int) -> None:
     assert all(option.flags[0] in {word.rstrip(",") for word in shown} for option in options)
 
 
-def test_a_presets_help_is_short_and_its_sections_have_the_rest() -> None:
+def test_a_presets_help_is_short_and_its_sections_have_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     command = command_of("train")
     assert command is not None
+    monkeypatch.setenv("COLUMNS", "80")
     cases = command.cases()
     for preset in cases:
-        short = run("train", preset, "--help", COLUMNS="80").stdout
+        short = command.help([preset, "--help"])
         assert short.count("\n") <= 120
         assert f"runs/{preset}" in short
-    everything = run("train", preset, "--help-all", COLUMNS="200").stdout
-    assert {option.flags[0] for option in cases[preset]} <= {word.rstrip(",") for word in everything.split()}
-    loss = run("train", preset, "--help", "loss").stdout
-    assert "--loss.label-smoothing" in loss
+        everything = {word.rstrip(",") for word in command.help([preset, "--help-all"]).split()}
+        assert {word for word in short.split() if word.startswith("--")} - {"--help"} <= {*everything, "--help-all"}
+        assert {"--loss.name", "--output.keep-checkpoints", "--ema.half-life-kimg"} <= everything
+    loss = command.help(["digits", "--help", "loss"])
+    assert "--loss.name" in loss
     assert "--data.source" not in loss
+
+
+def test_help_shows_only_options_that_the_choices_have() -> None:
+    command = command_of("train")
+    assert command is not None
+    assert "--networks.maxout-pieces" not in command.help(["dcgan-32", "--help", "networks"])
+    assert "--networks.maxout-pieces" in command.help(["dcgan-32", "--networks.architecture", "mlp", "--help-all"])
+    assert "--data.path" in command.help(["digits", "--data.source", "folder", "--help"])
+    assert "--data.path" not in command.help(["digits", "--help", "data"])
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}], ids=str)

@@ -15,7 +15,7 @@ import torch
 from documents import DOCS, PAGES, ROOT, Block, Reader, blocks, commands, the_block
 from ganserve.testing import TinyModel, running_server
 from ganserve_export.from_run.torch_to_onnx import to_onnx
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import CustomConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
 from image_files import random_pixels, write_folder
@@ -123,7 +123,7 @@ def test_the_networks_of_the_page_are_a_pair(data: DataInfo, monkeypatch: pytest
     paths = {f"{player}_class": f"my_package.models:My{player.title()}" for player in ("generator", "critic")}
     shown = the_block("sh", "my_package").code
     assert all(path in shown for path in paths.values())
-    pair = build_networks(NetworksConfig(architecture="custom", latent_dim=5, **paths), data)
+    pair = build_networks(CustomConfig(latent_dim=5, **paths), data)
     labels = {"labels": torch.tensor([0, 1])} if data.label_names else {}
     latents = torch.randn(2, 5)
     made = pair.generator(latents, labels.get("labels"))

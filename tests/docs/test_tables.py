@@ -10,11 +10,12 @@ import pytest
 
 from documents import DOCS, ROOT, first_cells, flags_in
 from ganserve_server.monitoring import metric_definitions as definitions
-from ganserve_training.config import ArchitectureName, CodesConfig, LossName, NetworksConfig, TrainConfig
-from ganserve_training.config.game import OptimiserName
-from ganserve_training.config.networks import CriticConditioning, GeneratorConditioning
+from ganserve_training.config import CodesConfig, TrainConfig
 from ganserve_training.diagnosis.findings import KINDS
+from ganserve_training.networks.config import ARCHITECTURES, CriticConditioning, GeneratorConditioning
+from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.presets import PRESETS
+from ganserve_training.run.optimisers import OPTIMISERS
 
 
 def text(name: str) -> str:
@@ -22,13 +23,18 @@ def text(name: str) -> str:
 
 
 def flags_of(kind: type, prefix: str = "--") -> set[str]:
-    """Return all flags of a configuration, and the names of its tables."""
+    """Return all flags of a configuration, whichever classes its parts have, and the names of its tables."""
     found = set()
-    for name, hint in get_type_hints(kind).items():
-        flag = prefix + name.replace("_", "-")
+    for item in dataclasses.fields(kind):
+        if not item.metadata.get("flag", True):
+            continue
+        flag, hint = prefix + item.name.replace("_", "-"), get_type_hints(kind)[item.name]
         found.add(flag)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            found |= flags_of(hint, flag + ".")
+            registry = vars(hint).get("registry")
+            found |= {f"{flag}.{registry.key}"} if registry else set()
+            for part in [registry[name] for name in registry.names] if registry else [hint]:
+                found |= flags_of(part, flag + ".")
     return found
 
 
@@ -52,7 +58,7 @@ def test_every_loss_has_its_row() -> None:
     tables = [rows for rows in first_cells(DOCS / "training.md") if "minimax" in rows]
     assert tables
     for rows in tables:
-        assert set(rows) == set(get_args(LossName))
+        assert set(rows) == set(LOSSES.names)
 
 
 def test_every_diagnosis_has_its_section() -> None:
@@ -61,22 +67,24 @@ def test_every_diagnosis_has_its_section() -> None:
 
 
 def test_no_option_of_the_game_is_forgotten() -> None:
-    tables = ("--loss.", "--regularisers.", "--augmentation.", "--ema.", "--schedule.", "--progressive.")
+    tables = ("--loss.", "--regularisers.", "--augmentation.", "--ema.", "--schedule.")
     leaves = {flag for flag in flags_of(TrainConfig) if flag.startswith(tables)}
     leaves = {flag for flag in leaves if not any(other.startswith(flag + ".") for other in leaves)}
     page = text("training.md")
     assert leaves - flags_in(page) == set()
-    for name in (*get_args(LossName), *get_args(OptimiserName)):
+    for name in (*LOSSES.names, *OPTIMISERS.names):
         assert f"`{name}`" in page
 
 
 def test_no_option_of_the_networks_is_forgotten() -> None:
-    fields = {item.name for item in dataclasses.fields(NetworksConfig)} - {"codes"}
+    kinds = [ARCHITECTURES[name] for name in ARCHITECTURES.names]
+    fields = {"architecture"} | {item.name for kind in kinds for item in dataclasses.fields(kind)} - {"codes"}
+    fields -= {"fade_kimg", "stable_kimg", "batch_sizes"}  # Growing is in training.md.
     codes = {item.name for item in dataclasses.fields(CodesConfig)}
     exist = {f"--networks.{name.replace('_', '-')}" for name in fields} | {f"--networks.codes.{name}" for name in codes}
     page = text("networks.md")
     assert exist - flags_in(page) == set()
-    for name in (*get_args(ArchitectureName), *get_args(GeneratorConditioning), *get_args(CriticConditioning)):
+    for name in (*ARCHITECTURES.names, *get_args(GeneratorConditioning), *get_args(CriticConditioning)):
         assert f"`{name}`" in page or name == "none"
 
 

@@ -12,10 +12,11 @@ from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.verification import verify
-from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.config import CodesConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import UnfinishedNetworkError
 from ganserve_training.networks import as_output, build_networks
+from ganserve_training.networks.config import ARCHITECTURES, NetworksConfig
 
 LATENT = 6
 LABELS = 3
@@ -43,7 +44,7 @@ class Scores(nn.Module):
 def config(architecture: str, **changes) -> NetworksConfig:
     small = {"latent_dim": LATENT, "label_embedding_dim": 2, "generator_width": 4, "critic_width": 4}
     small |= {} if architecture == "mlp" else {"max_width": 8}
-    return NetworksConfig(architecture=architecture, **small | changes)
+    return ARCHITECTURES[architecture](**small | changes)
 
 
 def check(tmp_path, network: nn.Module, name: str, shape: tuple[int, ...], labels: int) -> onnx.ModelProto:

@@ -234,7 +234,7 @@ def test_the_command(tmp_path: Path, generator: Path, capsys: pytest.CaptureFixt
         "verified against the originals on random inputs at batch 1, 3, 64; largest differences:",
         lines[4],
         lines[5],
-        "probabilities are not calibrated, but sigmoid(score): --data calibrates them",
+        "probabilities are sigmoid(score): --data calibrates them",
         f"published {tmp_path / 'models' / 'x' / '1'}",
     ]
     assert package_command.main([str(generator), *out, "--json"]) == 0

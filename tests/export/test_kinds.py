@@ -22,15 +22,19 @@ from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
     CodesConfig,
-    DataConfig,
-    LossConfig,
-    NetworksConfig,
+    ConvolutionalConfig,
+    DcganConfig,
+    DigitsConfig,
+    MlpConfig,
+    ModifiedMinimaxLoss,
     OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
+    RingConfig,
     ScheduleConfig,
     TrainConfig,
 )
+from ganserve_training.config.choices import converted
 from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
 from server_process import running_server
@@ -39,9 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-RING = DataConfig(source="ring", count=400)
-MLP = NetworksConfig(architecture="mlp", latent_dim=6, generator_width=16, critic_width=16)
-TINY = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, max_width=8)
+RING = RingConfig(count=400)
+MLP = MlpConfig(latent_dim=6, generator_width=16, critic_width=16)
+TINY = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, max_width=8)
 OFF = Anneal.constant(0.0)
 UNREGULARISED = RegularisersConfig(r1_gamma=OFF, r2_gamma=OFF)
 CONFIGS = {
@@ -54,27 +58,34 @@ CONFIGS = {
     "packed": TrainConfig(
         data=RING,
         networks=dataclasses.replace(MLP, packing=2, codes=CodesConfig()),
-        loss=LossConfig(name="modified-minimax"),
+        loss=ModifiedMinimaxLoss(),
     ),
     # AC-GAN, with both networks' batch normalisation.
     "classified": TrainConfig(
-        networks=dataclasses.replace(TINY, architecture="dcgan", critic_conditioning="classifier"),
-        loss=LossConfig(name="modified-minimax"),
+        networks=dataclasses.replace(converted(TINY, DcganConfig), critic_conditioning="classifier"),
+        loss=ModifiedMinimaxLoss(),
         regularisers=UNREGULARISED,
     ),
     # What leaves no trace in a package but spectral norm, which is folded.
     "remedied": TrainConfig(
         data=RING,
         networks=dataclasses.replace(MLP, spectral_norm="both"),
-        loss=LossConfig(name="modified-minimax", label_smoothing=0.25),
+        loss=ModifiedMinimaxLoss(label_smoothing=0.25),
         regularisers=dataclasses.replace(UNREGULARISED, roth_gamma=Anneal(start=1.0, end=0.1)),
         schedule=ScheduleConfig(generator_steps=2, unrolled_steps=2),
         augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0)),
     ),
     "grown": TrainConfig(
-        data=DataConfig(labels="ignore"),
-        networks=dataclasses.replace(TINY, architecture="progressive", minibatch_stddev_group=4),
-        progressive=ProgressiveConfig(fade_kimg=0.032, stable_kimg=0.032),
+        data=DigitsConfig(labels="ignore"),
+        networks=ProgressiveConfig(
+            latent_dim=8,
+            generator_width=4,
+            critic_width=4,
+            max_width=8,
+            minibatch_stddev_group=4,
+            fade_kimg=0.032,
+            stable_kimg=0.032,
+        ),
     ),
 }
 
@@ -235,7 +246,7 @@ def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Pa
 def test_a_critic_with_too_little_data_is_served_uncalibrated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = DataConfig(source="ring", count=60, held_out_fraction=0.3)
+    few = RingConfig(count=60, held_out_fraction=0.3)
     run = trained_run(tmp_path / "run", TrainConfig(data=few, networks=MLP))
     assert command.main([str(run), "--out", str(tmp_path / "models" / "few")]) == 0
     told = capsys.readouterr().out.splitlines()[4]

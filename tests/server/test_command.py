@@ -201,6 +201,18 @@ def test_help_lists_the_flags() -> None:
         assert flag in result.stdout
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_it_serves_where_stderr_cannot_be_written(closed: str, repository: Path) -> None:
+    command = f"exec {sys.executable} -m ganserve_server --models {repository} --port 0 --provider cpu {closed}"
+    with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("serving on "))
+        with Client(said.split()[-1]) as client:
+            assert client.models()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=LARGE)
     with running_server(tmp_path) as server, connected(server.address) as stubs:

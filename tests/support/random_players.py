@@ -14,9 +14,9 @@ from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_training.config import NetworksConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
+from ganserve_training.networks.config import ARCHITECTURES
 
 Kind = Literal["generator", "network", "critic"]
 """The package's generator (to uint8), its network alone (to float32), the package's critic."""
@@ -74,13 +74,12 @@ class _Alone(nn.Module):
 def random_player(architecture: str, kind: Kind, *, half: bool = False) -> Player:
     """Makes one: `half` computes in float16."""
     torch.manual_seed(0)
-    networks = NetworksConfig(
-        architecture=architecture,  # type: ignore[arg-type]
+    networks = ARCHITECTURES[architecture](
         latent_dim=_LATENT,
         generator_width=16,
         critic_width=16,
         max_width=64,
-        **_ARCHITECTURES[architecture],  # type: ignore[arg-type]
+        **_ARCHITECTURES[architecture],
     )
     pair = build_networks(networks, _DATA)
     _scatter(pair.generator, pair.critic)

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
     AugmentationConfig,
+    ConvolutionalConfig,
     EmaConfig,
-    NetworksConfig,
-    OptimiserConfig,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
@@ -26,11 +26,11 @@ TINY_FLAGS = [
 
 def tiny_config(**changes: Any) -> TrainConfig:
     """Twelve steps with everything switched on and annealed; `changes` replace fields."""
-    adam = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
+    adam = AdamConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
     fields = {
         "steps": 12,
         "batch_size": 16,
-        "networks": NetworksConfig(latent_dim=8, label_embedding_dim=4, generator_width=4, critic_width=4),
+        "networks": ConvolutionalConfig(latent_dim=8, label_embedding_dim=4, generator_width=4, critic_width=4),
         "regularisers": RegularisersConfig(r1_gamma=Anneal(start=1.0, end=0.1), r2_gamma=Anneal.constant(0.3)),
         "optimisers": OptimisersConfig(generator=adam, critic=adam),
         "ema": EmaConfig(half_life_kimg=0.1),

@@ -7,10 +7,10 @@ import lightning_fabric
 import pytest
 import torch
 
-from ganserve_training.config import AdaConfig, Anneal, AugmentationConfig, LossConfig, RegularisersConfig
+from ganserve_training.config import AdaConfig, Anneal, AugmentationConfig, RegularisersConfig
 from ganserve_training.data import load_split
 from ganserve_training.objectives.adaptive_augmentation import AdaController
-from ganserve_training.objectives.losses import LossName
+from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.trainer import Trainer
 from tiny_runs import tiny_config
@@ -97,9 +97,9 @@ def test_a_restored_controller_goes_on_within_its_interval() -> None:
     assert restored.probability == ada.probability == pytest.approx(160 / 1000)
 
 
-def trainer_of(target: float, loss: LossName = "modified-minimax") -> Trainer:
+def trainer_of(target: float, loss: str = "modified-minimax") -> Trainer:
     config = tiny_config(
-        loss=LossConfig(name=loss),
+        loss=LOSSES[loss](),
         augmentation=AugmentationConfig(translation_px=1, ada=AdaConfig(target=target, kimg=1.0, every_steps=2)),
         regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0)),
     )
@@ -113,7 +113,7 @@ def bias_of_critic(trainer: Trainer, value: float) -> None:
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "hinge", "least-squares"])
-def test_p_rises_while_the_critic_is_too_sure_and_falls_when_it_is_not(loss: LossName) -> None:
+def test_p_rises_while_the_critic_is_too_sure_and_falls_when_it_is_not(loss: str) -> None:
     trainer = trainer_of(0.6, loss)
     column = trainer.measures.index("augmentation_probability")
     bias_of_critic(trainer, 100.0)

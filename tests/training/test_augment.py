@@ -164,17 +164,17 @@ def test_translation_counts_pixels_of_the_full_image_while_networks_grow() -> No
         (
             AugmentationConfig(brightness=0.5, translation_px=1),
             VECTORS,
-            "^augmentation.translation_px and augmentation.brightness must be 0, as these data are vectors",
+            "^--augmentation.translation-px 1: changes images, and these data are vectors",
         ),
         (
             AugmentationConfig(saturation=1.0),
             DataInfo(sample_shape=(8, 8, 1)),
-            r"saturation needs colours, and these images have 1 channel",
+            "^--augmentation.saturation 1.0: needs colours, and these images have 1 channel",
         ),
         (
             AugmentationConfig(translation_px=8),
             DataInfo(sample_shape=(8, 16, 1)),
-            "translation_px must be less than the images' side, 8",
+            "^--augmentation.translation-px 8: must be less than the images' side, 8",
         ),
     ],
 )

@@ -162,8 +162,8 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
     [
         ([], 2, "ganserve train: error: PRESET: missing. Give one of digits"),
         (["nothing"], 2, "ganserve train: error: PRESET nothing: no such preset. Give one of digits"),
-        (["digits", "--steps", "0"], 2, "steps must be at least 1 (got 0)"),
-        (["digits", "--ema.half-life-kimg", "-1"], 2, "--ema.half-life-kimg must be not negative"),
+        (["digits", "--steps", "0"], 2, "--steps 0: must be at least 1."),
+        (["digits", "--ema.half-life-kimg", "-1"], 2, "--ema.half-life-kimg -1.0: must be 0 or more."),
         (["digits", "--no-such-flag"], 2, "--no-such-flag"),
     ],
 )

@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DigitsConfig
 from ganserve_training.data import (
     DataInfo,
     Images,
@@ -21,7 +21,7 @@ def test_the_split_is_the_one_that_the_protocol_names() -> None:
     bunch = load_digits()
     pixels = np.round(bunch.images * 255 / 16).astype(np.uint8)[..., None]
     expected = train_test_split(pixels, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target)
-    train, held_out = load_split(DataConfig(), "train"), load_split(DataConfig(), "held_out")
+    train, held_out = load_split(DigitsConfig(), "train"), load_split(DigitsConfig(), "held_out")
     np.testing.assert_array_equal(train.pixels, expected[0])
     np.testing.assert_array_equal(held_out.pixels, expected[1])
     np.testing.assert_array_equal(train.labels, expected[2])
@@ -30,14 +30,14 @@ def test_the_split_is_the_one_that_the_protocol_names() -> None:
 
 
 def test_digits_are_described_and_use_the_whole_range() -> None:
-    images = load_split(DataConfig(), "train")
+    images = load_split(DigitsConfig(), "train")
     assert images.info == DataInfo(sample_shape=(8, 8, 1), label_names=tuple("0123456789"))
     assert DataInfo.from_dict(images.info.to_dict()) == images.info
     assert sorted(np.unique(images.pixels).tolist()) == [round(v * 255 / 16) for v in range(17)]
 
 
 def test_another_seed_holds_out_other_samples() -> None:
-    assert load_split(DataConfig(split_seed=1), "train").sha256() != load_split(DataConfig(), "train").sha256()
+    assert load_split(DigitsConfig(split_seed=1), "train").sha256() != load_split(DigitsConfig(), "train").sha256()
 
 
 def test_every_byte_survives_the_way_to_floats_and_back() -> None:
@@ -106,7 +106,7 @@ def test_no_samples_are_no_order() -> None:
 
 
 def test_batches_are_the_samples_with_their_labels() -> None:
-    images = load_split(DataConfig(), "train")
+    images = load_split(DigitsConfig(), "train")
     source = InMemoryBatches(images, 3, torch.device("cpu"))
     samples, labels = source.batch(35, 5)
     indices = ShuffledOrder(len(images), 3).indices(35, 5)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DigitsConfig, FolderConfig
 from ganserve_training.data import (
     BatchSource,
     ClassBalancedOrder,
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
     """Images that stay on disk, as a large set would."""
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
-    samples = load_split(DataConfig(source="folder", path=str(folder)), "train")
+    samples = load_split(FolderConfig(path=str(folder)), "train")
     assert isinstance(samples, StoredImages)
     return samples
 
@@ -159,7 +159,7 @@ def test_a_death_that_the_pipe_tells_before_the_signal_is_one_error_too(stored: 
 def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
     write_folder(tmp_path, random_pixels(6))
-    samples = load_split(DataConfig(source="folder", path=str(tmp_path)), "train")
+    samples = load_split(FolderConfig(path=str(tmp_path)), "train")
     for file in tmp_path.iterdir():
         file.unlink()
     loader = LoaderBatches(samples, 0, CPU, workers=workers)
@@ -171,7 +171,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch
 def test_small_sets_are_read_into_memory_and_large_ones_ahead(
     folder: Path, stored: StoredImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = DataConfig(source="folder", path=str(folder), flip=True, class_balanced=True, workers=1)
+    config = FolderConfig(path=str(folder), flip=True, class_balanced=True, workers=1)
     large = make_batches(stored, config, 3, CPU)
     assert isinstance(large, LoaderBatches)
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 2**20)
@@ -233,9 +233,9 @@ def test_balanced_rounds_show_every_label_once_and_every_sample_in_turn() -> Non
 def test_what_cannot_be_balanced_or_mirrored_is_refused() -> None:
     vectors = Vectors.standardised(np.zeros((4, 2), np.float32))
     with pytest.raises(DataError, match="flip is for images"):
-        make_batches(vectors, DataConfig(flip=True), 0, CPU)
+        make_batches(vectors, DigitsConfig(flip=True), 0, CPU)
     with pytest.raises(DataError, match="class_balanced needs labels"):
-        make_batches(vectors, DataConfig(class_balanced=True), 0, CPU)
+        make_batches(vectors, DigitsConfig(class_balanced=True), 0, CPU)
 
 
 def test_subsets_keep_their_labels_and_lose_them_when_asked(stored: StoredImages) -> None:
@@ -250,7 +250,7 @@ def test_subsets_keep_their_labels_and_lose_them_when_asked(stored: StoredImages
 
 
 def test_training_from_disk_gives_the_weights_of_training_from_memory(stored: StoredImages) -> None:
-    config = tiny_config(steps=4, data=DataConfig(source="folder", path="x", flip=True, workers=1))
+    config = tiny_config(steps=4, data=FolderConfig(path="x", flip=True, workers=1))
     states = []
     for samples in (stored, in_memory(stored)):
         trainer = Trainer(config, samples, lightning_fabric.Fabric(accelerator="cpu", devices=1))

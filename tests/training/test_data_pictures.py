@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DataConfig, FolderConfig
 from ganserve_training.data import BadFiles, Images, Samples, load_split
-from ganserve_training.data.load import load_folder
 from ganserve_training.data.picture import ImageForm, UnreadableError, decode_picture
+from ganserve_training.data.sources.folder import load_folder
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_folder
 
 
 def config(path: Path, **changes: Any) -> DataConfig:
-    return DataConfig(source="folder", path=str(path), **changes)
+    return FolderConfig(path=str(path), **changes)
 
 
 def everything(samples: Samples) -> np.ndarray:
@@ -124,7 +124,7 @@ def test_every_image_needs_a_label_and_every_label_an_image(tmp_path: Path) -> N
 
 
 def test_missing_and_empty_folders_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data.path: there is no /.*/nowhere"):
+    with pytest.raises(DataError, match=r"--data\.path /.*/nowhere: does not exist\."):
         load_folder(config(tmp_path / "nowhere"), None)
     with pytest.raises(DataError, match=r"holds no images .*: it is empty"):
         load_folder(config(tmp_path), None)
@@ -133,7 +133,7 @@ def test_missing_and_empty_folders_are_told_apart(tmp_path: Path) -> None:
         load_folder(config(tmp_path), None)
     with pytest.raises(DataError, match="must be a folder"):
         load_folder(config(tmp_path / "a.bmp"), None)
-    with pytest.raises(DataError, match=r"data.labels_path: there is no"):
+    with pytest.raises(DataError, match=r"--data\.labels-path .*: does not exist"):
         load_folder(config(tmp_path, labels_path="no.csv"), None)
 
 

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from ganserve_training.config import DataConfig
+from ganserve_training.config import (
+    ArrayConfig,
+    Cifar10Config,
+    DigitsConfig,
+    IdxConfig,
+    ParquetConfig,
+    PatchesConfig,
+    StackedDigitsConfig,
+)
 from ganserve_training.data import (
     GRID_SIGMA,
     RING_SIGMA,
@@ -23,12 +31,12 @@ from ganserve_training.data import (
     load_split,
     ring_centres,
 )
+from ganserve_training.data.config import SOURCES
 from ganserve_training.data.sources.array import load_array
 from ganserve_training.data.sources.cifar10 import load_cifar10
 from ganserve_training.data.sources.idx import load_idx
 from ganserve_training.data.sources.parquet import load_parquet
 from ganserve_training.data.sources.patches import load_patches
-from ganserve_training.data.split import split_indices
 from ganserve_training.data.storage import images as stored_images_module
 from ganserve_training.data.storage.parquet import ParquetStore
 from ganserve_training.errors import DataError
@@ -40,7 +48,7 @@ def everything(samples: Samples) -> np.ndarray:
 
 
 def array(path: Path, **changes: Any) -> Samples:
-    return load_array(DataConfig(source="array", path=str(path), **changes), None)
+    return load_array(ArrayConfig(path=str(path), **changes))
 
 
 # Arrays
@@ -61,7 +69,7 @@ def test_npy_images_are_what_was_saved(tmp_path: Path, channels: int | None) -> 
 def test_arrays_larger_than_memory_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
     np.save(tmp_path / "x.npy", random_pixels(10))
-    samples = load_split(DataConfig(source="array", path=str(tmp_path / "x.npy")), "train")
+    samples = load_split(ArrayConfig(path=str(tmp_path / "x.npy")), "train")
     assert isinstance(samples, StoredImages)
     assert isinstance(samples.store.pixels, np.memmap)  # type: ignore[attr-defined]
     assert len(samples.sha256()) == 64
@@ -84,7 +92,7 @@ def test_float_arrays_are_vectors_on_the_scale_of_the_whole_set(tmp_path: Path) 
     assert samples.info.label_names == ("a", "b")
     np.testing.assert_allclose(samples.info.mean, values.mean(0), rtol=1e-6)
     np.testing.assert_allclose(samples.info.std, values.std(0), rtol=1e-6)
-    held_out = load_split(DataConfig(source="array", path=str(tmp_path / "x.npz")), "held_out")
+    held_out = load_split(ArrayConfig(path=str(tmp_path / "x.npz")), "held_out")
     assert held_out.info == samples.info
 
 
@@ -152,7 +160,7 @@ def test_idx_files_are_found_by_their_names(tmp_path: Path, ending: str, separat
     pixels = random_pixels(6, channels=1)
     write_idx(tmp_path / f"train-images{separator}idx3-ubyte{ending}", pixels[..., 0])
     write_idx(tmp_path / f"train-labels{separator}idx1-ubyte{ending}", np.array([5, 9, 5, 9, 5, 9], np.uint8))
-    samples = load_idx(DataConfig(source="idx", path=str(tmp_path)), None)
+    samples = load_idx(IdxConfig(path=str(tmp_path)))
     np.testing.assert_array_equal(everything(samples), pixels)
     assert samples.info.label_names == ("5", "9")
     assert samples.labels is not None
@@ -162,13 +170,13 @@ def test_idx_files_are_found_by_their_names(tmp_path: Path, ending: str, separat
 def test_idx_labels_may_be_elsewhere_or_dropped(tmp_path: Path) -> None:
     images = write_idx(tmp_path / "pictures", random_pixels(4, channels=1)[..., 0])
     with pytest.raises(DataError, match=r"no labels beside it .*--data.labels ignore"):
-        load_idx(DataConfig(source="idx", path=str(images)), None)
-    assert load_idx(DataConfig(source="idx", path=str(images), labels="ignore"), None).labels is None
+        load_idx(IdxConfig(path=str(images)))
+    assert load_idx(IdxConfig(path=str(images), labels="ignore")).labels is None
     labels = write_idx(tmp_path / "other", np.arange(4, dtype=np.uint8))
-    samples = load_idx(DataConfig(source="idx", path=str(images), labels_path=str(labels)), None)
+    samples = load_idx(IdxConfig(path=str(images), labels_path=str(labels)))
     assert samples.info.label_names == ("0", "1", "2", "3")
     with pytest.raises(DataError, match="holds none of train-images-idx3-ubyte, "):
-        load_idx(DataConfig(source="idx", path=str(tmp_path)), None)
+        load_idx(IdxConfig(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +195,7 @@ def test_idx_labels_may_be_elsewhere_or_dropped(tmp_path: Path) -> None:
 def test_idx_files_of_another_form_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(DataError, match=message):
-        load_idx(DataConfig(source="idx", path=str(tmp_path / "x"), labels="ignore"), None)
+        load_idx(IdxConfig(path=str(tmp_path / "x"), labels="ignore"))
 
 
 # CIFAR-10
@@ -201,26 +209,26 @@ def test_cifar10_batches_are_read_in_order_with_their_names(tmp_path: Path) -> N
     write_cifar10(folder / "data_batch_1.bin", pixels[:12], labels[:12])
     write_cifar10(folder / "data_batch_2.bin", pixels[12:], labels[12:])
     write_cifar10(folder / "test_batch.bin", pixels[:3], labels[:3])
-    samples = load_cifar10(DataConfig(source="cifar10", path=str(tmp_path)), None)
+    samples = load_cifar10(Cifar10Config(path=str(tmp_path)))
     np.testing.assert_array_equal(everything(samples), pixels)
     assert samples.labels is not None
     assert samples.labels.tolist() == labels.tolist()
     assert samples.info.label_names == tuple("0123456789")
     (folder / "batches.meta.txt").write_text("\n".join(f"kind {label}" for label in range(10)) + "\n\n")
-    one = DataConfig(source="cifar10", path=str(folder / "data_batch_1.bin"))
-    assert load_cifar10(one, None).info.label_names[3] == "kind 3"
+    one = Cifar10Config(path=str(folder / "data_batch_1.bin"))
+    assert load_cifar10(one).info.label_names[3] == "kind 3"
 
 
 def test_cifar10_files_of_another_form_are_refused(tmp_path: Path) -> None:
-    config = DataConfig(source="cifar10", path=str(tmp_path))
+    config = Cifar10Config(path=str(tmp_path))
     with pytest.raises(DataError, match="holds no data_batch_"):
-        load_cifar10(config, None)
+        load_cifar10(config)
     path = write_cifar10(tmp_path / "data_batch_1.bin", random_pixels(2, 32), np.array([3, 12], np.uint8))
     with pytest.raises(DataError, match="record 1 has the label 12"):
-        load_cifar10(config, None)
+        load_cifar10(config)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"records of 3,073 bytes.*got 6,145 bytes"):
-        load_cifar10(config, None)
+        load_cifar10(config)
 
 
 # Parquet
@@ -238,7 +246,7 @@ def write_parquet(path: Path, pixels: np.ndarray, labels: Any, *, plain: bool = 
 
 
 def parquet(path: Path, **changes: Any) -> StoredImages:
-    return load_parquet(DataConfig(source="parquet", path=str(path), **changes), None)
+    return load_parquet(ParquetConfig(path=str(path), **changes), None)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["struct", "bytes"])
@@ -329,7 +337,7 @@ def test_the_ring_has_eight_modes_and_the_grid_twenty_five() -> None:
     ("source", "centres", "sigma"), [("ring", ring_centres(), RING_SIGMA), ("grid", grid_centres(), GRID_SIGMA)]
 )
 def test_points_are_drawn_about_each_mode_as_often(source: Any, centres: np.ndarray, sigma: float) -> None:
-    config = DataConfig(source=source)
+    config = SOURCES[source]()
     train, held_out = load_split(config, "train"), load_split(config, "held_out")
     assert (len(train), len(held_out)) == (64_000, 16_000)
     assert train.labels is None
@@ -342,14 +350,14 @@ def test_points_are_drawn_about_each_mode_as_often(source: Any, centres: np.ndar
     # Real data themselves score 1 - exp(-9/2) = 98.9 % within three sigma.
     assert (distances.min(axis=1) < 3 * sigma).mean() == pytest.approx(1 - np.exp(-4.5), abs=0.002)
     np.testing.assert_array_equal(everything(load_split(config, "train")), everything(train))
-    assert load_split(DataConfig(source=source, split_seed=1), "train").sha256() != train.sha256()
-    assert len(load_split(DataConfig(source=source, count=100), "held_out")) == 20
+    assert load_split(SOURCES[source](split_seed=1), "train").sha256() != train.sha256()
+    assert len(load_split(SOURCES[source](count=100), "held_out")) == 20
 
 
 def test_stacks_are_made_of_their_own_sides_digits() -> None:
     for side in ("train", "held_out"):
-        own = {item.tobytes() for item in everything(load_split(DataConfig(), side))}
-        stacks = load_split(DataConfig(source="stacked-digits", count=500), side)
+        own = {item.tobytes() for item in everything(load_split(DigitsConfig(), side))}
+        stacks = load_split(StackedDigitsConfig(count=500), side)
         assert (len(stacks), stacks.info.sample_shape, stacks.labels) == (
             400 if side == "train" else 100,
             (8, 8, 3),
@@ -357,14 +365,14 @@ def test_stacks_are_made_of_their_own_sides_digits() -> None:
         )
         channels = everything(stacks).transpose(0, 3, 1, 2).reshape(-1, 8, 8)
         assert {item.tobytes() for item in channels} <= own
-    assert len(load_split(DataConfig(source="stacked-digits"), "train")) == 40_000
+    assert len(load_split(StackedDigitsConfig(), "train")) == 40_000
     everyone = load_digits().target
     assert len(set(everyone.tolist())) ** 3 == 1000
 
 
 @pytest.mark.parametrize(("size", "split_seed"), [(16, 0), (32, 1), (64, 2), (128, 3)])
 def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_seed: int) -> None:
-    config = DataConfig(source="patches", size=size, count=400, split_seed=split_seed)
+    config = PatchesConfig(size=size, count=400, split_seed=split_seed)
     train, held_out = load_patches(config, "train"), load_patches(config, "held_out")
     assert (len(train), len(held_out)) == (320, 80)
     assert train.info.sample_shape == (size, size, 3)
@@ -388,13 +396,12 @@ def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_see
 
 def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -> None:
     lefts = {
-        int(load_patches(DataConfig(source="patches", split_seed=seed), "held_out").corners[:, 2].min() > 320)
-        for seed in range(8)
+        int(load_patches(PatchesConfig(split_seed=seed), "held_out").corners[:, 2].min() > 320) for seed in range(8)
     }
     assert lefts == {0, 1}
     with pytest.raises(DataError, match="held_out part of the photographs is 64 of their 640 pixels wide"):
-        load_patches(DataConfig(source="patches", size=128, held_out_fraction=0.1), "train")
-    gray = load_split(DataConfig(source="patches", channels="gray", labels="ignore", count=10), "train")
+        load_patches(PatchesConfig(size=128, held_out_fraction=0.1), "train")
+    gray = load_split(PatchesConfig(channels="gray", labels="ignore", count=10), "train")
     assert gray.info.sample_shape == (32, 32, 1)
     assert gray.labels is None
     assert gray.in_memory
@@ -406,7 +413,7 @@ def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -
 
 def test_a_labels_only_sample_is_trained_on() -> None:
     labels = np.array([0] * 10 + [1] + [2] * 10, np.int64)
-    train, held_out = split_indices(21, labels, DataConfig())
+    train, held_out = DigitsConfig().split_indices(21, labels)
     assert sorted([*train, *held_out]) == list(range(21))
     assert 10 in train
     assert np.bincount(labels[held_out]).tolist() == [2, 0, 2]
@@ -414,25 +421,25 @@ def test_a_labels_only_sample_is_trained_on() -> None:
 
 def test_splits_that_cannot_be_stratified_say_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"4 samples of 2 labels, split into 3 and 1, can't have each label"):
-        split_indices(4, np.array([0, 0, 1, 1], np.int64), DataConfig())
+        DigitsConfig().split_indices(4, np.array([0, 0, 1, 1], np.int64))
     with pytest.raises(DataError, match="at least 2 samples"):
-        split_indices(1, None, DataConfig())
+        DigitsConfig().split_indices(1, None)
     with pytest.raises(DataError, match="leaves none to train on"):
-        split_indices(2, None, DataConfig(held_out_fraction=0.9))
+        DigitsConfig(held_out_fraction=0.9).split_indices(2, None)
     np.savez(tmp_path / "x.npz", x=np.zeros((4, 2)), y=np.array([0, 0, 1, 1]))
     with pytest.raises(DataError, match=r"--data\.labels ignore"):
-        load_split(DataConfig(source="array", path=str(tmp_path / "x.npz")), "train")
-    assert len(load_split(DataConfig(source="array", path=str(tmp_path / "x.npz"), labels="ignore"), "train")) == 3
+        load_split(ArrayConfig(path=str(tmp_path / "x.npz")), "train")
+    assert len(load_split(ArrayConfig(path=str(tmp_path / "x.npz"), labels="ignore"), "train")) == 3
 
 
 def test_dropped_labels_leave_the_split_as_it_is() -> None:
     for side in ("train", "held_out"):
-        with_labels, without = load_split(DataConfig(), side), load_split(DataConfig(labels="ignore"), side)
+        with_labels, without = load_split(DigitsConfig(), side), load_split(DigitsConfig(labels="ignore"), side)
         assert without.info.label_names == ()
         np.testing.assert_array_equal(everything(without), everything(with_labels))
 
 
 def test_balancing_unlabelled_data_is_an_error(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", random_pixels(4))
-    with pytest.raises(DataError, match="class_balanced needs labels"):
-        load_split(DataConfig(source="array", path=str(tmp_path / "x.npy"), class_balanced=True), "train")
+    with pytest.raises(DataError, match=r"--data\.class-balanced: needs labels"):
+        load_split(ArrayConfig(path=str(tmp_path / "x.npy"), class_balanced=True), "train")

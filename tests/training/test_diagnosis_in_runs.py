@@ -15,9 +15,9 @@ from ganserve_training import load_trained, train
 from ganserve_training.cli.train import main
 from ganserve_training.config import (
     Anneal,
-    DataConfig,
+    ConvolutionalConfig,
     DiagnosisConfig,
-    NetworksConfig,
+    DigitsConfig,
     OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
@@ -214,8 +214,14 @@ def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: p
         lambda observer, _: Quality("sliced_wasserstein", 0.1 + observer._trainer.step / 10, higher_is_better=False),
     )
     config = tiny_config(
-        networks=replace(tiny_config().networks, architecture="progressive"),
-        progressive=ProgressiveConfig(fade_kimg=0.048, stable_kimg=0.032),
+        networks=ProgressiveConfig(
+            latent_dim=8,
+            label_embedding_dim=4,
+            generator_width=4,
+            critic_width=4,
+            fade_kimg=0.048,
+            stable_kimg=0.032,
+        ),
         diagnosis=DiagnosisConfig(every_steps=1, samples=16),
     )
     with pytest.raises(StoppedError):
@@ -270,8 +276,8 @@ def test_the_best_step_is_the_best_by_the_newest_metric(tmp_path: Path, monkeypa
 def test_a_quality_metric_that_does_not_suit_the_data_is_refused_before_anything_is_written(
     tmp_path: Path, quality: str, why: str
 ) -> None:
-    data = DataConfig(source="digits", labels="ignore")
-    networks = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4)
+    data = DigitsConfig(labels="ignore")
+    networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4)
     watched = DiagnosisConfig(samples=16, quality=quality)
     config = tiny_config(steps=4, data=data, networks=networks, diagnosis=watched)
     with pytest.raises(ConfigError, match=why):

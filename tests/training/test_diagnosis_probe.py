@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config import DiagnosisConfig, LossConfig, NetworksConfig, TrainConfig
+from ganserve_training.config import ConvolutionalConfig, DiagnosisConfig, HingeLoss, TrainConfig
 from ganserve_training.data import Images, Vectors
 from ganserve_training.diagnosis.feature_space import FeatureSpace, mean_pairwise_distance
 from ganserve_training.diagnosis.probe import Players, Probe
@@ -19,7 +19,7 @@ from ganserve_training.evaluation.modes import GaussianModes
 from ganserve_training.evaluation.quality import Quality
 from ganserve_training.networks.critic_output import CriticOutput
 from ganserve_training.networks.latents import LatentPrior
-from ganserve_training.objectives.losses import build_loss
+from ganserve_training.objectives.losses import LOSSES
 
 COUNT = 64
 
@@ -57,14 +57,14 @@ def probe(
 ) -> Probe:
     config = config or TrainConfig(
         batch_size=16,
-        loss=LossConfig(name=loss),
+        loss=LOSSES[loss](),
         diagnosis=DiagnosisConfig(samples=COUNT),  # type: ignore[arg-type]
     )
     players = Players(
         generator=generator,
         critic=critic,
         prior=LatentPrior(dim=2, distribution="normal", continuous_codes=0),
-        loss=build_loss(config.loss),
+        loss=config.loss,
         label_names=(),
         critic_uses_labels=False,
     )
@@ -181,8 +181,8 @@ class Pairs(nn.Module):
 def test_packs_stay_whole() -> None:
     config = TrainConfig(
         batch_size=16,
-        networks=NetworksConfig(packing=3),
-        loss=LossConfig(name="hinge"),
+        networks=ConvolutionalConfig(packing=3),
+        loss=HingeLoss(),
         diagnosis=DiagnosisConfig(samples=32),
     )
     look = probe(Affine(1.0, 0.0), Pairs(), config=config)
@@ -217,11 +217,11 @@ def test_labels_are_shared_and_many_labels_are_thinned_out() -> None:
         generator=Prototypes(),
         critic=Mean(),
         prior=LatentPrior(dim=2, distribution="normal", continuous_codes=0),
-        loss=build_loss(LossConfig(name="hinge")),
+        loss=HingeLoss(),
         label_names=images.label_names,
         critic_uses_labels=True,
     )
-    config = TrainConfig(batch_size=16, loss=LossConfig(name="hinge"), diagnosis=DiagnosisConfig(samples=COUNT))
+    config = TrainConfig(batch_size=16, loss=HingeLoss(), diagnosis=DiagnosisConfig(samples=COUNT))
     look = Probe(config, players, images, images.take(np.arange(500)), torch.device("cpu"))
     assert look._labels is not None
     assert len(look._labels.unique()) == COUNT // 8

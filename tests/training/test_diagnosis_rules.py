@@ -13,17 +13,18 @@ import pytest
 from ganserve._command_line.options import build as build_arguments
 from ganserve._command_line.options import options_of
 from ganserve._command_line.parsing import parse
-from ganserve_training.cli.train import TrainArguments
+from ganserve_training.cli.train_arguments import TrainArguments
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
-    DataConfig,
+    ConvolutionalConfig,
     DiagnosisConfig,
-    LossConfig,
-    NetworksConfig,
+    DigitsConfig,
+    MinimaxLoss,
     RegularisersConfig,
     ScheduleConfig,
     TrainConfig,
+    WassersteinLoss,
 )
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
@@ -290,16 +291,16 @@ def test_observations_and_findings_survive_their_form_on_disk() -> None:
 CONFIGS = [
     TrainConfig(),
     TrainConfig(
-        loss=LossConfig(name="minimax"),
+        loss=MinimaxLoss(),
         regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0)),
         schedule=ScheduleConfig(critic_steps=5),
     ),
-    TrainConfig(loss=LossConfig(name="wasserstein"), regularisers=RegularisersConfig(weight_clip=0.01)),
+    TrainConfig(loss=WassersteinLoss(), regularisers=RegularisersConfig(weight_clip=0.01)),
     TrainConfig(regularisers=RegularisersConfig(r2_gamma=Anneal.constant(0.0))),
     TrainConfig(
-        data=DataConfig(labels="ignore"),
+        data=DigitsConfig(labels="ignore"),
         schedule=ScheduleConfig(unrolled_steps=5),
-        networks=NetworksConfig(packing=2, minibatch_stddev_group=4),
+        networks=ConvolutionalConfig(packing=2, minibatch_stddev_group=4),
         augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0), translation_px=1),
         diagnosis=DiagnosisConfig(patience=5, keep_best=False),
     ),

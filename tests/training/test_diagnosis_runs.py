@@ -11,29 +11,32 @@ from typing import Any
 import pytest
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
-    DataConfig,
+    ConvolutionalConfig,
     DiagnosisConfig,
+    DigitsConfig,
     EmaConfig,
-    LossConfig,
-    NetworksConfig,
-    OptimiserConfig,
+    GridConfig,
+    MlpConfig,
     OptimisersConfig,
     RegularisersConfig,
+    RingConfig,
     ScheduleConfig,
     TrainConfig,
 )
 from ganserve_training.data import load_split
 from ganserve_training.diagnosis import Kind
 from ganserve_training.diagnosis.monitor import Monitor
+from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.devices import cpu_threads, open_fabric
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.trainer import Trainer
 
-RING = DataConfig(source="ring", count=4000)
-DIGITS = DataConfig(source="digits")
-MLP = NetworksConfig(architecture="mlp", latent_dim=8, generator_width=64, critic_width=64)
-CONVOLUTIONAL = NetworksConfig(latent_dim=16, generator_width=8, critic_width=8)
+RING = RingConfig(count=4000)
+DIGITS = DigitsConfig()
+MLP = MlpConfig(latent_dim=8, generator_width=64, critic_width=64)
+CONVOLUTIONAL = ConvolutionalConfig(latent_dim=16, generator_width=8, critic_width=8)
 
 
 def constant(value: float) -> Anneal:
@@ -46,12 +49,12 @@ def setting(
     """A run of the MLP on the ring; `rates` are the generator's and the critic's learning rates."""
     gamma = gamma or constant(0.0)
     beta1 = changes.pop("beta1", 0.0)
-    generator, critic = (OptimiserConfig(learning_rate=constant(rate), beta1=beta1) for rate in rates)
+    generator, critic = (AdamConfig(learning_rate=constant(rate), beta1=beta1) for rate in rates)
     fields = {
         "steps": steps,
         "data": RING,
         "networks": MLP,
-        "loss": LossConfig(name=loss),  # type: ignore[arg-type]
+        "loss": LOSSES[loss](),
         "regularisers": RegularisersConfig(r1_gamma=gamma, r2_gamma=gamma),
         "optimisers": OptimisersConfig(generator=generator, critic=critic),
         "ema": EmaConfig(half_life_kimg=1.0),
@@ -88,7 +91,7 @@ FAILING: dict[str, TrainConfig] = {
         every=60,
         rates=(1e-3, 1e-3),
         beta1=0.5,
-        data=DataConfig(source="grid", count=4000),
+        data=GridConfig(count=4000),
         schedule=ScheduleConfig(generator_steps=5),
     ),
     # Ten times the discriminator's learning rate: the generator runs from mode to mode before it can follow.

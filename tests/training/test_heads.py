@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganserve_training.config import AugmentationConfig, CodesConfig, DataConfig, LossConfig, NetworksConfig
+from ganserve_training.config import (
+    AugmentationConfig,
+    CodesConfig,
+    ConvolutionalConfig,
+    DataConfig,
+    DigitsConfig,
+    NetworksConfig,
+    RelativisticPairingLoss,
+)
 from ganserve_training.data import load_split
 from ganserve_training.networks.critic_output import CriticOutput
 from ganserve_training.objectives.auxiliary_terms import Codes, Heads, classification_term, information_term
@@ -72,7 +80,7 @@ def test_constants_published_by_tf_gan() -> None:
     fake = [[10.0, 4.4, -5.5, 3.6], [-4.0, 4.4, 5.2, 4.6], [1.1, 2.4, -3.5, 5.6], [1.1, 2.4, -3.5, 5.6]]
     real = [[-2.0, 0.4, 12.5, 2.7], [-1.2, 1.9, 12.3, 2.6], [-2.4, -1.7, 2.5, 2.7], [1.1, 2.4, -3.5, 5.6]]
     labels = torch.tensor([1, 2, 0, 0])
-    heads = Heads(LossConfig(), CodesConfig(), classifier=True)
+    heads = Heads(RelativisticPairingLoss(), CodesConfig(), classifier=True)
     outputs = [CriticOutput(torch.zeros(4), class_logits=double(rows)) for rows in (real, fake)]
     none = Codes(None, None)
     assert heads.generator_terms(outputs[1], labels, none)["classification"].item() == pytest.approx(3.84974, abs=5e-6)
@@ -93,7 +101,9 @@ def test_constants_published_by_tf_gan() -> None:
 
 def test_weights_multiply_the_terms_of_both_players() -> None:
     heads = Heads(
-        LossConfig(classification_weight=0.5, information_weight=3.0), CodesConfig(continuous=2), classifier=True
+        RelativisticPairingLoss(classification_weight=0.5, information_weight=3.0),
+        CodesConfig(continuous=2),
+        classifier=True,
     )
     assert heads.names == ("classification", "information")
     real, fake = (output(class_logits=double(LOGITS), code_values=double(VALUES)) for _ in range(2))
@@ -110,10 +120,12 @@ def test_weights_multiply_the_terms_of_both_players() -> None:
 
 def test_codes_are_read_from_the_end_of_the_latent_and_from_the_label() -> None:
     latents, labels = torch.arange(12.0).view(2, 6), torch.tensor(LABELS)
-    both = Heads(LossConfig(), CodesConfig(categories=3, continuous=2), classifier=False).read_codes(latents, labels)
+    both = Heads(RelativisticPairingLoss(), CodesConfig(categories=3, continuous=2), classifier=False).read_codes(
+        latents, labels
+    )
     assert torch.equal(both.values, latents[:, 4:])
     assert torch.equal(both.categories, labels)
-    neither = Heads(LossConfig(), CodesConfig(), classifier=False).read_codes(latents, labels)
+    neither = Heads(RelativisticPairingLoss(), CodesConfig(), classifier=False).read_codes(latents, labels)
     assert (neither.categories, neither.values) == (None, None)
 
 
@@ -125,10 +137,10 @@ def trainer_of(networks: NetworksConfig, data: DataConfig) -> Trainer:
 @pytest.mark.parametrize(
     ("networks", "data", "term"),
     [
-        (NetworksConfig(latent_dim=8, critic_conditioning="classifier"), DataConfig(), "classification"),
+        (ConvolutionalConfig(latent_dim=8, critic_conditioning="classifier"), DigitsConfig(), "classification"),
         (
-            NetworksConfig(latent_dim=8, codes=CodesConfig(categories=4, continuous=2)),
-            DataConfig(labels="ignore"),
+            ConvolutionalConfig(latent_dim=8, codes=CodesConfig(categories=4, continuous=2)),
+            DigitsConfig(labels="ignore"),
             "information",
         ),
     ],

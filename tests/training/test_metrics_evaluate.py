@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from channel_means import ChannelMeans
 from ganserve_training import evaluate_run, load_split, load_trained, train
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DataConfig, DigitsConfig, GridConfig, RingConfig
 from ganserve_training.data import Images, grid_centres
+from ganserve_training.data.config import SOURCES
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.evaluate import default_samples, evaluate
 from ganserve_training.evaluation.metric import DataTraits, all_metrics, choose_metrics
@@ -26,7 +27,7 @@ from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 
-DIGITS = DataConfig()
+DIGITS = DigitsConfig()
 
 
 class Copies:
@@ -91,7 +92,7 @@ def test_an_unconditional_model_of_labelled_data_is_judged_without_labels() -> N
 
 @pytest.mark.parametrize(("source", "modes"), [("ring", 8), ("grid", 25)])
 def test_points_with_known_modes_are_counted(source: Any, modes: int) -> None:
-    evaluation = evaluate(Copies(DataConfig(source=source, count=5000)), EvaluationOptions())
+    evaluation = evaluate(Copies(SOURCES[source](count=5000)), EvaluationOptions())
     assert evaluation.samples == 2500
     assert set(evaluation.metrics) == {"modes", "high_quality", "reverse_kl", "mode_divergence", "sliced_wasserstein"}
     assert evaluation.metrics["modes"] == modes
@@ -117,7 +118,7 @@ def test_stacked_digits_are_read_channel_by_channel() -> None:
 
 
 def test_modes_belong_to_their_data() -> None:
-    grid = modes_of(DataConfig(source="grid"))
+    grid = modes_of(GridConfig())
     assert isinstance(grid, GaussianModes)
     assert np.array_equal(grid.centres, grid_centres())
     assert modes_of(DIGITS) is None
@@ -175,8 +176,8 @@ def test_options_that_do_not_suit_the_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
-    assert data_config("digits", DataConfig(split_seed=5), (8, 8, 1)).split_seed == 5
-    assert data_config("ring", DIGITS, (2,)) == DataConfig(source="ring")
+    assert data_config("digits", DigitsConfig(split_seed=5), (8, 8, 1)).split_seed == 5
+    assert data_config("ring", DIGITS, (2,)) == RingConfig()
     array = tmp_path / "images.npy"
     np.save(array, np.zeros((4, 8, 8, 1), np.uint8))
     config = data_config(str(array), DIGITS, (8, 8, 1))
@@ -189,14 +190,14 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         (folder / name).touch()
         kinds.append(source_of(folder))
     assert kinds == ["parquet", "cifar10", "idx", "folder"]
-    with pytest.raises(ConfigError, match=r"nowhere: neither a file or folder nor a source\. The sources are digits"):
+    with pytest.raises(ConfigError, match=r"nowhere: neither a file or folder nor a source\. The sources are array"):
         data_config("nowhere", None, (8, 8, 1))
 
 
-def test_a_large_reference_is_always_the_same_part() -> None:
-    reference = load_reference(DataConfig(source="ring", count=30_000), (2,))
+def test_a_large_reference_is_a_fixed_part() -> None:
+    reference = load_reference(RingConfig(count=30_000), (2,))
     assert len(reference.train) == 10_000
-    assert reference.sha256 == load_reference(DataConfig(source="ring", count=30_000), (2,)).sha256
+    assert reference.sha256 == load_reference(RingConfig(count=30_000), (2,)).sha256
 
 
 def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from channel_means import ChannelMeans
-from ganserve_training.config import DataConfig
+from ganserve_training.config import DigitsConfig
 from ganserve_training.data import DataInfo, Images, load_split
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.features import (
@@ -89,7 +89,7 @@ def test_plain_features_are_the_values() -> None:
 
 
 def test_the_classifier_learns_and_is_the_same_again() -> None:
-    train, held_out = (load_split(DataConfig(), split) for split in ("train", "held_out"))
+    train, held_out = (load_split(DigitsConfig(), split) for split in ("train", "held_out"))
     before = torch.get_rng_state()
     features, accuracy = classifier_features(train, held_out)
     assert torch.equal(torch.get_rng_state(), before)

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import ConvolutionalConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.blocks import UpsampleConv, level_widths
 
-SMALL = NetworksConfig(latent_dim=6, label_embedding_dim=3, generator_width=4, critic_width=4, max_width=16)
+SMALL = ConvolutionalConfig(latent_dim=6, label_embedding_dim=3, generator_width=4, critic_width=4, max_width=16)
 
 
 def info(side: int = 8, channels: int = 1, labels: int = 3, width: int | None = None) -> DataInfo:

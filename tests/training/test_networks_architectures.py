@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.config import CodesConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import as_output, build_networks, looks_across_batch
+from ganserve_training.networks.config import ARCHITECTURES, NetworksConfig
 
 IMAGES = ("convolutional", "dcgan", "residual", "progressive", "r3gan")
 ALL = ("mlp", *IMAGES)
@@ -25,7 +26,7 @@ def config(architecture: str, width: int = 4, most: int = 16, **changes) -> Netw
     fields = {"latent_dim": LATENT, "label_embedding_dim": 3, "generator_width": width, "critic_width": width}
     fields |= {} if architecture == "mlp" else {"max_width": most}
     fields |= {"group_size": 2} if architecture == "r3gan" else {}
-    return NetworksConfig(architecture=architecture, **fields | changes)
+    return ARCHITECTURES[architecture](**fields | changes)
 
 
 def images(side: int = 8, channels: int = 1, labels: int = 3) -> DataInfo:

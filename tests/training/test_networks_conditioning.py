@@ -1,23 +1,26 @@
 """Labels and codes: what "auto" means, what is refused, and how they enter."""
 
+import dataclasses
 import re
 
 import pytest
 import torch
 
-from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.config import CodesConfig, owners
+from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import build_networks
-from ganserve_training.networks.conditioning import resolve_conditioning
+from ganserve_training.networks.build import resolve_conditioning
+from ganserve_training.networks.config import ARCHITECTURES, NetworksConfig
 
 PLAIN = DataInfo(sample_shape=(8, 8, 1))
 LABELLED = DataInfo(sample_shape=(8, 8, 1), label_names=("cat", "dog"))
 
 
-def config(**changes) -> NetworksConfig:
+def config(architecture: str = "convolutional", **changes) -> NetworksConfig:
     fields = {"latent_dim": 4, "label_embedding_dim": 3, "generator_width": 4, "critic_width": 4}
-    return NetworksConfig(**fields | changes)
+    return ARCHITECTURES[architecture](**fields | changes)
 
 
 @pytest.mark.parametrize(
@@ -50,36 +53,36 @@ def test_codes_take_the_place_of_labels() -> None:
         (
             {"generator_conditioning": "concatenation"},
             PLAIN,
-            "generator_conditioning concatenation needs labels, and the data have none",
+            "--networks.generator-conditioning concatenation: needs labels, and the data have none",
         ),
         (
             {"critic_conditioning": "projection"},
             PLAIN,
-            "critic_conditioning projection needs labels, and the data have",
+            "--networks.critic-conditioning projection: needs labels, and the data have",
         ),
         (
             {"critic_conditioning": "classifier", "codes": CodesConfig(categories=3)},
             PLAIN,
-            "critic_conditioning classifier needs labels",
+            "--networks.critic-conditioning classifier: needs labels",
         ),
         (
             {"generator_conditioning": "none"},
             LABELLED,
-            "the data have 2 labels and networks.generator_conditioning is none: labels are never ignored by accident; "
-            "use --data.labels ignore",
+            "--networks.generator-conditioning none: ignores the 2 labels of the data. For an unconditional model, use "
+            "--data.labels ignore.",
         ),
-        ({"critic_conditioning": "none"}, LABELLED, "networks.critic_conditioning is none: labels are never ignored"),
-        ({"packing": 2}, LABELLED, "packing 2 judges several samples together, which have no common label"),
+        ({"critic_conditioning": "none"}, LABELLED, "--networks.critic-conditioning none: ignores the 2 labels"),
+        ({"packing": 2}, LABELLED, "--networks.packing 2: judges several samples together, which have no common label"),
         ({"packing": 2, "codes": CodesConfig(continuous=1)}, PLAIN, "which have no common label or code"),
         (
             {"codes": CodesConfig(categories=3)},
             LABELLED,
-            "discrete code takes the place of labels, and the data have 2",
+            "--networks.codes.categories 3: takes the place of labels, and the data have 2",
         ),
         (
             {"codes": CodesConfig(categories=3), "generator_conditioning": "none"},
             PLAIN,
-            "discrete code enters the generator: leave networks.generator_conditioning auto",
+            "none: leaves out InfoGAN's discrete code, which enters the generator. Leave it at auto.",
         ),
     ],
 )
@@ -92,36 +95,45 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
     ("changes", "words"),
     [
         (
-            {"architecture": "convolutional", "generator_conditioning": "batch-norm"},
-            "architecture convolutional and networks.generator_norm auto, which has no batch normalisation",
+            {"architecture": "mlp", "generator_conditioning": "batch-norm"},
+            "--networks.generator-conditioning batch-norm: must be auto or concatenation in a generator without batch "
+            "normalisation. Or add --networks.generator-norm batch.",
         ),
-        ({"architecture": "mlp", "generator_conditioning": "batch-norm"}, "mlp with networks.generator_norm batch"),
         (
             {"architecture": "dcgan", "generator_conditioning": "batch-norm", "generator_norm": "none"},
-            "generator_norm none, which has no batch normalisation",
+            "in a generator without batch normalisation",
         ),
+        ({"architecture": "mlp", "maxout_pieces": 1}, "--networks.maxout-pieces 1: must be at least 2"),
         (
-            {"architecture": "dcgan", "critic_layers": 5},
-            "networks.critic_layers must be left at 3 with architecture dcgan: it belongs to mlp (got 5)",
+            {"architecture": "convolutional", "generator_conditioning": "batch-norm"},
+            "networks.generator_conditioning 'batch-norm': is not a choice. Use one of auto, none, concatenation.",
         ),
-        (
-            {"architecture": "mlp", "max_width": 8},
-            "networks.max_width must be left at 256 with architecture mlp: it belongs to convolutional, dcgan, ",
-        ),
-        ({"generator_class": "a:B"}, "left at nothing with architecture convolutional: it belongs to custom (got a:B)"),
-        ({"architecture": "r3gan", "critic_norm": "batch"}, "left at auto with architecture r3gan"),
-        ({"architecture": "progressive", "spectral_norm": "critic"}, "whose equalised learning rate scales the same"),
-        ({"architecture": "r3gan", "spectral_norm": "both"}, "starts with zero weights"),
-        (
-            {"architecture": "custom", "generator_width": 32, "critic_width": 32},
-            "an import path such as my_package.models:MyClass",
-        ),
-        ({"maxout_pieces": 1}, "at least 2"),
+        ({"architecture": "custom"}, "must be an import path with --networks.architecture custom. Give one such as"),
     ],
 )
-def test_settings_that_an_architecture_lacks_are_refused_in_words(changes: dict, words: str) -> None:
+def test_contradictions_of_options_are_refused_in_words(changes: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
-        config(**changes)
+        config_from_dict({"networks": changes})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "option", "having"),
+    [
+        ("dcgan", "critic_layers", ("mlp",)),
+        ("mlp", "max_width", ("convolutional", "dcgan", "progressive", "r3gan", "residual")),
+        ("convolutional", "generator_class", ("custom",)),
+        ("r3gan", "critic_norm", ("dcgan", "mlp", "residual")),
+        ("progressive", "spectral_norm", ("convolutional", "custom", "dcgan", "mlp", "residual")),
+        ("r3gan", "spectral_norm", ("convolutional", "custom", "dcgan", "mlp", "residual")),
+        ("convolutional", "group_size", ("r3gan",)),
+        ("custom", "generator_width", ("convolutional", "dcgan", "mlp", "progressive", "r3gan", "residual")),
+    ],
+)
+def test_an_architecture_has_only_its_own_options(architecture: str, option: str, having: tuple[str, ...]) -> None:
+    assert sorted(owners(f"networks.{option}")) == list(having)
+    assert option not in {item.name for item in dataclasses.fields(ARCHITECTURES[architecture])}
+    with pytest.raises(ConfigError, match=f"^networks.{option}: is unknown. Use one of "):
+        config_from_dict({"networks": {"architecture": architecture, option: 5}})
 
 
 def test_projection_adds_the_inner_product_of_features_and_label_vector() -> None:

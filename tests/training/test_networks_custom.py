@@ -1,12 +1,14 @@
 """Networks of one's own, by import path."""
 
+import dataclasses
 import re
 import textwrap
 
 import pytest
 import torch
 
-from ganserve_training.config import CodesConfig, NetworksConfig
+from ganserve_training.config import CodesConfig, CustomConfig, TrainConfig
+from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import as_output, build_networks
@@ -186,13 +188,9 @@ def package(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
-def config(generator: str = "Generator", critic: str = "Critic", **changes) -> NetworksConfig:
+def config(generator: str = "Generator", critic: str = "Critic", **changes) -> CustomConfig:
     paths = (name if ":" in name else f"ganserve_test_models:{name}" for name in (generator, critic))
-    return NetworksConfig(
-        **{"architecture": "custom", "latent_dim": 5}
-        | dict(zip(("generator_class", "critic_class"), paths, strict=True)),
-        **changes,
-    )
+    return CustomConfig(latent_dim=5, **dict(zip(("generator_class", "critic_class"), paths, strict=True)), **changes)
 
 
 def test_a_pair_for_vectors() -> None:
@@ -300,7 +298,7 @@ def test_networks_without_labels_suit_data_without() -> None:
         (
             {"critic": "Weightless", "spectral_norm": "critic"},
             PLANE,
-            "networks.spectral_norm must be off for a Weightless, which has no linear layers or convolutions: leave it",
+            "--networks.spectral-norm critic: is given, but a Weightless has no linear layers or convolutions",
         ),
         ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),
         (
@@ -320,20 +318,15 @@ def test_what_breaks_the_contract_is_refused_in_words(changes: dict, data: DataI
         build_networks(config(**changes), data)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"generator_conditioning": "concatenation"}, "whose networks decide how labels enter"),
-        ({"critic_conditioning": "projection"}, "whose networks decide how labels enter"),
-        ({"minibatch_stddev_group": 4}, "put ganserve_training.networks.MinibatchStddev into your critic"),
-        ({"generator": "no_colon:"}, "an import path such as"),
-        (
-            {"generator_width": 64},
-            "networks.generator_width must be left at 32 with architecture custom: it belongs to mlp",
-        ),
-        ({"critic_width": 64}, "networks.critic_width must be left at 32 with architecture custom: it belongs to mlp"),
-    ],
-)
-def test_settings_that_custom_networks_decide_themselves(changes: dict, words: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(words)):
-        config(**changes)
+def test_settings_that_custom_networks_decide_themselves() -> None:
+    fields = {item.name for item in dataclasses.fields(CustomConfig)}
+    assert not fields & {"generator_width", "critic_width", "max_width", "minibatch_stddev_group"}
+    for change in ({"generator_conditioning": "concatenation"}, {"critic_conditioning": "projection"}):
+        with pytest.raises(ConfigError, match=r"conditioning .*: is not a choice\. Use one of auto"):
+            config_from_dict({"networks": {"architecture": "custom", **change}})
+
+
+@pytest.mark.parametrize("name", ["", "no_colon", "no_colon:"])
+def test_the_classes_must_be_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--networks.generator-class .*: must be an import path .* my_package"):
+        TrainConfig(networks=CustomConfig(generator_class=name))

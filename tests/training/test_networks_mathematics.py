@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import ConvolutionalConfig, MlpConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import MinibatchStddev, PackedCritic, build_networks
+from ganserve_training.networks.config import ARCHITECTURES
 from ganserve_training.networks.equalised import equalise, pixel_norm
 from ganserve_training.networks.mlp import HiddenLayer
 from ganserve_training.networks.normalisation import Normalisation
@@ -65,7 +66,7 @@ def test_minibatch_stddev_refuses_a_batch_that_has_no_groups() -> None:
 
 
 def test_a_packed_critic_sees_samples_side_by_side() -> None:
-    pair = build_networks(NetworksConfig(architecture="mlp", packing=3, critic_width=4), PLANE)
+    pair = build_networks(MlpConfig(packing=3, critic_width=4), PLANE)
     assert isinstance(pair.critic, PackedCritic)
     samples = torch.randn(6, 2)
     scores = pair.critic(samples)
@@ -73,7 +74,7 @@ def test_a_packed_critic_sees_samples_side_by_side() -> None:
     torch.testing.assert_close(scores[1], pair.critic.critic(torch.cat([samples[3], samples[4], samples[5]])[None])[0])
     with pytest.raises(ValueError, match=r"judges 3 samples at once: .* \(got 7\): use batch 9"):
         pair.critic(torch.randn(7, 2))
-    pair = build_networks(NetworksConfig(packing=2, critic_width=4), DataInfo(sample_shape=(8, 8, 3)))
+    pair = build_networks(ConvolutionalConfig(packing=2, critic_width=4), DataInfo(sample_shape=(8, 8, 3)))
     assert pair.critic(torch.randn(4, 3, 8, 8)).shape == (2,)
 
 
@@ -111,7 +112,7 @@ def test_layer_norm_by_hand() -> None:
 
 @pytest.mark.parametrize("architecture", ["mlp", "convolutional", "dcgan", "residual"])
 def test_spectral_norm_brings_the_largest_singular_value_to_one(architecture: str) -> None:
-    config = NetworksConfig(architecture=architecture, spectral_norm="critic", critic_width=4, generator_width=4)
+    config = ARCHITECTURES[architecture](spectral_norm="critic", critic_width=4, generator_width=4)
     critic = build_networks(config, DataInfo(sample_shape=(8, 8, 1), label_names=("a", "b"))).critic
     samples, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
     with torch.no_grad():
@@ -211,8 +212,7 @@ def test_r3gan_refuses_groups_that_do_not_fit() -> None:
 
 def test_pacgans_networks_have_its_layers() -> None:
     """PacGAN's protocol for the ring and the grid: section 5 of its paper and its code."""
-    config = NetworksConfig(
-        architecture="mlp",
+    config = MlpConfig(
         latent_dim=2,
         generator_layers=4,
         generator_width=400,

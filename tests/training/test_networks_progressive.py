@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
+from ganserve_training.config import ProgressiveConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import NetworkPair, build_networks
 
@@ -15,9 +15,7 @@ from ganserve_training.networks import NetworkPair, build_networks
 @pytest.fixture
 def pair() -> NetworkPair:
     torch.manual_seed(0)
-    config = NetworksConfig(
-        architecture="progressive", latent_dim=5, generator_width=3, critic_width=3, max_width=8, label_embedding_dim=2
-    )
+    config = ProgressiveConfig(latent_dim=5, generator_width=3, critic_width=3, max_width=8, label_embedding_dim=2)
     return build_networks(config, DataInfo(sample_shape=(16, 16, 2), label_names=("a", "b")))
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ganserve_training.cli.train import main
-from ganserve_training.config import DataConfig, ProgressiveConfig
+from ganserve_training.config import DataConfig
 from ganserve_training.config.serialisation import config_from_dict, config_to_dict, flat_config
 from ganserve_training.data import Samples, load_split
 from ganserve_training.networks import build_networks
-from ganserve_training.networks.growth import Growth, growing_levels
+from ganserve_training.networks.growth import GrowthConfig, timetable
 from ganserve_training.presets import PRESETS
 from ganserve_training.run.trainer import Trainer
 
@@ -57,13 +57,12 @@ def test_nothing_is_still_annealed_at_the_end(name: str) -> None:
 
 
 def test_the_growing_preset_ends_well_after_it_has_grown() -> None:
-    growing = [preset for preset in PRESETS.values() if preset.progressive != ProgressiveConfig()]
+    growing = [preset for preset in PRESETS.values() if isinstance(preset.networks, GrowthConfig)]
     assert growing
     for preset in growing:
         info = training_samples(fewer(preset.data)).info
-        last_level = growing_levels(build_networks(preset.networks, info).generator)
-        assert last_level is not None
-        growth = Growth(preset.progressive, last_level, preset.batch_size)
+        growth = timetable(build_networks(preset.networks, info).generator, preset.networks, preset.batch_size)
+        assert growth is not None
         assert growth.steps_until_grown(preset.schedule.critic_steps) <= 0.9 * preset.steps
 
 

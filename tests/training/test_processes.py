@@ -21,13 +21,14 @@ from ganserve_training.config import (
     AdaConfig,
     Anneal,
     AugmentationConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    NetworksConfig,
+    DcganConfig,
+    GradientPenalty,
+    ModifiedMinimaxLoss,
     ProgressiveConfig,
     RegularisersConfig,
     ScheduleConfig,
     TrainConfig,
+    WassersteinLoss,
 )
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.errors import LostProcessError, StoppedError
@@ -39,23 +40,22 @@ from tiny_runs import TINY_FLAGS, tiny_config
 
 DEADLINE_S = 240.0
 OFF = Anneal.constant(0.0)
-PLAIN: dict[str, Any] = {"augmentation": AugmentationConfig(), "loss": LossConfig(name="modified-minimax")}
+PLAIN: dict[str, Any] = {"augmentation": AugmentationConfig(), "loss": ModifiedMinimaxLoss()}
 CONFIGS = {
     "modified-minimax-r1-r2": tiny_config(**PLAIN),
     "pairing": tiny_config(augmentation=AugmentationConfig()),
     "gradient-penalty": tiny_config(
         augmentation=AugmentationConfig(),
-        loss=LossConfig(name="wasserstein"),
+        loss=WassersteinLoss(),
         regularisers=RegularisersConfig(
-            r1_gamma=OFF, r2_gamma=OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001
+            r1_gamma=OFF, r2_gamma=OFF, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001
         ),
         schedule=ScheduleConfig(critic_steps=2, generator_steps=1),
     ),
     "parts": tiny_config(**PLAIN, accumulate_batches=2),
     "progressive": tiny_config(
         **PLAIN,
-        networks=NetworksConfig(architecture="progressive", latent_dim=8, generator_width=4, critic_width=4),
-        progressive=ProgressiveConfig(stable_kimg=0.064, fade_kimg=0.064),
+        networks=ProgressiveConfig(latent_dim=8, generator_width=4, critic_width=4, stable_kimg=0.064, fade_kimg=0.064),
     ),
 }
 ADA = tiny_config(
@@ -63,13 +63,11 @@ ADA = tiny_config(
         translation_px=1,  # p moves by a millionth of itself: nothing is ever shifted.
         ada=AdaConfig(target=0.6, kimg=1e6, every_steps=100),
     ),
-    loss=LossConfig(name="modified-minimax"),
+    loss=ModifiedMinimaxLoss(),
 )
 STATISTICS = tiny_config(
     steps=2,
-    networks=NetworksConfig(
-        architecture="dcgan", latent_dim=8, generator_width=4, critic_width=4, minibatch_stddev_group=2
-    ),
+    networks=DcganConfig(latent_dim=8, generator_width=4, critic_width=4, minibatch_stddev_group=2),
 )
 # Rounding differs between processes, as sums are taken in another order, and Adam makes steps of rounding errors where
 # gradients vanish. Over these 12 steps 1.2e-6 was seen at most, and 3e-2 and more where gradients were not averaged.

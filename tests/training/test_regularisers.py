@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config import Anneal, GradientPenaltyConfig, RegularisersConfig
+from ganserve_training.config import Anneal, GradientPenalty, RegularisersConfig
 from ganserve_training.networks.critic_output import as_output
 from ganserve_training.objectives.augmentation import random_translation
 from ganserve_training.objectives.critic_pass import CriticPass
@@ -12,13 +12,13 @@ from ganserve_training.objectives.penalties import (
     R1,
     R2,
     Drift,
-    GradientPenalty,
-    Regulariser,
+    Penalty,
     Roth,
-    build_regularisers,
     clip_weights,
 )
 from ganserve_training.run.random_state import Noise
+
+NOISE = Noise(torch.Generator())
 
 
 class Quadratic(nn.Module):
@@ -55,18 +55,18 @@ def test_r1_and_r2_agree_with_a_critic_whose_gradient_is_known() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
     critic_pass = CriticPass(scorer(critic), real, fake, labels, with_gradients=True)
-    for piece, samples in ((R1(Anneal.constant(0.7)), real), (R2(Anneal.constant(0.7)), fake)):
+    for piece, samples in ((R1(gamma=Anneal.constant(0.7)), real), (R2(gamma=Anneal.constant(0.7)), fake)):
         norms = critic.gradient(samples, labels).square().sum(1)
         torch.testing.assert_close(critic_pass.squared_gradient_norms()[samples is fake], norms)
         expected = 0.7 / 2 * critic.gradient(samples, labels).square().sum(1).mean()
-        assert piece.penalty(critic_pass, 0.0).item() == pytest.approx(expected.item(), abs=1e-10)
+        assert piece.penalty(critic_pass, 0.0, NOISE).item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_the_gradient_of_a_penalty_agrees_with_a_critic_whose_gradient_is_known() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
-    R1(Anneal.constant(0.7)).penalty(
-        CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0
+    R1(gamma=Anneal.constant(0.7)).penalty(
+        CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0, NOISE
     ).backward()
     reference = Quadratic(6)
     (0.7 / 2 * reference.gradient(real, labels).square().sum(1).mean()).backward()
@@ -93,17 +93,21 @@ def test_penalties_agree_with_finite_differences_on_a_convolutional_critic() -> 
             partials.append(((score(up[None], None) - score(down[None], None)) / 2e-5).item())
         norms.append(sum(partial**2 for partial in partials))
     critic_pass = CriticPass(scorer(score), real, fake, None, with_gradients=True)
-    assert R2(Anneal.constant(2.0)).penalty(critic_pass, 0.0).item() == pytest.approx(sum(norms) / 3, abs=1e-6)
+    assert R2(gamma=Anneal.constant(2.0)).penalty(critic_pass, 0.0, NOISE).item() == pytest.approx(
+        sum(norms) / 3, abs=1e-6
+    )
 
 
 def test_norms_are_per_sample_and_do_not_depend_on_the_batch() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch(1)
-    one = R1(Anneal.constant(1.0)).penalty(CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0)
+    one = R1(gamma=Anneal.constant(1.0)).penalty(
+        CriticPass(scorer(critic), real, fake, labels, with_gradients=True), 0.0, NOISE
+    )
     many = CriticPass(
         scorer(critic), real.repeat(7, 1, 1, 1), fake.repeat(7, 1, 1, 1), labels.repeat(7), with_gradients=True
     )
-    assert R1(Anneal.constant(1.0)).penalty(many, 0.0).item() == pytest.approx(one.item(), rel=1e-12)
+    assert R1(gamma=Anneal.constant(1.0)).penalty(many, 0.0, NOISE).item() == pytest.approx(one.item(), rel=1e-12)
 
 
 def test_gradients_are_those_by_the_samples_before_augmentation() -> None:
@@ -130,17 +134,17 @@ def test_gradients_are_those_by_the_samples_before_augmentation() -> None:
 def test_weights_are_annealed() -> None:
     critic = Quadratic(6)
     real, fake, labels = random_batch()
-    piece = R1(Anneal(start=1.0, end=0.0))
+    piece = R1(gamma=Anneal(start=1.0, end=0.0))
     critic_pass = CriticPass(scorer(critic), real, fake, labels, with_gradients=True)
-    full = piece.penalty(critic_pass, 0.0).item()
-    assert piece.penalty(critic_pass, 0.5).item() == pytest.approx(full / 2)
-    assert piece.penalty(critic_pass, 1.0).item() == pytest.approx(0.0, abs=1e-12)
+    full = piece.penalty(critic_pass, 0.0, NOISE).item()
+    assert piece.penalty(critic_pass, 0.5, NOISE).item() == pytest.approx(full / 2)
+    assert piece.penalty(critic_pass, 1.0, NOISE).item() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_zero_switches_a_penalty_off() -> None:
-    off, on, noise = Anneal.constant(0.0), Anneal(start=0.0, end=1.0), Noise(torch.Generator())
-    assert [piece.name for piece in build_regularisers(RegularisersConfig(r1_gamma=on, r2_gamma=off), noise)] == ["r1"]
-    assert build_regularisers(RegularisersConfig(r1_gamma=off, r2_gamma=off), noise) == ()
+    off, on = Anneal.constant(0.0), Anneal(start=0.0, end=1.0)
+    assert [piece.name for piece in RegularisersConfig(r1_gamma=on, r2_gamma=off).penalties] == ["r1"]
+    assert RegularisersConfig(r1_gamma=off, r2_gamma=off).penalties == ()
 
 
 class Logistic(nn.Module):
@@ -171,10 +175,12 @@ def passed(critic: nn.Module, count: int = 6, *, labelled: bool = False, togethe
     return CriticPass(scorer(critic), real, fake, labels if labelled else None, with_gradients=True, together=together)
 
 
-def gradient_penalty(noise_seed: int = 5, **settings: float | bool) -> GradientPenalty:
-    return GradientPenalty(
-        GradientPenaltyConfig(**{"weight": 10.0, **settings}), Noise(torch.Generator().manual_seed(noise_seed))
-    )
+def seeded(noise_seed: int = 5) -> Noise:
+    return Noise(torch.Generator().manual_seed(noise_seed))
+
+
+def gradient_penalty(**settings: float | bool) -> GradientPenalty:
+    return GradientPenalty(**{"weight": 10.0, **settings})
 
 
 def points_between(count: int, noise_seed: int = 5) -> Tensor:
@@ -194,7 +200,7 @@ def test_the_gradient_penalty_agrees_with_its_formula(one_sided: bool, target: f
     excesses = [norm / target - 1.0 for norm in norms]
     expected = 10.0 * sum((max(0.0, e) if one_sided else e) ** 2 for e in excesses) / 6
     piece = gradient_penalty(target=target, one_sided=one_sided)
-    assert piece.penalty(passed(critic, labelled=True), 0.0).item() == pytest.approx(expected, abs=1e-6)
+    assert piece.penalty(passed(critic, labelled=True), 0.0, seeded()).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_gradient_penalty_of_tf_gan() -> None:
@@ -202,21 +208,25 @@ def test_the_gradient_penalty_of_tf_gan() -> None:
     real = torch.tensor([[-12.3, 23.2, 16.3, -43.2]])
     fake = torch.tensor([[3.1, 2.3, -12.3, 32.1]])
     critic_pass = CriticPass(lambda samples, _: as_output(2.0 * samples.sum(1)), real, fake, None, with_gradients=False)
-    assert gradient_penalty(weight=1.0).penalty(critic_pass, 0.0).item() == pytest.approx(9.0, abs=1e-6)
-    assert gradient_penalty(weight=1.0, one_sided=True).penalty(critic_pass, 0.0).item() == pytest.approx(9.0, abs=1e-6)
-    assert gradient_penalty(weight=1.0, target=2.0).penalty(critic_pass, 0.0).item() == pytest.approx(1.0, abs=1e-6)
+    assert gradient_penalty(weight=1.0).penalty(critic_pass, 0.0, seeded()).item() == pytest.approx(9.0, abs=1e-6)
+    assert gradient_penalty(weight=1.0, one_sided=True).penalty(critic_pass, 0.0, seeded()).item() == pytest.approx(
+        9.0, abs=1e-6
+    )
+    assert gradient_penalty(weight=1.0, target=2.0).penalty(critic_pass, 0.0, seeded()).item() == pytest.approx(
+        1.0, abs=1e-6
+    )
 
 
 def test_the_gradient_penaltys_own_gradient_agrees_with_differences() -> None:
     critic = Quadratic(6)
-    gradient_penalty().penalty(passed(critic, labelled=True), 0.0).backward()
+    gradient_penalty().penalty(passed(critic, labelled=True), 0.0, seeded()).backward()
     for row, column in ((0, 0), (2, 4)):
         values = []
         for nudge in (1e-5, -1e-5):
             moved = Quadratic(6)
             with torch.no_grad():
                 moved.a[row, column] += nudge
-            values.append(gradient_penalty().penalty(passed(moved, labelled=True), 0.0).item())
+            values.append(gradient_penalty().penalty(passed(moved, labelled=True), 0.0, seeded()).item())
         assert critic.a.grad[row, column].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
 
 
@@ -224,13 +234,13 @@ def test_a_gradient_of_zero_costs_the_target_and_is_no_nan() -> None:
     critic = Quadratic(6)
     with torch.no_grad():
         critic.a.zero_()
-    penalty = gradient_penalty().penalty(passed(critic), 0.0)
+    penalty = gradient_penalty().penalty(passed(critic), 0.0, seeded())
     penalty.backward()
     assert penalty.item() == pytest.approx(10.0)  # (0 - 1)^2 for every sample.
     assert torch.equal(critic.a.grad, torch.zeros_like(critic.a))
-    for piece in (R1(Anneal.constant(1.0)), R2(Anneal.constant(1.0)), Roth(Anneal.constant(1.0))):
+    for piece in (R1(gamma=Anneal.constant(1.0)), R2(gamma=Anneal.constant(1.0)), Roth(gamma=Anneal.constant(1.0))):
         critic.a.grad = None
-        penalty = piece.penalty(passed(critic), 0.0)
+        penalty = piece.penalty(passed(critic), 0.0, NOISE)
         penalty.backward()
         assert penalty.item() == 0.0
         assert critic.a.grad.isfinite().all()
@@ -245,7 +255,7 @@ def test_roth_agrees_with_its_formula() -> None:
         return 1.0 / (1.0 + math.exp(-(sample.flatten() @ critic.w).item()))
 
     unsure = [sum((1 - sigma(sample)) ** 2 for sample in real) / 6, sum(sigma(sample) ** 2 for sample in fake) / 6]
-    penalty = Roth(Anneal.constant(0.8)).penalty(passed(critic), 0.0)
+    penalty = Roth(gamma=Anneal.constant(0.8)).penalty(passed(critic), 0.0, NOISE)
     assert penalty.item() == pytest.approx(0.8 / 2 * squared * sum(unsure), abs=1e-10)
 
 
@@ -253,14 +263,18 @@ def test_drift_is_the_mean_squared_score_of_real_samples() -> None:
     critic = Logistic(6)
     scores = [(sample.flatten() @ critic.w).item() for sample in random_batch(6)[0]]
     expected = 0.001 * sum(score**2 for score in scores) / 6
-    assert Drift(0.001).penalty(passed(critic), 0.0).item() == pytest.approx(expected, abs=1e-12)
+    assert Drift(weight=0.001).penalty(passed(critic), 0.0, NOISE).item() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("piece", [R1(Anneal.constant(1.0)), R2(Anneal.constant(1.0)), Roth(Anneal.constant(1.0))])
-def test_one_pass_or_two_give_the_same(piece: Regulariser) -> None:
+@pytest.mark.parametrize(
+    "piece", [R1(gamma=Anneal.constant(1.0)), R2(gamma=Anneal.constant(1.0)), Roth(gamma=Anneal.constant(1.0))]
+)
+def test_one_pass_or_two_give_the_same(piece: Penalty) -> None:
     """Unless the critic looks across its batch, of course."""
     critic = Quadratic(6)
-    one, two = (piece.penalty(passed(critic, labelled=True, together=together), 0.0) for together in (True, False))
+    one, two = (
+        piece.penalty(passed(critic, labelled=True, together=together), 0.0, NOISE) for together in (True, False)
+    )
     assert one.item() == pytest.approx(two.item(), rel=1e-12)
 
 
@@ -274,7 +288,7 @@ def test_a_packed_score_has_one_gradient_by_all_of_its_samples() -> None:
         torch.testing.assert_close(norms, expected)
     rows = points_between(6).reshape(3, 12)
     norms = (rows @ (critic.inner.a + critic.inner.a.T) / 2).norm(dim=1)
-    penalty = gradient_penalty().penalty(critic_pass, 0.0)
+    penalty = gradient_penalty().penalty(critic_pass, 0.0, seeded())
     assert penalty.item() == pytest.approx((10.0 * (norms - 1).square().mean()).item(), rel=1e-9)
 
 
@@ -309,7 +323,9 @@ def test_penalties_flow_through_samples_that_carry_a_graph() -> None:
             expected = (fake.flatten(1) @ (critic.a + critic.a.T) / 2).sum()
             assert gradient.item() == pytest.approx(expected.item())
             if with_gradients:
-                (gradient,) = torch.autograd.grad(R2(Anneal.constant(2.0)).penalty(critic_pass, 0.0), shift)
+                (gradient,) = torch.autograd.grad(
+                    R2(gamma=Anneal.constant(2.0)).penalty(critic_pass, 0.0, NOISE), shift
+                )
                 symmetric = (critic.a + critic.a.T) / 2
                 inner = fake.flatten(1) @ symmetric
                 assert gradient.item() == pytest.approx((2 * inner * symmetric.sum(1)).sum(1).mean().item())
@@ -327,7 +343,6 @@ def test_weights_are_clipped_in_place_and_zero_leaves_them() -> None:
 def test_every_penalty_can_be_built() -> None:
     on = Anneal.constant(0.5)
     config = RegularisersConfig(
-        r1_gamma=on, r2_gamma=on, roth_gamma=on, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001
+        r1_gamma=on, r2_gamma=on, roth_gamma=on, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001
     )
-    pieces = build_regularisers(config, Noise(torch.Generator()))
-    assert [piece.name for piece in pieces] == ["r1", "r2", "roth", "gradient_penalty", "drift"]
+    assert [piece.name for piece in config.penalties] == ["r1", "r2", "roth", "gradient_penalty", "drift"]

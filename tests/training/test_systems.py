@@ -10,15 +10,12 @@ import lightning_fabric
 import pytest
 import torch
 
-from ganserve_training.config import LossName, TrainConfig
+from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import Samples, load_split
+from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.trainer import Trainer
 
-LOSSES: list[LossName] = [
-    *("minimax", "modified-minimax", "wasserstein", "hinge", "least-squares"),
-    *("relativistic-average", "relativistic-pairing"),
-]
 CONVOLUTIONAL = ("convolutional", "dcgan", "residual", "progressive", "r3gan")
 UNLABELLED = {"data": {"labels": "ignore"}}
 
@@ -142,7 +139,7 @@ def system(architecture: str, loss: str, remedy: str) -> TrainConfig | None:
     if architecture == "progressive":
         if remedy.startswith("unrolled"):
             return None
-        fields["progressive"] = {"fade_kimg": 0.064, "stable_kimg": 0.016}
+        networks |= {"fade_kimg": 0.064, "stable_kimg": 0.016}
     return config_from_dict(fields)
 
 
@@ -158,7 +155,7 @@ def test_every_loss_trains_with_it(architecture: str, remedy: str) -> None:
         name: lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
         for name, precision in (("float32", "32-true"), ("bfloat16", "bf16-mixed"))
     }
-    for loss in LOSSES:
+    for loss in LOSSES.names:
         config = system(architecture, loss, remedy)
         if config is None:
             return

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from ganserve_training.config import Anneal, AugmentationConfig, NetworksConfig, RegularisersConfig, TrainConfig
+from ganserve_training.config import Anneal, AugmentationConfig, ConvolutionalConfig, RegularisersConfig, TrainConfig
 from ganserve_training.data import Images, load_split, to_network
 from ganserve_training.objectives.augmentation import random_translation
 from ganserve_training.run.random_state import Noise, noise_seed
@@ -130,7 +130,7 @@ def test_the_generator_step_leaves_the_critic_without_gradients_of_its_own() -> 
 def test_penalties_can_be_switched_off_and_data_can_be_unlabelled() -> None:
     off = Anneal.constant(0.0)
     config = tiny_config(
-        networks=NetworksConfig(latent_dim=8, generator_width=4, critic_width=4),
+        networks=ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4),
         regularisers=RegularisersConfig(r1_gamma=off, r2_gamma=off),
         augmentation=AugmentationConfig(),
     )

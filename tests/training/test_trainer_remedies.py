@@ -14,32 +14,41 @@ from torch.nn.utils import parameters_to_vector
 
 from ganserve_training.config import (
     AdaConfig,
+    AdamConfig,
     Anneal,
     AugmentationConfig,
     CodesConfig,
-    DataConfig,
+    ConvolutionalConfig,
+    DcganConfig,
+    DigitsConfig,
     EmaConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    LossName,
-    NetworksConfig,
+    GradientPenalty,
+    HingeLoss,
+    LeastSquaresLoss,
+    MinimaxLoss,
+    ModifiedMinimaxLoss,
     OptimiserConfig,
     OptimisersConfig,
     RegularisersConfig,
+    RelativisticPairingLoss,
+    RmspropConfig,
     ScheduleConfig,
+    SgdConfig,
+    WassersteinLoss,
 )
 from ganserve_training.data import load_split
 from ganserve_training.networks.ema import ema_decay
+from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
 OFF = Anneal.constant(0.0)
 NO_PENALTY = RegularisersConfig(r1_gamma=OFF, r2_gamma=OFF)
-UNLABELLED = DataConfig(labels="ignore")
-SMALL = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4)
+UNLABELLED = DigitsConfig(labels="ignore")
+SMALL = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4)
 PLAIN: dict[str, Any] = {
     "augmentation": AugmentationConfig(),
-    "loss": LossConfig(name="modified-minimax"),
+    "loss": ModifiedMinimaxLoss(),
     "regularisers": NO_PENALTY,
 }
 
@@ -80,21 +89,20 @@ def test_each_player_takes_its_number_of_updates_on_fresh_batches(critic_steps: 
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"loss": LossConfig(name="minimax")}, id="minimax"),
-        pytest.param({"loss": LossConfig(name="hinge")}, id="hinge"),
-        pytest.param({"loss": LossConfig(name="least-squares")}, id="least-squares"),
-        pytest.param({"loss": LossConfig(), "regularisers": RegularisersConfig()}, id="pairing-r1-r2"),
+        pytest.param({"loss": MinimaxLoss()}, id="minimax"),
+        pytest.param({"loss": HingeLoss()}, id="hinge"),
+        pytest.param({"loss": LeastSquaresLoss()}, id="least-squares"),
+        pytest.param({"loss": RelativisticPairingLoss(), "regularisers": RegularisersConfig()}, id="pairing-r1-r2"),
+        pytest.param({"loss": WassersteinLoss(), "regularisers": RegularisersConfig(drift=0.1)}, id="drift"),
         pytest.param(
-            {"loss": LossConfig(name="wasserstein"), "regularisers": RegularisersConfig(drift=0.1)}, id="drift"
-        ),
-        pytest.param(
-            {"networks": NetworksConfig(latent_dim=8, generator_width=4, critic_conditioning="classifier")}, id="acgan"
+            {"networks": ConvolutionalConfig(latent_dim=8, generator_width=4, critic_conditioning="classifier")},
+            id="acgan",
         ),
     ],
 )
 def test_a_batch_in_parts_is_the_whole_batch(changes: dict[str, Any]) -> None:
     """Wherever every sample counts for itself. SGD, as Adam makes steps of rounding errors."""
-    sgd = OptimiserConfig(name="sgd", learning_rate=Anneal.constant(0.01))
+    sgd = SgdConfig(learning_rate=Anneal.constant(0.01))
     both = {"optimisers": OptimisersConfig(generator=sgd, critic=sgd), "batch_size": 32, **changes}
     whole, parts = trainer_of(**both), trainer_of(**both, accumulate_batches=2)
     start = weights(whole.generator)
@@ -117,9 +125,9 @@ class _Players(torch.nn.Module):
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing"])
-def test_bfloat16_is_for_products_only(loss: LossName) -> None:
+def test_bfloat16_is_for_products_only(loss: str) -> None:
     """Weights, moments, scores and penalties stay float32; the networks' products don't."""
-    changes: dict[str, Any] = {"loss": LossConfig(name=loss), "regularisers": RegularisersConfig()}
+    changes: dict[str, Any] = {"loss": LOSSES[loss](), "regularisers": RegularisersConfig()}
     exact, mixed = trainer_of(**changes), trainer_of(**changes, precision="bfloat16")
     seen: list[torch.dtype] = []
     for network in (mixed.generator.get_submodule("to_image"), mixed.critic.get_submodule("score")):
@@ -165,7 +173,7 @@ def test_the_probability_of_augmentation_is_annealed() -> None:
 
 def test_players_have_learning_rates_of_their_own() -> None:
     def rate(value: float) -> OptimiserConfig:
-        return OptimiserConfig(learning_rate=Anneal.constant(value))
+        return AdamConfig(learning_rate=Anneal.constant(value))
 
     trainer = trainer_of(optimisers=OptimisersConfig(generator=rate(1e-4), critic=rate(1e-2)))
     before = [weights(network) for network in (trainer.generator, trainer.critic)]
@@ -192,9 +200,7 @@ def test_the_average_counts_the_real_samples_of_all_updates(critic_steps: int) -
 
 
 def test_weights_of_the_critic_stay_within_the_clip() -> None:
-    trainer = trainer_of(
-        loss=LossConfig(name="wasserstein"), regularisers=dataclasses.replace(NO_PENALTY, weight_clip=0.01)
-    )
+    trainer = trainer_of(loss=WassersteinLoss(), regularisers=dataclasses.replace(NO_PENALTY, weight_clip=0.01))
     for _ in range(2):
         trainer.run_step()
     assert weights(trainer.critic).abs().max().item() == pytest.approx(0.01)
@@ -202,7 +208,7 @@ def test_weights_of_the_critic_stay_within_the_clip() -> None:
 
 
 def test_spectral_norms_stay_at_one() -> None:
-    networks = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, spectral_norm="critic")
+    networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, spectral_norm="critic")
     trainer = trainer_of(networks=networks)
     for _ in range(30):
         trainer.run_step()
@@ -213,8 +219,10 @@ def test_spectral_norms_stay_at_one() -> None:
 
 
 def test_a_packed_critic_judges_neighbours_together() -> None:
-    networks = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, packing=2)
-    trainer = trainer_of(networks=networks, data=UNLABELLED, regularisers=RegularisersConfig(), loss=LossConfig())
+    networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, packing=2)
+    trainer = trainer_of(
+        networks=networks, data=UNLABELLED, regularisers=RegularisersConfig(), loss=RelativisticPairingLoss()
+    )
     sizes: list[tuple[int, ...]] = []
     trainer.critic.get_submodule("critic").register_forward_hook(
         lambda module, inputs, output: sizes.append((*inputs[0].shape, *output.shape))
@@ -244,7 +252,7 @@ def test_measures_are_means_over_the_updates_of_a_step() -> None:
 REMEDIES: dict[str, dict[str, Any]] = {
     "ada": {"augmentation": AugmentationConfig(translation_px=1, brightness=0.5, ada=AdaConfig(target=0.3, kimg=0.2))},
     "codes": {
-        "networks": NetworksConfig(
+        "networks": ConvolutionalConfig(
             latent_dim=8, generator_width=4, critic_width=4, codes=CodesConfig(categories=4, continuous=2)
         ),
         "data": UNLABELLED,
@@ -256,26 +264,24 @@ REMEDIES: dict[str, dict[str, Any]] = {
     },
     "accumulation": {"accumulate_batches": 2, "schedule": ScheduleConfig(critic_steps=2)},
     "gradient-penalty": {
-        "loss": LossConfig(name="wasserstein"),
-        "regularisers": dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+        "loss": WassersteinLoss(),
+        "regularisers": dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
     },
     "noise": {"augmentation": AugmentationConfig(instance_noise=Anneal(start=0.3, end=0.0))},
     "classifier": {
-        "networks": NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, critic_conditioning="classifier")
-    },
-    "batch-norm": {"networks": NetworksConfig(architecture="dcgan", latent_dim=8, generator_width=4, critic_width=4)},
-    "spectral-norm": {
-        "networks": NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, spectral_norm="both")
-    },
-    "minibatch-stddev": {
-        "networks": NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, minibatch_stddev_group=4)
-    },
-    "bfloat16": {"precision": "bfloat16"},
-    "rmsprop": {
-        "optimisers": OptimisersConfig(
-            generator=OptimiserConfig(name="rmsprop", beta1=0.5), critic=OptimiserConfig(name="sgd", beta1=0.5)
+        "networks": ConvolutionalConfig(
+            latent_dim=8, generator_width=4, critic_width=4, critic_conditioning="classifier"
         )
     },
+    "batch-norm": {"networks": DcganConfig(latent_dim=8, generator_width=4, critic_width=4)},
+    "spectral-norm": {
+        "networks": ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, spectral_norm="both")
+    },
+    "minibatch-stddev": {
+        "networks": ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, minibatch_stddev_group=4)
+    },
+    "bfloat16": {"precision": "bfloat16"},
+    "rmsprop": {"optimisers": OptimisersConfig(generator=RmspropConfig(beta1=0.5), critic=SgdConfig(beta1=0.5))},
 }
 
 
@@ -297,10 +303,10 @@ def test_every_remedy_goes_on_from_a_checkpoint_bit_for_bit(remedy: str) -> None
 
 def test_a_wasserstein_step_with_gradient_penalty_agrees_with_plain_torch() -> None:
     """WGAN-GP's algorithm written out: two critic updates on fresh batches, then one of the generator."""
-    adam = OptimiserConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.9))
+    adam = AdamConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.9))
     trainer = trainer_of(
-        loss=LossConfig(name="wasserstein"),
-        regularisers=dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+        loss=WassersteinLoss(),
+        regularisers=dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
         optimisers=OptimisersConfig(generator=adam, critic=adam),
         schedule=ScheduleConfig(critic_steps=2),
         networks=SMALL,
@@ -330,8 +336,8 @@ def test_a_wasserstein_step_with_gradient_penalty_agrees_with_plain_torch() -> N
 
 
 def test_an_auxiliary_classifiers_step_agrees_with_plain_torch() -> None:
-    networks = NetworksConfig(latent_dim=8, generator_width=4, critic_width=4, critic_conditioning="classifier")
-    trainer = trainer_of(networks=networks, loss=LossConfig(name="hinge", classification_weight=0.5))
+    networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, critic_conditioning="classifier")
+    trainer = trainer_of(networks=networks, loss=HingeLoss(classification_weight=0.5))
     generator, critic = copy.deepcopy(trainer.generator), copy.deepcopy(trainer.critic)
     random = torch.Generator()
     random.set_state(trainer._noise.generator.get_state())

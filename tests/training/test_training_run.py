@@ -19,11 +19,12 @@ from ganserve_training import config_to_dict, draw_samples, load_trained, train
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,
-    DataConfig,
+    DigitsConfig,
     EmaConfig,
-    NetworksConfig,
+    MlpConfig,
     OutputConfig,
     RegularisersConfig,
+    RingConfig,
     ScheduleConfig,
     TrainConfig,
 )
@@ -331,8 +332,8 @@ def test_samples_are_drawn_by_seed_whatever_the_count(uninterrupted: Path) -> No
 def test_a_run_on_vectors_draws_points(tmp_path: Path) -> None:
     config = tiny_config(
         steps=4,
-        data=DataConfig(source="ring", count=500),
-        networks=NetworksConfig(architecture="mlp", latent_dim=4, generator_width=8, critic_width=8),
+        data=RingConfig(count=500),
+        networks=MlpConfig(latent_dim=4, generator_width=8, critic_width=8),
         augmentation=AugmentationConfig(),
     )
     run(config, tmp_path)
@@ -343,5 +344,5 @@ def test_a_run_on_vectors_draws_points(tmp_path: Path) -> None:
 
 
 def test_data_options_reach_the_run(tmp_path: Path) -> None:
-    run(replace(tiny_config(steps=1), data=DataConfig(held_out_fraction=0.5, split_seed=3)), tmp_path)
-    assert load_trained(tmp_path).config.data == DataConfig(held_out_fraction=0.5, split_seed=3)
+    run(replace(tiny_config(steps=1), data=DigitsConfig(held_out_fraction=0.5, split_seed=3)), tmp_path)
+    assert load_trained(tmp_path).config.data == DigitsConfig(held_out_fraction=0.5, split_seed=3)

@@ -11,33 +11,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
     AugmentationConfig,
-    DataConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    LossName,
-    NetworksConfig,
+    DigitsConfig,
+    GradientPenalty,
+    MlpConfig,
+    ModifiedMinimaxLoss,
     OptimiserConfig,
     OptimisersConfig,
     RegularisersConfig,
+    RelativisticPairingLoss,
     ScheduleConfig,
     TrainConfig,
+    WassersteinLoss,
 )
-from ganserve_training.config.game import OptimiserName
 from ganserve_training.data import load_split
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.objectives.critic_pass import CriticPass
-from ganserve_training.objectives.losses import AdversarialLoss, build_loss
-from ganserve_training.objectives.penalties import R1, R2, GradientPenalty, Regulariser, Roth
+from ganserve_training.objectives.losses import LOSSES, Loss
+from ganserve_training.objectives.penalties import R1, R2, Penalty, Roth
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.optimisers import Updater
+from ganserve_training.run.optimisers import OPTIMISERS, Updater
 from ganserve_training.run.random_state import Noise
 from ganserve_training.run.trainer import Trainer
 from tiny_runs import assert_same, tiny_config
 
-OPTIMISERS: list[OptimiserName] = ["adam", "rmsprop", "sgd"]
+NOISE = Noise(torch.Generator())
 NO_PENALTY = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0))
 
 
@@ -53,9 +54,9 @@ class Critic(nn.Sequential):
         return scores.squeeze(1)
 
 
-def settings(name: OptimiserName, **changes: object) -> OptimiserConfig:
-    beta2 = Anneal.constant(0.99) if name == "sgd" else Anneal(start=0.9, end=0.99)
-    return OptimiserConfig(name=name, learning_rate=Anneal(start=0.05, end=0.01), beta1=0.5, beta2=beta2, **changes)  # type: ignore[arg-type]
+def settings(name: str, **changes: object) -> OptimiserConfig:
+    beta2 = {} if name == "sgd" else {"beta2": Anneal(start=0.9, end=0.99)}
+    return OPTIMISERS[name](learning_rate=Anneal(start=0.05, end=0.01), beta1=0.5, **beta2, **changes)
 
 
 def started(config: OptimiserConfig, steps: int = 3) -> tuple[Critic, Updater]:
@@ -76,12 +77,10 @@ def rule_of(critic: nn.Module, updater: Updater, progress: float = 0.25, clip: f
     return DifferentiableRule(names, updater, progress, clip)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMISERS.names)
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("before", [0, 3])
-def test_imagined_updates_are_those_of_torchs_optimiser(
-    name: OptimiserName, decay: float, clip: float, before: int
-) -> None:
+def test_imagined_updates_are_those_of_torchs_optimiser(name: str, decay: float, clip: float, before: int) -> None:
     """From an empty state and from one with a history, over several steps."""
     critic, updater = started(settings(name, weight_decay=decay), before)
     samples = torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -110,10 +109,11 @@ def look_ahead(
     shift: Tensor,
     critic: Critic,
     updater: Updater,
-    loss: AdversarialLoss,
+    loss: Loss,
     steps: int,
-    penalties: Sequence[Regulariser] = (),
+    penalties: Sequence[Penalty] = (),
     *,
+    noise: Noise = NOISE,
     together: bool = True,
 ) -> Tensor:
     """The generator's loss after k imagined updates; the generator adds `shift` to fixed points."""
@@ -128,7 +128,7 @@ def look_ahead(
     def objective() -> Tensor:
         critic_pass = CriticPass(score, real, fake, None, with_gradients=bool(penalties), together=together)
         value = loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
-        return torch.stack([value, *(piece.penalty(critic_pass, 0.0) for piece in penalties)]).sum()
+        return torch.stack([value, *(piece.penalty(critic_pass, 0.0, noise) for piece in penalties)]).sum()
 
     for _ in range(steps):
         imagined.advance(objective, rule)
@@ -145,14 +145,12 @@ def differences(value: Callable[[Tensor], Tensor], at: Tensor) -> list[float]:
     return partials
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMISERS.names)
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("loss_name", ["modified-minimax", "relativistic-pairing"])
-def test_the_generators_gradient_flows_through_the_imagined_updates(
-    name: OptimiserName, steps: int, loss_name: LossName
-) -> None:
+def test_the_generators_gradient_flows_through_the_imagined_updates(name: str, steps: int, loss_name: str) -> None:
     critic, updater = started(settings(name))
-    loss = build_loss(LossConfig(name=loss_name))
+    loss = LOSSES[loss_name]()
     shift = torch.tensor([0.3, -0.2], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(look_ahead(shift, critic, updater, loss, steps), shift)
     expected = differences(lambda at: look_ahead(at, critic, updater, loss, steps), shift.detach())
@@ -165,12 +163,12 @@ def test_the_generators_gradient_flows_through_the_imagined_updates(
 def test_the_gradient_flows_through_penalties_as_well(together: bool) -> None:
     """A penalty's gradient is by the samples as the critic's input, not as what its imagined weights depend on."""
     critic, updater = started(settings("adam"))
-    loss = build_loss(LossConfig())
+    loss = RelativisticPairingLoss()
 
     def value(at: Tensor) -> Tensor:
-        between = GradientPenalty(GradientPenaltyConfig(weight=1.0), Noise(torch.Generator().manual_seed(1)))
-        penalties = (R1(Anneal.constant(0.5)), R2(Anneal.constant(0.5)), Roth(Anneal.constant(0.5)), between)
-        return look_ahead(at, critic, updater, loss, 2, penalties, together=together)
+        half, noise = Anneal.constant(0.5), Noise(torch.Generator().manual_seed(1))
+        penalties = (R1(gamma=half), R2(gamma=half), Roth(gamma=half), GradientPenalty(weight=1.0))
+        return look_ahead(at, critic, updater, loss, 2, penalties, together=together, noise=noise)
 
     shift = torch.tensor([0.3, -0.2], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(value(shift), shift)
@@ -185,7 +183,7 @@ def test_a_gradient_of_zero_has_a_finite_derivative() -> None:
             critic[2].weight.zero_()  # The first layer's gradient is zero.
         updater = Updater(critic.parameters(), settings(name), Processes())
         shift = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-        value = look_ahead(shift, critic, updater, build_loss(LossConfig()), 2)
+        value = look_ahead(shift, critic, updater, RelativisticPairingLoss(), 2)
         (gradient,) = torch.autograd.grad(value, shift)
         assert gradient.isfinite().all()
 
@@ -217,33 +215,31 @@ def trainer_of(config: TrainConfig) -> Trainer:
 def unrolled_config(steps: int, **changes: object) -> TrainConfig:
     defaults: dict[str, object] = {
         "schedule": ScheduleConfig(unrolled_steps=steps, burn_in_steps=10),
-        "networks": NetworksConfig(architecture="mlp", latent_dim=4, generator_width=8, critic_width=8),
-        "data": DataConfig(labels="ignore"),
+        "networks": MlpConfig(latent_dim=4, generator_width=8, critic_width=8),
+        "data": DigitsConfig(labels="ignore"),
         "augmentation": AugmentationConfig(),
-        "loss": LossConfig(name="modified-minimax"),
+        "loss": ModifiedMinimaxLoss(),
         "regularisers": NO_PENALTY,
     }
     return tiny_config(**(defaults | changes))
 
 
-MLP = {"architecture": "mlp", "latent_dim": 4, "generator_width": 8, "critic_width": 8}
+MLP = {"latent_dim": 4, "generator_width": 8, "critic_width": 8}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"loss": LossConfig(), "regularisers": RegularisersConfig()}, id="relativistic"),
-        pytest.param({"networks": NetworksConfig(**MLP, critic_norm="batch")}, id="batch-norm"),
-        pytest.param({"networks": NetworksConfig(**MLP, packing=2)}, id="packing"),
-        pytest.param(
-            {"networks": NetworksConfig(**MLP, packing=2), "regularisers": RegularisersConfig()}, id="pack-r1"
-        ),
-        pytest.param({"networks": NetworksConfig(**MLP, spectral_norm="critic")}, id="spectral-norm"),
-        pytest.param({"networks": NetworksConfig(**MLP, minibatch_stddev_group=4)}, id="minibatch-stddev"),
+        pytest.param({"loss": RelativisticPairingLoss(), "regularisers": RegularisersConfig()}, id="relativistic"),
+        pytest.param({"networks": MlpConfig(**MLP, critic_norm="batch")}, id="batch-norm"),
+        pytest.param({"networks": MlpConfig(**MLP, packing=2)}, id="packing"),
+        pytest.param({"networks": MlpConfig(**MLP, packing=2), "regularisers": RegularisersConfig()}, id="pack-r1"),
+        pytest.param({"networks": MlpConfig(**MLP, spectral_norm="critic")}, id="spectral-norm"),
+        pytest.param({"networks": MlpConfig(**MLP, minibatch_stddev_group=4)}, id="minibatch-stddev"),
         pytest.param(
             {
-                "loss": LossConfig(name="wasserstein"),
+                "loss": WassersteinLoss(),
                 "regularisers": dataclasses.replace(NO_PENALTY, weight_clip=0.05),
             },
             id="weight-clip",
@@ -279,8 +275,8 @@ def generator_gradients(trainer: Trainer, unrolled: bool, k: int) -> list[Tensor
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing", "relativistic-average"])
-def test_no_imagined_update_is_the_ordinary_one(loss: LossName) -> None:
-    trainer = trainer_of(unrolled_config(0, loss=LossConfig(name=loss)))
+def test_no_imagined_update_is_the_ordinary_one(loss: str) -> None:
+    trainer = trainer_of(unrolled_config(0, loss=LOSSES[loss]()))
     trainer.run_step()
     for ours, ordinary in zip(
         generator_gradients(trainer, True, 0), generator_gradients(trainer, False, 0), strict=True
@@ -289,14 +285,14 @@ def test_no_imagined_update_is_the_ordinary_one(loss: LossName) -> None:
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing"])
-def test_the_trainer_looks_ahead_as_written_out_with_a_copied_critic(loss: LossName) -> None:
+def test_the_trainer_looks_ahead_as_written_out_with_a_copied_critic(loss: str) -> None:
     """The value after k steps of a real copy that really trains, on the same samples."""
     config = unrolled_config(
         3,
-        loss=LossConfig(name=loss),
+        loss=LOSSES[loss](),
         regularisers=RegularisersConfig(),
         optimisers=OptimisersConfig(
-            generator=OptimiserConfig(), critic=OptimiserConfig(learning_rate=Anneal.constant(0.01), beta1=0.5)
+            generator=AdamConfig(), critic=AdamConfig(learning_rate=Anneal.constant(0.01), beta1=0.5)
         ),
     )
     trainer = trainer_of(config)

@@ -21,7 +21,7 @@ _MOST_LABELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsArguments:
-    """List the models of a server; * marks the version that a request without one gets."""
+    """List the models of a server; * marks the version that requests get by default."""
 
     json: bool = False
     """Print the list as JSON."""
@@ -66,7 +66,7 @@ def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
 
 
 def _notes(version: VersionSummary) -> str:
-    """What is not as with most models."""
+    """Return what is special about a version."""
     if version.sample is None:
         return ""
     notes = [] if version.has_critic else ["no critic"]

@@ -70,7 +70,7 @@ def say_json(value: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: of dataclasses, arrays, dates and what they hold."""
+    """Return a value in the types of JSON, from dataclasses, arrays, dates and what they hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
@@ -94,5 +94,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def label_of(text: str, names: Sequence[str]) -> str | int:
-    """The label that the command line means: a name that the model has, else an index if it is a number."""
+    """Return the label that the user means: a name that the model has, else an index if it is a number."""
     return int(text) if text.isdecimal() and text not in names else text

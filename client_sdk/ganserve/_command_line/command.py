@@ -51,11 +51,7 @@ class Command:
         return help_text(self.prog, inspect.getdoc(self.arguments) or "", {"options": self.options()}, self.examples)
 
     def read(self, argv: Sequence[str]) -> Any:
-        """Return the arguments as an instance of the dataclass.
-
-        Raises:
-            UsageError: They are wrong.
-        """
+        """Return the arguments as an instance of the dataclass."""
         return build(self.arguments, parse(self.options(), argv, self.prog, self.examples[0]))
 
     def main(self, argv: Sequence[str]) -> int:
@@ -69,8 +65,7 @@ class Command:
 
     def _run(self, argv: Sequence[str]) -> int:
         if {"-h", "--help", "--help-all"}.isdisjoint(argv[: argv.index("--")] if "--" in argv else argv):
-            code: int = self.action(self.read(argv))
-            return code
+            return self.action(self.read(argv))
         sys.stdout.write(self.help(argv))
         return DONE
 

@@ -2,7 +2,8 @@
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
 `aliases` (further flags), `metavar` (the value's name in the help), `positional`, `repeat` (each of a tuple's values
-needs the flag: --out a --out b) and `flat` (the options of a nested dataclass have no prefix).
+needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `flag` (False: no option).
+Where a nested dataclass has a `registry` of classes, its name among them is an option too: `--networks.architecture`.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class Option:
     @property
     def help(self) -> str:
         """The docstrings below the field, and below the field that holds its dataclass."""
-        docs = (_field_docs(base).get(name) for kind, name in self.places for base in kind.__mro__)
-        return " ".join(filter(None, docs))
+        docs = [[doc for base in kind.__mro__ if (doc := _field_docs(base).get(name))] for kind, name in self.places]
+        return " ".join(found[0] for found in docs if found)
 
     @property
     def example(self) -> str:
@@ -85,11 +86,7 @@ class Option:
         return str(usual if default in (None, MISSING, "") else default)
 
     def read(self, texts: Sequence[str], source: str) -> Any:
-        """Convert what the user wrote at `source`: a flag, a variable, or a file and its key.
-
-        Raises:
-            UsageError: It is not a value of the option's type.
-        """
+        """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
         if self.optional and list(texts) in (["None"], ["none"]):
             return None
         return tuple(self._read(text, source) for text in texts) if self.many else self._read(texts[0], source)
@@ -113,10 +110,8 @@ class Option:
 def options_of(kind: type[Any], default: Any = None) -> list[Option]:
     """Return the options of a dataclass.
 
-    Args:
-        kind: The dataclass.
-        default: An instance with the default values. The types of its nested instances decide which options there are.
-            None: the defaults that the dataclass declares.
+    `default` is an instance with the default values, and the types of its nested instances decide which options there
+    are. Without it, the dataclass declares both.
     """
     return list(_options(kind, default, "", (), ()))
 
@@ -125,7 +120,21 @@ def _options(
     kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: tuple[tuple[type, str], ...]
 ) -> Iterator[Option]:
     hints = typing.get_type_hints(kind)
+    if registry := getattr(kind, "registry", None):
+        yield Option(
+            path=(*path, registry.key),
+            flags=(f"--{prefix}{registry.key}",),
+            kind=Literal[registry.names],
+            many=False,
+            optional=False,
+            default=getattr(kind, registry.key),
+            metavar=f"{{{','.join(registry.names)}}}",
+            repeat=False,
+            places=((kind, registry.key),),
+        )
     for item in fields(kind):
+        if not item.metadata.get("flag", True):
+            continue
         declared = item.default if item.default_factory is MISSING else item.default_factory()
         value = declared if default is None else getattr(default, item.name)
         inner, optional = _without_none(hints[item.name])
@@ -155,12 +164,12 @@ def _options(
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
     """Return a dataclass with the given values, made from the inside out so that every check runs.
 
-    Args:
-        base: A dataclass, whose defaults are the other values; or an instance, which has them.
-        values: The values by their options' paths.
+    `base` is a dataclass, whose defaults are the other values, or an instance, which has them.
     """
     changes: dict[str, Any] = {}
-    for name in dict.fromkeys(path[0] for path in values):
+    # The name of a class among several is no field: whoever made the base has chosen it.
+    names = {item.name for item in fields(base)}
+    for name in dict.fromkeys(path[0] for path in values if path[0] in names):
         inside = {path[1:]: value for path, value in values.items() if path[0] == name}
         nested = typing.get_type_hints(base)[name] if isinstance(base, type) else getattr(base, name)
         changes[name] = inside[()] if () in inside else build(nested, inside)

@@ -31,11 +31,8 @@ def parse(
         options: The command's options.
         argv: The arguments.
         prog: The command, such as "ganserve sample".
-        example: A command line that is right, for the error when something is missing.
+        example: A right command line, for the error when something is missing.
         some: Ignore arguments that belong to other options.
-
-    Raises:
-        UsageError: An argument is wrong; the message is one line.
     """
     import cyclopts
 

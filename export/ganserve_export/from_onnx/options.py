@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ganserve_export.from_onnx.pixels import PixelRange
-    from ganserve_training.config.networks import LatentDistribution
 
 OutputKind = Literal["auto", "score", "probability"]
 
@@ -26,7 +25,7 @@ class OnnxOptions:
     """Values of black and white, for float images."""
     layout: Literal["auto", "nchw", "nhwc"] = "auto"
     """Layout of the generator's images; auto: by the number of channels."""
-    latent_distribution: LatentDistribution = "normal"
+    latent_distribution: Literal["normal", "uniform"] = "normal"
     """Distribution of the latents: standard normal, or uniform on [-1, 1)."""
     latents: str | None = None
     """Name of the generator's input for latents; None here and in the names below: found by type and shape."""

@@ -22,9 +22,10 @@ from ganserve_export.package.random_inputs import RandomInputs
 from ganserve_training import TrainingError, load_split, load_trained
 from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
-from ganserve_training.networks.conditioning import Conditioning, resolve_conditioning
-from ganserve_training.networks.growth import Growth
-from ganserve_training.networks.growth_state import Phase
+from ganserve_training.networks.build import resolve_conditioning
+from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.growth import timetable
+from ganserve_training.networks.growth_state import GrowthState
 from ganserve_training.run.progress_bar import Steps
 
 if TYPE_CHECKING:
@@ -194,10 +195,11 @@ def _critic_absence(trained: TrainedModel) -> str:
 def _check_grown(trained: TrainedModel, run: Path) -> None:
     """Refuse a progressively grown generator whose last level is not fully faded in."""
     phase = getattr(trained.generator, "phase", None)
-    if not isinstance(phase, Phase) or phase.grown:
+    if not isinstance(phase, GrowthState) or phase.grown:
         return
     levels = phase.final_level
-    growth = Growth(trained.config.progressive, levels, trained.config.batch_size)
+    growth = timetable(trained.generator, trained.config.networks, trained.config.batch_size)
+    assert growth is not None
     # The networks learn of a batch's samples with the next batch.
     missing = max(0, round(growth.grown_after) - trained.samples_seen) + growth.phase(trained.samples_seen).batch_size
     told = f"level {phase.level} of {levels} ({4 << phase.level} of {4 << levels} pixels), {phase.alpha:.0%} faded in"

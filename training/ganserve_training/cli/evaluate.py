@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
-from ganserve._command_line.options import UsageError, flag, options_of
-from ganserve_training.cli.flags import in_flags
+from ganserve._command_line.options import UsageError, flag
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.run.folder import Which
@@ -95,7 +94,6 @@ def command(
             "ganserve evaluate runs/faces --metrics fid kid --features inception.pt --feature-side-px 299",
         ),
         exit_codes={ConfigError: BAD_USAGE, TrainingError: FAILED, export_error: FAILED},
-        wording=lambda error: in_flags(str(error), options_of(EvaluationOptions)),
     )
 
 

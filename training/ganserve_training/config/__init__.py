@@ -1,44 +1,107 @@
-"""What a training run is made of: typed, frozen, validated once. Presets are values of these classes (presets.py)."""
+"""A training run's configuration: typed, frozen, validated once. Presets are values of `TrainConfig`.
+
+Each loss, architecture, data source and optimiser has its options beside its code; `TrainConfig` puts them together.
+"""
 
 from __future__ import annotations
 
-from ganserve_training.config.anneal import Anneal
-from ganserve_training.config.augmentation import AdaConfig, AugmentationConfig
-from ganserve_training.config.data import DataConfig, SourceName
-from ganserve_training.config.diagnosis import DiagnosisConfig
-from ganserve_training.config.game import (
-    EmaConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    LossName,
+from ganserve_training.config.choices import allowed_choices, owners, with_choices
+from ganserve_training.config.train import OutputConfig, Precision, ScheduleConfig, TrainConfig
+from ganserve_training.data.config import DataConfig, register_source
+from ganserve_training.data.sources.array import ArrayConfig
+from ganserve_training.data.sources.cifar10 import Cifar10Config
+from ganserve_training.data.sources.digits import DigitsConfig
+from ganserve_training.data.sources.folder import FolderConfig
+from ganserve_training.data.sources.gaussians import GridConfig, RingConfig
+from ganserve_training.data.sources.idx import IdxConfig
+from ganserve_training.data.sources.parquet import ParquetConfig
+from ganserve_training.data.sources.patches import PatchesConfig
+from ganserve_training.data.sources.stacked_digits import StackedDigitsConfig
+from ganserve_training.diagnosis.config import DiagnosisConfig
+from ganserve_training.networks.config import CodesConfig, NetworksConfig, register_architecture
+from ganserve_training.networks.convolutional import ConvolutionalConfig
+from ganserve_training.networks.custom import CustomConfig
+from ganserve_training.networks.dcgan import DcganConfig
+from ganserve_training.networks.ema import EmaConfig
+from ganserve_training.networks.mlp import MlpConfig
+from ganserve_training.networks.progressive import ProgressiveConfig
+from ganserve_training.networks.r3gan import R3ganConfig
+from ganserve_training.networks.residual import ResidualConfig
+from ganserve_training.objectives.adaptive_augmentation import AdaConfig
+from ganserve_training.objectives.augmentation import AugmentationConfig
+from ganserve_training.objectives.losses import (
+    HingeLoss,
+    LeastSquaresLoss,
+    Loss,
+    MinimaxLoss,
+    ModifiedMinimaxLoss,
+    RelativisticAverageLoss,
+    RelativisticPairingLoss,
+    WassersteinLoss,
+    register_loss,
+)
+from ganserve_training.objectives.penalties import GradientPenalty, RegularisersConfig, register_penalty
+from ganserve_training.options.anneal import Anneal
+from ganserve_training.run.optimisers import (
+    AdamConfig,
     OptimiserConfig,
     OptimisersConfig,
-    RegularisersConfig,
+    RmspropConfig,
+    SgdConfig,
+    register_optimiser,
 )
-from ganserve_training.config.networks import ArchitectureName, CodesConfig, NetworksConfig
-from ganserve_training.config.progressive import ProgressiveConfig
-from ganserve_training.config.train import OutputConfig, Precision, ScheduleConfig, TrainConfig
 
 __all__ = [
     "AdaConfig",
+    "AdamConfig",
     "Anneal",
-    "ArchitectureName",
+    "ArrayConfig",
     "AugmentationConfig",
+    "Cifar10Config",
     "CodesConfig",
+    "ConvolutionalConfig",
+    "CustomConfig",
     "DataConfig",
+    "DcganConfig",
     "DiagnosisConfig",
+    "DigitsConfig",
     "EmaConfig",
-    "GradientPenaltyConfig",
-    "LossConfig",
-    "LossName",
+    "FolderConfig",
+    "GradientPenalty",
+    "GridConfig",
+    "HingeLoss",
+    "IdxConfig",
+    "LeastSquaresLoss",
+    "Loss",
+    "MinimaxLoss",
+    "MlpConfig",
+    "ModifiedMinimaxLoss",
     "NetworksConfig",
     "OptimiserConfig",
     "OptimisersConfig",
     "OutputConfig",
+    "ParquetConfig",
+    "PatchesConfig",
     "Precision",
     "ProgressiveConfig",
+    "R3ganConfig",
     "RegularisersConfig",
+    "RelativisticAverageLoss",
+    "RelativisticPairingLoss",
+    "ResidualConfig",
+    "RingConfig",
+    "RmspropConfig",
     "ScheduleConfig",
-    "SourceName",
+    "SgdConfig",
+    "StackedDigitsConfig",
     "TrainConfig",
+    "WassersteinLoss",
+    "allowed_choices",
+    "owners",
+    "register_architecture",
+    "register_loss",
+    "register_optimiser",
+    "register_penalty",
+    "register_source",
+    "with_choices",
 ]

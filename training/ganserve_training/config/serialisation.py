@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import operator
-import types
-import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from ganserve_training.config import TrainConfig
+from ganserve_training.config.building import build
+from ganserve_training.config.choices import CHOICES, with_choices
+from ganserve_training.config.migration import migrated
+from ganserve_training.config.train import TrainConfig
 from ganserve_training.errors import ConfigChangedError, ConfigError
+from ganserve_training.options.checks import flag
 
 # Changing these does not change what the weights are at any step that two runs both reach.
 # Where data lie is free because what they are is compared by their digest.
@@ -20,7 +21,8 @@ FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """The configuration as nested dictionaries of JSON-able values; `config_from_dict` gives it back exactly."""
-    return dataclasses.asdict(config)
+    values: dict[str, Any] = _plain(config)
+    return values
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
@@ -31,14 +33,20 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: A field is unknown, has the wrong type, or its value is out of range.
     """
-    config = _build(TrainConfig, values, "")
+    config = build(TrainConfig, migrated(values), "")
     assert isinstance(config, TrainConfig)
     return config
 
 
 def flat_config(config: TrainConfig) -> dict[str, Any]:
-    """Every field's value by its path `a.b.c`, in the order of the fields."""
+    """Return every field's value by its path `a.b.c`, in the order of the fields."""
     return dict(_flatten(config_to_dict(config)))
+
+
+def anneals(config: TrainConfig) -> bool:
+    """Whether any value moves over the burn-in."""
+    values = flat_config(config)
+    return any(values[path] != values[f"{path.removesuffix('end')}start"] for path in values if path.endswith(".end"))
 
 
 def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
@@ -47,18 +55,21 @@ def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConf
     Raises:
         ConfigError: The values are out of range, or contradict each other or the rest.
     """
-    values = config_to_dict(config)
+    values = config_to_dict(with_choices(config, {path: name for path, name in changes.items() if path in CHOICES}))
     for path, value in changes.items():
         *tables, name = path.split(".")
-        functools.reduce(operator.getitem, tables, values)[name] = value
+        table = functools.reduce(lambda inner, key: inner.get(key, {}), tables, values)
+        if name not in table:
+            raise ConfigError(f"{path}: does not exist in this configuration.")
+        table[name] = value
     return config_from_dict(values)
 
 
 def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """One line `a.b.c: old -> new` for each field that differs, in the order of the fields."""
+    """Return one line `--a.b-c: old -> new` for each field that differs, in the order of the fields."""
     old_values, new_values = flat_config(old), flat_config(new)
     return [
-        f"{path}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
+        f"{flag(path)}: {_show(old_values.get(path))} -> {_show(new_values.get(path))}"
         for path in old_values | new_values
         if old_values.get(path) != new_values.get(path)
     ]
@@ -73,7 +84,7 @@ def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None
     Raises:
         ConfigChangedError: Another field differs; the message lists each with its old and new value.
     """
-    lines = [line for line in config_diff(old, new) if not _is_free(line.split(":", 1)[0])]
+    lines = [line for line in config_diff(old, new) if not _is_free(line)]
     if lines:
         raise ConfigChangedError(
             f"{where} was trained with another configuration:\n"
@@ -82,8 +93,17 @@ def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None
         )
 
 
-def _is_free(path: str) -> bool:
-    return any(path == free or path.startswith(f"{free}.") for free in FREE_ON_RESUME)
+def _plain(value: Any) -> Any:
+    """Return a dataclass as a dictionary that names its class where there are several to choose from."""
+    if is_dataclass(value):
+        registry = getattr(value, "registry", None)
+        named = {registry.key: registry.name_of(value)} if registry is not None and registry.has(type(value)) else {}
+        return named | {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _is_free(line: str) -> bool:
+    return any(line.startswith((f"{flag(free)}:", f"{flag(free)}.")) for free in FREE_ON_RESUME)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -96,54 +116,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _show(value: object) -> str:
     return "(not set)" if value is None else repr(value)
-
-
-def _build(kind: Any, value: Any, path: str) -> Any:
-    """`value` as `kind`: a dataclass, a Literal, an optional, or one of bool, int, float and str."""
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, path)
-    origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            raise ConfigError(f"{path} must be one of {', '.join(map(str, choices))} (got {value!r})")
-        return value
-    if origin in (typing.Union, types.UnionType):
-        (inner,) = (arm for arm in typing.get_args(kind) if arm is not types.NoneType)
-        return None if value is None else _build(inner, value, path)
-    if origin is tuple:
-        item = typing.get_args(kind)[0]
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{path} must be a list of {item.__name__} (got {value!r})")
-        return tuple(_build(item, part, f"{path}[{index}]") for index, part in enumerate(value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is int and type(value) is float and value.is_integer():  # Protobuf's Struct (manifests) has only floats.
-        return int(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{path} must be of type {kind.__name__} (got {value!r})")
-    return value
-
-
-def _build_dataclass(kind: Any, value: Any, path: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{path or 'the configuration'} must be a table of fields (got {value!r})")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    prefix = f"{path}." if path else ""
-    if unknown:
-        raise ConfigError(
-            f"unknown field {prefix}{unknown[0]}; known here: {', '.join(hints)}. "
-            "Was it written by a newer version of ganserve?"
-        )
-    arguments = {name: _build(hints[name], item, prefix + name) for name, item in value.items()}
-    missing = [
-        item.name
-        for item in dataclasses.fields(kind)
-        if item.name not in arguments
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{prefix}{missing[0]} is missing")
-    return kind(**arguments)

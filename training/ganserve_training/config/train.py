@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ganserve_training.config._checks import expect, expect_seed
-from ganserve_training.config.augmentation import AugmentationConfig
-from ganserve_training.config.data import DataConfig
-from ganserve_training.config.diagnosis import DiagnosisConfig
-from ganserve_training.config.game import SIGNED_LOSSES, EmaConfig, LossConfig, OptimisersConfig, RegularisersConfig
-from ganserve_training.config.networks import NetworksConfig
-from ganserve_training.config.progressive import ProgressiveConfig
+from ganserve_training.data.config import DataConfig
+from ganserve_training.data.sources.digits import DigitsConfig
+from ganserve_training.diagnosis.config import DiagnosisConfig
+from ganserve_training.networks.config import NetworksConfig
+from ganserve_training.networks.convolutional import ConvolutionalConfig
+from ganserve_training.networks.custom import CustomConfig
+from ganserve_training.networks.ema import EmaConfig
+from ganserve_training.networks.progressive import ProgressiveConfig
+from ganserve_training.objectives.augmentation import AugmentationConfig
+from ganserve_training.objectives.losses import Loss, RelativisticPairingLoss, WassersteinLoss
+from ganserve_training.objectives.penalties import RegularisersConfig
+from ganserve_training.options.checks import expect, expect_seed, refusal
+from ganserve_training.run.optimisers import OptimisersConfig
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -21,7 +27,7 @@ class ScheduleConfig:
     """How the players alternate, and how annealed values (start, end) move."""
 
     burn_in_steps: int = 5000
-    """Steps over which annealed values go from start to end, along half a cosine; refused where none is annealed."""
+    """Steps over which annealed values go from start to end, along half a cosine; an error where none is annealed."""
     critic_steps: int = 1
     """Updates of the critic in one step, each on a fresh batch (WGAN's n_critic)."""
     generator_steps: int = 1
@@ -33,7 +39,11 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         for name in ("burn_in_steps", "critic_steps", "generator_steps"):
             expect(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "at least 1")
-        expect(self.unrolled_steps >= 0, "schedule.unrolled_steps", self.unrolled_steps, "not negative")
+        expect(self.unrolled_steps >= 0, "schedule.unrolled_steps", self.unrolled_steps, "0 or more")
+
+    def burn_in_progress(self, step: int) -> float:
+        """Return the share of the burn-in that has passed at `step`, in [0, 1]."""
+        return min(1.0, step / self.burn_in_steps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,15 +80,14 @@ class TrainConfig:
     """Parts into which a batch is cut to fit into memory; gradients add up over them before an update."""
     precision: Precision = "float32"
     """bfloat16: the networks' products in bfloat16, weights and penalties in float32 (mixed precision)."""
-    data: DataConfig = field(default_factory=DataConfig)
-    networks: NetworksConfig = field(default_factory=NetworksConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DigitsConfig)
+    networks: NetworksConfig = field(default_factory=ConvolutionalConfig)
+    loss: Loss = field(default_factory=RelativisticPairingLoss)
     regularisers: RegularisersConfig = field(default_factory=RegularisersConfig)
     optimisers: OptimisersConfig = field(default_factory=OptimisersConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
     diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
 
@@ -86,77 +95,55 @@ class TrainConfig:
         expect_seed("seed", self.seed)
         for name in ("steps", "batch_size", "accumulate_batches"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        self._check_together()
-
-    def _check_together(self) -> None:
-        """Refuse parts that contradict each other, and settings that nothing would look at."""
+        self.data.check_complete()
+        self.networks.check_complete()
+        self._check_loss()
         self._check_heads()
-        loss, regularisers, networks = self.loss.name, self.regularisers, self.networks
-        expect(
-            regularisers.roth_gamma.most == 0.0 or loss in ("minimax", "modified-minimax"),
-            "regularisers.roth_gamma",
-            regularisers.roth_gamma,
-            f"0 with loss {loss}: its weights are probabilities, which only the logits of minimax and modified-minimax "
-            "give",
-        )
-        expect(
-            self.augmentation.ada.target == 0.0 or loss in SIGNED_LOSSES,
-            "augmentation.ada.target",
-            self.augmentation.ada.target,
-            f"0 with loss {loss}, whose scores have no fixed zero to take signs by: anneal augmentation.probability "
-            "instead, or use minimax, modified-minimax, hinge or least-squares",
-        )
-        bounds = (regularisers.weight_clip, regularisers.gradient_penalty.weight)
-        gammas = (regularisers.r1_gamma.most, regularisers.r2_gamma.most)
-        expect(
-            loss != "wasserstein"
-            or any((*bounds, *gammas))
-            or networks.spectral_norm != "off"
-            or networks.architecture == "custom",
-            "loss.name",
-            loss,
-            "another one while nothing bounds the critic, whose scores would grow without end: set regularisers."
-            "weight_clip (0.01), regularisers.gradient_penalty.weight (10) or networks.spectral_norm critic",
-        )
-        expect(
-            regularisers.weight_clip == 0.0 or networks.spectral_norm == "off",
-            "regularisers.weight_clip",
-            regularisers.weight_clip,
-            f"0 with networks.spectral_norm {networks.spectral_norm}: both bound the critic's weights, choose one",
-        )
-        expect(
-            networks.architecture != "progressive" or self.schedule.unrolled_steps == 0,
-            "schedule.unrolled_steps",
-            self.schedule.unrolled_steps,
-            "0 with networks.architecture progressive, whose critic changes while it grows: use another architecture",
-        )
+        unrolled = self.schedule.unrolled_steps
+        if unrolled and isinstance(self.networks, ProgressiveConfig):
+            problem = "needs a critic that does not grow"
+            raise refusal("schedule.unrolled_steps", unrolled, problem, "Choose another --networks.architecture")
+
+    def _check_loss(self) -> None:
+        """Refuse a loss without what it needs, and parts that need another loss."""
+        loss, penalties, networks = self.loss, self.regularisers, self.networks
+        roth, ada, clip = penalties.roth_gamma, self.augmentation.ada.target, penalties.weight_clip
+        if roth.most and not loss.gives_logits:
+            problem = f"needs scores that are logits, and those of --loss.name {loss.name} are not"
+            raise refusal("regularisers.roth_gamma", roth, problem, "Use --loss.name minimax or modified-minimax")
+        if ada and not loss.has_zero:
+            problem = f"needs scores with a fixed zero, and those of --loss.name {loss.name} have none"
+            fix = "Anneal --augmentation.probability.end instead, or use --loss.name modified-minimax or hinge"
+            raise refusal("augmentation.ada.target", ada, problem, fix)
+        bounded = penalties.bounds_critic or networks.spectral_norm != "off" or isinstance(networks, CustomConfig)
+        if isinstance(loss, WassersteinLoss) and not bounded:
+            fix = (
+                "Add --regularisers.gradient-penalty.weight 10, --regularisers.weight-clip 0.01 or "
+                "--networks.spectral-norm critic"
+            )
+            raise refusal("loss.name", loss.name, "needs a bounded critic, whose scores else grow without end", fix)
+        if clip and networks.spectral_norm != "off":
+            problem = f"bounds the critic's weights, as --networks.spectral-norm {networks.spectral_norm} does"
+            raise refusal("regularisers.weight_clip", clip, problem, "Leave out either")
 
     def _check_heads(self) -> None:
-        """The weights of terms that a critic's further heads add."""
-        loss, networks = self.loss, self.networks
-        for name, weight, there, needs in (
+        """Refuse weights of terms that belong to heads which the critic lacks, and no weight for those it has."""
+        for name, there, needs in (
             (
                 "classification_weight",
-                loss.classification_weight,
-                networks.critic_conditioning == "classifier",
-                "networks.critic_conditioning classifier",
+                self.networks.critic_conditioning == "classifier",
+                "--networks.critic-conditioning classifier",
             ),
             (
                 "information_weight",
-                loss.information_weight,
-                networks.codes.any,
-                "networks.codes.categories or networks.codes.continuous",
+                self.networks.codes.any,
+                "--networks.codes.categories or --networks.codes.continuous",
             ),
         ):
-            expect(
-                there or weight == 1.0,
-                f"loss.{name}",
-                weight,
-                f"left at 1 without {needs}, which the term belongs to",
-            )
-            expect(
-                not there or weight > 0.0,
-                f"loss.{name}",
-                weight,
-                f"positive with {needs}: nothing else makes samples follow what they are asked for",
-            )
+            weight = getattr(self.loss, name)
+            if not there and weight != 1.0:
+                raise refusal(f"loss.{name}", weight, f"has no effect without {needs}", "Leave it out, or add that")
+            if there and weight == 0.0:
+                problem = f"must be positive with {needs}"
+                fix = "Nothing else makes samples follow what they are asked for"
+                raise refusal(f"loss.{name}", weight, problem, fix)

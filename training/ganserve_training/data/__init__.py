@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ganserve_training.data.bad_files import BadFile, BadFiles
 from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches
-from ganserve_training.data.load import SplitName, load_split
+from ganserve_training.data.config import SplitName
+from ganserve_training.data.load import load_split
 from ganserve_training.data.memory_images import Images
 from ganserve_training.data.memory_vectors import Vectors
 from ganserve_training.data.order import ClassBalancedOrder, ShuffledOrder

@@ -6,14 +6,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ganserve_training.config import DataConfig
-from ganserve_training.data.order import ClassBalancedOrder, SampleOrder, ShuffledOrder, flips
+from ganserve_training.data.config import DataConfig
+from ganserve_training.data.loader import LoaderBatches
 from ganserve_training.data.sample_info import to_network
 from ganserve_training.data.samples import Samples
-from ganserve_training.errors import DataError
+from ganserve_training.data.sequence import SampleSequence
 
 _AS_FLOATS_BYTES = 2**27
 
@@ -38,41 +37,6 @@ class BatchSource(Protocol):
         ...
 
 
-class Sequence:
-    """Which sample is at which place of a run's endless sequence, and whether it is mirrored there.
-
-    Args:
-        samples: What the sequence is made of.
-        seed: Seed of the order and of what is mirrored.
-        flip: Whether half of the images are mirrored left to right.
-        class_balanced: Whether labels come equally often, rather than samples.
-
-    Raises:
-        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
-    """
-
-    def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
-        if flip and not samples.info.is_image:
-            raise DataError("data.flip is for images, and these data are vectors")
-        self._flip_seed = seed if flip else None
-        self._order: SampleOrder = ShuffledOrder(len(samples), seed)
-        if class_balanced:
-            if samples.labels is None:
-                raise DataError("data.class_balanced needs labels, and these data have none")
-            self._order = ClassBalancedOrder(samples.labels, seed)
-
-    def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Which samples are at `position` to `position + count - 1`: int64 [count]."""
-        return self._order.indices(position, count)
-
-    def mirrored(self, batch: Tensor, position: int) -> Tensor:
-        """The batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
-        if self._flip_seed is None:
-            return batch
-        mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)
-        return torch.where(mask[:, None, None, None], batch.flip(3), batch)
-
-
 class InMemoryBatches:
     """Batches of samples that all fit on the device.
 
@@ -90,7 +54,7 @@ class InMemoryBatches:
     def __init__(
         self, samples: Samples, seed: int, device: torch.device, *, flip: bool = False, class_balanced: bool = False
     ) -> None:
-        self._sequence = Sequence(samples, seed, flip=flip, class_balanced=class_balanced)
+        self._sequence = SampleSequence(samples, seed, flip=flip, class_balanced=class_balanced)
         self._device = device
         self._info = samples.info
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
@@ -127,8 +91,6 @@ def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.
     """
     if samples.in_memory:
         return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)
-    from ganserve_training.data.loader import LoaderBatches
-
     return LoaderBatches(
         samples, seed, device, flip=config.flip, class_balanced=config.class_balanced, workers=config.workers
     )

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ganserve_training.data.batches import Sequence
 from ganserve_training.data.sample_info import to_network
 from ganserve_training.data.samples import Samples
+from ganserve_training.data.sequence import SampleSequence
 from ganserve_training.errors import DataError
 
 _BATCHES_AHEAD = 3  # Of each worker.
@@ -54,7 +54,7 @@ class LoaderBatches:
         class_balanced: bool = False,
         workers: int = 2,
     ) -> None:
-        self._sequence = Sequence(samples, seed, flip=flip, class_balanced=class_balanced)
+        self._sequence = SampleSequence(samples, seed, flip=flip, class_balanced=class_balanced)
         self._device = device
         self._info = samples.info
         self._labels = samples.labels
@@ -126,7 +126,7 @@ class LoaderBatches:
 class _Requests(Sampler[NDArray[np.int64]]):
     """The batches to read ahead, endlessly; remembers which of them were not taken yet."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: SampleSequence) -> None:
         self._sequence = sequence
         self._position = self._count = self._stride = 0
         self._pending: deque[NDArray[np.int64]] = deque()

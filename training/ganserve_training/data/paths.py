@@ -1,33 +1,25 @@
-"""Where a configuration's data are."""
+"""Paths that must exist."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from ganserve_training.config import DataConfig
 from ganserve_training.errors import DataError
 
-
-def data_path(config: DataConfig, *, kind: Literal["file", "folder", "either"]) -> Path:
-    """`data.path`, which must exist and be of that kind.
-
-    Raises:
-        DataError: It doesn't, or isn't.
-    """
-    assert config.path is not None  # DataConfig has made sure.
-    return existing(Path(config.path).expanduser(), kind=kind, option="data.path")
+PathKind = Literal["file", "folder", "either"]
 
 
-def existing(path: Path, *, kind: Literal["file", "folder", "either"], option: str) -> Path:
-    """A path that must exist and be of that kind.
+def existing(path: Path, *, kind: PathKind, option: str) -> Path:
+    """Return a path that must exist and be of that kind.
 
     Raises:
         DataError: It doesn't, or isn't.
     """
+    flag = f"--{option.replace('_', '-')} {path}"
     if not path.exists():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise DataError(f"{option}: there is no {path}{where}")
+        raise DataError(f"{flag}: does not exist{where}.")
     if (kind == "file" and not path.is_file()) or (kind == "folder" and not path.is_dir()):
-        raise DataError(f"{option}: {path} must be a {kind}")
+        raise DataError(f"{flag}: must be a {kind}.")
     return path

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import BadFile, ReportBadFiles, settle_bad_files
+from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.picture import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
 from ganserve_training.data.storage.images import PictureStore, StoredImages
 from ganserve_training.errors import DataError
@@ -19,7 +19,7 @@ def build_stored_images(
     store: PictureStore,
     labels: NDArray[np.int64] | None,
     label_names: tuple[str, ...],
-    config: DataConfig,
+    config: StoredDataConfig,
     report: ReportBadFiles | None,
 ) -> StoredImages:
     """The good pictures of a store, in the form that the configuration asks for.
@@ -55,13 +55,13 @@ def build_stored_images(
     return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
 
 
-def _misfit(facts: PictureFacts, config: DataConfig) -> str | None:
+def _misfit(facts: PictureFacts, config: StoredDataConfig) -> str | None:
     if config.crop == "none" and facts.width != facts.height:
         return f"it is {facts.width} x {facts.height} pixels, not square; --data.crop center takes the middle"
     return None
 
 
-def _side(facts: Sequence[PictureFacts], config: DataConfig) -> int:
+def _side(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
     if config.size is not None:
         return config.size
     sides = Counter(min(item.width, item.height) for item in facts)
@@ -71,7 +71,7 @@ def _side(facts: Sequence[PictureFacts], config: DataConfig) -> int:
     return next(iter(sides))
 
 
-def _channels(facts: Sequence[PictureFacts], config: DataConfig) -> int:
+def _channels(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
     if config.channels != "auto":
         return CHANNEL_COUNTS[config.channels]
     channels = Counter(item.channels for item in facts)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.errors import DataError
 
 
 def split_indices(
-    count: int, labels: NDArray[np.int64] | None, config: DataConfig
+    count: int, labels: NDArray[np.int64] | None, *, held_out_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indice of the training and of the held-out samples.
+    """Return the indices of the training and of the held-out samples.
 
     It is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
     stratify=labels)``. A label's only sample can't be on both sides: it goes to training.
@@ -20,7 +19,8 @@ def split_indices(
     Args:
         count: N.
         labels: Int64 [N], each of which is to have its share on both sides; None: unlabelled.
-        config: The fraction and the seed.
+        held_out_fraction: Share of the samples to hold out.
+        seed: Seed of the split.
 
     Raises:
         DataError: There are too few samples to have each label on both sides.
@@ -28,37 +28,35 @@ def split_indices(
     if count < 2:
         raise DataError(f"a split needs at least 2 samples, one to train on and one to hold out (got {count})")
     if labels is None:
-        return _split(np.arange(count), None, config)
+        return _split(np.arange(count), None, held_out_fraction, seed)
     occurrences = np.bincount(labels)[labels]
     alone, shared = np.flatnonzero(occurrences == 1), np.flatnonzero(occurrences > 1)
     kinds = len(np.unique(labels[shared]))
-    held_out_count = int(np.ceil(config.held_out_fraction * len(shared)))
+    held_out_count = int(np.ceil(held_out_fraction * len(shared)))
     train_count = len(shared) - held_out_count
     if not len(shared) or min(held_out_count, train_count) < kinds:
         singles = f", and {len(alone):,} labels have a single sample" if len(alone) else ""
         raise DataError(
             f"{len(shared):,} samples of {kinds:,} labels, split into {train_count:,} and {held_out_count:,}, can't "
             f"have each label on both sides{singles}: change data.held_out_fraction "
-            f"({config.held_out_fraction}), add samples, or learn without labels: --data.labels ignore"
+            f"({held_out_fraction}), add samples, or learn without labels: --data.labels ignore"
         )
-    train, held_out = _split(shared, labels[shared], config)
+    train, held_out = _split(shared, labels[shared], held_out_fraction, seed)
     return np.concatenate([train, alone]), held_out
 
 
 def _split(
-    indices: NDArray[np.int64], labels: NDArray[np.int64] | None, config: DataConfig
+    indices: NDArray[np.int64], labels: NDArray[np.int64] | None, held_out_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     from sklearn.model_selection import train_test_split
 
-    held_out = int(np.ceil(config.held_out_fraction * len(indices)))
+    held_out = int(np.ceil(held_out_fraction * len(indices)))
     if held_out >= len(indices):
-        raise DataError(
-            f"data.held_out_fraction {config.held_out_fraction} of {len(indices)} samples leaves none to train on"
-        )
+        raise DataError(f"data.held_out_fraction {held_out_fraction} of {len(indices)} samples leaves none to train on")
     train, rest = train_test_split(
         indices,
-        test_size=config.held_out_fraction,
-        random_state=config.split_seed % 2**32,
+        test_size=held_out_fraction,
+        random_state=seed % 2**32,
         stratify=labels,
     )
     return train, rest

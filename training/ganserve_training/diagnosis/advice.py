@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ganserve_training.config import Anneal, TrainConfig
-from ganserve_training.config.game import SIGNED_LOSSES
 from ganserve_training.config.serialisation import changed_config, flat_config
+from ganserve_training.config.train import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.diagnosis.findings import Kind
 from ganserve_training.errors import ConfigError
+from ganserve_training.options.anneal import Anneal
+from ganserve_training.options.checks import flag
 
 _Remedies = Iterator[tuple[str, dict[str, Any]]]
 _RATES = ("optimisers.generator.learning_rate", "optimisers.critic.learning_rate")
@@ -85,14 +86,15 @@ def _critic_overfitting(config: TrainConfig, data: DataInfo) -> _Remedies:
     if data.is_image and not config.augmentation.on_samples:
         shift = {"augmentation.translation_px": max(1, data.width // 8)}
         yield "augmentation that the generator does not learn ({})", shift
-    if config.augmentation.ada.target == 0.0 and config.loss.name in SIGNED_LOSSES:
+    if config.augmentation.ada.target == 0.0 and config.loss.has_zero:
         yield "augmentation with a controller ({})", {**shift, "augmentation.ada.target": 0.6}
     yield from _penalty(config)
     if config.regularisers.r1_gamma.most > 0.0:
         yield "a larger penalty ({})", _scaled(config, 10.0, _GAMMAS[0])
-    networks = config.networks
-    if networks.architecture != "r3gan" or networks.critic_width % networks.group_size == 0:
-        yield "a smaller critic ({})", {"networks.critic_width": max(1, networks.critic_width // 2)}
+    options = flat_config(config)
+    width, group = options.get("networks.critic_width", 0), options.get("networks.group_size", 1)
+    if width and width % group == 0:
+        yield "a smaller critic ({})", {"networks.critic_width": max(1, width // 2)}
 
 
 def _divergence(config: TrainConfig, _: DataInfo) -> _Remedies:
@@ -170,7 +172,7 @@ def _changes(config: TrainConfig, settings: dict[str, Any]) -> dict[str, Any]:
         parts = {f"{path}.{end}": part for end, part in asdict(value).items()} if isinstance(value, Anneal) else None
         flat |= parts or {path: value}
     now = flat_config(config)
-    return {path: value for path, value in flat.items() if now[path] != value}
+    return {path: value for path, value in flat.items() if now.get(path) != value}
 
 
 def _is_accepted(config: TrainConfig, changes: dict[str, Any], check: Callable[[TrainConfig], None]) -> bool:
@@ -182,10 +184,9 @@ def _is_accepted(config: TrainConfig, changes: dict[str, Any], check: Callable[[
 
 
 def _flag(path: str, value: object) -> str:
-    flag = f"--{path.replace('_', '-')}"
     if value is True:
-        return flag
-    return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
+        return flag(path)
+    return f"{flag(path)} {value:g}" if isinstance(value, float) else f"{flag(path)} {value}"
 
 
 def _join(tries: list[str]) -> str:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.config.annealing import anneal, burn_in_progress
 from ganserve_training.data import Samples, load_split
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.debounce import Debounce
@@ -199,9 +198,9 @@ class _Observer:
         With adaptive augmentation, the critic sees clean samples, too; so samples stay clean here.
         """
         config = self._trainer.config.augmentation
-        progress = burn_in_progress(self._trainer.config.schedule, self._trainer.step)
-        probability = 0.0 if config.ada.target else anneal(config.probability, progress)
-        noise_std = anneal(config.instance_noise, progress)
+        progress = self._trainer.config.schedule.burn_in_progress(self._trainer.step)
+        probability = 0.0 if config.ada.target else config.probability.at(progress)
+        noise_std = config.instance_noise.at(progress)
         self._random.manual_seed(_AUGMENTATION_SEED)
         return lambda samples: self._augmentation(samples, probability, noise_std)
 

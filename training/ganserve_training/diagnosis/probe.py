@@ -27,7 +27,7 @@ from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.quality import Quality
 from ganserve_training.networks.critic_output import as_output
 from ganserve_training.networks.latents import LatentPrior
-from ganserve_training.objectives.losses import AdversarialLoss
+from ganserve_training.objectives.losses import Loss
 from ganserve_training.run.random_state import capture_rng, restore_rng
 
 _REFERENCE_SAMPLES = 1024
@@ -45,7 +45,7 @@ class Players:
     critic: nn.Module
     """Takes samples and labels; returns scores [M], or an output with `scores`."""
     prior: LatentPrior
-    loss: AdversarialLoss
+    loss: Loss
     label_names: tuple[str, ...]
     """Names of the labels that the generator takes: the data's labels, or InfoGAN's codes."""
     critic_uses_labels: bool

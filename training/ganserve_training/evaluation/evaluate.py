@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data import DataInfo, load_split
+from ganserve_training.data.config import DataConfig
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.features import Features, classifier_features, plain_features, torchscript_features
 from ganserve_training.evaluation.judge import Judgement, judge_samples
@@ -113,7 +113,7 @@ def evaluate(
         checkpoint_sha256=subject.checkpoint_sha256,
         samples=count,
         seed=options.seed,
-        data=config.source if config.path is None else f"{config.source} {config.path}",
+        data=str(config),
         real_samples=len(train),
         held_out_samples=len(reference.held_out),
         reference_sha256=reference.sha256,

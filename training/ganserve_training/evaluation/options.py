@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganserve_training.errors import ConfigError
+from ganserve_training.options.checks import expect
 
 FeatureRange = Literal["0..1", "-1..1", "0..255", "imagenet"]
 
@@ -50,7 +50,6 @@ class EvaluationOptions:
     """Seed of latents, directions and subsets."""
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 1:
-            raise ConfigError(f"samples must be at least 1 (got {self.samples})")
-        if self.feature_side_px is not None and self.feature_side_px < 1:
-            raise ConfigError(f"feature_side_px must be at least 1 (got {self.feature_side_px})")
+        for name in ("samples", "feature_side_px"):
+            value = getattr(self, name)
+            expect(value is None or value >= 1, name, value, "at least 1")

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config.diagnosis import QualityName
 from ganserve_training.data.rows import flat_values
 from ganserve_training.data.samples import Samples
+from ganserve_training.diagnosis.config import QualityName
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.judge import fit_judge
 from ganserve_training.evaluation.metrics.kid import kernel_distance

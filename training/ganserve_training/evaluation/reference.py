@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
 
 import numpy as np
 
-from ganserve_training.config import DataConfig, SourceName
-from ganserve_training.config.data import ChannelsName
 from ganserve_training.data import Samples, load_split
+from ganserve_training.data.config import SOURCES, ChannelsName, DataConfig, StoredDataConfig
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.modes import Modes, modes_of
 
@@ -62,19 +60,18 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
     Raises:
         ConfigError: The path does not exist.
     """
-    if name in get_args(SourceName):
-        source, path = cast(SourceName, name), None
-    else:
-        source, path = source_of(Path(name)), name
-    if learned_from is not None and learned_from.source == source:
-        return learned_from if path is None else replace(learned_from, path=path)
-    if path is None or len(sample_shape) != 3:
-        return DataConfig(source=source, path=path)
-    height, width, channels = sample_shape
-    return DataConfig(source=source, path=path, size=height if height == width else None, channels=_CHANNELS[channels])
+    is_source = name in SOURCES.names
+    kind = SOURCES.kind(name if is_source else source_of(Path(name)), "--data")
+    config = learned_from if learned_from is not None and type(learned_from) is kind else kind()
+    if is_source or not isinstance(config, StoredDataConfig):
+        return config
+    if config is not learned_from and len(sample_shape) == 3:
+        height, width, channels = sample_shape
+        config = replace(config, size=height if height == width else None, channels=_CHANNELS[channels])
+    return replace(config, path=name)
 
 
-def source_of(path: Path) -> SourceName:
+def source_of(path: Path) -> str:
     """Guess the source for a file or folder from its names.
 
     Raises:
@@ -82,7 +79,7 @@ def source_of(path: Path) -> SourceName:
     """
     if not path.exists():
         raise ConfigError(
-            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(get_args(SourceName))}"
+            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"
         )
     names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
     if path.suffix in (".npy", ".npz"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
+from ganserve_training.data.config import DataConfig
 from ganserve_training.run.folder import Which
 from ganserve_training.run.trained import draw_samples, load_trained
 

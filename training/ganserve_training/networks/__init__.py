@@ -9,8 +9,8 @@ alone (but by a packed critic).
 from __future__ import annotations
 
 from ganserve_training.networks.batch_statistics import MinibatchStddev, PackedCritic, looks_across_batch
+from ganserve_training.networks.build import NetworkPair, build_networks
 from ganserve_training.networks.critic_output import CriticOutput, as_output
-from ganserve_training.networks.registry import NetworkPair, build_networks
 
 __all__ = [
     "CriticOutput",

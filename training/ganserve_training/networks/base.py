@@ -10,19 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config import NetworksConfig
 from ganserve_training.networks.batch_statistics import MinibatchStddev
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import BuiltInConfig, Shape
 from ganserve_training.networks.critic_output import CriticOutput
-
-Shape = tuple[int, ...]
-"""Of one sample as networks see it: (C, H, W) or (D,)."""
 
 
 class Generator(nn.Module):
     """Takes latents and labels; an architecture adds `generate`."""
 
-    def __init__(self, config: NetworksConfig, conditioning: Conditioning) -> None:
+    def __init__(self, config: BuiltInConfig, conditioning: Conditioning) -> None:
         super().__init__()
         self.latent_dim = config.latent_dim
         self.label_count = conditioning.label_count
@@ -59,7 +56,7 @@ class Critic(nn.Module):
         conditioning: How labels enter, and which heads there are.
     """
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: BuiltInConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()
         self._conditioning = conditioning
         concatenated = conditioning.critic == "concatenation"

@@ -5,20 +5,38 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import Shape, SpectralNormConfig, UnnormalisedConfig, register_architecture
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalConfig(UnnormalisedConfig, SpectralNormConfig):
+    """Plain convolutions without normalisation, for square images of 8 to 512 pixels."""
+
+    architecture = "convolutional"
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return ConvolutionalGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return ConvolutionalCritic(self, shape, conditioning)
 
 
 class ConvolutionalGenerator(Generator):
     """Latent and label embedding, concatenated, to 4 x 4 features, then doubled up to the image."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
@@ -41,7 +59,7 @@ class ConvolutionalGenerator(Generator):
 class ConvolutionalCritic(Critic):
     """The image halved down to 4 x 4, then one hidden layer."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.critic_width, config.max_width, levels)[::-1]

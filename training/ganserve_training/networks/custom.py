@@ -9,16 +9,18 @@ import copy
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config import NetworksConfig
 from ganserve_training.errors import ConfigError
-from ganserve_training.networks.base import Shape
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import Shape, SpectralNormConfig, register_architecture
 from ganserve_training.networks.critic_output import CriticOutput, as_output
+from ganserve_training.networks.growth import GrowthConfig
+from ganserve_training.options.checks import refusal
 
 _TOLERANCE = 1e-4
 _ROUNDING = 1e-6
@@ -32,7 +34,41 @@ _HEAD_SETTINGS = {
 }
 
 
-def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class CustomConfig(SpectralNormConfig, GrowthConfig):
+    """Your own two classes, which decide how labels enter them."""
+
+    architecture = "custom"
+
+    generator_class: str = ""
+    """Import path of your generator's class, such as my_package.models:MyGenerator."""
+    critic_class: str = ""
+    """Import path of your critic's class."""
+    generator_conditioning: Literal["auto"] = "auto"
+    """Your generator decides how the label enters it."""
+    critic_conditioning: Literal["auto", "classifier"] = "auto"
+    """Your critic decides how the label enters it. classifier: it returns class_logits (AC-GAN, Odena et al. 2017)."""
+
+    def check_complete(self) -> None:
+        """Refuse a missing import path."""
+        for name in ("generator_class", "critic_class"):
+            module, _, attribute = getattr(self, name).partition(":")
+            if not (module and attribute):
+                problem = "must be an import path with --networks.architecture custom"
+                fix = "Give one such as my_package.models:MyClass"
+                raise refusal(f"networks.{name}", getattr(self, name) or "(not given)", problem, fix)
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator, checked."""
+        return custom_generator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic, checked."""
+        return custom_critic(self, shape, conditioning)
+
+
+def custom_generator(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
     """The generator that `networks.generator_class` names, checked.
 
     Raises:
@@ -59,7 +95,7 @@ def custom_generator(config: NetworksConfig, shape: Shape, conditioning: Conditi
     return generator
 
 
-def custom_critic(config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
+def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
     """The critic that `networks.critic_class` names, checked.
 
     Args:

@@ -6,22 +6,39 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm, norm_kind
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class DcganConfig(ImageConfig, NormConfig):
+    """Strided convolutions and batch normalisation (Radford et al. 2016), for square images of 8 to 512 pixels."""
+
+    architecture = "dcgan"
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return DcganGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return DcganCritic(self, shape, conditioning)
 
 
 class DcganGenerator(Generator):
     """Projected to 4 x 4, then doubled by transposed convolutions; ReLU within, tanh at the end."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: DcganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)[:-1]
@@ -60,7 +77,7 @@ class DcganCritic(Critic):
     At 8 x 8 the image's convolution is the only one, so that `networks.critic_norm` has nothing to normalise.
     """
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: DcganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.critic_width, config.max_width, levels)[-2::-1]

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ganserve_training.config import EmaConfig
+from ganserve_training.options.checks import expect_not_negative, refusal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmaConfig:
+    """The exponential moving average of the generator's weights, which is what is evaluated and exported."""
+
+    half_life_kimg: float = 10.0
+    """After this many thousand training samples an old weight counts half; 0: no averaging."""
+    warm_up_fraction: float = 0.05
+    """The half-life is at most this share of the samples seen so far (Karras et al. 2020); 0: no warm-up."""
+
+    def __post_init__(self) -> None:
+        expect_not_negative("ema.half_life_kimg", self.half_life_kimg)
+        expect_not_negative("ema.warm_up_fraction", self.warm_up_fraction)
+        if self.half_life_kimg == 0.0 and self.warm_up_fraction not in (0.0, 0.05):
+            problem = "has no effect while --ema.half-life-kimg is 0, which switches averaging off"
+            raise refusal("ema.warm_up_fraction", self.warm_up_fraction, problem, "Leave it out")
 
 
 def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:

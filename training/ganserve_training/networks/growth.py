@@ -12,9 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import ProgressiveConfig
-from ganserve_training.errors import ConfigError
-from ganserve_training.networks.growth_state import Phase as NetworkPhase
+from ganserve_training.networks.config import NetworksConfig
+from ganserve_training.networks.growth_state import GrowthState
+from ganserve_training.options.checks import expect, refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthConfig(NetworksConfig):
+    """When networks grow: each level fades in, then trains in full; levels start at 4 x 4."""
+
+    fade_kimg: float = 600.0
+    """Thousand real samples over which a new level is faded in."""
+    stable_kimg: float = 600.0
+    """Thousand real samples for which a level trains in full before the next one."""
+    batch_sizes: tuple[int, ...] = ()
+    """Batch size of each level from 4 x 4 up, in place of batch_size; empty: batch_size at every level. On the command
+    line --batch-size takes the place of a preset's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(self.fade_kimg > 0.0, "networks.fade_kimg", self.fade_kimg, "positive")
+        expect(self.stable_kimg > 0.0, "networks.stable_kimg", self.stable_kimg, "positive")
+        sizes = self.batch_sizes
+        expect(all(size >= 1 for size in sizes), "networks.batch_sizes", _spaced(sizes), "all at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +61,15 @@ class Growth:
         ConfigError: The number of batch sizes isn't that of levels.
     """
 
-    def __init__(self, config: ProgressiveConfig, last_level: int, batch_size: int) -> None:
+    def __init__(self, config: GrowthConfig, last_level: int, batch_size: int) -> None:
         sizes = config.batch_sizes or (batch_size,) * (last_level + 1)
         if len(sizes) != last_level + 1:
-            raise ConfigError(
-                f"progressive.batch_sizes must have {last_level + 1} values, one for each level from 4 x 4 to "
-                f"{4 << last_level} x {4 << last_level} (got {len(sizes)}): give as many to --progressive.batch-sizes, "
-                "or one to all with --batch-size"
+            raise refusal(
+                "networks.batch_sizes",
+                _spaced(sizes),
+                f"must have {last_level + 1} values, one for each level from 4 x 4 to {4 << last_level} x "
+                f"{4 << last_level}",
+                "Give as many, or one to all with --batch-size",
             )
         self._sizes = sizes
         self._fade = config.fade_kimg * 1000.0
@@ -85,12 +107,27 @@ class Growth:
         return Phase(number, alpha, self._sizes[number])
 
 
-def stage_of(network: nn.Module) -> NetworkPhase | None:
+def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> Growth | None:
+    """Return the timetable of networks that grow; None: they don't.
+
+    Args:
+        generator: One of the networks.
+        config: Their configuration.
+        batch_size: Of the levels that have none of their own.
+
+    Raises:
+        ConfigError: The number of batch sizes isn't that of levels.
+    """
+    levels = growing_levels(generator)
+    return Growth(config, levels, batch_size) if levels is not None and isinstance(config, GrowthConfig) else None
+
+
+def stage_of(network: nn.Module) -> GrowthState | None:
     """Where a network that grows stands, within a packed critic or not; None: it doesn't grow.
 
     The timetable is ahead of it by up to a batch: networks enter a phase with the batch after.
     """
-    return next((module for module in network.modules() if isinstance(module, NetworkPhase)), None)
+    return next((module for module in network.modules() if isinstance(module, GrowthState)), None)
 
 
 def growing_levels(network: nn.Module) -> int | None:
@@ -102,11 +139,11 @@ def growing_levels(network: nn.Module) -> int | None:
 def enter_phase(network: nn.Module, phase: Phase) -> None:
     """Let a network that grows, within a packed critic or not, work at a phase's level."""
     for module in network.modules():
-        if isinstance(module, NetworkPhase):
+        if isinstance(module, GrowthState):
             module.set(phase.level, phase.alpha)
 
 
-def reals_at(images: Tensor, phase: Phase | NetworkPhase) -> Tensor:
+def reals_at(images: Tensor, phase: Phase | GrowthState) -> Tensor:
     """Full images [N, C, S, S] as the critic of a phase takes them, [N, C, s, s].
 
     They are box-filtered down; while a level fades in, they are blended with what the level before would have shown,
@@ -119,3 +156,8 @@ def reals_at(images: Tensor, phase: Phase | NetworkPhase) -> Tensor:
         return small
     coarse = F.interpolate(F.avg_pool2d(small, 2), scale_factor=2.0, mode="nearest")
     return torch.lerp(coarse, small, phase.alpha)
+
+
+def _spaced(sizes: tuple[int, ...]) -> str:
+    """Show sizes as the command line takes them."""
+    return " ".join(map(str, sizes))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ganserve_training.errors import UnfinishedNetworkError
 
 
-class Phase(nn.Module):
+class GrowthState(nn.Module):
     """The level that a network works at, and how far it is faded in; part of the network's state.
 
     Plain numbers, not tensors, so that no branch on them waits for a device or stands in the way of an export.

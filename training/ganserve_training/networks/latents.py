@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganserve_training.config.networks import LatentDistribution, NetworksConfig
+from ganserve_training.networks.config import LatentDistribution, NetworksConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

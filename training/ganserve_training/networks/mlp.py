@@ -8,17 +8,57 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
-from ganserve_training.config.networks import CriticActivation
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import NormConfig, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
+from ganserve_training.options.checks import expect
+
+GeneratorActivation = Literal["relu", "leaky-relu", "tanh"]
+CriticActivation = Literal["relu", "leaky-relu", "tanh", "maxout"]
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class MlpConfig(NormConfig):
+    """Fully connected, for vectors and small images."""
+
+    architecture = "mlp"
+    auto_generator_norm = "none"
+
+    generator_width: int = 32
+    """Units of each hidden layer."""
+    generator_layers: int = 3
+    """Hidden layers of the generator, each of generator_width units."""
+    critic_layers: int = 3
+    """Hidden layers of the critic."""
+    generator_activation: GeneratorActivation = "leaky-relu"
+    """After each hidden layer."""
+    critic_activation: CriticActivation = "leaky-relu"
+    """After each hidden layer; maxout (Goodfellow et al. 2013) takes the largest of maxout_pieces."""
+    maxout_pieces: int = 5
+    """Linear pieces of each maxout unit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_positive("generator_layers", "critic_layers")
+        expect(self.maxout_pieces >= 2, "networks.maxout_pieces", self.maxout_pieces, "at least 2")
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return MlpGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return MlpCritic(self, shape, conditioning)
 
 
 class HiddenLayer(nn.Module):
@@ -62,7 +102,7 @@ class HiddenLayer(nn.Module):
 class MlpGenerator(Generator):
     """Hidden layers, then one value for each of a sample's; images end in tanh."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: MlpConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         self._shape = shape
         norm = norm_kind(config.generator_norm, auto="none")
@@ -88,7 +128,7 @@ class MlpGenerator(Generator):
 class MlpCritic(Critic):
     """Hidden layers on the flattened sample."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: MlpConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, (math.prod(shape),), conditioning)
         norm = norm_kind(config.critic_norm, auto="none")
         widths = [self.input_channels, *[config.critic_width] * config.critic_layers]

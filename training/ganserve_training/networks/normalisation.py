@@ -11,8 +11,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganserve_training.config.networks import Norm
-from ganserve_training.errors import ConfigError
+from ganserve_training.networks.config import Norm
+from ganserve_training.options.checks import refusal
 
 NormKind = Literal["none", "batch", "layer"]
 _Layer = TypeVar("_Layer", bound=nn.Module)
@@ -95,10 +95,8 @@ def normalise_spectrally(network: nn.Module) -> None:
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     if not layers:
-        raise ConfigError(
-            f"networks.spectral_norm must be off for a {type(network).__name__}, which has no linear layers or "
-            "convolutions: leave it out"
-        )
+        problem = f"is given, but a {type(network).__name__} has no linear layers or convolutions"
+        raise refusal("networks.spectral_norm", "critic", problem, "Leave it out")
     for layer in layers:
         spectral_norm(layer)
     projection = getattr(network, "embedding", None)

@@ -8,17 +8,35 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.networks.equalised import equalise, pixel_norm
-from ganserve_training.networks.growth_state import Phase
+from ganserve_training.networks.growth import GrowthConfig
+from ganserve_training.networks.growth_state import GrowthState
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
+    """Grown from 4 x 4 (Karras et al. 2017), for square images of 8 to 512 pixels."""
+
+    architecture = "progressive"
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return ProgressiveGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return ProgressiveCritic(self, shape, conditioning)
 
 
 class UpBlock(nn.Module):
@@ -56,9 +74,9 @@ class DownBlock(nn.Module):
 class ProgressiveGenerator(Generator):
     """Makes images of 4 * 2^L pixels at level L."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ProgressiveConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
-        self.phase = Phase(resolution_levels(shape))
+        self.phase = GrowthState(resolution_levels(shape))
         widths = level_widths(config.generator_width, config.max_width, self.phase.final_level)
         self.stem = nn.Linear(self.input_dim, widths[0] * 16)
         equalise(self.stem, gain=math.sqrt(2.0) / 4.0)  # As the authors' code: fan_in of a 4 x 4 convolution.
@@ -108,9 +126,9 @@ class ProgressiveGenerator(Generator):
 class ProgressiveCritic(Critic):
     """Takes images of 4 * 2^L pixels at level L."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ProgressiveConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
-        self.phase = Phase(resolution_levels(shape))
+        self.phase = GrowthState(resolution_levels(shape))
         widths = level_widths(config.critic_width, config.max_width, self.phase.final_level)
         self.from_image = nn.ModuleList(nn.Conv2d(self.input_channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList(DownBlock(inputs, outputs) for outputs, inputs in itertools.pairwise(widths))

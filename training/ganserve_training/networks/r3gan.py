@@ -6,21 +6,47 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width,
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
 from ganserve_training.errors import ConfigError
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 _LEAKY_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class R3ganConfig(UnnormalisedConfig):
+    """Residual blocks without normalisation (Huang et al. 2024), for square images of 8 to 512 pixels."""
+
+    architecture = "r3gan"
+
+    blocks_per_level: int = 1
+    """Residual blocks at each resolution; the paper's is 2."""
+    group_size: int = 16
+    """Channels of one group of the grouped 3 x 3 convolutions; the paper's is 16."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_positive("blocks_per_level", "group_size")
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return R3ganGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return R3ganCritic(self, shape, conditioning)
 
 
 class Block(nn.Module):
@@ -87,7 +113,7 @@ class Resample(nn.Module):
 class R3ganGenerator(Generator):
     """A learned 4 x 4 picture of features, scaled by the latent, then doubled; no tanh, no normalisation."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
@@ -109,7 +135,7 @@ class R3ganGenerator(Generator):
 class R3ganCritic(Critic):
     """Halved down to 4 x 4, then a depthwise 4 x 4 convolution and a linear layer."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.critic_width, config.max_width, levels)[::-1]
@@ -130,7 +156,7 @@ class R3ganCritic(Critic):
         return flat
 
 
-def _blocks(config: NetworksConfig, width: int, levels: int) -> nn.Sequential:
+def _blocks(config: R3ganConfig, width: int, levels: int) -> nn.Sequential:
     count = config.blocks_per_level * (levels + 1)
     return nn.Sequential(*(Block(width, config.group_size, count) for _ in range(config.blocks_per_level)))
 

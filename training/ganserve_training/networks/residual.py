@@ -6,16 +6,38 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.config import NetworksConfig
-from ganserve_training.networks.base import Critic, Generator, Shape
+from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
+from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig(ImageConfig, NormConfig):
+    """SNGAN's residual blocks (Miyato et al. 2018), for square images of 8 to 512 pixels."""
+
+    architecture = "residual"
+
+    @property
+    def conditions_by_norm(self) -> bool:
+        """As the paper does, where there is batch normalisation."""
+        return self.generator_is_batch_normalised
+
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh generator."""
+        return ResidualGenerator(self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a fresh critic."""
+        return ResidualCritic(self, shape, conditioning)
 
 
 class UpBlock(nn.Module):
@@ -82,7 +104,7 @@ class DownBlock(nn.Module):
 class ResidualGenerator(Generator):
     """Projected to 4 x 4, then residual blocks that double; tanh at the end."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
@@ -105,7 +127,7 @@ class ResidualGenerator(Generator):
 class ResidualCritic(Critic):
     """Residual blocks that halve down to 4 x 4, one more, then the sum over all pixels."""
 
-    def __init__(self, config: NetworksConfig, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = [self.input_channels, *level_widths(config.critic_width, config.max_width, levels)[-2::-1]]

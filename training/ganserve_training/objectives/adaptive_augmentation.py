@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganserve_training.config import AdaConfig
+from ganserve_training.options.checks import expect, refusal
 from ganserve_training.run.distributed import Processes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaConfig:
+    """The controller of adaptive discriminator augmentation (Karras et al. 2020).
+
+    It raises the probability of every augmentation while the critic is too sure of real samples. Its signal does not
+    fit relativistic losses.
+    """
+
+    target: float = 0.0
+    """Where E sign(D(real)) is kept; the paper's is 0.6. 0: no controller, `probability` is a schedule."""
+    kimg: float = 500.0
+    """Thousand real samples in which the probability can rise from 0 to 1."""
+    every_steps: int = 4
+    """Steps between adjustments."""
+
+    def __post_init__(self) -> None:
+        path = "augmentation.ada"
+        expect(0.0 <= self.target < 1.0, f"{path}.target", self.target, "from 0 (off) to below 1")
+        expect(self.kimg > 0.0, f"{path}.kimg", self.kimg, "positive")
+        expect(self.every_steps >= 1, f"{path}.every_steps", self.every_steps, "at least 1")
+        for name, default in (("kimg", 500.0), ("every_steps", 4)):
+            value = getattr(self, name)
+            if self.target == 0.0 and value != default:
+                fix = "Add --augmentation.ada.target 0.6, as in the paper"
+                raise refusal(f"{path}.{name}", value, "has no effect while --augmentation.ada.target is 0", fix)
 
 
 class AdaController:

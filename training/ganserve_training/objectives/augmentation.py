@@ -6,17 +6,71 @@ al. 2020). The same changes meet real and generated samples, in the critic's upd
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
-from ganserve_training.config import AugmentationConfig
-from ganserve_training.config.augmentation import CHANGES
-from ganserve_training.data import DataInfo
-from ganserve_training.errors import ConfigError
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.objectives.adaptive_augmentation import AdaConfig
+from ganserve_training.options.anneal import Anneal
+from ganserve_training.options.checks import expect, expect_not_negative, flag, refusal
 from ganserve_training.run.random_state import Noise
 
+CHANGES = ("translation_px", "cutout_fraction", "brightness", "saturation", "contrast")
+"""Options that each switch on a change of images; noise can be added to all samples."""
 BACKGROUND = -1.0  # Black, in the networks' range: what is shifted in.
 MID_GRAY = 0.0  # What cut-out squares show.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """What is done to every sample, real or generated, before the critic sees it (DiffAugment, Zhao et al. 2020)."""
+
+    translation_px: int = 0
+    """Shift by a random whole number of pixels up to this, filled with the background; the paper: an eighth of the
+    side. 0: off."""
+    cutout_fraction: float = 0.0
+    """Paint a square of this share of the side, at a random place, in mid-gray; the paper: 0.5. 0: off."""
+    brightness: float = 0.0
+    """Add a number from U(-b, b) to a sample, in units of half the range; the paper: 0.5. 0: off."""
+    saturation: float = 0.0
+    """Scale each pixel's distance from its gray by U(1 - s, 1 + s), RGB and RGBA only; the paper: 1. 0: off."""
+    contrast: float = 0.0
+    """Scale each value's distance from the sample's mean by U(1 - c, 1 + c); the paper: 0.5. 0: off."""
+    probability: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
+    """Of each augmentation, for each sample independently. With `ada.target` it must be left at 1."""
+    ada: AdaConfig = field(default_factory=AdaConfig)
+    """The controller of the probability."""
+    instance_noise: Anneal = field(default_factory=lambda: Anneal.constant(0.0))
+    """Standard deviation of noise added to every sample last, in the networks' units (Sonderby et al. 2017; Arjovsky &
+    Bottou 2017); anneal it to 0. Probability does not apply to it."""
+
+    def __post_init__(self) -> None:
+        expect(self.translation_px >= 0, "augmentation.translation_px", self.translation_px, "0 or more")
+        expect(
+            0.0 <= self.cutout_fraction < 1.0,
+            "augmentation.cutout_fraction",
+            self.cutout_fraction,
+            "from 0 (off) to below 1",
+        )
+        for name in ("brightness", "saturation", "contrast", "instance_noise"):
+            expect_not_negative(f"augmentation.{name}", getattr(self, name))
+        path, probability, adapted = "augmentation.probability", self.probability, self.ada.target > 0.0
+        expect(probability.least >= 0.0 and probability.most <= 1.0, path, probability, "from 0 to 1")
+        changes = f"Switch on one of {', '.join(flag(f'augmentation.{name}') for name in CHANGES)}"
+        if not self.on_samples and probability != Anneal.constant(1.0):
+            raise refusal(path, probability, "has no effect while no augmentation is on", changes)
+        if not self.on_samples and adapted:
+            raise refusal("augmentation.ada.target", self.ada.target, "has no augmentation to adapt", changes)
+        if adapted and probability != Anneal.constant(1.0):
+            problem = "has no effect while --augmentation.ada.target lets a controller choose the probability"
+            raise refusal(path, probability, problem, "Leave out either")
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether any augmentation but the noise is on."""
+        return any(getattr(self, name) for name in CHANGES)
 
 
 class Augmentation:
@@ -159,17 +213,21 @@ def check_augmentation(config: AugmentationConfig, data: DataInfo) -> None:
     if not config.on_samples:
         return
     if not data.is_image:
-        on = [f"augmentation.{name}" for name in CHANGES if getattr(config, name)]
-        raise ConfigError(
-            f"{' and '.join(on)} must be 0, as these data are vectors, and only images can be changed so "
-            "(augmentation.instance_noise works for vectors too)"
+        on = next(name for name in CHANGES if getattr(config, name))
+        raise refusal(
+            f"augmentation.{on}",
+            getattr(config, on),
+            "changes images, and these data are vectors",
+            "Leave it out; --augmentation.instance-noise.start works for vectors, too",
         )
     if config.saturation and data.channels < 3:
-        raise ConfigError(
-            f"augmentation.saturation needs colours, and these images have {data.channels} channel(s): set it to 0"
-        )
-    if config.translation_px >= min(data.height, data.width):
-        raise ConfigError(
-            f"augmentation.translation_px must be less than the images' side, {min(data.height, data.width)} "
-            f"(got {config.translation_px}): an eighth of the side is usual"
-        )
+        problem = f"needs colours, and these images have {data.channels} channel(s)"
+        raise refusal("augmentation.saturation", config.saturation, problem, "Leave it out")
+    side = min(data.height, data.width)
+    expect(
+        config.translation_px < side,
+        "augmentation.translation_px",
+        config.translation_px,
+        f"less than the images' side, {side}",
+        "An eighth of the side is usual",
+    )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganserve_training.config import CodesConfig, LossConfig
+from ganserve_training.networks.config import CodesConfig
 from ganserve_training.networks.critic_output import CriticOutput
+from ganserve_training.objectives.losses import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Heads:
         codes: Which codes there are.
     """
 
-    def __init__(self, loss: LossConfig, codes: CodesConfig, *, classifier: bool) -> None:
+    def __init__(self, loss: Loss, codes: CodesConfig, *, classifier: bool) -> None:
         self._loss = loss
         self._codes = codes
         self.names = (

@@ -1,85 +1,107 @@
-"""Adversarial losses, by name: what the critic and the generator minimise, given scores. N = batch, sigma = sigmoid."""
+"""Adversarial losses: the options of each, and what the critic and the generator minimise, given scores.
+
+N = batch, sigma = sigmoid. To add one, write a class like these; `register_loss` makes `--loss.name` know it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganserve_training.config import LossConfig, LossName
+from ganserve_training.options.checks import expect, expect_not_negative
+from ganserve_training.options.registry import Registry
+
+LOSSES: Registry[Loss] = Registry("name")
+register_loss = LOSSES.register
+"""Makes a class a choice of `--loss.name`."""
 
 
-class AdversarialLoss(Protocol):
-    """One game. Scores are the critic's raw outputs; higher always means "more like the data"."""
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """The adversarial loss, and the weights of the terms beside it.
 
-    generator_needs_real_scores: bool
-    """Whether `generator` looks at the scores of real samples."""
-    relativistic: bool
+    Scores are the critic's raw outputs; higher always means "more like the data".
+    """
+
+    registry: ClassVar = LOSSES
+    name: ClassVar[str]
+    """Which game is played; docs/training.md has the formulas and their papers."""
+    generator_needs_real_scores: ClassVar[bool] = False
+    """Whether `generator` reads the scores of real samples."""
+    relativistic: ClassVar[bool] = False
     """Whether only differences between real and generated scores mean anything."""
+    has_zero: ClassVar[bool] = False
+    """Whether a fixed score divides real from generated, as adaptive augmentation needs."""
+    gives_logits: ClassVar[bool] = False
+    """Whether sigma(score) is the probability of "real", as Roth's penalty needs."""
+
+    classification_weight: float = 1.0
+    """Weight of AC-GAN's cross-entropy, in both players, where critic_conditioning is classifier."""
+    information_weight: float = 1.0
+    """Weight of InfoGAN's mutual information, in both players, where there are codes."""
+
+    def __post_init__(self) -> None:
+        for name in ("classification_weight", "information_weight"):
+            expect_not_negative(f"loss.{name}", getattr(self, name))
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """What the critic minimises: scores of real and generated samples, [N] each -> scalar."""
-        ...
+        """Return what the critic minimises: scores of real and generated samples, [N] each -> scalar."""
+        raise NotImplementedError
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
-        """What the generator minimises: scores [N] of generated samples (and real ones, if needed) -> scalar."""
-        ...
+        """Return what the generator minimises: scores [N] of generated samples (and real ones, if needed) -> scalar."""
+        raise NotImplementedError
 
     def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """The score above which the critic takes a sample for real. Scores [N] each -> scalar."""
-        ...
+        """Return the score above which the critic takes a sample for real: scores [N] each -> scalar.
+
+        Without a fixed zero it is halfway between the mean real and the mean generated score.
+        """
+        if self.has_zero:
+            return real_scores.new_zeros(())
+        return (real_scores.mean() + fake_scores.mean()) / 2
 
     def accuracy(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """How often the critic is right, in [0, 1]; one half: it can't tell. Scores [N] each -> scalar."""
-        ...
+        """Return how often the critic is right, in [0, 1]; one half: it guesses. Scores [N] each -> scalar.
 
-
-class _Logits:
-    """Scores are logits of "this is real": zero divides real from generated."""
-
-    generator_needs_real_scores = False
-    relativistic = False
-
-    def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:  # noqa: ARG002
-        """Zero: even odds."""
-        return real_scores.new_zeros(())
-
-    def accuracy(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Mean of the shares of real and of generated samples on their own side of the threshold."""
+        With a fixed zero it is the share of samples on their own side of the threshold, else the share of pairs in
+        which the real sample scores higher.
+        """
+        if not self.has_zero:
+            return (real_scores > fake_scores).mean(dtype=torch.float32)
         threshold = self.threshold(real_scores, fake_scores)
         right = torch.cat([real_scores > threshold, fake_scores < threshold])
         return right.mean(dtype=torch.float32)
 
 
-class _Unanchored:
-    """Scores are defined up to a constant: the midpoint of both means divides real from generated."""
-
-    def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Halfway between the mean real and the mean generated score."""
-        return (real_scores.mean() + fake_scores.mean()) / 2
-
-    def accuracy(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Share of pairs in which the real sample scores higher."""
-        return (real_scores > fake_scores).mean(dtype=torch.float32)
-
-
-class MinimaxLoss(_Logits):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class MinimaxLoss(Loss):
     """The original, saturating game (Goodfellow et al. 2014, section 3).
 
     Critic: -E log sigma(D(x)) - E log(1 - sigma(D(G(z)))); generator: E log(1 - sigma(D(G(z)))), whose gradient
     vanishes where the critic is sure. The real target is 1 - smoothing / 2, as TF-GAN smooths.
     """
 
-    def __init__(self, config: LossConfig) -> None:
-        self._real_target = 1.0 - config.label_smoothing / 2
+    name = "minimax"
+    has_zero = True
+    gives_logits = True
+
+    label_smoothing: float = 0.0
+    """The critic's target for real samples is 1 - s/2 (TF-GAN's default s is 0.25, Salimans et al. 2016)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing", self.label_smoothing, "from 0 to below 1")
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Binary cross-entropy of both kinds, added."""
         # BCE(s, t) = softplus(s) - t s = t softplus(-s) + (1 - t) softplus(s).
-        real = F.softplus(real_scores) - self._real_target * real_scores
+        real = F.softplus(real_scores) - (1.0 - self.label_smoothing / 2) * real_scores
         return real.mean() + F.softplus(fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
@@ -87,23 +109,28 @@ class MinimaxLoss(_Logits):
         return -F.softplus(fake_scores).mean()
 
 
+@register_loss
+@dataclass(frozen=True, kw_only=True)
 class ModifiedMinimaxLoss(MinimaxLoss):
     """The same critic with the non-saturating generator, -E log sigma(D(G(z))) (Goodfellow et al. 2014, section 3)."""
+
+    name = "modified-minimax"
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
         """Mean negative log-probability that the critic gives to "real"."""
         return F.softplus(-fake_scores).mean()
 
 
-class WassersteinLoss(_Unanchored):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class WassersteinLoss(Loss):
     """Critic: E D(G(z)) - E D(x); generator: -E D(G(z)) (Arjovsky et al. 2017).
 
     An estimate of the Wasserstein distance only for a critic that is kept Lipschitz: clip its weights
     (regularisers.weight_clip) or penalise its gradient (regularisers.gradient_penalty).
     """
 
-    generator_needs_real_scores = False
-    relativistic = False
+    name = "wasserstein"
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Minus the estimated distance."""
@@ -114,8 +141,13 @@ class WassersteinLoss(_Unanchored):
         return -fake_scores.mean()
 
 
-class HingeLoss(_Logits):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class HingeLoss(Loss):
     """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))); generator: -E D(G(z)) (Lim & Ye 2017; Miyato et al. 2018)."""
+
+    name = "hinge"
+    has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """How far scores fall short of a margin of 1, added over both kinds."""
@@ -126,8 +158,13 @@ class HingeLoss(_Logits):
         return -fake_scores.mean()
 
 
-class LeastSquaresLoss(_Logits):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class LeastSquaresLoss(Loss):
     """Critic: E (D(x) - 1)^2 / 2 + E D(G(z))^2 / 2; generator: E (D(G(z)) - 1)^2 / 2 (Mao et al. 2017)."""
+
+    name = "least-squares"
+    has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Half the squared distance to the targets 1 and 0, added over both kinds."""
@@ -142,13 +179,16 @@ class LeastSquaresLoss(_Logits):
         return real_scores.new_full((), 0.5)
 
 
-class RelativisticAverageLoss(_Unanchored):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class RelativisticAverageLoss(Loss):
     """Each sample must score on its side of the other kind's mean (Jolicoeur-Martineau 2018; TF-GAN's relativistic).
 
     Critic: BCE(D(x) - E D(G(z)), 1) + BCE(D(G(z)) - E D(x), 0); generator: the same with targets swapped. Means
     run over the batch (of one process, and of one part where gradients are accumulated).
     """
 
+    name = "relativistic-average"
     generator_needs_real_scores = True
     relativistic = True
 
@@ -162,7 +202,9 @@ class RelativisticAverageLoss(_Unanchored):
         return self.critic(fake_scores, _needed(real_scores, "relativistic average"))
 
 
-class RelativisticPairingLoss(_Unanchored):
+@register_loss
+@dataclass(frozen=True, kw_only=True)
+class RelativisticPairingLoss(Loss):
     """Each real sample must score above the generated sample it is paired with.
 
     Critic: E softplus(-(D(x) - D(G(z)))); generator: E softplus(-(D(G(z)) - D(x))). With labels, pairs share theirs.
@@ -170,6 +212,7 @@ class RelativisticPairingLoss(_Unanchored):
     together with R1 and R2 at every step.
     """
 
+    name = "relativistic-pairing"
     generator_needs_real_scores = True
     relativistic = True
 
@@ -186,19 +229,3 @@ def _needed(real_scores: Tensor | None, name: str) -> Tensor:
     if real_scores is None:
         raise ValueError(f"the {name} loss needs the real samples' scores for the generator too")
     return real_scores
-
-
-def build_loss(config: LossConfig) -> AdversarialLoss:
-    """The loss that `config` names."""
-    return _LOSSES[config.name](config)
-
-
-_LOSSES: dict[LossName, Callable[[LossConfig], AdversarialLoss]] = {
-    "minimax": MinimaxLoss,
-    "modified-minimax": ModifiedMinimaxLoss,
-    "wasserstein": lambda _: WassersteinLoss(),
-    "hinge": lambda _: HingeLoss(),
-    "least-squares": lambda _: LeastSquaresLoss(),
-    "relativistic-average": lambda _: RelativisticAverageLoss(),
-    "relativistic-pairing": lambda _: RelativisticPairingLoss(),
-}

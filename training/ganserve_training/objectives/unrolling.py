@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config.annealing import anneal
-from ganserve_training.run.optimisers import Updater
+from ganserve_training.run.optimisers import AdamConfig, RmspropConfig, Updater
 
 Parameters = dict[str, Tensor]
 """A network's weights by name."""
@@ -59,9 +58,10 @@ class DifferentiableRule:
 
     def __init__(self, names: Mapping[int, str], updater: Updater, progress: float, clip: float) -> None:
         config = updater.config
-        self._kind = config.name
-        self._rate = anneal(config.learning_rate, progress)
-        self._beta1, self._beta2 = config.beta1, anneal(config.beta2, progress)
+        self._config = config
+        self._rate = config.learning_rate.at(progress)
+        self._beta1 = config.beta1
+        self._beta2 = config.beta2.at(progress) if isinstance(config, AdamConfig | RmspropConfig) else 0.0
         self._decay = config.weight_decay
         self._clip = clip
         self._first: Parameters = {}
@@ -94,7 +94,7 @@ class DifferentiableRule:
         return updated
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
-        if self._kind == "adam":
+        if isinstance(self._config, AdamConfig):
             self._steps[name] += 1
             step = self._steps[name]
             first = self._first[name] * self._beta1 + gradient * (1.0 - self._beta1)
@@ -104,7 +104,7 @@ class DifferentiableRule:
             direction: Tensor = first / (1.0 - self._beta1**step) / (root + EPSILON)
             return direction
         scaled = gradient
-        if self._kind == "rmsprop":
+        if isinstance(self._config, RmspropConfig):
             second = self._second[name] * self._beta2 + gradient.square() * (1.0 - self._beta2)
             self._second[name] = second
             scaled = gradient / ((second + TINY).sqrt() + EPSILON)

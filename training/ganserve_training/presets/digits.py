@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
     CodesConfig,
-    DataConfig,
+    ConvolutionalConfig,
+    DigitsConfig,
     EmaConfig,
-    NetworksConfig,
-    OptimiserConfig,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
@@ -18,11 +18,11 @@ from ganserve_training.config import (
     TrainConfig,
 )
 
-_ADAM = OptimiserConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
+_ADAM = AdamConfig(learning_rate=Anneal(start=3e-3, end=3e-4))
 
 DIGITS = TrainConfig(
     steps=4000,
-    networks=NetworksConfig(
+    networks=ConvolutionalConfig(
         latent_dim=64,
         generator_width=16,
         critic_width=16,
@@ -51,7 +51,7 @@ Measured (2026-11-23, `ganserve evaluate`): 52 CPU seconds, GAN-test 0.996, GAN-
 
 DIGITS_INFOGAN = replace(
     DIGITS,
-    data=DataConfig(labels="ignore"),
+    data=DigitsConfig(labels="ignore"),
     networks=replace(
         DIGITS.networks,
         generator_conditioning="auto",

@@ -9,36 +9,44 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
-    DataConfig,
+    DcganConfig,
     DiagnosisConfig,
     EmaConfig,
-    GradientPenaltyConfig,
-    LossConfig,
-    NetworksConfig,
-    OptimiserConfig,
+    GradientPenalty,
+    HingeLoss,
+    ModifiedMinimaxLoss,
     OptimisersConfig,
     OutputConfig,
+    PatchesConfig,
     ProgressiveConfig,
+    R3ganConfig,
     RegularisersConfig,
+    RelativisticPairingLoss,
+    ResidualConfig,
+    RmspropConfig,
     ScheduleConfig,
     TrainConfig,
+    WassersteinLoss,
 )
 
 _OFF = RegularisersConfig.none()
 _OUTPUT = OutputConfig(samples_every_steps=250, checkpoint_every_steps=250)
 
 
-def _adam(learning_rate: float, beta1: float, beta2: float) -> OptimiserConfig:
-    return OptimiserConfig(learning_rate=Anneal.constant(learning_rate), beta1=beta1, beta2=Anneal.constant(beta2))
+def _adam(learning_rate: float, beta1: float, beta2: float) -> AdamConfig:
+    return AdamConfig(learning_rate=Anneal.constant(learning_rate), beta1=beta1, beta2=Anneal.constant(beta2))
 
+
+_DCGAN = DcganConfig(latent_dim=100, generator_width=16, critic_width=16)
 
 DCGAN_32 = TrainConfig(
     steps=3000,
     batch_size=32,
-    data=DataConfig(source="patches", size=32),
-    networks=NetworksConfig(architecture="dcgan", latent_dim=100, generator_width=16, critic_width=16),
-    loss=LossConfig(name="modified-minimax"),
+    data=PatchesConfig(size=32),
+    networks=_DCGAN,
+    loss=ModifiedMinimaxLoss(),
     regularisers=_OFF,
     optimisers=OptimisersConfig.both(_adam(2e-4, 0.5, 0.999)),
     ema=EmaConfig(half_life_kimg=5.0),
@@ -51,13 +59,13 @@ Measured: 140 CPU seconds; one image a label until about step 1,000 (diversity 0
 of 0.5 in place of the critic's batch normalisation had not left that state by step 800.
 """
 
-_RMSPROP = OptimiserConfig(name="rmsprop", learning_rate=Anneal.constant(2e-4))
+_RMSPROP = RmspropConfig(learning_rate=Anneal.constant(2e-4))
 
 WGAN_32 = replace(
     DCGAN_32,
     steps=1200,
     diagnosis=DiagnosisConfig(),
-    loss=LossConfig(name="wasserstein"),
+    loss=WassersteinLoss(),
     regularisers=replace(_OFF, weight_clip=0.01),
     optimisers=OptimisersConfig.both(_RMSPROP),
     schedule=ScheduleConfig(critic_steps=5),
@@ -72,8 +80,8 @@ batch normalisation in the critic, at 5e-5, there was one image a label at step 
 WGAN_GP_32 = replace(
     WGAN_32,
     steps=800,
-    networks=replace(WGAN_32.networks, critic_norm="none"),
-    regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0)),
+    networks=replace(_DCGAN, critic_norm="none"),
+    regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0)),
     optimisers=OptimisersConfig.both(_adam(1e-4, 0.0, 0.9)),
 )
 """Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017).
@@ -86,8 +94,7 @@ SNGAN_32 = replace(
     DCGAN_32,
     steps=1000,
     diagnosis=DiagnosisConfig(),
-    networks=NetworksConfig(
-        architecture="residual",
+    networks=ResidualConfig(
         latent_dim=128,
         generator_width=16,
         critic_width=16,
@@ -96,7 +103,7 @@ SNGAN_32 = replace(
         critic_conditioning="projection",
         spectral_norm="critic",
     ),
-    loss=LossConfig(name="hinge"),
+    loss=HingeLoss(),
     optimisers=OptimisersConfig.both(_adam(2e-4, 0.0, 0.9)),
 )
 """Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato and
@@ -109,18 +116,19 @@ PROGRESSIVE_32 = replace(
     DCGAN_32,
     steps=2000,
     diagnosis=DiagnosisConfig(),
-    networks=NetworksConfig(
-        architecture="progressive",
+    networks=ProgressiveConfig(
         latent_dim=64,
         generator_width=8,
         critic_width=8,
         max_width=64,
         minibatch_stddev_group=4,
+        fade_kimg=12.0,
+        stable_kimg=12.0,
+        batch_sizes=(64, 64, 32, 32),
     ),
-    loss=LossConfig(name="wasserstein"),
-    regularisers=replace(_OFF, gradient_penalty=GradientPenaltyConfig(weight=10.0), drift=0.001),
+    loss=WassersteinLoss(),
+    regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001),
     optimisers=OptimisersConfig.both(_adam(1e-3, 0.0, 0.99)),
-    progressive=ProgressiveConfig(fade_kimg=12.0, stable_kimg=12.0, batch_sizes=(64, 64, 32, 32)),
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017);
 their 600 thousand samples a phase are 12 here.
@@ -129,16 +137,14 @@ Measured: 168 CPU seconds, the last 312 of 2,000 steps with 32 x 32 fully in; pe
 """
 
 _GAMMA = Anneal(start=1.0, end=0.1)
-_R3GAN_ADAM = OptimiserConfig(learning_rate=Anneal(start=5e-4, end=5e-5), beta2=Anneal(start=0.9, end=0.99))
+_R3GAN_ADAM = AdamConfig(learning_rate=Anneal(start=5e-4, end=5e-5), beta2=Anneal(start=0.9, end=0.99))
 
 R3GAN_32 = replace(
     DCGAN_32,
     steps=600,
     diagnosis=DiagnosisConfig(),
-    networks=NetworksConfig(
-        architecture="r3gan", latent_dim=64, generator_width=16, critic_width=16, max_width=64, group_size=8
-    ),
-    loss=LossConfig(name="relativistic-pairing"),
+    networks=R3ganConfig(latent_dim=64, generator_width=16, critic_width=16, max_width=64, group_size=8),
+    loss=RelativisticPairingLoss(),
     regularisers=RegularisersConfig(r1_gamma=_GAMMA, r2_gamma=_GAMMA),
     optimisers=OptimisersConfig.both(_R3GAN_ADAM),
     schedule=ScheduleConfig(burn_in_steps=540),

@@ -8,27 +8,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
-    DataConfig,
     EmaConfig,
-    NetworksConfig,
-    OptimiserConfig,
+    GridConfig,
+    MlpConfig,
     OptimisersConfig,
     OutputConfig,
     RegularisersConfig,
+    RingConfig,
     ScheduleConfig,
+    StackedDigitsConfig,
     TrainConfig,
 )
 
 _GAMMA = Anneal(start=10.0, end=0.01)
-_ADAM = OptimiserConfig(learning_rate=Anneal(start=1e-3, end=1e-5), beta2=Anneal(start=0.9, end=0.99))
+_ADAM = AdamConfig(learning_rate=Anneal(start=1e-3, end=1e-5), beta2=Anneal(start=0.9, end=0.99))
 
 GRID = TrainConfig(
     steps=60_000,
     batch_size=128,
-    data=DataConfig(source="grid"),
-    networks=NetworksConfig(
-        architecture="mlp",
+    data=GridConfig(),
+    networks=MlpConfig(
         latent_dim=2,
         generator_width=64,
         critic_width=64,
@@ -53,7 +54,7 @@ _RING_GAMMA = Anneal(start=10.0, end=0.1)
 RING = replace(
     GRID,
     steps=27_000,
-    data=DataConfig(source="ring"),
+    data=RingConfig(),
     regularisers=RegularisersConfig(r1_gamma=_RING_GAMMA, r2_gamma=_RING_GAMMA),
     ema=EmaConfig(half_life_kimg=150.0),
     schedule=ScheduleConfig(burn_in_steps=24_300),
@@ -61,13 +62,13 @@ RING = replace(
 """The ring of 8, in about 80 seconds. With the grid's last gamma of 0.01 its generator falls apart at the end."""
 
 _STACKED_GAMMA = Anneal(start=1.0, end=0.1)
-_STACKED_ADAM = OptimiserConfig(learning_rate=Anneal(start=1e-3, end=1e-5))
+_STACKED_ADAM = AdamConfig(learning_rate=Anneal(start=1e-3, end=1e-5))
 
 STACKED_DIGITS = TrainConfig(
     steps=16_000,
     batch_size=128,
-    data=DataConfig(source="stacked-digits"),
-    networks=NetworksConfig(architecture="mlp", latent_dim=64, generator_width=256, critic_width=256),
+    data=StackedDigitsConfig(),
+    networks=MlpConfig(latent_dim=64, generator_width=256, critic_width=256),
     regularisers=RegularisersConfig(r1_gamma=_STACKED_GAMMA, r2_gamma=_STACKED_GAMMA),
     optimisers=OptimisersConfig.both(_STACKED_ADAM),
     ema=EmaConfig(half_life_kimg=50.0),

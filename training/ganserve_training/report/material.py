@@ -15,7 +15,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.networks.conditioning import resolve_conditioning
+from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.run.checkpoint import checkpoint_paths
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import read_log

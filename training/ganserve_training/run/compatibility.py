@@ -7,14 +7,17 @@ from dataclasses import fields
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganserve_training.config import NetworksConfig, ProgressiveConfig, TrainConfig
+from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.errors import ConfigError
 from ganserve_training.networks import MinibatchStddev, NetworkPair
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.conditioning import resolve_conditioning
-from ganserve_training.networks.growth import Growth, growing_levels
+from ganserve_training.networks.build import resolve_conditioning
+from ganserve_training.networks.config import BuiltInConfig, NetworksConfig
+from ganserve_training.networks.growth import GrowthConfig, timetable
 from ganserve_training.objectives.augmentation import check_augmentation
+from ganserve_training.options.checks import flag, refusal
+
+_COMMON = {item.name for item in fields(NetworksConfig)}
 
 
 def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, processes: int) -> None:
@@ -41,15 +44,18 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
     Raises:
         ConfigError: With the value, the expectation and a fix.
     """
-    levels = growing_levels(pair.generator)
-    _check_batches(config, pair.critic, levels, processes)
-    _check_growth(config, levels)
+    check_shares(config, processes)
+    _check_groups(config, pair.critic, processes)
+    _check_growth(config, pair.generator)
     _check_label_vector(config, pair)
-    if config.regularisers.gradient_penalty.weight and any(isinstance(m, _BatchNorm) for m in pair.critic.modules()):
-        raise ConfigError(
-            "regularisers.gradient_penalty.weight must be 0 for a critic with batch normalisation, in which a score "
-            "has no gradient of its own sample alone (Gulrajani et al. 2017, section 4) (got "
-            f"{config.regularisers.gradient_penalty.weight}): use --networks.critic-norm layer or none"
+    penalty = config.regularisers.gradient_penalty.weight
+    if penalty and any(isinstance(module, _BatchNorm) for module in pair.critic.modules()):
+        raise refusal(
+            "regularisers.gradient_penalty.weight",
+            penalty,
+            "needs a critic without batch normalisation, in which a score has no gradient of its own sample alone "
+            "(Gulrajani et al. 2017, section 4)",
+            "Use --networks.critic-norm layer or none",
         )
 
 
@@ -60,24 +66,29 @@ def check_shares(config: TrainConfig, processes: int) -> None:
         ConfigError: With the value, the expectation and a fix.
     """
     share = config.accumulate_batches * processes * config.networks.packing
-    for size in config.progressive.batch_sizes or (config.batch_size,):
+    path, sizes = _batch_sizes(config)
+    for size in sizes:
         if size % share:
             below = max(share, size - size % share)
-            raise ConfigError(
-                f"{_batch_flag(config)} must be a multiple of {share}: --accumulate-batches "
-                f"({config.accumulate_batches}) x --processes ({processes}) x --networks.packing "
-                f"({config.networks.packing}) (got {size}): use {below} or {below + share}"
+            raise refusal(
+                path,
+                size,
+                f"must be a multiple of {share}: --accumulate-batches {config.accumulate_batches} x --processes "
+                f"{processes} x --networks.packing {config.networks.packing}",
+                f"Use {below} or {below + share}",
             )
 
 
-def _batch_flag(config: TrainConfig) -> str:
-    return "--progressive.batch-sizes" if config.progressive.batch_sizes else "--batch-size"
+def _batch_sizes(config: TrainConfig) -> tuple[str, tuple[int, ...]]:
+    """Return the option that gives the sizes of batches, and the sizes."""
+    if isinstance(config.networks, GrowthConfig) and config.networks.batch_sizes:
+        return "networks.batch_sizes", config.networks.batch_sizes
+    return "batch_size", (config.batch_size,)
 
 
-def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, processes: int) -> None:
-    """Every part of a batch must be whole, down to the groups of samples that the critic compares."""
-    check_shares(config, processes)
-    sizes = (config.batch_size,) if levels is None else (config.progressive.batch_sizes or (config.batch_size,))
+def _check_groups(config: TrainConfig, critic: nn.Module, processes: int) -> None:
+    """Refuse a batch that does not hold whole groups of the samples that the critic compares."""
+    path, sizes = _batch_sizes(config)
     share = config.accumulate_batches * processes * config.networks.packing
     groups = {module.group for module in critic.modules() if isinstance(module, MinibatchStddev)}
     groups |= {config.networks.minibatch_stddev_group} - {0}
@@ -85,10 +96,11 @@ def _check_batches(config: TrainConfig, critic: nn.Module, levels: int | None, p
         scored = size // share
         for group in sorted(groups):
             if scored % min(group, scored):
-                raise ConfigError(
-                    f"networks.minibatch_stddev_group must divide what the critic scores at a time, {scored} samples "
-                    f"or packs of a batch of {size} (got {group}): use {_batch_flag(config)} "
-                    f"{size - scored % group * share}, or a group that divides it"
+                raise refusal(
+                    "networks.minibatch_stddev_group",
+                    group,
+                    f"must divide what the critic scores at a time, {scored} samples or packs of a batch of {size}",
+                    f"Use {flag(path)} {size - scored % group * share}, or a group that divides it",
                 )
 
 
@@ -97,32 +109,33 @@ def _check_label_vector(config: TrainConfig, pair: NetworkPair) -> None:
     concatenated = (isinstance(pair.generator, Generator) and pair.generator.embedding is not None) or (
         isinstance(pair.critic, Critic) and pair.critic.label_input is not None
     )
-    got, default = config.networks.label_embedding_dim, NetworksConfig().label_embedding_dim
-    if not concatenated and got != default:
-        raise ConfigError(
-            f"networks.label_embedding_dim must be left at {default} where no network has a label concatenated (got "
-            f"{got}): it needs labels, and --networks.generator-conditioning or --networks.critic-conditioning "
-            "concatenation"
+    length = getattr(config.networks, "label_embedding_dim", None)
+    if not concatenated and length not in (None, BuiltInConfig().label_embedding_dim):
+        raise refusal(
+            "networks.label_embedding_dim",
+            length,
+            "has no effect where no network has a label concatenated",
+            "Leave it out, or add --networks.generator-conditioning or --networks.critic-conditioning concatenation",
         )
 
 
-def _check_growth(config: TrainConfig, levels: int | None) -> None:
-    if levels is None:
-        growing = [
-            item.name for item in fields(ProgressiveConfig) if getattr(config.progressive, item.name) != item.default
-        ]
-        if growing:
-            raise ConfigError(
-                f"{', '.join(f'progressive.{name}' for name in growing)} must be left out with networks.architecture "
-                f"{config.networks.architecture}, whose networks don't grow: use --networks.architecture progressive"
-            )
+def _check_growth(config: TrainConfig, generator: nn.Module) -> None:
+    networks = config.networks
+    growth = timetable(generator, networks, config.batch_size)
+    if growth is None:
+        for item in fields(GrowthConfig) if isinstance(networks, GrowthConfig) else ():
+            value = getattr(networks, item.name)
+            if item.name not in _COMMON and value != item.default:
+                raise refusal(f"networks.{item.name}", value, "needs networks that grow", "Leave it out")
         return
-    growth = Growth(config.progressive, levels, config.batch_size)
+    assert isinstance(networks, GrowthConfig)
     needed = growth.steps_until_grown(config.schedule.critic_steps)
     if config.steps < needed:
-        raise ConfigError(
-            f"steps must be at least {needed} for networks that grow to {4 << levels} x {4 << levels} (got "
-            f"{config.steps}): with fewer the last level isn't fully in, and nothing can be exported; use --steps "
-            f"{needed} or more, or less of --progressive.fade-kimg ({config.progressive.fade_kimg:g}) and "
-            f"--progressive.stable-kimg ({config.progressive.stable_kimg:g})"
+        side = 4 << growth.last_level
+        raise refusal(
+            "steps",
+            config.steps,
+            f"ends before the networks have grown to {side} x {side}, so that nothing can be exported",
+            f"Use --steps {needed} or more, or less of --networks.fade-kimg ({networks.fade_kimg:g}) and "
+            f"--networks.stable-kimg ({networks.stable_kimg:g})",
         )

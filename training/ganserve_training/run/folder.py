@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ganserve_training.config import TrainConfig
-from ganserve_training.config.serialisation import config_from_dict, config_to_dict
 from ganserve_training.errors import ConfigError, RunLockedError
 from ganserve_training.files import write_text_atomically
-from ganserve_training.presets import PRESETS
+from ganserve_training.presets.about import ABOUT
+
+if TYPE_CHECKING:
+    from ganserve_training.config import TrainConfig
 
 Which = Literal["auto", "latest", "best"]
 """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
@@ -42,7 +43,7 @@ class RunFolder:
     @property
     def how_to_train(self) -> str:
         """What to do where a run is missing, for the end of an error."""
-        preset = self.root.name if self.root.name in PRESETS else "PRESET"
+        preset = self.root.name if self.root.name in ABOUT else "PRESET"
         missing = "" if self.root.is_dir() else "there is no such folder; "
         return f"{missing}name a run's, or train first, with `ganserve train {preset} --out {self.root}`"
 
@@ -74,13 +75,17 @@ class RunFolder:
             text = self.config.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        from ganserve_training.config.serialisation import config_from_dict
+
         try:
             return config_from_dict(json.loads(text))
         except (json.JSONDecodeError, ConfigError) as error:
-            raise ConfigError(f"{self.config} is not a ganserve configuration: {error}") from error
+            raise ConfigError(f"{self.config} is not a ganserve configuration. {error}") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.json."""
+        from ganserve_training.config.serialisation import config_to_dict
+
         self.root.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 

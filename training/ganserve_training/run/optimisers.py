@@ -1,16 +1,130 @@
-"""Optimisers by name, and one player's update."""
+"""Optimisers: the options of each, and one player's update.
+
+To add one, write a class like `AdamConfig`; `register_optimiser` makes `--optimisers.{generator,critic}.name` know it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ganserve_training.config import OptimiserConfig
-from ganserve_training.config.annealing import anneal
+from ganserve_training.options.anneal import Anneal
+from ganserve_training.options.checks import expect, expect_not_negative
+from ganserve_training.options.registry import Registry
 from ganserve_training.run.distributed import Processes
+
+OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
+register_optimiser = OPTIMISERS.register
+"""Makes a class a choice of `--optimisers.{generator,critic}.name`."""
+_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know whose it is.
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """One network's optimiser."""
+
+    registry: ClassVar = OPTIMISERS
+    name: ClassVar[str]
+    """Which optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
+
+    learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
+    """Step size."""
+    beta1: float = 0.0
+    """Decay of the mean of gradients, or momentum; GANs train best with little or none."""
+    weight_decay: float = 0.0
+    """Pull of every weight towards zero, decoupled from the gradient (Loshchilov & Hutter 2019)."""
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        expect(rate.start > 0.0 and rate.end >= 0.0, f"{_EITHER}.learning_rate", rate, "positive")
+        expect(0.0 <= self.beta1 < 1.0, f"{_EITHER}.beta1", self.beta1, "at least 0 and less than 1")
+        expect_not_negative(f"{_EITHER}.weight_decay", self.weight_decay)
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's optimiser of these parameters."""
+        raise NotImplementedError
+
+    def annealed(self, progress: float) -> dict[str, Any]:
+        """Return what changes in torch's parameter groups after `progress` in [0, 1] of the burn-in."""
+        return {"lr": self.learning_rate.at(progress)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SquareMeanConfig(OptimiserConfig):
+    """An optimiser that divides by the root of a mean of squared gradients."""
+
+    beta2: Anneal = field(default_factory=lambda: Anneal.constant(0.99))
+    """Decay of the mean of squared gradients."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        beta2 = self.beta2
+        expect(beta2.least >= 0.0 and beta2.most < 1.0, f"{_EITHER}.beta2", beta2, "at least 0 and less than 1")
+
+
+@register_optimiser
+@dataclass(frozen=True, kw_only=True)
+class AdamConfig(_SquareMeanConfig):
+    """Adam (Kingma & Ba 2015)."""
+
+    name = "adam"
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Torch's, fused."""
+        rate, betas = self.learning_rate.start, (self.beta1, self.beta2.start)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
+
+    def annealed(self, progress: float) -> dict[str, Any]:
+        """Learning rate and both betas."""
+        return {**super().annealed(progress), "betas": (self.beta1, self.beta2.at(progress))}
+
+
+@register_optimiser
+@dataclass(frozen=True, kw_only=True)
+class RmspropConfig(_SquareMeanConfig):
+    """RMSprop, as in WGAN; `beta1` is its momentum."""
+
+    name = "rmsprop"
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Torch's."""
+        rate, alpha = self.learning_rate.start, self.beta2.start
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, momentum=self.beta1)
+
+    def annealed(self, progress: float) -> dict[str, Any]:
+        """Learning rate and the decay of squared gradients."""
+        return {**super().annealed(progress), "alpha": self.beta2.at(progress)}
+
+
+@register_optimiser
+@dataclass(frozen=True, kw_only=True)
+class SgdConfig(OptimiserConfig):
+    """Stochastic gradient descent; `beta1` is its momentum."""
+
+    name = "sgd"
+
+    def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Torch's."""
+        return torch.optim.SGD(parameters, lr=self.learning_rate.start, momentum=self.beta1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimisersConfig:
+    """The optimisers of both networks."""
+
+    generator: OptimiserConfig = field(default_factory=AdamConfig)
+    """The generator's."""
+    critic: OptimiserConfig = field(default_factory=AdamConfig)
+    """The critic's."""
+
+    @classmethod
+    def both(cls, optimiser: OptimiserConfig) -> OptimisersConfig:
+        """Return the same for both."""
+        return cls(generator=optimiser, critic=optimiser)
 
 
 class Updater:
@@ -27,7 +141,7 @@ class Updater:
         """What is trained."""
         self.config = config
         self._processes = processes
-        self.optimiser = _build(self.parameters, config)
+        self.optimiser = config.build(self.parameters)
         """torch's optimiser."""
 
     def zero_grad(self) -> None:
@@ -47,16 +161,12 @@ class Updater:
     @torch.no_grad()
     def step(self, progress: float) -> None:
         """Update the weights; `progress` is the share of the burn-in that has passed."""
-        learning_rate = anneal(self.config.learning_rate, progress)
+        annealed = self.config.annealed(progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
-            if self.config.name == "adam":
-                group["betas"] = (self.config.beta1, anneal(self.config.beta2, progress))
-            elif self.config.name == "rmsprop":
-                group["alpha"] = anneal(self.config.beta2, progress)
+            group.update(annealed)
         if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
             moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
-            torch._foreach_mul_(moving, 1.0 - learning_rate * self.config.weight_decay)
+            torch._foreach_mul_(moving, 1.0 - annealed["lr"] * self.config.weight_decay)
         self.optimiser.step()
 
     def reset(self) -> None:
@@ -70,12 +180,3 @@ class Updater:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
         self.optimiser.load_state_dict(state)
-
-
-def _build(parameters: Sequence[nn.Parameter], config: OptimiserConfig) -> torch.optim.Optimizer:
-    rate, beta2 = config.learning_rate.start, config.beta2.start
-    if config.name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, betas=(config.beta1, beta2), fused=True)
-    if config.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=rate, alpha=beta2, momentum=config.beta1)
-    return torch.optim.SGD(parameters, lr=rate, momentum=config.beta1)

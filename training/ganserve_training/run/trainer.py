@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.config.annealing import anneal, burn_in_progress
 from ganserve_training.data import BatchSource, Samples, make_batches
 from ganserve_training.evaluation.modes import modes_of
 from ganserve_training.evaluation.quality import check_choice
@@ -22,14 +21,13 @@ from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.networks.batch_statistics import looks_across_batch
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.ema import Ema
-from ganserve_training.networks.growth import Growth, Phase, enter_phase, growing_levels, reals_at
+from ganserve_training.networks.growth import Phase, enter_phase, reals_at, timetable
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.objectives.adaptive_augmentation import AdaController
 from ganserve_training.objectives.augmentation import Augmentation
 from ganserve_training.objectives.auxiliary_terms import Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
-from ganserve_training.objectives.losses import build_loss
-from ganserve_training.objectives.penalties import build_regularisers, clip_weights
+from ganserve_training.objectives.penalties import clip_weights
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
@@ -94,17 +92,16 @@ class Trainer:
         self._generator_updater = Updater(self.generator.parameters(), config.optimisers.generator, self.processes)
         self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
 
-        self.loss = build_loss(config.loss)
+        self.loss = config.loss
         """The game that is played."""
         classifier = config.networks.critic_conditioning == "classifier"
         self._heads = Heads(config.loss, config.networks.codes, classifier=classifier)
-        self._regularisers = build_regularisers(config.regularisers, self._noise)
+        self._regularisers = config.regularisers.penalties
         self._with_gradients = any(piece.needs_input_gradients for piece in self._regularisers)
         self._others_have_gradients = self._with_gradients or config.schedule.unrolled_steps > 0
         self._augment = Augmentation(config.augmentation, samples.info, self._noise)
         self._ada = AdaController(config.augmentation.ada, self.processes) if config.augmentation.ada.target else None
-        levels = growing_levels(self.generator)
-        self.growth = None if levels is None else Growth(config.progressive, levels, config.batch_size)
+        self.growth = timetable(self.generator, config.networks, config.batch_size)
         """The timetable of progressive growing, or None."""
         self._level = 0
         self.measures = (
@@ -126,7 +123,7 @@ class Trainer:
             is this process's: averaging over processes is the caller's.
         """
         config, schedule = self.config, self.config.schedule
-        progress = burn_in_progress(schedule, self.step)
+        progress = schedule.burn_in_progress(self.step)
         phase = self._enter_phase()
         batch_size = config.batch_size if phase is None else phase.batch_size
         critic_rows = []
@@ -199,7 +196,7 @@ class Trainer:
         seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
-        penalties = [piece.penalty(critic_pass, progress) for piece in self._regularisers]
+        penalties = [piece.penalty(critic_pass, progress, self._noise) for piece in self._regularisers]
         codes = self._heads.read_codes(asked.latents, asked.labels)
         terms = self._heads.critic_terms(critic_pass.real, critic_pass.fake, labels, codes)
         real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
@@ -299,8 +296,8 @@ class Trainer:
     def _scorer(self, score: Callable[[Tensor, Tensor | None], CriticOutput], progress: float) -> Scorer:
         """`score` behind the augmentation."""
         config = self.config.augmentation
-        probability = anneal(config.probability, progress) if self._ada is None else self._ada.probability
-        noise_std = anneal(config.instance_noise, progress)
+        probability = config.probability.at(progress) if self._ada is None else self._ada.probability
+        noise_std = config.instance_noise.at(progress)
         return lambda samples, labels: score(self._augment(samples, probability, noise_std), labels)
 
     def check(self, config: TrainConfig) -> None:

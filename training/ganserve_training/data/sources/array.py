@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.formats.label_files import read_labels
 from ganserve_training.data.labels import expect_label_count, index_label_array
 from ganserve_training.data.memory_vectors import Vectors
-from ganserve_training.data.paths import data_path
 from ganserve_training.data.storage.arrays import images_of_array
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
@@ -24,7 +24,24 @@ _LABEL_KEYS = ("labels", "y")
 _NAMES_KEY = "label_names"
 
 
-def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages | Vectors:
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig(StoredDataConfig):
+    """Images or vectors in a .npy or .npz file."""
+
+    source = "array"
+
+    path: str = ""
+    """The .npy or .npz file."""
+    labels_path: str | None = None
+    """A .npy file of labels."""
+
+    def load(self, report: ReportBadFiles | None) -> StoredImages | Vectors:  # noqa: ARG002
+        """Return all samples in the files."""
+        return load_array(self)
+
+
+def load_array(config: ArrayConfig) -> StoredImages | Vectors:
     """Images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
     A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
@@ -33,7 +50,7 @@ def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImag
     Raises:
         DataError: There is no such file, or it holds something else.
     """
-    path = data_path(config, kind="file")
+    path = config.existing_path("file")
     arrays = _read(path)
     key = _one_of(arrays, _SAMPLE_KEYS)
     if key is None:
@@ -58,7 +75,7 @@ def load_array(config: DataConfig, _report: ReportBadFiles | None) -> StoredImag
 
 
 def _labels(
-    path: Path, arrays: dict[str, NDArray[Any]], config: DataConfig
+    path: Path, arrays: dict[str, NDArray[Any]], config: ArrayConfig
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     key = _one_of(arrays, _LABEL_KEYS)
     if config.labels_path is not None:
@@ -99,7 +116,7 @@ def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | Non
     return found[0] if found else None
 
 
-def _refuse_image_options(path: Path, config: DataConfig) -> None:
+def _refuse_image_options(path: Path, config: ArrayConfig) -> None:
     defaults = {"size": None, "crop": "center", "channels": "auto", "flip": False}
     for name, default in defaults.items():
         if getattr(config, name) != default:

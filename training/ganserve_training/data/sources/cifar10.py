@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array
-from ganserve_training.data.paths import data_path
 from ganserve_training.data.storage.arrays import images_of_array
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
@@ -19,7 +19,22 @@ _RECORD = 1 + _CHANNELS * _SIDE * _SIDE
 _FOLDER = "cifar-10-batches-bin"
 
 
-def load_cifar10(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages:
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class Cifar10Config(StoredDataConfig):
+    """CIFAR-10's binary version."""
+
+    source = "cifar10"
+
+    path: str = ""
+    """The folder of data_batch_*.bin, or one such file."""
+
+    def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
+        """Return all samples in the files."""
+        return load_cifar10(self)
+
+
+def load_cifar10(config: Cifar10Config) -> StoredImages:
     """Images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin, or from one file of that format.
 
     A record is a byte of the label, then the red, the green and the blue plane of 1,024 bytes each. The test batch is
@@ -28,7 +43,7 @@ def load_cifar10(config: DataConfig, _report: ReportBadFiles | None) -> StoredIm
     Raises:
         DataError: There is no such file, or it doesn't consist of such records.
     """
-    path = data_path(config, kind="either")
+    path = config.existing_path("either")
     if path.is_dir() and (path / _FOLDER).is_dir():
         path = path / _FOLDER
     files = [path] if path.is_file() else sorted(path.glob("data_batch_*.bin"))

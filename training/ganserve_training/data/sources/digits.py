@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import LabelledImageDataConfig, register_source
 from ganserve_training.data.memory_images import Images
+
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class DigitsConfig(LabelledImageDataConfig):
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 gray."""
+
+    source = "digits"
+
+    def load(self, report: ReportBadFiles | None) -> Images:  # noqa: ARG002
+        """Return all digits."""
+        return load_digits()
 
 
 def load_digits() -> Images:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_labels, read_label_csv
-from ganserve_training.data.paths import data_path, existing
+from ganserve_training.data.paths import existing
 from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture
 from ganserve_training.data.picture_form import build_stored_images
 from ganserve_training.data.storage.encoded import Inspected, digest_inspected, inspect_all
@@ -20,6 +20,25 @@ from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class FolderConfig(StoredDataConfig):
+    """Image files in a folder and the folders in it."""
+
+    source = "folder"
+
+    path: str = ""
+    """The folder."""
+    labels_path: str | None = None
+    """A CSV file of labels, with the columns file and label."""
+    on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
+    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+
+    def load(self, report: ReportBadFiles | None) -> StoredImages:
+        """Return all samples in the files."""
+        return load_folder(self, report)
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +82,7 @@ class FileStore:
             raise UnreadableError(error.strerror or str(error)) from error
 
 
-def load_folder(config: DataConfig, report: ReportBadFiles | None) -> StoredImages:
+def load_folder(config: FolderConfig, report: ReportBadFiles | None) -> StoredImages:
     """The images of a folder and of the folders in it.
 
     Labels come from the CSV file `data.labels_path` (columns file and label; only the files that it lists are taken),
@@ -73,7 +92,7 @@ def load_folder(config: DataConfig, report: ReportBadFiles | None) -> StoredImag
     Raises:
         DataError: There is no such folder, nothing in it, or not one label for each image.
     """
-    root = data_path(config, kind="folder")
+    root = config.existing_path("folder")
     if config.labels_path is not None:
         listed = read_label_csv(existing(Path(config.labels_path).expanduser(), kind="file", option="data.labels_path"))
         labels, names = index_labels([label for _, label in listed])

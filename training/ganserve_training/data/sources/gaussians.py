@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import DrawnDataConfig, register_source
 from ganserve_training.data.memory_vectors import Vectors
 
 RING_SIGMA = 0.01
 """Standard deviation of the ring's modes in each dimension (PacGAN, Lin et al. 2018, section 4.1)."""
 GRID_SIGMA = 0.05
 """Standard deviation of the grid's modes in each dimension."""
-DEFAULT_COUNT = 80_000
-"""Points that are drawn if `data.count` doesn't say."""
+
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class RingConfig(DrawnDataConfig):
+    """Points of 8 Gaussians on a circle in the plane."""
+
+    source = "ring"
+    default_count = 80_000
+
+    def load(self, report: ReportBadFiles | None) -> Vectors:  # noqa: ARG002
+        """Return the points."""
+        return load_gaussians(self, ring_centres(), RING_SIGMA)
+
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class GridConfig(DrawnDataConfig):
+    """Points of 25 Gaussians on a grid in the plane."""
+
+    source = "grid"
+    default_count = 80_000
+
+    def load(self, report: ReportBadFiles | None) -> Vectors:  # noqa: ARG002
+        """Return the points."""
+        return load_gaussians(self, grid_centres(), GRID_SIGMA)
 
 
 def ring_centres() -> NDArray[np.float64]:
@@ -34,14 +59,12 @@ def grid_centres() -> NDArray[np.float64]:
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(25, 2)
 
 
-def load_gaussians(config: DataConfig) -> Vectors:
-    """The ring or the grid: `data.count` points, each mode's as many as the others' to within one; unlabelled.
+def load_gaussians(config: DrawnDataConfig, centres: NDArray[np.float64], sigma: float) -> Vectors:
+    """Draw `data.count` points around centres [K, 2], as many of each mode to within one; unlabelled.
 
     `data.split_seed` draws them, so they are the same in every run that doesn't change it.
     """
-    which: Literal["ring", "grid"] = "ring" if config.source == "ring" else "grid"
-    centres, sigma = (ring_centres(), RING_SIGMA) if which == "ring" else (grid_centres(), GRID_SIGMA)
     random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, len(centres)], np.uint64)))
     # [N, 2]
-    points = np.resize(centres, (config.count or DEFAULT_COUNT, 2))
+    points = np.resize(centres, (config.total, 2))
     return Vectors.standardised((points + sigma * random.standard_normal(points.shape)).astype(np.float32))

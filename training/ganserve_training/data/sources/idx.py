@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.formats.idx import read_idx
 from ganserve_training.data.formats.label_files import read_labels
 from ganserve_training.data.labels import expect_label_count, index_label_array
-from ganserve_training.data.paths import data_path
 from ganserve_training.data.storage.arrays import images_of_array
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
@@ -22,7 +22,24 @@ _ENDINGS = ("", ".gz")
 _IMAGES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
 
-def load_idx(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages:
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class IdxConfig(StoredDataConfig):
+    """Images and labels in IDX files, such as MNIST."""
+
+    source = "idx"
+
+    path: str = ""
+    """The images file, or its folder."""
+    labels_path: str | None = None
+    """The labels file where it has no standard name."""
+
+    def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
+        """Return all samples in the files."""
+        return load_idx(self)
+
+
+def load_idx(config: IdxConfig) -> StoredImages:
     """Images from an IDX file, and their labels from the one beside it.
 
     `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
@@ -31,7 +48,7 @@ def load_idx(config: DataConfig, _report: ReportBadFiles | None) -> StoredImages
     Raises:
         DataError: A file is missing, or its magic number, dimensions or length are others.
     """
-    path = _images_path(data_path(config, kind="either"))
+    path = _images_path(config.existing_path("either"))
     pixels = read_idx(path, dimensions=(3, 4))
     labels, names = _labels(path, config)
     if labels is not None:
@@ -49,7 +66,7 @@ def _images_path(path: Path) -> Path:
     raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
 
 
-def _labels(path: Path, config: DataConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _labels(path: Path, config: IdxConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     if config.labels_path is not None:
         return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
 from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array, index_labels
-from ganserve_training.data.paths import data_path
 from ganserve_training.data.picture_form import build_stored_images
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.data.storage.parquet import ParquetStore, open_parquet
 from ganserve_training.errors import DataError
 
 
-def load_parquet(config: DataConfig, report: ReportBadFiles | None) -> StoredImages:
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class ParquetConfig(StoredDataConfig):
+    """Encoded images in a column of Parquet files."""
+
+    source = "parquet"
+
+    path: str = ""
+    """A file, or a folder of them."""
+    image_column: str = "image"
+    """The column of encoded images."""
+    label_column: str = "label"
+    """The column of labels, integers or text."""
+    on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
+    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+
+    def load(self, report: ReportBadFiles | None) -> StoredImages:
+        """Return all samples in the files."""
+        return load_parquet(self, report)
+
+
+def load_parquet(config: ParquetConfig, report: ReportBadFiles | None) -> StoredImages:
     """Images of a Parquet file, or of all Parquet files in a folder and below it.
 
     Where a folder has files called train-*, only those are taken: the others are other splits. The image column holds
@@ -30,7 +51,7 @@ def load_parquet(config: DataConfig, report: ReportBadFiles | None) -> StoredIma
     Raises:
         DataError: There are no such files, a column is missing or of another type, or a label is missing.
     """
-    path = data_path(config, kind="either")
+    path = config.existing_path("either")
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     files = [file for file in files if file.name.startswith("train-")] or files
     if not files:

@@ -11,14 +11,38 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import DrawnDataConfig, LabelledImageDataConfig, SplitName, register_source
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import check_labels, digest_arrays
 from ganserve_training.data.storage.images import IN_MEMORY_BYTES
 from ganserve_training.errors import DataError
+from ganserve_training.options.checks import expect
 
-DEFAULT_COUNT = 20_000
 DEFAULT_SIDE = 32
+
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
+    """Patches of scikit-learn's two photographs, labelled by photograph."""
+
+    source = "patches"
+    default_count = 20_000
+
+    size: int | None = None
+    """Width and height of a patch in pixels. None: 32."""
+    channels: Literal["auto", "gray", "rgb"] = "auto"
+    """What patches are turned into. auto: rgb."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            expect(16 <= self.size <= 128, "data.size", self.size, "from 16 to 128 pixels")
+
+    def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Patches:  # noqa: ARG002
+        """Return patches of one part of both photographs."""
+        return load_patches(self, split)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -74,7 +98,7 @@ class Patches:
         return digest_arrays(head, self.pictures, self.corners, self.labels)
 
 
-def load_patches(config: DataConfig, split: Literal["train", "held_out"]) -> Patches:
+def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
     """Patches at random places of one part of both photographs, as many of each, labelled by photograph.
 
     The split is by area, so that no held-out pixel is ever trained on: a strip of `data.held_out_fraction` of the
@@ -94,9 +118,7 @@ def load_patches(config: DataConfig, split: Literal["train", "held_out"]) -> Pat
                 f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch of "
                 f"{side}: data.held_out_fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
             )
-    total = config.count or DEFAULT_COUNT
-    held_out = min(max(1, round(total * config.held_out_fraction)), total - 1)
-    count = held_out if split == "held_out" else total - held_out
+    count = config.side_count(split)
     coin = np.random.Philox(key=np.array([config.split_seed, 0], np.uint64)).random_raw() & 1
     # The strip lies left or right; the rest of the width is the other part.
     left = (0 if coin else parts["train"]) if split == "held_out" else (strip if coin else 0)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from ganserve_training.config import DataConfig
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.config import DrawnDataConfig, ImageDataConfig, SplitName, register_source
 from ganserve_training.data.memory_images import Images
+from ganserve_training.data.sources.digits import load_digits
 
-DEFAULT_COUNT = 50_000
+
+@register_source
+@dataclass(frozen=True, kw_only=True)
+class StackedDigitsConfig(ImageDataConfig, DrawnDataConfig):
+    """Three digits as the channels of one image, unlabelled."""
+
+    source = "stacked-digits"
+    default_count = 50_000
+
+    def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Images:  # noqa: ARG002
+        """Return images of digits of one side, so that no held-out digit is in a training image."""
+        digits = load_digits()
+        train, held_out = self.split_indices(len(digits), digits.labels)
+        return load_stacked_digits(self, split, digits.take(train if split == "train" else held_out))
 
 
-def load_stacked_digits(config: DataConfig, split: Literal["train", "held_out"], digits: Images) -> Images:
+def load_stacked_digits(config: StackedDigitsConfig, split: SplitName, digits: Images) -> Images:
     """Images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
 
     Args:
@@ -20,9 +35,7 @@ def load_stacked_digits(config: DataConfig, split: Literal["train", "held_out"],
         split: Which of them.
         digits: The digits of that split, so that no held-out digit is in a training image.
     """
-    total = config.count or DEFAULT_COUNT
-    held_out = min(max(1, round(total * config.held_out_fraction)), total - 1)
-    count, stream = (held_out, 2) if split == "held_out" else (total - held_out, 1)
+    count, stream = config.side_count(split), 2 if split == "held_out" else 1
     random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, stream], np.uint64)))
     # [N, 3, 8, 8]
     stacks = digits.pixels[..., 0][random.integers(0, len(digits), (count, 3))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.config import DataConfig
+from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.picture import ImageForm, PictureFacts, picture_of_array
 from ganserve_training.data.picture_form import build_stored_images
 from ganserve_training.data.storage.images import StoredImages
@@ -58,7 +58,7 @@ def images_of_array(
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64] | None,
     label_names: tuple[str, ...],
-    config: DataConfig,
+    config: StoredDataConfig,
     where: str,
 ) -> StoredImages:
     """Images from an array of any usual layout.

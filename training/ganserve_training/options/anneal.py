@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -15,15 +16,24 @@ class Anneal:
     """Value after the burn-in; the same as start: constant."""
 
     def __str__(self) -> str:
-        """Plain, for messages."""
         return f"{self.start:g}" if self.start == self.end else f"{self.start:g} to {self.end:g}"
 
     @classmethod
     def constant(cls, value: float) -> Anneal:
-        """A hyper-parameter that stays at `value`."""
+        """Return a hyper-parameter that stays at `value`."""
         return cls(start=value, end=value)
 
     @property
+    def least(self) -> float:
+        """The smaller end."""
+        return min(self.start, self.end)
+
+    @property
     def most(self) -> float:
-        """The larger of both ends; 0: switched off for the whole run."""
+        """The larger end; 0 switches the hyper-parameter off for the whole run."""
         return max(self.start, self.end)
+
+    def at(self, progress: float) -> float:
+        """Return the value after `progress` in [0, 1] of the burn-in: from start to end along half a cosine."""
+        weight = 0.5 - 0.5 * math.cos(math.pi * progress)
+        return self.start + (self.end - self.start) * weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from ganserve_training.config._checks import expect
+from ganserve_training.options.checks import expect, refusal
 
 QualityName = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
 _FEWEST_SAMPLES = 16
@@ -35,14 +35,12 @@ class DiagnosisConfig:
             self.samples >= _FEWEST_SAMPLES,
             "diagnosis.samples",
             self.samples,
-            f"at least {_FEWEST_SAMPLES}: a share of fewer says nothing",
+            f"at least {_FEWEST_SAMPLES}",
+            "A share of fewer says nothing",
         )
         expect(self.patience >= 0, "diagnosis.patience", self.patience, "0 (never stop) or more")
         for item in fields(self):
-            expect(
-                self.enabled or item.name == "enabled" or getattr(self, item.name) == item.default,
-                f"diagnosis.{item.name}",
-                getattr(self, item.name),
-                f"left at {item.default} while the diagnosis is switched off, and nobody looks: leave out "
-                "--diagnosis.no-enabled",
-            )
+            value = getattr(self, item.name)
+            if not self.enabled and item.name != "enabled" and value != item.default:
+                problem = "has no effect while the diagnosis is switched off"
+                raise refusal(f"diagnosis.{item.name}", value, problem, "Leave out --diagnosis.no-enabled")

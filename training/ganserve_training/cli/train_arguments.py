@@ -1,0 +1,144 @@
+"""The options of `ganserve train`: those of a preset, and those that other choices bring."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from ganserve._command_line.help import help_text
+from ganserve._command_line.options import Option, UsageError, build, flag, options_of
+from ganserve._command_line.parsing import parse
+from ganserve_training.config import TrainConfig, allowed_choices, with_choices
+from ganserve_training.config.choices import misplaced
+from ganserve_training.config.serialisation import anneals
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks.growth import GrowthConfig
+from ganserve_training.options.checks import refusal
+from ganserve_training.presets import PRESETS
+
+_FIRST = (
+    *("out", "steps", "batch_size", "device", "precision", "seed", "processes", "json"),
+    *("data.source", "data.path", "data.size", "data.labels"),
+    *("networks.architecture", "networks.latent_dim", "networks.generator_width", "networks.critic_width"),
+    *("loss.name", "optimisers.generator.learning_rate.start", "optimisers.critic.learning_rate.start"),
+)
+"""Options of the short help."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainArguments:
+    """Train a GAN, or go on with a run that was interrupted: the same command resumes at the newest checkpoint."""
+
+    config: TrainConfig = flag(flat=True)
+    """The preset's values, each of which a flag replaces."""
+    out: Path = flag(aliases=("-o",))
+    """The run's folder. An existing run goes on where it stopped."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU if torch can use one."""
+    threads: int | None = None
+    """CPU threads of each process; one for images up to 16 x 16 pixels, else all cores, at most 8, shared evenly."""
+    processes: int = 1
+    """Processes on this machine that share each batch, each with a GPU of its own where there are any; torchrun does
+    the same over several machines."""
+    json: bool = False
+    """Print the result as one JSON object; progress goes to stderr all the same."""
+
+
+def read_arguments(argv: Sequence[str]) -> TrainArguments:
+    """Read the command's arguments, the preset first.
+
+    Raises:
+        UsageError: An argument is wrong.
+        ConfigError: The values contradict each other.
+    """
+    preset, *words = argv
+    words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
+    prog = f"ganserve train {preset}"
+    defaults = _defaults(preset, _chosen(preset, words))
+    for word in words:
+        if error := misplaced(defaults.config, word.partition("=")[0]):
+            raise error
+    given = parse(options_of(TrainArguments, defaults), words, prog)
+    arguments: TrainArguments = build(defaults, given)
+    _check_given({".".join(path[1:]) for path in given if path[0] == "config"}, arguments.config)
+    return arguments
+
+
+def every_option(preset: str) -> list[Option]:
+    """Return the options of a preset, with those of the other classes that its parts may have."""
+    config = PRESETS[preset]
+    found: dict[tuple[str, ...], Option] = {}
+    others = [{path: name} for path, names in allowed_choices().items() for name in names]
+    for template in [config, *(with_choices(config, other) for other in others)]:
+        for option in options_of(TrainArguments, TrainArguments(config=template, out=Path("runs") / preset)):
+            found.setdefault(option.path, option)
+    return list(found.values())
+
+
+def _chosen(preset: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return the choices among the arguments, whatever the others are."""
+    choosing = {*allowed_choices(), "data.labels", "batch_size"}
+    options = [option for option in options_of(TrainConfig, PRESETS[preset]) if ".".join(option.path) in choosing]
+    found = parse(options, words, f"ganserve train {preset}", some=True)
+    return {".".join(path): value for path, value in found.items()}
+
+
+def _defaults(preset: str, chosen: Mapping[str, Any]) -> TrainArguments:
+    """Return the preset's values, without those that the choices leave no use for."""
+    config = PRESETS[preset]
+    if chosen.get("data.labels") == "ignore":
+        networks = replace(config.networks, generator_conditioning="auto", critic_conditioning="auto")
+        config = replace(config, networks=networks)
+    if "batch_size" in chosen and isinstance(config.networks, GrowthConfig):  # One size for every level.
+        config = replace(config, networks=replace(config.networks, batch_sizes=()))
+    names = {path: name for path, name in chosen.items() if path in allowed_choices()}
+    return TrainArguments(config=with_choices(config, names), out=Path("runs") / preset)
+
+
+def _check_given(given: set[str], config: TrainConfig) -> None:
+    """Refuse flags that have no effect. A preset that sets the same does no harm."""
+    if {"batch_size", "networks.batch_sizes"} <= given:
+        problem = "has no effect beside --networks.batch-sizes, which gives each level its own"
+        raise refusal("batch_size", config.batch_size, problem, "Leave out either")
+    if "schedule.burn_in_steps" in given and not anneals(config):
+        fix = "Give a value another end, such as --optimisers.critic.learning-rate.end"
+        raise refusal("schedule.burn_in_steps", config.schedule.burn_in_steps, "has nothing to anneal", fix)
+
+
+def preset_help(preset: str, words: Sequence[str]) -> str:
+    """Return the short help of a preset, that of one section, or all of it."""
+    section = next((after for word, after in pairwise([*words, ""]) if word in ("-h", "--help")), "")
+    try:
+        chosen = _chosen(preset, [word for word in words if word not in ("-h", "--help", "--help-all")])
+        defaults = _defaults(preset, chosen)
+    except (UsageError, ConfigError):
+        defaults = _defaults(preset, {})
+    sections: dict[str, dict[str, Option]] = {}
+    for option in options_of(TrainArguments, defaults):
+        name = ".".join(option.path).removeprefix("config.")
+        sections.setdefault(name.partition(".")[0] if "." in name else "run", {})[name] = option
+    more, shown = "", {name: list(inside.values()) for name, inside in sections.items()}
+    if section in sections:
+        shown = {section: shown[section]}
+    elif "--help-all" not in words:
+        every = {name: option for inside in sections.values() for name, option in inside.items()}
+        shown = {"options that matter most": [every[name] for name in _FIRST if name in every]}
+        counts = [f"  --help {name:12} {len(inside):2} options: " for name, inside in sections.items()]
+        lines = [f"{count}{_about(defaults, name)}" for count, name in zip(counts, sections, strict=True)]
+        more = "\n".join(["all options, by section:", *lines, "  --help-all          all of them"])
+    prog = f"ganserve train {preset}"
+    examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
+    return help_text(prog, TrainArguments.__doc__ or "", shown, examples, more)
+
+
+def _about(defaults: TrainArguments, section: str) -> str:
+    """Return what a section is about, short enough for a line of 80 columns."""
+    part = getattr(defaults.config, section, None)
+    doc = (
+        "where, how long and on what to train" if part is None else re.split(r"[,.:;]| \(", type(part).__doc__ or "")[0]
+    )
+    return f"{doc[:1].lower()}{doc[1:]}"

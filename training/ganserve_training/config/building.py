@@ -1,0 +1,84 @@
+"""Build configurations from dictionaries: each value by the type of its field."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ganserve_training.errors import ConfigError
+from ganserve_training.options.registry import Registry
+
+
+def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) -> Any:
+    """Return `value` as `kind`: a dataclass, a Literal, an optional, a tuple, or one of bool, int, float and str.
+
+    Args:
+        kind: The field's type.
+        value: From JSON, or a value of that type.
+        path: The field's path, for messages.
+        default: For a part that is one of several classes: the class where `value` doesn't name one.
+
+    Raises:
+        ConfigError: The value has another type, or a field of it is unknown, missing or out of range.
+    """
+    if dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else _build_dataclass(kind, value, path, default)  # type: ignore[arg-type]
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        options = typing.get_args(kind)
+        if value not in options:
+            raise ConfigError(f"{path} {value!r}: is not a choice. Use one of {', '.join(map(str, options))}.")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (arm for arm in typing.get_args(kind) if arm is not types.NoneType)
+        return None if value is None else build(inner, value, path)
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{path} {value!r}: must be a list of {item.__name__}.")
+        return tuple(build(item, part, f"{path}[{index}]") for index, part in enumerate(value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is int and type(value) is float and value.is_integer():  # Protobuf's Struct (manifests) has only floats.
+        return int(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{path} {value!r}: must be of type {kind.__name__}.")
+    return value
+
+
+def registry_of(kind: type[Any]) -> Registry[Any] | None:
+    """Return the registry of a part's base class; None: the part has one class only."""
+    registry: Registry[Any] | None = vars(kind).get("registry")
+    return registry
+
+
+def _build_dataclass(kind: type[Any], value: Any, path: str, default: type[Any] | None) -> Any:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path or 'the configuration'} {value!r}: must be a table of fields.")
+    values = dict(value)
+    prefix = f"{path}." if path else ""
+    if registry := registry_of(kind):
+        name = values.pop(registry.key, None)
+        kind = default if name is None and default is not None else registry.kind(name, f"{prefix}{registry.key}")
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(
+            f"{prefix}{unknown[0]}: is unknown. Use one of {', '.join(known)}, or a newer version of ganserve."
+        )
+    if missing := [name for name, item in known.items() if name not in values and _is_required(item)]:
+        raise ConfigError(f"{prefix}{missing[0]}: is missing.")
+    built = {name: build(hints[name], item, prefix + name, _class_of(known[name])) for name, item in values.items()}
+    return kind(**built)
+
+
+def _is_required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _class_of(item: dataclasses.Field[Any]) -> type[Any] | None:
+    """Return the class that a field's default is made by."""
+    return item.default_factory if isinstance(item.default_factory, type) else None

@@ -1,0 +1,178 @@
+"""What the configurations of all data sources share; each source adds its own options in its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.bad_files import ReportBadFiles
+from ganserve_training.data.paths import PathKind, existing
+from ganserve_training.data.samples import Samples
+from ganserve_training.data.split import split_indices
+from ganserve_training.errors import DataError
+from ganserve_training.options.checks import expect, expect_seed, refusal
+from ganserve_training.options.registry import Registry
+
+SplitName = Literal["train", "held_out"]
+ChannelsName = Literal["auto", "gray", "gray-alpha", "rgb", "rgba"]
+OnBadFile = Literal["fail", "skip"]
+
+SOURCES: Registry[DataConfig] = Registry("source")
+register_source = SOURCES.register
+"""Makes a class a choice of `--data.source`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to learn."""
+
+    registry: ClassVar = SOURCES
+    source: ClassVar[str]
+    """What to learn from; docs/data.md describes each."""
+
+    labels: Literal["use", "ignore"] = "use"
+    """ignore: learn labelled data without their labels. The split stays the same."""
+    workers: int = 2
+    """Processes that read ahead where data are too large for memory; 0: read when needed."""
+    held_out_fraction: float = 0.2
+    """Share of the samples, stratified by label, that training never sees; the judge tests on them."""
+    split_seed: int = 0
+    """Seed of the split, and of what is drawn; runs with the same value hold out the same samples."""
+
+    def __post_init__(self) -> None:
+        expect(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        expect(0.0 < self.held_out_fraction < 1.0, "data.held_out_fraction", self.held_out_fraction, "between 0 and 1")
+        expect_seed("data.split_seed", self.split_seed)
+        if self.labels == "ignore":
+            for name in ("labels_path", "class_balanced"):
+                if value := getattr(self, name, None):
+                    raise refusal(f"data.{name}", value, "needs labels", "Leave it out, or --data.labels ignore")
+
+    def __str__(self) -> str:
+        return self.source
+
+    def check_complete(self) -> None:
+        """Refuse a configuration that lacks what no default can give."""
+
+    def load(self, report: ReportBadFiles | None) -> Samples:
+        """Return all samples.
+
+        Args:
+            report: Called with the images that can't be read and are skipped.
+
+        Raises:
+            DataError: Data are missing, unreadable, or not what the configuration says.
+        """
+        raise NotImplementedError
+
+    def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Samples:
+        """Return one side of the split; a source that must split before it draws overrides this."""
+        whole = self.load(report)
+        try:
+            sides = self.split_indices(len(whole), whole.labels)
+        except DataError:
+            if self.labels == "use" or whole.labels is None:
+                raise
+            sides = self.split_indices(len(whole), None)
+        return whole.take(sides[0 if split == "train" else 1])
+
+    def split_indices(self, count: int, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], ...]:
+        """Return the indices of the training samples and of the held-out ones, for labels int64 [count]."""
+        return split_indices(count, labels, held_out_fraction=self.held_out_fraction, seed=self.split_seed)
+
+    # What these are where a source has no such option.
+
+    @property
+    def flip(self) -> bool:
+        """Whether half of the images are shown mirrored."""
+        return False
+
+    @property
+    def class_balanced(self) -> bool:
+        """Whether each label is shown equally often."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDataConfig(DataConfig):
+    """Images."""
+
+    flip: bool = False
+    """Show half of the images mirrored left to right, others each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImageDataConfig(ImageDataConfig):
+    """Images that may have labels."""
+
+    class_balanced: bool = False
+    """Show each label equally often, however many samples it has; else, each sample equally often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnDataConfig(DataConfig):
+    """Samples that are drawn, as many as wanted."""
+
+    default_count: ClassVar[int]
+    count: int | None = None
+    """Samples to draw in all, training and held out. None: ring, grid 80,000; stacked-digits 50,000; patches 20,000."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count is not None:
+            expect(self.count >= 2, "data.count", self.count, "at least 2")
+
+    @property
+    def total(self) -> int:
+        """Samples to draw in all."""
+        return self.count or self.default_count
+
+    def side_count(self, split: SplitName) -> int:
+        """Return the samples to draw for one side: at least one for each."""
+        held_out = min(max(1, round(self.total * self.held_out_fraction)), self.total - 1)
+        return held_out if split == "held_out" else self.total - held_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDataConfig(LabelledImageDataConfig):
+    """Your own data, in files."""
+
+    path: str = ""
+    """Where your data are."""
+    size: int | None = None
+    """Width and height in pixels that images are resized to. None: what they have, the same for all."""
+    crop: Literal["center", "none"] = "center"
+    """center: the largest square in the middle of each image. none: an image that is not square is a bad file."""
+    channels: ChannelsName = "auto"
+    """What images are turned into. auto: what they are, the same for all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            expect(1 <= self.size <= 4096, "data.size", self.size, "from 1 to 4096 pixels")
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.path}"
+
+    def check_complete(self) -> None:
+        """Refuse a missing path."""
+        if not self.path:
+            raise refusal("data.source", self.source, "needs the place of your data", "Add --data.path PATH")
+
+    def existing_path(self, kind: PathKind) -> Path:
+        """Return `path`, which must exist and be of that kind.
+
+        Raises:
+            DataError: It doesn't, or isn't.
+        """
+        self.check_complete()
+        return existing(Path(self.path).expanduser(), kind=kind, option="data.path")
+
+    @property
+    def on_bad_file(self) -> OnBadFile:
+        """What to do about images that can't be read."""
+        return "fail"

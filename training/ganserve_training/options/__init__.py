@@ -1,0 +1,1 @@
+"""Building blocks of every configuration: annealed values, checks, and registries of alternatives."""

@@ -1,0 +1,69 @@
+"""Parts of the configuration that are one of several classes, such as the loss or the architecture.
+
+A part's base class sets `registry`; each subclass names itself in the attribute that the registry calls its key, and
+joins with the decorator `registry.register`. The configuration's dictionary holds that name beside the fields.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from ganserve_training.errors import ConfigError
+
+PartT = TypeVar("PartT")
+KindT = TypeVar("KindT", bound="type[object]")
+
+
+class Registry(Generic[PartT]):
+    """The registered classes of one part, by name.
+
+    Args:
+        key: The class attribute with the name, such as `architecture`.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self._kinds: dict[str, type[PartT]] = {}
+
+    def register(self, kind: KindT) -> KindT:
+        """Add a class under the name that it gives itself; a decorator.
+
+        Raises:
+            ConfigError: Another class has that name.
+        """
+        name = getattr(kind, self.key)
+        if name in self._kinds:
+            raise ConfigError(f"{self.key} {name}: is registered twice. Give your class another name.")
+        self._kinds[name] = kind  # type: ignore[assignment]  # The bound of KindT can't name PartT.
+        return kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all registered classes, in alphabetical order."""
+        return tuple(sorted(self._kinds))
+
+    def kind(self, name: str, path: str = "") -> type[PartT]:
+        """Return the class called `name`.
+
+        Args:
+            name: What the configuration or the command line gives.
+            path: Where it stands, for the message; empty: the key.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        if name not in self._kinds:
+            raise ConfigError(f"{path or self.key} {name}: does not exist. Use one of {', '.join(self.names)}.")
+        return self._kinds[name]
+
+    def __getitem__(self, name: str) -> type[PartT]:
+        return self.kind(name)
+
+    def has(self, kind: type[object]) -> bool:
+        """Whether this very class is registered."""
+        return kind in self._kinds.values()
+
+    def name_of(self, part: object) -> str:
+        """Return the name of the class that `part` is an instance of."""
+        name: str = getattr(part, self.key)
+        return name

@@ -1,0 +1,30 @@
+"""All presets by name."""
+
+from __future__ import annotations
+
+from ganserve_training.config import TrainConfig
+from ganserve_training.presets.digits import DIGITS, DIGITS_ACGAN, DIGITS_INFOGAN
+from ganserve_training.presets.images import (
+    DCGAN_32,
+    PROGRESSIVE_32,
+    R3GAN_32,
+    SNGAN_32,
+    WGAN_32,
+    WGAN_GP_32,
+)
+from ganserve_training.presets.modes import GRID, RING, STACKED_DIGITS
+
+PRESETS: dict[str, TrainConfig] = {
+    "digits": DIGITS,
+    "digits-acgan": DIGITS_ACGAN,
+    "digits-infogan": DIGITS_INFOGAN,
+    "ring": RING,
+    "grid": GRID,
+    "stacked-digits": STACKED_DIGITS,
+    "dcgan-32": DCGAN_32,
+    "wgan-32": WGAN_32,
+    "wgan-gp-32": WGAN_GP_32,
+    "sngan-32": SNGAN_32,
+    "progressive-32": PROGRESSIVE_32,
+    "r3gan-32": R3GAN_32,
+}
