@@ -1,8 +1,9 @@
-"""Writes what the commands print into docs/cli.md, below each line `$ ganserve …` of its text blocks.
+"""Write what the commands print into docs/cli.md, below each line `$ ganserve …` of its text blocks.
 
     python scripts/refresh_cli_page.py
 
-tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
+The page shows usage and examples of a command's help, and all of a preset's. tests/client_sdk/test_cli_page.py fails
+where the page and the commands differ.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)
-COLUMNS = "100"
+COLUMNS = "120"
 
 
 def refreshed(page: str) -> str:
-    """The page, with the output of each command as it is now."""
-    return BLOCK.sub(lambda block: "".join(map(_shown, _commands(block[0]))), page)
+    """Return the page with the output of each command as it is now."""
+    return BLOCK.sub(lambda block: "".join(map(_shown, _commands(block[0]))).rstrip("\n") + "\n", page)
 
 
 def _commands(block: str) -> list[str]:
@@ -37,7 +38,13 @@ def _shown(command: str) -> str:
         timeout=300,
         check=False,
     )
-    return f"$ {command}\n{done.stdout}{done.stderr}"
+    text = f"{done.stdout}{done.stderr}"
+    if command.endswith(" --help") and command != "ganserve --help":
+        usage, about, *parts = text.split("\n\n")
+        if command != "ganserve train digits --help":
+            parts = [part for part in parts if part.startswith("examples:")]
+        text = "\n".join([usage, about, *parts]).rstrip("\n") + "\n\n"
+    return f"$ {command}\n{text}"
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ class ServerConfig:
     those left out."""
 
     def __post_init__(self) -> None:
+        if self.host == "*":
+            raise ValueError("host *: not an address; 0.0.0.0 or [::] lets other machines in")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:

@@ -41,7 +41,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("sample --seed", "--seed: needs a value. Give one, such as --seed 1."),
         ("sample --seed --json", "--seed: needs a value. Give one, such as --seed 1."),
         ("score --json=1 --nonsense", "--nonsense: no such option. `ganserve score --help` lists them."),
-        ("score --json=maybe", "--json maybe: not a switch. Give true or false."),
+        ("score --json=maybe", "--json maybe: not a choice. Give one of true, false."),
         ("models --nonsense 5", "--nonsense: no such option. `ganserve models --help` lists them."),
         ("doctor more", "more: not expected here. Leave it out, or see `ganserve doctor --help`."),
         ("serve --provider tpu", "--provider tpu: not a choice. Give one of auto, cuda, tensorrt, cpu."),
@@ -254,6 +254,11 @@ def test_values_of_every_kind() -> None:
     ):
         with pytest.raises(UsageError, match=f"^{message}"):
             read(line)
+
+
+def test_values_are_read_where_pydantic_is_loaded() -> None:
+    pytest.importorskip("pydantic")
+    assert read("x --sizes 1 --names a") == Outer(file=Path("x"), sizes=(1,), names=("a",))
 
 
 def test_checks_run_from_the_inside_out() -> None:

@@ -1,4 +1,4 @@
-"""Every architecture's players become graphs that onnxruntime runs alike, at sizes that take moments."""
+"""Convert tiny players of every architecture, and compare onnxruntime's results with PyTorch's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES = {
 
 
 class Scores(nn.Module):
-    """Scores alone, as export does it."""
+    """Return scores alone, as export does."""
 
     def __init__(self, critic: nn.Module) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def check(tmp_path, network: nn.Module, name: str, shape: tuple[int, ...], label
 
 
 def train_a_little(pair, shape: tuple[int, ...], labels: int) -> None:
-    """Running statistics and power iterations away from their first values."""
+    """Move running statistics and power iterations away from their initial values."""
     for _ in range(2):
         given = torch.randint(0, labels, (4,)) if labels else None
         with torch.no_grad():

@@ -176,6 +176,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--host", "*"], "host *: not an address; 0.0.0.0 or [::] lets other machines in; host is from --host"),
         (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
         (["--threads", "-1"], "threads must be at least 0"),
         (["--max-batch-size", "-1"], "max_batch_size must be at least 1"),

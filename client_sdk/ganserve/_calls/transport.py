@@ -17,8 +17,9 @@ from ganserve._calls.rotation import Rotation
 from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable
 
+    from ganserve._calls.channel import AsyncConnect, Connect
     from ganserve._calls.rotation import Endpoint
     from ganserve._calls.unary_calls import Call
     from ganserve._config import ClientConfig
@@ -105,7 +106,7 @@ def closed_during(what: str, request_id: str) -> RequestCancelled:
 class Transport(_Base):
     """Sends calls and waits for the answers; any number of threads may use it."""
 
-    def __init__(self, config: ClientConfig, connect: Callable[[], Sequence[Endpoint]]) -> None:
+    def __init__(self, config: ClientConfig, connect: Connect) -> None:
         super().__init__(config)
         self._rotation = Rotation(connect())
         self._closed = threading.Event()
@@ -183,7 +184,7 @@ class Transport(_Base):
 class AsyncTransport(_Base):
     """Sends calls from an event loop, of which any number of tasks may use it."""
 
-    def __init__(self, config: ClientConfig, connect: Callable[[], Awaitable[Sequence[Endpoint]]]) -> None:
+    def __init__(self, config: ClientConfig, connect: AsyncConnect) -> None:
         """Make no connection yet: the first call connects, and binds the client to its event loop."""
         super().__init__(config)
         self._connect = connect

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ganserve import Client
 from ganserve._cli.shared import command, say, say_json, table
+from ganserve._command_line.command import printable
 from ganserve._command_line.options import flag
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _models(arguments: ModelsArguments) -> int:
         for model in models:
             for version in model.versions:
                 if version.reason:
-                    say(f"{model.name} {version.version}: {version.reason}")
+                    say(printable(f"{model.name} {version.version}: {version.reason}"))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command
+from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def plain(value: Any) -> Any:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns of text, each as wide as its widest cell."""
-    lines = [list(header), *map(list, rows)]
+    """Return columns of text, each as wide as its widest cell."""
+    lines = [list(header), *(list(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
