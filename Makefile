@@ -15,8 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# A test file stays on one worker, which makes its fixtures once; the order of pyproject.toml's testpaths, longest first,
-# keeps both busy to the end.
+# A test file stays on one worker, which makes its fixtures once. The files go in the order of testpaths in
+# pyproject.toml, the longest first, which keeps all workers busy to the end.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What dev installs is enough for the demo, too.
 DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
