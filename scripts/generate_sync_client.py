@@ -1,8 +1,8 @@
 """Generates the blocking client from the asyncio client; with --check, compares instead and fails on any difference.
 
 It drops `async` and `await`, takes `Async` and `async_` off names, and changes a few words of the docstrings. What
-blocks in another way than it awaits lives in pairs written by hand: `transport`, `open_streams`, `waiting` and `local`
-of `ganserve._calls`.
+blocks in another way than it awaits lives in pairs written by hand: `channel`, `transport`, `open_streams` and
+`waiting` of `ganserve._calls`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ SDK = ROOT / "client_sdk" / "ganserve"
 FILES = {
     "_async_client.py": "_client.py",
     "_async_connection.py": "_connection.py",
+    "_calls/async_local.py": "_calls/local.py",
     "_calls/async_streams.py": "_calls/streams.py",
 }
 HEADER = "# Generated from {} by scripts/generate_sync_client.py: edit that file, then `make generate`.\n"
@@ -51,6 +52,7 @@ PHRASES = {
     "`scripts/generate_sync_client.py` makes `_client.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `_connection.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `streams.py` of this file.": "",
+    "`scripts/generate_sync_client.py` makes `local.py` of this file.": "",
 }
 
 

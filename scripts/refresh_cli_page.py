@@ -1,8 +1,9 @@
-"""Writes what the commands print into docs/cli.md, below each line `$ ganserve …` of its text blocks.
+"""Write what the commands print into docs/cli.md, below each line `$ ganserve …` of its text blocks.
 
     python scripts/refresh_cli_page.py
 
-tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
+The page shows usage and examples of a command's help, and all of a preset's. A new command is added to the section that
+has the name of its group. tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
 """
 
 from __future__ import annotations
@@ -14,14 +15,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ganserve._cli import GROUPS
+
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)
-COLUMNS = "100"
+COLUMNS = "120"
 
 
 def refreshed(page: str) -> str:
-    """The page, with the output of each command as it is now."""
-    return BLOCK.sub(lambda block: "".join(map(_shown, _commands(block[0]))), page)
+    """Return the page with the output of each command as it is now."""
+    return BLOCK.sub(lambda block: "".join(map(_shown, _commands(block[0]))).rstrip("\n") + "\n", page)
+
+
+def with_new_commands(page: str) -> str:
+    """Return the page with the help of each command that it lacks, at the end of the command's section."""
+    for title, group in GROUPS.items():
+        for name in group:
+            if f"$ ganserve {name} --help\n" not in page:
+                before, heading, rest = page.partition(f"\n## {title}\n")
+                section, *others = re.split(r"(?=\n## )", rest, maxsplit=1)
+                body, end, after = section.rpartition("```")
+                page = "".join([before, heading, body, f"\n$ ganserve {name} --help\n", end, after, *others])
+    return page
 
 
 def _commands(block: str) -> list[str]:
@@ -37,8 +52,14 @@ def _shown(command: str) -> str:
         timeout=300,
         check=False,
     )
-    return f"$ {command}\n{done.stdout}{done.stderr}"
+    text = f"{done.stdout}{done.stderr}"
+    if command.endswith(" --help") and command != "ganserve --help":
+        usage, about, *parts = text.split("\n\n")
+        if command != "ganserve train digits --help":
+            parts = [part for part in parts if part.startswith("examples:")]
+        text = "\n".join([usage, about, *parts]).rstrip("\n") + "\n\n"
+    return f"$ {command}\n{text}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(refreshed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(refreshed(with_new_commands(PAGE.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -107,48 +107,19 @@ __all__ = [
     "__version__",
 ]
 
-_MODULES = {
-    "_async_client": ("AsyncClient",),
-    "_calls.async_streams": ("AsyncSampleStream", "AsyncScoreStream"),
-    "_results.batch": ("Sample", "SampleBatch"),
-    "_client": ("Client",),
-    "_errors": (
-        "AccessDenied",
-        "ClientClosed",
-        "DeadlineExceeded",
-        "FieldViolation",
-        "GanserveError",
-        "InvalidRequest",
-        "MessageTooLarge",
-        "MissingExtra",
-        "ModelNotFound",
-        "RequestCancelled",
-        "ServerError",
-        "ServerOverloaded",
-        "ServerUnavailable",
-        "UnsupportedByModel",
-        "UnsupportedByServer",
-    ),
-    "_results.models": (
-        "Calibration",
-        "EngineInfo",
-        "GraphInfo",
-        "LatentControl",
-        "ModelInfo",
-        "ModelState",
-        "ModelSummary",
-        "PackageFile",
-        "Provenance",
-        "SampleShape",
-        "Verification",
-        "VersionSummary",
-    ),
-    "_results.scores": ("Score", "Scores"),
-    "_results.selection": ("BestOf", "Rejection", "Selection", "SelectionReport"),
-    "_calls.streams": ("SampleStream", "ScoreStream"),
-    "_types": ("Encoding", "ImagesLike", "Label", "Labels", "Priority"),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+# Where the names above are, in the order of search: modules that load little come first.
+_MODULES = (
+    "_errors",
+    "_types",
+    "_results.models",
+    "_results.selection",
+    "_results.scores",
+    "_results.batch",
+    "_calls.streams",
+    "_calls.async_streams",
+    "_client",
+    "_async_client",
+)
 
 
 def __getattr__(name: str) -> object:
@@ -157,10 +128,11 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         value: object = version("ganserve")
-    elif name in _HOME:
+    elif name in __all__:
         from importlib import import_module
 
-        value = getattr(import_module(f"ganserve.{_HOME[name]}"), name)
+        modules = (import_module(f"ganserve.{module}") for module in _MODULES)
+        value = next(getattr(module, name) for module in modules if hasattr(module, name))
     else:
         raise AttributeError(f"module 'ganserve' has no attribute {name!r}")
     globals()[name] = value

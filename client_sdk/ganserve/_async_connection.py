@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from ganserve._calls import unary_calls
+from ganserve._calls.async_local import async_local_connection
 from ganserve._calls.channel import async_connect
-from ganserve._calls.local import async_local_connection
 from ganserve._calls.readiness import Readiness, refuse_name
 from ganserve._calls.transport import AsyncTransport
 from ganserve._calls.waiting import async_sleep
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganserve._calls.channel import AsyncInterceptor
-    from ganserve._calls.local import Provider
-    from ganserve._config import Compression, Metadata
+    from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
 
 

@@ -1,4 +1,4 @@
-"""What a client is set up with, checked once."""
+"""The configuration of a client, checked once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_ATTEMPTS = 5
 
 Compression: TypeAlias = Literal["none", "deflate", "gzip"]
-"""How the messages that a client sends are compressed."""
+"""Compression of the messages that a client sends."""
+Provider: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
+"""Where the models of a local server run: "auto" is CUDA if it works, else the CPU; the others are that or an error."""
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
-"""What a client sends with every call, by name."""
+"""Names and values that a client sends with every call."""
 
 _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _BARE_HOST = re.compile(r"[^:/,\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]")
@@ -31,16 +33,16 @@ _OWN_KEYS = ("x-request-id",)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientConfig:
-    """How a client reaches its server."""
+    """The servers of a client, and the options of its calls."""
 
     targets: tuple[str, ...]
-    """The servers: "host:port", or gRPC targets with a scheme ("unix:/run/ganserve.sock"), which take turns."""
+    """The servers, which take turns: "host:port", or gRPC targets with a scheme ("unix:/run/ganserve.sock")."""
     timeout_s: float
     """Default deadline of a call in seconds; math.inf is none."""
     max_attempts: int = DEFAULT_ATTEMPTS
-    """Most attempts of one call, at all servers together."""
+    """Most attempts of one call at all servers together."""
     compression: Compression = "none"
-    """Of what is sent."""
+    """Compression of what is sent."""
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     """Sent with every call."""
 
@@ -54,16 +56,16 @@ class ClientConfig:
         compression: Compression = "none",
         metadata: Metadata = (),
     ) -> ClientConfig:
-        """The configuration from a client's arguments and the environment.
+        """Return the configuration for a client's arguments and the environment.
 
         Raises:
-            InvalidRequest: One of them makes no sense.
+            InvalidRequest: One of them is wrong.
         """
         if compression not in get_args(Compression):
             expected = ", ".join(map(repr, get_args(Compression)))
             raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
         targets = resolve_targets(target)
-        if max_attempts is None:  # each server is asked, and one of them again
+        if max_attempts is None:  # ask each server, and one of them again
             max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
         return cls(
             targets=targets,
@@ -80,10 +82,10 @@ class ClientConfig:
 
 
 def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051.
+    """Return the servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051.
 
     Raises:
-        InvalidRequest: One is no address; the message says where it came from.
+        InvalidRequest: One is not an address; the message says where it came from.
     """
     source = "target"
     if target is None:
@@ -99,7 +101,7 @@ def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _split(target: str) -> list[str]:
-    # gRPC's own targets may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
+    # A gRPC target may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
     return [target] if _SCHEME.match(target.strip()) else target.split(",")
 
 
@@ -133,10 +135,10 @@ def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def check_timeout(timeout_s: float | None, default_s: float | None = None) -> float:
-    """A deadline in seconds; the default, where there is one, if it is None.
+    """Return a deadline in seconds, or the default for None.
 
     Raises:
-        InvalidRequest: It is not a number above 0.
+        InvalidRequest: The deadline is not a number above 0.
     """
     if timeout_s is None and default_s is not None:
         return default_s

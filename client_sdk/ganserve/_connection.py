@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganserve._calls.channel import Interceptor
-    from ganserve._calls.local import Provider
-    from ganserve._config import Compression, Metadata
+    from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
 
 

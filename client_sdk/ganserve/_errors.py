@@ -1,8 +1,5 @@
-"""The errors that the SDK raises: one tree, one class for each thing that a caller would do differently.
-
-This module imports nothing heavy: the translation from gRPC's errors is in `_failures.py`.
-"""
-# ruff: noqa: N818 - named for what happened, as an except clause reads it; the base carries the word Error.
+"""The errors that the SDK raises, one class for each reaction of a caller. `_calls.failures` makes them of gRPC's."""
+# ruff: noqa: N818 - named for what happened; only the base class has the word Error in its name
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request."""
+    """One wrong field of a request."""
 
     field: str
     """The argument: `n`, `label`, `images`, …"""
     description: str
-    """What is wrong, what was expected."""
+    """What is wrong, and what was expected."""
 
 
 class GanserveError(Exception):
     """The base of every error that ganserve's SDK raises.
 
-    Where a gRPC call failed, `__cause__` is gRPC's own error.
+    If a gRPC call failed, `__cause__` is gRPC's error.
     """
 
     def __init__(
@@ -40,7 +37,7 @@ class GanserveError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        """What went wrong and what to do, for people."""
+        """What went wrong, and what to do."""
         self.code = code
         """Name of the gRPC status, such as "INVALID_ARGUMENT"; None if nothing was sent."""
         self.details = details
@@ -54,16 +51,16 @@ class GanserveError(Exception):
         return self.message
 
     def add(self, advice: str) -> None:
-        """Add to the message what helps in the case at hand."""
+        """Add advice to the message."""
         self.message = f"{self.message}; {advice}"
 
 
 class InvalidRequest(GanserveError):
-    """An argument is wrong; `violations` names each one. Found by the client before sending, or by the server."""
+    """An argument is wrong; `violations` names each one. The client found it before sending, or the server did."""
 
     @classmethod
     def of(cls, argument: str, description: str) -> InvalidRequest:
-        """The error for one argument, found before anything was sent."""
+        """Return the error for one argument."""
         return cls(f"{argument}: {description}", violations=(FieldViolation(argument, description),))
 
 
@@ -87,7 +84,7 @@ class ServerOverloaded(GanserveError):
 
 
 class MessageTooLarge(GanserveError):
-    """A request or an answer is larger than one message may be: stream, or ask for less."""
+    """A request or an answer exceeds the size of a message: stream, or ask for less."""
 
 
 class DeadlineExceeded(GanserveError):
@@ -99,7 +96,7 @@ class ServerUnavailable(GanserveError):
 
 
 class AccessDenied(GanserveError):
-    """The server wants credentials, or these may not do that."""
+    """The server wants credentials, or they don't permit the call."""
 
 
 class RequestCancelled(GanserveError):
@@ -107,7 +104,7 @@ class RequestCancelled(GanserveError):
 
 
 class ServerError(GanserveError):
-    """The server failed, or answered what makes no sense."""
+    """The server failed, or its answer contradicts itself."""
 
 
 class ClientClosed(GanserveError):
@@ -115,15 +112,15 @@ class ClientClosed(GanserveError):
 
 
 class MissingExtra(GanserveError, ImportError):
-    """A package that this needs is not installed; the message has the command that installs it."""
+    """A package is not installed; the message has the command that installs it."""
 
     @classmethod
     def of(cls, extra: str, package: str, purpose: str) -> MissingExtra:
-        """The error for an optional dependency.
+        """Return the error for an optional dependency.
 
         Args:
             extra: The extra of ganserve that brings it.
             package: What is missing.
-            purpose: What needs it.
+            purpose: Who needs it.
         """
         return cls(f"{purpose} needs {package}, which is not installed: pip install 'ganserve[{extra}]'")

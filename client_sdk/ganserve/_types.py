@@ -1,4 +1,4 @@
-"""What callers may pass for labels and images."""
+"""The types of arguments: labels, images, encodings and priorities."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Labels: TypeAlias = Label | Sequence[str] | Sequence[int] | npt.NDArray[np.integ
 """One label for all samples, or a sequence of names or indices, one a sample."""
 
 File: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes]
-"""A file's path, its bytes, or the file, open for reading bytes."""
+"""A file's path, its bytes, or the file opened for reading bytes."""
 
 ImageLike: TypeAlias = "npt.NDArray[Any] | PIL.Image.Image | File | SampleBatch | Sample"
-"""Samples of one source: an array, a PIL image, the path of a picture, of a folder of them or of a file of numbers, an
-encoded picture as bytes or an open file, or a batch or one sample that was drawn."""
+"""Samples of one source: an array, a PIL image, the path of a picture, of a folder of pictures or of a file of numbers,
+an encoded picture as bytes or an open file, or a drawn batch or sample."""
 
 ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike | float]"
-"""Samples to score: see `Client.score`. Numbers are one vector: mypy cannot tell two kinds of sequences apart."""
+"""Samples to score: see `Client.score`. A sequence of numbers is one vector."""
 
 Encoding: TypeAlias = Literal["raw", "png", "jpeg", "webp", "float32"]
-"""How samples travel: see `Client.sample`."""
+"""The form in which samples travel: see `Client.sample`."""
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
-"""Who goes first while requests wait at a server: somebody waits, as it comes, data made in advance."""
+"""A request's place in the server's queue: see `Client.sample`."""

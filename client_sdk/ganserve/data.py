@@ -1,4 +1,4 @@
-"""Generated samples for PyTorch's DataLoader (needs PyTorch, which the extra `training` installs).
+"""Feed generated samples to PyTorch's DataLoader (needs PyTorch, which the extra `training` installs).
 
     from torch.utils.data import DataLoader
 
@@ -41,43 +41,41 @@ if TYPE_CHECKING:
     from ganserve._types import Encoding, Labels
 
 Batch: TypeAlias = "tuple[torch.Tensor, torch.Tensor] | torch.Tensor"
-"""Samples, images [N, C, H, W] or vectors [N, D], and their labels int64 [N]; of an unconditional model no labels."""
+"""Samples, images [N, C, H, W] or vectors [N, D], and, for conditional models, their labels int64 [N]."""
 
-
-_AHEAD = 4  # Batches that a worker reads ahead, at once, so that the server is not idle while one is on its way.
+_AHEAD = 4  # batches that a worker reads at once, so that the server is never idle
 
 
 class SampleDataset(IterableDataset[Batch]):
-    """Batches of generated samples, streamed from a server, shared out among workers and ranks without overlap.
+    """Batches of generated samples from a server, divided among workers and ranks without overlap.
 
-    It gives whole batches: `DataLoader(dataset, batch_size=None, num_workers=…)`. Batch b holds the samples b *
-    batch_size to (b + 1) * batch_size of the seed's sequence, the last one what is left. Of R ranks, rank r gets the
-    batches r, r + R, …, and its workers take turns with those. So every sample comes once, and a rank's batches and
-    their order are the same however many workers its DataLoader has. It pickles, and opens its client in the worker
-    that uses it, where it reads four batches ahead. Forked workers want a parent that has no client open, nor anything
-    else of gRPC's: `multiprocessing_context="forkserver"` or "spawn" does without.
+    It yields whole batches: `DataLoader(dataset, batch_size=None, num_workers=…)`. Batch b holds the samples b *
+    batch_size to (b + 1) * batch_size of the seed's sequence; the last batch may be smaller. Rank r of R gets the
+    batches r, r + R, …, and its workers take turns with those: every sample comes once, in the same order for any
+    number of workers. Each worker opens its own client and reads four batches ahead. Forked workers need a parent
+    without an open client or other use of gRPC; otherwise use `multiprocessing_context="forkserver"` or "spawn".
 
     Args:
-        n: How many samples, over all ranks.
+        n: Samples of all ranks together.
         label: A label's name or index, or a sequence of n. Default: a conditional model draws each sample's label.
         batch_size: Samples of a batch.
-        connect: The server, as `Client` takes it, or what makes the client, which must pickle for workers that are
-            spawned: `functools.partial(Client, "gpu-box:50051", timeout_s=5)`. Default: `Client()`.
+        connect: The server, as for `Client`, or a function that returns a client, such as
+            `functools.partial(Client, "gpu-box:50051", timeout_s=5)`; it must pickle for spawned workers. Default:
+            `Client()`.
         model: As for `Client.stream`.
-        version: As for `Client.stream`; give it where the server may get another one meanwhile.
-        seed: As for `Client.stream`; drawn once where it is not given, and the same in all workers, but then not in
-            all ranks: with several of them it must be given.
+        version: As for `Client.stream`; give it if the server may load another one meanwhile.
+        seed: As for `Client.stream`; required with several ranks, because each would draw its own.
         offset: As for `Client.stream`.
         truncation: As for `Client.stream`.
         controls: As for `Client.stream`.
         select: As for `Client.stream`.
         encoding: As for `Client.stream`; "float32" gives images from 0 to 1.
-        rank: This process's, 0 to world_size - 1. Default: of torch.distributed where it is initialised when the
-            dataset is made, else of the environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
-        world_size: How many ranks there are.
+        rank: This process's rank, 0 to world_size - 1. Default: that of torch.distributed if it is initialised, else
+            the environment variables RANK and WORLD_SIZE, which torchrun sets, else 0 of 1.
+        world_size: Number of ranks.
 
     Raises:
-        InvalidRequest: An argument makes no sense.
+        InvalidRequest: An argument is wrong.
     """
 
     def __init__(
@@ -121,10 +119,9 @@ class SampleDataset(IterableDataset[Batch]):
         self._truncation, self._controls, self._select, self._encoding = truncation, controls, select, encoding
 
     def set_epoch(self, epoch: int) -> None:
-        """Make each epoch's samples other ones: those from offset + epoch * n on.
+        """Draw other samples in each epoch: those from offset + epoch * n on.
 
-        Call it before each pass over the DataLoader; workers that persist (`persistent_workers=True`) do not hear of
-        it.
+        Call it before each pass over the DataLoader; it does not reach persistent workers (`persistent_workers=True`).
 
         Args:
             epoch: From 0 on.
@@ -132,7 +129,7 @@ class SampleDataset(IterableDataset[Batch]):
         self._epoch = check_integer("epoch", epoch, 0, (MAX_INDEX - self.offset) // self.n - 1)
 
     def __len__(self) -> int:
-        """How many batches this rank gets, over all of its workers."""
+        """Return the number of batches of this rank, for all its workers."""
         return len(range(self.rank, -(-self.n // self.batch_size), self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -155,7 +152,7 @@ class SampleDataset(IterableDataset[Batch]):
                 pool.shutdown(cancel_futures=True)
 
     def _read(self, client: Client, first: int) -> Batch:
-        """The batch that begins with a sample of this dataset."""
+        """Return the batch whose first sample has this index in the dataset."""
         count = min(self.batch_size, self.n - first)
         with client.stream(
             count,
@@ -175,7 +172,7 @@ class SampleDataset(IterableDataset[Batch]):
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Which of how many ranks this process is."""
+    """Return this process's rank and the number of ranks."""
     if (rank is None) != (world_size is None):
         raise InvalidRequest.of("rank", f"is {rank} and world_size is {world_size}; expected both or neither")
     if rank is None or world_size is None:

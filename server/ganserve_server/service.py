@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import GeneratorWork
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import GeneratorWork, Model
     from ganserve_server.models.repository import Repository
     from ganserve_server.requests.sample_plan import SamplePlan
     from ganserve_server.requests.score_plan import ScorePlan

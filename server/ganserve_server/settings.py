@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 DEFAULT_BATCH_SIZE = 64
-"""Most samples in one model call where nobody says otherwise."""
+"""Most samples in one model call by default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,67 +23,69 @@ class ServerConfig:
     """
 
     config: Path | None = None
-    """TOML file with settings, by the names of the flags with underscores."""
+    """TOML file with settings, named like the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
     port: int = 50051
-    """TCP port. 0: a free one, which is printed."""
+    """TCP port. 0: a free one; the server prints it."""
     metrics_port: int | None = None
-    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host), which are off without it. 0: a free one, which
-    is printed."""
+    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host). Without it they are off. 0: a free one; the server
+    prints it."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
-    """Where models run. auto: on CUDA where that can be had, else on the CPU. cuda, tensorrt: that or nothing."""
+    """Where models run. auto: on CUDA if available, else on the CPU. cuda, tensorrt: refuse to start without it."""
     devices: tuple[int, ...] = (0,)
-    """GPUs to use, by CUDA's numbers; each holds every model."""
+    """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1
     """Sessions of each graph on each device. On the CPU one serves all workers."""
     workers: int = 0
-    """Model calls at a time. 0: on the CPU one for each core, at most 16; on GPUs one for each session."""
+    """Concurrent model calls. 0: on the CPU one for each core, at most 16; on GPUs one for each session."""
     threads: int = 0
-    """CPU threads of one model call. 0: the cores shared out among the workers."""
+    """CPU threads of one model call. 0: cores divided by workers."""
     spinning: bool = False
-    """CPU threads of a call burn their cores while they wait for each other: quicker alone, much slower in company."""
+    """Let the CPU threads of a call spin while they wait for each other: faster on an idle machine, much slower on a
+    busy one."""
     max_batch_size: int = 0
-    """Most samples in one model call. 0: 64, and on GPUs 256 of samples of at most 16 KiB."""
+    """Most samples in one model call. 0: 64; on GPUs 256 if a sample has at most 16 KiB."""
     batch_buckets: tuple[int, ...] = ()
-    """Batch sizes that calls are padded to; max_batch_size is always one. Without it, on GPUs powers of 4, on the CPU
-    any."""
+    """Batch sizes that calls are padded to; max_batch_size is always one. Without it: powers of 4 on GPUs, any size on
+    the CPU."""
     queue_delay_ms: float = 0.0
-    """How long a free worker waits for a model call to become full. 0: it takes at once what waits."""
+    """How long a free worker waits for a model call to fill up. 0: it starts at once with what is there."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
-    """Whether model calls are replayed as CUDA graphs. auto: where all of a graph's nodes run on CUDA."""
+    """Replay model calls as CUDA graphs. auto: if all nodes of a model's graph run on CUDA."""
     conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
-    """How cuDNN chooses algorithms. measure: the quicker of heuristic and exhaustive, timed when a model is loaded."""
+    """How cuDNN chooses algorithms. measure: time heuristic and exhaustive when a model
+    is loaded, and take the faster one."""
     conv_layout: Literal["measure", "nchw", "nhwc"] = "measure"
-    """How images lie in memory while CUDA computes. measure: the quicker one, timed when a model is loaded."""
+    """Memory layout of images on CUDA. measure: time both when a model is loaded, and take the faster one."""
     tf32: bool = False
-    """Let CUDA round float32 to TF32 inside matrix products and convolutions: quicker, 10 bits of mantissa. Packages of
-    float16 have it in any case."""
+    """Let CUDA round float32 to TF32 (10 bits of mantissa) in matrix products and convolutions: faster. float16
+    packages always do."""
     gpu_memory_limit_mib: int = 0
-    """Most GPU memory of each session's arena. 0: no limit."""
+    """Most GPU memory for each session. 0: no limit."""
     max_queued_samples: int = 65536
-    """Samples that may wait for a model; beyond them, requests are answered RESOURCE_EXHAUSTED."""
+    """Most samples that may wait for a model; further requests get RESOURCE_EXHAUSTED."""
     poll_s: float = 2.0
-    """Seconds between looks for new, changed and removed packages; while the folder is gone or cannot be read, what is
-    loaded serves on. 0: only when AdminService.ReloadRepository asks."""
+    """Seconds between checks for new, changed and removed packages. While the folder is missing or unreadable, loaded
+    models stay in service. 0: check only on AdminService.ReloadRepository."""
     allow_empty: bool = False
-    """Start with nothing to serve, and be ready once there is: without it, a folder of no models is refused. A folder
-    that is not there is refused in any case."""
+    """Start although the folder has no models, and become ready with the first one. The folder itself must exist."""
     newest_versions: int = 0
-    """How many of each model's newest versions to load; LoadModel loads others too. 0: all."""
+    """Load this many of each model's newest versions; LoadModel loads others. 0: all."""
     drain_timeout_s: float = 30.0
-    """How long calls that run may take to finish: all of them after SIGTERM, a version's when it is unloaded."""
+    """How long running calls may take to finish, after SIGTERM or when their version is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe log messages to show, on stderr."""
+    """Least severe log messages to write to stderr."""
     log_format: Literal["text", "json"] = "text"
-    """json: a JSON object a line, and what is said at start is in the log too, so that nothing else is printed."""
+    """json: one JSON object a line, the start report included; nothing else is printed."""
     access_log: Literal["all", "errors", "off"] = "errors"
-    """Calls to write a line for. errors: those that fail; of each status ten in a row, then one a second, which counts
-    those left out."""
+    """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
 
     def __post_init__(self) -> None:
+        if self.host == "*":
+            raise ValueError("host *: not an address; 0.0.0.0 or [::] lets other machines in")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
@@ -122,15 +124,15 @@ class ServerConfig:
 
     @property
     def batch_size(self) -> int:
-        """`max_batch_size`, or what it is by default."""
+        """`max_batch_size`, or its default."""
         return self.max_batch_size or DEFAULT_BATCH_SIZE
 
     @property
     def address(self) -> str:
-        """What to listen on, as HOST:PORT."""
+        """Where to listen, as HOST:PORT."""
         return f"{self.bracketed_host}:{self.port}"
 
     @property
     def bracketed_host(self) -> str:
-        """The host as it stands before a port: IPv6 addresses in brackets."""
+        """The host as written before a port: IPv6 addresses in brackets."""
         return f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host

@@ -55,12 +55,10 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     try:
         flags = parse(list(options.values()), arguments, "ganserve serve")
-        found = [
-            *_variables(options, environment),
-            *((path[0], value, f"--{path[0]}") for path, value in flags.items()),
-        ]
-        file = next((value for name, value, _ in reversed(found) if name == "config"), None)
-        found = [*(_settings(options, file) if file else []), *found]
+        found = [*_variables(options, environment)]
+        found += [(name, value, options[name].name) for (name,), value in flags.items()]
+        files = [value for name, value, _ in found if name == "config"]
+        found = [*(_settings(options, files[-1]) if files else []), *found]
     except UsageError as error:
         raise StartupError(str(error)) from None
     values = {name: value for name, value, _ in found}
@@ -69,9 +67,8 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
     try:
         return Configuration(config=ServerConfig(**values), sources=sources)
     except ValueError as error:
-        blame = [
-            f"{name} is from {source}" for name, source in sources.items() if re.search(rf"\b{name}\b", str(error))
-        ]
+        named = [name for name in sources if re.search(rf"\b{name}\b", str(error))]
+        blame = [f"{name} is from {sources[name]}" for name in named]
         raise StartupError("; ".join(filter(None, [str(error), ", ".join(blame)]))) from error
 
 

@@ -127,7 +127,7 @@ def test_vectors_are_no_images() -> None:
         lambda: batch.save_grid("x.png"),
         lambda: batch.save("x"),
     ):
-        with pytest.raises(UnsupportedByModel, match=r"model 'ring' makes no images but float32 \[2\]: use samples"):
+        with pytest.raises(UnsupportedByModel, match=r"model 'ring' makes float32 \[2\], not images: use samples"):
             use()
     assert batch[0]._repr_png_() is None
 

@@ -19,6 +19,8 @@ from PIL import Image
 from commands import GANSERVE, ganserve
 from ganserve import BestOf, Client, Rejection
 from ganserve._cli import COMMANDS
+from server_process import running_server
+from tiny_packages import TinyModel, build_tiny_package
 
 
 class Shell:
@@ -27,8 +29,9 @@ class Shell:
     def __init__(self, folder: Path, target: str) -> None:
         self.folder, self.target = folder, target
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return ganserve(*arguments, folder=self.folder, GANSERVE_TARGET=self.target, COLUMNS="100")
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        environment = {"GANSERVE_TARGET": self.target, "COLUMNS": "100", **environment}
+        return ganserve(*arguments, folder=self.folder, **environment)
 
     def ok(self, *arguments: str) -> str:
         done = self(*arguments)
@@ -242,6 +245,15 @@ def test_models(shell: Shell) -> None:
     assert listed[1]["versions"][0]["controls"][0]["name"] == "c0"
     assert listed[0]["versions"][0]["sample"] == {"kind": "image", "dtype": "uint8", "shape": [8, 8, 1]}
     assert listed[0]["versions"][0]["state"] == "ready"
+
+
+def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, tmp_path: Path) -> None:
+    build_tiny_package(tmp_path / "models", model=TinyModel(label_names=("\x1b]0;mine\x07", "\x1b[31mred")))
+    with running_server(tmp_path / "models") as server:
+        for words in (("models",), ("sample", "--label", "\x1b[32mgreen")):
+            done = shell(*words, GANSERVE_TARGET=server.address)
+            assert "\x1b" not in done.stdout + done.stderr
+            assert "\\x1b[31mred" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganserve import _cli
+from ganserve._command_line import command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -30,7 +31,16 @@ def test_each_command_has_its_help() -> None:
     assert set(re.findall(r"^\$ ganserve (\S+) --help$", PAGE, re.MULTILINE)) == set(_cli.COMMANDS)
 
 
+def test_a_new_command_gets_its_help() -> None:
+    without = re.sub(r"\n\$ ganserve models --help\n(?:.+\n)*", "", PAGE)
+    assert "ganserve models --help" not in without
+    assert script.with_new_commands(PAGE) == PAGE
+    section = script.with_new_commands(without).partition("\n## Use a server\n")[2].partition("\n## ")[0]
+    assert "$ ganserve models --help" in script.BLOCK.findall(section)[0]
+
+
 def test_exit_codes() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
-    ours = {_cli.DONE, _cli.FAILED, _cli.BAD_USAGE, _cli.UNREACHABLE, _cli.INTERRUPTED, _cli.BROKEN_PIPE}
+    ours = {command.DONE, command.FAILED, command.BAD_USAGE, command.UNREACHABLE, command.INTERRUPTED}
+    ours |= {command.BROKEN_PIPE}
     assert codes == ours | {128 + 15}

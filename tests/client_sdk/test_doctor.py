@@ -78,7 +78,7 @@ def test_extras() -> None:
     assert check_extra("images", {"pillow": "13.0"}) == Check("[images]", State.OK, "pillow 13.0")
     fix = "pip install 'ganserve[export]'"
     assert check_extra("export", {"onnx": None, "torch": None}) == Check("[export]", State.NOTE, "not installed", fix)
-    expected = Check("[export]", State.NOTE, "not complete, without torch", fix)
+    expected = Check("[export]", State.NOTE, "incomplete: without torch", fix)
     assert check_extra("export", {"onnx": "1", "torch": None}) == expected
 
 
@@ -113,8 +113,8 @@ def found(**values: Any) -> subprocess.Popen[str]:
     [
         (True, None, True, State.OK, "made a CUDA session"),
         (False, "there is no NVIDIA driver", False, State.NOTE, "models run on the CPU: there is no NVIDIA driver"),
-        (True, "libcudnn is missing", False, State.NOTE, "though there is a GPU: libcudnn is missing"),
-        (True, "the driver is too old", True, State.BROKEN, "though there is a GPU: the driver is too old"),
+        (True, "libcudnn is missing", False, State.NOTE, "although there is a GPU: libcudnn is missing"),
+        (True, "the driver is too old", True, State.BROKEN, "although there is a GPU: the driver is too old"),
     ],
 )
 def test_cuda_in_words(

@@ -22,9 +22,9 @@ from tiny_runs import TINY_FLAGS
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which a model was trained briefly and exported twice."""
     folder = tmp_path_factory.mktemp("work")
-    said("train", "digits", "--out", "runs/digits", "--steps", 40, *TINY_FLAGS, folder=folder)
+    said("train", "digits", "--out", "runs/digits", "--steps", 6, *TINY_FLAGS, folder=folder)
     said("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
-    said("train", "digits", "--out", "runs/digits", "--steps", 60, *TINY_FLAGS, folder=folder)
+    said("train", "digits", "--out", "runs/digits", "--steps", 8, *TINY_FLAGS, folder=folder)
     said("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
     return folder
 
@@ -72,7 +72,7 @@ def test_versions_differ_and_the_latest_is_the_default(target: str) -> None:
         assert (old.version, new.version) == (1, 2)
         assert (old.images != new.images).any()
         info = client.model()
-        assert info.provenance.step == 60
+        assert info.provenance.step == 8
         assert list(info.label_names) == [str(digit) for digit in range(10)]
 
 

@@ -39,7 +39,7 @@ def test_counts_of_both_kinds_do_not_shift_the_probability() -> None:
     assert fitted.intercepts == pytest.approx((0.0,), abs=0.2)
 
 
-def test_scores_that_tell_nothing_give_one_half() -> None:
+def test_useless_scores_give_one_half() -> None:
     random = np.random.default_rng(0)
     fitted = fit_calibration(random.normal(-1, 1, 500), random.normal(1, 1, 500))  # generated ones score higher
     assert (fitted.slope, fitted.intercepts, fitted.informative) == (0.0, (0.0,), False)

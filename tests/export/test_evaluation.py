@@ -1,4 +1,4 @@
-"""`ganserve evaluate` on packages, and with ONNX feature networks."""
+"""Evaluate packages, and use ONNX feature networks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def channel_means(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_package_and_its_run_are_judged_alike(
+def test_a_package_and_its_run_get_the_same_figures(
     exported: Exported, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reports = []
@@ -84,9 +84,7 @@ def test_a_report_names_the_onnx_features(run: Path, channel_means: Path, capsys
     assert json.loads(capsys.readouterr().out)["features"]["name"] == "means.onnx"
 
 
-def test_what_cannot_be_evaluated_is_one_line(
-    exported: Exported, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_one_line(exported: Exported, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     options = ("--metrics", "fid", "--features", str(tmp_path / "broken.onnx"))
     assert evaluate_command.main([str(run), *options]) == 1

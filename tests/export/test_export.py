@@ -69,7 +69,7 @@ def test_graphs_have_the_contract_and_score_each_sample_alone(exported: Exported
     np.testing.assert_allclose(alone, scores[7:8], rtol=1e-5, atol=1e-5)
 
 
-def test_networks_in_float16_are_served_like_the_others(exported: Exported, run: Path, tmp_path: Path) -> None:
+def test_float16_networks_are_served_like_float32_ones(exported: Exported, run: Path, tmp_path: Path) -> None:
     steps = HeardSteps()
     half = export_run(run, tmp_path / "half", precision="float16", steps=steps)
     assert steps.words[-3:] == [
@@ -93,7 +93,7 @@ def test_networks_in_float16_are_served_like_the_others(exported: Exported, run:
     np.testing.assert_allclose(batch.scores, reference.scores, atol=2e-3 * max(1, np.abs(reference.scores).max()))
 
 
-def test_preview_has_one_row_a_label(exported: Exported) -> None:
+def test_preview_has_one_row_per_label(exported: Exported) -> None:
     with Image.open(exported.folder / "preview.png") as picture:
         assert picture.width == picture.height  # ten labels, ten columns
 
@@ -156,7 +156,7 @@ def test_the_command_publishes_the_next_version_and_leaves_nothing_behind(
     assert {path.name for path in (tmp_path / "digits").iterdir()} == {"1", "2"}
 
 
-def test_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+def test_the_command_reports_an_error_in_one_line(tmp_path: Path) -> None:
     refused = ganserve("export-onnx", tmp_path / "nothing", "--out", tmp_path / "digits")
     assert refused.returncode == 2
     assert refused.stderr.startswith("ganserve export-onnx: error: ")

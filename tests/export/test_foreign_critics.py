@@ -1,4 +1,4 @@
-"""Critics made elsewhere, beside their generators: scores, labels, calibration, and the command."""
+"""Package critics made elsewhere with their generators: scores, labels, calibration, and the command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def dcgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Dcgan, DcganCritic]:
-    """As PyTorch's tutorial has them, exported with their weights in files of their own."""
+    """The networks of PyTorch's tutorial, exported with their weights in separate files."""
     folder = tmp_path_factory.mktemp("dcgan")
     torch.manual_seed(0)
     generator, critic = Dcgan(), DcganCritic()
@@ -51,7 +51,7 @@ def dcgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Dcgan, 
     return *files, generator, critic
 
 
-def test_dcgan_with_weights_beside(tmp_path: Path, dcgan: tuple[Path, Path, Dcgan, DcganCritic]) -> None:
+def test_dcgan_with_weights_in_separate_files(tmp_path: Path, dcgan: tuple[Path, Path, Dcgan, DcganCritic]) -> None:
     generator_file, critic_file, generator, critic = dcgan
     packaged = wrap(tmp_path, generator_file, critic_file, range="-1..1")
     assert "[batch, 6, 1, 1]" in packaged.generator_is
@@ -90,7 +90,7 @@ def generator(tmp_path: Path) -> Path:
 
 
 def expected_logits(samples: np.ndarray) -> np.ndarray:
-    """What `flat_critic` makes of uint8 [N, 4, 4, 3]."""
+    """Return the logits of `flat_critic` for uint8 [N, 4, 4, 3]."""
     seen = samples.transpose(0, 3, 1, 2).reshape(len(samples), -1) / 127.5 - 1
     return (seen @ weight(48, 1, seed=1))[:, 0]
 
@@ -100,7 +100,7 @@ SAMPLES = np.random.default_rng(6).integers(0, 256, (9, 4, 4, 3), np.uint8)
 
 @pytest.mark.parametrize("higher", ["real", "generated"])
 @pytest.mark.parametrize("sigmoid", [False, True])
-def test_scores_of_either_sign(tmp_path: Path, generator: Path, higher: str, sigmoid: bool) -> None:
+def test_scores_higher_for_real_or_for_generated(tmp_path: Path, generator: Path, higher: str, sigmoid: bool) -> None:
     critic = flat_critic(tmp_path / "c.onnx", sigmoid=sigmoid)
     packaged = wrap(tmp_path, generator, critic, score_higher=higher, **NCHW)
     scores, probabilities = run(packaged, "critic.onnx", samples=SAMPLES)
@@ -112,14 +112,14 @@ def test_scores_of_either_sign(tmp_path: Path, generator: Path, higher: str, sig
     assert packaged.calibration is None
 
 
-def test_a_sigmoid_that_is_meant_as_a_score(tmp_path: Path, generator: Path) -> None:
+def test_a_sigmoid_used_as_a_score(tmp_path: Path, generator: Path) -> None:
     critic = flat_critic(tmp_path / "c.onnx", sigmoid=True)
     packaged = wrap(tmp_path, generator, critic, critic_output="score", **NCHW)
     scores, _ = run(packaged, "critic.onnx", samples=SAMPLES)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-expected_logits(SAMPLES))), atol=1e-4)
 
 
-def test_probabilities_of_another_make(tmp_path: Path, generator: Path) -> None:
+def test_probabilities_without_a_sigmoid(tmp_path: Path, generator: Path) -> None:
     nodes = [
         node("Reshape", "x flat", "f"), node("MatMul", "f w", "m"), node("HardSigmoid", "m", "p", alpha=0.2, beta=0.5)
     ]  # fmt: skip
@@ -133,7 +133,7 @@ def test_probabilities_of_another_make(tmp_path: Path, generator: Path) -> None:
     assert np.abs(scores).max() < 17
 
 
-def test_a_critic_of_labels_and_one_of_several_outputs(tmp_path: Path) -> None:
+def test_critics_with_labels_and_with_several_outputs(tmp_path: Path) -> None:
     generator = by_table(tmp_path / "g.onnx", INT64, ["n"], [node("Gather", "table y", "row", axis=0)])
     nodes = [
         node("Reshape", "x flat", "f"), node("MatMul", "f w", "all"), node("Identity", "all", "classes"),
@@ -173,7 +173,7 @@ def test_a_package_can_be_packaged_again(tmp_path: Path, generator: Path) -> Non
 
 @pytest.fixture(scope="module")
 def of_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A generator of noise that takes labels, and a critic that knows how bright a label's images are."""
+    """A noise generator with labels, and a critic that scores by a label's brightness."""
     folder = tmp_path_factory.mktemp("of_digits")
     tail = [
         node("Gather", "table y", "row", axis=0), node("Add", "flat row", "sum"), node("Tanh", "sum", "t"),
@@ -194,7 +194,7 @@ def of_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return generator, critic
 
 
-def test_calibrated_on_data(tmp_path: Path, of_digits: tuple[Path, Path]) -> None:
+def test_calibration_on_data(tmp_path: Path, of_digits: tuple[Path, Path]) -> None:
     names = tuple(map(str, reversed(range(10))))
     packaged = wrap(tmp_path, *of_digits, label_names=names, range="-1..1", data="digits")
     assert packaged.calibration is not None
@@ -211,7 +211,9 @@ def test_calibrated_on_data(tmp_path: Path, of_digits: tuple[Path, Path]) -> Non
     assert np.ptp(np.array(calibration.intercepts) + calibration.slope * np.arange(10)) < calibration.slope
 
 
-def test_evaluate_judges_it(tmp_path: Path, of_digits: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_accepts_the_package(
+    tmp_path: Path, of_digits: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     packaged = wrap(tmp_path, of_digits[0], label_names=tuple(map(str, range(10))), range="-1..1")
     only = ("--metrics", "gan-train-test", "--samples", "200", "--json")
     assert evaluate_command.main([str(packaged.folder), *only]) == 2
@@ -232,7 +234,7 @@ def test_the_command(tmp_path: Path, generator: Path, capsys: pytest.CaptureFixt
         "verified against the originals on random inputs at batch 1, 3, 64; largest differences:",
         lines[4],
         lines[5],
-        "probabilities are not calibrated, but sigmoid(score): --data calibrates them",
+        "probabilities are sigmoid(score): --data calibrates them",
         f"published {tmp_path / 'models' / 'x' / '1'}",
     ]
     assert package_command.main([str(generator), *out, "--json"]) == 0

@@ -1,4 +1,4 @@
-"""Generators made elsewhere: which forms are understood, and that the package computes what the file did."""
+"""Package generators made elsewhere, in many forms, and compare each package with its file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_one_hot_labels_by_torch(tmp_path: Path) -> None:
+def test_one_hot_labels_of_a_torch_network(tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = OneHot(3).eval()
     file = export(network, tmp_path / "g.onnx", torch.randn(2, Z), torch.eye(3)[:2])
@@ -78,7 +78,7 @@ def test_labels_in_every_form(
     assert_same_pixels(samples, levels(values))
 
 
-def test_dropout_that_is_off(tmp_path: Path) -> None:
+def test_dropout_in_eval_mode(tmp_path: Path) -> None:
     tail = [node("Constant", "", "off", value=numpy_helper.from_array(np.array(False))),
         node("Dropout", "flat half off", "d1"), node("Dropout", "d1 half off2", "d2"), node("Dropout", "d2", "d3"),
         node("Tanh", "d3", "t"), node("Reshape", "t shape", "img")]  # fmt: skip
@@ -87,7 +87,7 @@ def test_dropout_that_is_off(tmp_path: Path) -> None:
     assert_same_pixels(run(wrap(tmp_path, file, **NCHW), latents=LATENTS)[0], levels(tanh_nchw_values(LATENTS)))
 
 
-def test_images_with_their_channels_last(tmp_path: Path) -> None:
+def test_channels_last(tmp_path: Path) -> None:
     shape = {"shape": np.array([-1, 5, 6, 1])}
     tail = [node("Sigmoid", "flat", "s"), node("Reshape", "s shape", "img")]
     packaged = wrap(
@@ -111,7 +111,7 @@ def test_values_beyond_their_range_are_clamped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_levels_pass(tmp_path: Path, layout: str) -> None:
+def test_uint8_images(tmp_path: Path, layout: str) -> None:
     shape = [3, 8, 2] if layout == "nchw" else [8, 2, 3]
     tail = [
         node("Sigmoid", "flat", "s"), node("Mul", "s top", "m"), node("Cast", "m", "u", to=UINT8),
@@ -152,9 +152,7 @@ def test_half_precision(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_a_packages_precision_is_what_a_server_reads_from_its_graph(
-    weights: dict[int, int], expected: str | None
-) -> None:
+def test_export_and_server_agree_on_the_precision(weights: dict[int, int], expected: str | None) -> None:
     graph = helper.make_graph([], "g", [], [])
     graph.initializer.extend(
         TensorProto(name=str(kind), data_type=kind, dims=[count]) for kind, count in weights.items()
@@ -165,7 +163,7 @@ def test_a_packages_precision_is_what_a_server_reads_from_its_graph(
 
 
 @pytest.mark.parametrize("element", [FLOAT, FLOAT16, TensorProto.DOUBLE])
-def test_vectors_pass(tmp_path: Path, element: int) -> None:
+def test_vectors(tmp_path: Path, element: int) -> None:
     file = flat_generator(tmp_path / "g.onnx", [node("Cast", "flat", "img", to=element)], (element, ["n", 2]), values=2)
     critic = flat_critic(tmp_path / "c.onnx", [2])
     packaged = wrap(tmp_path, file, critic, latent_distribution="uniform")
@@ -180,8 +178,8 @@ def test_vectors_pass(tmp_path: Path, element: int) -> None:
     assert (packaged.folder / "preview.png").exists()
 
 
-def test_names_that_are_taken_and_branches(tmp_path: Path) -> None:
-    """A graph whose values are called like ours, one of them met inside a branch only, and by an old exporter."""
+def test_name_clashes_and_branches(tmp_path: Path) -> None:
+    """A graph of an old exporter whose values have a package's names, one of them inside a branch only."""
     branch = [
         helper.make_graph([node("Add", "labels samples", out)], f"by {out}", [], [helper.make_tensor_value_info(
             out, FLOAT, ["n", 3, 4, 4])]) for out in ("p", "q")
@@ -212,7 +210,7 @@ def test_names_that_are_taken_and_branches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [9, 10, 11])
 def test_resizes_of_old_operator_sets(tmp_path: Path, opset: int) -> None:
-    """As torch.onnx.export used to write them; ONNX's converter alone would move their pixels."""
+    """Resizes as old versions of torch write them; ONNX's converter alone would shift their pixels."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.ConvTranspose2d(Z, 3, 4), nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3),

@@ -1,4 +1,4 @@
-"""ONNX files made elsewhere that cannot be served, or not without a guess: refused in one line with the way out."""
+"""Refuse ONNX files that cannot be served or are ambiguous, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_batch_that_is_only_called_dynamic(tmp_path: Path, batch: int) -> None:
+def test_a_batch_axis_that_only_looks_dynamic(tmp_path: Path, batch: int) -> None:
     tail = [node("Tanh", "flat", "t"), node("Reshape", "t shape", "img")]
     constants = {"shape": np.array([batch, -1, 4, 4])}
     file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
@@ -62,7 +62,7 @@ def test_a_batch_that_is_only_called_dynamic(tmp_path: Path, batch: int) -> None
 
 
 def test_a_batch_that_breaks_when_small(tmp_path: Path) -> None:
-    """A reshape to pairs, as packing or a group of a minibatch statistic have."""
+    """A reshape to pairs, as packing or minibatch statistics use."""
     tail = [node("Reshape", "flat pairs", "p"), node("Tanh", "p", "t"), node("Reshape", "t shape", "img")]
     constants = {"pairs": np.array([-1, 96]), "shape": np.array([-1, 3, 4, 4])}
     file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
@@ -96,7 +96,7 @@ def test_statistics_across_the_batch(tmp_path: Path) -> None:
     )
 
 
-def test_noise_inside(tmp_path: Path) -> None:
+def test_random_operators(tmp_path: Path) -> None:
     tail = [
         node("RandomNormalLike", "flat", "noise"), node("Add", "flat noise", "a"), node("Reshape", "a shape", "img")
     ]  # fmt: skip
@@ -146,13 +146,13 @@ def two_inputs(file: Path, other: tuple[int, list[Any]], name: str = "other") ->
         ((INT64, ["n"]), {"latents": "other", "label_names": AB}, r"takes latents as other int64 \[n\]; expected"),
     ],
 )  # fmt: skip
-def test_inputs_that_are_not_understood(
+def test_ambiguous_or_unknown_inputs(
     tmp_path: Path, other: tuple[int, list[Any]], options: dict[str, Any], reason: str
 ) -> None:
     refused(tmp_path, reason, two_inputs(tmp_path / "g.onnx", other), **NCHW, **options)
 
 
-def test_labels_where_there_are_none(tmp_path: Path) -> None:
+def test_labels_for_a_generator_without_labels(tmp_path: Path) -> None:
     file = tanh_nchw(tmp_path / "g.onnx")
     refused(tmp_path, "it takes nothing else. Leave --labels out", file, label_names=AB, **NCHW)
     refused(tmp_path, "--labels must be distinct", file, label_names=("a", "a"), **NCHW)
@@ -175,7 +175,7 @@ def test_more_labels_than_the_generator_has(tmp_path: Path) -> None:
         (["n", 18, 6], r"takes latents as z float32 \[n, 18, 6\]"),
     ],
 )
-def test_latents_that_are_none(tmp_path: Path, latents: list[Any], reason: str) -> None:
+def test_inputs_that_cannot_be_latents(tmp_path: Path, latents: list[Any], reason: str) -> None:
     file = tanh_nchw(tmp_path / "g.onnx", inputs={"z": (FLOAT, latents)})
     refused(tmp_path, reason, file, **NCHW)
 
@@ -216,7 +216,7 @@ def test_images_in_0_to_1_stated_as_0_to_255_are_black(tmp_path: Path) -> None:
         ([48], {"range": "-1..1"}, "--range -1..1: the generator g.onnx makes vectors of 48 values"),
     ],
 )
-def test_outputs_that_are_no_samples(tmp_path: Path, shape: list[int], options: dict[str, Any], reason: str) -> None:
+def test_outputs_that_cannot_be_samples(tmp_path: Path, shape: list[int], options: dict[str, Any], reason: str) -> None:
     tail = [node("Tanh", "flat", "t"), node("Reshape", "t shape", "img")]
     file = flat_generator(
         tmp_path / "g.onnx", tail, (FLOAT, ["n", *shape]), constants={"shape": np.array([-1, *shape])}
@@ -256,7 +256,7 @@ def test_weights_that_are_missing_or_short(tmp_path: Path) -> None:
     refused(tmp_path, r"takes weights from 'g\.onnx\.data', which does not exist", file, range="-1..1")
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_onnx(tmp_path: Path) -> None:
     refused(tmp_path, "cannot be read: No such file", tmp_path / "none.onnx")
     for content in (b"", b"nothing", os.urandom(1000)):
         (tmp_path / "g.onnx").write_bytes(content)
@@ -269,7 +269,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     refused(tmp_path, "one file of less than 2 GiB", tmp_path / "g.onnx")
 
 
-def test_operations_of_others(tmp_path: Path) -> None:
+def test_unknown_operators(tmp_path: Path) -> None:
     tail = [helper.make_node("Swirl", ["flat"], ["s"], domain="acme.ops"), node("Reshape", "s shape", "img")]
     constants = {"shape": np.array([-1, 3, 4, 4])}
     file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants, domains=["acme.ops"])
@@ -296,7 +296,7 @@ def test_critics_that_do_not_fit(tmp_path: Path, shape: Any, options: dict[str, 
     refused(tmp_path, reason, generator, flat_critic(tmp_path / "c.onnx", shape), **NCHW, **options)
 
 
-def test_a_critic_of_patches_and_one_of_labels(tmp_path: Path) -> None:
+def test_a_patch_critic_and_a_critic_with_labels(tmp_path: Path) -> None:
     generator = tanh_nchw(tmp_path / "g.onnx")
     nodes = [node("ReduceMean", "x", "patches", axes=[1])]
     outputs = {"patches": (FLOAT, ["n", 1, 4, 4])}
@@ -317,13 +317,13 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     refused(tmp_path, "gives values that are not finite", file, **NCHW)
 
 
-def test_options_about_what_is_not_there(tmp_path: Path) -> None:
+def test_critic_options_without_a_critic(tmp_path: Path) -> None:
     file = tanh_nchw(tmp_path / "g.onnx")
     for name, value in (("data", "digits"), ("critic_scores", "s"), ("score_higher", "generated")):
         refused(tmp_path, f"--{name.replace('_', '-')} {value}: there is no critic", file, **NCHW, **{name: value})
 
 
-def test_data_that_do_not_fit(tmp_path: Path) -> None:
+def test_data_that_do_not_suit_the_generator(tmp_path: Path) -> None:
     generator, critic = tanh_nchw(tmp_path / "g.onnx"), flat_critic(tmp_path / "c.onnx")
     refused(
         tmp_path, r"samples of shape \[4, 4, 3\], the data have \[8, 8, 1\]", generator, critic, data="digits", **NCHW
@@ -333,7 +333,7 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
     )
 
 
-def test_the_command_says_it_in_one_line(
+def test_the_command_reports_an_error_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = two_inputs(tmp_path / "g.onnx", (FLOAT16, ["n", Z]))
@@ -352,7 +352,7 @@ def test_the_command_says_it_in_one_line(
     assert capfd.readouterr().err.count("\n") == 1
     assert package_command.main([str(file), "--range", "0..2", *out[2:]]) == 2
     said = capfd.readouterr()
-    assert said.err.startswith("ganserve package: error: --range must be one of '-1..1', '0..1', '0..255' (got '0..2')")
+    assert said.err.startswith("ganserve package: error: --range 0..2: not a choice. Give one of -1..1, 0..1, 0..255.")
     assert said.err.count("\n") == 1
     assert package_command.main([str(tmp_path / "none.onnx"), *out]) == 2
 

@@ -14,7 +14,7 @@ from ganserve import Client
 from server_process import running_server
 
 
-def test_the_whole_way(tmp_path: Path) -> None:
+def test_package_serve_and_sample(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = OneHot(3).eval()
     export(network, tmp_path / "g.onnx", torch.randn(2, Z), torch.eye(3)[:2])

@@ -31,7 +31,7 @@ def test_pixels_are_rounded_clamped_and_channel_last() -> None:
     assert pixels[0, :, 0, 1].tolist() == [191, 255, 255]
 
 
-def test_every_level_survives_the_way_through_floats() -> None:
+def test_every_level_survives_the_conversion_to_floats_and_back() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
     assert torch.equal(from_network(to_network(levels, GRAY), GRAY), levels)
 

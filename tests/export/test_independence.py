@@ -1,4 +1,4 @@
-"""Networks that a server's batches would mix up are refused, with the reason; frozen statistics are not."""
+"""Refuse networks whose outputs depend on the rest of the batch; accept frozen statistics."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_small_influence_of_the_batch_is_seen_and_rounding_is_not() -> None:
     check_alone(lambda samples: 1000.0 + linear(samples).squeeze(1), SAMPLES, (), "critic")
 
 
-def test_an_export_names_the_network_and_the_way_out(run: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_error_names_the_network_and_a_fix(run: Path, tmp_path: Path, monkeypatch) -> None:
     trained = load_trained(run)
     # Training refuses such a critic of one's own at its start; here it comes another way.
     mixing = dataclasses.replace(trained, critic=Looking(trained.critic).eval())

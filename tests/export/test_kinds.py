@@ -1,4 +1,4 @@
-"""Every kind of system: trained for a moment, exported, served by a real server, and used through the SDK."""
+"""Train every kind of system briefly, export it, serve it, and use it through the SDK."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ def client(exported: dict[str, Exported]) -> Iterator[Client]:
 
 
 def ours(trained: TrainedModel, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """The samples by PyTorch, from the network as it was trained."""
+    """Return PyTorch's samples, from the network as it was trained."""
     with torch.inference_mode():
         given = None if labels is None else torch.from_numpy(labels)
         return from_network(trained.generator(torch.from_numpy(latents), given), trained.data).numpy()
 
 
 def our_scores(trained: TrainedModel, samples: np.ndarray) -> np.ndarray:
-    """The scores of a critic that takes no labels, by PyTorch."""
+    """Return PyTorch's scores of a critic that takes no labels."""
     with torch.inference_mode():
         network = as_output(trained.critic(to_network(torch.from_numpy(samples), trained.data), None))
         return network.scores.numpy()
@@ -164,7 +164,7 @@ def test_the_preview_of_points_is_dots_on_white(exported: dict[str, Exported]) -
     assert 0.005 < (pixels != 255).any(axis=-1).mean() < 0.9
 
 
-def test_a_packed_critic_is_left_out_and_everyone_says_why(client: Client, exported: dict[str, Exported]) -> None:
+def test_a_packed_critic_is_left_out_with_a_reason(client: Client, exported: dict[str, Exported]) -> None:
     package = exported["packed"]
     assert (package.critic, package.calibration) == (None, None)
     assert package.critic_absence.startswith("it judges 2 samples together (networks.packing, PacGAN)")
@@ -215,7 +215,7 @@ def test_a_grown_network_is_served_at_its_final_level(client: Client, runs: dict
     np.testing.assert_allclose(batch.scores, our_scores(trained, batch.images), rtol=1e-3, atol=1e-4)
 
 
-def test_remedies_of_training_are_served_like_none(client: Client, runs: dict[str, Path]) -> None:
+def test_training_remedies_leave_no_trace_in_serving(client: Client, runs: dict[str, Path]) -> None:
     trained = load_trained(runs["remedied"])
     batch = client.sample(8, model="remedied", seed=1, return_latents=True, return_scores=True)
     np.testing.assert_allclose(batch.samples, ours(trained, batch.latents, None), rtol=1e-3, atol=1e-4)
@@ -243,7 +243,7 @@ def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Pa
     assert not (tmp_path / "models").exists()
 
 
-def test_a_critic_with_too_little_to_be_calibrated_on_is_served_without(
+def test_a_critic_with_too_little_data_is_served_uncalibrated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = RingConfig(count=60, held_out_fraction=0.3)

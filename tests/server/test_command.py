@@ -176,6 +176,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--host", "*"], "host *: not an address; 0.0.0.0 or [::] lets other machines in; host is from --host"),
         (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
         (["--threads", "-1"], "threads must be at least 0"),
         (["--max-batch-size", "-1"], "max_batch_size must be at least 1"),
@@ -198,6 +199,18 @@ def test_help_lists_the_flags() -> None:
     assert result.returncode == 0
     for flag in ("--models", "--port", "--provider", "--max-batch-size", "--drain-timeout-s"):
         assert flag in result.stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_it_serves_where_stderr_cannot_be_written(closed: str, repository: Path) -> None:
+    command = f"exec {sys.executable} -m ganserve_server --models {repository} --port 0 --provider cpu {closed}"
+    with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("serving on "))
+        with Client(said.split()[-1]) as client:
+            assert client.models()
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: Path) -> None:

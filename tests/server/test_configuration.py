@@ -98,7 +98,7 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = true", r"port true: not a whole number"),
         ("port = 1.5", r"port 1\.5: not a whole number"),
         ("drain_timeout_s = true", r"drain_timeout_s true: not a number\. Give one, such as 30\.0\."),
-        ("spinning = 1", r"spinning 1: not a switch\. Give true or false\."),
+        ("spinning = 1", r"spinning 1: not a choice\. Give one of true, false\."),
         ("models = 1", r"models 1: not text"),
         ("host = 1", r"host 1: not text\. Give one, such as 127\.0\.0\.1\."),
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
@@ -118,7 +118,7 @@ def test_bad_files_are_refused_with_words(write: Write, text: str, message: str)
     [
         ({"GANSERVE_PROT": "3"}, r"GANSERVE_PROT: no such environment variable\. Did you mean GANSERVE_PORT\?"),
         ({"GANSERVE_PORT": "many"}, r"GANSERVE_PORT many: not a whole number\. Give one, such as 50051\."),
-        ({"GANSERVE_SPINNING": "maybe"}, r"GANSERVE_SPINNING maybe: not a switch"),
+        ({"GANSERVE_SPINNING": "maybe"}, r"GANSERVE_SPINNING maybe: not a choice"),
         ({"GANSERVE_LOG_LEVEL": "loud"}, r"GANSERVE_LOG_LEVEL loud: not a choice\. Give one of debug, info, "),
         ({"GANSERVE_BATCH_BUCKETS": "1,x"}, r"GANSERVE_BATCH_BUCKETS x: not a whole number"),
         ({"GANSERVE_PORT": "70000"}, r"port must be .*; port is from GANSERVE_PORT"),

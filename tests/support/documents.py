@@ -36,7 +36,7 @@ STEPS = 20
 """Training steps where a page trains for minutes."""
 
 _FENCE = RawFencedCodeBlockLexer(re.compile(r"(?P<language>\w*)[ \t]*(?P<name>[\w./-]*)[ \t]*$\n", re.MULTILINE))
-_PRINTS = re.compile(r"(?:[\w ]+ )?prints:?")
+_PRINTS = re.compile(r"(this |it )?prints:?", re.IGNORECASE)
 _FLAG = re.compile(r"(?<![\w./-])--[a-z][\w.{},-]*[a-z0-9}]")
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis inside whole runs: nobody notices it, it survives interruptions, it keeps the best and may end a run."""
+"""Diagnose whole runs: it does not change them, survives interruptions, keeps the best step, and may end a run."""
 
 import io
 import json
@@ -39,7 +39,7 @@ WATCHED = DiagnosisConfig(every_steps=2, samples=32)
 
 
 def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> RunResult:
-    """Train on the CPU; with `stop_after`, a signal comes in after that many steps of this call."""
+    """Train on the CPU; with `stop_after`, send a signal after that many steps."""
     countdown = iter(range(stop_after or 10**9, -1, -1))
     return train(
         config,
@@ -93,7 +93,7 @@ def test_an_interrupted_run_has_the_same_history(tmp_path: Path, watched: Path, 
     assert_same(load_checkpoint(ours).state, load_checkpoint(theirs).state)
 
 
-def test_what_a_killed_run_saw_after_its_checkpoint_is_seen_again(tmp_path: Path, watched: Path) -> None:
+def test_looks_after_the_last_checkpoint_are_repeated(tmp_path: Path, watched: Path) -> None:
     with pytest.raises(StoppedError):
         run(tiny_config(diagnosis=WATCHED), tmp_path, stop_after=5)
     folder = RunFolder(tmp_path)
@@ -168,7 +168,7 @@ def declining(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("declining")
-def test_a_declined_run_stops_by_itself_and_its_best_is_what_it_gives(tmp_path: Path) -> None:
+def test_a_declining_run_stops_and_its_best_checkpoint_is_used(tmp_path: Path) -> None:
     config = tiny_config(
         steps=60,
         diagnosis=DiagnosisConfig(every_steps=1, samples=16, patience=4),
@@ -206,7 +206,7 @@ def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys
 
 
 def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quality gets worse from the first look on: only where the last level is fully in is it a best."""
+    """The quality gets worse from the first look on, but only fully grown networks can be the best."""
     monkeypatch.setattr(
         monitor_module._Observer,
         "_measure_quality",
@@ -256,9 +256,7 @@ def test_diagnosis_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     assert load_trained(tmp_path).step == 10
 
 
-def test_the_best_is_the_best_by_the_measure_that_a_run_goes_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_step_is_the_best_by_the_newest_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # the untrained generator's at the start of each part
     names = {"sliced-wasserstein": False, "gan-test": True}
 
@@ -274,7 +272,7 @@ def test_the_best_is_the_best_by_the_measure_that_a_run_goes_on_with(
 
 
 @pytest.mark.parametrize(("quality", "why"), [("mode-coverage", "modes are known"), ("gan-test", "labelled data")])
-def test_a_measure_that_the_data_have_nothing_for_is_refused_before_anything_is_written(
+def test_a_quality_metric_that_does_not_suit_the_data_is_refused_before_anything_is_written(
     tmp_path: Path, quality: str, why: str
 ) -> None:
     data = DigitsConfig(labels="ignore")

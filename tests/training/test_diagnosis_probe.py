@@ -1,4 +1,4 @@
-"""The probe: its numbers against players whose numbers are known, and that nobody notices it."""
+"""Check the probe's numbers on players with known numbers, and that it changes nothing."""
 
 import math
 import random
@@ -74,7 +74,7 @@ def probe(
     )
 
 
-def test_what_a_look_at_known_players_sees() -> None:
+def test_numbers_of_known_players() -> None:
     """D(x) = 3 x_0 and G(z) = z - 5, so that every number has a closed form or is counted by hand."""
     generator, critic = Affine(1.0, -5.0), Linear(3.0)
     look = probe(generator, critic)
@@ -132,7 +132,7 @@ def test_two_looks_at_the_same_players_see_the_same() -> None:
 
 
 class Restless(nn.Module):
-    """Everything that a look could disturb: dropout, batch normalisation, a power iteration."""
+    """Everything that a look could change: dropout, batch normalisation, a power iteration."""
 
     def __init__(self, out: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Restless(nn.Module):
         return out if out.shape[1] > 1 else out[:, 0]
 
 
-def test_a_look_disturbs_nothing() -> None:
+def test_a_look_changes_nothing() -> None:
     torch.manual_seed(0)
     generator, critic = Restless(2), Restless(1)
     (generator(torch.randn(16, 2)).sum() + critic(torch.randn(16, 2)).sum()).backward()
@@ -171,7 +171,7 @@ def test_a_look_disturbs_nothing() -> None:
 
 
 class Pairs(nn.Module):
-    """Judges three samples at once, and refuses labels, as a packed critic does; has another head beside."""
+    """Score three samples at once and refuse labels, as a packed critic does; has a second head."""
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> CriticOutput:
         assert labels is None
@@ -192,7 +192,7 @@ def test_packs_stay_whole() -> None:
 
 
 def test_labels_are_shared_and_many_labels_are_thinned_out() -> None:
-    """A generator that makes one image a label is as diverse as noise over all, and not at all within a label."""
+    """A generator with one image per label is diverse over all labels, but not within a label."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 40, 2000)
     images = Images(
@@ -237,7 +237,7 @@ def test_few_training_samples_are_repeated(train: Vectors) -> None:
     assert probe(Affine(1.0, 0.0), Linear(1.0), held_out=None).look(1, 1).held_out_accuracy is None
 
 
-def test_features_keep_what_varies_and_forget_noise() -> None:
+def test_features_keep_variation_and_drop_noise() -> None:
     """Images that vary along two patterns only: distances along them stay, noise shrinks to its share in 32 of 64."""
     torch.manual_seed(0)
     patterns = torch.linalg.qr(torch.randn(64, 2))[0].T
@@ -291,7 +291,7 @@ def test_regions_count_what_is_reached() -> None:
     assert cluster_regions(FeatureSpace(reference), reference[:1].repeat(9, 1)).coverage(reference[:1]).regions == 1
 
 
-def test_a_judge_that_reads_labels_badly_is_none() -> None:
+def test_an_inaccurate_judge_is_not_used() -> None:
     reference = two_blobs(400, 0.5)
     guesses = torch.randint(0, 2, (400,), generator=torch.Generator().manual_seed(0))
     space = FeatureSpace(reference)

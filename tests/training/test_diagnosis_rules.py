@@ -1,4 +1,4 @@
-"""The pure parts of diagnosis: rules over made-up histories, saying things once, advice, and the form on disk."""
+"""Test the pure parts of diagnosis: rules over made-up histories, debouncing, advice, and the form on disk."""
 
 import functools
 import json
@@ -7,7 +7,6 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -30,7 +29,6 @@ from ganserve_training.config import (
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
-from ganserve_training.diagnosis.config import QualityName
 from ganserve_training.diagnosis.debounce import Debounce
 from ganserve_training.diagnosis.quality_history import best_observation, is_better
 from ganserve_training.diagnosis.rules import RULES
@@ -93,14 +91,14 @@ def test_samples_that_stay_where_training_began_are_no_progress() -> None:
         ({"regions_reached": 3, "regions": 8, "region_kind": "modes"}, "reach only 3 of the 8 modes"),
     ],
 )
-def test_too_like_samples_or_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
+def test_similar_samples_or_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
     seen = history(5, **changes)
     assert told is None or told in diagnose(seen)["mode-collapse"]
     assert ("mode-collapse" in diagnose(seen)) == (told is not None)
     assert "mode-collapse" not in diagnose(seen[:4])  # Too early to tell.
 
 
-def test_a_deep_collapse_is_told_from_the_beginning_but_untrained_samples_are_none() -> None:
+def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> None:
     assert "mode-collapse" in diagnose(history(1, diversity=0.19))
     assert diagnose(history(1, diversity=0.21)) == {}
     assert diagnose(history(1, diversity=0.5, regions_reached=1)) == {}
@@ -110,7 +108,7 @@ def test_a_deep_collapse_is_told_from_the_beginning_but_untrained_samples_are_no
     assert "mode-collapse" in diagnose(history(10, **{**untrained, "quality": 0.7}))  # Stuck, after it had learned.
 
 
-def test_samples_that_jump_to_and_fro_are_oscillation() -> None:
+def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
     there_and_back = [(0.3, 0.0), (-0.3, 0.0)] * 5
     assert "by 60% of the real samples' mean distance" in diagnose(history(10, centre=there_and_back))["oscillation"]
     assert "oscillation" not in diagnose(history(9, centre=there_and_back[:9]))
@@ -156,7 +154,7 @@ def recorded(loss: list[float], quality: list[float]) -> list[Observation]:
 
 
 def when(kind: Kind, seen: list[Observation]) -> list[int]:
-    """The looks at which a condition holds, from 1."""
+    """Return the looks at which a condition holds, counted from 1."""
     return [look for look in range(1, len(seen) + 1) if kind in diagnose(seen[:look])]
 
 
@@ -168,7 +166,7 @@ def test_a_critic_that_pays_far_more_than_one_that_knows_nothing_is_divergence()
     assert when("divergence", unmeasured) == when("divergence", seen)
 
 
-def test_a_loss_of_a_healthy_game_or_one_that_gains_something_is_none() -> None:
+def test_a_healthy_loss_or_a_gain_is_no_divergence() -> None:
     flat = [4.5] * 12
     for loss in (DIGITS_LOSS, PATCHES_LOSS, [2.4] * 12, [0.0] * 12):
         assert when("divergence", recorded(loss, flat)) == []
@@ -183,12 +181,12 @@ def test_samples_that_leave_the_data_are_divergence_and_not_mode_collapse() -> N
     assert set(diagnose(history(5, diversity=5.0))) == {"divergence"}
 
 
-def test_numbers_that_are_none_are_divergence_at_once() -> None:
+def test_numbers_that_are_not_finite_are_divergence_at_once() -> None:
     seen = [*history(3), replace(HEALTHY, critic_loss=math.nan)]
     assert diagnose(seen) == {"divergence": "Some of the players' numbers are no longer finite."}
 
 
-def test_a_critic_that_cannot_tell_good_samples_is_convergence() -> None:
+def test_good_samples_that_fool_the_critic_are_convergence() -> None:
     even = {"real_accuracy": 0.55, "fake_accuracy": 0.6}
     assert "right 57% of the time" in diagnose(history(7, **even))["convergence"]
     assert diagnose(history(4, **even)) == {}  # So does a critic that has learned nothing yet.
@@ -215,7 +213,7 @@ def test_a_quality_that_was_better_is_decline() -> None:
 
 
 def test_networks_that_grow_are_neither_the_best_nor_a_reference() -> None:
-    """Small samples that look better than the final ones ever will."""
+    """Samples of growing networks that look better than the final ones."""
     grown = [0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
     seen = history(14, quality=[0.05] * 7 + grown, growing=[True] * 7 + [False] * 7)
     assert "decline" not in diagnose(seen)
@@ -252,7 +250,7 @@ def test_the_best_observation_is_the_first_with_the_best_quality() -> None:
     assert best_observation(shares) == shares[1]
 
 
-def test_a_condition_is_told_once_when_it_lasts_and_again_only_after_it_was_gone() -> None:
+def test_a_lasting_condition_is_reported_once_and_again_only_after_it_has_gone() -> None:
     debounce = Debounce()
     there: list[bool] = [True, True, False, True, True, True, True, False, True, False, False, False, True, True, True]
     told = [bool(debounce.feed({"decline"} if now else set())) for now in there]
@@ -261,7 +259,7 @@ def test_a_condition_is_told_once_when_it_lasts_and_again_only_after_it_was_gone
     assert debounce.streak("decline") == 3
 
 
-def test_a_debounce_goes_on_from_its_state() -> None:
+def test_a_debounce_resumes_from_its_state() -> None:
     straight, first = Debounce(), Debounce()
     looks = [{"decline"}, {"decline", "oscillation"}, {"oscillation"}, {"decline", "oscillation"}, {"decline"}]
     told = [straight.feed(now) for now in looks]
@@ -320,7 +318,7 @@ def told(kind: Kind, config: TrainConfig, processes: int = 1) -> str:
 
 
 def settings_in(remedy: str, config: TrainConfig) -> tuple[list[str], dict[str, object]]:
-    """The flags in an advice's words: as arguments, and as values by their path."""
+    """Return the flags in an advice as arguments, and as values by their path."""
     arguments: list[str] = []
     settings: dict[str, object] = {}
     for flag, value in re.findall(r"(--[a-z][\w.-]*[a-z0-9])(?: ([\w.-]*\w))?", remedy):
@@ -331,8 +329,8 @@ def settings_in(remedy: str, config: TrainConfig) -> tuple[list[str], dict[str, 
 
 
 @pytest.mark.parametrize("config", [*PRESETS.values(), *CONFIGS], ids=[*PRESETS, *map(str, range(len(CONFIGS)))])
-def test_training_takes_whatever_advice_names(config: TrainConfig) -> None:
-    """Each remedy by itself; and the command line reads the flags of as many as go together."""
+def test_training_accepts_whatever_advice_names(config: TrainConfig) -> None:
+    """Try each remedy alone, and let the command line read the flags of as many as go together."""
     data, pair = data_of(config), build(config)
     words: list[str] = []
     together = config
@@ -352,7 +350,7 @@ def test_training_takes_whatever_advice_names(config: TrainConfig) -> None:
     assert build_arguments(default, values).config == together
 
 
-def test_advice_is_what_the_run_has_not_tried() -> None:
+def test_advice_names_what_the_run_has_not_tried() -> None:
     assert "--loss.name modified-minimax, which" in told("vanishing-gradients", CONFIGS[1])
     assert "modified-minimax" not in told("vanishing-gradients", TrainConfig())
     assert "--schedule.unrolled-steps 5" in told("mode-collapse", CONFIGS[1])
@@ -361,7 +359,7 @@ def test_advice_is_what_the_run_has_not_tried() -> None:
     assert "--diagnosis.patience" not in told("decline", CONFIGS[4])
 
 
-def test_advice_is_what_suits_the_data_and_the_networks() -> None:
+def test_advice_suits_the_data_and_the_networks() -> None:
     digits, ring = PRESETS["digits"], PRESETS["ring"]
     assert "--networks.packing" not in told("mode-collapse", digits)  # A pack has no common label.
     assert "--networks.packing 2" in told("mode-collapse", ring)
@@ -392,8 +390,7 @@ def test_advice_has_values_that_follow_from_the_runs_own() -> None:
     )
 
 
-def test_the_configuration_names_the_measures_that_there_are() -> None:
-    assert get_args(QualityName) == get_args(QualityName)
+def test_wrong_numbers_in_the_configuration_are_refused() -> None:
     for wrong in ({"every_steps": 0}, {"samples": 8}, {"patience": -1}):
         with pytest.raises(ConfigError, match=f"diagnosis.{next(iter(wrong))} must be"):
             DiagnosisConfig(**wrong)  # type: ignore[arg-type]

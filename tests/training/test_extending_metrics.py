@@ -11,8 +11,8 @@ import pytest
 from ganserve_training import evaluate_run, train
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation import metric as register
-from ganserve_training.evaluation.evaluate import EvaluationOptions
 from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.table import show
 from tiny_runs import tiny_config
 

@@ -31,7 +31,7 @@ def test_real_samples_that_were_never_seen_are_perfect() -> None:
     assert judgement.gan_test == judgement.judge_accuracy
 
 
-def test_noise_and_wrong_labels_are_found_out() -> None:
+def test_noise_and_wrong_labels_are_recognised() -> None:
     rng = np.random.default_rng(0)
     train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
     noise = rng.integers(0, 256, (200, 8, 8, 1), np.uint8)
@@ -95,7 +95,7 @@ def test_probabilities_follow_the_judge() -> None:
     assert np.mean(probabilities.argmax(axis=1) == held_out.labels) > 0.97
 
 
-def test_what_cannot_be_judged_is_refused() -> None:
+def test_samples_that_cannot_be_judged_are_refused() -> None:
     train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
     unlabelled = Images(pixels=train_images.pixels)
     with pytest.raises(DataError, match="needs labelled data"):
@@ -113,6 +113,6 @@ def test_labels_are_balanced() -> None:
         balanced_labels(9, 10)
 
 
-def test_nothing_to_evaluate_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         evaluate_run(tmp_path)

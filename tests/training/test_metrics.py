@@ -1,4 +1,4 @@
-"""Measures of feature arrays against closed forms, direct sums and tiny sets worked out by hand."""
+"""Compare metrics of feature arrays with closed forms, direct sums and tiny sets worked out by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Evaluations as a whole: what is measured by default, what a report says, and what is refused."""
+"""Evaluate as a whole: default metrics, contents of a report, and refusals."""
 
 import json
 import math
@@ -16,11 +16,13 @@ from ganserve_training.config import DataConfig, DigitsConfig, GridConfig, RingC
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.data.config import SOURCES
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluation.evaluate import Evaluation, EvaluationOptions, default_samples, evaluate
+from ganserve_training.evaluation.evaluate import default_samples, evaluate
 from ganserve_training.evaluation.metric import DataTraits, all_metrics, choose_metrics
 from ganserve_training.evaluation.metrics import mode_coverage
 from ganserve_training.evaluation.modes import GaussianModes, StackedDigitModes, modes_of
+from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.reference import data_config, load_reference, source_of
+from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.evaluation.table import show
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
@@ -29,7 +31,7 @@ DIGITS = DigitsConfig()
 
 
 class Copies:
-    """Draws training samples instead of generating any."""
+    """Draw training samples instead of generating any."""
 
     def __init__(self, config: DataConfig, *, labelled: bool = True) -> None:
         self._train = load_split(config, "train")
@@ -153,7 +155,7 @@ def test_features_from_a_file_are_reported(tmp_path: Path) -> None:
     assert evaluation.metrics["fid"] == pytest.approx(by_hand, rel=1e-3)
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_options_that_do_not_suit_the_data_are_refused(tmp_path: Path) -> None:
     subject = Copies(DIGITS)
     with pytest.raises(ConfigError, match="metrics mode-coverage: needs data whose modes are known"):
         evaluate(subject, EvaluationOptions(metrics=("mode-coverage",)))

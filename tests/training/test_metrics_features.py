@@ -1,4 +1,4 @@
-"""Feature networks: what they see, and what a report says about them."""
+"""Test feature networks: their inputs, and their entries in a report."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ from ganserve_training.evaluation.features import (
 )
 
 
-def test_what_networks_see() -> None:
+def test_prepared_images() -> None:
     pixels = np.zeros((1, 2, 2, 1), np.uint8)
     pixels[0, 0, 1] = 255
     for values, expected in (("0..1", [0.0, 1.0]), ("-1..1", [-1.0, 1.0]), ("0..255", [0.0, 255.0])):
@@ -33,7 +33,7 @@ def test_what_networks_see() -> None:
         FeatureInput(height=2, width=2, channels=1, values="imagenet")
 
 
-def test_channels_are_brought_to_the_network() -> None:
+def test_channels_are_converted_for_the_network() -> None:
     rgba = np.array([200, 100, 50, 7], np.uint8).reshape(1, 1, 1, 4)
     seen = {
         (images.shape[3], channels): FeatureInput(height=1, width=1, channels=channels, values="0..255")

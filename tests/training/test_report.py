@@ -1,4 +1,4 @@
-"""The report: everything of a run in one file, and nothing from elsewhere."""
+"""Test the report: one file with everything of a run that loads nothing else."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def page(finished: Path) -> str:
 
 
 class Reader(HTMLParser):
-    """Collects what a page is made of."""
+    """Collect the tags and words of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def parsed(page: str) -> Reader:
     return reader
 
 
-def test_a_report_needs_nothing_from_elsewhere(parsed: Reader, page: str) -> None:
+def test_a_report_loads_nothing_else(parsed: Reader, page: str) -> None:
     for tag, attributes in parsed.tags:
         assert tag not in ("link", "iframe", "object", "embed", "base")
         for name in ("src", "href", "srcset", "action"):
@@ -88,7 +88,7 @@ def test_a_report_needs_nothing_from_elsewhere(parsed: Reader, page: str) -> Non
     assert page.count("plotly.js v") == 1
 
 
-def test_a_report_shows_every_picture_and_the_last_at_first(parsed: Reader, finished: Path) -> None:
+def test_a_report_has_every_picture_and_shows_the_last_one(parsed: Reader, finished: Path) -> None:
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert [image["alt"] for image in images] == ["samples at step 6", "samples at step 12"]
     assert ["hidden" in image for image in images] == [True, False]
@@ -103,7 +103,7 @@ def test_a_report_shows_every_picture_and_the_last_at_first(parsed: Reader, fini
     assert re.search(r"0 1 2 3 4 5 6 7 8 9", text)
 
 
-def test_a_report_tells_state_findings_metrics_and_what_differs(parsed: Reader) -> None:
+def test_a_report_has_state_findings_metrics_and_changed_options(parsed: Reader) -> None:
     text = " ".join(" ".join(parsed.words).split())
     for part in (
         "a <b> & c",
@@ -174,14 +174,14 @@ def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
     assert "Not evaluated yet" in text
 
 
-def test_flags_are_set_apart_with_their_values() -> None:
+def test_flags_and_their_values_are_highlighted() -> None:
     assert _with_flags("try --loss.name modified-minimax, which <b>, or (--networks.packing 2).") == (
         "try <code>--loss.name modified-minimax</code>, which &lt;b&gt;, or (<code>--networks.packing 2</code>)."
     )
     assert _with_flags("--a.b 0.3.") == "<code>--a.b 0.3</code>."
 
 
-def test_the_command_says_where_the_report_is_and_what_is_wrong(
+def test_the_command_prints_the_path_and_errors(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "page.html"

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ganserve_training.config.serialisation import config_from_dict, config_to_dict
     from ganserve_training.data import DataInfo, Images, Samples, Vectors, load_split
     from ganserve_training.errors import TrainingError
-    from ganserve_training.evaluation.evaluate import Evaluation, evaluate_run, evaluate_samples
+    from ganserve_training.evaluation.evaluate import evaluate_run, evaluate_samples
     from ganserve_training.evaluation.judge import Judgement
+    from ganserve_training.evaluation.result import Evaluation
     from ganserve_training.presets import PRESETS
     from ganserve_training.run.train import RunResult, train
     from ganserve_training.run.trained import TrainedModel, draw_samples, load_trained
@@ -23,7 +24,7 @@ _HOMES = {
     "PRESETS": "presets",
     "DataInfo": "data",
     "Images": "data",
-    "Evaluation": "evaluation.evaluate",
+    "Evaluation": "evaluation.result",
     "Judgement": "evaluation.judge",
     "RunResult": "run.train",
     "Samples": "data",

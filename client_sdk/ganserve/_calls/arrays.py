@@ -1,4 +1,4 @@
-"""Between NumPy arrays and tensor messages."""
+"""Convert between NumPy arrays and tensor messages."""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
 
@@ -23,12 +23,12 @@ _DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
 
 
 def as_array(value: Any) -> npt.NDArray[Any]:
-    """The array of what a caller gave; a PyTorch tensor's values, wherever they are and whatever follows them.
+    """Return an array of what a caller gave; PyTorch tensors may be on a GPU or require gradients.
 
     Raises:
-        ValueError: There is none.
+        ValueError: It cannot be an array.
     """
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # PyTorch need not be imported to know
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor, known without an import of PyTorch
         value = value.detach().cpu()
     try:
         array: npt.NDArray[Any] = np.asarray(value)
@@ -38,7 +38,7 @@ def as_array(value: Any) -> npt.NDArray[Any]:
 
 
 def to_tensor(array: npt.NDArray[Any]) -> tensor_pb2.Tensor:
-    """A tensor message of a uint8 or float32 array of any shape."""
+    """Return a tensor message of a uint8 or float32 array of any shape."""
     little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return tensor_pb2.Tensor(
         data_type=_DATA_TYPES[little_endian.dtype],  # type: ignore[arg-type]  # the stub wants the enum's NewType
@@ -48,7 +48,7 @@ def to_tensor(array: npt.NDArray[Any]) -> tensor_pb2.Tensor:
 
 
 def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
-    """The array of a tensor message, writable.
+    """Return the array of a tensor message, writable.
 
     Args:
         tensor: The message.
@@ -63,31 +63,31 @@ def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
     shape, data = tuple(tensor.shape), tensor.data
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ServerError(f"the answer's {what} are {len(data)} bytes, which is not {dtype} {list(shape)}")
-    # A copy, because an array over `bytes` is read-only, which torch.from_numpy and many others complain about.
+    # Copy: an array over `bytes` is read-only, which torch.from_numpy and others complain about.
     return np.ndarray(shape, dtype, data).copy()
 
 
 def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
-    """Latents as a request carries them, float32 [N, Z].
+    """Return latents for a request, float32 [N, Z].
 
     Args:
         latents: Real numbers, [N, Z]; other types are converted to float32.
-        count: N, which they must have.
+        count: The N that they must have.
 
     Raises:
-        InvalidRequest: Another shape, another kind of values, or values that are not finite.
+        InvalidRequest: The shape or the kind of values is wrong, or a value is not finite.
     """
     try:
         given = as_array(latents)
     except ValueError as error:  # such as rows of different lengths
-        raise InvalidRequest.of("latents", f"is no array; expected [n, latent_dim] ({error})") from error
+        raise InvalidRequest.of("latents", f"is not an array; expected [n, latent_dim] ({error})") from error
     if given.dtype.kind not in "fiu":
         raise InvalidRequest.of("latents", f"is {given.dtype}; expected real numbers, float32 [n, latent_dim]")
     if given.ndim != 2 or not given.size:
         raise InvalidRequest.of("latents", f"has the shape {list(given.shape)}; expected [n, latent_dim]")
     if len(given) != count:
         raise InvalidRequest.of("latents", f"has {len(given)} rows and n is {count}; expected one row a sample")
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the next line refuses
         converted = given.astype(np.float32)
     if not np.isfinite(converted).all():
         raise InvalidRequest.of("latents", "has NaN or infinity; expected values that are finite in float32")

@@ -13,9 +13,12 @@ from ganserve._calls.rotation import Endpoint
 from ganserve.v1 import gan_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ganserve._config import ClientConfig
+
+    Connect: TypeAlias = Callable[[], list[Endpoint]]
+    AsyncConnect: TypeAlias = Callable[[], Awaitable[list[Endpoint]]]
 
     Interceptor: TypeAlias = (
         grpc.UnaryUnaryClientInterceptor

@@ -1,4 +1,4 @@
-"""From a failed gRPC call to the SDK's errors."""
+"""Turn gRPC's errors into the SDK's errors, with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
     grpc.StatusCode.CANCELLED: RequestCancelled,
 }  # every other status is a ServerError
 
-# gRPC's words where there was no connection.
+# What gRPC says if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
 
 
 class _Failure(Protocol):
-    """What the errors of grpc and grpc.aio have in common."""
+    """The interface that the errors of grpc and grpc.aio share."""
 
     def code(self) -> grpc.StatusCode: ...
     def details(self) -> str | None: ...
@@ -63,7 +63,7 @@ class _Failure(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _RichDetails:
-    """The google.rpc details of a status that we understand."""
+    """The google.rpc details of a status, as far as the SDK uses them."""
 
     violations: tuple[FieldViolation, ...] = ()
     retry_after_s: float | None = None
@@ -74,7 +74,7 @@ class _RichDetails:
     def of(cls, failure: _Failure) -> _RichDetails:
         try:
             status = cast("Status | None", rpc_status.from_call(failure))
-        except ValueError:  # the details contradict the status: a proxy rewrote one of them; the status counts
+        except ValueError:  # a proxy changed the status, which now contradicts the details: ignore these
             status = None
         if status is None:
             return cls()
@@ -97,7 +97,7 @@ class _RichDetails:
 
 
 def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> GanserveError:
-    """The SDK's error for a call that failed; the caller raises it `from error`.
+    """Return the SDK's error for a call that failed; the caller raises it `from error`.
 
     Args:
         error: What grpc or grpc.aio raised.
@@ -114,7 +114,7 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
     server_id = rich.request_id or _metadata_request_id(failure)
     answered = rich.present or server_id is not None
     message = _message(kind, code, _in_words(details), rich, answered=answered, target=target, timeout_s=timeout_s)
-    if answered or not _never_connected(details):  # else no server has it in its log
+    if answered or not _never_connected(details):  # only then a server may have the id in its log
         message += f" (request id {server_id or request_id})"
     result = kind(
         message,
@@ -129,13 +129,13 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
 
 
 def _argument(field: str) -> str:
-    """The clients' argument of a message's field, such as "n" of "request.count"."""
+    """Return the client's argument for a message's field, such as "n" for "request.count"."""
     name = field.removeprefix("request.").partition(".")[0]
     return _ARGUMENTS.get(name, name)
 
 
 def _in_words(text: str) -> str:
-    """A server's text with the SDK's words for the protocol's encodings: png for ENCODING_PNG."""
+    """Return a server's text with the SDK's words for encodings: png for ENCODING_PNG."""
     return re.sub(r"\bENCODING_([A-Z0-9]+)", lambda found: found[1].lower(), text)
 
 
@@ -160,21 +160,21 @@ def _message(
     target: str,
     timeout_s: float,
 ) -> str:
-    """The error's message.
+    """Return the error's message.
 
     Args:
         kind: The error's class.
         code: The call's status.
         details: The status's message.
         rich: The status's details.
-        answered: Whether the server itself gave this status, and not gRPC on this side.
+        answered: Whether the server sent this status; otherwise gRPC on this side made it.
         target: The server's address.
         timeout_s: The call's deadline in seconds.
     """
     if kind is ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"
-        # gRPC lists what it tried first.
+        # gRPC lists all that it tried before.
         reason = details.rpartition("last error: ")[2].rpartition("remote host: ")[2]
         return (
             f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "

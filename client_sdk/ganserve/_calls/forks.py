@@ -1,8 +1,8 @@
-"""Forks of a process that uses gRPC, in which gRPC cannot be used.
+"""Refuse to use gRPC in a fork of a process that used it.
 
-In the fork gRPC's core starts its threads again, and they go on with what was the parent's: the fork crashes, or its
-calls never end, the more likely the more was under way (https://github.com/grpc/grpc/issues/32992, 37710; no setting
-of GRPC_ENABLE_FORK_SUPPORT mends it). This cannot be seen afterwards, so that each fork is looked at when it begins.
+In such a fork, gRPC's core starts its threads again, and they continue the parent's work: the fork crashes, or its
+calls never end (https://github.com/grpc/grpc/issues/32992, 37710; GRPC_ENABLE_FORK_SUPPORT does not help). The fork
+itself cannot tell, so the parent checks before each fork.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from ganserve._errors import GanserveError
 
-# What Linux calls the threads of gRPC's core, whoever in this process uses it: 15 characters of their names.
+# Linux's names (15 characters) of the threads of gRPC's core, whoever in this process uses it.
 _THREADS = {"event_engine", "grpc_global_tim", "lifeguard"}
-# Longest wait for the core's threads: to end after the last channel was closed, to be back after a fork.
+# Longest wait for the core's threads to end after the last channel was closed, or to return after a fork.
 _SETTLE_S = 1.0
 
 
 class Forks:
-    """Looks at the forks of this process, and knows whether it is one itself."""
+    """Knows whether this process was forked from one that used gRPC."""
 
     def __init__(self) -> None:
         self.inherited = False
@@ -30,25 +30,25 @@ class Forks:
         self._in_use = False
 
     def closed(self) -> None:
-        """Note that a client was closed: forks wait until its threads are gone."""
+        """Note that a client was closed: forks then wait for the end of its threads."""
         self._closed_at = time.monotonic()
 
     def before(self) -> None:
-        """Sees, in the parent, whether gRPC is used."""
+        """Check, in the parent, whether gRPC runs."""
         _wait_until_core(False, self._closed_at + _SETTLE_S)
         self._in_use = _core_runs()
 
     def after_in_parent(self) -> None:
-        """Sees to it that another fork sees the same: gRPC ends its threads for a fork, and starts them after it."""
+        """Wait, in the parent, until gRPC has started its threads again, for the next fork's check."""
         if self._in_use:
             _wait_until_core(True, time.monotonic() + _SETTLE_S)
 
     def after_in_child(self) -> None:
-        """Take over what the parent saw."""
+        """Remember, in the fork, what the parent found."""
         self.inherited = self.inherited or self._in_use
 
     def check(self) -> None:
-        """Refuses to use gRPC where that can crash.
+        """Refuse to use gRPC in such a fork.
 
         Raises:
             GanserveError: This process is a fork of one that used gRPC.
@@ -66,10 +66,10 @@ def _wait_until_core(runs: bool, until: float) -> None:
 
 
 def _core_runs() -> bool:
-    """Whether threads of gRPC's core run in this process."""
+    """Return whether threads of gRPC's core run in this process."""
     try:
         return any(_name(thread) in _THREADS for thread in Path("/proc/self/task").iterdir())
-    except OSError:  # not Linux, where nothing forks unless it is told to
+    except OSError:  # not Linux; elsewhere Python's processes don't fork by default
         return False
 
 

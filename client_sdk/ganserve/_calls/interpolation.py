@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve._argument_checks import check_integer
-from ganserve._calls import unary_calls as _calls
+from ganserve._calls import unary_calls
 from ganserve._calls.arrays import as_array, latents_array
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
@@ -64,18 +64,17 @@ class Interpolation:
                 raise InvalidRequest.of("truncation", "is given beside two latents, which leave nothing to draw")
             self._seed_request(0)
 
-    def calls(self, info: ModelInfo) -> list[_calls.Call[SampleBatch]]:
+    def calls(self, info: ModelInfo) -> list[unary_calls.Call[SampleBatch]]:
         """Return the calls that draw the ends that are seeds."""
         for name, end in zip("ab", self._ends, strict=True):
             if not isinstance(end, int) and len(end) != info.latent_dim:
                 raise InvalidRequest.of(
                     name, f"has {len(end)} values; expected {info.latent_dim}, the latent of model {info.name!r}"
                 )
-        return [
-            _calls.sample(self._seed_request(end), self._timeout_s, info) for end in self._ends if isinstance(end, int)
-        ]
+        requests = [self._seed_request(end) for end in self._ends if isinstance(end, int)]
+        return [unary_calls.sample(request, self._timeout_s, info) for request in requests]
 
-    def call(self, info: ModelInfo, drawn: Sequence[SampleBatch]) -> _calls.Call[SampleBatch]:
+    def call(self, info: ModelInfo, drawn: Sequence[SampleBatch]) -> unary_calls.Call[SampleBatch]:
         """Return the call for the samples on the way, once the ends are drawn."""
         batches = iter(drawn)
         label = self._label
@@ -92,7 +91,7 @@ class Interpolation:
             ends.append(batch.latents[0])
         controls = [control.index for control in info.controls]
         way = latents_between(ends[0], ends[1], self._steps, info.latent_distribution == "normal", controls)
-        return _calls.sample(self._request(way, label), self._timeout_s, info)
+        return unary_calls.sample(self._request(way, label), self._timeout_s, info)
 
     def _seed_request(self, seed: int) -> gan_service_pb2.SampleRequest:
         priority = self._options["priority"]
@@ -160,7 +159,7 @@ def _end(value: Any, argument: str) -> int | npt.NDArray[np.float32]:
         return latent
     except ValueError as error:
         raise InvalidRequest.of(
-            argument, f"is no array; expected a seed, or one latent [latent_dim] ({error})"
+            argument, f"is not an array; expected a seed, or one latent [latent_dim] ({error})"
         ) from error
     except InvalidRequest as error:
         raise InvalidRequest.of(argument, error.violations[0].description) from None

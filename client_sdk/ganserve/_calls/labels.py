@@ -1,4 +1,4 @@
-"""Labels as callers give them, and as messages carry them."""
+"""Turn labels into the label fields of requests."""
 
 # N = samples of the request
 
@@ -26,7 +26,7 @@ class LabelFields:
     names: tuple[str, ...] = ()
 
     def per_sample(self, count: int) -> tuple[str | int, ...] | None:
-        """The label of each of `count` samples, as it was given; None if there was none."""
+        """Return the label of each of `count` samples, as given, or None without labels."""
         given: tuple[str | int, ...] = self.names or self.indices
         if not given:
             return None
@@ -34,14 +34,14 @@ class LabelFields:
 
 
 def label_fields(label: Labels | None, count: int) -> LabelFields:
-    """Check labels and makes them a request's fields.
+    """Check labels and return a request's fields.
 
     Args:
         label: As `Client.sample` takes it.
         count: N, the number of samples.
 
     Raises:
-        InvalidRequest: A label of another type, a negative index, or another number of labels than samples.
+        InvalidRequest: A label has a wrong type or a negative index, or there are not as many labels as samples.
     """
     if label is None:
         return LabelFields()
@@ -60,7 +60,7 @@ def label_fields(label: Labels | None, count: int) -> LabelFields:
             "label", f"has {len(label)} entries; expected one label for all, or one for each of the {count} samples"
         )
     fields = _fields(label, "label[{}]")
-    # One label a sample, all of them equal, is one label for all: a smaller message, and the same samples.
+    # Send equal labels once: a smaller message for the same samples.
     return LabelFields(indices=_collapse(fields.indices), names=_collapse(fields.names))
 
 

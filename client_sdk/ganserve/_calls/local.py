@@ -1,30 +1,27 @@
+# Generated from async_local.py by scripts/generate_sync_client.py: edit that file, then `make generate`.
 """Connect to a server inside this process; loads the server's code, which nothing else in the SDK needs."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from ganserve._calls.channel import async_connect, connect
-from ganserve._config import ClientConfig, check_timeout
+from ganserve._calls.channel import connect
+from ganserve._calls.waiting import in_thread
+from ganserve._config import ClientConfig, Provider, check_timeout
 from ganserve._errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from ganserve._calls.channel import Connect
     from ganserve._calls.rotation import Endpoint
-
-Provider: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
-"""Where models run: "auto" is CUDA where it works, otherwise the CPU; the others are that or an error."""
 
 
 def local_connection(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
-) -> tuple[ClientConfig, Callable[[], list[Endpoint]]]:
+) -> tuple[ClientConfig, Connect]:
     """Return the configuration of `Client.local`, and the function that starts its server and connects to it.
 
     Raises:
@@ -37,48 +34,16 @@ def local_connection(
     def start() -> list[Endpoint]:
         server = module.LocalServer(Path(models), provider)
         try:
-            server.ready.result()
+            in_thread(server.ready.result)
         except module.LocalServerError as error:
-            server.close()
+            in_thread(server.close)
             raise InvalidRequest.of(error.argument, str(error)) from error
         [endpoint] = connect(replace(config, targets=(server.target,)))
         close_channel = endpoint.close
 
         def close() -> None:
             close_channel()
-            server.close()
-
-        endpoint.target, endpoint.close = config.target, close
-        return [endpoint]
-
-    return config, start
-
-
-def async_local_connection(
-    models: str | os.PathLike[str], provider: Provider, timeout_s: float
-) -> tuple[ClientConfig, Callable[[], Awaitable[list[Endpoint]]]]:
-    """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        MissingExtra: The extra `server` is not installed.
-    """
-    config = _config(models, provider, timeout_s)
-    module = _server_module("AsyncClient.local")
-
-    async def start() -> list[Endpoint]:
-        server = module.LocalServer(Path(models), provider)
-        try:
-            await asyncio.shield(asyncio.wrap_future(server.ready))
-        except module.LocalServerError as error:
-            await asyncio.to_thread(server.close)
-            raise InvalidRequest.of(error.argument, str(error)) from error
-        [endpoint] = await async_connect(replace(config, targets=(server.target,)))
-        close_channel = endpoint.close
-
-        async def close() -> None:
-            await close_channel()
-            await asyncio.to_thread(server.close)
+            in_thread(server.close)
 
         endpoint.target, endpoint.close = config.target, close
         return [endpoint]

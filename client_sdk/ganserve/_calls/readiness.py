@@ -1,4 +1,4 @@
-"""Waiting until a server is ready: the decisions, without the waiting."""
+"""Decide whether a server is ready, and when to ask again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ganserve._calls import unary_calls as _calls
+from ganserve._calls import unary_calls
 from ganserve._errors import DeadlineExceeded, GanserveError, InvalidRequest, ModelNotFound, ServerUnavailable
 from ganserve._results.models import ModelState
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _ATTEMPT_S = 5.0
 _PAUSE_S = 0.1
-_UNKNOWN_S = 5.0  # a server looks for new packages every 2 s (poll_s); one that it finds is listed while it loads
+_UNKNOWN_S = 5.0  # a server looks for new packages every 2 s (poll_s), and lists them while they load
 
 
 class Readiness:
-    """Waits for a server by asking for its models.
+    """Judges a server by its list of models.
 
-    ListModels, and not grpc.health.v1: it tells which model is not ready and why, needs no package beyond the SDK's,
-    and passes where the health service does not, through Ray Serve's proxy for instance.
+    ListModels tells more than grpc.health.v1: which model is not ready and why. It also needs no further package, and
+    passes proxies that stop the health service, such as Ray Serve's.
     """
 
     def __init__(self, model: str | None, timeout_s: float) -> None:
@@ -36,12 +36,12 @@ class Readiness:
         self._unknown_since = math.inf
         self._others: list[str] = []
 
-    def attempt(self) -> _calls.Call[Sequence[ModelSummary]]:
-        """The next call.
+    def attempt(self) -> unary_calls.Call[Sequence[ModelSummary]]:
+        """Return the next call.
 
         Raises:
-            ModelNotFound: The time is over, or enough of it, and the server does not know the model.
-            ServerUnavailable: The time is over; the message says what was still missing.
+            ModelNotFound: The server has not known the model for too long.
+            ServerUnavailable: The time is over; the message says what was missing.
         """
         now = time.monotonic()
         left_s = self._end - now
@@ -54,23 +54,23 @@ class Readiness:
         if left_s <= 0:
             message = f"not ready after {self._timeout_s:g} s: {self._obstacle}"
             raise ServerUnavailable(message, code="UNAVAILABLE") from self._error
-        return _calls.list_models(min(left_s, _ATTEMPT_S))
+        return unary_calls.list_models(min(left_s, _ATTEMPT_S))
 
     def refused(self, error: GanserveError) -> float:
-        """What to do after a failed call: the seconds to pause before the next.
+        """Return the seconds to pause after a failed call.
 
         Raises:
-            GanserveError: This failure will not pass.
+            GanserveError: The failure is of another kind.
         """
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
-        self._unknown_since = math.inf  # it may be another server when it answers again
-        if isinstance(error, ServerUnavailable) or self._error is None:  # the last attempt's deadline says the least
+        self._unknown_since = math.inf  # another server may answer next
+        if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline says less
             self._obstacle, self._error = str(error), error
         return self._pause()
 
     def answered(self, models: Sequence[ModelSummary]) -> float:
-        """What to do after an answer: the seconds to pause before the next call; 0 if the server is ready."""
+        """Return the seconds to pause after an answer; 0 if the server is ready."""
         self._others = [model.name for model in models]
         if self._model is None or self._model in self._others:
             self._unknown_since = math.inf
@@ -87,10 +87,10 @@ class Readiness:
 
 
 def refuse_name(timeout_s: object) -> None:
-    """Refuses a model's name where seconds are expected: the first argument looks like a place for it.
+    """Refuse a model's name as the first argument, which is seconds.
 
     Raises:
-        InvalidRequest: It is a str.
+        InvalidRequest: The argument is a str.
     """
     if isinstance(timeout_s, str):
         raise InvalidRequest.of(
@@ -99,7 +99,7 @@ def refuse_name(timeout_s: object) -> None:
 
 
 def _missing(models: Sequence[ModelSummary], wanted: str | None) -> str | None:
-    """What a server with these models still lacks; None if it is ready."""
+    """Return what a server with these models still lacks, or None if it is ready."""
     if wanted is not None:
         models = [model for model in models if model.name == wanted]
         if not models:

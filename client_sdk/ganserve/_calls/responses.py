@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from google.protobuf.message import Message
 
-InfoT = TypeVar("InfoT", Calibration, EngineInfo, LatentControl, PackageFile, SelectionReport, Verification)
+InfoT = TypeVar("InfoT")
 
 _FILES = (tensor_pb2.ENCODING_PNG, tensor_pb2.ENCODING_JPEG, tensor_pb2.ENCODING_WEBP)
 
@@ -120,14 +120,11 @@ def model_summaries(response: gan_service_pb2.ListModelsResponse) -> list[ModelS
         ModelSummary(
             name=model.name,
             versions=tuple(
-                VersionSummary(
-                    version=version.version,
+                _copy(
+                    VersionSummary,
+                    version,
                     state=ModelState(_STATES.get(version.state, "unknown")),
-                    reason=version.reason,
                     sample=_sample_shape(version.sample) if version.HasField("sample") else None,
-                    label_names=tuple(version.label_names),
-                    providers=tuple(version.providers),
-                    has_critic=version.has_critic,
                     controls=_controls(version.controls),
                 )
                 for version in model.versions
@@ -142,17 +139,15 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
     """Return the model that an answer describes."""
     spec = response.spec
     calibration = spec.score.calibration if spec.HasField("score") and spec.score.HasField("calibration") else None
-    return ModelInfo(
-        name=spec.name,
-        version=spec.version,
+    return _copy(
+        ModelInfo,
+        spec,
         sample=_sample_shape(spec.sample),
         latent_dim=spec.latent.dimension,
         latent_distribution=_DISTRIBUTIONS.get(spec.latent.distribution, "unknown"),
         controls=_controls(spec.latent.controls),
-        label_names=tuple(spec.label_names),
         generator=_graph(spec.generator),
         critic=_graph(spec.critic) if spec.HasField("critic") else None,
-        critic_absence=spec.critic_absence,
         critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,
         critic_loss=spec.score.loss if spec.HasField("score") else None,
         calibration=None if calibration is None else _copy(Calibration, calibration),
@@ -189,17 +184,15 @@ def _controls(controls: Iterable[model_spec_pb2.LatentControl]) -> tuple[LatentC
 
 
 def _graph(graph: model_spec_pb2.GraphSpec) -> GraphInfo:
-    return GraphInfo(
-        file=graph.file,
-        opset=graph.opset,
-        precision=_PRECISIONS.get(graph.precision, "unknown"),
-        verification=_copy(Verification, graph.verification) if graph.HasField("verification") else None,
-    )
+    precision = _PRECISIONS.get(graph.precision, "unknown")
+    verification = _copy(Verification, graph.verification) if graph.HasField("verification") else None
+    return _copy(GraphInfo, graph, precision=precision, verification=verification)
 
 
-def _copy(kind: type[InfoT], message: Message) -> InfoT:
-    """Return a dataclass whose fields are those of a message, by name."""
-    return kind(**{field.name: _plain(getattr(message, field.name)) for field in fields(kind)})
+def _copy(kind: type[InfoT], message: Message, **others: Any) -> InfoT:
+    """Return a dataclass of a message's fields, by name, and of `others`."""
+    names = [field.name for field in fields(kind) if field.name not in others]  # type: ignore[arg-type]  # dataclasses
+    return kind(**{name: _plain(getattr(message, name)) for name in names}, **others)
 
 
 def _plain(value: Any) -> Any:
@@ -210,12 +203,5 @@ def _plain(value: Any) -> Any:
 
 
 def _provenance(provenance: model_spec_pb2.Provenance) -> Provenance:
-    return Provenance(
-        created=provenance.created.ToDatetime(UTC) if provenance.HasField("created") else None,
-        ganserve_version=provenance.ganserve_version,
-        libraries=dict(provenance.libraries),
-        config=json_format.MessageToDict(provenance.config),
-        step=provenance.step,
-        checkpoint_sha256=provenance.checkpoint_sha256,
-        metrics=dict(provenance.metrics),
-    )
+    created = provenance.created.ToDatetime(UTC) if provenance.HasField("created") else None
+    return _copy(Provenance, provenance, created=created, config=json_format.MessageToDict(provenance.config))

@@ -1,4 +1,4 @@
-"""When a call that failed is tried again, and after which pause: the decisions, without the waiting."""
+"""Decide when to try a failed call again, and after which pause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST_PAUSE_S, _GROWTH, _LONGEST_PAUSE_S = 0.1, 2.0, 2.0
 
 
 def may_pass(failure: GanserveError) -> bool:
-    """Whether the same call may go well a little later, or at another server."""
+    """Return whether the same call may succeed a little later, or at another server."""
     if isinstance(failure, ServerOverloaded):
         return failure.retry_after_s is not None
     return isinstance(failure, ServerUnavailable | RequestCancelled)
@@ -21,8 +21,7 @@ def may_pass(failure: GanserveError) -> bool:
 class Attempts:
     """The attempts of one call, or of one batch of a stream, inside its deadline.
 
-    Every call is safe to repeat: samples are addressed by a seed that is drawn before the first attempt, and the other
-    calls change nothing.
+    Every call is safe to repeat: the seed of samples is drawn before the first attempt, and other calls change nothing.
     """
 
     __slots__ = ("_end", "_most", "made")
@@ -32,27 +31,24 @@ class Attempts:
 
         Args:
             timeout_s: Deadline of all attempts together in seconds; math.inf is none.
-            most: How many there may be, those at other servers too; None: as many as the deadline allows.
+            most: Most attempts at all servers together; None: as many as the deadline allows.
         """
         self._end = time.monotonic() + timeout_s
         self._most = most
         self.made = 1
-        """Attempts so far, with the one that runs."""
+        """Attempts so far, including the running one."""
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the deadline, as gRPC takes them: None without one, and 1 ms where less is left.
-
-        gRPC refuses 0, and no call is done in less: it ends as `DeadlineExceeded`, as a deadline that is over should.
-        """
+        """Seconds until the deadline for gRPC: None without one, and at least 1 ms, because gRPC refuses 0."""
         return None if math.isinf(self._end) else max(1e-3, self._end - time.monotonic())
 
     def pause_s(self, failure: GanserveError, *, elsewhere: bool) -> float | None:
-        """Seconds to wait before the next attempt; None if there is none.
+        """Return the seconds to wait before the next attempt, or None if there is none.
 
         Args:
-            failure: Why the last one failed, which may pass.
-            elsewhere: Whether the next one goes to another server, which need not be waited for.
+            failure: Why the last attempt failed; `may_pass` is true of it.
+            elsewhere: Whether the next attempt goes to another server, which needs no pause.
         """
         asked_s = (failure.retry_after_s if isinstance(failure, ServerOverloaded) else None) or 0.0
         if self._most is not None and self.made >= self._most:
@@ -61,7 +57,7 @@ class Attempts:
             self.made += 1
             return 0.0
         backoff_s = min(_FIRST_PAUSE_S * _GROWTH ** min(self.made - 1, 16), _LONGEST_PAUSE_S)
-        # Clients that failed together come again apart, and never sooner than the server asked.
+        # A random share keeps clients that failed together from coming back together.
         pause_s = asked_s + backoff_s * random.uniform(0.5, 1.0)
         if time.monotonic() + pause_s >= self._end:
             return None

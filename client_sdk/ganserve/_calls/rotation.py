@@ -1,4 +1,4 @@
-"""Several servers that take turns."""
+"""Choose among several servers: they take turns, and those that failed rest."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Endpoint:
     target: str
     """Its address."""
     stub: Any
-    """Has the methods of GanService, as gRPC's stubs have them."""
+    """A stub of GanService."""
     close: Callable[[], Any]
-    """Ends it; a coroutine function for asyncio."""
+    """Closes the connection; a coroutine function for asyncio."""
     failures: int = 0
-    """How often it failed since it last answered."""
+    """Failures since the last answer."""
     rests_until: float = 0.0
-    """`time.monotonic()` before which others are asked first."""
+    """When it may be chosen again, by `time.monotonic()`."""
 
 
 class Rotation:
-    """Gives each call the next endpoint; one that failed rests for a while. Used by any number of threads."""
+    """Gives each call the next endpoint. Any number of threads may use it."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.endpoints = tuple(endpoints)
-        self._turn = itertools.count()  # next() of it is atomic
+        self._turn = itertools.count()  # its next() is atomic
 
     def next(self) -> Endpoint:
-        """The endpoint whose turn it is; one that rests only if all do."""
+        """Return the endpoint whose turn it is; a resting one only if all rest."""
         if len(self.endpoints) == 1:
             return self.endpoints[0]
         now, start = time.monotonic(), next(self._turn)
@@ -48,11 +48,11 @@ class Rotation:
         return min(in_turn, key=lambda endpoint: endpoint.rests_until)
 
     def failed(self, endpoint: Endpoint, retry_after_s: float | None) -> bool:
-        """Lets an endpoint rest, and tells whether another can be asked at once.
+        """Let an endpoint rest, and return whether another can be asked at once.
 
         Args:
-            endpoint: The one that failed.
-            retry_after_s: When it asked to be asked again.
+            endpoint: The endpoint that failed.
+            retry_after_s: Seconds after which the server wants to be asked again.
         """
         if len(self.endpoints) == 1:
             return False
@@ -63,6 +63,6 @@ class Rotation:
         return any(other.rests_until <= now for other in self.endpoints)
 
     def answered(self, endpoint: Endpoint) -> None:
-        """Note that an endpoint is well."""
+        """Note that an endpoint works."""
         if endpoint.failures:
             endpoint.failures, endpoint.rests_until = 0, 0.0

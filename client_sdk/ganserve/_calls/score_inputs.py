@@ -1,4 +1,4 @@
-"""What callers give to be scored: arrays, Pillow images, paths, grids and samples, made one batch."""
+"""Read what callers want scored (arrays, pictures, paths, grids, samples) and join it into one batch."""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector
 
@@ -47,20 +47,20 @@ class _Piece:
     samples: npt.NDArray[Any]
     """uint8 [N, H, W, C] or float32 [N, D]."""
     source: Source
-    """What the errors call it."""
+    """Its name in errors."""
     picture: bool
-    """Whether it was a picture, whose size the model must agree with and whose channels may be converted."""
+    """Whether it is a picture: it must have the model's size, and its channels may be converted."""
     labels: tuple[str | int, ...] | None = None
-    """Each sample's label, if the picture carried them."""
+    """Each sample's label, if the source tells it."""
     model: str | None = None
-    """The model that drew the picture, if it says so."""
+    """The model that drew the samples, if the source tells it."""
     channels_last: str = ""
-    """What to call if these are the channels of one image, given first, and not samples: the model's shape tells."""
+    """The call that moves the channels last, if the first axis may be channels; the model's shape decides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreInputs:
-    """Samples to score, read and checked as far as is possible without the model."""
+    """Samples to score, read and checked as far as possible without the model."""
 
     pieces: tuple[_Piece, ...]
     label: Labels | None
@@ -87,24 +87,23 @@ class ScoreInputs:
 
     @property
     def needs_model(self) -> bool:
-        """Whether the model is needed: its size and channels decide over pictures, its critic over carried labels."""
+        """Whether reading on takes the model: its shape for pictures, its critic for labels that the sources tell."""
         return any(bool(piece.picture or piece.labels is not None or piece.channels_last) for piece in self.pieces)
 
     @property
     def model(self) -> str | None:
-        """The model that drew all of these, if they say so: batches and grids do."""
+        """The model that drew all of these, if the sources tell it: batches and grids do."""
         models = {piece.model for piece in self.pieces}
         return models.pop() if len(models) == 1 else None
 
     def samples(self, info: ModelInfo | None) -> npt.NDArray[Any]:
-        """All samples, uint8 [N, H, W, C] or float32 [N, D].
+        """Return all samples, uint8 [N, H, W, C] or float32 [N, D].
 
         Args:
-            info: The model that is to score them; needed if `needs_model`.
+            info: The model that shall score them; required if `needs_model`.
 
         Raises:
-            InvalidRequest: A picture is not of the model's size or cannot be made its channels, or the samples differ
-                in shape or type.
+            InvalidRequest: A picture has another size or other channels than the model, or the samples differ.
         """
         parts = [piece.samples if info is None else _fitted(piece, info) for piece in self.pieces]
         first = parts[0]
@@ -115,15 +114,15 @@ class ScoreInputs:
         return first if len(parts) == 1 else np.concatenate(parts)
 
     def labels(self, count: int, info: ModelInfo | None) -> LabelFields:
-        """The label fields for these `count` samples: the caller's, or those that the pictures carry.
+        """Return the label fields for these `count` samples: the caller's, or those that the sources tell.
 
         Args:
             count: N, the number of samples.
-            info: The model that is to score them, if known. Where it has labels and its critic takes none, those that
-                the pictures carry stay here; the caller's own are sent, for the server to refuse.
+            info: The model that shall score them, if known. If its critic takes no labels, those of the sources are
+                not sent; the caller's own are, and the server refuses them.
 
         Raises:
-            InvalidRequest: The labels are wrong, or only some of the pictures carry them.
+            InvalidRequest: The labels are wrong, or only some of the sources tell them.
         """
         if self.label is not None:
             return label_fields(self.label, count)
@@ -135,7 +134,7 @@ class ScoreInputs:
         if without:
             raise InvalidRequest.of("label", f"is missing: {without[0]} carries none, and others do")
         carried = [label for piece in self.pieces for label in piece.labels or ()]
-        return label_fields(carried, count)  # type: ignore[arg-type]  # names or indices; a mixture is refused there
+        return label_fields(carried, count)  # type: ignore[arg-type]  # names or indices; it refuses a mixture
 
 
 def _is_source(value: object) -> bool:
@@ -149,7 +148,7 @@ def _is_source(value: object) -> bool:
 
 
 def _is_vector(value: object) -> bool:
-    """Whether these are the numbers of one vector, as a list of Python's."""
+    """Return whether this is a list of numbers, which are one vector."""
     return (
         isinstance(value, list | tuple)
         and bool(value)
@@ -158,7 +157,7 @@ def _is_vector(value: object) -> bool:
 
 
 def _read(given: Any, argument: str) -> list[_Piece]:
-    """The pieces of one source: of a folder one a picture, of anything else one."""
+    """Return the pieces of one source: one for each picture of a folder, otherwise one."""
     if isinstance(given, SampleBatch):
         return [_drawn_batch(given, argument)]
     if isinstance(given, Sample):
@@ -171,7 +170,7 @@ def _read(given: Any, argument: str) -> list[_Piece]:
         sources = [Source(argument, file=str(file)) for file in files]
         return [_picture(open_picture(source.file or "", source), source) for source in sources]
     source = Source(argument)
-    if hasattr(given, "getbands"):  # a Pillow image; Pillow need not be imported to know
+    if hasattr(given, "getbands"):  # a Pillow image, known without an import of Pillow
         return [_picture(given, source)]
     if isinstance(given, bytes | bytearray):
         return [_picture(open_picture(io.BytesIO(given), source), source)]
@@ -184,8 +183,8 @@ def _read(given: Any, argument: str) -> list[_Piece]:
     try:
         array = as_array(given)
     except ValueError as error:
-        raise source.refuse(f"is {kind_of(given)} that is no array ({error}); {_FORMS}") from error
-    # PyTorch's word, and NumPy's
+        raise source.refuse(f"is {kind_of(given)}, not an array ({error}); {_FORMS}") from error
+    # the fix in PyTorch's words, or in NumPy's
     return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
 
 
@@ -195,20 +194,20 @@ def _given_array(array: npt.NDArray[Any], source: Source, method: str = "transpo
 
 
 def _numbers(file: Path, source: Source) -> _Piece:
-    """The samples of a file of numbers, with the labels and the model that it tells."""
+    """Return the samples of a file of numbers, with its labels and model."""
     samples, names, model = read_samples(file, source)
     labels = None if names is None else tuple(names)
     if model is None or samples.ndim != 4 or not len(samples):
         return replace(_given_array(samples, source), labels=labels, model=model)
-    # `SampleBatch.save_npz` wrote them, with whatever encoding.
+    # `SampleBatch.save_npz` wrote them, with any encoding.
     return _Piece(as_images(samples, 4, model), source, picture=True, labels=labels, model=model)
 
 
 def pictures_in(folder: Path, source: Source) -> list[Path]:
-    """The pictures of a folder, by name; not those of folders in it, nor hidden files.
+    """Return the pictures of a folder, by name, without hidden files and folders in it.
 
     Raises:
-        InvalidRequest: It has none.
+        InvalidRequest: There are none.
     """
     files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")]
     if not files:
@@ -241,7 +240,10 @@ def _picture(image: Any, source: Source) -> _Piece:
 
 
 def _array(array: npt.NDArray[Any], source: Source, fix: str) -> npt.NDArray[Any]:
-    """The array as a batch: uint8 [N, H, W, C] or float32 [N, D]; `fix` puts its channels last, if they are first."""
+    """Return the array as a batch, uint8 [N, H, W, C] or float32 [N, D].
+
+    `fix` is the call that moves the channels last, if they are first.
+    """
     got = f"is {array.dtype} {list(array.shape)}"
     if not array.size:
         raise source.refuse(f"{got}; expected at least one sample")
@@ -250,12 +252,12 @@ def _array(array: npt.NDArray[Any], source: Source, fix: str) -> npt.NDArray[Any
             if fix:
                 raise source.refuse(f"{got}, channels first; expected [N, H, W, C]: .{fix}")
             return array
-        if array.ndim == 3:  # [N, H, W] of images as narrow as that must be given as [N, H, W, 1]
+        if array.ndim == 3:  # so narrow images need the form [N, H, W, 1]
             return array[None] if array.shape[-1] <= _MOST_CHANNELS else array[..., None]
         if array.ndim == 2:
             return array[None, ..., None]
     elif array.dtype.kind == "f" and array.ndim in (1, 2):
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is what the next line refuses
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the next line refuses
             vectors = array.astype(np.float32, copy=False)
         if not np.isfinite(vectors).all():
             raise source.refuse("has NaN or infinity; expected values that are finite in float32")
@@ -267,7 +269,7 @@ def _array(array: npt.NDArray[Any], source: Source, fix: str) -> npt.NDArray[Any
 
 
 def _channels_last(array: npt.NDArray[Any], method: str) -> str:
-    """The call that would put the channels last, where the shape is as if they came first; otherwise ""."""
+    """Return the call that moves the channels last, if the shape looks as if they came first; otherwise ""."""
     if array.ndim == 4 and array.shape[1] <= _MOST_CHANNELS < array.shape[3]:
         return f"{method}(0, 2, 3, 1)"
     if array.ndim == 3 and 1 < array.shape[0] <= _MOST_CHANNELS < array.shape[2]:  # or a few gray images
@@ -276,7 +278,7 @@ def _channels_last(array: npt.NDArray[Any], method: str) -> str:
 
 
 def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
-    """The samples in the model's channels, if they were a picture."""
+    """Return the samples; those of a picture with the model's channels."""
     if piece.channels_last:
         channels, *size = piece.samples.shape[:3]
         if info.sample.shape == (*size, channels):

@@ -1,9 +1,10 @@
-"""Calls that stream: what is sent, how far they have come, and what is still to do when their connection breaks."""
+"""The calls that stream: what to send, how far they are, and what remains to do when their connection breaks."""
 
 # N = samples
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ganserve._argument_checks import kind_of
-from ganserve._calls import responses as _responses
-from ganserve._calls import unary_calls as _calls
+from ganserve._calls import responses, unary_calls
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._errors import GanserveError, InvalidRequest, ServerError
 from ganserve.v1 import gan_service_pb2
@@ -36,11 +36,11 @@ class SampleStreamCall:
 
     def __init__(self, request: gan_service_pb2.StreamSamplesRequest, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        """Most seconds to wait for one batch; math.inf is for ever."""
+        """Most seconds to wait for one batch; math.inf waits for ever."""
         self._request = request
         self._received = 0
         self._channels: int | None = None
-        self._described = not _calls.needs_description(request.request)
+        self._described = not unary_calls.needs_description(request.request)
 
     @property
     def seed(self) -> int:
@@ -59,26 +59,26 @@ class SampleStreamCall:
 
     @property
     def progress(self) -> str:
-        """How far it has come, in words."""
+        """Its progress in words."""
         wanted = self._request.request
         model = f", model={wanted.model!r}" if wanted.model else ""
         return f"{self._received} of {wanted.count} samples, seed={self.seed}{model}"
 
     @property
     def slow(self) -> bool:
-        """Whether `parse` takes so long that an event loop should not wait for it."""
+        """Whether `parse` takes too long for an event loop."""
         return self._request.request.encoding != 0
 
-    def describe(self) -> _calls.Call[ModelInfo] | None:
-        """What must be known of the model before the stream begins; None if nothing is."""
-        return None if self._described else _calls.describe_first(self._request.request, self.timeout_s)
+    def describe(self) -> unary_calls.Call[ModelInfo] | None:
+        """Return the call that must describe the model before the stream begins, or None."""
+        return None if self._described else unary_calls.describe_first(self._request.request, self.timeout_s)
 
     def described(self, info: ModelInfo) -> None:
         """Take the model's description."""
-        self._channels, self._described = _calls.channels_of(self._request.request, info), True
+        self._channels, self._described = unary_calls.channels_of(self._request.request, info), True
 
     def remaining(self) -> gan_service_pb2.StreamSamplesRequest:
-        """The request for the samples that have not come, of the version that drew the others."""
+        """Return the request for the samples that have not come, of the version that drew the others."""
         if not self._received:
             return self._request
         request = gan_service_pb2.StreamSamplesRequest()
@@ -92,16 +92,18 @@ class SampleStreamCall:
         return request
 
     def parse(self, response: gan_service_pb2.StreamSamplesResponse) -> SampleBatch:
-        """The batch of the next message.
+        """Return the batch of the next message.
 
         Raises:
-            ServerError: It is not what comes next.
+            ServerError: It has other samples than the next ones.
         """
         wanted = self._request.request
-        batch = _responses.sample_batch(response.chunk, wanted, self._channels)
+        batch = responses.sample_batch(response.chunk, wanted, self._channels)
         due = wanted.offset + self._received
         if response.chunk.offset != due or not len(batch) or self._received + len(batch) > wanted.count:
-            raise ServerError(f"the stream gave {len(batch)} samples from {response.chunk.offset}, and {due} was next")
+            raise ServerError(
+                f"the stream sent {len(batch)} samples from {response.chunk.offset} on; due were those from {due}"
+            )
         self._received += len(batch)
         wanted.model, wanted.version = batch.model, batch.version
         return batch
@@ -116,11 +118,11 @@ class SampleStreamCall:
             raise ServerError(f"the stream ended after {self._received} of {self._request.request.count} samples")
 
     def explain(self, failure: GanserveError) -> None:
-        """Add to the error that ends the stream how to go on by hand."""
+        """Add to the error that ends the stream how to continue."""
         if self._received:
             wanted = self._request.request
             failure.add(
-                f"{self._received} of {wanted.count} samples had come; the others are seed={self.seed}, "
+                f"{self._received} of {wanted.count} samples came; the others are seed={self.seed}, "
                 f"offset={wanted.offset + self._received}, model={wanted.model!r}, version={wanted.version}"
             )
 
@@ -141,17 +143,17 @@ class ScoreStreamCall:
         timeout_s: float,
     ) -> None:
         self.timeout_s = timeout_s
-        """Most seconds to wait for one result; math.inf is for ever."""
+        """Most seconds to wait for one result; math.inf waits for ever."""
         self.items: Iterator[ImagesLike] | AsyncIterator[ImagesLike] = _iterator(images)
-        """What is to be scored."""
+        """The items to score."""
         self.exhausted = False
-        """Whether `items` gives no more."""
+        """Whether `items` has no more."""
         self.failure: Exception | None = None
-        """Why it gives no more, if that is an error; raised after the results of the items before it."""
+        """The error of `items`, if it had one; raised after the results of the items before."""
         self._labels = _labels(label)
         self._model, self._version, self._priority = model, version, priority
         self._known: dict[str | None, ModelInfo] = {}
-        self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, _calls.Call[Scores]]] = deque()
+        self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, unary_calls.Call[Scores]]] = deque()
         self._pending_bytes = 0
         self._scored = 0
         self.slow = False
@@ -164,26 +166,26 @@ class ScoreStreamCall:
 
     @property
     def progress(self) -> str:
-        """How far it has come, in words."""
+        """Its progress in words."""
         model = f", model={self._model!r}" if self._model is not None else ""
         return f"{self._scored} items scored, {len(self._pending)} under way{model}"
 
     @property
     def wants_more(self) -> bool:
-        """Whether the next item is to be read before a result is waited for."""
+        """Whether to read the next item before waiting for a result."""
         room = len(self._pending) < READ_AHEAD_ITEMS and self._pending_bytes < READ_AHEAD_BYTES
         return not self.exhausted and (room or not self._pending)
 
     @property
     def complete(self) -> bool:
-        """Whether every item that was read has its result, and there are no more."""
+        """Whether all items have their results."""
         return self.exhausted and not self._pending
 
     def read(self, images: ImagesLike) -> ScoreInputs:
         """Read an item; opens files.
 
         Raises:
-            InvalidRequest: It is wrong, or there is no label for it.
+            InvalidRequest: The item is wrong, or has no label.
         """
         try:
             label = next(self._labels)
@@ -191,36 +193,38 @@ class ScoreStreamCall:
             raise InvalidRequest.of("label", "ended before the images; expected one entry an item") from None
         return ScoreInputs.read(images, label)
 
-    def describe(self, inputs: ScoreInputs) -> _calls.Call[ModelInfo] | ModelInfo:
-        """The description of the model that is to score an item, or the call that asks for it: once a model."""
+    def describe(self, inputs: ScoreInputs) -> unary_calls.Call[ModelInfo] | ModelInfo:
+        """Return the model that shall score an item, or the call that describes it, which each model needs once."""
         model = self._model_of(inputs)
-        return self._known.get(model) or _calls.get_model(model, self._version, self.timeout_s)
+        return self._known.get(model) or unary_calls.get_model(model, self._version, self.timeout_s)
 
     def add(self, inputs: ScoreInputs, info: ModelInfo) -> gan_service_pb2.StreamScoresRequest:
-        """Make an item the next request: by exactly this version of the model, so that all scores compare.
+        """Return an item's request, for exactly this version of the model, so that all scores compare.
 
         Raises:
-            InvalidRequest: It does not fit the model.
+            InvalidRequest: The item does not fit the model.
         """
         self._known[self._model_of(inputs)] = info
-        call = _calls.score(inputs, info, model=None, version=None, priority=self._priority, timeout_s=self.timeout_s)
+        call = unary_calls.score(
+            inputs, info, model=None, version=None, priority=self._priority, timeout_s=self.timeout_s
+        )
         request = gan_service_pb2.StreamScoresRequest(request=cast("gan_service_pb2.ScoreRequest", call.request))
         self._pending.append((request, call))
         self._pending_bytes += request.ByteSize()
         return request
 
     def remaining(self) -> list[gan_service_pb2.StreamScoresRequest]:
-        """The requests that have no result yet."""
+        """Return the requests without a result."""
         return [request for request, _ in self._pending]
 
     def parse(self, response: gan_service_pb2.StreamScoresResponse) -> Scores:
-        """The result of the next message.
+        """Return the result of the next message.
 
         Raises:
-            ServerError: It is none, or none was due.
+            ServerError: There are more results than requests, or the result contradicts itself.
         """
         if not self._pending:
-            raise ServerError("the stream gave a result more than it was asked for")
+            raise ServerError("the stream sent more results than it had requests")
         request, call = self._pending.popleft()
         self._pending_bytes -= request.ByteSize()
         self._scored += 1
@@ -233,7 +237,7 @@ class ScoreStreamCall:
             ServerError: Results are missing.
         """
         if self._pending:
-            raise ServerError(f"the stream ended, and {len(self._pending)} results were still due")
+            raise ServerError(f"the stream ended without the last {len(self._pending)} results")
 
     def explain(self, failure: GanserveError) -> None:
         """Add nothing: the caller has the items, and can send the rest again."""
@@ -249,17 +253,12 @@ def _iterator(images: Any) -> Any:
 
 
 def _labels(label: Any) -> Iterator[Labels | None]:
-    """The label of each item."""
+    """Return an iterator of each item's label."""
     single = label is None or isinstance(label, str | int | np.integer)
     if single or (isinstance(label, np.ndarray) and not label.ndim):
-        return _for_ever(label)
+        return itertools.repeat(label)
     if not hasattr(label, "__iter__") or isinstance(label, bytes):
         raise InvalidRequest.of(
             "label", f"is {label!r}; expected one label for all, or an iterable of one entry an item"
         )
     return iter(label)
-
-
-def _for_ever(label: Label | None) -> Iterator[Label | None]:
-    while True:
-        yield label

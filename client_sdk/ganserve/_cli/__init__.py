@@ -6,14 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganserve._command_line.command import (
-    BAD_USAGE,
-    DONE,
-    INTERRUPTED,
-    complain,
-    leave_broken_pipe,
-    open_closed_streams,
-)
+from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,13 +74,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments without the program's name. Default: the process's.
     """
-    open_closed_streams()
     name, *arguments = (sys.argv[1:] if argv is None else argv) or [""]
-    if name in COMMANDS:
-        return _run(name, arguments)
-    if name in ("-h", "--help", "help", "-V", "--version"):
-        return _print(_version() if name in ("-V", "--version") else help_text())
-    complain(_unknown(name) if name else help_text().rstrip())
+    prog = f"ganserve {name}" if name in COMMANDS else "ganserve"
+    return guarded(prog, lambda: _run(name, arguments))
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    from importlib import import_module
+
+    if name not in COMMANDS:
+        return _answer(name)
+    entry = COMMANDS[name]
+    try:
+        code: int = import_module(entry.module).main(arguments)
+        return code
+    except ModuleNotFoundError as error:
+        # A missing module of ours is a defect and must be seen; any other belongs to an extra that is not installed.
+        missing = (error.name or "").partition(".")[0]
+        if entry.extra is None or not missing or missing.startswith("ganserve"):
+            raise
+        install = f"pip install 'ganserve[{entry.extra}]'"
+        complain(f"ganserve {name}: error: needs {missing}, which is not installed: {install}")
+        return BAD_USAGE
+
+
+def _answer(name: str) -> int:
+    """Answer a word that is no command."""
+    if name in ("-h", "--help", "help"):
+        sys.stdout.write(help_text())
+        return DONE
+    if name in ("-V", "--version"):
+        from ganserve import __version__
+
+        sys.stdout.write(f"ganserve {__version__}\n")
+        return DONE
+    from ganserve._command_line.parsing import near
+
+    found = near(name, COMMANDS, most=1)
+    hint = f"Did you mean `ganserve {found[0]}`?" if found else "`ganserve --help` lists them."
+    kind = "option" if name.startswith("-") else "command"
+    complain(f"ganserve: error: {name}: no such {kind}. {hint}" if name else help_text().rstrip())
     return BAD_USAGE
 
 
@@ -99,46 +125,3 @@ def help_text() -> str:
         for title, group in GROUPS.items()
     )
     return _HELP.format(groups=groups)
-
-
-def _version() -> str:
-    from ganserve import __version__
-
-    return f"ganserve {__version__}\n"
-
-
-def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return leave_broken_pipe()
-    return DONE
-
-
-def _unknown(name: str) -> str:
-    from ganserve._command_line.parsing import near
-
-    found = near(name, COMMANDS, most=1)
-    hint = f"Did you mean `ganserve {found[0]}`?" if found else "`ganserve --help` lists them."
-    return f"ganserve: error: {name}: no such {'option' if name.startswith('-') else 'command'}. {hint}"
-
-
-def _run(name: str, arguments: Sequence[str]) -> int:
-    from importlib import import_module
-
-    entry = COMMANDS[name]
-    try:
-        code: int = import_module(entry.module).main(arguments)
-        return code
-    except ModuleNotFoundError as error:
-        # A missing module of ours is a defect and must be seen; any other belongs to an extra that is not installed.
-        missing = (error.name or "").partition(".")[0]
-        if entry.extra is None or not missing or missing.startswith("ganserve"):
-            raise
-        complain(
-            f"ganserve {name}: error: needs {missing}, which is not installed: pip install 'ganserve[{entry.extra}]'"
-        )
-        return BAD_USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED

@@ -1,4 +1,4 @@
-"""The command `ganserve bench`: a load generator for any ganserve server."""
+"""The command `ganserve bench`: put load on any ganserve server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "ganserve bench                                          # 1, 4 and 16 callers at a time, 5 s each",
     "ganserve bench gpu-box:50051 --concurrency 1 8 64 -n 16 # 16 samples a call",
-    "ganserve bench gpu-box:50051 --rate 100 200 400         # so many calls a second, whatever the server does",
+    "ganserve bench gpu-box:50051 --rate 100 200 400         # calls a second, however fast the server answers",
     "ganserve bench --call score --out scores.csv --out scores.svg --json",
 )
 _CLOSED = (1, 4, 16)
@@ -46,41 +46,40 @@ _MOST_CALLERS = 10_000
 class BenchArguments:
     """Put load on a server and measure it: calls a second, latencies, failures.
 
-    A closed loop (--concurrency) has so many callers, each of which waits for its answer before it calls again. An open
-    loop (--rate) makes so many calls a second, whether or not the earlier ones are answered; its latencies run from the
-    time that a call was due, so that a server that stalls cannot hide it. Several levels are taken in turn. Calls are
-    not tried again, so that failures are seen.
+    In a closed loop (--concurrency), each caller waits for its answer before it calls again. In an open loop (--rate),
+    calls come at their rate whether or not earlier ones have answers; latencies run from the time when a call was due,
+    so that a stall of the server shows. Several levels run one after the other. Failed calls are not retried.
     """
 
     server: str | None = flag(None, positional=True, metavar="[HOST:PORT]")
-    """The server, as --target."""
+    """The server, like --target."""
     concurrency: tuple[int, ...] = ()
-    """Callers at a time of closed loops. Without it and --rate: 1 4 16."""
+    """Closed loops: how many callers. Without it and --rate: 1 4 16."""
     rate: tuple[float, ...] = ()
-    """Calls a second of open loops."""
+    """Open loops: calls a second."""
     arrivals: Arrivals = "poisson"
-    """Of open loops. poisson: at random, as independent callers come; even: at equal distances."""
+    """Open loops: when calls come. poisson: at random, like independent callers; even: at equal distances."""
     duration_s: float = 5.0
-    """Seconds that each level is measured."""
+    """Seconds to measure each level."""
     warm_up_s: float = 1.0
-    """Seconds at each level before that, which do not count."""
+    """Seconds of load before each measurement."""
     call: Literal["sample", "score"] = "sample"
-    """What is called; score sends samples that the model drew before."""
+    """The call to make; score sends samples that the model drew before."""
     count: int = flag(1, aliases=("-n",))
-    """Samples of each call."""
+    """Samples in each call."""
     label: str | None = None
-    """Their label, by name or index. Without it, a conditional model draws each sample's label."""
+    """Their label, by name or index. Without it, a conditional model draws a label for each sample."""
     model: str | None = None
-    """The model's name. Without it, the only one that is served."""
+    """The model's name. Without it, the server's only model."""
     version: int | None = None
-    """The model's version. Without it, the latest that is ready."""
+    """The model's version. Without it, the latest ready one."""
     encoding: Encoding = "raw"
     """How samples travel."""
     out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE", repeat=True)
-    """Where to, besides the table: NAME.csv has a line for each level, NAME.json all of it with the histograms of
-    latencies, NAME.svg is a picture. May be given for each of them."""
+    """Also write the figures: NAME.csv has a line for each level, NAME.json everything with histograms of latencies,
+    NAME.svg is a picture. Repeat it for several."""
     json: bool = False
-    """Print all of it as JSON instead of the table."""
+    """Print everything as JSON instead of a table."""
     target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     timeout_s: float = 30.0
@@ -95,9 +94,9 @@ def _bench(arguments: BenchArguments) -> int:
     try:
         asyncio.run(bench.run())
     finally:
-        # Also what was measured before an interruption.
+        # After an interruption, report the levels that are done.
         if bench.outcomes:
-            bench.tell()
+            bench.report()
     return DONE if all(outcome.latencies.count for outcome in bench.outcomes) else FAILED
 
 
@@ -139,7 +138,7 @@ def _check_out(out: Path) -> None:
 
 
 class _Bench:
-    """The stages, and what came of them so far."""
+    """The stages and their outcomes so far."""
 
     def __init__(self, arguments: BenchArguments, stages: Sequence[Stage]) -> None:
         self.arguments, self.stages = arguments, stages
@@ -153,21 +152,21 @@ class _Bench:
         async with AsyncClient(target, timeout_s=arguments.timeout_s, max_attempts=1) as client:
             info = await client.model(arguments.model, arguments.version)
             call = await _call(client, info, arguments)
-            await call()  # What every call would be refused for is an error, not a figure.
+            await call()  # Raise what would fail every call.
             self._facts = _facts(client.target, info, arguments)
             with Progress(total_s) as progress:
                 for number, stage in enumerate(self.stages):
                     before_s = sum(each.warm_up_s + each.duration_s for each in self.stages[:number])
 
-                    def report(seconds: float, outcome: Outcome, before_s: float = before_s) -> None:
+                    def show(seconds: float, outcome: Outcome, before_s: float = before_s) -> None:
                         failed = f", {outcome.failures.total():,} failed" if outcome.failures else ""
                         words = f"{_level(outcome.stage)}: {outcome.latencies.count:,} answers{failed}"
                         progress.show(before_s + seconds, words)
 
-                    self.outcomes.append(await run_stage(stage, call, report))
+                    self.outcomes.append(await run_stage(stage, call, show))
 
-    def tell(self) -> None:
-        """Print and writes what was measured."""
+    def report(self) -> None:
+        """Print and write the figures."""
         rows = [_row(outcome, self.arguments.count) for outcome in self.outcomes]
         everything = {
             **self._facts,
@@ -207,14 +206,14 @@ class _Bench:
 
 
 async def _call(client: AsyncClient, info: ModelInfo, arguments: BenchArguments) -> Callable[[], Awaitable[object]]:
-    """One call of the load."""
+    """Return a function that makes one call of the load."""
     label = None if arguments.label is None else label_of(arguments.label, info.label_names)
     count, model, version = arguments.count, info.name, info.version
     if arguments.call == "sample":
         encoding = arguments.encoding
         return lambda: client.sample(count, label, model=model, version=version, encoding=encoding)
     if info.critic is None:
-        raise UnsupportedByModel(f"model {model!r} has no critic, so that it cannot score: --call sample")
+        raise UnsupportedByModel(f"model {model!r} has no critic, so it cannot score: --call sample")
     drawn = await client.sample(count, label, model=model, version=version)
     names = list(drawn.label_names) if drawn.label_names is not None and info.critic_takes_labels else None
     return lambda: client.score(drawn.samples, names, model=model, version=version)
@@ -240,7 +239,7 @@ def _facts(target: str, info: ModelInfo, arguments: BenchArguments) -> dict[str,
 
 
 def _row(outcome: Outcome, count: int) -> dict[str, Any]:
-    """What a stage came to, flat: numbers by name; None where there is none."""
+    """Return a stage's figures by name; None where there is no figure."""
     stage, latencies = outcome.stage, outcome.latencies
     row: dict[str, Any] = {
         "loop": stage.loop,
@@ -289,13 +288,13 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _notes(outcomes: Sequence[Outcome]) -> list[str]:
-    """What to know before the figures are believed."""
+    """Return warnings about the figures."""
     notes = []
     for outcome in outcomes:
         level = _level(outcome.stage)
         if outcome.failures:
             each = ", ".join(f"{count:,} {name}" for name, count in outcome.failures.most_common())
-            notes.append(f"{level}: failed: {each}; the latencies are those of the calls that were answered")
+            notes.append(f"{level}: failed: {each}; the latencies are those of answered calls")
         late_s = outcome.lateness.percentile_s(99) if outcome.lateness.count else 0.0
         if outcome.busy > _BUSY or late_s > _LATE_S:
             notes.append(

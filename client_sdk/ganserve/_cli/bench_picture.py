@@ -1,4 +1,4 @@
-"""The figures of `ganserve bench` as a picture: SVG, which every browser shows and which needs no library."""
+"""Draw the figures of `ganserve bench` as SVG, which needs no library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganserve._cli.load_generator import Outcome
 
 _WIDTH, _PANEL, _HEIGHT, _MARGIN, _TOP = 1200, 400, 380, 62, 74
-# Told apart by colour-blind eyes, too (Okabe and Ito 2008).
+# Colour-blind people can tell these apart (Okabe and Ito 2008).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _PERCENTILES = (50.0, 90.0, 99.0)
 _BINS_PER_DECADE = 20
@@ -49,7 +49,7 @@ class _Axis:
 
 
 def picture(outcomes: Sequence[Outcome], *, title: str) -> str:
-    """Call a second and latencies by load, and the latencies' histograms, as SVG.
+    """Return calls a second and latencies by load, and histograms of latencies, as SVG.
 
     Args:
         outcomes: Of the stages.
@@ -111,7 +111,7 @@ def _histograms(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _binned(outcome: Outcome) -> dict[int, float]:
-    """The share of the latencies in each bin of equal width on a logarithmic axis of milliseconds."""
+    """Return the share of latencies in each bin of equal width on a logarithmic axis of milliseconds."""
     bins: dict[int, float] = {}
     for upper_s, count in outcome.latencies.buckets():
         index = math.floor(math.log10(upper_s * 1e3) * _BINS_PER_DECADE)
@@ -120,7 +120,7 @@ def _binned(outcome: Outcome) -> dict[int, float]:
 
 
 def _decade_bounds(values: Iterable[float]) -> tuple[float, float]:
-    """Bounds of a logarithmic axis around values: from and to 1, 2 or 5 times a power of ten."""
+    """Return bounds of a logarithmic axis around values: 1, 2 or 5 times a power of ten."""
     found = list(values)
     steps = [step * 10.0**decade for decade in range(-3, 8) for step in (1, 2, 5)]
     low = max((step for step in steps if step < min(found)), default=steps[0])
@@ -138,7 +138,7 @@ def _level_axis(outcomes: Sequence[Outcome], panel: int) -> _Axis:
 
 
 def _up(low: float, high: float, *, logarithmic: bool, legend: int = 0) -> _Axis:
-    """A vertical axis, with room for a legend of so many lines above its highest value."""
+    """Return a vertical axis, with room for the legend's lines above its highest value."""
     return _Axis(low=low, high=high, start=_HEIGHT - _MARGIN, end=_TOP + 16 * legend, logarithmic=logarithmic)
 
 

@@ -1,4 +1,4 @@
-"""What `ganserve doctor` looks at. Everything heavy runs in a process of its own, which may fail as it likes."""
+"""The checks of `ganserve doctor`. Heavy imports run in their own processes, so that a crash of one is a finding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXTRAS = {
 }
 LIBRARIES = ("grpcio", "protobuf", "numpy", "cyclopts")
 
-# ganserve_server owns the check of CUDA, and the SDK must not depend on it: so it is named here, and not imported.
+# The SDK must not import ganserve_server, which owns the check of CUDA; the probe's process imports it.
 _ONNXRUNTIME_PROBE = """
 import json, onnxruntime
 try:
@@ -64,9 +64,9 @@ class State(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Not there, or not in use; nothing that is installed is broken."""
+    """Missing or unused; nothing that is installed is broken."""
     BROKEN = "BROKEN"
-    """Installed, and does not work."""
+    """Installed, but does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,13 @@ class Check:
     name: str
     state: State
     message: str
-    """What is so, in words."""
+    """The finding in words."""
     fix: str | None = None
-    """What to do about it."""
+    """How to fix it."""
 
 
 def all_checks(target: str | None) -> Iterator[Check]:
-    """Everything, in the order in which it is shown."""
+    """Run all checks and yield the findings in the order in which they are shown."""
     probes = {}
     if installed_onnxruntimes():
         probes["onnxruntime"] = _start([sys.executable, "-c", _ONNXRUNTIME_PROBE])
@@ -106,20 +106,22 @@ def all_checks(target: str | None) -> Iterator[Check]:
 
 
 def check_extra(extra: str, versions: Mapping[str, str | None]) -> Check:
-    """Whether an extra is installed: the versions of its distributions, None for what is missing."""
+    """Check whether an extra is installed, from the versions of its distributions; None: it is missing."""
     missing = [name for name, found in versions.items() if found is None]
     install = f"pip install 'ganserve[{extra}]'"
     if not missing:
         return Check(f"[{extra}]", State.OK, ", ".join(f"{name} {found}" for name, found in versions.items()))
     if len(missing) == len(versions):
         return Check(f"[{extra}]", State.NOTE, "not installed", install)
-    return Check(f"[{extra}]", State.NOTE, f"not complete, without {', '.join(missing)}", install)
+    return Check(f"[{extra}]", State.NOTE, f"incomplete: without {', '.join(missing)}", install)
 
 
 def check_gpu(probe: subprocess.Popen[str] | None) -> Check:
-    """The NVIDIA driver and its GPUs, as nvidia-smi lists them."""
+    """Check the NVIDIA driver and its GPUs with nvidia-smi."""
     if probe is None:
-        return Check("GPU", State.NOTE, "there is no nvidia-smi, so no NVIDIA driver: everything runs on the CPU")
+        return Check(
+            "GPU", State.NOTE, "nvidia-smi is missing, so there is no NVIDIA driver: everything runs on the CPU"
+        )
     code, output, errors = _finish(probe)
     gpus = [line.strip() for line in output.splitlines() if line.strip()]
     if code or not gpus:
@@ -133,7 +135,7 @@ def check_gpu(probe: subprocess.Popen[str] | None) -> Check:
 
 
 def check_onnxruntime(probe: subprocess.Popen[str], *, has_gpu: bool) -> Iterator[Check]:
-    """Whether onnxruntime loads, and whether a CUDA session really comes up."""
+    """Check whether onnxruntime loads, and whether it can open a CUDA session."""
     both = installed_onnxruntimes()
     if len(both) > 1:
         fix = f"pip uninstall -y {' '.join(both)}, then pip install 'ganserve[server]'"
@@ -151,19 +153,19 @@ def check_onnxruntime(probe: subprocess.Popen[str], *, has_gpu: bool) -> Iterato
     elif not has_gpu:
         yield Check("CUDA", State.NOTE, f"models run on the CPU: {found['obstacle']}")
     else:
-        # Without the CUDA libraries, a GPU lies idle, which is no fault; with them, something is wrong.
+        # An idle GPU is a fault only where the CUDA libraries are installed.
         complete = all(_version(name) for name in EXTRAS["cuda"])
         state = State.BROKEN if complete else State.NOTE
         yield Check(
             "CUDA",
             state,
-            f"models run on the CPU, though there is a GPU: {found['obstacle']}",
+            f"models run on the CPU although there is a GPU: {found['obstacle']}",
             None if complete else "pip install 'ganserve[cuda]'",
         )
 
 
 def check_torch(probe: subprocess.Popen[str], *, has_gpu: bool) -> Check:
-    """Whether PyTorch loads, and whether it computes on the GPU."""
+    """Check whether PyTorch loads, and whether it computes on the GPU."""
     found, trouble = _probed(probe)
     if found is None:
         return Check(
@@ -183,25 +185,25 @@ def check_torch(probe: subprocess.Popen[str], *, has_gpu: bool) -> Check:
 
 
 def check_server(target: str | None) -> Check:
-    """Whether a server answers at the target, and with what."""
+    """Check whether a server answers at the target, and list its models."""
     with Client(target, timeout_s=5) as client:
         try:
             models = client.models()
         except ServerUnavailable:
             return Check("server", State.NOTE, f"none answers at {client.target}", "ganserve serve --models models")
         except GanserveError as error:
-            return Check("server", State.NOTE, f"{client.target} does not answer as a ganserve server does: {error}")
+            return Check("server", State.NOTE, f"{client.target} is not a ganserve server: {error}")
         ready = [f"{model.name} {model.latest}" for model in models if model.latest is not None]
         return Check("server", State.OK, f"{client.target} serves {', '.join(ready) or 'no model that is ready'}")
 
 
 def installed_onnxruntimes() -> list[str]:
-    """The distributions of onnxruntime that are installed; more than one is a fault."""
+    """Return the installed distributions of onnxruntime; more than one is a fault."""
     return [name for name in _ONNXRUNTIMES if _installed(name) is not None]
 
 
 def _version(name: str) -> str | None:
-    """Version of an installed distribution, None if it is not; "onnxruntime" is either of its two."""
+    """Return the version of a distribution, None if it is missing; "onnxruntime" means either of its two."""
     if name == "onnxruntime":
         return next((found for each in _ONNXRUNTIMES if (found := _installed(each)) is not None), None)
     return _installed(name)
@@ -229,7 +231,7 @@ def _start(command: list[str] | tuple[str, ...]) -> subprocess.Popen[str]:
 
 
 def _finish(probe: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, output and errors of a process."""
+    """Wait for a process and return its exit code, output and errors."""
     try:
         output, errors = probe.communicate(timeout=_PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -240,7 +242,7 @@ def _finish(probe: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def _probed(probe: subprocess.Popen[str]) -> tuple[dict[str, Any] | None, str]:
-    """What a Python probe found, or None and why it failed."""
+    """Return what a Python probe found, or None and why it failed."""
     code, output, errors = _finish(probe)
     if code == 0:
         found: dict[str, Any] = json.loads(_last_line(output))

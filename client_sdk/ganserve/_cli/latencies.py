@@ -1,4 +1,4 @@
-"""Latencies counted: any percentile to within 1 %, in constant room, however many calls there were."""
+"""Count latencies in constant memory, with every percentile right to within 1 %."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Latencies:
         self._counts: Counter[int] = Counter()
         self._sum_s = 0.0
         self.count = 0
-        """How many were added."""
+        """Number of latencies."""
         self.lowest_s = math.inf
         self.highest_s = 0.0
 
@@ -31,11 +31,11 @@ class Latencies:
 
     @property
     def mean_s(self) -> float:
-        """The mean in seconds; NaN of none."""
+        """Mean in seconds; NaN without latencies."""
         return self._sum_s / self.count if self.count else math.nan
 
     def percentile_s(self, percent: float) -> float:
-        """The latency in seconds that this share of all does not exceed, at most 1 % too high; NaN of none.
+        """Return the latency in seconds that this share does not exceed, at most 1 % too high; NaN without latencies.
 
         Args:
             percent: Above 0, up to 100.
@@ -50,7 +50,7 @@ class Latencies:
         raise AssertionError("the counts sum to the count")
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Upper bound in seconds and count of each bucket that is not empty, lowest first."""
+        """Return the upper bound in seconds and the count of each bucket that is not empty, lowest first."""
         return [(_upper_s(bucket), self._counts[bucket]) for bucket in sorted(self._counts)]
 
 

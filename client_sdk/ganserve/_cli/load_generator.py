@@ -1,4 +1,4 @@
-"""Puts load on a server, in closed loops and in open ones.
+"""Put load on a server, in closed loops and in open ones.
 
 In a closed loop each caller waits for its answer before it calls again; in an open one calls come when they come. An
 open loop's latencies run from the time that a call was due, whether or not it could be sent then: a server that
@@ -23,49 +23,49 @@ if TYPE_CHECKING:
 Arrivals = Literal["poisson", "even"]
 """How an open loop's calls are spread over time: at random, as independent callers do, or at equal distances."""
 
-MOST_IN_FLIGHT = 10_000  # Calls that wait for more are late, which their latencies tell.
+MOST_IN_FLIGHT = 10_000  # Further calls wait; the wait is part of their latency.
 _TICK_S = 0.1
 _AFTER_A_REFUSAL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One level of load, held for a while."""
+    """One level of load."""
 
     loop: Literal["closed", "open"]
     level: float
-    """Callers at a time of a closed loop, calls a second of an open one."""
+    """Closed loop: number of callers. Open loop: calls a second."""
     duration_s: float
-    """How long is measured."""
+    """Length of the measurement."""
     warm_up_s: float
-    """Before that, at the same load, which is not measured."""
+    """Time under the same load before the measurement."""
     arrivals: Arrivals = "poisson"
-    """Of an open loop."""
+    """When an open loop's calls come."""
     seed: int = 0
-    """Of random arrivals."""
+    """Seed of random arrivals."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What came of a stage."""
+    """The figures of a stage."""
 
     stage: Stage
     calls: int = 0
-    """Calls that were due while it was measured."""
+    """Calls that were due during the measurement."""
     latencies: Latencies = field(default_factory=Latencies)
-    """Of those of them that were answered."""
+    """Latencies of those that were answered."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Those that failed, by the error's name."""
+    """Number of those that failed, by the error's name."""
     answered_meanwhile: int = 0
-    """Calls whose answers came while it was measured, whenever they were sent."""
+    """Answers that came during the measurement, whenever their calls were sent."""
     lateness: Latencies = field(default_factory=Latencies)
-    """How late an open loop's calls were sent: the load generator's own delay, which is in their latencies."""
+    """How late an open loop's calls were sent. This delay of the load generator is part of their latencies."""
     busy: float = 0.0
-    """Share of the time that this process's event loop computed; near 1, it measures itself."""
+    """Share of the time that this process's event loop was busy; near 1, the figures describe the load generator."""
 
     @property
     def calls_per_s(self) -> float:
-        """Calls that were answered in a second."""
+        """Answered calls per second."""
         return self.answered_meanwhile / self.stage.duration_s
 
 
@@ -95,7 +95,7 @@ async def run_stage(
 
 
 def due_times(stage: Stage) -> Iterator[float]:
-    """When an open loop's calls are due, in seconds from its beginning."""
+    """Yield when an open loop's calls are due, in seconds from its beginning."""
     chance, due, calls = random.Random(stage.seed), 0.0, 0
     while True:
         calls += 1
@@ -115,12 +115,12 @@ class _Run:
         self._until = self._from + outcome.stage.duration_s
 
     async def caller(self) -> None:
-        """One caller of a closed loop: calls, waits for the answer, calls again."""
+        """Make the calls of one closed-loop caller, one after the other."""
         while (now := time.perf_counter()) < self._until:
             await self._make(now)
 
     async def arrivals(self) -> None:
-        """All calls of an open loop, each at its time, whatever became of those before."""
+        """Make the calls of an open loop, each at its time."""
         room = asyncio.Semaphore(MOST_IN_FLIGHT)
 
         async def make(due: float) -> None:
@@ -132,7 +132,7 @@ class _Run:
         async with asyncio.TaskGroup() as calls:
             for seconds in due_times(self.outcome.stage):
                 due = self.started + seconds
-                # Also where it is late already: the answers of the others must be read meanwhile.
+                # Sleep even when late, so that the answers of other calls are read.
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 await room.acquire()
                 if due >= self._from:
@@ -148,7 +148,7 @@ class _Run:
             if measured:
                 self.outcome.failures[type(error).__name__] += 1
             if isinstance(error, ServerUnavailable) and self.outcome.stage.loop == "closed":
-                await asyncio.sleep(_AFTER_A_REFUSAL_S)  # It is refused in no time, and would be called for nothing.
+                await asyncio.sleep(_AFTER_A_REFUSAL_S)  # A refusal takes no time; do not call in a tight loop.
             return
         now = time.perf_counter()
         if measured:

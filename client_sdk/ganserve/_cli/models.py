@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ganserve import Client
 from ganserve._cli.shared import command, say, say_json, table
+from ganserve._command_line.command import printable
 from ganserve._command_line.options import flag
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _MOST_LABELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsArguments:
-    """List the models of a server; * marks the version that a request without one gets."""
+    """List the models of a server; * marks the version that requests get by default."""
 
     json: bool = False
     """Print the list as JSON."""
@@ -49,7 +50,7 @@ def _models(arguments: ModelsArguments) -> int:
         for model in models:
             for version in model.versions:
                 if version.reason:
-                    say(f"{model.name} {version.version}: {version.reason}")
+                    say(printable(f"{model.name} {version.version}: {version.reason}"))
     return 0
 
 
@@ -65,7 +66,7 @@ def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
 
 
 def _notes(version: VersionSummary) -> str:
-    """What is not as with most models."""
+    """Return what is special about a version."""
     if version.sample is None:
         return ""
     notes = [] if version.has_critic else ["no critic"]

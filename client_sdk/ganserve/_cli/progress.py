@@ -30,7 +30,7 @@ class Progress:
         self._drawn = float("-inf")
 
     def show(self, done: float, words: str) -> None:
-        """Draws the bar again, unless it was drawn a moment ago.
+        """Draw the bar again, unless it was drawn a moment ago.
 
         Args:
             done: How much of the total.
@@ -43,7 +43,7 @@ class Progress:
         part = min(1.0, done / self._total) if self._total else 1.0
         full = round(part * _WIDTH)
         line = f"[{'#' * full}{'.' * (_WIDTH - full)}] {part:4.0%}  {words}"
-        # A line that the terminal breaks could not be erased.
+        # A line that wraps could not be erased.
         self._stream.write(f"{_ERASE}{line[: shutil.get_terminal_size().columns - 1]}")
         self._stream.flush()
 

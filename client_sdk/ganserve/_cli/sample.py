@@ -15,6 +15,7 @@ from ganserve import BestOf, Client, Rejection, SampleBatch
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, say, say_json
+from ganserve._command_line.command import DONE
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import check_count
@@ -32,9 +33,9 @@ _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
     "ganserve sample -n 1000 --out samples/              # a picture each, named for its index and label",
     "ganserve sample -n 50000 --seed 1 --out digits.npz  # a NumPy archive: samples, labels, seed",
-    "ganserve sample -n 50 --control c0=0.5 -o half.png  # a continuous code of InfoGAN set",
+    "ganserve sample -n 50 --control c0=0.5 -o half.png  # with a continuous code of InfoGAN",
     "ganserve sample -n 500 --out points.csv             # vectors as a table",
-    "ganserve sample -n 4 --scores --json                # what the critic thinks of them",
+    "ganserve sample -n 4 --scores --json                # with the critic's scores",
     "ganserve sample -n 64 --select best-of:8 -o x.png   # the best of 8 for each of them",
     "ganserve sample --seed 1 --walk-to 2 -o walk.png    # 16 steps from one sample to another",
 )
@@ -42,19 +43,19 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class SampleArguments:
-    """Draw samples from a model that a server has, and write them."""
+    """Draw samples from a model of a server, and write them."""
 
     count: int = flag(16, aliases=("-n",))
     """How many samples."""
     label: str | None = None
-    """Their label, by name or index. Without it, a conditional model draws each sample's label."""
+    """Their label, by name or index. Without it, a conditional model draws a label for each sample."""
     out: Path | None = flag(None, aliases=("-o",))
-    """Where to: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the samples' array alone, NAME.csv a table
-    of vectors, anything else a folder with one picture a sample. Without it, only the facts are printed."""
+    """Where to write: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a
+    table of vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
     model: str | None = None
-    """The model's name. Without it, the only one that is served."""
+    """The model's name. Without it, the server's only model."""
     version: int | None = None
-    """The model's version. Without it, the latest that is ready."""
+    """The model's version. Without it, the latest ready one."""
     seed: int | None = None
     """The same seed draws the same samples. Without it, a random one, which is printed."""
     offset: int = 0
@@ -62,18 +63,18 @@ class SampleArguments:
     truncation: float | None = None
     """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
     control: tuple[str, ...] = flag((), metavar="NAME=FLOAT", repeat=True)
-    """Set a control of the model; may be given for each of them. `ganserve models` lists them. Those that are not set
-    are drawn."""
+    """Set a control of the model; repeat it for several. `ganserve models` lists the controls. The others are drawn at
+    random."""
     select: str | None = flag(None, metavar="RULE:N")
-    """Let the critic choose among more samples for each. best-of:N takes the one of N that it scores highest;
-    rejection:N the first that it takes for real, of N at most."""
+    """Draw more samples and let the critic choose. best-of:N takes the one of N with the highest score; rejection:N the
+    first that the critic judges real, of at most N."""
     walk_to: int | None = flag(None, metavar="SEED")
-    """Draw the way from the first sample of --seed to that of this seed, both included, in --count steps."""
+    """Draw --count samples along the way from the first sample of --seed to the first of this seed, both included."""
     encoding: Encoding = "raw"
-    """How samples travel. png: smaller and slower; jpeg, webp: with small losses; float32: images as 0 to 1, which
-    NAME.npz and NAME.npy then have."""
+    """How samples travel. png: smaller and slower; jpeg, webp: with small losses; float32: images from 0 to 1, in
+    NAME.npz and NAME.npy too."""
     scores: bool = False
-    """Ask for the critic's scores, too."""
+    """Ask for the critic's scores too."""
     json: bool = False
     """Print the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
     target: str | None = flag(None, metavar="HOST:PORT")
@@ -84,7 +85,7 @@ class SampleArguments:
 
 def _sample(arguments: SampleArguments) -> int:
     check_integer("--count", arguments.count, 1, MAX_INDEX)
-    kind = _check_out(arguments.out)
+    kind = _out_kind(arguments.out)
     controls = _controls(arguments.control)
     select = None if arguments.select is None else _selection(arguments.select)
     if arguments.walk_to is not None:
@@ -92,54 +93,12 @@ def _sample(arguments: SampleArguments) -> int:
     started = time.monotonic()
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
         info = client.model(arguments.model, arguments.version)
-        if kind in ("png", "folder") and info.sample.kind != "image":
-            raise InvalidRequest.of(
-                "--out",
-                f"is {str(arguments.out)!r}, and model {info.name!r} makes no pictures but {info.sample}; expected "
-                "NAME.npz, NAME.npy or NAME.csv",
-            )
-        if kind == "csv" and info.sample.kind != "vector":
-            raise InvalidRequest.of(
-                "--out",
-                f"is {str(arguments.out)!r}, and model {info.name!r} makes no vectors but {info.sample}; expected "
-                "NAME.png, NAME.npz or a folder",
-            )
-        if kind == "png":
-            check_count(arguments.count, *info.sample.shape[:2])
-        label = None if arguments.label is None else label_of(arguments.label, info.label_names)
-        parts: Iterable[SampleBatch]
-        if arguments.walk_to is not None and arguments.seed is not None:
-            way = client.interpolate(
-                arguments.seed,
-                arguments.walk_to,
-                arguments.count,
-                label,
-                model=info.name,
-                version=info.version,
-                truncation=arguments.truncation,
-                encoding=arguments.encoding,
-                return_scores=arguments.scores,
-            )
-            parts = [way]
-        else:
-            parts = client.stream(
-                arguments.count,
-                label,
-                model=info.name,
-                version=info.version,
-                seed=arguments.seed,
-                offset=arguments.offset,
-                truncation=arguments.truncation,
-                controls=controls,
-                select=select,
-                encoding=arguments.encoding,
-                return_scores=arguments.scores,
-            )
+        _check_model(info, kind, arguments)
         batches = []
-        for batch in _with_progress(parts, arguments.count):
+        for batch in _with_progress(_draw(client, info, arguments, controls, select), arguments.count):
             if kind == "folder" and arguments.out is not None:
                 batch.save(arguments.out)
-            # What is written already, or never will be, need not be kept: there may be more than fits.
+            # Keep samples only for what is written at the end: there may be more than fit into memory.
             keep = kind in ("png", *_TABLES) or info.sample.kind == "vector"
             batches.append(batch if keep else replace(batch, samples=np.empty((len(batch), 0), np.uint8)))
     batch = SampleBatch.concatenate(batches)
@@ -151,34 +110,80 @@ def _sample(arguments: SampleArguments) -> int:
         say_json(_facts(batch, arguments))
     else:
         say(_summary(batch, info, arguments, time.monotonic() - started))
-    return 0
+    return DONE
 
 
-def _check_out(out: Path | None) -> str:
-    """What `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing; checked before a sample is drawn."""
+def _draw(
+    client: Client,
+    info: ModelInfo,
+    arguments: SampleArguments,
+    controls: dict[str, float] | None,
+    select: Selection | None,
+) -> Iterable[SampleBatch]:
+    label = None if arguments.label is None else label_of(arguments.label, info.label_names)
+    common: dict[str, Any] = {
+        "model": info.name,
+        "version": info.version,
+        "truncation": arguments.truncation,
+        "encoding": arguments.encoding,
+        "return_scores": arguments.scores,
+    }
+    if arguments.walk_to is not None and arguments.seed is not None:
+        return [client.interpolate(arguments.seed, arguments.walk_to, arguments.count, label, **common)]
+    return client.stream(
+        arguments.count,
+        label,
+        seed=arguments.seed,
+        offset=arguments.offset,
+        controls=controls,
+        select=select,
+        **common,
+    )
+
+
+def _out_kind(out: Path | None) -> str:
+    """Return what `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing.
+
+    Raises:
+        InvalidRequest: It cannot be written.
+        MissingExtra: Pictures need Pillow.
+    """
     if out is None:
         return ""
     if str(out) == "-":
         raise InvalidRequest.of("--out", "is '-', and samples are not written to stdout; expected a file or a folder")
+    kinds = "NAME.png, NAME.npz, NAME.npy"
     suffix = out.suffix.lower()
     if out.is_dir() or not suffix:
         kind = "folder"
-        if out.exists() and not out.is_dir():
+        if out.is_file():
             raise InvalidRequest.of(
-                "--out",
-                f"is {str(out)!r}, which is a file; expected a folder, NAME.png, NAME.npz, NAME.npy or NAME.csv",
+                "--out", f"is {str(out)!r}, which is a file; expected a folder, {kinds} or NAME.csv"
             )
     elif suffix in (".png", *SUFFIXES):
         kind = suffix[1:]
         if not out.parent.is_dir():
             raise InvalidRequest.of("--out", f"is {str(out)!r}, and there is no folder {str(out.parent)!r}")
     else:
-        raise InvalidRequest.of(
-            "--out", f"is {str(out)!r}; expected NAME.png, NAME.npz, NAME.npy, NAME.csv or a folder"
-        )
+        raise InvalidRequest.of("--out", f"is {str(out)!r}; expected {kinds}, NAME.csv or a folder")
     if kind in ("png", "folder") and not has_pillow():
         raise MissingExtra.of("images", "Pillow", f"--out {out}")
     return kind
+
+
+def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None:
+    """Refuse an `--out` that the model's samples cannot be written to."""
+    start = f"is {str(arguments.out)!r}, and model {info.name!r} makes"
+    if kind in ("png", "folder") and info.sample.kind != "image":
+        raise InvalidRequest.of(
+            "--out", f"{start} no pictures but {info.sample}; expected NAME.npz, NAME.npy or NAME.csv"
+        )
+    if kind == "csv" and info.sample.kind != "vector":
+        raise InvalidRequest.of(
+            "--out", f"{start} no vectors but {info.sample}; expected NAME.png, NAME.npz or a folder"
+        )
+    if kind == "png":
+        check_count(arguments.count, *info.sample.shape[:2])
 
 
 def _save_npy(batch: SampleBatch, out: Path) -> None:
@@ -193,7 +198,7 @@ _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
 
 
 def _selection(text: str) -> Selection:
-    """The selection of the command line: best-of:N or rejection:N."""
+    """Read best-of:N or rejection:N."""
     method, _, number = text.partition(":")
     if method not in ("best-of", "rejection") or not number.isdecimal() or not 1 <= int(number) <= MOST_PROPOSALS:
         raise InvalidRequest.of(
@@ -212,11 +217,11 @@ def _check_walk(arguments: SampleArguments) -> None:
         ("--select", arguments.select is not None),
     ):
         if given:
-            raise InvalidRequest.of(name, "cannot go with --walk-to, which settles every latent; leave it out")
+            raise InvalidRequest.of(name, "cannot go with --walk-to, which fixes every latent; leave it out")
 
 
 def _controls(given: Sequence[str]) -> dict[str, float] | None:
-    """The controls of the command line, NAME=FLOAT each, by name."""
+    """Read the controls, NAME=FLOAT each, by name."""
     controls: dict[str, float] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -233,7 +238,7 @@ def _controls(given: Sequence[str]) -> dict[str, float] | None:
 
 
 def _with_progress(stream: Iterable[SampleBatch], count: int) -> Iterator[SampleBatch]:
-    """The batches, with a bar on the terminal that counts their samples."""
+    """Yield the batches and count their samples in a bar on the terminal."""
     done = 0
     with Progress(count) as progress:
         for batch in stream:
@@ -272,7 +277,7 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     again = f"--seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else "")
     if arguments.walk_to is not None:
         again = f"--seed {arguments.seed} --walk-to {arguments.walk_to}"
-    # What is written: pictures are uint8 whatever the encoding.
+    # Pictures are uint8 whatever the encoding.
     floats = arguments.encoding == "float32" and (arguments.out is None or arguments.out.suffix.lower() in SUFFIXES)
     sample = replace(info.sample, dtype="float32") if floats else info.sample
     lines = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganserve import Scores
 
 _EXAMPLES = (
-    "ganserve score sevens.png               # a grid of `ganserve sample`: cut into its samples, labels known",
+    "ganserve score sevens.png               # a grid of `ganserve sample`: it knows its samples and labels",
     "ganserve score samples/                 # each picture of a folder",
     "ganserve score my-digit.png --label 7   # any picture of the model's size",
     "ganserve score points.csv               # vectors of `ganserve sample`: .csv, .npz or .npy",
@@ -36,10 +36,10 @@ class ScoreArguments:
     label: str | None = None
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: str | None = None
-    """The model's name. Without it, the one that drew the file's samples, if it says so, else the only one that is
-    served."""
+    """The model's name. Without it, the model that drew the file's samples, if the file names it, else the server's
+    only model."""
     version: int | None = None
-    """The model's version. Without it, the latest that is ready."""
+    """The model's version. Without it, the latest ready one."""
     json: bool = False
     """Print the score of each sample, as JSON."""
     target: str | None = flag(None, metavar="HOST:PORT")
@@ -74,7 +74,7 @@ def _score_file(client: Client, file: Path, arguments: ScoreArguments) -> Scores
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:
-    """The files, with the pictures of each folder in its place."""
+    """Return the files, with each folder replaced by its pictures."""
     if not files:
         raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")
     expanded: list[Path] = []
@@ -97,7 +97,7 @@ def _facts(file: Path, scores: Scores) -> dict[str, Any]:
 
 
 def _rows(file: Path, scores: Scores) -> list[list[str]]:
-    """One row for each label of a picture's samples: means over the samples."""
+    """Return a row for each label of a file's samples, with means over the samples."""
     by_label: dict[str | int | None, list[int]] = {}
     for i, score in enumerate(scores):
         by_label.setdefault(score.label, []).append(i)

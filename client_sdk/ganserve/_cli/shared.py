@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command
+from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def say_json(value: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: of dataclasses, arrays, dates and what they hold."""
+    """Return a value in the types of JSON, from dataclasses, arrays, dates and what they hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
@@ -85,8 +85,8 @@ def plain(value: Any) -> Any:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns of text, each as wide as its widest cell."""
-    lines = [list(header), *map(list, rows)]
+    """Return columns of text, each as wide as its widest cell."""
+    lines = [list(header), *(list(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -94,5 +94,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def label_of(text: str, names: Sequence[str]) -> str | int:
-    """The label that the command line means: a name that the model has, else an index if it is a number."""
+    """Return the label that the user means: a name that the model has, else an index if it is a number."""
     return int(text) if text.isdecimal() and text not in names else text

@@ -19,37 +19,37 @@ if TYPE_CHECKING:
     pass
 
 _EXAMPLES = (
-    "ganserve ui                            # of the server at GANSERVE_TARGET, else localhost:50051",
+    "ganserve ui                            # for the server at GANSERVE_TARGET, else localhost:50051",
     "ganserve ui --target gpu-box:50051",
     "ganserve ui --models models            # no server: the models run in this process",
 )
 
-# With their pauses, longer than gRPC waits before it looks again for a server that was not there.
+# Their pauses add up to more than gRPC waits before it reconnects.
 _ATTEMPTS = 7
 _HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
 class UiArguments:
-    """Serve a page for browsers: samples, walks between them, scores of pictures, and what a model is."""
+    """Serve a page for browsers: samples, walks between them, scores of pictures, facts about models."""
 
     target: str | None = flag(None, metavar="HOST:PORT")
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     models: Path | None = flag(None, metavar="DIR")
     """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"
-    """The address that the page listens on; 0.0.0.0 lets every machine of the network in."""
+    """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int | None = None
-    """The page's port. Without it, the first that is free from 7860 on."""
+    """Port of the page. Without it, the first free one from 7860 on."""
 
 
 def _ui(arguments: UiArguments) -> int:
     if arguments.models is not None and arguments.target is not None:
-        raise InvalidRequest.of("--models", "is given beside --target: leave one of them out")
+        raise InvalidRequest.of("--models", "cannot go with --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
         raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
     _check_host(arguments.host)
-    from ganserve._ui.serving import serving  # takes seconds, which --help and refusals need not wait for
+    from ganserve._ui.serving import serving  # Slow to import: only after the checks.
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -59,13 +59,13 @@ def _ui(arguments: UiArguments) -> int:
     with client, serving(client, arguments.host, arguments.port) as url:
         say(f"the page of {client.target} is at {url}")
         sys.stdout.flush()
-        while not stop.wait(1):  # a signal that another thread receives does not end a wait without end
+        while not stop.wait(1):  # A signal handler runs only between waits.
             pass
     return DONE
 
 
 def _check_host(host: str) -> None:
-    """Refuses a host that nothing here can listen on: of Gradio's errors each blames the port.
+    """Refuse a host that this machine cannot listen on; Gradio's own error blames the port.
 
     Raises:
         InvalidRequest: It is unknown, or another machine's.

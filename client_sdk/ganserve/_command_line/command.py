@@ -51,67 +51,62 @@ class Command:
         return help_text(self.prog, inspect.getdoc(self.arguments) or "", {"options": self.options()}, self.examples)
 
     def read(self, argv: Sequence[str]) -> Any:
-        """Return the arguments as an instance of the dataclass.
-
-        Raises:
-            UsageError: They are wrong.
-        """
+        """Return the arguments as an instance of the dataclass."""
         return build(self.arguments, parse(self.options(), argv, self.prog, self.examples[0]))
 
     def main(self, argv: Sequence[str]) -> int:
         """Run the command and return its exit code."""
-        open_closed_streams()
+        codes: dict[type[Exception], int] = {UsageError: BAD_USAGE, **self.exit_codes}
         try:
-            if {"-h", "--help", "--help-all"} & set(argv[: argv.index("--")] if "--" in argv else argv):
-                sys.stdout.write(self.help(argv))
-                code = DONE
-            else:
-                code = self.action(self.read(argv))
-            sys.stdout.flush()
-            return code
-        except KeyboardInterrupt:
-            if self.interrupted:
-                complain(f"{self.prog}: {self.interrupted}")
-            return INTERRUPTED
-        except BrokenPipeError:
-            return leave_broken_pipe()
-        except UsageError as error:
-            complain(f"{self.prog}: error: {error}")
-            return BAD_USAGE
-        except (*self.exit_codes, OSError) as error:
-            known = isinstance(error, tuple(self.exit_codes))
-            complain(f"{self.prog}: error: {self.wording(error) if known else describe(error)}")
-            return next((code for kind, code in self.exit_codes.items() if isinstance(error, kind)), FAILED)
+            return guarded(self.prog, lambda: self._run(argv), self.interrupted)
+        except tuple(codes) as error:
+            complain(f"{self.prog}: error: {error if isinstance(error, UsageError) else self.wording(error)}")
+            return next(code for kind, code in codes.items() if isinstance(error, kind))
+
+    def _run(self, argv: Sequence[str]) -> int:
+        if {"-h", "--help", "--help-all"}.isdisjoint(argv[: argv.index("--")] if "--" in argv else argv):
+            return self.action(self.read(argv))
+        sys.stdout.write(self.help(argv))
+        return DONE
+
+
+def guarded(prog: str, work: Callable[[], int], interrupted: str = "") -> int:
+    """Do some work and return its exit code, also where the user, a reader or the operating system stops it."""
+    _open_closed_streams()
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        if interrupted:
+            complain(f"{prog}: {interrupted}")
+        return INTERRUPTED
+    except BrokenPipeError:  # A reader such as `head` has gone: discard what Python would write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        where = error.filename or "standard output"
+        complain(f"{prog}: error: {where}: {error.strerror}" if error.strerror else f"{prog}: error: {error}")
+        return FAILED
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped: what others wrote must not steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 
 def complain(line: str) -> None:
     """Write a line to stderr, or nothing where stderr cannot be written."""
     try:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{printable(line)}\n")
         sys.stderr.flush()
     except OSError:
         pass
 
 
-def describe(error: Exception) -> str:
-    """Return an error of the operating system with the file that it is about."""
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    return f"{error.filename or 'standard output'}: {error.strerror}"
-
-
-def leave_broken_pipe() -> int:
-    """Discard what is still to be written after a reader such as `head` has gone, and return the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
-
-
-def open_closed_streams() -> None:
+def _open_closed_streams() -> None:
     """Point standard streams that the caller closed (`>&-`) to the null device, so that no file takes their place."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            try:
-                os.fstat(number)
-            except OSError:
-                os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False))
+            os.open(os.devnull, os.O_RDWR)  # The lowest number that is free, which is this stream's.
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))

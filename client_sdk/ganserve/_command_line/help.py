@@ -21,12 +21,8 @@ def help_text(
 ) -> str:
     """Return a command's help, as wide as the terminal.
 
-    Args:
-        prog: The command, such as "ganserve sample".
-        description: What it does. An empty line ends a paragraph.
-        sections: Its options, by the titles above them.
-        examples: Command lines.
-        more: A text after the options, shown as it is.
+    An empty line of `description` ends a paragraph. `sections` has the options by the titles above them. `more` follows
+    the options as it is.
     """
     width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
     arguments = [option for options in sections.values() for option in options if not option.flags]

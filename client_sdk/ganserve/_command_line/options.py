@@ -1,15 +1,9 @@
 """A dataclass as the options of a command, and the options' values as a dataclass again.
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
-
-    aliases     further flags: ("-n", "--count")
-    metavar     how the help calls the value: "HOST:PORT"
-    positional  the value stands without a flag
-    repeat      a tuple's values each need the flag: --out a --out b, not --out a b
-    flat        a nested dataclass whose options have no prefix
-    flag        False: the field is no option
-
-Where a nested dataclass has a `registry` of classes, its name among them is an option, too: `--networks.architecture`.
+`aliases` (further flags), `metavar` (the value's name in the help), `positional`, `repeat` (each of a tuple's values
+needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `flag` (False: no option).
+Where a nested dataclass has a `registry` of classes, its name among them is an option too: `--networks.architecture`.
 """
 
 from __future__ import annotations
@@ -27,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_NAMES: dict[Any, tuple[str, str]] = {int: ("INT", "a whole number"), float: ("FLOAT", "a number")}
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
+_METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}
+_NAMES = {int: "a whole number", float: "a number"}
 
 
 class UsageError(Exception):
@@ -42,19 +37,20 @@ def flag(default: Any = MISSING, **metadata: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """One option of a command, or one of its positional arguments."""
+    """One option of a command, or one of its positional arguments, which have no flags."""
 
     path: tuple[str, ...]
     """The fields that lead to the value."""
     flags: tuple[str, ...]
-    """How it is written, the main form first; empty: it is positional."""
+    """How it is written, the main form first."""
     kind: Any
     """Type of the value; of a tuple, of each of its values."""
     many: bool
+    """The value is a tuple."""
     optional: bool
     """`None` is a value, too."""
     default: Any
-    """MISSING: it must be given."""
+    """MISSING: the option must be given."""
     metavar: str
     repeat: bool
     places: tuple[tuple[type, str], ...]
@@ -68,10 +64,8 @@ class Option:
     @property
     def opposite(self) -> str | None:
         """The flag that switches it off: --diagnosis.no-enabled."""
-        if self.kind is not bool:
-            return None
-        group, dot, last = self.flags[0][2:].rpartition(".")
-        return f"--{group}{dot}no-{last}"
+        group, dot, last = self.name[2:].rpartition(".")
+        return f"--{group}{dot}no-{last}" if self.kind is bool else None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -84,16 +78,15 @@ class Option:
         docs = [[doc for base in kind.__mro__ if (doc := _field_docs(base).get(name))] for kind, name in self.places]
         return " ".join(found[0] for found in docs if found)
 
+    @property
+    def example(self) -> str:
+        """A right value: the default, if there is one."""
+        default = next(iter(self.default), None) if isinstance(self.default, tuple) else self.default
+        usual = self.choices[0] if self.choices else {int: 1, float: 0.5}.get(self.kind, self.metavar)
+        return str(usual if default in (None, MISSING, "") else default)
+
     def read(self, texts: Sequence[str], source: str) -> Any:
-        """Convert what the user wrote.
-
-        Args:
-            texts: The value's words: one, unless it is a tuple.
-            source: Where it was written, for the error: a flag, a variable, a file and its key.
-
-        Raises:
-            UsageError: It is not a value of the option's type.
-        """
+        """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
         if self.optional and list(texts) in (["None"], ["none"]):
             return None
         return tuple(self._read(text, source) for text in texts) if self.many else self._read(texts[0], source)
@@ -107,31 +100,18 @@ class Option:
             raise self.refusal(text, source) from None
 
     def refusal(self, text: str, source: str) -> UsageError:
-        """The error that says what the value must be instead of `text`."""
-        if self.choices:
-            problem = f"not a choice. Give one of {', '.join(self.choices)}."
-        elif self.kind is bool:
-            problem = "not a switch. Give true or false."
-        else:
-            problem = f"not {_NAMES.get(self.kind, ('', 'text'))[1]}. Give one, such as {self.example}."
-        return UsageError(f"{source} {text if text.isprintable() and text.strip() else repr(text)}: {problem}")
-
-    @property
-    def example(self) -> str:
-        """A value that is right."""
-        default = next(iter(self.default), None) if isinstance(self.default, tuple) else self.default
-        if self.choices:
-            return default or self.choices[0]
-        return str({int: 1, float: 0.5}.get(self.kind, self.metavar) if default in (None, MISSING) else default)
+        """Return the error that says what the value must be instead of `text`."""
+        shown = text if text.isprintable() and text.strip() else repr(text)
+        if choices := ("true", "false") if self.kind is bool else self.choices:
+            return UsageError(f"{source} {shown}: not a choice. Give one of {', '.join(choices)}.")
+        return UsageError(f"{source} {shown}: not {_NAMES.get(self.kind, 'text')}. Give one, such as {self.example}.")
 
 
 def options_of(kind: type[Any], default: Any = None) -> list[Option]:
     """Return the options of a dataclass.
 
-    Args:
-        kind: The dataclass.
-        default: An instance with the options' default values. The types of its nested instances decide which options
-            there are. Default: the defaults that the dataclass declares.
+    `default` is an instance with the default values, and the types of its nested instances decide which options there
+    are. Without it, the dataclass declares both.
     """
     return list(_options(kind, default, "", (), ()))
 
@@ -155,74 +135,59 @@ def _options(
     for item in fields(kind):
         if not item.metadata.get("flag", True):
             continue
-        value = _default(item) if default is None else getattr(default, item.name)
+        declared = item.default if item.default_factory is MISSING else item.default_factory()
+        value = declared if default is None else getattr(default, item.name)
         inner, optional = _without_none(hints[item.name])
-        here, name = (*path, item.name), f"{prefix}{item.name.replace('_', '-')}"
+        here, name, place = (*path, item.name), f"{prefix}{item.name.replace('_', '-')}", (kind, item.name)
         if is_dataclass(inner):
-            nested: type[Any] = inner if value is MISSING else type(value)  # type: ignore[assignment]
-            flat = item.metadata.get("flat")
-            around = () if flat else ((kind, item.name),)
-            yield from _options(
-                nested, None if value is MISSING else value, prefix if flat else f"{name}.", here, around
-            )
+            nested = (inner, None) if value is MISSING else (type(value), value)
+            inside = (prefix, here, ()) if item.metadata.get("flat") else (f"{name}.", here, (place,))
+            yield from _options(*nested, *inside)
             continue
-        many = typing.get_origin(inner) is tuple
-        each = typing.get_args(inner)[0] if many else inner
-        choices = f"{{{','.join(typing.get_args(each))}}}" if typing.get_origin(each) is Literal else ""
-        usual = choices or {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}.get(each, "TEXT")
-        repeat, positional = item.metadata.get("repeat", False), item.metadata.get("positional", False)
+        many, repeat = typing.get_origin(inner) is tuple, item.metadata.get("repeat", False)
+        each: Any = typing.get_args(inner)[0] if many else inner
+        choices = typing.get_args(each) if typing.get_origin(each) is Literal else ()
+        usual = f"{{{','.join(choices)}}}" if choices else _METAVARS.get(each, "TEXT")
         yield Option(
             path=here,
-            flags=() if positional else (f"--{name}", *item.metadata.get("aliases", ())),
+            flags=() if item.metadata.get("positional") else (f"--{name}", *item.metadata.get("aliases", ())),
             kind=each,
             many=many,
             optional=optional,
             default=value,
             metavar=item.metadata.get("metavar") or (f"{usual} [{usual} ...]" if many and not repeat else usual),
             repeat=repeat,
-            places=(*places, (kind, item.name)),
+            places=(*places, place),
         )
 
 
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
     """Return a dataclass with the given values, made from the inside out so that every check runs.
 
-    Args:
-        base: A dataclass, whose defaults are the other values; or an instance, which has them.
-        values: The values by their options' paths.
+    `base` is a dataclass, whose defaults are the other values, or an instance, which has them.
     """
-    kind = base if isinstance(base, type) else type(base)
     changes: dict[str, Any] = {}
     # The name of a class among several is no field: whoever made the base has chosen it.
-    names = {item.name for item in fields(kind)}
+    names = {item.name for item in fields(base)}
     for name in dict.fromkeys(path[0] for path in values if path[0] in names):
         inside = {path[1:]: value for path, value in values.items() if path[0] == name}
-        if () in inside:
-            changes[name] = inside[()]
-        else:
-            nested = typing.get_type_hints(kind)[name] if base is kind else getattr(base, name)
-            changes[name] = build(nested, inside)
-    return base(**changes) if base is kind else replace(base, **changes)
-
-
-def _default(item: Any) -> Any:
-    return item.default if item.default_factory is MISSING else item.default_factory()
+        nested = typing.get_type_hints(base)[name] if isinstance(base, type) else getattr(base, name)
+        changes[name] = inside[()] if () in inside else build(nested, inside)
+    return base(**changes) if isinstance(base, type) else replace(base, **changes)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
     """Return a type without its None, and whether it had one."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    (kind,) = (kind for kind in kinds if kind is not type(None))
-    return kind, len(kinds) > 1
+    return next(kind for kind in kinds if kind is not type(None)), len(kinds) > 1
 
 
 @functools.cache
 def _field_docs(kind: type[Any]) -> dict[str, str]:
     """Return the docstrings below the fields of a class, without those that it inherits."""
-    file = inspect.getsourcefile(kind) if is_dataclass(kind) else None
-    body: list[ast.stmt] = _classes(file).get(kind.__qualname__, []) if file else []
+    body = _classes(inspect.getsourcefile(kind) or "").get(kind.__qualname__, []) if is_dataclass(kind) else []
     return {
-        above.target.id: inspect.cleandoc(below.value.value).replace("\n", " ")
+        above.target.id: " ".join(below.value.value.split())
         for above, below in itertools.pairwise(body)
         if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name)
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)

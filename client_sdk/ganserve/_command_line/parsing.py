@@ -31,17 +31,14 @@ def parse(
         options: The command's options.
         argv: The arguments.
         prog: The command, such as "ganserve sample".
-        example: A command line that is right, for the error when something is missing.
+        example: A right command line, for the error when something is missing.
         some: Ignore arguments that belong to other options.
-
-    Raises:
-        UsageError: An argument is wrong; the message is one line.
     """
     import cyclopts
 
     try:
-        words = [_HYPHEN if word == "-" else _with_dashes(word) for word in argv]
-        _, bound, unused, _ = app_of(prog, options, help_flags=()).parse_known_args(words)
+        app = app_of(prog, options, help_flags=())
+        _, bound, unused, _ = app.parse_known_args([_normal(word) for word in argv])
     except cyclopts.CycloptsError as error:
         raise UsageError(_explain(error, options, prog)) from None
     if unused and not some:
@@ -57,9 +54,7 @@ def parse(
     return values
 
 
-def app_of(
-    name: str, options: Sequence[Option], summary: str = "", help_flags: tuple[str, ...] = ("--help", "-h")
-) -> cyclopts.App:
+def app_of(name: str, options: Sequence[Option], summary: str = "", **settings: Any) -> cyclopts.App:
     """Return a command of cyclopts. Nobody calls its function: cyclopts reads the options from the signature."""
     from cyclopts import App, Parameter
 
@@ -68,7 +63,7 @@ def app_of(
     parameters = []
     for number, option in enumerate(options):
         # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
-        kind = str if option.kind in (int, float) else option.kind
+        kind: Any = str if option.kind in (int, float) else option.kind
         parameter = Parameter(
             name=option.flags or None,
             negative=option.opposite or (),
@@ -79,57 +74,48 @@ def app_of(
             help=option.help,
         )
         place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
-        annotation = Annotated[tuple[kind, ...] if option.many else kind, parameter]
-        parameters.append(inspect.Parameter(f"_{number}", place, default=None, annotation=annotation))
+        annotation: Any = Annotated[(tuple.__class_getitem__((kind, ...)) if option.many else kind), parameter]
+        # cyclopts checks the default, too, where pydantic is loaded.
+        default = () if option.many else option.choices[0] if option.choices else kind()
+        parameters.append(inspect.Parameter(f"_{number}", place, default=default, annotation=annotation))
     parameters.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = App(name, help=summary, help_flags=help_flags, version_flags=())
+    app = App(name, help=summary, version_flags=(), **settings)
     app.default(command)
     return app
 
 
-def _with_dashes(word: str) -> str:
+def _normal(word: str) -> str:
     """Return --batch_size=a_b as --batch-size=a_b."""
     name, equals, value = word.partition("=")
-    return f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
+    return _HYPHEN if word == "-" else f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
 
 
 def _explain(error: cyclopts.CycloptsError, options: Sequence[Option], prog: str) -> str:
-    """Return an error of cyclopts as one line."""
     import cyclopts
 
     if isinstance(error, cyclopts.UnknownOptionError):
         return _unknown(error.token.keyword or error.token.value, options, prog)
-    if error.argument:
-        option = options[int(error.argument.field_info.name[1:])]
-        if isinstance(error, cyclopts.CoercionError) and error.token:
-            return str(option.refusal(error.token.value, option.name))
-        if isinstance(error, cyclopts.MissingArgumentError):
-            return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
+    option = options[int(error.argument.field_info.name[1:])] if error.argument else None
+    if option and isinstance(error, cyclopts.CoercionError) and error.token:
+        return str(option.refusal(error.token.value, option.name))
+    if option and isinstance(error, cyclopts.MissingArgumentError):
+        return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
     error.verbose = False
     return " ".join(str(error).split())
 
 
 def _unknown(word: str, options: Sequence[Option], prog: str) -> str:
     if not word.startswith("-"):
-        return f"{word if word.isprintable() else repr(word)}: not expected here. Leave it out, or see `{prog} --help`."
+        return f"{word}: not expected here. Leave it out, or see `{prog} --help`."
     word = word.partition("=")[0]
-    found = near(word, [name for option in options for name in (*option.flags, option.opposite) if name])
-    return f"{word}: no such option. " + (
-        f"Did you mean {' or '.join(found)}?" if found else f"`{prog} --help` lists them."
-    )
+    flags = [name for option in options for name in option.flags]
+    found = near(word, [*flags, *(option.opposite for option in options if option.opposite and "no-" in word)])
+    hint = f"Did you mean {' or '.join(found)}?" if found else f"`{prog} --help` lists them."
+    return f"{word}: no such option. {hint}"
 
 
 def near(word: str, names: Iterable[str], most: int = 2) -> list[str]:
-    """Return the names that a mistyped word may mean, the likeliest first.
-
-    A name also counts by its last part and by its beginning: --latent-dim means --networks.latent-dim, and export
-    means export-onnx.
-    """
-
-    def likeness(name: str) -> float:
-        is_part = name.startswith(f"{word}-") or (word.startswith("--") and name.endswith(f".{word[2:]}"))
-        return max(difflib.SequenceMatcher(None, word, name).ratio(), 0.9 if is_part else 0.0)
-
-    likely = sorted(((likeness(name), name) for name in names), key=lambda pair: -pair[0])
-    return [name for ratio, name in likely if ratio > max(0.7, likely[0][0] - 0.15)][:most]
+    """Return the names that a word may mean: export-onnx for export, --networks.latent-dim for --latent-dim."""
+    whole = [name for name in names if name.startswith(f"{word}-") or name.endswith(f".{word.removeprefix('--')}")]
+    return list(dict.fromkeys([*whole, *difflib.get_close_matches(word, list(names), most, 0.7)]))[:most]

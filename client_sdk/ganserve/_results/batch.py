@@ -1,4 +1,4 @@
-"""Samples as callers get them."""
+"""Hold the samples that a call returns: show, convert, save, slice and join them."""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
 
@@ -33,17 +33,17 @@ class Sample:
     """One sample of a batch."""
 
     array: npt.NDArray[Any]
-    """The sample: an image uint8 [H, W, C] (float32 if asked for so), or a vector float32 [D]."""
+    """The sample: an image uint8 [H, W, C] (float32 with encoding="float32"), or a vector float32 [D]."""
     index: int
-    """Its place in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` is this sample."""
+    """Its index in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` draws this sample."""
     label: int | None
     """Its label's index; None for an unconditional model."""
     label_name: str | None
     """Its label's name; None for an unconditional model."""
     score: float | None
-    """The critic's own output, higher for more like the data; None unless asked for."""
+    """The critic's own output, higher for more realistic; None without `return_scores`."""
     probability: float | None
-    """Calibrated probability that it is real, 0 to 1; None unless asked for."""
+    """Calibrated probability that it is real, 0 to 1; None without `return_scores`."""
     seed: int | None
     """The seed it was drawn with; None if it was made from given latents."""
     model: str
@@ -51,11 +51,11 @@ class Sample:
     version: int
     """Version of the model that drew it."""
     latent: npt.NDArray[np.float32] | None = None
-    """The latent that it was made from, float32 [Z]; None unless asked for."""
+    """Its latent, float32 [Z]; None without `return_latents`."""
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The image, uint8 [H, W, C], whatever the encoding.
+        """The image, uint8 [H, W, C], for every encoding.
 
         Raises:
             UnsupportedByModel: The model makes vectors.
@@ -63,7 +63,7 @@ class Sample:
         return as_images(self.array, 3, self.model)
 
     def to_pil(self) -> PIL.Image.Image:
-        """The sample as a Pillow image.
+        """Return the sample as a Pillow image.
 
         Raises:
             UnsupportedByModel: The model makes vectors.
@@ -72,7 +72,7 @@ class Sample:
         return to_pil(self.image)
 
     def to_torch(self) -> torch.Tensor:
-        """The sample as a PyTorch tensor of its own: an image [C, H, W] or a vector [D]; see `SampleBatch.to_torch`.
+        """Return the sample as a new PyTorch tensor: an image [C, H, W] or a vector [D]; see `SampleBatch.to_torch`.
 
         Raises:
             MissingExtra: PyTorch is not installed.
@@ -85,7 +85,7 @@ class Sample:
         return f"Sample({_kind(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the image, a tiny one enlarged; None of a vector, or without Pillow."""
+        """Return the image for a notebook, enlarged if tiny; None for a vector, or without Pillow."""
         if self.array.ndim != 3 or not has_pillow():
             return None
         return picture_png(self.image)
@@ -93,7 +93,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SampleBatch:
-    """Samples, with all that is needed to draw them again.
+    """Samples, with all that it takes to draw them again.
 
     `len(batch)` is N; iterating gives each `Sample`. `batch[i]` is one sample; a slice, a boolean mask or indices give
     a smaller batch: `batch[:8]`, `batch[batch.scores > 0]`, `batch[np.argsort(-batch.scores)]`.
@@ -103,7 +103,7 @@ class SampleBatch:
     """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]; with encoding="float32", images are float32
     [N, H, W, C], 0 to 1."""
     indices: npt.NDArray[np.int64]
-    """Each sample's place in the seed's sequence, int64 [N]."""
+    """Each sample's index in the seed's sequence, int64 [N]."""
     labels: npt.NDArray[np.int64] | None
     """Each sample's label by index, int64 [N]; None for an unconditional model."""
     label_names: tuple[str, ...] | None
@@ -115,27 +115,27 @@ class SampleBatch:
     version: int
     """Version of the model that drew the samples."""
     scores: npt.NDArray[np.float32] | None = None
-    """The critic's own outputs, float32 [N], higher for more like the data; None unless asked for."""
+    """The critic's own outputs, float32 [N], higher for more realistic; None without `return_scores`."""
     probabilities: npt.NDArray[np.float32] | None = None
-    """Calibrated probabilities that each sample is real, float32 [N]; None unless asked for."""
+    """Calibrated probabilities that each sample is real, float32 [N]; None without `return_scores`."""
     latents: npt.NDArray[np.float32] | None = None
-    """The latents that the samples were made from, float32 [N, Z]; None unless asked for."""
+    """The samples' latents, float32 [N, Z]; None without `return_latents`."""
     selection: SelectionReport | None = None
-    """What `select` did for these samples; None without it, and of a part of a batch, of which it is not known."""
+    """The report of `select`; None without it, and for a part of a batch."""
 
     @classmethod
     def _of(cls, **fields: Any) -> SampleBatch:
-        """A batch of these fields; a frozen dataclass's own way takes several times as long, for every answer."""
+        """Return a batch of these fields, several times faster than a frozen dataclass's constructor."""
         batch = cls.__new__(cls)
         vars(batch).update(fields)
         return batch
 
     @classmethod
     def concatenate(cls, batches: Sequence[SampleBatch]) -> SampleBatch:
-        """One batch of several of the same model, version and seed, such as those of a stream.
+        """Join batches of the same model, version and seed, such as those of a stream.
 
         Raises:
-            InvalidRequest: There is none, or they differ in that.
+            InvalidRequest: There is no batch, or they differ in these.
         """
         if not batches:
             raise InvalidRequest.of("batches", "is empty; expected at least one")
@@ -155,20 +155,20 @@ class SampleBatch:
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
-        """The images, uint8 [N, H, W, C], whatever the encoding.
+        """The images, uint8 [N, H, W, C], for every encoding.
 
         Raises:
-            UnsupportedByModel: The model makes vectors; they are in `samples`.
+            UnsupportedByModel: The model makes vectors; use `samples`.
         """
         return as_images(self.samples, 4, self.model)
 
     @property
     def offset(self) -> int:
-        """Place of the first sample in the seed's sequence."""
+        """Index of the first sample in the seed's sequence."""
         return int(self.indices[0]) if len(self.indices) else 0
 
     def to_pil(self) -> list[PIL.Image.Image]:
-        """The samples as Pillow images.
+        """Return the samples as Pillow images.
 
         Raises:
             UnsupportedByModel: The model makes vectors.
@@ -177,7 +177,7 @@ class SampleBatch:
         return [to_pil(image) for image in self.images]
 
     def to_torch(self) -> torch.Tensor:
-        """The samples as a PyTorch tensor of their own: images [N, C, H, W], as torchvision has them; vectors [N, D].
+        """Return the samples as a new PyTorch tensor: images [N, C, H, W], as in torchvision, or vectors [N, D].
 
         Images are uint8, or float32 from 0 to 1 with encoding="float32"; vectors are float32.
 
@@ -187,17 +187,16 @@ class SampleBatch:
         return _to_torch(self.samples, 4)
 
     def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
-        """Write the samples as one PNG, from which `ganserve score` and `Client.score` can cut them again, exactly.
+        """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
-        The samples stay in their order, along the rows. Where several labels come one after the other, each starts a
-        row; samples of given latents, such as those of `interpolate`, are one row; any other picture is near square.
+        The samples keep their order, along the rows. If the samples are sorted by label, each label starts a row.
+        Samples of given latents, such as those of `interpolate`, are one row. Any other picture is nearly square.
 
         Args:
             path: The file; must end in .png.
-            columns: Samples in a row. Default: up to 32 where rows are labels or given latents, otherwise as near
-                square as it gets.
-            scale: How many pixels wide and high a sample's pixel is drawn. Default: so many that a sample is at least
-                28 pixels wide.
+            columns: Samples in a row. Default: up to 32 if rows are labels or given latents, else a nearly square
+                picture.
+            scale: Width and height of a sample's pixel in the picture. Default: makes samples at least 28 pixels wide.
 
         Returns:
             The file's path.
@@ -211,10 +210,10 @@ class SampleBatch:
         return save_grid(self, path, columns=columns, scale=scale)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write each sample as a PNG of its own, named for its index and label, and makes the folder if need be.
+        """Write each sample as a PNG, named for its index and label.
 
         Args:
-            folder: Where; files of the same names are overwritten.
+            folder: The folder, made if missing; files of the same names are overwritten.
 
         Returns:
             The files' paths, in order.
@@ -227,7 +226,7 @@ class SampleBatch:
         return save_each(self, folder)
 
     def save_npz(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything as a compressed NumPy archive; what is None is left out.
+        """Write all fields that are not None as a compressed NumPy archive.
 
         Args:
             path: The file; must end in .npz.
@@ -250,7 +249,7 @@ class SampleBatch:
         return file
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write vectors as a table with the columns x0, x1 …, and label, score and probability where there are any.
+        """Write vectors as a table with the columns x0, x1 …, and label, score and probability if the batch has them.
 
         Args:
             path: The file; must end in .csv.
@@ -325,10 +324,7 @@ class SampleBatch:
         return f"SampleBatch({', '.join(parts)})"
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the grid of the first 200 images, or vectors of two values as points.
-
-        None of other vectors, of an empty batch, or without Pillow.
-        """
+        """Return the picture for a notebook: the first 200 images, or vectors of two values as points; else None."""
         if not len(self) or not has_pillow():
             return None
         if self.samples.ndim == 4:
@@ -345,7 +341,7 @@ _PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabi
 
 def _to_torch(array: npt.NDArray[Any], axes: int) -> torch.Tensor:
     try:
-        module: Any = import_module("torch")  # by name: whoever uses this has it, and the SDK needs it nowhere else
+        module: Any = import_module("torch")  # by name: the SDK must work without it
     except ModuleNotFoundError as error:
         raise MissingExtra.of("training", "PyTorch", "to_torch()") from error
     layout = np.moveaxis(array, -1, axes - 3) if array.ndim == axes else array
@@ -354,12 +350,12 @@ def _to_torch(array: npt.NDArray[Any], axes: int) -> torch.Tensor:
 
 
 def as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
-    """The images, uint8 [..., H, W, C] of so many axes, of what a model drew; see `SampleBatch.images`."""
+    """Return the images, uint8 [..., H, W, C] with `axes` axes, of a model's samples; see `SampleBatch.images`."""
     if array.ndim == axes and array.dtype == np.float32:  # value / 255
         return np.rint(array * np.float32(255)).astype(np.uint8)
     if array.ndim != axes or array.dtype != np.uint8:
         kind = _kind(array.dtype, array.shape[axes - 3 :])
-        raise UnsupportedByModel(f"model {model!r} makes no images but {kind}: use samples (batch) or array (sample)")
+        raise UnsupportedByModel(f"model {model!r} makes {kind}, not images: use samples (batch) or array (sample)")
     return array
 
 

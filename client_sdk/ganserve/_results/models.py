@@ -1,4 +1,4 @@
-"""Descriptions of models: the messages of the protocol in Python's terms."""
+"""Describe models: the protocol's messages as dataclasses."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class ModelState(StrEnum):
     READY = "ready"
     """Answers requests."""
     UNLOADING = "unloading"
-    """Finishing the requests that it has; takes no more."""
+    """Finishes its requests, and takes no more."""
     UNLOADED = "unloaded"
     """In the repository, not loaded."""
     FAILED = "failed"
-    """Could not be loaded; the reason says why."""
+    """Did not load; the reason says why."""
     UNKNOWN = "unknown"
-    """A state that this version of the SDK does not know."""
+    """Unknown to this version of the SDK."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleShape:
-    """What one sample is."""
+    """Kind, type and shape of a sample."""
 
     kind: Literal["image", "vector", "unknown"]
     """An image, ready to show, or a vector."""
@@ -47,13 +47,13 @@ class LatentControl:
     name: str
     """Its name, as in `Client.sample(controls={name: value})`."""
     index: int
-    """Which value of the latent it is."""
+    """Its position in the latent."""
     low: float
-    """The least value that it may be set to; where it is not set, it is uniform on [low, high)."""
+    """The least value that a request may set; the server draws from [low, high) uniformly otherwise."""
     high: float
-    """The greatest value that it may be set to."""
+    """The greatest value that a request may set."""
     description: str
-    """What it does, for people."""
+    """Its effect on the samples."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.low:g} to {self.high:g})"
@@ -68,9 +68,9 @@ class VersionSummary:
     state: ModelState
     """Whether it answers requests."""
     reason: str
-    """Why it is in that state, where that needs saying; otherwise empty."""
+    """Why it is in that state; empty if obvious."""
     sample: SampleShape | None
-    """What one sample is; None unless the version is ready."""
+    """Kind, type and shape of a sample; None unless the version is ready."""
     label_names: tuple[str, ...]
     """Names of the labels, in the order of their indices; empty for unconditional models, or unless ready."""
     providers: tuple[str, ...]
@@ -78,7 +78,7 @@ class VersionSummary:
     has_critic: bool
     """Whether it can score; False unless the version is ready."""
     controls: tuple[LatentControl, ...]
-    """What a request may set by name; empty for most models, or unless ready."""
+    """The values that a request may set by name; empty for most models, and unless ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,19 +90,19 @@ class ModelSummary:
     versions: tuple[VersionSummary, ...]
     """Its versions, ascending."""
     latest: int | None
-    """The version that a request without one gets: the latest that is ready; None if none is."""
+    """The version for requests that name none: the latest that is ready; None if none is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """How far a graph was from the network that it was exported from."""
+    """Compares a graph with the network that it was exported from."""
 
     batch_sizes: tuple[int, ...]
     """Batch sizes compared."""
     max_abs_difference: float
-    """Largest absolute difference of any output value: levels (of 255) for images, the value's own unit otherwise."""
+    """Largest absolute difference of an output value: in levels (of 255) for images, else in the value's unit."""
     tolerance: float
-    """Largest difference that would still have been published, in the same unit."""
+    """Largest difference that export accepts, in the same unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,12 +121,12 @@ class GraphInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """How scores became probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
+    """Turns scores into probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
 
     slope: float
     """Multiplies the score."""
     intercepts: tuple[float, ...]
-    """One a label for conditional models, one for all otherwise."""
+    """One for each label of conditional models, else one for all."""
     real_count: int
     """Held-out real samples that it was fitted on."""
     generated_count: int
@@ -137,14 +137,14 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineInfo:
-    """How a server runs one graph."""
+    """One graph in the server: its execution providers and limits."""
 
     file: str
     """The graph's file name."""
     providers: tuple[str, ...]
     """The execution providers of its session, first choice first, as onnxruntime reports them."""
     nodes_by_provider: dict[str, int]
-    """How many of its nodes run on each execution provider; empty where onnxruntime does not tell."""
+    """Nodes of the graph on each execution provider; empty if onnxruntime does not tell."""
     max_batch_size: int
     """Most samples that run in one call."""
 
@@ -163,10 +163,10 @@ class PackageFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Where a model package came from."""
+    """Origin of a model package."""
 
     created: datetime | None
-    """When it was written, in UTC; None if it does not say."""
+    """When it was written, in UTC; None if unknown."""
     ganserve_version: str
     """Version of ganserve that wrote it."""
     libraries: dict[str, str]
@@ -190,11 +190,11 @@ class ModelInfo:
     version: int
     """Version of the model."""
     sample: SampleShape
-    """What one sample is."""
+    """Kind, type and shape of a sample."""
     latent_dim: int
     """Z, the number of values in one latent."""
     latent_distribution: Literal["normal", "uniform", "unknown"]
-    """What each value of a latent, but the controls, is drawn from: N(0, 1), or uniform on [-1, 1)."""
+    """Distribution of each value of a latent but the controls: N(0, 1), or uniform on [-1, 1)."""
     controls: tuple[LatentControl, ...]
     """The values of the latent that a request may set by name; empty for most models."""
     label_names: tuple[str, ...]
@@ -204,19 +204,19 @@ class ModelInfo:
     critic: GraphInfo | None
     """The graph that scores samples; None: the model cannot score."""
     critic_absence: str
-    """Why there is no critic; empty with a critic, or if the package does not say."""
+    """Why there is no critic; empty with a critic, or if unknown."""
     critic_takes_labels: bool
-    """Whether scores need labels; False without a critic, and where it judges samples whatever they show."""
+    """Whether scores need labels; False without a critic, or if the critic ignores labels."""
     critic_loss: str | None
     """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
     calibration: Calibration | None
-    """How the critic's scores become probabilities; None without a critic."""
+    """Turns the critic's scores into probabilities; None without a critic."""
     files: tuple[PackageFile, ...]
     """The package's files, with their digests."""
     provenance: Provenance
     """Where the package came from."""
     engines: tuple[EngineInfo, ...]
-    """How this server runs each graph."""
+    """The graphs in this server."""
 
     @property
     def conditional(self) -> bool:

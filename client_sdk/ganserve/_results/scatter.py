@@ -1,4 +1,4 @@
-"""Points in the plane as a picture: how a notebook shows samples that are vectors of two values."""
+"""Draw vectors of two values as points, for notebooks."""
 
 # N = samples
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _SIDE, _MARGIN, _DOT = 320, 20, 3  # pixels
 _PAPER, _INK = 255, 96
-# Okabe and Ito's colours, which most colour-blind people can tell apart; the ninth label has the first again.
+# Okabe and Ito's colours, which most colour-blind people can tell apart; the ninth label repeats the first.
 _COLOURS = np.frombuffer(bytes.fromhex("0072b2 e69f00 009e73 cc79a7 56b4e9 d55e00 000000 f0e442"), np.uint8).reshape(
     -1, 3
 )
 
 
 def scatter_png(points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None) -> bytes:
-    """The PNG file of points [N, 2], one scale for both axes, a colour a label; the ends of each axis are told.
+    """Return a PNG file of points [N, 2], with one scale for both axes, a colour for each label, and the axes' ranges.
 
     Args:
-        points: At least one of them finite; those that are not are left out.
+        points: The points; those that are not finite are left out, and at least one must be finite.
         labels: Int64 [N], or None.
     """
     from PIL import ImageDraw

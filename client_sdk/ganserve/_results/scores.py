@@ -1,4 +1,4 @@
-"""Scores as callers get them."""
+"""Hold the scores that a call returns."""
 
 # N = samples
 
@@ -18,23 +18,23 @@ class Score(NamedTuple):
     """The score of one sample."""
 
     score: float
-    """The critic's own output, higher for more like the data."""
+    """The critic's own output, higher for more realistic."""
     probability: float
     """Calibrated probability that the sample is real, 0 to 1."""
     label: str | int | None
-    """The label it was scored for, as it was given; None if there was none."""
+    """The label that it was scored for, as given; None without one."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Scores:
-    """Scores of samples, in the order in which they were given; `len`, iteration and an index give each `Score`."""
+    """Scores of samples, in the order of the samples; `len`, iteration and an index give each `Score`."""
 
     scores: npt.NDArray[np.float32]
-    """The critic's own outputs, float32 [N], higher for more like the data."""
+    """The critic's own outputs, float32 [N], higher for more realistic."""
     probabilities: npt.NDArray[np.float32]
     """Calibrated probabilities that each sample is real, float32 [N], 0 to 1."""
     labels: tuple[str | int, ...] | None
-    """The label that each sample was scored for, as given or as the picture carried it; None if there was none."""
+    """The label that each sample was scored for, as given or as in the picture; None without any."""
     model: str
     """Name of the model whose critic scored."""
     version: int
@@ -52,9 +52,7 @@ class Scores:
         )
 
     def __repr__(self) -> str:
-        mean = (
-            ""
-            if not len(self)
-            else f", mean score={self.scores.mean():.3g}, mean probability={self.probabilities.mean():.3f}"
-        )
+        mean = ""
+        if len(self):
+            mean = f", mean score={self.scores.mean():.3g}, mean probability={self.probabilities.mean():.3f}"
         return f"Scores({len(self)} samples, model={self.model!r}, version={self.version}{mean})"

@@ -1,4 +1,4 @@
-"""How the critic may choose among samples, as callers say it, and what came of it."""
+"""Let the critic choose among samples: the rules, and the report of what they did."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST_PROPOSALS = 1024  # of one sample, by the protocol
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """Of every `proposals` samples that are drawn, the one that the critic scores highest: `select=BestOf(8)`.
+    """Keeps the sample with the highest score of every `proposals` drawn ones: `select=BestOf(8)`.
 
     Raises:
-        InvalidRequest: `proposals` is no int from 1 to 1024.
+        InvalidRequest: `proposals` is not an int from 1 to 1024.
     """
 
     proposals: int
-    """How many samples are drawn for each that is returned, 1 to 1024."""
+    """Samples to draw for each that is returned, 1 to 1024."""
 
     def __post_init__(self) -> None:
         _check("proposals", self.proposals)
@@ -30,33 +30,33 @@ class BestOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Discriminator rejection sampling (Azadi et al. 2018) on the critic's calibrated probability.
+    """Rejection sampling on calibrated probabilities (Azadi et al. 2018, "Discriminator Rejection Sampling").
 
-    Of the samples that are drawn for one that is returned: the first that is accepted, or the likeliest where none is.
+    Of the samples drawn for each returned one, it keeps the first that it accepts, or the likeliest if it accepts none.
 
     Raises:
-        InvalidRequest: `max_proposals` is no int from 1 to 1024.
+        InvalidRequest: `max_proposals` is not an int from 1 to 1024.
     """
 
     max_proposals: int = 64
-    """How many samples are drawn at most for each that is returned, 1 to 1024."""
+    """Most samples to draw for each that is returned, 1 to 1024."""
 
     def __post_init__(self) -> None:
         _check("max_proposals", self.max_proposals)
 
 
 Selection: TypeAlias = BestOf | Rejection
-"""How the critic chooses among more samples than are returned."""
+"""The critic's rule to choose among more samples than are returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionReport:
-    """What a selection did for the samples of a batch."""
+    """Counts what a selection did for a batch."""
 
     proposed: int
     """Samples that were drawn."""
     accepted: int
-    """Returned samples that the rule accepted; the others are the likeliest of proposals none of which it accepted."""
+    """Returned samples that the rule accepted; for the others it accepted no proposal, and took the likeliest."""
 
     @property
     def acceptance_rate(self) -> float:
@@ -65,7 +65,7 @@ class SelectionReport:
 
     @classmethod
     def total(cls, reports: Iterable[SelectionReport | None]) -> SelectionReport | None:
-        """The report of several parts together; None if one of them has none."""
+        """Return the report of several parts together, or None if one of them has none."""
         proposed = accepted = 0
         for report in reports:
             if report is None:
@@ -75,7 +75,7 @@ class SelectionReport:
 
 
 def proposals_per_sample(selection: Selection) -> int:
-    """Most samples that are drawn for one that is returned."""
+    """Return the most samples that are drawn for one that is returned."""
     return selection.proposals if isinstance(selection, BestOf) else selection.max_proposals
 
 

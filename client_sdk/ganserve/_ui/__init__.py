@@ -1,5 +1,5 @@
-"""The page of `ganserve ui`: Gradio on the SDK's public names and its reading of pictures.
+"""The page of `ganserve ui`, made with Gradio and the SDK.
 
-`actions` does what a visitor asks for and knows no page; `markup` and `tiles` show what came of it as HTML, `downloads`
-as files; `layout` is the page itself, and `serving` answers browsers. Only the last two know Gradio.
+`actions` does what a visitor asks for; `markup` and `tiles` show the result as HTML, `downloads` as files; `layout` is
+the page itself, and `serving` answers browsers. Only the last two import Gradio.
 """

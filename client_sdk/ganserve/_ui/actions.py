@@ -1,4 +1,4 @@
-"""What a visitor of the page can do: plain functions on the SDK, which know no page."""
+"""Do what a visitor of the page asks for: plain functions on the SDK."""
 
 # N = samples, H = height, W = width, C = channels, K = labels
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ganserve import Client, ModelInfo, SampleBatch, Scores, Selection
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
-"""How the critic may choose among more samples than are shown."""
+"""The critic's rule to choose among more samples than the page shows."""
 
 ANY_LABEL = -1
 MOST_SAMPLES = 256
-MOST_PIXELS = 2**22  # of all samples together: as PNGs, about what a browser shows without a pause
+MOST_PIXELS = 2**22  # of all samples together; a browser shows about that many without a pause
 MOST_LABELS_TRIED = 256
 
 
@@ -40,11 +40,11 @@ class ServedModel:
     version: int
     """The version."""
     latest: bool
-    """Whether it is the one that a request without a version gets."""
+    """Whether it is the model's default version."""
 
     @property
     def key(self) -> str:
-        """Stands for it on the page."""
+        """Its key on the page."""
         return f"{self.name}/{self.version}"
 
     def __str__(self) -> str:
@@ -53,20 +53,20 @@ class ServedModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What samples a visitor wants, as the form has it."""
+    """The samples that a visitor asks for, as in the form."""
 
     label: int = ANY_LABEL
-    """A label's index; ANY_LABEL leaves it to the server."""
+    """A label's index; with ANY_LABEL the server draws it."""
     count: int
-    """How many samples."""
+    """Number of samples."""
     seed: str = ""
     """The seed as typed; empty: a random one."""
     truncation: str = ""
     """The truncation as typed; empty: none."""
     choosing: Choosing = "none"
-    """How the critic chooses."""
+    """The critic's rule."""
     proposals: int = 8
-    """How many samples it chooses each from."""
+    """Samples from which it chooses each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +75,29 @@ class Drawn:
 
     batch: SampleBatch
     took_ms: float
-    """From the request to the answer, the network included."""
+    """Milliseconds from the request to the answer."""
     within_labels: bool = False
-    """Whether scores compare only within a label: those of a critic that takes labels."""
+    """Whether scores compare only within a label, because the critic takes labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """Pictures and what the critic says of them."""
+    """Pictures and their scores."""
 
     images: npt.NDArray[np.uint8]
-    """What the critic saw, uint8 [N, H, W, C]; N = 1 where one picture was tried under each label."""
+    """The scored images, uint8 [N, H, W, C]; N = 1 if one picture was scored under each label."""
     scores: Scores
-    """One a picture, or one a label."""
+    """A score for each picture, or for each label."""
     each_label: bool
     """Whether one picture was scored under each label."""
     fitted: bool
-    """Whether the picture had to be made the model's size."""
+    """Whether the picture was resized to fit the model."""
     took_ms: float
-    """From the request to the answer, the network included."""
+    """Milliseconds from the request to the answer."""
 
 
 def served_models(client: Client) -> list[ServedModel]:
-    """The versions of models that answer requests: by name, the latest of each before the older ones."""
+    """Return the ready versions of models: by name, and the default version first."""
     return [
         ServedModel(name=model.name, version=version.version, latest=version.version == model.latest)
         for model in client.models()
@@ -107,13 +107,13 @@ def served_models(client: Client) -> list[ServedModel]:
 
 
 def describe(client: Client, key: str) -> ModelInfo:
-    """The model of a `ServedModel.key`."""
+    """Return the model of a `ServedModel.key`."""
     name, _, version = key.rpartition("/")
     return client.model(name, int(version))
 
 
 def most_samples(info: ModelInfo) -> int:
-    """How many samples of a model the page shows at most: fewer of large pictures."""
+    """Return the most samples of a model that the page shows: fewer for large pictures."""
     if info.sample.kind != "image":
         return MOST_SAMPLES
     height, width = info.sample.shape[:2]
@@ -121,7 +121,7 @@ def most_samples(info: ModelInfo) -> int:
 
 
 def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
-    """Draws the samples of a wish, with their scores where the model has a critic."""
+    """Draw the samples of a wish, with their scores if the model has a critic."""
     seed, truncation = parse_seed(wish.seed), parse_truncation(wish.truncation)
     select = selection(wish.choosing, wish.proposals)
     with _clock() as took:
@@ -141,23 +141,23 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
 
 
 def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
-    """Draws the way between two samples of a batch; where their labels differ, the label changes half way.
+    """Interpolate between two samples of a batch; if their labels differ, the label changes half way.
 
     Args:
-        client: Of the server that drew the batch.
+        client: The client that drew the batch.
         info: The model that drew the batch.
         batch: Samples with their latents.
-        ends: The two samples' places in the batch.
-        steps: How many samples to draw, both ends included.
+        ends: The two samples' positions in the batch.
+        steps: Number of samples, both ends included.
 
     Raises:
-        InvalidRequest: There is no such sample.
+        InvalidRequest: A position is not in the batch.
         UnsupportedByModel: The batch is another model's.
     """
     if (batch.model, batch.version) != (info.name, info.version):
         raise UnsupportedByModel(
-            f"the samples are of {batch.model} version {batch.version}, and the model is {info.name} version "
-            f"{info.version} by now: draw some of it first"
+            f"the samples are of {batch.model} version {batch.version}, but the model is now {info.name} version "
+            f"{info.version}: draw some of it first"
         )
     for name, end in zip(("from", "to"), ends, strict=True):
         if not 0 <= end < len(batch):
@@ -183,20 +183,20 @@ def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, i
 
 
 def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: int, *, fit: bool) -> Scored:
-    """Scores the pictures of a file.
+    """Score the pictures of a file.
 
-    A grid that ganserve wrote is cut into its samples, which know their labels. Any other picture is one sample; where
-    the critic needs a label and none is given, it is scored under each.
+    A grid that ganserve wrote is cut into its samples, which have labels. Any other picture is one sample; if the
+    critic needs a label and none is given, it is scored under each label.
 
     Args:
-        client: Of a server with the model.
+        client: A client of a server with the model.
         info: The model whose critic scores.
         file: The picture.
         label: A label's index, or ANY_LABEL.
-        fit: Whether a picture that is not of the model's size may be made so: cut to its shape, and resized.
+        fit: Whether to cut and resize a picture of another size.
 
     Raises:
-        InvalidRequest: The file is no picture, or does not fit the model.
+        InvalidRequest: The file is not a picture, or does not fit the model.
         UnsupportedByModel: The model has no critic, or makes no images.
     """
     if info.critic is None:
@@ -217,10 +217,10 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
 
 
 def parse_seed(text: str) -> int | None:
-    """The seed that was typed; None if there is none.
+    """Return the typed seed, or None for an empty text; the SDK checks its range.
 
     Raises:
-        InvalidRequest: It is no whole number. Which whole numbers there may be is the SDK's to say.
+        InvalidRequest: The text is not a whole number.
     """
     text = text.strip()
     if not text:
@@ -234,10 +234,10 @@ def parse_seed(text: str) -> int | None:
 
 
 def parse_truncation(text: str) -> float | None:
-    """The truncation that was typed; None if there is none.
+    """Return the typed truncation, or None for an empty text; the SDK checks its range.
 
     Raises:
-        InvalidRequest: It is no number. Which numbers there may be is the SDK's to say.
+        InvalidRequest: The text is not a number.
     """
     text = text.strip().replace(",", ".")
     if not text:
@@ -249,16 +249,16 @@ def parse_truncation(text: str) -> float | None:
 
 
 def selection(choosing: Choosing, proposals: int) -> Selection | None:
-    """The SDK's selection for the form's."""
+    """Return the SDK's selection for the form's."""
     if choosing == "best of N":
         return BestOf(proposals)
     return Rejection(max_proposals=proposals) if choosing == "rejection" else None
 
 
 def order(drawn: Drawn, by: Literal["as drawn", "best first", "worst first"]) -> list[int]:
-    """The places of samples in the order in which they are shown; equal scores stay as drawn.
+    """Return the positions of samples in the order to show them; equal scores stay as drawn.
 
-    Where scores compare only within a label, one label comes after the other.
+    If scores compare only within a label, the samples are sorted by label first.
     """
     batch = drawn.batch
     if by == "as drawn" or batch.scores is None:
@@ -271,7 +271,7 @@ def order(drawn: Drawn, by: Literal["as drawn", "best first", "worst first"]) ->
 def _labels_to_score(
     info: ModelInfo, label: int, carried: Sequence[str] | None, count: int
 ) -> tuple[list[str] | None, bool]:
-    """The labels for `count` pictures, and whether they are all labels for one picture."""
+    """Return the labels for `count` pictures, and whether these are all labels for one picture."""
     names = info.label_names
     if not info.critic_takes_labels or not names:
         return None, False
@@ -285,7 +285,7 @@ def _labels_to_score(
 
 
 class _Took:
-    """Milliseconds, once they have passed."""
+    """The milliseconds that a block took."""
 
     ms = 0.0
 

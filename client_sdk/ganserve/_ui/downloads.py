@@ -1,4 +1,4 @@
-"""Samples as files to take away."""
+"""Write samples to files for download."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from ganserve import SampleBatch
 
 Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
-"""One picture of all samples; one PNG a sample; everything as arrays; vectors as a table."""
+"""One picture of all samples, a PNG for each sample, everything as arrays, or vectors as a table."""
 
 
 def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
-    """Write a batch to a new folder inside `folder`, under a name that tells what it is.
+    """Write a batch to a new folder inside `folder`, named for model, version and seed.
 
     Raises:
-        UnsupportedByModel: Pictures of a model that makes vectors, or a table of one that makes images.
+        UnsupportedByModel: The model makes vectors and the kind is pictures, or images and a table.
         InvalidRequest: The grid would be too large.
     """
     place = Path(tempfile.mkdtemp(dir=folder))
@@ -30,7 +30,7 @@ def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
         return batch.save_npz(file)
     if kind == "csv":
         return batch.save_csv(file)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed as they are
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
         for picture in batch.save(place / stem):
             archive.write(picture, picture.name)
             picture.unlink()

@@ -1,4 +1,4 @@
-"""The page: what is where, and what happens when."""
+"""Lay out the page, and connect its events to actions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ganserve import Client
 
 Updates: TypeAlias = dict[Any, Any]
-"""What changes on the page, by component; the others stay as they are."""
+"""The components of the page that change, with their new values."""
 
 CSS = files("ganserve._ui").joinpath("page.css").read_text(encoding="utf-8")
 SCRIPT = files("ganserve._ui").joinpath("page.js").read_text(encoding="utf-8")
@@ -29,20 +29,20 @@ _NO_SAMPLES = "No samples yet: choose a model and press Draw."
 
 
 class Page:
-    """The components of the page, and what they do.
+    """The components of the page and their actions.
 
-    Of each visitor it keeps the model and the last samples; a refusal changes the line of what was said, and no more.
+    For each visitor it keeps the model and the last samples. An error changes only the status line.
     """
 
     def __init__(self, client: Client, folder: Path) -> None:
-        """Lays the page out.
+        """Lay out the page.
 
         Args:
             client: Answers the visitors.
-            folder: Where files to take away are written.
+            folder: The folder for downloads.
         """
         self._client, self._folder = client, folder
-        # delete_cache: seconds after which files that were taken away are deleted, and between looking for such.
+        # delete_cache: seconds between clean-ups, and the age from which they delete downloads.
         with gr.Blocks(title="ganserve", analytics_enabled=False, delete_cache=(3600, 3600)) as self.blocks:
             self._info, self._drawn = gr.State(None), gr.State(None)
             _html(f"<header><h1>ganserve</h1><p>{markup.text(client.target)}</p></header>", elem_id="gs-header")
@@ -120,7 +120,7 @@ class Page:
         self._grid = _html(
             markup.empty(_NO_SAMPLES), elem_id="gs-grid", js_on_load="ganservePage.pickable(element, trigger, 'pick')"
         )
-        # The browser fetches a file when the server has written it: the script presses this one.
+        # The script presses this button when the server has written the file.
         self._file = gr.DownloadButton(visible="hidden", elem_id="gs-file")
 
     def _lay_out_walk(self) -> None:
@@ -176,7 +176,7 @@ class Page:
             _on(start, self._score_picture, judged, [self._status, self._verdict], busy=self._verdict)
 
     def _list_models(self, key: str | None, *form: Any) -> Updates:
-        """What the server has; the model that was chosen stays chosen if it is still there."""
+        """List the server's models; the chosen model stays if it is still there."""
         try:
             models = actions.served_models(self._client)
         except GanserveError as error:
@@ -190,13 +190,13 @@ class Page:
         return self._choose(key, *form) | {self._model: gr.update(choices=choices, value=key)}
 
     def _switch(self, info: ModelInfo | None, key: str | None, *form: Any) -> Updates:
-        """What a list says when it is left, too, where nothing was chosen."""
+        """Change the model, if another was chosen: leaving the list unchanged is an event, too."""
         if key is None or (info is not None and key == f"{info.name}/{info.version}"):
             return {}
         return self._choose(key, *form)
 
     def _choose(self, key: str, count: int, seed: str, truncation: str, *_: Any) -> Updates:
-        """Another model: the form offers what it has, and its first samples are drawn."""
+        """Change the model: adapt the form, and draw its first samples."""
         try:
             info = actions.describe(self._client, key)
         except GanserveError as error:
@@ -293,12 +293,12 @@ class Page:
 
 
 def _html(value: str, **options: Any) -> Any:
-    """HTML in our own style: Gradio's is for running text."""
+    """Make HTML in our own style; Gradio's is for running text."""
     return gr.HTML(value, apply_default_css=False, **options)
 
 
 def _on(event: Any, act: Any, inputs: list[Any], outputs: list[Any], *, busy: Any = None) -> Any:
-    """Ties an action to an event of the page alone: the page is no API, the server has one."""
+    """Connect an action to an event, without making it part of an API."""
     return event(
         act,
         inputs,

@@ -1,4 +1,4 @@
-"""What the page says, as HTML: states, refusals, scores, and what a model is."""
+"""Write results, errors and facts about models as HTML."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _NOT_WHICH = (
 
 
 def text(plain: str) -> str:
-    """Text that is no HTML."""
+    """Escape plain text."""
     return escape(plain)
 
 
 def empty(text: str) -> str:
-    """Where there is nothing yet: what to do for something to be there."""
+    """Say, in an empty place, what to do to fill it."""
     return f'<p class="gs-empty">{escape(text)}</p>'
 
 
 def refused(error: GanserveError | OSError) -> str:
-    """What the SDK or the server refused, in its words."""
+    """Show an error in its own words."""
     return f'<p class="gs-refused" role="alert">{escape(str(error))}</p>'
 
 
 def said(*facts: str) -> str:
-    """A line of facts about what was done."""
+    """Show a line of facts about an action."""
     return f'<p class="gs-said" role="status">{" <i>·</i> ".join(map(escape, facts))}</p>'
 
 
 def drawn(result: Drawn) -> str:
-    """What came of drawing: how fast, from which seed, how choosy."""
+    """Show the facts about drawn samples: speed, seed, selection."""
     batch, took_ms = result.batch, max(result.took_ms, 1e-3)
     facts = [
         _count(len(batch), "sample"),
@@ -58,7 +58,7 @@ def drawn(result: Drawn) -> str:
 
 
 def walked(result: Drawn, ends: tuple[int, int]) -> str:
-    """What came of a walk."""
+    """Show the facts about a walk."""
     return said(
         f"from sample {ends[0]} to sample {ends[1]}",
         _count(len(result.batch), "step"),
@@ -68,7 +68,7 @@ def walked(result: Drawn, ends: tuple[int, int]) -> str:
 
 
 def scored(result: Scored) -> str:
-    """The score of one picture, or under each label, or of each sample of a grid."""
+    """Show the score of one picture, its score under each label, or the scores of a grid's samples."""
     fitted = " It was cut and resized to fit the model." if result.fitted else ""
     if result.each_label or len(result.images) == 1:
         saw = (
@@ -89,7 +89,7 @@ def scored(result: Scored) -> str:
 
 
 def score_facts(result: Scored) -> str:
-    """How fast the scores came, and from which critic."""
+    """Show the facts about scores: speed and critic."""
     return said(
         _count(len(result.scores), "score"),
         f"{result.took_ms:.0f} ms",
@@ -115,7 +115,7 @@ def _verdict(result: Scored) -> str:
 
 
 def facts(info: ModelInfo) -> str:
-    """What a model is, where it came from, and how the server runs it."""
+    """Show a model's description: samples, critic, origin, and how the server runs it."""
     sections = [("What it makes", _makes(info)), ("Its critic", _critic(info)), ("How it runs", _runs(info))]
     sections.append(("Where it came from", _origin(info)))
     return '<div class="gs-facts">' + "".join(_section(title, rows) for title, rows in sections) + "</div>"

@@ -1,4 +1,4 @@
-"""Answers browsers, and asks no other host anything."""
+"""Serve the page to browsers, without a request to any other host."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from ganserve import Client
 
-# A browser that keeps to this reaches no other host, whatever the page has in it. Gradio's own scripts are inline, and
-# made of text where they run.
+# Keeps the browser from reaching other hosts. Gradio's own scripts are inline and use eval.
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; form-action 'self'; base-uri 'self'"
@@ -37,14 +36,14 @@ def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
 
     Args:
         client: Answers the visitors.
-        host: The address that it listens on.
-        port: The port; None: the first that is free from 7860 on.
+        host: The address to listen on.
+        port: The port; None: the first free one from 7860 on.
 
     Yields:
         The page's address.
 
     Raises:
-        InvalidRequest: It cannot listen there.
+        InvalidRequest: The address or port is not free.
     """
     theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_MONO_FONTS)
     with tempfile.TemporaryDirectory(prefix="ganserve-ui-") as folder:
@@ -77,7 +76,7 @@ def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
         try:
             yield url
         finally:
-            # Pages that are still open would be waited for, and bewailed.
+            # Don't wait for open pages, nor log errors about them.
             page.blocks.server.config.timeout_graceful_shutdown = 1
             logging.getLogger("uvicorn.error").disabled = True
             page.blocks.close(verbose=False)

@@ -1,4 +1,4 @@
-"""Samples as HTML: pictures as tiles, two-dimensional vectors as points, other vectors as a table."""
+"""Write samples as HTML: pictures as tiles, vectors of two values as points, other vectors as a table."""
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from ganserve import Sample, SampleBatch
 
-_SMALL_PX = 64  # pictures below are enlarged pixel by pixel
+_SMALL_PX = 64  # smaller pictures are enlarged pixel by pixel
 _VALUES_SHOWN = 8
-_ROWS_IN_SIGHT = 14  # of the table, before it must be scrolled (page.css: gs-scroll)
+_ROWS_IN_SIGHT = 14  # of the table, without scrolling (page.css: gs-scroll)
 
 
 def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> str:
-    """The samples of a batch, of which a visitor may pick two for a walk.
+    """Show the samples of a batch; a visitor may pick two for a walk.
 
     Args:
         batch: The samples.
-        order: Their places in the batch, in the order in which they are shown.
-        ends: The places of the two that are picked.
+        order: Their positions in the batch, in the order to show them.
+        ends: The positions of the two picked samples.
     """
     if batch.samples.ndim == 2:
         return _points(batch, ends) + _table(batch, order)
@@ -49,7 +49,7 @@ def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> st
 
 
 def steps(batch: SampleBatch) -> str:
-    """The samples of a walk: the one at which the slider stands large, and all in a row."""
+    """Show the samples of a walk: the slider's sample large, and all in a row."""
     if batch.samples.ndim == 2:
         return _points(batch, (0, 0), way=True) + _table(batch, range(len(batch)))
     frames = "".join(
@@ -65,7 +65,7 @@ def steps(batch: SampleBatch) -> str:
 
 
 def picture(image: npt.NDArray[np.uint8]) -> str:
-    """An <img> of uint8 [H, W, C], which needs no further request."""
+    """Return an <img> of uint8 [H, W, C] with its data inside."""
     file = io.BytesIO()
     to_pil(image).save(file, "PNG")
     height, width = image.shape[:2]
@@ -74,7 +74,7 @@ def picture(image: npt.NDArray[np.uint8]) -> str:
 
 
 def meter(probability: float) -> str:
-    """A bar as long as a probability."""
+    """Return a bar as long as a probability."""
     return f'<span class="gs-meter" aria-hidden="true"><i style="width:{100 * probability:.0f}%"></i></span>'
 
 
@@ -103,7 +103,7 @@ def _pick(i: int, ends: tuple[int, int]) -> str:
 
 
 def _points(batch: SampleBatch, lit: tuple[int, int], *, way: bool = False) -> str:
-    """Vectors [N, 2] as points of a plane, joined where they are a way; nothing for other vectors."""
+    """Show vectors [N, 2] as points, joined if they are a walk; nothing for other vectors."""
     if batch.samples.shape[1] != 2:
         return ""
     low, high = batch.samples.min(0).astype(float), batch.samples.max(0).astype(float)
@@ -130,7 +130,7 @@ def _lit(i: int, lit: tuple[int, int]) -> str:
 
 
 def _table(batch: SampleBatch, order: Sequence[int]) -> str:
-    """Vectors [N, D] as rows of numbers."""
+    """Show vectors [N, D] as rows of numbers."""
     dimensions = batch.samples.shape[1]
     shown = min(dimensions, _VALUES_SHOWN)
     names = ["sample"] + ["label"] * (batch.label_names is not None) + [f"x{d}" for d in range(shown)]

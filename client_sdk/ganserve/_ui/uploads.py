@@ -1,4 +1,4 @@
-"""Pictures that visitors bring."""
+"""Read the pictures that visitors upload, and fit them to a model."""
 
 # N = samples, H = height, W = width, C = channels
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upload:
-    """A picture as it was brought: one sample, or the samples of a grid that ganserve wrote."""
+    """An uploaded picture: one sample, or the samples of a grid that ganserve wrote."""
 
     source: Source
-    """What errors call it."""
+    """Its name in errors."""
     pixels: npt.NDArray[np.uint8]
     """uint8 [N, H, W, C]."""
     labels: tuple[str, ...] | None
-    """Each sample's label, if it is a grid that carries them."""
+    """Each sample's label, if the picture is a grid with labels."""
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> Upload:
-        """The picture of a file, turned as a camera says that it should be.
+        """Read the picture of a file, rotated as its EXIF data says.
 
         Raises:
-            InvalidRequest: The file is no picture.
+            InvalidRequest: The file is not a picture.
         """
         source = Source("picture", file=Path(file).name)
         image = open_picture(file, source)
         text = getattr(image, "text", {})
         if CHUNK not in text:
             image = ImageOps.exif_transpose(image)
-            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # as printers' JPEGs have it
+            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # JPEGs for printers
                 image = image.convert("RGB")
         pixels, grid = read_pixels(image, source)
         return cls(source, pixels, None if grid is None else grid.label_names)
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether it can be scored as it is by a model of samples [H, W, C]."""
+        """Return whether a model of samples [H, W, C] can score it as it is."""
         try:
             self.images(shape)
         except InvalidRequest:
@@ -61,10 +61,10 @@ class Upload:
         return True
 
     def images(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """The samples, uint8 [N, H, W, C], where nothing is lost by it.
+        """Return the samples, uint8 [N, H, W, C], if nothing is lost.
 
         Raises:
-            InvalidRequest: They are of another size, or have colours or transparency that the model has not.
+            InvalidRequest: They have another size, or colours or transparency that the model lacks.
         """
         height, width, channels = shape
         given_height, given_width = self.pixels.shape[1:3]
@@ -73,10 +73,10 @@ class Upload:
         return fit_channels(self.pixels, channels, self.source)
 
     def fitted(self, shape: Sequence[int]) -> Upload:
-        """The same cut to the middle in the shape of samples [H, W, C], resized, in their colours."""
+        """Return the middle of the picture, resized to samples [H, W, C] and converted to their channels."""
         height, width, channels = shape
         pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels]
-        if channels in (1, 3):  # transparency becomes white paper
+        if channels in (1, 3):  # transparency becomes white
             pictures = [
                 Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
             ]

@@ -1,10 +1,10 @@
-"""For the tests of applications: a real server on a model that is built in milliseconds, without PyTorch.
+"""Test applications against a real server, whose model is built in milliseconds, without PyTorch.
 
 In a conftest.py:
 
     pytest_plugins = ["ganserve.testing.fixtures"]
 
-Then any test may have `ganserve_server` and `ganserve_client`. Without pytest, `running_server` does the same:
+Then tests can use the fixtures `ganserve_server` and `ganserve_client`. Without pytest, `running_server` does the same:
 
     from ganserve.testing import running_server
 

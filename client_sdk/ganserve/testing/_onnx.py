@@ -1,6 +1,6 @@
-"""Writes small ONNX graphs without the package onnx, which the extra `server` does not install.
+"""Write small ONNX graphs without the package onnx, which the extra `server` does not install.
 
-ONNX files are protocol buffers. The numbers below are those of the fields in onnx.proto (IR version 10).
+ONNX files are protocol buffers. The numbers below are the fields' numbers in onnx.proto (IR version 10).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INT_ATTRIBUTE = 2
 
 
 def node(operation: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: int) -> bytes:
-    """A NodeProto."""
+    """Return a NodeProto."""
     parts = [_field(1, name) for name in inputs] + [_field(2, name) for name in outputs] + [_field(4, operation)]
     for name, value in attributes.items():
         parts.append(_field(5, _field(1, name) + _field(3, value) + _field(20, _INT_ATTRIBUTE)))
@@ -29,7 +29,7 @@ def node(operation: str, inputs: Sequence[str], outputs: Sequence[str], **attrib
 
 
 def tensor_type(name: str, element: int, shape: Sequence[int | str]) -> bytes:
-    """A ValueInfoProto; a str in its shape is a size that is known only at run time."""
+    """Return a ValueInfoProto; a str in its shape is a size that is known only at run time."""
     sizes = b"".join(_field(1, _field(2 if isinstance(size, str) else 1, size)) for size in shape)
     return _field(1, name) + _field(2, _field(1, _field(1, element) + _field(2, sizes)))
 
@@ -41,7 +41,7 @@ def model(
     outputs: Sequence[bytes],
     constants: Mapping[str, NDArray[Any]],
 ) -> bytes:
-    """A ModelProto: the file's content."""
+    """Return a ModelProto: the file's content."""
     graph = b"".join(_field(1, each) for each in nodes) + _field(2, name)
     graph += b"".join(_field(5, _constant(key, value)) for key, value in constants.items())
     graph += b"".join(_field(11, each) for each in inputs) + b"".join(_field(12, each) for each in outputs)
@@ -50,7 +50,7 @@ def model(
 
 
 def _constant(name: str, value: NDArray[Any]) -> bytes:
-    """A TensorProto."""
+    """Return a TensorProto."""
     sizes = b"".join(_field(1, size) for size in value.shape)
     little = value.astype(value.dtype.newbyteorder("<"))
     return sizes + _field(2, _TYPES[value.dtype.name]) + _field(8, name) + _field(9, little.tobytes())
@@ -64,7 +64,7 @@ def _field(number: int, value: int | str | bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """An int from 0 on, seven bits a byte, the lowest first."""
+    """Encode an int from 0 on, seven bits a byte, the lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

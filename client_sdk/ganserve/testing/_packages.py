@@ -1,4 +1,4 @@
-"""Model packages for tests: valid, built in milliseconds, with arithmetic in the place of networks.
+"""Build valid model packages for tests in milliseconds, with arithmetic instead of networks.
 
 N = samples, Z = latent values, P = values of one sample (H * W * C or D), K = labels.
 """
@@ -32,22 +32,22 @@ _SLOPE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TinyModel:
-    """A model of a test: its samples depend on latent and label, its critic tells labels apart, nothing was learned.
+    """An untrained model for tests: samples depend on latent and label, and the critic tells labels apart.
 
     Raises:
-        InvalidRequest: A value makes no sense.
+        InvalidRequest: A value is wrong.
     """
 
     name: str = "digits"
-    """What it is served as."""
+    """The model's name."""
     version: int = 1
-    """Its version, at least 1; models of one name and several versions are versions of one model."""
+    """The model's version, at least 1."""
     shape: tuple[int, ...] = (8, 8, 1)
-    """Of one sample: (H, W, C) of images with 1 or 3 channels, (D,) of vectors."""
+    """Shape of one sample: (H, W, C) for images with 1 or 3 channels, (D,) for vectors."""
     label_names: tuple[str, ...] = tuple("0123456789")
-    """In the order of their indices; empty: an unconditional model."""
+    """Names of the labels, in the order of their indices; empty: an unconditional model."""
     latent_dimension: int = 4
-    """Z."""
+    """Z, the number of values in one latent."""
     critic: bool = True
     """Whether it can score."""
 
@@ -68,22 +68,22 @@ class TinyModel:
 
     @property
     def is_image(self) -> bool:
-        """Whether its samples are images, uint8, and not vectors, float32."""
+        """Whether its samples are images, uint8; otherwise vectors, float32."""
         return len(self.shape) == 3
 
 
 def build_package(models: str | os.PathLike[str], model: TinyModel | None = None) -> Path:
-    """Write a model package, which takes milliseconds and needs neither PyTorch nor onnx.
+    """Write a model package in milliseconds, without PyTorch or onnx.
 
     Args:
-        models: The folder of model packages; made if there is none.
-        model: What it is like. Default: images uint8 [8, 8, 1] of the labels "0" to "9", called "digits".
+        models: The folder of model packages, made if missing.
+        model: The model. Default: images uint8 [8, 8, 1] of the labels "0" to "9", called "digits".
 
     Returns:
         The package's folder, MODELS/NAME/VERSION.
 
     Raises:
-        FileExistsError: It has one already.
+        FileExistsError: The package exists.
     """
     model = TinyModel() if model is None else model
     folder = Path(models) / model.name / str(model.version)
@@ -102,14 +102,14 @@ def build_package(models: str | os.PathLike[str], model: TinyModel | None = None
 
 
 def build_packages(models: str | os.PathLike[str], tiny: Iterable[TinyModel]) -> Path:
-    """Write several model packages; returns the folder of all."""
+    """Write several model packages and return their folder."""
     for model in tiny:
         build_package(models, model)
     return Path(models)
 
 
 def _generator(model: TinyModel) -> bytes:
-    """Latents f32 [N, Z], labels i64 [N] (conditional only) -> samples: waves of one latent value each, by label."""
+    """Map latents f32 [N, Z], labels i64 [N] (conditional only) to samples: a latent's values plus a label's wave."""
     size, labels = math.prod(model.shape), max(1, len(model.label_names))
     positions = np.arange(size, dtype=np.float32) / size
     shifts = np.sin(2 * np.pi * positions * (1 + np.arange(labels, dtype=np.float32))[:, None])  # [K, P]
@@ -142,7 +142,7 @@ def _generator(model: TinyModel) -> bytes:
 
 
 def _critic(model: TinyModel) -> bytes:
-    """Sample, labels i64 [N] (conditional only) -> scores f32 [N], probabilities f32 [N]."""
+    """Map samples and labels i64 [N] (conditional only) to scores f32 [N] and probabilities f32 [N]."""
     constants: dict[str, NDArray[Any]] = {
         "flat_shape": np.array([-1, math.prod(model.shape)], np.int64),
         "axes": np.array([1], np.int64),
@@ -204,7 +204,7 @@ def _spec(model: TinyModel) -> model_spec_pb2.ModelSpec:
         calibration.real_count = calibration.generated_count = 1
         calibration.log_loss = math.log(2)
     else:
-        spec.critic_absence = "the model of a test was asked for without one"
+        spec.critic_absence = "the test asked for a model without one"
     spec.provenance.ganserve_version = version("ganserve")
     spec.provenance.created.FromDatetime(datetime.now(UTC))
     return spec

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, on a free port of this machine, for as long as a test wants it."""
+"""Run a real server in a process of its own, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ganserve import Client
 
-# What the extra `server` installs, by the names that are imported.
+# The modules that the extra `server` installs.
 _NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "scipy", "tritonclient", "PIL")
 _SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
 _PATIENCE_S = 120.0  # a first import of onnxruntime from a slow disk
@@ -30,30 +30,30 @@ _GRACE_S = 20.0
 
 
 class RunningServer:
-    """A server that runs; made by `running_server`."""
+    """A running server; made by `running_server`."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, models: Path) -> None:
         self._process, self._log = process, log
         self.models = models
-        """The folder of model packages that it serves; a package that is built there is found within seconds."""
+        """The folder of model packages that it serves; it finds packages that are built there later within seconds."""
         self.target = ""
-        """Its address, "127.0.0.1:PORT", as `Client` takes it."""
+        """Its address, "127.0.0.1:PORT", for `Client`."""
 
     @property
     def log(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
     def pid(self) -> int:
-        """Its process, for tests that stop or kill it."""
+        """Its process id, for tests that stop or kill it."""
         return self._process.pid
 
     def client(self, **options: Any) -> Client:
-        """A new client of it, which the caller closes.
+        """Return a new client, which the caller closes.
 
         Args:
-            options: As for `Client`, but its target.
+            options: Those of `Client` but the target.
         """
         from ganserve import Client
 
@@ -63,7 +63,7 @@ class RunningServer:
         """Wait until it answers.
 
         Raises:
-            ServerUnavailable: It ended, or does not come up; the message has its log.
+            ServerUnavailable: It ended, or did not start in time; the message has its log.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while not (match := _SERVING.search(self.log)):
@@ -75,7 +75,7 @@ class RunningServer:
         self.target = match[1]
 
     def stop(self) -> None:
-        """End it, the hard way if it must be. Again: nothing."""
+        """Stop it; kill it if that fails. Again: nothing."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -90,13 +90,13 @@ def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *f
     """Run a real server for the length of a with block.
 
     Args:
-        models: Models of a test, or a folder of model packages. Default: one `TinyModel()`, called "digits".
-        flags: Further ones of `ganserve serve`, such as "--max-batch-size=8". The environment's GANSERVE_… variables
-            are not passed on.
+        models: Tiny models, or a folder of model packages. Default: one `TinyModel()`, called "digits".
+        flags: More flags of `ganserve serve`, such as "--max-batch-size=8". The server does not see the environment's
+            GANSERVE_… variables.
 
     Raises:
         MissingExtra: The extra `server` is not installed.
-        ServerUnavailable: It does not come up; the message has its log.
+        ServerUnavailable: It did not start; the message has its log.
     """
     for module in _NEEDED:
         if find_spec(module) is None:
@@ -109,7 +109,7 @@ def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *f
         log = Path(folder) / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GANSERVE_")}
         with log.open("wb") as stream:
-            process = subprocess.Popen(  # noqa: S603 - our own module, with flags of the test's author
+            process = subprocess.Popen(  # noqa: S603 - our own module, and the test's flags
                 [sys.executable, "-m", "ganserve_server", "--models", str(served), "--port", "0", *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def ganserve_models() -> str | os.PathLike[str] | Sequence[TinyModel]:
-    """What the server serves: models of a test, or a folder of model packages. Override it in your conftest.py."""
+    """The models of the server: tiny models, or a folder of model packages. Override it in your conftest.py."""
     return (TinyModel(),)
 
 
 @pytest.fixture(scope="session")
 def ganserve_server(ganserve_models: str | os.PathLike[str] | Sequence[TinyModel]) -> Iterator[RunningServer]:
-    """A real server of `ganserve_models`, one for all tests of the session; `ganserve_server.target` is its address."""
+    """Run a real server of `ganserve_models` for all tests of the session; its address is `ganserve_server.target`."""
     with running_server(ganserve_models) as server:
         yield server
 
 
 @pytest.fixture
 def ganserve_client(ganserve_server: RunningServer) -> Iterator[Client]:
-    """A client of `ganserve_server`, closed after the test."""
+    """Make a client of `ganserve_server`, closed after the test."""
     with ganserve_server.client() as client:
         yield client
 
@@ -39,7 +39,7 @@ def ganserve_client(ganserve_server: RunningServer) -> Iterator[Client]:
 def ganserve_local_client(
     ganserve_models: str | os.PathLike[str] | Sequence[TinyModel], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
-    """A client with the service of `ganserve_models` inside this process, one for all tests of the session."""
+    """Run the server of `ganserve_models` inside this process for all tests of the session, and make its client."""
     from ganserve import Client
 
     if isinstance(ganserve_models, str) or hasattr(ganserve_models, "__fspath__"):

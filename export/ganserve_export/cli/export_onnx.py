@@ -37,7 +37,7 @@ class Options:
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     precision: Literal["float32", "float16"] = "float32"
-    """What the networks compute in. float16 is half as large and, on GPUs, faster; it is slower on CPUs."""
+    """Number format of the networks. float16 is half as large and faster on GPUs, but slower on CPUs."""
     json: bool = False
     """Print the result as JSON."""
 

@@ -32,19 +32,20 @@ class Options:
     generator: Path = flag(positional=True, metavar="GENERATOR")
     """The generator's ONNX file: latents [N, Z] or [N, Z, 1, 1], and labels if it takes them -> samples."""
     critic: Path | None = flag(None, positional=True, metavar="[CRITIC]")
-    """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, no scores."""
+    """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, the
+    server cannot score."""
     out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
     range: Literal["-1..1", "0..1", "0..255"] | None = None
-    """What black and white are, where images are floats."""
+    """Values of black and white, if images are floats."""
     layout: Literal["auto", "nchw", "nhwc"] = "auto"
-    """Of the generator's images. auto: the channels are the axis of 1 to 4."""
+    """Layout of the generator's images. auto: the axis of 1 to 4 is the channels."""
     latent_distribution: Literal["normal", "uniform"] = "normal"
-    """What latents are drawn from: the standard normal distribution, or uniformly from [-1, 1)."""
+    """Distribution of latents: standard normal, or uniform on [-1, 1)."""
     latents: str | None = flag(None, metavar="NAME")
-    """Name of the generator's input for latents, where that is in doubt."""
+    """Name of the generator's input for latents, if it is unclear."""
     labels_input: str | None = flag(None, metavar="NAME")
     """Name of the generator's input for labels: integers [N] or [N, 1], or one-hot [N, K]."""
     output: str | None = flag(None, metavar="NAME")
@@ -56,7 +57,7 @@ class Options:
     critic_scores: str | None = flag(None, metavar="NAME")
     """Name of the critic's output."""
     critic_output: Literal["auto", "score", "probability"] = "auto"
-    """What the critic's output is. auto: a probability if it ends in a sigmoid, else a score."""
+    """Meaning of the critic's output. auto: a probability if it ends in a sigmoid, else a score."""
     score_higher: Literal["real", "generated"] = "real"
     """Which samples the critic gives higher outputs."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
@@ -83,7 +84,7 @@ def _package(options: Options) -> int:
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Label names from "a,b,c" or from a UTF-8 text file with one a line.
+    """Read label names from "a,b,c" or from a UTF-8 text file with one a line.
 
     Raises:
         ExportError: The file cannot be read, or a name is empty or occurs twice.
@@ -125,7 +126,7 @@ def _as_text(packaged: Packaged, options: Options) -> str:
         if packaged.calibration is not None:
             lines.append(f"the critic {describe_ranking(packaged.calibration)}")
         else:
-            lines.append("probabilities are not calibrated, but sigmoid(score): --data calibrates them")
+            lines.append("probabilities are sigmoid(score): --data calibrates them")
     else:
         lines.append("without a critic, so the server cannot score")
     return "\n".join([*lines, f"published {packaged.folder}\n"])

@@ -1,4 +1,4 @@
-"""How commands put figures into words."""
+"""Put figures of exports into words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def describe_difference(difference: Difference) -> str:
-    """The largest difference of a verified graph, and what was allowed."""
+    """Describe the largest difference of a verified graph, and the allowed one."""
     if difference.is_pixels:
         return (
             f"{difference.largest:g} of 255 levels, in {difference.share:.3%} of the values "
@@ -20,7 +20,7 @@ def describe_difference(difference: Difference) -> str:
 
 
 def describe_ranking(calibration: LogisticCalibration) -> str:
-    """What a critic knows: continues "the critic …"."""
+    """Describe how well a critic ranks samples; the text continues "the critic …"."""
     if calibration.informative:
         return f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
     return (

@@ -37,11 +37,6 @@ _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds 
 class ForeignCritic:
     """A critic, understood and tried out on the generator's samples.
 
-    Args:
-        graph: Its graph.
-        generator: The generator whose samples it judges.
-        options: How to understand it.
-
     Raises:
         ExportError: It can be understood in several ways, or cannot be served.
     """

@@ -39,10 +39,6 @@ EVAL_MODE = (
 class ForeignGenerator:
     """A generator, understood and tried out.
 
-    Args:
-        graph: Its graph.
-        options: How to understand it.
-
     Raises:
         ExportError: It can be understood in several ways, or cannot be served.
     """

@@ -17,7 +17,7 @@ OutputKind = Literal["auto", "score", "probability"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnnxOptions:
-    """How to understand ONNX files that were made elsewhere."""
+    """Choices for reading ONNX files that were made elsewhere."""
 
     label_names: tuple[str, ...] = ()
     """Names of the labels that the generator takes, in the order of their indices; empty: it takes none."""
@@ -40,9 +40,9 @@ class OnnxOptions:
     critic_scores: str | None = None
     """Name of the critic's output."""
     critic_output: OutputKind = "auto"
-    """What the critic's output is; auto: a probability if it ends in a sigmoid, else a score."""
+    """Meaning of the critic's output; auto: a probability if it ends in a sigmoid, else a score."""
     score_higher: Literal["real", "generated"] = "real"
-    """Which samples the critic gives higher outputs."""
+    """Samples to which the critic gives higher outputs."""
     data: str | None = None
     """Real data to calibrate the critic's probabilities with: a source, or the path of a file or folder."""
 

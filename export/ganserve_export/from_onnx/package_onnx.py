@@ -35,9 +35,9 @@ class Packaged(Published):
     """A package that was made from ONNX files."""
 
     generator_is: str
-    """How the generator's inputs and output were understood."""
+    """Roles found for the generator's inputs and output."""
     critic_is: str
-    """How the critic's inputs and output were understood; empty without a critic."""
+    """Roles found for the critic's inputs and output; empty without a critic."""
 
 
 def package_onnx(

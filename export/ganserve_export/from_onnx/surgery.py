@@ -86,11 +86,7 @@ class Surgery:
     def finish(
         self, inputs: Mapping[str, tuple[str, tuple[int, ...]]], outputs: Mapping[str, tuple[str, tuple[int, ...]]]
     ) -> onnx.ModelProto:
-        """Return the package's graph.
-
-        Args:
-            inputs: Element type and shape of one sample of each input.
-            outputs: The same for each output.
+        """Return the package's graph, given the element type and shape of one sample of each input and output.
 
         Raises:
             ExportError: ONNX's checker refuses the graph.

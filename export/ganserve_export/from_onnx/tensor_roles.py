@@ -51,11 +51,11 @@ def find_labels(
 
     Args:
         graph: The graph.
-        name: The input's name, if the user gives one.
+        name: The input's name, if the user gives one with `flag`.
         taken: The input that already has a role.
         label_count: Labels of the model; 0: none.
         required: Whether a model with labels must have this input.
-        flag: The flag of `name`, for messages.
+        flag: The flag for `name`.
 
     Raises:
         ExportError: The graph takes labels but the model has none, a required input is missing, or the graph has

@@ -33,7 +33,7 @@ class GraphToWrite:
     original_name: str = "PyTorch"
     """Name of the original in messages."""
     is_half: bool = False
-    """Whether either side rounds to 16 bits, so that larger differences are allowed."""
+    """True if either side rounds to 16 bits, so that larger differences are allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class PackageContent:
     """Everything that a package is built from."""
 
     data: DataInfo
-    """What a sample is."""
+    """Form of a sample."""
     prior: LatentPrior
     """Distribution of the latents."""
     label_names: tuple[str, ...]
@@ -62,7 +62,7 @@ class PackageContent:
     critic: CriticToWrite | str
     """The critic, or the reason why the package has none."""
     provenance: model_spec_pb2.Provenance
-    """Where the model came from."""
+    """Origin of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,14 +44,7 @@ def describe_package(
     generator: model_spec_pb2.GraphSpec,
     critic: model_spec_pb2.GraphSpec | None,
 ) -> model_spec_pb2.ModelSpec:
-    """Return a package's manifest without its version and files, which `publish` fills in.
-
-    Args:
-        name: The model's name.
-        content: What the package was built from.
-        generator: The generator's graph, from `describe_graph`.
-        critic: The critic's graph; None without a critic.
-    """
+    """Return a package's manifest without its version and files, which `publish` fills in."""
     spec = model_spec_pb2.ModelSpec(
         name=name,
         sample=_sample(content.data),

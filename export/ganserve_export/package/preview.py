@@ -28,12 +28,6 @@ def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_coun
     """Draw images, one row per label (10 rows without labels), or vectors of two values as dots on white.
 
     Vectors of another length get no picture. The preview shows no sample of the training data.
-
-    Args:
-        picture: The PNG file to write.
-        generator: The package's generator graph.
-        prior: Distribution of the latents.
-        label_count: Labels that the generator takes; 0: none.
     """
     session = open_on_cpu(generator)
     is_image = session.get_outputs()[0].type == "tensor(uint8)"

@@ -60,12 +60,9 @@ def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -
     A reader sees the whole package or none of it. Two exports at once get two versions.
 
     Args:
-        staging: The folder that holds the package's files, made by `staging_folder`.
+        staging: Folder with the package's files, from `staging_folder`.
         model_folder: Folder of the model's versions.
         spec: The manifest; its version and files are filled in here.
-
-    Returns:
-        The folder of the published version.
 
     Raises:
         ExportError: The file system refuses.

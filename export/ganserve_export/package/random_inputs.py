@@ -17,14 +17,7 @@ InputMaker: TypeAlias = Callable[[int, torch.Generator], dict[str, Tensor]]
 
 
 class RandomInputs:
-    """Draws inputs by name for a batch size.
-
-    Args:
-        prior: Distribution of the latents.
-        data: What a sample looks like.
-        label_count: Labels that the generator takes; 0: none.
-        critic_uses_labels: Whether the critic takes them, too.
-    """
+    """Draw inputs by name for a batch size; `label_count` 0: the generator takes no labels."""
 
     def __init__(self, prior: LatentPrior, data: DataInfo, *, label_count: int, critic_uses_labels: bool) -> None:
         self._prior = prior

@@ -44,7 +44,7 @@ class Difference:
     share: float
     """Share of all output values that differ at all."""
     is_pixels: bool
-    """Whether differences are levels of uint8 pixels."""
+    """True if differences are levels of uint8 pixels."""
 
 
 def verify(

@@ -77,7 +77,7 @@ class BoundSession:
 
     @property
     def per_thread(self) -> bool:
-        """Whether each calling thread should run each bucket once before requests."""
+        """True if each calling thread should run each bucket once before requests."""
         return self.cuda_graphs
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
@@ -190,7 +190,7 @@ class _Candidate:
     """cuDNN's search, and the layout."""
     session: onnxruntime.InferenceSession
     graphs: bool
-    """Whether it replays CUDA graphs."""
+    """True if it replays CUDA graphs."""
     memory: dict[int, _BucketMemory]
     """The memory of the buckets that have run."""
 
@@ -232,7 +232,7 @@ class _BucketMemory:
 
     @property
     def known_here(self) -> bool:
-        """Whether this thread has run it before, and so captured its graph."""
+        """True if this thread has run it before, and so captured its graph."""
         return hasattr(self._threads, "ran")
 
     def allocate(self, session: onnxruntime.InferenceSession) -> None:

@@ -81,7 +81,7 @@ class Engine:
             kind(file, content, config, names, device) for device in devices for _ in range(config.instances)
         ]
         self.tf32 = uses_tf32(content, config)
-        """Whether float32 may be rounded to TF32."""
+        """True if float32 may be rounded to TF32."""
         described = self._sessions[0].session
         _check_tensors(file, "input", described.get_inputs(), inputs, exact=True)
         _check_tensors(file, "output", described.get_outputs(), outputs, exact=False)
@@ -103,7 +103,7 @@ class Engine:
 
     @property
     def cuda_graphs(self) -> bool:
-        """Whether calls replay CUDA graphs."""
+        """True if calls replay CUDA graphs."""
         return any(session.cuda_graphs for session in self._sessions)
 
     def run(self, feed: Feed, worker: int = 0) -> list[NDArray[np.generic]]:

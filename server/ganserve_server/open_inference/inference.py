@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve_server.models.graph_work import CriticWork, GeneratorWork
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
+from ganserve_server.models.model import CriticWork, GeneratorWork
 from ganserve_server.open_inference.graphs import Graphs
 from ganserve_server.open_inference.plan import InferencePlan, ManySeeds, plan_inference
 from ganserve_server.queue.queue_options import QueueOptions

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
-from ganserve_server.models.graph_work import CriticWork, GeneratorWork
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
+from ganserve_server.models.model import CriticWork, GeneratorWork
 from ganserve_server.open_inference.graphs import DATATYPES, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters
 from ganserve_server.queue.lanes import Priority
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import Labels
+    from ganserve_server.models.model import Labels
     from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.open_inference.graphs import Graph, GraphTensor
     from ganserve_server.requests.limits import Limits

@@ -93,7 +93,7 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     except _RefusedError:
         raise
     except UnidentifiedImageError:
-        raise _RefusedError(f"is no {name} ({len(file)} bytes), unlike samples.images.encoding says") from None
+        raise _RefusedError(f"is no {name} ({len(file)} bytes), the format in samples.images.encoding") from None
     except Exception as error:  # Pillow raises many types for damaged or hostile bytes
         raise _RefusedError(
             f"cannot be decoded as {name}: {str(error)[:_MOST_SHOWN] or type(error).__name__}"

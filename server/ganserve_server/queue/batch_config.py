@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-# Waking a worker and waking up its waiter takes about as long.
+# Waking a worker, and being woken by it, takes about as long.
 INLINE_BELOW_S = 0.2e-3
 _SMALL_BYTES = 16 * 2**10
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import Labels, Model
     from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.requests.findings import Findings
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import GeneratorWork
+    from ganserve_server.models.model import GeneratorWork
     from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.requests.sample_plan import SamplePlan
     from ganserve_server.sampling.drawing import Drawn

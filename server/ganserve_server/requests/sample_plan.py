@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
-from ganserve_server.models.graph_work import GeneratorWork
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
+from ganserve_server.models.model import GeneratorWork
 from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
 from ganserve_server.requests.field_checks import (
     check_controls,

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.graph_work import Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import Labels, Model
     from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.queue.lanes import Priority
     from ganserve_server.requests.limits import Limits

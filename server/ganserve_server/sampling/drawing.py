@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
-from ganserve_server.models.graph_work import CriticWork
+from ganserve_server.models.model import CriticWork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import GeneratorWork, Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import GeneratorWork, Labels, Model
     from ganserve_server.queue.queue_options import QueueOptions
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)

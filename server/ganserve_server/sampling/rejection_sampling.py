@@ -25,8 +25,7 @@ from scipy.special import expit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import Labels, Model
 
 CALIBRATION_SAMPLES = 2048
 CALIBRATION_SEED = int.from_bytes(b"ganserve", "big")
@@ -59,16 +58,16 @@ def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
 
 def calibration_obstacle(model: Model) -> str:
     """Explain why a model's critic gives no usable odds for rejection; empty if it does."""
-    score, who = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
+    score, critic = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
     if not score.HasField("calibration"):
         return (
-            f"{who} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: package "
-            "it again with data to calibrate it on, or select with SELECTION_METHOD_BEST_OF_N, which needs only the "
-            "order of its scores"
+            f"{critic} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: "
+            "package it again with data to calibrate it on, or select with SELECTION_METHOD_BEST_OF_N, which needs "
+            "only the order of its scores"
         )
     if score.calibration.slope <= 0:
         return (
-            f"{who} could not tell real samples from generated ones when it was calibrated (slope "
+            f"{critic} could not tell real samples from generated ones when it was calibrated (slope "
             f"{score.calibration.slope:g}), so there is nothing to reject by: export another checkpoint"
         )
     return ""

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganserve_server.errors import DeadlineExpiredError
-from ganserve_server.models.graph_work import GeneratorWork
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
+from ganserve_server.models.model import GeneratorWork
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ganserve_server.models.graph_work import Labels
-    from ganserve_server.models.model import Model
+    from ganserve_server.models.model import Labels, Model
     from ganserve_server.models.model_info import ModelInfo
     from ganserve_server.sampling.rejection_sampling import RejectionConstants
 

@@ -37,7 +37,7 @@ def test_requests_finish_on_the_version_that_they_began_with(repository: Reposit
 
 
 def _work(model: object) -> object:
-    from ganserve_server.models.graph_work import GeneratorWork
+    from ganserve_server.models.model import GeneratorWork
 
     return GeneratorWork(seed=1, labels=0 if model.info.label_names else None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -34,7 +34,7 @@ class EvaluateArguments:
 
     model: Path = flag(positional=True, metavar="MODEL")
     """A run's folder, such as runs/digits, or a model package's: models/digits or models/digits/1."""
-    measurement: EvaluationOptions = flag(flat=True)
+    measurement: EvaluationOptions = field(default_factory=EvaluationOptions, metadata={"flat": True})
     """What to compare with what."""
     checkpoint: Which = "auto"
     """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it."""

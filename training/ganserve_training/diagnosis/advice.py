@@ -28,11 +28,7 @@ _NOISE = {"augmentation.instance_noise": Anneal(start=0.3, end=0.0)}
 def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[TrainConfig], None]) -> str:
     """Return one or two sentences that name what this run has not tried yet.
 
-    Args:
-        kind: Kind of the finding.
-        config: Configuration of the run.
-        data: What a sample looks like.
-        check: Raises ConfigError for a configuration with which the run could not start.
+    `check` raises ConfigError for a configuration with which the run could not start.
     """
     tries = ["more data"] if kind == "critic-overfitting" else []
     for words, settings in _REMEDIES[kind](config, data):

@@ -29,7 +29,7 @@ class Finding:
     message: str
     """One sentence with the numbers of the condition."""
     advice: str
-    """What to do, in one or two sentences with flags of `ganserve train`."""
+    """Advice in one or two sentences, with flags of `ganserve train`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return one line of diagnosis.jsonl as a dictionary."""

@@ -48,19 +48,12 @@ class Look:
     findings: tuple[Finding, ...]
     """Findings to report now."""
     is_best: bool
-    """Whether the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
+    """True if the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
     exported."""
 
 
 class Monitor:
-    """Watch one run in its folder.
-
-    Args:
-        trainer: Trains the players.
-        train: Samples that they learn from.
-        folder: Run folder, for observations.jsonl and diagnosis.jsonl.
-        say: Takes one message for the user.
-    """
+    """Watch one run: write observations.jsonl and diagnosis.jsonl in its folder, and `say` findings to the user."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ class Observation:
     samples_seen: int
     """Real samples that the critic had been shown by then."""
     growing: bool = False
-    """Whether the networks had not yet faded in their last level; such samples cannot be compared with later ones."""
+    """True if the networks had not yet faded in their last level; such samples cannot be compared with later ones."""
 
     critic_loss: float
     """The adversarial loss alone, without penalties."""
@@ -70,7 +70,7 @@ class Observation:
     untrained_quality: float | None
     """Quality before training."""
     higher_is_better: bool
-    """Whether higher values of the quality are better."""
+    """True if higher values of the quality are better."""
 
     @property
     def critic_accuracy(self) -> float:

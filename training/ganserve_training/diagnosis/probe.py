@@ -49,20 +49,11 @@ class Players:
     label_names: tuple[str, ...]
     """Names of the labels that the generator takes: the data's labels, or InfoGAN's codes."""
     critic_uses_labels: bool
-    """Whether the critic takes the data's labels."""
+    """True if the critic takes the data's labels."""
 
 
 class Probe:
-    """Take observations of one run.
-
-    Args:
-        config: The run's configuration.
-        players: The networks and their game.
-        train: Samples that the networks learn from.
-        held_out: Real samples that they never see; None: there are none.
-        device: Device of the networks.
-        modes: The distribution's modes; None: unknown.
-    """
+    """Take observations of one run. Its `held_out` samples and the distribution's `modes` may be missing."""
 
     def __init__(
         self,

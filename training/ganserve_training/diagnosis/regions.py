@@ -29,7 +29,7 @@ JUDGE_ACCURACY = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How generated samples spread over the regions."""
+    """Spread of generated samples over the regions."""
 
     kind: RegionKind
     regions: int

@@ -88,7 +88,7 @@ converged."""
 DECLINED = 1.3
 """Ratio of the smoothed error to its best value."""
 DECLINE_NOISE = 6.0
-"""Smallest ratio of that difference to the noise of the looks (`Trend.noise`)."""
+"""Smallest rise over the best value, as a multiple of the looks' noise (`Trend.noise`)."""
 
 
 def vanishing_gradients(history: History) -> str | None:

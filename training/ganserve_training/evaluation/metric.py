@@ -25,14 +25,14 @@ from ganserve_training.run.progress_bar import Steps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataTraits:
-    """What the data and the generator offer a metric."""
+    """Properties of the data and the generator that a metric may need."""
 
     is_image: bool
     has_labels: bool
     has_modes: bool
-    """Whether the modes of the data's distribution are known."""
+    """True if the modes of the data's distribution are known."""
     takes_labels: bool
-    """Whether the generator takes the data's labels."""
+    """True if the generator takes the data's labels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,13 +81,13 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How a table shows one figure of a metric."""
+    """Row of a table for one figure of a metric."""
 
     title: str
     good: str
-    """Which values are good, such as "lower" or "1"."""
+    """Good values, such as "lower" or "1"."""
     meaning: str
-    """What the figure says, in a few words."""
+    """Meaning of the figure in a few words."""
     form: str = ".3f"
     """Format specification of the value."""
 
@@ -103,7 +103,7 @@ class Metric:
     figures: Mapping[str, Figure]
     """The figures that tables show, by name."""
     compares_features: bool = False
-    """Whether it needs `Material.features`."""
+    """True if it needs `Material.features`."""
     missing: Callable[[DataTraits], str] = lambda traits: ""  # noqa: ARG005
     """Says what the metric needs and these data do not have; empty: nothing."""
     by_default: Callable[[DataTraits], bool] = lambda traits: False  # noqa: ARG005

@@ -27,17 +27,17 @@ else:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationOptions:
-    """What to measure, and how."""
+    """Choices of an evaluation."""
 
     data: str | None = None
     """The real data: a source such as digits, or the path of a file or folder. Default: the data that the model
     learned from."""
     metrics: tuple[MetricName, ...] = ()
-    """Which metrics to measure. Default: those that suit the data."""
+    """Metrics to measure. Default: those that suit the data."""
     features: str = "auto"
-    """What fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier: the last
-    layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx file: an ONNX
-    network. auto: classifier if the data are labelled images, else pixels."""
+    """Features that fid, kid, precision-recall and density-coverage compare. pixels: the values themselves. classifier:
+    the last layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx
+    file: an ONNX network. auto: classifier if the data are labelled images, else pixels."""
     feature_side_px: int | None = None
     """Height and width of the images that a TorchScript network takes. Default: those of the data; for ONNX, those of
     the file."""

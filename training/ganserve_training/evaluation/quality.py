@@ -74,12 +74,7 @@ class QualityMeter:
             self._judge = fit_judge(self._real, reference.labels[chosen])
 
     def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
-        """Return the quality of generated samples, uint8 [N, H, W, C] or float32 [N, D]; 1,000 are enough.
-
-        Args:
-            samples: Generated samples.
-            labels: The labels that were asked for, int64 [N]; only gan-test needs them.
-        """
+        """Return the quality of samples uint8 [N, H, W, C] or float32 [N, D]; only gan-test needs labels int64 [N]."""
         if self._choice == "mode-coverage":
             assert self._modes is not None
             return Quality("mode_divergence", mode_divergence(samples, self._modes), higher_is_better=False)

@@ -6,8 +6,8 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
-from ganserve_training.evaluation.evaluate import Evaluation
 from ganserve_training.evaluation.metric import Figure, all_metrics
+from ganserve_training.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,15 +11,12 @@ from ganserve_training.run.progress_bar import Steps
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
-    """Write a run's report: one HTML file that loads nothing else.
+    """Write a run's report, one HTML file that loads nothing else, and return its path.
 
     Args:
         run: The run's folder; the run may still be training.
         out: The file; None: report.html in the run's folder.
         steps: Takes a message before each step.
-
-    Returns:
-        The file.
 
     Raises:
         DataError: The folder holds no run, or one of its logs is damaged.

@@ -53,9 +53,9 @@ class RunMaterial:
     row_labels: tuple[str, ...]
     """Names of the labels that the generator takes, one for each row of a picture of images."""
     is_image: bool
-    """Whether samples are images, not vectors."""
+    """True if samples are images, false if they are vectors."""
     stopped: bool
-    """Whether the run stopped because its quality declined."""
+    """True if the run stopped because its quality declined."""
 
     @property
     def step(self) -> int:

@@ -38,7 +38,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     @property
     def serves_models(self) -> bool:
-        """Whether any model is SERVING."""
+        """True if any model is SERVING."""
         return SERVING in self._models.values()
 
     def serve(self) -> None:

@@ -24,7 +24,7 @@ class Features:
     sha256: str | None
     """Digest of the network's file or weights; None: no network."""
     resizer: str
-    """How images are resized for the network."""
+    """Description of how images are resized for the network."""
     extract: Callable[[NDArray[Any]], NDArray[Any]]
     """Samples uint8 [N, H, W, C] or float32 [N, D] -> features float [N, F]."""
 

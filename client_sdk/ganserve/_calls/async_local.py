@@ -1,0 +1,77 @@
+"""Connect to a server inside this process; loads the server's code, which nothing else in the SDK needs.
+
+`scripts/generate_sync_client.py` makes `local.py` of this file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from ganserve._calls.channel import async_connect
+from ganserve._calls.waiting import async_in_thread
+from ganserve._config import ClientConfig, Provider, check_timeout
+from ganserve._errors import InvalidRequest, MissingExtra
+
+if TYPE_CHECKING:
+    from ganserve._calls.channel import AsyncConnect
+    from ganserve._calls.rotation import Endpoint
+
+
+def async_local_connection(
+    models: str | os.PathLike[str], provider: Provider, timeout_s: float
+) -> tuple[ClientConfig, AsyncConnect]:
+    """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        MissingExtra: The extra `server` is not installed.
+    """
+    config = _config(models, provider, timeout_s)
+    module = _server_module("AsyncClient.local")
+
+    async def start() -> list[Endpoint]:
+        server = module.LocalServer(Path(models), provider)
+        try:
+            await async_in_thread(server.ready.result)
+        except module.LocalServerError as error:
+            await async_in_thread(server.close)
+            raise InvalidRequest.of(error.argument, str(error)) from error
+        [endpoint] = await async_connect(replace(config, targets=(server.target,)))
+        close_channel = endpoint.close
+
+        async def close() -> None:
+            await close_channel()
+            await async_in_thread(server.close)
+
+        endpoint.target, endpoint.close = config.target, close
+        return [endpoint]
+
+    return config, start
+
+
+def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float) -> ClientConfig:
+    if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
+        raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
+    if provider not in get_args(Provider):
+        expected = ", ".join(map(repr, get_args(Provider)))
+        raise InvalidRequest.of("provider", f"is {provider!r}; expected one of {expected}")
+    return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
+
+
+def _server_module(purpose: str) -> Any:
+    """Import the server, without naming it where import checkers look: the SDK works without it.
+
+    Raises:
+        MissingExtra: A package that the server needs is not installed.
+    """
+    try:
+        return import_module("ganserve_server.local")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing.startswith("ganserve"):  # our own mistake must not look like a missing package
+            raise
+        raise MissingExtra.of("server", missing, purpose) from error
