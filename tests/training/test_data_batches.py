@@ -231,9 +231,9 @@ def test_balanced_rounds_show_every_label_once_and_every_sample_in_turn() -> Non
 
 def test_what_cannot_be_balanced_or_mirrored_is_refused() -> None:
     vectors = Vectors.standardised(np.zeros((4, 2), np.float32))
-    with pytest.raises(DataError, match="flip is for images"):
+    with pytest.raises(DataError, match=r"--data\.flip: needs images"):
         make_batches(vectors, DigitsConfig(flip=True), 0, CPU)
-    with pytest.raises(DataError, match="class_balanced needs labels"):
+    with pytest.raises(DataError, match=r"--data\.class-balanced: needs labels"):
         make_batches(vectors, DigitsConfig(class_balanced=True), 0, CPU)
 
 

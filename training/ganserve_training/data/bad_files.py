@@ -1,4 +1,4 @@
-"""Files that can't be read: named, counted, and never passed over in silence."""
+"""Name and count the files that can't be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BadFiles:
 
 
 ReportBadFiles = Callable[[BadFiles], None]
-"""Told once about all bad files that are skipped."""
+"""Called once with all bad files that are skipped."""
 
 
 def settle_bad_files(

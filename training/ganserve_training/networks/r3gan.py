@@ -59,8 +59,8 @@ class Block(nn.Module):
         groups = inner // group_size if inner > group_size else 1
         if inner > group_size and inner % group_size:
             raise ConfigError(
-                f"networks.group_size {group_size} does not divide the {inner} inner channels of a block (twice "
-                f"{channels}): use a networks.generator_width and networks.critic_width that are multiples of "
+                f"--networks.group-size {group_size}: does not divide the {inner} inner channels of a block (twice "
+                f"{channels}): use a --networks.generator-width and --networks.critic-width that are multiples of "
                 f"{max(group_size // EXPANSION, 1)}, or another group"
             )
         self.widen = nn.Conv2d(channels, inner, 1)

@@ -20,7 +20,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def check_device(device: DeviceName, processes: int = 1) -> None:
-    """Refuse a device that can't be had, or not for so many processes on this machine.
+    """Refuse a device that is not available, or not for so many processes on this machine.
 
     Raises:
         ConfigError: With a fix.

@@ -1,4 +1,4 @@
-"""What a process learns from its environment about those that it was started with. Imports nothing heavy."""
+"""Read from the environment which processes train together. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_supervised() -> bool:
 
 
 def is_orphaned() -> bool:
-    """Return whether the supervisor is gone, so that nobody is left to stop this process."""
+    """Return whether the supervisor has ended, so that this process must stop by itself."""
     return is_supervised() and os.getppid() != int(os.environ[SUPERVISOR])
 
 

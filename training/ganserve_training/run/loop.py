@@ -1,4 +1,4 @@
-"""The loop around the trainer: what is logged, looked at, drawn and saved, and when it ends."""
+"""Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ganserve_training.run.trainer import Trainer
 class RunLoop:
     """One call of `train`, inside the lock.
 
-    Of several processes, the first alone writes files and looks at the players; all take the same steps and agree when
+    With several processes, only the first writes files and runs the diagnosis; all take the same steps and agree when
     to end.
 
     Args:

@@ -70,7 +70,7 @@ def train(
         stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
 
     Raises:
-        ConfigError: The configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
+        ConfigError: The configuration does not work here: there is no CUDA, or the architecture doesn't fit the data.
         ConfigChangedError: The folder holds a run with another configuration.
         RunLockedError: Another process is training there.
         DataError: The data are not those that the run was started with.
@@ -80,7 +80,7 @@ def train(
         LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1 (got {threads})")
+        raise ConfigError(f"--threads {threads}: must be at least 1.")
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
     # One process alone opens its device late, as a finished run has no use for it.

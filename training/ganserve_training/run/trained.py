@@ -39,7 +39,7 @@ class TrainedModel:
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
-    """What `ganserve evaluate` found for this checkpoint; empty if it has not looked at it."""
+    """Figures of `ganserve evaluate` for this checkpoint; empty if it was not evaluated."""
 
 
 def load_trained(run: Path, which: Which = "auto") -> TrainedModel:

@@ -18,6 +18,7 @@ from ganserve_training.data.memory_vectors import Vectors
 from ganserve_training.data.storage.arrays import images_of_array
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
+from ganserve_training.options.checks import flag
 
 _SAMPLE_KEYS = ("images", "x", "vectors", "arr_0")
 _LABEL_KEYS = ("labels", "y")
@@ -80,7 +81,7 @@ def _labels(
     key = _one_of(arrays, _LABEL_KEYS)
     if config.labels_path is not None:
         if key is not None:
-            raise DataError(f"{path} has labels of its own under {key!r}: leave data.labels_path out")
+            raise DataError(f"{path} has labels of its own under {key!r}: leave --data.labels-path out")
         return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
     if key is None:
         if _NAMES_KEY in arrays:
@@ -120,4 +121,4 @@ def _refuse_image_options(path: Path, config: ArrayConfig) -> None:
     defaults = {"size": None, "crop": "center", "channels": "auto", "flip": False}
     for name, default in defaults.items():
         if getattr(config, name) != default:
-            raise DataError(f"data.{name} is for images (got {getattr(config, name)}), but {path} holds vectors")
+            raise DataError(f"{flag(f'data.{name}')} {getattr(config, name)}: needs images, and {path} holds vectors.")

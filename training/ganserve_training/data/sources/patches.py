@@ -99,7 +99,7 @@ def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
         if pixels < side:
             raise DataError(
                 f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch of "
-                f"{side}: data.held_out_fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
+                f"{side}: --data.held-out-fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
             )
     count = config.side_count(split)
     coin = np.random.Philox(key=np.array([config.split_seed, 0], np.uint64)).random_raw() & 1

@@ -38,7 +38,7 @@ def open_parquet(path: Path) -> Any:
 
 @dataclass(slots=True)
 class _Process:
-    """What one process has open; not shared with those that it forks."""
+    """Files and row groups that one process has open; forked processes open their own."""
 
     pid: int
     lock: Any = field(default_factory=threading.Lock)
@@ -54,7 +54,7 @@ class ParquetStore(EncodedStore):
     quickest in random order.
 
     Args:
-        root: What the files' names are told relative to in digests.
+        root: The folder that names in digests are relative to.
         files: The files.
         column: Binary, or a structure with a binary field called bytes.
 
