@@ -6,7 +6,7 @@
 # make lint       check style, types, imports between components, protos and the generated code
 # make docs       build the site of docs/ in build/docs; every warning is an error
 # make format     format Python and protos
-# make protos     generate the code of the protos
+# make generate   write the generated code anew: from the protos (make protos), and the blocking client
 # make clean      delete what these commands made
 #
 # Each sets up .venv first. Another Python: make PYTHON=python3.12 ...
@@ -15,13 +15,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# A test file stays on one worker, which makes its fixtures once; the order of pyproject.toml's testpaths, longest first,
-# keeps both busy to the end.
+# A test file stays on one worker, which makes its fixtures once. The files go in the order of testpaths in
+# pyproject.toml, the longest first, which keeps all workers busy to the end.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What dev installs is enough for the demo, too.
 DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
 
-.PHONY: demo test test-slow test-all coverage lint lint-code lint-types lint-imports lint-protos docs format protos generate clean
+.PHONY: demo test test-slow test-all coverage lint lint-code lint-types lint-imports lint-generated docs format protos generate clean
 
 demo: $(DEMO_READY)
 	$(BIN)/python scripts/demo.py
@@ -39,7 +39,7 @@ coverage: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest tests/client_sdk --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 # Parts, so that `make --jobs 2 lint` checks types beside the rest.
-lint: lint-code lint-types lint-imports lint-protos
+lint: lint-code lint-types lint-imports lint-generated
 
 lint-code: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -51,7 +51,7 @@ lint-types: $(VENV)/.ready-dev
 lint-imports: $(VENV)/.ready-dev
 	$(BIN)/lint-imports
 
-lint-protos: $(VENV)/.ready-dev
+lint-generated: $(VENV)/.ready-dev
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
@@ -68,7 +68,6 @@ format: $(VENV)/.ready-dev
 protos: $(VENV)/.ready-dev
 	$(BIN)/python scripts/generate_protos.py
 
-# Everything that is generated and committed.
 generate: protos
 	$(BIN)/python scripts/generate_sync_client.py
 

@@ -2,8 +2,8 @@
 
     python scripts/refresh_cli_page.py
 
-The page shows usage and examples of a command's help, and all of a preset's. tests/client_sdk/test_cli_page.py fails
-where the page and the commands differ.
+The page shows usage and examples of a command's help, and all of a preset's. A new command is added to the section that
+has the name of its group. tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ganserve._cli import GROUPS
+
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)
 COLUMNS = "120"
@@ -23,6 +25,18 @@ COLUMNS = "120"
 def refreshed(page: str) -> str:
     """Return the page with the output of each command as it is now."""
     return BLOCK.sub(lambda block: "".join(map(_shown, _commands(block[0]))).rstrip("\n") + "\n", page)
+
+
+def with_new_commands(page: str) -> str:
+    """Return the page with the help of each command that it lacks, at the end of the command's section."""
+    for title, group in GROUPS.items():
+        for name in group:
+            if f"$ ganserve {name} --help\n" not in page:
+                before, heading, rest = page.partition(f"\n## {title}\n")
+                section, *others = re.split(r"(?=\n## )", rest, maxsplit=1)
+                body, end, after = section.rpartition("```")
+                page = "".join([before, heading, body, f"\n$ ganserve {name} --help\n", end, after, *others])
+    return page
 
 
 def _commands(block: str) -> list[str]:
@@ -48,4 +62,4 @@ def _shown(command: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(refreshed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(refreshed(with_new_commands(PAGE.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -33,7 +33,7 @@ _OWN_KEYS = ("x-request-id",)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientConfig:
-    """How a client reaches its servers."""
+    """The servers of a client, and the options of its calls."""
 
     targets: tuple[str, ...]
     """The servers, which take turns: "host:port", or gRPC targets with a scheme ("unix:/run/ganserve.sock")."""

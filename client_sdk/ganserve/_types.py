@@ -31,7 +31,7 @@ ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike | float]"
 """Samples to score: see `Client.score`. A sequence of numbers is one vector."""
 
 Encoding: TypeAlias = Literal["raw", "png", "jpeg", "webp", "float32"]
-"""How samples travel: see `Client.sample`."""
+"""The form in which samples travel: see `Client.sample`."""
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
 """A request's place in the server's queue: see `Client.sample`."""

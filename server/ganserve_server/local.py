@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import threading
+import time
 import weakref
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,6 +26,8 @@ from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
 
+_PREFIX = "ganserve-local-"
+_STARTING_S = 60.0  # a younger socket may belong to a server that does not listen yet
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, macOS 103
 _DRAIN_S = 5.0  # the client's calls are cancelled before; this only bounds the wait for their handlers
 _log = logging.getLogger(__name__)
@@ -47,12 +51,12 @@ class LocalServer:
             models: The folder of model packages.
             provider: Where models run, as in `ServerConfig.provider`.
         """
+        config = ServerConfig(models=models, provider=provider)  # type: ignore[arg-type]  # checked by the SDK
         folder = _new_folder()
         self.target = f"unix:{folder}/socket"
         """The server's address."""
         self.ready: Future[None] = Future()
         """Done when the server answers; fails with `LocalServerError` if it cannot start."""
-        config = ServerConfig(models=models, provider=provider)  # type: ignore[arg-type]  # checked by the SDK
         self._thread = _Thread(config, self.target, self.ready)
         # Called last to first: the thread must not bind the socket in a folder that is gone.
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid())
@@ -116,11 +120,23 @@ class _Thread(threading.Thread):
 
 def _new_folder() -> Path:
     """Make a private folder for the socket, whose path must be short."""
-    folder = Path(tempfile.mkdtemp(prefix="ganserve-"))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     if len(os.fsencode(folder / "socket")) > _LONGEST_SOCKET_PATH:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="ganserve-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))
+    _remove_dead(folder.parent)
     return folder
+
+
+def _remove_dead(parent: Path) -> None:
+    """Remove the folders of processes that were killed: nobody listens on their sockets."""
+    for file in parent.glob(f"{_PREFIX}*/socket"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            if time.time() - file.stat().st_mtime > _STARTING_S:
+                try:
+                    probe.connect(str(file))
+                except ConnectionRefusedError:
+                    shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _remove(folder: Path, process: int) -> None:

@@ -31,6 +31,14 @@ def test_each_command_has_its_help() -> None:
     assert set(re.findall(r"^\$ ganserve (\S+) --help$", PAGE, re.MULTILINE)) == set(_cli.COMMANDS)
 
 
+def test_a_new_command_gets_its_help() -> None:
+    without = re.sub(r"\n\$ ganserve models --help\n(?:.+\n)*", "", PAGE)
+    assert "ganserve models --help" not in without
+    assert script.with_new_commands(PAGE) == PAGE
+    section = script.with_new_commands(without).partition("\n## Use a server\n")[2].partition("\n## ")[0]
+    assert "$ ganserve models --help" in script.BLOCK.findall(section)[0]
+
+
 def test_exit_codes() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
     ours = {command.DONE, command.FAILED, command.BAD_USAGE, command.UNREACHABLE, command.INTERRUPTED}

@@ -42,7 +42,14 @@ def rest(api: Api, stream: Any) -> list[Any]:
     return results
 
 
-@pytest.mark.parametrize("label", [None, "one", [i % 3 for i in range(20_000)]], ids=["no label", "one", "each"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param(None, id="no label", marks=pytest.mark.slow),
+        pytest.param("one", id="one", marks=pytest.mark.slow),
+        pytest.param([i % 3 for i in range(20_000)], id="each"),
+    ],
+)
 def test_a_server_killed_in_mid_stream(
     connect: Callable[..., Api], repository: Path, tmp_path: Path, label: Any
 ) -> None:

@@ -68,7 +68,7 @@ def test_the_union_is_every_sample_once(server: str, drawn: np.ndarray, workers:
     assert sorted(found) == list(range(N))
 
 
-@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+@pytest.mark.parametrize("context", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 def test_workers_beside_an_open_client(server: str, drawn: np.ndarray, context: str) -> None:
     with Client(server) as client:  # as a training script has that also samples by itself
         client.sample(1, model="tiny-vector")

@@ -91,7 +91,7 @@ def test_another_version_and_encoding(api: Api) -> None:
         (1, 2**64, 3, {}, "b: is 18446744073709551616; expected at most"),
         (1, [[1.0, 2]], 3, {}, r"b: has the shape \[1, 2\]; expected a seed, or one latent"),
         (1, ["x"], 3, {}, "b: is <U1; expected real numbers"),
-        (1, [1.0, [2]], 3, {}, "b: is no array; expected a seed, or one latent"),
+        (1, [1.0, [2]], 3, {}, "b: is not an array; expected a seed, or one latent"),
         (1, [np.nan, 1], 3, {}, "b: has NaN or infinity"),
         ([1.0], [2.0], 3, {"truncation": 1}, "truncation: is given beside two latents"),
         (1, 2, 3, {"truncation": -1}, "truncation: is -1; expected a finite number above 0"),

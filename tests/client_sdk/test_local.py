@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,7 @@ async def use():
         await client.close()
 client = Client.local(models)
 assert len(client.sample(2, model="tiny")) == 2
-[private] = folder.glob("ganserve-*") if len(str(folder)) < 80 else [None]
+[private] = folder.glob("ganserve-local-*") if len(str(folder)) < 80 else [None]
 if private is not None:
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert [file.name for file in private.iterdir()] == ["socket"]
@@ -82,14 +83,19 @@ def test_it_leaves_nothing_in_the_temporary_folder_and_needs_no_proxy(
     dead = "http://127.0.0.1:1"
     environment = os.environ | {"TMPDIR": str(tmp_path), "http_proxy": dead, "https_proxy": dead, "grpc_proxy": dead}
     with tempfile.TemporaryDirectory(prefix="t-") as short:
+        killed = Path(short, "ganserve-local-killed", "socket")  # what a process leaves that was killed
+        killed.parent.mkdir()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(killed))
+        os.utime(killed, (0, 0))
         done = _run(USE, repository, how, environment=environment | {"TMPDIR": short})
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert not [*Path(short).glob("ganserve-*")]
+        assert not [*Path(short).glob("ganserve-local-*")]
     deep = tmp_path / ("d" * 100)  # a Unix socket's path has at most 107 bytes
     deep.mkdir()
     done = _run(USE, repository, how, environment=environment | {"TMPDIR": str(deep)})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert not [*deep.glob("ganserve-*")]
+    assert not [*deep.glob("ganserve-local-*")]
 
 
 def _run(code: str, *arguments: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

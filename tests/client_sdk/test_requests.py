@@ -67,7 +67,7 @@ BAD_LATENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("latents", "is bool; expected real numbers", {"latents": np.ones((2, 4), bool)}),
     ("latents", "is complex64; expected real numbers", {"latents": np.ones((2, 4), np.complex64)}),
     ("latents", "has the shape [8]", {"latents": np.ones(8)}),
-    ("latents", "is no array", {"latents": [[1.0], [1.0, 2.0]]}),
+    ("latents", "is not an array", {"latents": [[1.0], [1.0, 2.0]]}),
     ("latents", "has 3 rows and n is 2", {"latents": np.ones((3, 4))}),
     ("latents", "has NaN or infinity", {"latents": [[math.nan], [1.0]]}),
     ("latents", "has NaN or infinity", {"latents": [[1e300], [1.0]]}),

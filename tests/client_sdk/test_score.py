@@ -254,7 +254,7 @@ def test_a_tensor_of_a_graph_and_one_that_numpy_does_not_have(api: Api) -> None:
     expected = api.score(vectors, model="tiny-vector").scores
     traced = torch.from_numpy(vectors).requires_grad_()
     np.testing.assert_array_equal(api.score(traced, model="tiny-vector").scores, expected)
-    with pytest.raises(InvalidRequest, match=r"images: is a Tensor that is no array .*BFloat16"):
+    with pytest.raises(InvalidRequest, match=r"images: is a Tensor, not an array .*BFloat16"):
         api.score(traced.bfloat16(), model="tiny-vector")
     latents = torch.zeros((1, 4), requires_grad=True)
     drawn = api.sample(1, 0, model="tiny", latents=latents)

@@ -91,7 +91,7 @@ def test_fixtures(ganserve_server: RunningServer, ganserve_client: Client, ganse
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with (
-        pytest.raises(ServerUnavailable, match=r"(?s)ended with exit code 2 before it served:.*no such option: --nope"),
+        pytest.raises(ServerUnavailable, match=r"(?s)ended with exit code 2 before it served:.*--nope: no such option"),
         running_server((), "--nope"),
     ):
         pass

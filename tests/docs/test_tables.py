@@ -38,6 +38,12 @@ def flags_of(kind: type, prefix: str = "--") -> set[str]:
     return found
 
 
+def test_pages_are_short() -> None:
+    most = dict.fromkeys(DOCS.glob("*.md"), 300) | {ROOT / "README.md": 250}
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in most}
+    assert {path.name: count for path, count in lines.items() if count >= most[path]} == {}
+
+
 def test_every_preset_has_its_row() -> None:
     pages = DOCS / "presets.md", ROOT / "benchmarks" / "presets" / "README.md"
     tables = [rows for page in pages for rows in first_cells(page) if rows and set(rows) & set(PRESETS)]

@@ -2,7 +2,7 @@
 
 import json
 import random
-import shlex
+import resource
 import signal
 import subprocess
 import sys
@@ -192,11 +192,21 @@ def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert evaluate_command.main([str(tmp_path / "missing")]) == 2
 
 
-def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(finished: Path) -> None:
-    """The shell lets no file grow past 24 KiB, less than a checkpoint needs."""
+@pytest.fixture
+def _small_files() -> Iterator[None]:
+    """No file may grow past 24 KiB, less than a checkpoint needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 1024, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(
+    finished: Path, request: pytest.FixtureRequest
+) -> None:
     before = {path: path.read_bytes() for path in (finished / "checkpoints").iterdir()}
-    limited = "ulimit -f 24; exec " + shlex.join(command("train", *train_arguments(finished, 30)))
-    result = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    request.getfixturevalue("_small_files")
+    result = ganserve("train", *train_arguments(finished, 30))
     assert result.returncode == 1
     assert "step-00000021.pt can't be written" in result.stderr
     assert "free some space" in result.stderr

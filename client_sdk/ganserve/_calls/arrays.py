@@ -80,7 +80,7 @@ def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]
     try:
         given = as_array(latents)
     except ValueError as error:  # such as rows of different lengths
-        raise InvalidRequest.of("latents", f"is no array; expected [n, latent_dim] ({error})") from error
+        raise InvalidRequest.of("latents", f"is not an array; expected [n, latent_dim] ({error})") from error
     if given.dtype.kind not in "fiu":
         raise InvalidRequest.of("latents", f"is {given.dtype}; expected real numbers, float32 [n, latent_dim]")
     if given.ndim != 2 or not given.size:

@@ -159,7 +159,7 @@ def _end(value: Any, argument: str) -> int | npt.NDArray[np.float32]:
         return latent
     except ValueError as error:
         raise InvalidRequest.of(
-            argument, f"is no array; expected a seed, or one latent [latent_dim] ({error})"
+            argument, f"is not an array; expected a seed, or one latent [latent_dim] ({error})"
         ) from error
     except InvalidRequest as error:
         raise InvalidRequest.of(argument, error.violations[0].description) from None

@@ -65,9 +65,7 @@ class Readiness:
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
         self._unknown_since = math.inf  # another server may answer next
-        if (
-            isinstance(error, ServerUnavailable) or self._error is None
-        ):  # a passed deadline says less than the error before it
+        if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline says less
             self._obstacle, self._error = str(error), error
         return self._pause()
 

@@ -47,7 +47,7 @@ class _Piece:
     samples: npt.NDArray[Any]
     """uint8 [N, H, W, C] or float32 [N, D]."""
     source: Source
-    """What the errors call it."""
+    """Its name in errors."""
     picture: bool
     """Whether it is a picture: it must have the model's size, and its channels may be converted."""
     labels: tuple[str | int, ...] | None = None
@@ -183,7 +183,7 @@ def _read(given: Any, argument: str) -> list[_Piece]:
     try:
         array = as_array(given)
     except ValueError as error:
-        raise source.refuse(f"is {kind_of(given)} that is no array ({error}); {_FORMS}") from error
+        raise source.refuse(f"is {kind_of(given)}, not an array ({error}); {_FORMS}") from error
     # the fix in PyTorch's words, or in NumPy's
     return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
 

@@ -59,7 +59,7 @@ class SampleStreamCall:
 
     @property
     def progress(self) -> str:
-        """How far it is, in words."""
+        """Its progress in words."""
         wanted = self._request.request
         model = f", model={wanted.model!r}" if wanted.model else ""
         return f"{self._received} of {wanted.count} samples, seed={self.seed}{model}"
@@ -166,7 +166,7 @@ class ScoreStreamCall:
 
     @property
     def progress(self) -> str:
-        """How far it is, in words."""
+        """Its progress in words."""
         model = f", model={self._model!r}" if self._model is not None else ""
         return f"{self._scored} items scored, {len(self._pending)} under way{model}"
 

@@ -36,9 +36,16 @@ def new_request_id() -> str:
 class _Base:
     """The decisions that both transports share."""
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, rotation: Rotation, closed: threading.Event | asyncio.Event) -> None:
         self.config = config
+        self._rotation = rotation
+        self._is_closed = closed.is_set
         self._process = os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` was called."""
+        return self._is_closed()
 
     @property
     def forked(self) -> bool:
@@ -55,13 +62,17 @@ class _Base:
         failure.__cause__ = error
         return failure
 
-    def _check_usable(self, closed: bool) -> None:
+    def answered(self, endpoint: Endpoint) -> None:
+        """Note that a server works."""
+        self._rotation.answered(endpoint)
+
+    def _check_usable(self) -> None:
         if self.forked:
             raise GanserveError(
                 f"this client was made in process {self._process}, of which this one is a fork, and its connections do "
                 "not live on here: start processes with the method spawn or forkserver, or close clients before a fork"
             )
-        if closed:
+        if self._is_closed():
             raise _client_closed()
 
     @staticmethod
@@ -73,25 +84,24 @@ class _Base:
         closed.__cause__ = failure.__cause__
         return closed
 
+    def _pause_s(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
+        """Return the seconds to wait before the next attempt.
 
-def _pause_s(rotation: Rotation, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
-    """Return the seconds to wait before the next attempt.
-
-    Raises:
-        GanserveError: There is no next attempt.
-    """
-    if not may_pass(failure):
-        raise failure
-    retry_after_s: float | None = getattr(failure, "retry_after_s", None)
-    elsewhere = rotation.failed(endpoint, retry_after_s)
-    pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
-    if pause_s is None:
-        raise failure
-    log.info(
-        "%s at %s: %s; trying again in %.2f s, request id %s",
-        *(method, endpoint.target, failure, pause_s, failure.request_id),
-    )
-    return pause_s
+        Raises:
+            GanserveError: There is no next attempt.
+        """
+        if not may_pass(failure):
+            raise failure
+        retry_after_s: float | None = getattr(failure, "retry_after_s", None)
+        elsewhere = self._rotation.failed(endpoint, retry_after_s)
+        pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
+        if pause_s is None:
+            raise failure
+        log.info(
+            "%s at %s: %s; trying again in %.2f s, request id %s",
+            *(method, endpoint.target, failure, pause_s, failure.request_id),
+        )
+        return pause_s
 
 
 def _client_closed() -> ClientClosed:
@@ -107,14 +117,8 @@ class Transport(_Base):
     """Sends calls and waits for the answers; any number of threads may use it."""
 
     def __init__(self, config: ClientConfig, connect: Connect) -> None:
-        super().__init__(config)
-        self._rotation = Rotation(connect())
         self._closed = threading.Event()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close()` was called."""
-        return self._closed.is_set()
+        super().__init__(config, Rotation(connect()), self._closed)
 
     def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
         """Return the server for the next attempt.
@@ -122,7 +126,7 @@ class Transport(_Base):
         Raises:
             GanserveError: The client is closed, or was made in another process.
         """
-        self._check_usable(self._closed.is_set())
+        self._check_usable()
         return self._rotation.next()
 
     def unary(self, call: Call[ResultT]) -> ResultT:
@@ -150,7 +154,7 @@ class Transport(_Base):
         try:
             return method(request, metadata=self.metadata(request_id), **options)
         except ValueError as error:  # gRPC's error for a channel that another thread has just closed
-            if self._closed.is_set():
+            if self.closed:
                 raise _client_closed() from error
             raise
 
@@ -164,16 +168,12 @@ class Transport(_Base):
         Raises:
             GanserveError: There is no next attempt, or the client was closed.
         """
-        if self.closed or self._closed.wait(_pause_s(self._rotation, endpoint, attempts, failure, method)):
+        if self.closed or self._closed.wait(self._pause_s(endpoint, attempts, failure, method)):
             raise self._failure_when_closed(failure)
-
-    def answered(self, endpoint: Endpoint) -> None:
-        """Note that a server works."""
-        self._rotation.answered(endpoint)
 
     def close(self) -> None:
         """Close the connections; running calls end with RequestCancelled. Again: nothing."""
-        if self._closed.is_set() or self.forked:
+        if self.closed or self.forked:
             return
         self._closed.set()
         for endpoint in self._rotation.endpoints:
@@ -186,16 +186,10 @@ class AsyncTransport(_Base):
 
     def __init__(self, config: ClientConfig, connect: AsyncConnect) -> None:
         """Make no connection yet: the first call connects, and binds the client to its event loop."""
-        super().__init__(config)
+        self._closed = asyncio.Event()
+        super().__init__(config, Rotation(()), self._closed)
         self._connect = connect
         self._connecting: asyncio.Future[Rotation] | None = None
-        self._rotation = Rotation(())
-        self._closed = asyncio.Event()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close()` was called."""
-        return self._closed.is_set()
 
     async def endpoint(self, left_s: float | None) -> Endpoint:
         """Return the server for the next attempt; the first call connects to it within `left_s`.
@@ -203,7 +197,7 @@ class AsyncTransport(_Base):
         Raises:
             GanserveError: The client is closed, or was made in another process or for another loop.
         """
-        self._check_usable(self._closed.is_set())
+        self._check_usable()
         loop = asyncio.get_running_loop()
         if self._connecting is None:
             self._connecting = loop.create_task(self._connected())
@@ -223,7 +217,7 @@ class AsyncTransport(_Base):
         except TimeoutError as error:
             message = f"{self.config.target} was not ready in time: allow more (timeout_s)"
             raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from error
-        self._check_usable(self._closed.is_set())
+        self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
         """Return the result of a call.
@@ -259,17 +253,13 @@ class AsyncTransport(_Base):
             GanserveError: There is no next attempt, or the client was closed.
         """
         if not self.closed:
-            pause_s = _pause_s(self._rotation, endpoint, attempts, failure, method)
+            pause_s = self._pause_s(endpoint, attempts, failure, method)
             try:
                 async with asyncio.timeout(pause_s):
                     await self._closed.wait()
             except TimeoutError:
                 return
         raise self._failure_when_closed(failure)
-
-    def answered(self, endpoint: Endpoint) -> None:
-        """Note that a server works."""
-        self._rotation.answered(endpoint)
 
     def raise_if_closed(self, what: str, request_id: str, error: asyncio.CancelledError) -> None:
         """Raise RequestCancelled if a cancellation came from `close()`, not from whoever cancelled this task."""
@@ -279,12 +269,14 @@ class AsyncTransport(_Base):
 
     async def close(self) -> None:
         """Close the connections; running calls end with RequestCancelled. Again: nothing."""
-        if self._closed.is_set() or self.forked:
+        if self.closed or self.forked:
             return
         self._closed.set()
-        if self._connecting is not None:
-            connected = await asyncio.gather(self._connecting, return_exceptions=True)
-            for rotation in connected:
-                for endpoint in rotation.endpoints if isinstance(rotation, Rotation) else ():
+        connecting = self._connecting
+        if connecting is not None:
+            if not connecting.done():
+                await asyncio.wait([connecting])
+            if not connecting.cancelled() and connecting.exception() is None:
+                for endpoint in connecting.result().endpoints:
                     await endpoint.close()
         forks.closed()

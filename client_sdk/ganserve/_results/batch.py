@@ -121,7 +121,7 @@ class SampleBatch:
     latents: npt.NDArray[np.float32] | None = None
     """The samples' latents, float32 [N, Z]; None without `return_latents`."""
     selection: SelectionReport | None = None
-    """What `select` did for these samples; None without it, and for a part of a batch."""
+    """The report of `select`; None without it, and for a part of a batch."""
 
     @classmethod
     def _of(cls, **fields: Any) -> SampleBatch:

@@ -16,7 +16,7 @@ class ModelState(StrEnum):
     READY = "ready"
     """Answers requests."""
     UNLOADING = "unloading"
-    """Finishing the requests that it has; takes no more."""
+    """Finishes its requests, and takes no more."""
     UNLOADED = "unloaded"
     """In the repository, not loaded."""
     FAILED = "failed"
@@ -27,7 +27,7 @@ class ModelState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleShape:
-    """What one sample is."""
+    """Kind, type and shape of a sample."""
 
     kind: Literal["image", "vector", "unknown"]
     """An image, ready to show, or a vector."""
@@ -47,13 +47,13 @@ class LatentControl:
     name: str
     """Its name, as in `Client.sample(controls={name: value})`."""
     index: int
-    """Which value of the latent it is."""
+    """Its position in the latent."""
     low: float
     """The least value that a request may set; the server draws from [low, high) uniformly otherwise."""
     high: float
     """The greatest value that a request may set."""
     description: str
-    """What it changes in the samples."""
+    """Its effect on the samples."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.low:g} to {self.high:g})"
@@ -70,7 +70,7 @@ class VersionSummary:
     reason: str
     """Why it is in that state; empty if obvious."""
     sample: SampleShape | None
-    """What one sample is; None unless the version is ready."""
+    """Kind, type and shape of a sample; None unless the version is ready."""
     label_names: tuple[str, ...]
     """Names of the labels, in the order of their indices; empty for unconditional models, or unless ready."""
     providers: tuple[str, ...]
@@ -78,7 +78,7 @@ class VersionSummary:
     has_critic: bool
     """Whether it can score; False unless the version is ready."""
     controls: tuple[LatentControl, ...]
-    """What a request may set by name; empty for most models, and unless ready."""
+    """The values that a request may set by name; empty for most models, and unless ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +95,7 @@ class ModelSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """How closely a graph matches the network that it was exported from."""
+    """Compares a graph with the network that it was exported from."""
 
     batch_sizes: tuple[int, ...]
     """Batch sizes compared."""
@@ -121,7 +121,7 @@ class GraphInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """How scores became probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
+    """Turns scores into probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
 
     slope: float
     """Multiplies the score."""
@@ -137,7 +137,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineInfo:
-    """How a server runs one graph."""
+    """One graph in the server: its execution providers and limits."""
 
     file: str
     """The graph's file name."""
@@ -190,7 +190,7 @@ class ModelInfo:
     version: int
     """Version of the model."""
     sample: SampleShape
-    """What one sample is."""
+    """Kind, type and shape of a sample."""
     latent_dim: int
     """Z, the number of values in one latent."""
     latent_distribution: Literal["normal", "uniform", "unknown"]
@@ -210,13 +210,13 @@ class ModelInfo:
     critic_loss: str | None
     """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
     calibration: Calibration | None
-    """How the critic's scores become probabilities; None without a critic."""
+    """Turns the critic's scores into probabilities; None without a critic."""
     files: tuple[PackageFile, ...]
     """The package's files, with their digests."""
     provenance: Provenance
     """Where the package came from."""
     engines: tuple[EngineInfo, ...]
-    """How this server runs each graph."""
+    """The graphs in this server."""
 
     @property
     def conditional(self) -> bool:

@@ -31,7 +31,7 @@ def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PI
         source: What the errors call it.
 
     Raises:
-        InvalidRequest: The file is missing, or no picture.
+        InvalidRequest: The file is missing, or not a picture.
         MissingExtra: Pillow is not installed.
     """
     pillow = import_pillow(f"reading {source.file or source.argument!r}")
@@ -54,7 +54,7 @@ def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[n
         channels: C, where the format does not tell it (WebP has no gray); None: as in the files.
 
     Raises:
-        ServerError: A file is no picture.
+        ServerError: A file is not a picture.
         MissingExtra: Pillow is not installed.
     """
     pillow = import_pillow("reading pictures")
@@ -64,7 +64,7 @@ def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[n
             with pillow.open(io.BytesIO(file)) as image:
                 pixels = np.asarray(image if channels is None else image.convert(MODES[channels]), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
-            raise ServerError(f"the answer's sample {len(images)} is no picture ({error})") from error
+            raise ServerError(f"the answer's sample {len(images)} is not a picture ({error})") from error
         images.append(pixels[..., None] if pixels.ndim == 2 else pixels)
     return np.stack(images)
 

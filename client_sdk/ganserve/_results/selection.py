@@ -46,7 +46,7 @@ class Rejection:
 
 
 Selection: TypeAlias = BestOf | Rejection
-"""How the critic chooses among more samples than are returned."""
+"""The critic's rule to choose among more samples than are returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

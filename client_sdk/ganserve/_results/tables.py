@@ -28,7 +28,7 @@ _VALUE = re.compile(r"x[0-9]+")
 def write_csv(batch: Drawn, file: Path) -> Path:
     """Write a batch of vectors as a table; see `SampleBatch.save_csv`."""
     if batch.samples.ndim != 2:
-        raise UnsupportedByModel(f"model {batch.model!r} makes images, which are no table: save_npz or save")
+        raise UnsupportedByModel(f"model {batch.model!r} makes images, not vectors: use save_npz or save")
     columns: dict[str, list[str]] = {f"x{i}": _numbers(values) for i, values in enumerate(batch.samples.T)}
     if batch.label_names is not None:
         columns["label"] = list(batch.label_names)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ganserve import Client, ModelInfo, SampleBatch, Scores, Selection
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
-"""How the critic chooses among more samples than the page shows."""
+"""The critic's rule to choose among more samples than the page shows."""
 
 ANY_LABEL = -1
 MOST_SAMPLES = 256
@@ -58,13 +58,13 @@ class Wish:
     label: int = ANY_LABEL
     """A label's index; with ANY_LABEL the server draws it."""
     count: int
-    """How many samples."""
+    """Number of samples."""
     seed: str = ""
     """The seed as typed; empty: a random one."""
     truncation: str = ""
     """The truncation as typed; empty: none."""
     choosing: Choosing = "none"
-    """How the critic chooses."""
+    """The critic's rule."""
     proposals: int = 8
     """Samples from which it chooses each."""
 
@@ -151,7 +151,7 @@ def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, i
         steps: Number of samples, both ends included.
 
     Raises:
-        InvalidRequest: There is no such sample.
+        InvalidRequest: A position is not in the batch.
         UnsupportedByModel: The batch is another model's.
     """
     if (batch.model, batch.version) != (info.name, info.version):
@@ -196,7 +196,7 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
         fit: Whether to cut and resize a picture of another size.
 
     Raises:
-        InvalidRequest: The file is no picture, or does not fit the model.
+        InvalidRequest: The file is not a picture, or does not fit the model.
         UnsupportedByModel: The model has no critic, or makes no images.
     """
     if info.critic is None:

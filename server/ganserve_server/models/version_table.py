@@ -39,7 +39,7 @@ class VersionTable:
         versions = self.versions(name)
         # If none is ready, the error describes the version most likely to become ready, rather than one that failed.
         version = version or latest_ready(versions) or max(versions, key=lambda number: prospects(versions[number]))
-        entry = self.entry(name, version)
+        entry = versions.get(version) or self.entry(name, version)  # raises
         if (model := entry.model) is not None:
             return model
         what = f"version {entry.version} of model {name!r}"

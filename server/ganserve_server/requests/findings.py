@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ganserve_server.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
-
-
-@dataclass(kw_only=True, slots=True)
-class _Problems:
-    violations: dict[str, str] = field(default_factory=dict)
-    unsupported: list[str] = field(default_factory=list)
-    preconditions: list[str] = field(default_factory=list)
 
 
 class Findings:
@@ -20,31 +11,33 @@ class Findings:
     Invalid fields are reported first; without any, what this server cannot do; without that, what the model cannot do.
     """
 
-    def __init__(self, prefix: str = "", problems: _Problems | None = None) -> None:
-        """Collect problems of the fields below `prefix`, such as "request."."""
-        self._prefix = prefix
-        self._problems = problems or _Problems()
+    def __init__(self, prefix: str = "", shared: Findings | None = None) -> None:
+        """Collect problems of the fields below `prefix`, such as "request.", on their own or in `shared`."""
+        self.prefix = prefix
+        self.violations: dict[str, str] = {} if shared is None else shared.violations
+        self.unsupported_features: list[str] = [] if shared is None else shared.unsupported_features
+        self.preconditions: list[str] = [] if shared is None else shared.preconditions
 
     @property
     def invalid_count(self) -> int:
         """How many fields are wrong so far."""
-        return len(self._problems.violations)
+        return len(self.violations)
 
     def below(self, prefix: str) -> Findings:
         """Return findings that add to these and put `prefix` before each field."""
-        return Findings(self._prefix + prefix, self._problems)
+        return Findings(self.prefix + prefix, self)
 
-    def invalid(self, path: str, description: str) -> None:
+    def invalid(self, field: str, description: str) -> None:
         """Add a wrong field: its value, what was expected, the fix. A field's first problem is the one reported."""
-        self._problems.violations.setdefault(self._prefix + path, description)
+        self.violations.setdefault(self.prefix + field, description)
 
     def unsupported(self, message: str) -> None:
         """Add something that this version of the server cannot do yet."""
-        self._problems.unsupported.append(message)
+        self.unsupported_features.append(message)
 
     def precondition(self, message: str) -> None:
         """Add something that the model cannot do."""
-        self._problems.preconditions.append(message)
+        self.preconditions.append(message)
 
     def raise_any(self) -> None:
         """Raise an error if there are any problems.
@@ -54,10 +47,9 @@ class Findings:
             UnsupportedError: This version of the server cannot do this yet.
             FailedPreconditionError: The model cannot do this.
         """
-        problems = self._problems
-        if problems.violations:
-            raise InvalidRequestError([FieldViolation(*violation) for violation in problems.violations.items()])
-        if problems.unsupported:
-            raise UnsupportedError("; ".join(problems.unsupported))
-        if problems.preconditions:
-            raise FailedPreconditionError("; ".join(problems.preconditions))
+        if self.violations:
+            raise InvalidRequestError([FieldViolation(*violation) for violation in self.violations.items()])
+        if self.unsupported_features:
+            raise UnsupportedError("; ".join(self.unsupported_features))
+        if self.preconditions:
+            raise FailedPreconditionError("; ".join(self.preconditions))
