@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 folder=${1:-.gpu-wheels} python=${2:-3.12}
 pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check)
 names=(cyclopts docstring_parser googleapis-common-protos grpcio grpcio-health-checking grpcio-reflection grpcio-status
-  lightning-fabric onnxruntime-gpu protobuf python-rapidjson tritonclient uvloop)
+  onnxruntime-gpu protobuf python-rapidjson tritonclient uvloop)
 platforms=(--platform manylinux2014_x86_64)
 for glibc in 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform "manylinux_${glibc}_x86_64"); done
 rm -rf "$folder" && mkdir -p "$folder"

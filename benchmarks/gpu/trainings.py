@@ -14,7 +14,7 @@ from bare import BareLoop
 from rich.console import Console
 
 from ganserve_training import PRESETS, load_split, train
-from ganserve_training.run.devices import open_fabric
+from ganserve_training.run.devices import open_processes
 from ganserve_training.run.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def measure(context: Context, record: dict[str, Any]) -> None:
 def compare(name: str, config: TrainConfig, context: Context, budget: Any) -> dict[str, Any]:
     """Time our loop and the bare one in turn, then the compiled one if time is left."""
     samples = load_split(config.data, "train")
-    trainer = Trainer(config, samples, open_fabric(context.device, config.precision))
+    trainer = Trainer(config, samples, open_processes(context.device))
     bare = BareLoop(config, context.device).run
     ways: dict[str, Callable[[int], object]] = {
         STEPS: lambda count: [trainer.run_step() for _ in range(count)],

@@ -92,12 +92,12 @@ def _layers(rank: int) -> dict[str, Any]:
     import torch
 
     from ganserve_training.networks import MinibatchStddev
-    from ganserve_training.run.devices import open_fabric
-    from ganserve_training.run.distributed import Processes, running_statistics
+    from ganserve_training.run.devices import open_processes
+    from ganserve_training.run.distributed import running_statistics
 
     network = torch.nn.Sequential(torch.nn.BatchNorm1d(1), MinibatchStddev(2))
     network(torch.tensor([[0.0], [2.0], [10.0], [14.0]])[2 * rank : 2 * rank + 2])
-    Processes.of(open_fabric("cpu")).average(running_statistics(network))
+    open_processes("cpu").average(running_statistics(network))
     return {name: buffer.tolist() for name, buffer in network.named_buffers()}
 
 
@@ -107,11 +107,11 @@ def _players(job: dict[str, Any]) -> dict[str, Any]:
 
     from ganserve_training.config.serialisation import config_from_dict
     from ganserve_training.data import load_split
-    from ganserve_training.run.devices import open_fabric
+    from ganserve_training.run.devices import open_processes
     from ganserve_training.run.trainer import Trainer
 
     config = config_from_dict(job["config"])
-    trainer = Trainer(config, load_split(config.data, "train"), open_fabric("cpu"))
+    trainer = Trainer(config, load_split(config.data, "train"), open_processes("cpu"))
     for _ in range(config.steps):
         trainer.run_step()
     digest = hashlib.sha256()

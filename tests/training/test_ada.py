@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import lightning_fabric
 import pytest
 import torch
 
@@ -103,7 +102,7 @@ def trainer_of(target: float, loss: str = "modified-minimax") -> Trainer:
         augmentation=AugmentationConfig(translation_px=1, ada=AdaConfig(target=target, kimg=1.0, every_steps=2)),
         regularisers=RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.constant(0.0)),
     )
-    return Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    return Trainer(config, load_split(config.data, "train"))
 
 
 def bias_of_critic(trainer: Trainer, value: float) -> None:
@@ -145,7 +144,7 @@ def test_the_probability_is_that_of_the_augmentation() -> None:
 def test_accumulated_parts_count_as_one_batch() -> None:
     trainer = trainer_of(0.6)
     whole = replace(trainer.config, accumulate_batches=2)
-    parts = Trainer(whole, load_split(whole.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    parts = Trainer(whole, load_split(whole.data, "train"))
     for each in (trainer, parts):
         bias_of_critic(each, 100.0)
         for _ in range(2):

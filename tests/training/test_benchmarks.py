@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import lightning_fabric
 import pytest
 import torch
 
@@ -160,7 +159,7 @@ def test_the_bare_loop_and_the_trainer_do_the_same(
     """With the same batches and latents, the same weights come out: so the speeds are those of the same work."""
     config, steps = SAME_WORK[name], 4
     bare = modules["bare"].BareLoop(config)
-    trainer = Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    trainer = Trainer(config, load_split(config.data, "train"))
     weights = {
         player: (list(ours.state_dict().values()), list(theirs.state_dict().values()))
         for player, ours, theirs in (

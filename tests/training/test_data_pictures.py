@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganserve_training.config import DataConfig, FolderConfig
 from ganserve_training.data import BadFiles, Images, Samples, load_split
-from ganserve_training.data.picture import ImageForm, UnreadableError, decode_picture
+from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
 from ganserve_training.data.sources.folder import load_folder
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_folder
@@ -312,11 +312,11 @@ def test_unchanged_files_are_decoded_for_inspection_once(tmp_path: Path, monkeyp
     write_folder(tmp_path, random_pixels(6))
     looked_at: list[int] = []
 
-    def decode(data: bytes) -> Image.Image:
-        looked_at.append(len(data))
-        return decode_picture(data)
+    def facts(picture: Image.Image) -> PictureFacts:
+        looked_at.append(picture.width)
+        return picture_facts(picture)
 
-    monkeypatch.setattr("ganserve_training.data.storage.encoded.decode_picture", decode)
+    monkeypatch.setattr("ganserve_training.data.storage.encoded.picture_facts", facts)
     before = load_split(config(tmp_path), "train").sha256()
     load_split(config(tmp_path, flip=True), "held_out")
     assert len(looked_at) == 6

@@ -140,14 +140,14 @@ def test_label_files_and_image_options_must_fit_the_array(tmp_path: Path) -> Non
     np.save(tmp_path / "y.npy", np.arange(3))
     with pytest.raises(DataError, match="labels of its own under 'y'"):
         array(tmp_path / "x.npz", labels_path=str(tmp_path / "y.npy"))
-    with pytest.raises(DataError, match=r"data.size is for images \(got 8\), but .* holds vectors"):
+    with pytest.raises(DataError, match=r"--data\.size 8: needs images, and .* holds vectors"):
         array(tmp_path / "x.npz", size=8)
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY nonsense")
     with pytest.raises(DataError, match=r"bad.npy can't be read as a .npy"):
         array(tmp_path / "bad.npy")
     (tmp_path / "y.csv").write_text("file,label")
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
-    with pytest.raises(DataError, match="is for image folders"):
+    with pytest.raises(DataError, match=r"A CSV file is for --data\.source folder"):
         array(tmp_path / "x.npy", labels_path=str(tmp_path / "y.csv"))
 
 

@@ -29,7 +29,6 @@ from ganserve_training.diagnosis import monitor as monitor_module
 from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
 from ganserve_training.evaluation.quality import Quality
 from ganserve_training.run.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
-from ganserve_training.run.devices import open_fabric
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.train import RunResult
@@ -146,7 +145,7 @@ def test_a_run_without_a_best_says_so_and_a_damaged_one_is_named(tmp_path: Path)
 def test_the_quality_before_training_is_known_at_any_step() -> None:
     config = tiny_config(seed=7, diagnosis=WATCHED)
     samples = load_split(config.data, "train")
-    trainer = Trainer(config, samples, open_fabric("cpu"))
+    trainer = Trainer(config, samples)
     before = monitor_module._Observer(trainer, samples)._measure_quality(trainer.ema.module).value
     for _ in range(5):
         trainer.run_step()

@@ -29,7 +29,7 @@ from ganserve_training.data import load_split
 from ganserve_training.diagnosis import Kind
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.objectives.losses import LOSSES
-from ganserve_training.run.devices import cpu_threads, open_fabric
+from ganserve_training.run.devices import cpu_threads
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.trainer import Trainer
 
@@ -147,7 +147,7 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
     """Return the kinds of findings of a run, in order."""
     with cpu_threads(1):
         samples = load_split(config.data, "train")
-        trainer = Trainer(config, samples, open_fabric("cpu"))
+        trainer = Trainer(config, samples)
         monitor = Monitor(trainer, samples, RunFolder(folder), lambda _: None)
         told: list[Kind] = []
         while trainer.step < config.steps:

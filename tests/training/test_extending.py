@@ -107,11 +107,9 @@ def test_an_architecture(tmp_path: Path) -> None:
         scale: float = 1.0
         """Factor of the samples."""
 
-        def build_generator(self, shape, conditioning):
-            return LinearGenerator(self, shape, conditioning)
-
-        def build_critic(self, shape, conditioning):
-            return LinearCritic(self, (math.prod(shape),), conditioning)
+        @property
+        def players(self):
+            return LinearGenerator, LinearCritic
 
     class LinearGenerator(Generator):
         def __init__(self, config, shape, conditioning):
@@ -124,7 +122,7 @@ def test_an_architecture(tmp_path: Path) -> None:
 
     class LinearCritic(Critic):
         def __init__(self, config, shape, conditioning):
-            super().__init__(config, shape, conditioning)
+            super().__init__(config, (math.prod(shape),), conditioning)
             self.layer = nn.Linear(self.input_channels, config.critic_width)
             self.add_heads(config.critic_width, lambda critic: None)
 

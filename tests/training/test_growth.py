@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 
-import lightning_fabric
 import pytest
 import torch
 from torch import Tensor
@@ -133,7 +132,7 @@ def config_of(**changes: object) -> TrainConfig:
 
 
 def trainer_of(config: TrainConfig) -> Trainer:
-    return Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    return Trainer(config, load_split(config.data, "train"))
 
 
 def test_the_trainer_grows_both_players_and_the_average() -> None:

@@ -2,7 +2,6 @@
 
 import math
 
-import lightning_fabric
 import pytest
 import torch
 from torch import Tensor
@@ -131,7 +130,7 @@ def test_codes_are_read_from_the_end_of_the_latent_and_from_the_label() -> None:
 
 def trainer_of(networks: NetworksConfig, data: DataConfig) -> Trainer:
     config = tiny_config(networks=networks, data=data, augmentation=AugmentationConfig())
-    return Trainer(config, load_split(data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    return Trainer(config, load_split(data, "train"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import functools
 import json
 from dataclasses import replace
 
-import lightning_fabric
 import pytest
 import torch
 
@@ -31,8 +30,7 @@ def fewer(data: DataConfig) -> DataConfig:
 @pytest.mark.parametrize("name", PRESETS)
 def test_two_steps_move_both_players(name: str) -> None:
     config = replace(PRESETS[name], batch_size=8)
-    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
-    trainer = Trainer(config, training_samples(fewer(config.data)), fabric)
+    trainer = Trainer(config, training_samples(fewer(config.data)))
     players = [trainer.generator, trainer.critic]
     before = [[parameter.detach().clone() for parameter in player.parameters()] for player in players]
     measures = torch.stack([trainer.run_step() for _ in range(2)])

@@ -188,7 +188,7 @@ def test_what_stops_the_first_process_stops_the_others(together: dict[str, list[
 def test_a_batch_that_cannot_be_dealt_out_is_refused_in_each(together: dict[str, list[dict[str, Any]]]) -> None:
     for each in together["indivisible"]:
         assert each["error"] == "ConfigError"
-        assert "--processes (2) x --networks.packing (1) (got 15): use 14 or 16" in each["message"]
+        assert "--processes 2 x --networks.packing 1. Use 14 or 16" in each["message"]
 
 
 def test_running_statistics_are_means_over_the_shares(together: dict[str, list[dict[str, Any]]]) -> None:
@@ -240,8 +240,8 @@ def test_a_checkpoint_holds_what_augmentations_controller_saw_in_all(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--processes", "3"], "--processes (3) x --networks.packing (1) (got 16): use 15 or 18"),
-        (["--processes", "0"], "--processes must be at least 1 (got 0)"),
+        (["--processes", "3"], "--processes 3 x --networks.packing 1. Use 15 or 18"),
+        (["--processes", "0"], "--processes 0: must be at least 1."),
     ],
 )
 def test_what_cannot_be_dealt_out_is_refused_before_any_process_starts(

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import lightning_fabric
 import pytest
 from torch import nn
 
@@ -156,7 +155,7 @@ def test_what_makes_sense_is_not_refused(change: dict[str, Any]) -> None:
 def digits_trainer(change: dict[str, Any]) -> Trainer:
     networks = {"latent_dim": 8, "generator_width": 4, "critic_width": 4, **change.pop("networks", {})}
     config = config_from_dict({"batch_size": 16, "networks": networks, **change})
-    return Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    return Trainer(config, load_split(config.data, "train"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import copy
 import random
 from dataclasses import replace
 
-import lightning_fabric
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -17,8 +16,7 @@ from tiny_runs import assert_same, tiny_config
 
 
 def make_trainer(config: TrainConfig, images: Images | None = None) -> Trainer:
-    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1)
-    return Trainer(config, images or load_split(config.data, "train"), fabric)
+    return Trainer(config, images or load_split(config.data, "train"))
 
 
 def test_steps_agree_with_the_algorithm_written_out_in_plain_torch() -> None:

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 from typing import Any
 
-import lightning_fabric
 import numpy as np
 import pytest
 import torch
@@ -55,9 +54,7 @@ PLAIN: dict[str, Any] = {
 
 def trainer_of(**changes: Any) -> Trainer:
     config = tiny_config(**(PLAIN | changes))
-    precision = "32-true" if config.precision == "float32" else "bf16-mixed"
-    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
-    return Trainer(config, load_split(config.data, "train"), fabric)
+    return Trainer(config, load_split(config.data, "train"))
 
 
 def weights(network: torch.nn.Module) -> Tensor:

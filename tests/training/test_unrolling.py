@@ -4,7 +4,6 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import lightning_fabric
 import pytest
 import torch
 from torch import Tensor, nn
@@ -209,7 +208,7 @@ def test_frozen_and_unused_weights_stay() -> None:
 
 
 def trainer_of(config: TrainConfig) -> Trainer:
-    return Trainer(config, load_split(config.data, "train"), lightning_fabric.Fabric(accelerator="cpu", devices=1))
+    return Trainer(config, load_split(config.data, "train"))
 
 
 def unrolled_config(steps: int, **changes: object) -> TrainConfig:

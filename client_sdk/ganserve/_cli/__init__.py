@@ -1,6 +1,6 @@
 """The command `ganserve`: find the command that was asked for, and load only its component."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
 import sys
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The command `ganserve bench`: put load on any ganserve server."""
 
-from __future__ import annotations
+from collections.abc import Awaitable, Callable, Sequence
+from ganserve import ModelInfo
 
 import asyncio
 import csv
@@ -23,10 +24,6 @@ from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 from ganserve._types import Encoding
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from ganserve import ModelInfo
 
 _EXAMPLES = (
     "ganserve bench                                          # 1, 4 and 16 callers at a time, 5 s each",

@@ -1,6 +1,6 @@
 """The checks of `ganserve doctor`. Heavy imports run in their own processes, so that a crash of one is a finding."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Mapping
 
 import json
 import os
@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ganserve import Client, GanserveError, ServerUnavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
 # What each extra installs: names of distributions; onnxruntime stands for either of its two.
-_TRAINING = (
-    *("lightning-fabric", "pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),
-)
+_TRAINING = (*("pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),)
 EXTRAS = {
     "images": ("pillow",),
     "server": (

@@ -1,6 +1,7 @@
 """The command `ganserve sample`."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Iterator, Sequence
+from ganserve import ModelInfo, Selection
 
 import math
 import time
@@ -24,10 +25,6 @@ from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
 from ganserve._types import Encoding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from ganserve import ModelInfo, Selection
 
 _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",

@@ -1,6 +1,7 @@
 """The command `ganserve score`."""
 
-from __future__ import annotations
+from collections.abc import Sequence
+from ganserve import Scores
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,6 @@ from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
 from ganserve._results.input_source import Source
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve import Scores
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: it knows its samples and labels",

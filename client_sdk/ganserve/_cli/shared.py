@@ -1,6 +1,6 @@
 """What the SDK's commands share: errors and output."""
 
-from __future__ import annotations
+from collections.abc import Callable, Iterable, Sequence
 
 import dataclasses
 import functools
@@ -14,8 +14,6 @@ import numpy as np
 from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 # The command line's names of the SDK's arguments, where they differ in more than the dashes.
 _ARGUMENTS = {

@@ -120,7 +120,7 @@ def _options(
     kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: tuple[tuple[type, str], ...]
 ) -> Iterator[Option]:
     hints = typing.get_type_hints(kind)
-    if (registry := getattr(kind, "registry", None)) and registry.names:
+    if (registry := getattr(kind, "registry", None)) and registry.has(kind):
         yield Option(
             path=(*path, registry.key),
             flags=(f"--{prefix}{registry.key}",),

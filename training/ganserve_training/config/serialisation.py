@@ -20,13 +20,13 @@ FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as nested dictionaries of JSON-able values; `config_from_dict` gives it back exactly."""
+    """Return the configuration as nested dictionaries of JSON-able values; `config_from_dict` gives it back exactly."""
     values: dict[str, Any] = _plain(config)
     return values
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that `config_to_dict` (or its JSON) describes.
+    """Return the configuration that `config_to_dict` (or its JSON) describes.
 
     A field that is missing gets its default, so that configurations written before a field existed stay readable.
 
@@ -44,7 +44,7 @@ def flat_config(config: TrainConfig) -> dict[str, Any]:
 
 
 def anneals(config: TrainConfig) -> bool:
-    """Whether any value moves over the burn-in."""
+    """Return whether any value moves over the burn-in."""
     values = flat_config(config)
     return any(values[path] != values[f"{path.removesuffix('end')}start"] for path in values if path.endswith(".end"))
 

@@ -1,4 +1,4 @@
-"""Files that can't be read: named, counted, and never passed over in silence."""
+"""Name and count the files that can't be read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BadFiles:
     """How many images there are, good and bad."""
 
     def message(self, limit: int = _NAMED) -> str:
-        """The count, then the first `limit` of them, one a line."""
+        """Return the count, then the first `limit` of them, one a line."""
         lines = [f"{len(self.files):,} of {self.total:,} images can't be used:"]
         lines += [f"  {file}" for file in self.files[:limit]]
         if len(self.files) > limit:
@@ -43,7 +43,7 @@ class BadFiles:
 
 
 ReportBadFiles = Callable[[BadFiles], None]
-"""Told once about all bad files that are skipped."""
+"""Called once with all bad files that are skipped."""
 
 
 def settle_bad_files(

@@ -24,7 +24,7 @@ class BatchSource(Protocol):
     """
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Sample `position` to `position + count - 1` of the sequence.
+        """Return sample `position` to `position + count - 1` of the sequence.
 
         Returns:
             The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both
@@ -64,7 +64,7 @@ class InMemoryBatches:
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Sample `position` to `position + count - 1` of the endless sequence, and their labels."""
+        """Return sample `position` to `position + count - 1` of the endless sequence, and their labels."""
         indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
         samples = self._samples[indices]
         if not self._converted:
@@ -76,7 +76,7 @@ class InMemoryBatches:
 
 
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
-    """Batches of any samples, in the order that the configuration and the seed say.
+    """Return batches of any samples, in the order that the configuration and the seed say.
 
     The sequence is the same whether samples are in memory or read ahead by `config.workers` processes.
 

@@ -66,7 +66,7 @@ class LoaderBatches:
         self._loader: DataLoader[Any] | None = None
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Sample `position` to `position + count - 1` of the endless sequence, and their labels.
+        """Return sample `position` to `position + count - 1` of the endless sequence, and their labels.
 
         Raises:
             DataError: A sample can't be read any more, or a worker died.
@@ -137,11 +137,11 @@ class _Requests(Sampler[NDArray[np.int64]]):
         self._pending = deque()
 
     def awaits(self, position: int, count: int) -> bool:
-        """Whether the next batch to be taken is this one."""
+        """Return whether the next batch to be taken is this one."""
         return (position, count) == (self._position, self._count)
 
     def take(self) -> NDArray[np.int64]:
-        """The indices of the next batch, which is taken with this."""
+        """Return the indices of the next batch, which is taken with this."""
         self._position += self._stride
         return self._pending.popleft()
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.data.samples import Samples, digest_arrays
 from ganserve_training.errors import DataError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Vectors:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vectors(Samples):
     """A set of vectors with or without labels."""
+
+    rows = "values"
 
     values: NDArray[np.float32]
     """float32 [N, D], in their own units."""
@@ -22,10 +24,6 @@ class Vectors:
     """[D], what networks see as 0."""
     std: tuple[float, ...]
     """[D], what networks see as 1."""
-    labels: NDArray[np.int64] | None = None
-    """int64 [N], indices into label_names; None: unlabelled."""
-    label_names: tuple[str, ...] = ()
-    """Names of the labels."""
 
     def __post_init__(self) -> None:
         if self.values.dtype != np.float32 or self.values.ndim != 2:
@@ -33,7 +31,7 @@ class Vectors:
         if not np.isfinite(self.values).all():
             row, column = np.argwhere(~np.isfinite(self.values))[0]
             raise DataError(f"vector {row} has {self.values[row, column]} at position {column}: only finite values")
-        check_labels(self.labels, self.label_names, len(self.values))
+        super().__post_init__()
 
     @classmethod
     def standardised(
@@ -53,35 +51,12 @@ class Vectors:
             label_names=label_names,
         )
 
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def in_memory(self) -> bool:
-        """Always."""
-        return True
-
     @property
     def info(self) -> DataInfo:
         """Shape, scale and label names."""
         return DataInfo(sample_shape=self.values.shape[1:], label_names=self.label_names, mean=self.mean, std=self.std)
 
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors at `indices`, int64 [M]: float32 [M, D]."""
-        return self.values[indices]
-
-    def take(self, indices: NDArray[np.int64]) -> Vectors:
-        """The vectors at `indices`, int64 [M], on the scale of the whole set."""
-        labels = None if self.labels is None else self.labels[indices]
-        return Vectors(
-            values=self.values[indices], mean=self.mean, std=self.std, labels=labels, label_names=self.label_names
-        )
-
-    def without_labels(self) -> Vectors:
-        """The same vectors, unlabelled."""
-        return replace(self, labels=None, label_names=())
-
     def sha256(self) -> str:
-        """A digest of values, scale, labels and names: what training saw."""
+        """Return a digest of values, scale, labels and names: what training saw."""
         scale = repr((self.values.shape, self.mean, self.std, self.label_names))
         return digest_arrays(scale, self.values, self.labels)

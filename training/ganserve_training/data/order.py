@@ -108,5 +108,5 @@ def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def stream_seed(*address: int) -> int:
-    """A seed of its own for each address, such as a seed and the number of what is drawn."""
+    """Return a seed of its own for each address, such as a seed and the number of what is drawn."""
     return int(np.random.SeedSequence(list(address)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -48,7 +48,7 @@ class ImageForm:
     """C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA."""
 
     def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """The middle square of a picture, resized with Lanczos' filter, antialiased: uint8 [S, S, C].
+        """Return the middle square of a picture, resized with Lanczos' filter, antialiased: uint8 [S, S, C].
 
         Alpha that the form doesn't have is laid over white; alpha that the picture doesn't have is opaque.
         """
@@ -66,7 +66,7 @@ class ImageForm:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """The picture in an encoded PNG, JPEG or WebP, turned as its EXIF orientation says, with 8 bits a channel.
+    """Return the picture in an encoded PNG, JPEG or WebP, turned as its EXIF orientation says, with 8 bits a channel.
 
     Its mode is L, LA, RGB or RGBA; of an animation, the first frame.
 
@@ -94,14 +94,14 @@ def picture_facts(picture: Image.Image) -> PictureFacts:
 
 
 def picture_of_array(pixels: NDArray[np.uint8]) -> Image.Image:
-    """A picture of uint8 [H, W, C]."""
+    """Return a picture of uint8 [H, W, C]."""
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Any of Pillow's modes -> L, LA, RGB or RGBA."""
+    """Return any of Pillow's modes -> L, LA, RGB or RGBA."""
     from PIL import Image
 
     if picture.mode in _SIXTEEN_BIT:  # Pillow's own conversion clips at 255.

@@ -22,7 +22,7 @@ def build_stored_images(
     config: StoredDataConfig,
     report: ReportBadFiles | None,
 ) -> StoredImages:
-    """The good pictures of a store, in the form that the configuration asks for.
+    """Return the good pictures of a store, in the form that the configuration asks for.
 
     Args:
         store: Where they are.

@@ -13,7 +13,7 @@ _SIDE_PX = 16
 
 
 def flat_values(samples: NDArray[Any], info: DataInfo) -> NDArray[np.float64]:
-    """Images -> values of [0, 1]; vectors -> standardised as networks see them: float64 [N, D].
+    """Return images -> values of [0, 1]; vectors -> standardised as networks see them: float64 [N, D].
 
     Images of 32 or more pixels a side are averaged over squares until between 16 and 31 are left: distances and
     support vector machines on more values cost much and tell little.

@@ -63,7 +63,7 @@ class DataInfo:
         return (self.channels, self.height, self.width) if self.is_image else self.sample_shape
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
+        """Return a JSON-able form."""
         return {
             "sample_shape": list(self.sample_shape),
             "label_names": list(self.label_names),
@@ -73,12 +73,12 @@ class DataInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:
-        """The inverse of `to_dict`."""
+        """Return the inverse of `to_dict`."""
         return cls(**{name: tuple(value) for name, value in values.items()})
 
 
 def to_network(samples: Tensor, info: DataInfo) -> Tensor:
-    """Sample as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
+    """Return sample as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
     if info.is_image:
         return samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
     mean, std = samples.new_tensor(info.mean), samples.new_tensor(info.std)
@@ -86,7 +86,7 @@ def to_network(samples: Tensor, info: DataInfo) -> Tensor:
 
 
 def from_network(outputs: Tensor, info: DataInfo) -> Tensor:
-    """What a generator makes -> samples as people see them: uint8 [N, H, W, C] or float32 [N, D]."""
+    """Return what a generator makes -> samples as people see them: uint8 [N, H, W, C] or float32 [N, D]."""
     outputs = outputs.to(torch.float32)
     if info.is_image:
         return outputs.add(1.0).mul_(127.5).clamp_(0.0, 255.0).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

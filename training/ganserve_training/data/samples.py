@@ -6,7 +6,8 @@ N = samples, M = samples taken, H, W, C = image, D = values of a vector.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +16,51 @@ from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import DataError
 
 
-class Samples(Protocol):
-    """A set of samples that can be read by index."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """A set of samples that can be read by index; a subclass has them in the array that `rows` names."""
+
+    rows: ClassVar[str]
+    """The field with one row for each sample."""
+
+    labels: NDArray[np.int64] | None = None
+    """int64 [N], indices into label_names; None: unlabelled."""
+    label_names: tuple[str, ...] = ()
+    """Names of the labels."""
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels, self.label_names, len(self))
+
+    def __len__(self) -> int:
+        return len(getattr(self, self.rows))
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """Int64 [N], indices into `info.label_names`; None: unlabelled."""
-        ...
+    def in_memory(self) -> bool:
+        """Whether reading costs next to nothing, so that all samples may be read at once."""
+        return True
 
     @property
     def info(self) -> DataInfo:
         """Shape and label names."""
-        ...
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether reading costs next to nothing, so that all of them may be read at once."""
-        ...
-
-    def __len__(self) -> int: ...
+        raise NotImplementedError
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """The samples at `indices`, int64 [M]: uint8 [M, H, W, C] or float32 [M, D]."""
-        ...
+        """Return the samples at `indices`, int64 [M]: uint8 [M, H, W, C] or float32 [M, D]."""
+        samples: NDArray[Any] = getattr(self, self.rows)[indices]
+        return samples
 
-    def take(self, indices: NDArray[np.int64]) -> Samples:
-        """The subset at `indices`, int64 [M], in that order."""
-        ...
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the subset at `indices`, int64 [M], in that order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, labels=labels, **{self.rows: getattr(self, self.rows)[indices]})
 
-    def without_labels(self) -> Samples:
-        """The same samples, unlabelled."""
-        ...
+    def without_labels(self) -> Self:
+        """Return the same samples, unlabelled."""
+        return replace(self, labels=None, label_names=())
 
     def sha256(self) -> str:
-        """A digest of what training would see; another digest: other data."""
-        ...
+        """Return a digest of what training would see; another digest: other data."""
+        raise NotImplementedError
 
 
 def check_labels(labels: NDArray[np.int64] | None, label_names: tuple[str, ...], count: int) -> None:

@@ -27,20 +27,20 @@ class SampleSequence:
 
     def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
         if flip and not samples.info.is_image:
-            raise DataError("data.flip is for images, and these data are vectors")
+            raise DataError("--data.flip: needs images, and these data are vectors. Leave it out.")
         self._flip_seed = seed if flip else None
         self._order: SampleOrder = ShuffledOrder(len(samples), seed)
         if class_balanced:
             if samples.labels is None:
-                raise DataError("data.class_balanced needs labels, and these data have none")
+                raise DataError("--data.class-balanced: needs labels, and these data have none. Leave it out.")
             self._order = ClassBalancedOrder(samples.labels, seed)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Which samples are at `position` to `position + count - 1`: int64 [count]."""
+        """Return which samples are at `position` to `position + count - 1`: int64 [count]."""
         return self._order.indices(position, count)
 
     def mirrored(self, batch: Tensor, position: int) -> Tensor:
-        """The batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
+        """Return the batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
         if self._flip_seed is None:
             return batch
         mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)

@@ -38,7 +38,7 @@ def split_indices(
         singles = f", and {len(alone):,} labels have a single sample" if len(alone) else ""
         raise DataError(
             f"{len(shared):,} samples of {kinds:,} labels, split into {train_count:,} and {held_out_count:,}, can't "
-            f"have each label on both sides{singles}: change data.held_out_fraction "
+            f"have each label on both sides{singles}: change --data.held-out-fraction "
             f"({held_out_fraction}), add samples, or learn without labels: --data.labels ignore"
         )
     train, held_out = _split(shared, labels[shared], held_out_fraction, seed)
@@ -52,7 +52,8 @@ def _split(
 
     held_out = int(np.ceil(held_out_fraction * len(indices)))
     if held_out >= len(indices):
-        raise DataError(f"data.held_out_fraction {held_out_fraction} of {len(indices)} samples leaves none to train on")
+        flag = f"--data.held-out-fraction {held_out_fraction}"
+        raise DataError(f"{flag}: leaves none to train on, of {len(indices)} samples. Use less.")
     train, rest = train_test_split(
         indices,
         test_size=held_out_fraction,

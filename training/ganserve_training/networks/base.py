@@ -31,7 +31,7 @@ class Generator(nn.Module):
         """Labels of its batch normalisations; 0: they are not conditional."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Latents float32 [N, Z], labels int64 [N] (conditional) -> samples [N, C, H, W] or [N, D].
+        """Return latents float32 [N, Z], labels int64 [N] (conditional) -> samples [N, C, H, W] or [N, D].
 
         Raises:
             ValueError: Labels for an unconditional generator, or none for a conditional one.
@@ -110,7 +110,7 @@ class Critic(nn.Module):
         return self._read(self.extract(samples), labels)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """What is done to samples before the label embedding joins them; an architecture may flatten."""
+        """Return what is done to samples before the label embedding joins them; an architecture may flatten."""
         return samples
 
     def extract(self, samples: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Critic(nn.Module):
         return compared
 
     def _read(self, features: Tensor, labels: Tensor | None) -> Tensor | CriticOutput:
-        """Features [N, width] -> scores [N] and the other heads."""
+        """Return features [N, width] -> scores [N] and the other heads."""
         scores: Tensor = self.score(features).squeeze(1)
         if self.embedding is not None:  # Projection (Miyato & Koyama 2018, equation 2).
             scores = scores + (features * self.embedding(labels)).sum(dim=1)

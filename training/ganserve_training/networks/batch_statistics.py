@@ -82,7 +82,7 @@ class PackedCritic(nn.Module):
         self.packing = packing
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Sample [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
+        """Return sample [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
 
         Raises:
             ValueError: The batch is no multiple of m, or there are labels.

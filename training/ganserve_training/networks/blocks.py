@@ -36,7 +36,7 @@ def init_weights(module: nn.Module) -> None:
 
 
 def resolution_levels(shape: tuple[int, ...]) -> int:
-    """How many doublings lead from 4 x 4 to an image of this shape, (C, H, W).
+    """Return how many doublings lead from 4 x 4 to an image of this shape, (C, H, W).
 
     Raises:
         ConfigError: Not a square image with a side of 8, 16, 32 … 512 pixels.

@@ -41,15 +41,16 @@ class NetworkPair:
 
 
 def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
-    """A fresh pair for samples of this shape, with weights drawn from torch's global generator.
+    """Return a fresh pair for samples of this shape, with weights drawn from torch's global generator.
 
     Raises:
         ConfigError: The architecture can't make samples of this shape, or conditioning contradicts the data.
     """
     conditioning = resolve_conditioning(config, data)
     shape = data.network_shape
-    generator = config.build_generator(shape, conditioning)
-    critic = config.build_critic((shape[0] * config.packing, *shape[1:]), conditioning)
+    build_generator, build_critic = config.players
+    generator = build_generator(config, shape, conditioning)
+    critic = build_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
     if config.spectral_norm != "off":
         normalise_spectrally(critic)
     if config.spectral_norm == "both":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -13,6 +14,8 @@ from ganserve_training.options.registry import Registry
 
 Shape = tuple[int, ...]
 """Of one sample as networks see it: (C, H, W) or (D,)."""
+Player = Callable[[Any, Shape, Conditioning], nn.Module]
+"""Makes a network from its configuration, the shape of a sample and how labels enter."""
 LatentDistribution = Literal["normal", "uniform"]
 GeneratorConditioning = Literal["auto", "none", "concatenation", "batch-norm"]
 CriticConditioning = Literal["auto", "none", "concatenation", "projection", "classifier"]
@@ -84,12 +87,9 @@ class NetworksConfig:
     def check_complete(self) -> None:
         """Refuse a configuration that lacks what no default can give."""
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a generator of samples of this shape."""
-        raise NotImplementedError
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a critic of samples of this shape; a packed critic's holds m samples."""
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """What makes the generator and the critic; a packed critic's shape holds m samples."""
         raise NotImplementedError
 
     # What these are where an architecture has no such option.

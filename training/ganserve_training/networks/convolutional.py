@@ -14,7 +14,13 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, SpectralNormConfig, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import (
+    Player,
+    Shape,
+    SpectralNormConfig,
+    UnnormalisedConfig,
+    register_architecture,
+)
 
 
 @register_architecture
@@ -24,13 +30,10 @@ class ConvolutionalConfig(UnnormalisedConfig, SpectralNormConfig):
 
     architecture = "convolutional"
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return ConvolutionalGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return ConvolutionalCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return ConvolutionalGenerator, ConvolutionalCritic
 
 
 class ConvolutionalGenerator(Generator):

@@ -26,5 +26,5 @@ class CriticOutput(NamedTuple):
 
 
 def as_output(raw: Tensor | CriticOutput) -> CriticOutput:
-    """A critic without other heads gives its scores [N] alone; this is the same in the long form."""
+    """Return a critic without other heads gives its scores [N] alone; this is the same in the long form."""
     return raw if isinstance(raw, CriticOutput) else CriticOutput(raw)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, SpectralNormConfig, register_architecture
+from ganserve_training.networks.config import Player, Shape, SpectralNormConfig, register_architecture
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
@@ -59,17 +59,14 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
                 fix = "Give one such as my_package.models:MyClass"
                 raise refusal(f"networks.{name}", getattr(self, name) or "(not given)", problem, fix)
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator, checked."""
-        return custom_generator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic, checked."""
-        return custom_critic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """Your two classes, checked."""
+        return custom_generator, custom_critic
 
 
 def custom_generator(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """The generator that `networks.generator_class` names, checked.
+    """Return the generator that `networks.generator_class` names, checked.
 
     Raises:
         ConfigError: It can't be imported, made or called, or what it gives is not what generators give.
@@ -96,7 +93,7 @@ def custom_generator(config: CustomConfig, shape: Shape, conditioning: Condition
 
 
 def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """The critic that `networks.critic_class` names, checked.
+    """Return the critic that `networks.critic_class` names, checked.
 
     Args:
         config: Names the class.
@@ -151,7 +148,7 @@ def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning
 
 
 def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
-    """Whether what the network gives depends on its labels, as far as can be told: it has more than one.
+    """Return whether what the network gives depends on its labels, as far as can be told: it has more than one.
 
     `differ` tells, of what it gives for the same two inputs with several labels, [labels, 2, …].
 
@@ -170,12 +167,12 @@ def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, dif
 
 
 def _differ(given: Tensor) -> bool:
-    """Whether anything differs from label to label."""
+    """Return whether anything differs from label to label."""
     return bool((given != given[0]).any())
 
 
 def _judge_differently(scores: Tensor) -> bool:
-    """Whether a label changes how samples compare, [labels, 2].
+    """Return whether a label changes how samples compare, [labels, 2].
 
     One that adds the same to all scores, D(x, y) = f(x) + b(y), has the same gradient by x for each label, and real and
     generated samples come with the same labels: it teaches a generator no more than f does.
@@ -186,7 +183,7 @@ def _judge_differently(scores: Tensor) -> bool:
 
 
 def _moved(network: nn.Module, by: float) -> nn.Module:
-    """A copy with noise of its own random numbers on all that is trained."""
+    """Return a copy with noise of its own random numbers on all that is trained."""
     moved, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in moved.parameters():
@@ -196,7 +193,7 @@ def _moved(network: nn.Module, by: float) -> nn.Module:
 
 
 def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
-    """An instance, made with those of the offered keywords that its constructor names."""
+    """Return an instance, made with those of the offered keywords that its constructor names."""
     factory = _import(path)
     parameters = inspect.signature(factory).parameters.values()
     takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
+from ganserve_training.networks.config import ImageConfig, NormConfig, Player, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm, norm_kind
 
 
@@ -26,13 +26,10 @@ class DcganConfig(ImageConfig, NormConfig):
 
     architecture = "dcgan"
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return DcganGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return DcganCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return DcganGenerator, DcganCritic
 
 
 class DcganGenerator(Generator):
@@ -64,7 +61,7 @@ class DcganGenerator(Generator):
         return images
 
     def for_inference(self) -> DcganGenerator:
-        """A copy with the batch normalisations in the weights of the convolutions before them."""
+        """Return a copy with the batch normalisations in the weights of the convolutions before them."""
         network = copy.deepcopy(self).eval()
         for index, norm in enumerate(network.norms[1:]):
             network.upsample[index] = absorb_batch_norm(network.upsample[index], norm)
@@ -97,7 +94,7 @@ class DcganCritic(Critic):
         return self.compare(features).flatten(1)
 
     def for_inference(self) -> DcganCritic:
-        """A copy with the batch normalisations in the weights of the convolutions before them."""
+        """Return a copy with the batch normalisations in the weights of the convolutions before them."""
         network = copy.deepcopy(self).eval()
         for index, norm in enumerate(network.norms):
             network.downsample[index] = absorb_batch_norm(network.downsample[index], norm)

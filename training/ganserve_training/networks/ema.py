@@ -29,7 +29,7 @@ class EmaConfig:
 
 
 def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:
-    """What the old average keeps in one update: 0.5 ^ (batch / half-life), 0 without averaging.
+    """Return what the old average keeps in one update: 0.5 ^ (batch / half-life), 0 without averaging.
 
     The half-life is at most `warm_up_fraction` of the samples seen, so that the first, poor weights are soon
     forgotten (Karras et al. 2020).

@@ -20,7 +20,7 @@ class EqualisedLearningRate(nn.Module):
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The stored weight -> the one that is used."""
+        """Return the stored weight -> the one that is used."""
         return weight * self.scale
 
     def extra_repr(self) -> str:
@@ -39,6 +39,6 @@ def equalise(layer: nn.Module, gain: float = math.sqrt(2.0)) -> None:
 
 
 def pixel_norm(features: Tensor) -> Tensor:
-    """Each pixel's features, [N, C, …], divided by their root mean square."""
+    """Return each pixel's features, [N, C, …], divided by their root mean square."""
     exact = features.to(torch.promote_types(features.dtype, torch.float32))  # 1e-8 is nothing in float16.
     return features * torch.rsqrt(exact.square().mean(dim=1, keepdim=True) + 1e-8).to(features.dtype)

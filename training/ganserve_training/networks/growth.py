@@ -97,7 +97,7 @@ class Growth:
         return steps + 1
 
     def phase(self, samples_seen: int) -> Phase:
-        """The phase after so many real samples."""
+        """Return the phase after so many real samples."""
         level, into = divmod(max(0.0, samples_seen - self._stable), self._fade + self._stable)
         # Level 0 has no fade: what comes after its stable phase are cycles of fade and stable for levels 1, 2, …
         number = 0 if samples_seen < self._stable else int(level) + 1
@@ -123,7 +123,7 @@ def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> 
 
 
 def stage_of(network: nn.Module) -> GrowthState | None:
-    """Where a network that grows stands, within a packed critic or not; None: it doesn't grow.
+    """Return where a network that grows stands, within a packed critic or not; None: it doesn't grow.
 
     The timetable is ahead of it by up to a batch: networks enter a phase with the batch after.
     """
@@ -131,7 +131,7 @@ def stage_of(network: nn.Module) -> GrowthState | None:
 
 
 def growing_levels(network: nn.Module) -> int | None:
-    """The last level of a network that grows; None: it doesn't."""
+    """Return the last level of a network that grows; None: it doesn't."""
     stage = stage_of(network)
     return None if stage is None else stage.final_level
 

@@ -23,7 +23,7 @@ class LatentPrior:
 
     @classmethod
     def of(cls, config: NetworksConfig) -> LatentPrior:
-        """The prior that the networks of `config` are trained with."""
+        """Return the prior that the networks of `config` are trained with."""
         return cls(
             dim=config.latent_dim,
             distribution=config.latent_distribution,
@@ -31,7 +31,7 @@ class LatentPrior:
         )
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Latents float32 [count, Z], on the generator's device."""
+        """Return latents float32 [count, Z], on the generator's device."""
         shape = (count, self.dim)
         if self.distribution == "uniform":
             return _uniform(shape, generator)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import NormConfig, Shape, register_architecture
+from ganserve_training.networks.config import NormConfig, Player, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
 from ganserve_training.options.checks import expect
 
@@ -52,13 +52,10 @@ class MlpConfig(NormConfig):
         self._expect_positive("generator_layers", "critic_layers")
         expect(self.maxout_pieces >= 2, "networks.maxout_pieces", self.maxout_pieces, "at least 2")
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return MlpGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return MlpCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return MlpGenerator, MlpCritic
 
 
 class HiddenLayer(nn.Module):
@@ -93,7 +90,7 @@ class HiddenLayer(nn.Module):
         return F.relu(features) if self._activation == "relu" else F.leaky_relu(features, LEAK)
 
     def for_inference(self) -> HiddenLayer:
-        """A copy with the batch normalisation in its weights."""
+        """Return a copy with the batch normalisation in its weights."""
         layer = copy.deepcopy(self).eval()
         layer.linear = absorb_batch_norm(layer.linear, layer.norm)
         return layer

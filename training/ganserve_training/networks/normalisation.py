@@ -19,7 +19,7 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def norm_kind(setting: Norm, auto: NormKind) -> NormKind:
-    """What a setting means for an architecture whose own choice is `auto`."""
+    """Return what a setting means for an architecture whose own choice is `auto`."""
     return auto if setting == "auto" else setting
 
 

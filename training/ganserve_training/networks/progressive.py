@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.networks.equalised import equalise, pixel_norm
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.networks.growth_state import GrowthState
@@ -30,13 +30,10 @@ class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
 
     architecture = "progressive"
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return ProgressiveGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return ProgressiveCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return ProgressiveGenerator, ProgressiveCritic
 
 
 class UpBlock(nn.Module):
@@ -112,7 +109,7 @@ class ProgressiveGenerator(Generator):
         return images
 
     def for_inference(self) -> ProgressiveGenerator:
-        """A copy without what only growing needed.
+        """Return a copy without what only growing needed.
 
         Raises:
             UnfinishedNetworkError: It is still growing.
@@ -164,7 +161,7 @@ class ProgressiveCritic(Critic):
         return F.leaky_relu(self.from_image[level - self.phase.final_level - 1](images), LEAK)
 
     def for_inference(self) -> ProgressiveCritic:
-        """A copy without what only growing needed.
+        """Return a copy without what only growing needed.
 
         Raises:
             UnfinishedNetworkError: It is still growing.

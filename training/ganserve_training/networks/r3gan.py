@@ -17,7 +17,7 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
@@ -40,13 +40,10 @@ class R3ganConfig(UnnormalisedConfig):
         super().__post_init__()
         self._expect_positive("blocks_per_level", "group_size")
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return R3ganGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return R3ganCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return R3ganGenerator, R3ganCritic
 
 
 class Block(nn.Module):
@@ -62,8 +59,8 @@ class Block(nn.Module):
         groups = inner // group_size if inner > group_size else 1
         if inner > group_size and inner % group_size:
             raise ConfigError(
-                f"networks.group_size {group_size} does not divide the {inner} inner channels of a block (twice "
-                f"{channels}): use a networks.generator_width and networks.critic_width that are multiples of "
+                f"--networks.group-size {group_size}: does not divide the {inner} inner channels of a block (twice "
+                f"{channels}): use a --networks.generator-width and --networks.critic-width that are multiples of "
                 f"{max(group_size // EXPANSION, 1)}, or another group"
             )
         self.widen = nn.Conv2d(channels, inner, 1)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
+from ganserve_training.networks.config import ImageConfig, NormConfig, Player, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
 
 
@@ -31,13 +31,10 @@ class ResidualConfig(ImageConfig, NormConfig):
         """As the paper does, where there is batch normalisation."""
         return self.generator_is_batch_normalised
 
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh generator."""
-        return ResidualGenerator(self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a fresh critic."""
-        return ResidualCritic(self, shape, conditioning)
+    @property
+    def players(self) -> tuple[Player, Player]:
+        """The generator and the critic."""
+        return ResidualGenerator, ResidualCritic
 
 
 class UpBlock(nn.Module):
@@ -61,7 +58,7 @@ class UpBlock(nn.Module):
         return total
 
     def for_inference(self) -> UpBlock:
-        """A copy with the second batch normalisation in the weights of the convolution before it."""
+        """Return a copy with the second batch normalisation in the weights of the convolution before it."""
         block = copy.deepcopy(self).eval()
         block.conv1.conv = absorb_batch_norm(block.conv1.conv, block.norm2)
         return block

@@ -88,7 +88,7 @@ class AdaController:
             self._signs = list(signs)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next adjustment depends on."""
+        """Return what the next adjustment depends on."""
         return {"probability": self.probability, "signs": list(self._signs), "samples": self._samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

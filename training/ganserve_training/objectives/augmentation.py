@@ -178,7 +178,7 @@ def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
 
 
 def _colours(images: Tensor) -> Tensor:
-    """The channels that are not alpha: 1 of 1 or 2, 3 of 3 or 4."""
+    """Return the channels that are not alpha: 1 of 1 or 2, 3 of 3 or 4."""
     return images[:, : 3 if images.shape[1] > 2 else 1]
 
 

@@ -69,7 +69,7 @@ class Heads:
         """What the log calls the terms that there are."""
 
     def read_codes(self, latents: Tensor, labels: Tensor | None) -> Codes:
-        """The codes that generated samples were asked for: the last values of the latent, and the label."""
+        """Return the codes that generated samples were asked for: the last values of the latent, and the label."""
         values = latents[:, latents.shape[1] - self._codes.continuous :] if self._codes.continuous else None
         return Codes(labels if self._codes.categories else None, values)
 
@@ -84,7 +84,7 @@ class Heads:
         return terms | self._information(fake, codes)
 
     def generator_terms(self, fake: CriticOutput, labels: Tensor | None, codes: Codes) -> dict[str, Tensor]:
-        """Both terms on generated samples."""
+        """Return both terms on generated samples."""
         terms = {}
         on_fake = classification_term(fake, labels)
         if on_fake is not None:

@@ -70,7 +70,7 @@ class CriticPass:
         return self.fake.scores
 
     def input_gradients(self) -> tuple[Tensor, Tensor]:
-        """Gradient of each score by its own sample, differentiable: real and generated, [N, ...] each."""
+        """Return gradient of each score by its own sample, differentiable: real and generated, [N, ...] each."""
         if self._gradients is None:
             total = torch.stack([scores.sum() for scores in self._scores]).sum()
             gradients = torch.autograd.grad(total, self._batches, create_graph=True)
@@ -79,7 +79,7 @@ class CriticPass:
         return self._gradients
 
     def squared_gradient_norms(self) -> tuple[Tensor, Tensor]:
-        """Squared Euclidean norm of each score's gradient, differentiable: real and generated, [M] each.
+        """Return squared Euclidean norm of each score's gradient, differentiable: real and generated, [M] each.
 
         A packed critic's score has one gradient by all of its samples.
         """

@@ -99,13 +99,13 @@ class MinimaxLoss(Loss):
         expect(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing", self.label_smoothing, "from 0 to below 1")
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Binary cross-entropy of both kinds, added."""
+        """Return binary cross-entropy of both kinds, added."""
         # BCE(s, t) = softplus(s) - t s = t softplus(-s) + (1 - t) softplus(s).
         real = F.softplus(real_scores) - (1.0 - self.label_smoothing / 2) * real_scores
         return real.mean() + F.softplus(fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Mean log-probability that the critic gives to "generated"."""
+        """Return mean log-probability that the critic gives to "generated"."""
         return -F.softplus(fake_scores).mean()
 
 
@@ -117,7 +117,7 @@ class ModifiedMinimaxLoss(MinimaxLoss):
     name = "modified-minimax"
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Mean negative log-probability that the critic gives to "real"."""
+        """Return mean negative log-probability that the critic gives to "real"."""
         return F.softplus(-fake_scores).mean()
 
 
@@ -133,11 +133,11 @@ class WassersteinLoss(Loss):
     name = "wasserstein"
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Minus the estimated distance."""
+        """Return minus the estimated distance."""
         return fake_scores.mean() - real_scores.mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Minus the mean score."""
+        """Return minus the mean score."""
         return -fake_scores.mean()
 
 
@@ -150,11 +150,11 @@ class HingeLoss(Loss):
     has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """How far scores fall short of a margin of 1, added over both kinds."""
+        """Return how far scores fall short of a margin of 1, added over both kinds."""
         return F.relu(1.0 - real_scores).mean() + F.relu(1.0 + fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Minus the mean score."""
+        """Return minus the mean score."""
         return -fake_scores.mean()
 
 
@@ -167,11 +167,11 @@ class LeastSquaresLoss(Loss):
     has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Half the squared distance to the targets 1 and 0, added over both kinds."""
+        """Return half the squared distance to the targets 1 and 0, added over both kinds."""
         return ((real_scores - 1.0).square().mean() + fake_scores.square().mean()) / 2
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Half the squared distance to the target 1."""
+        """Return half the squared distance to the target 1."""
         return (fake_scores - 1.0).square().mean() / 2
 
     def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:  # noqa: ARG002
@@ -193,12 +193,12 @@ class RelativisticAverageLoss(Loss):
     relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Real above the mean fake, fake below the mean real."""
+        """Return real above the mean fake, fake below the mean real."""
         real, fake = real_scores - fake_scores.mean(), fake_scores - real_scores.mean()
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
-        """Fake above the mean real, real below the mean fake."""
+        """Return fake above the mean real, real below the mean fake."""
         return self.critic(fake_scores, _needed(real_scores, "relativistic average"))
 
 
@@ -217,11 +217,11 @@ class RelativisticPairingLoss(Loss):
     relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Mean softplus of how far each fake scores above its real partner."""
+        """Return mean softplus of how far each fake scores above its real partner."""
         return F.softplus(fake_scores - real_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
-        """Mean softplus of how far each real scores above its fake partner."""
+        """Return mean softplus of how far each real scores above its fake partner."""
         return F.softplus(_needed(real_scores, "relativistic pairing") - fake_scores).mean()
 
 

@@ -56,7 +56,7 @@ class R1(Penalty):
     gamma: Anneal
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """Half gamma times the mean squared norm of the real samples' gradients."""
+        """Return half gamma times the mean squared norm of the real samples' gradients."""
         real, _ = critic_pass.squared_gradient_norms()
         return real.mean() * (self.gamma.at(progress) / 2)
 
@@ -71,7 +71,7 @@ class R2(Penalty):
     gamma: Anneal
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """Half gamma times the mean squared norm of the generated samples' gradients."""
+        """Return half gamma times the mean squared norm of the generated samples' gradients."""
         _, fake = critic_pass.squared_gradient_norms()
         return fake.mean() * (self.gamma.at(progress) / 2)
 
@@ -90,7 +90,7 @@ class Roth(Penalty):
     gamma: Anneal
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """Half gamma times both weighted means."""
+        """Return half gamma times both weighted means."""
         real, fake = critic_pass.squared_gradient_norms()
         real_weight = torch.sigmoid(-critic_pass.real_scores).square()
         fake_weight = torch.sigmoid(critic_pass.fake_scores).square()
@@ -124,7 +124,7 @@ class GradientPenalty(Penalty):
                 raise refusal(f"{path}.{name}", value, "has no effect while the penalty's weight is 0", fix)
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """The weighted mean over the batch."""
+        """Return the weighted mean over the batch."""
         real, fake = critic_pass.real_samples, critic_pass.fake_samples
         share = noise.uniform(real.shape[0]).view(-1, *(1,) * (real.ndim - 1)).to(real.dtype)
         points = torch.lerp(real, fake, share).requires_grad_()
@@ -137,7 +137,7 @@ class GradientPenalty(Penalty):
 
 
 def _safe_norm(rows: Tensor) -> Tensor:
-    """Euclidean norm of each row, [M, V] -> [M]; its gradient at 0 is 0 instead of NaN."""
+    """Return euclidean norm of each row, [M, V] -> [M]; its gradient at 0 is 0 instead of NaN."""
     squares = rows.square().sum(dim=1)
     is_zero = squares == 0.0
     return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squares).sqrt())
@@ -152,7 +152,7 @@ class Drift(Penalty):
     weight: float
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """The weighted mean of squared real scores."""
+        """Return the weighted mean of squared real scores."""
         return critic_pass.real_scores.square().mean() * self.weight
 
 

@@ -35,7 +35,7 @@ class ImaginedCritic:
         self._fixed |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
 
     def __call__(self, samples: Tensor, labels: Tensor | None) -> object:
-        """What the critic would answer with `parameters`."""
+        """Return what the critic would answer with `parameters`."""
         return torch.func.functional_call(
             self._critic, {**self.parameters, **self._fixed}, (samples, labels), strict=True
         )
@@ -81,7 +81,7 @@ class DifferentiableRule:
             self._steps = {name: int(count) for name, count in zip(self._steps, counts, strict=True)}
 
     def update(self, parameters: Parameters, gradients: Mapping[str, Tensor | None]) -> Parameters:
-        """The next weights; a weight without a gradient stays."""
+        """Return the next weights; a weight without a gradient stays."""
         updated = {}
         for name, value in parameters.items():
             gradient = gradients[name]

@@ -60,7 +60,7 @@ class Registry(Generic[PartT]):
         return self.kind(name)
 
     def has(self, kind: type[object]) -> bool:
-        """Whether this very class is registered."""
+        """Return whether this very class is registered."""
         return kind in self._kinds.values()
 
     def name_of(self, part: object) -> str:

@@ -73,7 +73,7 @@ def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str,
 
 
 def best_checkpoint_path(folder: Path) -> Path | None:
-    """The best checkpoint in `folder`, the later one should a crash have left two; None: the run keeps none."""
+    """Return the best checkpoint in `folder`, the later one should a crash have left two; None: the run keeps none."""
     return max(folder.glob("best-*.pt"), key=lambda path: (len(path.name), path.name), default=None)
 
 
@@ -100,13 +100,13 @@ def _delete(path: Path) -> None:
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
+    """Return the checkpoints in `folder`, oldest first."""
     found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
 
 
 def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
-    """The newest checkpoint that is whole; each newer one that isn't is reported and passed over.
+    """Return the newest checkpoint that is whole; each newer one that isn't is reported and passed over.
 
     Args:
         folder: The run's `checkpoints` folder.

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
+import torch.distributed as dist
 
-from ganserve_training.config import Precision
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.run import launcher_environment as launched
-from ganserve_training.run.distributed import leave_group, notice_lost_processes
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from ganserve_training.run.distributed import Processes, leave_group, notice_lost_processes
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def check_device(device: DeviceName, processes: int = 1) -> None:
-    """Refuse a device that can't be had, or not for so many processes on this machine.
+    """Refuse a device that is not available, or not for so many processes on this machine.
 
     Raises:
         ConfigError: With a fix.
@@ -39,35 +35,26 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
         )
 
 
-def open_fabric(device: DeviceName, precision: Precision = "float32") -> Fabric:
-    """The device, and the other processes where this one was started as one of several.
+def open_processes(device: DeviceName) -> Processes:
+    """Return this process's device, and join the other processes if it was started as one of several.
 
     Args:
         device: Where to compute; auto takes CUDA if there is any.
-        precision: Of the networks' products.
 
     Raises:
-        ConfigError: CUDA is asked for and can't be had.
+        ConfigError: CUDA is asked for and is not available.
         LostProcessError: The others don't come.
     """
     check_device(device, launched.local_world())
-    from lightning_fabric import Fabric  # Takes a second to import, which a finished run has no use for.
-
-    # It tells every start of several processes in a banner, and so would torch of each.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator="cuda" if _uses_cuda(device) else "cpu",
-        devices=launched.local_world(),
-        num_nodes=launched.world() // launched.local_world(),
-        strategy="ddp" if launched.is_launched() else "auto",
-        precision="32-true" if precision == "float32" else "bf16-mixed",
-    )
-    with notice_lost_processes() if launched.world() > 1 else nullcontext():
-        fabric.launch()
-    if launched.is_launched() and fabric.device.type == "cpu":
-        atexit.register(leave_group)  # With CUDA, Fabric has done it.
-    return fabric
+    place = torch.device("cpu")
+    if _uses_cuda(device):
+        place = torch.device("cuda", launched.local_rank())
+        torch.cuda.set_device(place)
+    if launched.world() > 1 and not dist.is_initialized():
+        with notice_lost_processes():
+            dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        atexit.register(leave_group)
+    return Processes(launched.rank(), launched.world(), place)
 
 
 def _uses_cuda(device: DeviceName) -> bool:

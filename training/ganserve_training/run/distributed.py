@@ -9,16 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from ganserve_training.errors import LostProcessError
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 T = TypeVar("T")
 
@@ -31,18 +28,13 @@ class Processes:
     Args:
         rank: From 0; rank 0 writes files.
         world: How many there are.
-        device: Where they exchange tensors.
+        device: Where this process computes and exchanges tensors; default: the CPU.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
         self.rank = rank
         self.world = world
-        self._device = device or torch.device("cpu")
-
-    @classmethod
-    def of(cls, fabric: Fabric) -> Processes:
-        """The processes that `fabric` has launched."""
-        return cls(fabric.global_rank, fabric.world_size, fabric.device)
+        self.device = device or torch.device("cpu")
 
     @property
     def writes(self) -> bool:
@@ -67,20 +59,20 @@ class Processes:
             start += tensor.numel()
 
     def most(self, value: int) -> int:
-        """The largest of the processes' numbers: how they agree to stop.
+        """Return the largest of the processes' numbers: how they agree to stop.
 
         Raises:
             LostProcessError: Another process has ended.
         """
         if self.world == 1:
             return value
-        tensor = torch.tensor([value], device=self._device)
+        tensor = torch.tensor([value], device=self.device)
         with notice_lost_processes():
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
     def ask_first(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the first process, the only one that does it; it must be possible to pickle.
+        """Return what `work` returns in the first process, the only one that does it; it must be possible to pickle.
 
         Raises:
             LostProcessError: In the others, should it raise in the first.
@@ -110,7 +102,7 @@ class Processes:
 
     def _broadcast(self, answer: list[Any]) -> None:
         with notice_lost_processes():
-            dist.broadcast_object_list(answer, src=0, device=self._device)
+            dist.broadcast_object_list(answer, src=0, device=self.device)
 
 
 @contextmanager

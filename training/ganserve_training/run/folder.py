@@ -66,7 +66,7 @@ class RunFolder:
             yield
 
     def read_config(self) -> TrainConfig | None:
-        """The configuration that the run was started with; None for a new folder.
+        """Return the configuration that the run was started with; None for a new folder.
 
         Raises:
             ConfigError: config.json is not a configuration.
@@ -90,7 +90,7 @@ class RunFolder:
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 
     def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
-        """The evaluation of this very checkpoint; empty if the latest one was of another, or there was none."""
+        """Return the evaluation of this very checkpoint; empty if the latest one was of another, or there was none."""
         try:
             evaluation = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a process learns from its environment about those that it was started with. Imports nothing heavy."""
+"""Read from the environment which processes train together. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ LOST_PEER_STATUS = 75
 
 
 def rank() -> int:
-    """Thi process's place among all, from 0."""
+    """This process's place among all, from 0."""
     return _told("RANK", 0)
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return _told("WORLD_SIZE", 1)
 
 
 def local_world() -> int:
-    """How many of them run on this machine."""
+    """Return how many of them run on this machine."""
     return _told("LOCAL_WORLD_SIZE", 1)
+
+
+def local_rank() -> int:
+    """This process's place among those on this machine, from 0."""
+    return _told("LOCAL_RANK", 0)
 
 
 def is_launched() -> bool:
@@ -31,17 +36,17 @@ def is_launched() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks: the only one, or the first of several."""
+    """Return whether this process is the one that writes and speaks: the only one, or the first of several."""
     return rank() == 0
 
 
 def is_supervised() -> bool:
-    """Whether `ganserve train --processes` started this process and says how it ended."""
+    """Return whether `ganserve train --processes` started this process and says how it ended."""
     return SUPERVISOR in os.environ
 
 
 def is_orphaned() -> bool:
-    """Whether the supervisor is gone, so that nobody is left to stop this process."""
+    """Return whether the supervisor has ended, so that this process must stop by itself."""
     return is_supervised() and os.getppid() != int(os.environ[SUPERVISOR])
 
 

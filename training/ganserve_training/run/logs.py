@@ -12,7 +12,7 @@ from ganserve_training.files import TEMPORARY_SUFFIX
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a log; a last line that a crash tore off is left out.
+    """Return every whole line of a log; a last line that a crash tore off is left out.
 
     Raises:
         DataError: A line in the middle is not JSON.

@@ -1,11 +1,11 @@
-"""The loop around the trainer: what is logged, looked at, drawn and saved, and when it ends."""
+"""Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from rich.console import Console
@@ -19,6 +19,7 @@ from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
+from ganserve_training.run.distributed import Processes
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import LogWriter
 from ganserve_training.run.progress_line import ProgressView, open_progress
@@ -26,21 +27,18 @@ from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
 from ganserve_training.run.trainer import Trainer
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 
 class RunLoop:
     """One call of `train`, inside the lock.
 
-    Of several processes, the first alone writes files and looks at the players; all take the same steps and agree when
+    With several processes, only the first writes files and runs the diagnosis; all take the same steps and agree when
     to end.
 
     Args:
         config: The run's configuration.
         folder: Its folder.
         samples: The training samples.
-        fabric: Where to compute.
+        processes: Where to compute, and with which other processes.
         console: Where progress and messages go.
         stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
     """
@@ -50,7 +48,7 @@ class RunLoop:
         config: TrainConfig,
         folder: RunFolder,
         samples: Samples,
-        fabric: Fabric,
+        processes: Processes,
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
@@ -60,11 +58,10 @@ class RunLoop:
         self._console = console
         self._stop_signal = stop_signal
         self._data_sha256 = samples.sha256()
-        self._device = fabric.device
-        self._trainer = Trainer(config, samples, fabric)
-        self._processes = self._trainer.processes
+        self._trainer = Trainer(config, samples, processes)
+        self._processes = processes
         self._environment = {
-            "device": fabric.device.type,
+            "device": processes.device.type,
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
             "processes": self._processes.world,
@@ -98,7 +95,7 @@ class RunLoop:
         self._last_checkpoint = checkpoint.path
         self._trainer.load_state_dict(state)
         self._diagnosis_state = state.get("diagnosis")
-        self._pending = [row.to(self._device) for row in state["pending_measures"]]
+        self._pending = [row.to(self._processes.device) for row in state["pending_measures"]]
 
     @property
     def step(self) -> int:
@@ -258,7 +255,7 @@ class _Outputs:
             self._monitor.note_divergence(f"{what}.")
 
     def diagnosis_state(self) -> dict[str, Any] | None:
-        """What a checkpoint holds of the diagnosis."""
+        """Return what a checkpoint holds of the diagnosis."""
         return None if self._monitor is None else self._monitor.state_dict()
 
     def draw(self) -> None:

@@ -79,7 +79,7 @@ class AdamConfig(_SquareMeanConfig):
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
     def annealed(self, progress: float) -> dict[str, Any]:
-        """Learning rate and both betas."""
+        """Return learning rate and both betas."""
         return {**super().annealed(progress), "betas": (self.beta1, self.beta2.at(progress))}
 
 
@@ -96,7 +96,7 @@ class RmspropConfig(_SquareMeanConfig):
         return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, momentum=self.beta1)
 
     def annealed(self, progress: float) -> dict[str, Any]:
-        """Learning rate and the decay of squared gradients."""
+        """Return learning rate and the decay of squared gradients."""
         return {**super().annealed(progress), "alpha": self.beta2.at(progress)}
 
 
@@ -149,7 +149,7 @@ class Updater:
         self.optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
-        """Euclidean norm of all gradients together, a scalar."""
+        """Return euclidean norm of all gradients together, a scalar."""
         gradients = [item.grad for item in self.parameters if item.grad is not None]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
         return norm
@@ -174,7 +174,7 @@ class Updater:
         self.optimiser.state.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state."""
+        """Return the optimiser's state."""
         return self.optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a command is doing, as a bar on a terminal, which leaves nothing behind; nothing elsewhere."""
+"""Show what a command is doing: a bar on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Steps:
-    """Is told what is being done next; this one keeps it to itself."""
+    """Receives what a command does next; this class shows nothing."""
 
     def expect(self, count: int) -> None:
-        """There will be so many steps in all."""
+        """Set the number of steps."""
 
     def next(self, words: str) -> None:
-        """The step before, if there was one, is done; this one begins."""
+        """Begin the next step."""
 
 
 class _ShownSteps(Steps):
@@ -35,7 +35,7 @@ class _ShownSteps(Steps):
 
 @contextmanager
 def shown_steps(console: Console | None = None) -> Iterator[Steps]:
-    """Step that are shown while the block runs, if the console (stderr) is a terminal."""
+    """Show steps while the block runs, if the console (stderr) is a terminal."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield Steps()

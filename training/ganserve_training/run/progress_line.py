@@ -96,5 +96,5 @@ class PlainProgress:
 
 
 def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:
-    """The view that fits the console."""
+    """Return the view that fits the console."""
     return BarProgress(console, first_step, steps) if console.is_terminal else PlainProgress(console, steps)

@@ -30,21 +30,21 @@ class Noise:
         self._world = world
 
     def latents(self, prior: LatentPrior, count: int) -> Tensor:
-        """Float32 [count, Z] of this process."""
+        """Return float32 [count, Z] of this process."""
         return self._mine(prior.draw(count * self._world, self.generator), count)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
-        """From [0, 1): float32 [count, *shape]."""
+        """Return from [0, 1): float32 [count, *shape]."""
         size = (count * self._world, *shape)
         return self._mine(torch.rand(size, generator=self.generator, device=self.generator.device), count)
 
     def normal(self, count: int, *shape: int) -> Tensor:
-        """Standard normal: float32 [count, *shape]."""
+        """Return standard normal: float32 [count, *shape]."""
         size = (count * self._world, *shape)
         return self._mine(torch.randn(size, generator=self.generator, device=self.generator.device), count)
 
     def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
-        """From low to high - 1: int64 [count, *shape]."""
+        """Return from low to high - 1: int64 [count, *shape]."""
         size = (count * self._world, *shape)
         numbers = torch.randint(low, high, size, generator=self.generator, device=self.generator.device)
         return self._mine(numbers, count)
@@ -61,7 +61,7 @@ def seed_global(seed: int) -> None:
 
 
 def noise_seed(seed: int) -> int:
-    """A run's seed of latents and augmentation.
+    """Return a run's seed of latents and augmentation.
 
     Not the run's seed itself, which draws the initial weights: equal seeds draw equal numbers, and the first weights
     would be the first latents.
@@ -70,7 +70,7 @@ def noise_seed(seed: int) -> int:
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Any]:
-    """The states of the global generators and of `generator`, in types that `weights_only` loading takes."""
+    """Return the states of the global generators and of `generator`, in types that `weights_only` loading takes."""
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)
     assert isinstance(numpy_state, dict)

@@ -1,7 +1,7 @@
 """`ganserve train --processes N`: start N processes on this machine, pass signals on, and say how they ended.
 
-They are told what torchrun tells its processes, so that training knows one way to be started. What torchrun has beyond
-this, restarts and several machines, is torchrun's to do; what it lacks is one plain sentence at the end.
+The processes get the environment variables that torchrun sets, so that training has one way to start. Restarts and
+several machines are torchrun's job; this module adds one plain sentence about how the run ended.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _wait(children: Sequence[_Child], requests: list[int]) -> None:
 
 
 def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
-    """The exit status, after a sentence about what the first process can't have said itself."""
+    """Return the exit status, after a sentence about what the first process can't have said itself."""
     first = children[0].process.returncode
     if all(child.process.returncode == 0 for child in children):
         return 0
@@ -183,7 +183,7 @@ def _fail(child: _Child, count: int, what: str, status: int, out: Path) -> int:
 
 
 def _end_all(children: Sequence[_Child]) -> None:
-    """Leave nobody behind, whatever happened here."""
+    """Kill the processes that still run."""
     for child in children:
         if child.process.poll() is None:
             child.process.kill()

@@ -23,7 +23,7 @@ from ganserve_training.run.checkpoint import (
     load_latest_checkpoint,
     set_aside_damaged,
 )
-from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_fabric
+from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.loop import RunLoop, say
@@ -70,7 +70,7 @@ def train(
         stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
 
     Raises:
-        ConfigError: The configuration can't be had here: no CUDA, or an architecture that doesn't fit the data.
+        ConfigError: The configuration does not work here: there is no CUDA, or the architecture doesn't fit the data.
         ConfigChangedError: The folder holds a run with another configuration.
         RunLockedError: Another process is training there.
         DataError: The data are not those that the run was started with.
@@ -80,25 +80,24 @@ def train(
         LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1 (got {threads})")
+        raise ConfigError(f"--threads {threads}: must be at least 1.")
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
     # One process alone opens its device late, as a finished run has no use for it.
-    fabric = open_fabric(device, config.precision) if launched.world() > 1 else None
-    processes = Processes() if fabric is None else Processes.of(fabric)
+    processes = open_processes(device) if launched.world() > 1 else None
     with ExitStack() as stack:
 
         def begin() -> Checkpoint | None:
             stack.enter_context(folder.locked())
             return _find_checkpoint(config, folder, console)
 
-        checkpoint = _shared_checkpoint(begin, processes)
+        checkpoint = _shared_checkpoint(begin, processes or Processes())
         if checkpoint is not None and _is_finished(checkpoint, config):
             return _nothing_to_do(checkpoint, config)
-        fabric = fabric or open_fabric(device, config.precision)
+        processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
         with cpu_threads(threads or default_threads(samples.info)):
-            loop = RunLoop(config, folder, samples, fabric, console, stop_signal)
+            loop = RunLoop(config, folder, samples, processes, console, stop_signal)
             if checkpoint is not None:
                 loop.resume(checkpoint)
             if processes.writes:
@@ -110,7 +109,7 @@ def train(
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
-    """What `find` gives in the first process; the others read the same file."""
+    """Return what `find` gives in the first process; the others read the same file."""
     found: list[Checkpoint] = []
 
     def place() -> tuple[Path, str] | None:
@@ -136,7 +135,7 @@ def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:
 
 
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    """Whether the run stopped by itself there, and would again."""
+    """Return whether the run stopped by itself there, and would again."""
     diagnosis = checkpoint.state.get("diagnosis")
     stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after

@@ -39,11 +39,11 @@ class TrainedModel:
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
-    """What `ganserve evaluate` found for this checkpoint; empty if it has not looked at it."""
+    """Figures of `ganserve evaluate` for this checkpoint; empty if it was not evaluated."""
 
 
 def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
-    """The networks that a run has come to.
+    """Return the networks that a run has come to.
 
     Args:
         run: The run's folder.
@@ -79,7 +79,7 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
-    """The checkpoint that `which` means, read and found whole; `load_trained` says more.
+    """Return the checkpoint that `which` means, read and found whole; `load_trained` says more.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
@@ -111,7 +111,7 @@ def draw_samples(
     count: int,
     seed: int,
 ) -> NDArray[Any]:
-    """Sample as people see them, computed on the generator's device.
+    """Return sample as people see them, computed on the generator's device.
 
     Args:
         generator: A generator in eval mode.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,6 @@ from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
 Part = tuple[Tensor, Tensor | None]
 """Real samples [N, ...] and their labels int64 [N] or None."""
 Row = list[Tensor]
@@ -49,26 +46,26 @@ class Trainer:
     Args:
         config: The run's configuration.
         samples: The training samples.
-        fabric: Where to compute, in which precision, and with which other processes.
+        processes: Where to compute, and with which other processes; default: alone on the CPU.
 
     Raises:
         ConfigError: Parts of the configuration contradict each other, or the data.
     """
 
-    def __init__(self, config: TrainConfig, samples: Samples, fabric: Fabric) -> None:
+    def __init__(self, config: TrainConfig, samples: Samples, processes: Processes | None = None) -> None:
         self.config = config
         self.step = 0
         """Steps taken."""
         self.samples_seen = 0
         """Real samples that the critic has been shown so far, by all processes together."""
-        self.processes = Processes.of(fabric)
+        self.processes = processes or Processes()
         """This process's place among those that train together."""
-        self._fabric = fabric
+        device = self.processes.device
         self._info = samples.info
         seed_global(config.seed)
-        self._random = torch.Generator(fabric.device).manual_seed(noise_seed(config.seed))
+        self._random = torch.Generator(device).manual_seed(noise_seed(config.seed))
         self._noise = Noise(self._random, self.processes.rank, self.processes.world)
-        self._batches: BatchSource = make_batches(samples, config.data, config.seed, fabric.device)
+        self._batches: BatchSource = make_batches(samples, config.data, config.seed, device)
 
         self.prior = LatentPrior.of(config.networks)
         """What latents are drawn from."""
@@ -81,9 +78,9 @@ class Trainer:
         self._code_categories = config.networks.codes.categories
         self.critic_uses_labels = pair.critic_uses_labels
         """Whether the critic's scores depend on labels."""
-        self.generator: nn.Module = pair.generator.to(fabric.device)
+        self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
-        self.critic: nn.Module = pair.critic.to(fabric.device)
+        self.critic: nn.Module = pair.critic.to(device)
         """The critic as trained."""
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
@@ -143,7 +140,7 @@ class Trainer:
         return torch.stack(row)
 
     def _enter_phase(self) -> Phase | None:
-        """Where growing stands; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
+        """Return where growing stands; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
         if self.growth is None:
             return None
         phase = self.growth.phase(self.samples_seen)
@@ -156,7 +153,7 @@ class Trainer:
         return phase
 
     def _read_parts(self, batch_size: int, phase: Phase | None) -> list[Part]:
-        """The next batch: this process's share of each part."""
+        """Return the next batch: this process's share of each part."""
         part_size = batch_size // self.config.accumulate_batches
         count = part_size // self.processes.world
         parts: list[Part] = []
@@ -192,7 +189,7 @@ class Trainer:
         asked: _Asked,
         progress: float,
     ) -> tuple[Tensor, Row]:
-        """What the critic minimises, a scalar, and its measures."""
+        """Return what the critic minimises, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
@@ -229,7 +226,7 @@ class Trainer:
     def _generator_objective(
         self, real: Tensor, labels: Tensor | None, progress: float, *, unrolled: bool
     ) -> tuple[Tensor, Row]:
-        """What the generator minimises, a scalar, and its measures but for the norm of its gradient."""
+        """Return what the generator minimises, a scalar, and its measures but for the norm of its gradient."""
         seen = labels if self.critic_uses_labels else None
         if unrolled:
             fake, asked = self._draw_fakes(len(real), labels)
@@ -273,7 +270,7 @@ class Trainer:
         return self._in_precision(self.critic, samples, labels)
 
     def _in_precision(self, critic: Callable[..., Any], samples: Tensor, labels: Tensor | None) -> CriticOutput:
-        """The critic's output in float32, computed in the run's precision."""
+        """Return the critic's output in float32, computed in the run's precision."""
         with self._precision():
             output = as_output(critic(samples, labels))
         if self.config.precision == "float32":
@@ -281,7 +278,9 @@ class Trainer:
         return CriticOutput(*(None if item is None else item.float() for item in output))  # type: ignore[arg-type]
 
     def _precision(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.config.precision == "float32" else self._fabric.autocast()
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.processes.device.type, torch.bfloat16)
 
     def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
         """Add one part's share of the gradients, and none by anything but the updater's weights."""
@@ -309,7 +308,7 @@ class Trainer:
         check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
 
     def weights_are_finite(self) -> bool:
-        """Whether every weight of both networks and of the average is a finite number."""
+        """Return whether every weight of both networks and of the average is a finite number."""
         tensors = [*self.generator.parameters(), *self.critic.parameters(), *self.ema.module.parameters()]
         return bool(torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all())
 

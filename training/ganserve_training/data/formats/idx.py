@@ -18,7 +18,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes, packed by gzip or not.
+    """Return the array in an IDX file of unsigned bytes, packed by gzip or not.
 
     Args:
         path: The file.

@@ -21,7 +21,9 @@ def read_labels(path: Path) -> NDArray[Any]:
     """
     path = existing(path.expanduser(), kind="file", option="data.labels_path")
     if path.suffix.lower() == ".csv":
-        raise DataError(f"data.labels_path: {path} is for image folders; here it must be a .npy or an IDX file")
+        raise DataError(
+            f"--data.labels-path {path}: must be a .npy or an IDX file. A CSV file is for --data.source folder."
+        )
     if path.suffix.lower() != ".npy":
         return read_idx(path, dimensions=(1,))
     try:

@@ -18,6 +18,7 @@ from ganserve_training.data.memory_vectors import Vectors
 from ganserve_training.data.storage.arrays import images_of_array
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
+from ganserve_training.options.checks import flag
 
 _SAMPLE_KEYS = ("images", "x", "vectors", "arr_0")
 _LABEL_KEYS = ("labels", "y")
@@ -42,7 +43,7 @@ class ArrayConfig(StoredDataConfig):
 
 
 def load_array(config: ArrayConfig) -> StoredImages | Vectors:
-    """Images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
+    """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
     A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
     vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
@@ -80,7 +81,7 @@ def _labels(
     key = _one_of(arrays, _LABEL_KEYS)
     if config.labels_path is not None:
         if key is not None:
-            raise DataError(f"{path} has labels of its own under {key!r}: leave data.labels_path out")
+            raise DataError(f"{path} has labels of its own under {key!r}: leave --data.labels-path out")
         return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
     if key is None:
         if _NAMES_KEY in arrays:
@@ -95,7 +96,7 @@ def _labels(
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file by name; a .npy file's only one as arr_0."""
+    """Return the arrays of a file by name; a .npy file's only one as arr_0."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -109,7 +110,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Which of `keys` there is."""
+    """Return which of `keys` there is."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")
@@ -120,4 +121,4 @@ def _refuse_image_options(path: Path, config: ArrayConfig) -> None:
     defaults = {"size": None, "crop": "center", "channels": "auto", "flip": False}
     for name, default in defaults.items():
         if getattr(config, name) != default:
-            raise DataError(f"data.{name} is for images (got {getattr(config, name)}), but {path} holds vectors")
+            raise DataError(f"{flag(f'data.{name}')} {getattr(config, name)}: needs images, and {path} holds vectors.")

@@ -35,7 +35,7 @@ class Cifar10Config(StoredDataConfig):
 
 
 def load_cifar10(config: Cifar10Config) -> StoredImages:
-    """Images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin, or from one file of that format.
+    """Return images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin, or from one file of that format.
 
     A record is a byte of the label, then the red, the green and the blue plane of 1,024 bytes each. The test batch is
     not taken unless it is named. Labels are called as batches.meta.txt beside the files says, else "0" to "9".

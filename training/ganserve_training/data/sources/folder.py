@@ -6,16 +6,13 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_labels, read_label_csv
 from ganserve_training.data.paths import existing
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture
+from ganserve_training.data.picture import UnreadableError
 from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.encoded import Inspected, digest_inspected, inspect_all
+from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
 from ganserve_training.data.storage.images import StoredImages
 from ganserve_training.errors import DataError
 
@@ -42,7 +39,7 @@ class FolderConfig(StoredDataConfig):
 
 
 @dataclass(slots=True, eq=False)
-class FileStore:
+class FileStore(EncodedStore):
     """Picture files under one folder."""
 
     root: Path
@@ -55,25 +52,15 @@ class FileStore:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The file's path."""
+        """Return the file's path."""
         return str(self.root / self.files[index])
 
-    def inspect(self) -> list[PictureFacts | str]:
-        """Decode each file, once."""
-        return [item.facts for item in self._look()]
-
-    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at `index` in a form, uint8 [S, S, C]."""
-        return form.apply(decode_picture(self._encoded(index)))
-
     def sha256(self) -> str:
-        """A digest of paths below the folder, and of the files' contents."""
-        return digest_inspected(self.files, self._look())
+        """Return a digest of paths below the folder, and of the files' contents."""
+        return digest_inspected(self.files, self._inspect())
 
-    def _look(self) -> list[Inspected]:
-        if not self._inspected:
-            self._inspected = inspect_all([self.root / file for file in self.files], len(self.files), self._encoded)
-        return self._inspected
+    def _sources(self) -> list[Path]:
+        return [self.root / file for file in self.files]
 
     def _encoded(self, index: int) -> bytes:
         try:
@@ -83,7 +70,7 @@ class FileStore:
 
 
 def load_folder(config: FolderConfig, report: ReportBadFiles | None) -> StoredImages:
-    """The images of a folder and of the folders in it.
+    """Return the images of a folder and of the folders in it.
 
     Labels come from the CSV file `data.labels_path` (columns file and label; only the files that it lists are taken),
     else from the first sub-folder that an image lies in, else there are none. Hidden files and folders, and files that

@@ -45,7 +45,7 @@ class GridConfig(DrawnDataConfig):
 
 
 def ring_centres() -> NDArray[np.float64]:
-    """The 8 centres on the unit circle, evenly spaced: [8, 2].
+    """Return the 8 centres on the unit circle, evenly spaced: [8, 2].
 
     The eighth is a step before the first: over a closed interval, 0 and 2 pi would be one and the same mode.
     """
@@ -54,7 +54,7 @@ def ring_centres() -> NDArray[np.float64]:
 
 
 def grid_centres() -> NDArray[np.float64]:
-    """The 25 centres whose coordinates are each one of -4, -2, 0, 2 and 4: [25, 2]."""
+    """Return the 25 centres whose coordinates are each one of -4, -2, 0, 2 and 4: [25, 2]."""
     steps = np.arange(-4.0, 5.0, 2.0)
     return np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(25, 2)
 

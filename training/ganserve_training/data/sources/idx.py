@@ -40,7 +40,7 @@ class IdxConfig(StoredDataConfig):
 
 
 def load_idx(config: IdxConfig) -> StoredImages:
-    """Images from an IDX file, and their labels from the one beside it.
+    """Return images from an IDX file, and their labels from the one beside it.
 
     `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
     with labels and idx1 instead of images and idx3, or is named by `data.labels_path`.

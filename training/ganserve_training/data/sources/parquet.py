@@ -42,7 +42,7 @@ class ParquetConfig(StoredDataConfig):
 
 
 def load_parquet(config: ParquetConfig, report: ReportBadFiles | None) -> StoredImages:
-    """Images of a Parquet file, or of all Parquet files in a folder and below it.
+    """Return images of a Parquet file, or of all Parquet files in a folder and below it.
 
     Where a folder has files called train-*, only those are taken: the others are other splits. The image column holds
     encoded images, or structures of bytes and path; the label column integers or text. Integers are called as the

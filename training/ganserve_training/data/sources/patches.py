@@ -5,7 +5,7 @@ N = patches, M = patches read, P = photographs, H, W = photograph, S = side, C =
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, LabelledImageDataConfig, SplitName, register_source
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.data.samples import Samples, digest_arrays
 from ganserve_training.data.storage.images import IN_MEMORY_BYTES
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import expect
@@ -45,9 +45,11 @@ class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
         return load_patches(self, split)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Patches:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Patches(Samples):
     """Square patches of a few pictures, cut out when read."""
+
+    rows = "corners"
 
     pictures: NDArray[np.uint8]
     """uint8 [P, H, W, C]."""
@@ -55,16 +57,6 @@ class Patches:
     """int64 [N, 3]: picture, top and left of each patch."""
     side: int
     """S, pixels."""
-    labels: NDArray[np.int64] | None = None
-    """int64 [N], indices into label_names; None: unlabelled."""
-    label_names: tuple[str, ...] = ()
-    """Names of the labels."""
-
-    def __post_init__(self) -> None:
-        check_labels(self.labels, self.label_names, len(self.corners))
-
-    def __len__(self) -> int:
-        return len(self.corners)
 
     @property
     def in_memory(self) -> bool:
@@ -77,29 +69,20 @@ class Patches:
         return DataInfo(sample_shape=(self.side, self.side, self.pictures.shape[3]), label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels at `indices`, int64 [M]: uint8 [M, S, S, C]."""
+        """Return the pixels at `indices`, int64 [M]: uint8 [M, S, S, C]."""
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         for row, (picture, top, left) in enumerate(self.corners[indices].tolist()):
             pixels[row] = self.pictures[picture, top : top + self.side, left : left + self.side]
         return pixels
 
-    def take(self, indices: NDArray[np.int64]) -> Patches:
-        """The patches at `indices`, int64 [M]."""
-        labels = None if self.labels is None else self.labels[indices]
-        return replace(self, corners=self.corners[indices], labels=labels)
-
-    def without_labels(self) -> Patches:
-        """The same patches, unlabelled."""
-        return replace(self, labels=None, label_names=())
-
     def sha256(self) -> str:
-        """A digest of pictures, corners, labels and names: what training saw."""
+        """Return a digest of pictures, corners, labels and names: what training saw."""
         head = repr((self.pictures.shape, self.side, self.label_names))
         return digest_arrays(head, self.pictures, self.corners, self.labels)
 
 
 def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
-    """Patches at random places of one part of both photographs, as many of each, labelled by photograph.
+    """Return patches at random places of one part of both photographs, as many of each, labelled by photograph.
 
     The split is by area, so that no held-out pixel is ever trained on: a strip of `data.held_out_fraction` of the
     width, left or right by the split's seed, is held out. `data.split_seed` draws the places too.
@@ -116,7 +99,7 @@ def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
         if pixels < side:
             raise DataError(
                 f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch of "
-                f"{side}: data.held_out_fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
+                f"{side}: --data.held-out-fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
             )
     count = config.side_count(split)
     coin = np.random.Philox(key=np.array([config.split_seed, 0], np.uint64)).random_raw() & 1
@@ -132,7 +115,7 @@ def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
 
 
 def _photographs(channels: Literal["gray", "rgb"]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Both photographs, uint8 [2, 427, 640, C], and their names."""
+    """Return both photographs, uint8 [2, 427, 640, C], and their names."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 

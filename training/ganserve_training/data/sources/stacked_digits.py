@@ -28,7 +28,7 @@ class StackedDigitsConfig(ImageDataConfig, DrawnDataConfig):
 
 
 def load_stacked_digits(config: StackedDigitsConfig, split: SplitName, digits: Images) -> Images:
-    """Images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
+    """Return images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
 
     Args:
         config: `count` images in all, of which `held_out_fraction` are held out; `split_seed` draws them.

@@ -30,23 +30,23 @@ class ArrayStore:
         return len(self.pixels)
 
     def name(self, index: int) -> str:
-        """The file and the place in it."""
+        """Return the file and the place in it."""
         return f"{self.where} [{index}]"
 
     def inspect(self) -> list[PictureFacts | str]:
-        """The array's shape, for each."""
+        """Return the array's shape, for each."""
         _, height, width, channels = self.pixels.shape
         return [PictureFacts(width, height, channels)] * len(self.pixels)
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The image at `index` in a form, uint8 [S, S, C]."""
+        """Return the image at `index` in a form, uint8 [S, S, C]."""
         pixels: NDArray[np.uint8] = self.pixels[index]
         if pixels.shape == (form.side, form.side, form.channels):
             return pixels
         return form.apply(picture_of_array(pixels))
 
     def sha256(self) -> str:
-        """A digest of all pixels and their shape."""
+        """Return a digest of all pixels and their shape."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         step = max(1, _SLICE_BYTES // max(1, self.pixels[:1].nbytes))
         for start in range(0, len(self.pixels), step):
@@ -61,7 +61,7 @@ def images_of_array(
     config: StoredDataConfig,
     where: str,
 ) -> StoredImages:
-    """Images from an array of any usual layout.
+    """Return images from an array of any usual layout.
 
     Args:
         pixels: Uint8 [N, H, W] or [N, H, W, C].

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganserve_training.data.picture import PictureFacts, UnreadableError, decode_picture, picture_facts
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
 from ganserve_training.data.storage.images import open_pool
 
 _AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
@@ -68,7 +71,7 @@ def _inspect_all(count: int, encoded: Callable[[int], bytes]) -> list[Inspected]
 
 
 def _sign(files: Sequence[Path]) -> bytes:
-    """A digest of paths, sizes and times of change."""
+    """Return a digest of paths, sizes and times of change."""
     digest = hashlib.sha256()
     for file in files:
         try:
@@ -87,3 +90,33 @@ def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> st
         digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
         digest.update(item.sha256.ljust(32, b"\0"))
     return digest.hexdigest()
+
+
+class EncodedStore:
+    """Encoded pictures, each decoded when it is inspected or read; a subclass says where they are."""
+
+    _inspected: list[Inspected]
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def inspect(self) -> list[PictureFacts | str]:
+        """Decode each picture once; return its facts, or why it can't be read."""
+        return [item.facts for item in self._inspect()]
+
+    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
+        """Return the picture at `index` in a form, uint8 [S, S, C]."""
+        return form.apply(decode_picture(self._encoded(index)))
+
+    def _inspect(self) -> list[Inspected]:
+        if not self._inspected:
+            self._inspected = inspect_all(self._sources(), len(self), self._encoded)
+        return self._inspected
+
+    def _sources(self) -> Sequence[Path]:
+        """Return the files that the pictures are in."""
+        raise NotImplementedError
+
+    def _encoded(self, index: int) -> bytes:
+        """Return the encoded picture at `index`, or raise UnreadableError."""
+        raise NotImplementedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ganserve_training.data.memory_images import Images
 from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.data.samples import check_labels, digest_arrays
+from ganserve_training.data.samples import Samples, digest_arrays
 from ganserve_training.errors import DataError
 
 IN_MEMORY_BYTES = 512 * 2**20
@@ -31,7 +31,7 @@ class PictureStore(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What a person calls the picture at `index`."""
+        """Return what a person calls the picture at `index`."""
         ...
 
     def inspect(self) -> Sequence[PictureFacts | str]:
@@ -39,7 +39,7 @@ class PictureStore(Protocol):
         ...
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at `index` in a form, uint8 [S, S, C].
+        """Return the picture at `index` in a form, uint8 [S, S, C].
 
         Raises:
             UnreadableError: It can't be decoded.
@@ -47,13 +47,15 @@ class PictureStore(Protocol):
         ...
 
     def sha256(self) -> str:
-        """A digest of the contents of all pictures, and of their names."""
+        """Return a digest of the contents of all pictures, and of their names."""
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StoredImages:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredImages(Samples):
     """A set of images that are decoded when read."""
+
+    rows = "indices"
 
     store: PictureStore
     """Where they are."""
@@ -61,16 +63,6 @@ class StoredImages:
     """int64 [N], which of the store's pictures these are."""
     form: ImageForm
     """What each is brought into."""
-    labels: NDArray[np.int64] | None = None
-    """int64 [N], indices into label_names; None: unlabelled."""
-    label_names: tuple[str, ...] = ()
-    """Names of the labels."""
-
-    def __post_init__(self) -> None:
-        check_labels(self.labels, self.label_names, len(self.indices))
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
     @property
     def in_memory(self) -> bool:
@@ -84,7 +76,7 @@ class StoredImages:
         return DataInfo(sample_shape=(side, side, self.form.channels), label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The pixels at `indices`, int64 [M]: uint8 [M, S, S, C].
+        """Return the pixels at `indices`, int64 [M]: uint8 [M, S, S, C].
 
         Raises:
             DataError: A picture can't be read any more.
@@ -102,17 +94,8 @@ class StoredImages:
                 ) from error
         return pixels
 
-    def take(self, indices: NDArray[np.int64]) -> StoredImages:
-        """The images at `indices`, int64 [M]."""
-        labels = None if self.labels is None else self.labels[indices]
-        return replace(self, indices=self.indices[indices], labels=labels)
-
-    def without_labels(self) -> StoredImages:
-        """The same images, unlabelled."""
-        return replace(self, labels=None, label_names=())
-
     def sha256(self) -> str:
-        """A digest of the store's contents, of which pictures these are, their form, labels and names.
+        """Return a digest of the store's contents, of which pictures these are, their form, labels and names.
 
         It is over the stored bytes, not over pixels, so nothing is decoded for it.
         """
@@ -121,7 +104,7 @@ class StoredImages:
         )
 
     def loaded_if_small(self) -> Images | StoredImages:
-        """The same images read into memory, where they take at most `IN_MEMORY_BYTES`; else as they are."""
+        """Return the same images read into memory, where they take at most `IN_MEMORY_BYTES`; else as they are."""
         if len(self) * int(np.prod(self.info.sample_shape)) > IN_MEMORY_BYTES:
             return self
         slices = [np.arange(start, min(start + _SLICE, len(self))) for start in range(0, len(self), _SLICE)]

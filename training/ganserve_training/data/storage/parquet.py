@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture
-from ganserve_training.data.storage.encoded import Inspected, digest_inspected, inspect_all
+from ganserve_training.data.picture import UnreadableError
+from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
 from ganserve_training.errors import DataError
 
 _GROUP_BYTES = 2**28  # Of encoded images that a process keeps; at least one row group.
 
 
 def open_parquet(path: Path) -> Any:
-    """A `pyarrow.parquet.ParquetFile`, mapped into memory.
+    """Return a `pyarrow.parquet.ParquetFile`, mapped into memory.
 
     Raises:
         DataError: It is none, or pyarrow is not installed.
@@ -39,7 +38,7 @@ def open_parquet(path: Path) -> Any:
 
 @dataclass(slots=True)
 class _Process:
-    """What one process has open; not shared with those that it forks."""
+    """Files and row groups that one process has open; forked processes open their own."""
 
     pid: int
     lock: Any = field(default_factory=threading.Lock)
@@ -48,14 +47,14 @@ class _Process:
     bytes: int = 0
 
 
-class ParquetStore:
+class ParquetStore(EncodedStore):
     """Encoded images in a column of Parquet files.
 
     A picture is found by reading its row group, so files with small row groups (Hugging Face writes 100 rows) are read
     quickest in random order.
 
     Args:
-        root: What the files' names are told relative to in digests.
+        root: The folder that names in digests are relative to.
         files: The files.
         column: Binary, or a structure with a binary field called bytes.
 
@@ -94,29 +93,18 @@ class ParquetStore:
         self._process = _Process(os.getpid())
 
     def name(self, index: int) -> str:
-        """The file and the row in it."""
+        """Return the file and the row in it."""
         number, _ = self._groups[self._group_of(index)]
         return f"{self._files[number]} row {index - self._file_rows[number]}"
 
-    def inspect(self) -> list[PictureFacts | str]:
-        """Decode each row's picture, once."""
-        return [item.facts for item in self._look()]
-
-    def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """The picture at `index` in a form, uint8 [S, S, C]."""
-        return form.apply(decode_picture(self._encoded(index)))
-
     def sha256(self) -> str:
-        """A digest of the files' names below their folder and of all encoded pictures."""
+        """Return a digest of the files' names below their folder and of all encoded pictures."""
         names = [path.relative_to(self._root).as_posix() for path in self._files]
         starts = dict(zip(self._file_rows, names, strict=True))
-        return digest_inspected([starts.get(row, "") for row in range(len(self))], self._look())
+        return digest_inspected([starts.get(row, "") for row in range(len(self))], self._inspect())
 
-    def _look(self) -> list[Inspected]:
-        if not self._inspected:
-            # The column is part of what is looked at.
-            self._inspected = inspect_all([*self._files, Path(self._column)], len(self), self._encoded)
-        return self._inspected
+    def _sources(self) -> list[Path]:
+        return [*self._files, Path(self._column)]  # Another column holds other pictures.
 
     def _group_of(self, index: int) -> int:
         return int(np.searchsorted(self._ends, index, side="right"))
@@ -135,7 +123,7 @@ class ParquetStore:
         return data
 
     def _read_group(self, group: int) -> Any:
-        """The column of a row group, a `pyarrow.ChunkedArray` of bytes; the last ones used are kept."""
+        """Return the column of a row group, a `pyarrow.ChunkedArray` of bytes; the last ones used are kept."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
