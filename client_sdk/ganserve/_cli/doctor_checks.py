@@ -1,20 +1,18 @@
 """The checks of `ganserve doctor`. Heavy imports run in their own processes, so that a crash of one is a finding."""
 
-from collections.abc import Iterator, Mapping
-
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve import Client, GanserveError, ServerUnavailable
-
 
 _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")

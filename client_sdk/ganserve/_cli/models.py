@@ -1,16 +1,12 @@
 """The command `ganserve models`."""
 
 from collections.abc import Sequence
-from ganserve import ModelSummary, VersionSummary
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ganserve import Client
+from ganserve import Client, ModelSummary, VersionSummary
 from ganserve._cli.shared import command, say, say_json, table
 from ganserve._command_line.command import printable
 from ganserve._command_line.options import flag
-
 
 _EXAMPLES = ("ganserve models", "ganserve models --target gpu-box:50051 --json")
 _MOST_LABELS = 10
