@@ -1,7 +1,5 @@
 """`python -m ganserve` is the command `ganserve`."""
 
-from __future__ import annotations
-
 import sys
 
 from ganserve._cli import main

@@ -1,18 +1,14 @@
 """Check arguments that callers give."""
 
-from __future__ import annotations
-
 import math
 import operator
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ganserve._errors import InvalidRequest
-
-if TYPE_CHECKING:
-    import os
 
 MAX_INDEX = 2**48  # offset + n, by the protocol
 

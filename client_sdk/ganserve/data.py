@@ -13,13 +13,12 @@ docs/synthetic-data.md tells more.
 
 # N = samples of a batch, H = height, W = width, C = channels, D = values of a vector
 
-from __future__ import annotations
-
 import os
 import secrets
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +26,8 @@ from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._client import Client
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.batch import SampleBatch
+from ganserve._results.selection import Selection
+from ganserve._types import Encoding, Labels
 
 try:
     import torch
@@ -34,11 +35,6 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtra.of("training", "torch", "ganserve.data") from missing
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from ganserve._results.selection import Selection
-    from ganserve._types import Encoding, Labels
 
 Batch: TypeAlias = "tuple[torch.Tensor, torch.Tensor] | torch.Tensor"
 """Samples, images [N, C, H, W] or vectors [N, D], and, for conditional models, their labels int64 [N]."""

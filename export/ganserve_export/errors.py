@@ -1,7 +1,5 @@
 """Errors of an export."""
 
-from __future__ import annotations
-
 
 class ExportError(Exception):
     """An export is impossible; the message says why and what to do. Nothing was published."""

@@ -1,7 +1,5 @@
 """`python -m ganserve_server` is `ganserve serve`."""
 
-from __future__ import annotations
-
 import sys
 
 from ganserve_server.cli import main

@@ -4,8 +4,6 @@ glibc returns memory at the top of its heap to the kernel as soon as 128 KiB of 
 by page for the next answer. For 64 samples of 32x32x3 that took longer than all other work of the server.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

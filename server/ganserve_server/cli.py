@@ -1,20 +1,15 @@
 """The command `ganserve serve`."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve._command_line.command import BAD_USAGE, FAILED, Command, complain
 from ganserve_server.errors import GanserveServerError, StartupError
 from ganserve_server.settings import ServerConfig
 from ganserve_server.settings_sources import Configuration, read_configuration
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _log = logging.getLogger(__name__)
 

@@ -1,11 +1,7 @@
 """Format values and lists of names for error messages."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import Any
 
 MOST_SHOWN = 80
 """Most characters of a client's text in a message."""

@@ -1,12 +1,7 @@
 """The server's errors. They know no transport: `api.grpc.error_status` maps them to gRPC status codes."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class GanserveServerError(Exception):

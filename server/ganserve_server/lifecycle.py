@@ -1,27 +1,21 @@
 """Run a server process: load, serve, stop on a signal, drain, return the exit code."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
+from ganserve_server.monitoring.metric_collector import ServerCollector
 from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES, Limits
 from ganserve_server.service import GanService
+from ganserve_server.settings import ServerConfig
+from ganserve_server.settings_sources import Configuration
 from ganserve_server.startup import load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ganserve_server.monitoring.metric_collector import ServerCollector
-    from ganserve_server.settings import ServerConfig
-    from ganserve_server.settings_sources import Configuration
 
 _OK, _CUT_OFF = 0, 1
 _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or cut off

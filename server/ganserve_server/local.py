@@ -4,8 +4,6 @@ It is the server of `ganserve serve` on an event loop in a thread of its own, so
 client. The socket lies in a new folder that only this user may enter, and no port is opened.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

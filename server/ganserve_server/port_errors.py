@@ -1,7 +1,5 @@
 """Explain why a TCP port cannot be opened, and how to fix it."""
 
-from __future__ import annotations
-
 import errno
 import socket
 

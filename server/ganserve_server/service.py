@@ -3,18 +3,20 @@
 N = samples.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError, invalid_field
 from ganserve_server.models.descriptions import describe_model
+from ganserve_server.models.model import GeneratorWork, Model
+from ganserve_server.models.repository import Repository
 from ganserve_server.pictures.decoding import decoded_images
 from ganserve_server.pictures.encoding import as_uint8, encoded_files
 from ganserve_server.pictures.formats import FORMATS
@@ -26,21 +28,10 @@ from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.responses import set_sample_response, set_scores
-from ganserve_server.requests.sample_plan import plan_sample, plan_stream
-from ganserve_server.requests.score_plan import plan_score
+from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_stream
+from ganserve_server.requests.score_plan import ScorePlan, plan_score
 from ganserve_server.sampling.drawing import draw, score
 from ganserve_server.sampling.selection import Selector
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-    from typing import Any
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import GeneratorWork, Model
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.requests.sample_plan import SamplePlan
-    from ganserve_server.requests.score_plan import ScorePlan
 
 # Larger answers are built on another thread to keep the event loop free.
 _OFF_LOOP_BYTES = 2**20

@@ -3,8 +3,6 @@
 `settings_sources` reads them from flags, the environment and a file.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

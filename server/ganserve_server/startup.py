@@ -1,8 +1,6 @@
 """Load the models that a configuration names, for a gRPC server and for a server inside another program."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
@@ -10,12 +8,8 @@ from ganserve_server.engine.providers import CPU, Provider, choose_provider
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.queue.batch_config import INLINE_BELOW_S, BatchConfig
+from ganserve_server.settings import ServerConfig
 from ganserve_server.startup_report import startup_report
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
 

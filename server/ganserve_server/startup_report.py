@@ -1,18 +1,12 @@
 """Write the report that a server prints at start: provider, parallelism and models."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.engine.providers import ProviderChoice
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.providers import ProviderChoice
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.batch_config import BatchConfig
 
 _MOST_LABELS = 12
 

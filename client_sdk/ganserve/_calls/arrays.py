@@ -2,18 +2,14 @@
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve._errors import InvalidRequest, ServerError
 from ganserve.v1 import tensor_pb2
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("u1"),

@@ -5,8 +5,6 @@ calls never end (https://github.com/grpc/grpc/issues/32992, 37710; GRPC_ENABLE_F
 itself cannot tell, so the parent checks before each fork.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -2,27 +2,21 @@
 
 # N = steps, Z = latent
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve._argument_checks import check_integer
 from ganserve._calls import unary_calls
 from ganserve._calls.arrays import as_array, latents_array
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from ganserve._results.batch import SampleBatch
-    from ganserve._results.models import ModelInfo
-    from ganserve._types import Encoding, Labels, Priority
-    from ganserve.v1 import gan_service_pb2
+from ganserve._results.batch import SampleBatch
+from ganserve._results.models import ModelInfo
+from ganserve._types import Encoding, Labels, Priority
+from ganserve.v1 import gan_service_pb2
 
 MOST_STEPS = 2**20
 

@@ -2,18 +2,14 @@
 
 # N = samples of the request
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ganserve._errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from ganserve._types import Labels
+from ganserve._types import Labels
 
 _EXPECTED = "expected a label's name (str) or index (int), or a sequence of one kind with one a sample"
 

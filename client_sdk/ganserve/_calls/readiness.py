@@ -1,19 +1,12 @@
 """Decide whether a server is ready, and when to ask again."""
 
-from __future__ import annotations
-
 import math
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve._calls import unary_calls
 from ganserve._errors import DeadlineExceeded, GanserveError, InvalidRequest, ModelNotFound, ServerUnavailable
-from ganserve._results.models import ModelState
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve._results.models import ModelSummary
+from ganserve._results.models import ModelState, ModelSummary
 
 _ATTEMPT_S = 5.0
 _PAUSE_S = 0.1

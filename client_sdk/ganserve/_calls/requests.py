@@ -2,25 +2,20 @@
 
 # N = samples
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import numpy.typing as npt
 
 from ganserve._argument_checks import MAX_INDEX, check_flag, check_integer, is_finite
 from ganserve._calls.arrays import latents_array, to_tensor
 from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
 from ganserve._results.pictures import import_pillow
-from ganserve._results.selection import BestOf, Rejection, proposals_per_sample
+from ganserve._results.selection import BestOf, Rejection, Selection, proposals_per_sample
+from ganserve._types import Encoding, Labels, Priority
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ganserve._results.selection import Selection
-    from ganserve._types import Encoding, Labels, Priority
 
 _ENCODINGS = {
     "raw": tensor_pb2.ENCODING_UNSPECIFIED,

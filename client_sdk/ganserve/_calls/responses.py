@@ -1,14 +1,14 @@
 """Turn the messages of responses into typed results."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from ganserve._calls.arrays import from_tensor
 from ganserve._errors import ServerError
@@ -31,12 +31,6 @@ from ganserve._results.picture_reading import decode_images
 from ganserve._results.scores import Scores
 from ganserve._results.selection import SelectionReport
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy.typing as npt
-    from google.protobuf.message import Message
 
 InfoT = TypeVar("InfoT")
 

@@ -1,7 +1,5 @@
 """Decide when to try a failed call again, and after which pause."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

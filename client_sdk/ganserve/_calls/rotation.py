@@ -1,14 +1,10 @@
 """Choose among several servers: they take turns, and those that failed rest."""
 
-from __future__ import annotations
-
 import itertools
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any
 
 _FIRST_REST_S, _LONGEST_REST_S = 1.0, 30.0
 

@@ -2,12 +2,10 @@
 
 # N = samples
 
-from __future__ import annotations
-
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,15 +13,11 @@ from ganserve._argument_checks import kind_of
 from ganserve._calls import responses, unary_calls
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._errors import GanserveError, InvalidRequest, ServerError
+from ganserve._results.batch import SampleBatch
+from ganserve._results.models import ModelInfo
+from ganserve._results.scores import Scores
+from ganserve._types import ImagesLike, Label, Labels, Priority
 from ganserve.v1 import gan_service_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable
-
-    from ganserve._results.batch import SampleBatch
-    from ganserve._results.models import ModelInfo
-    from ganserve._results.scores import Scores
-    from ganserve._types import ImagesLike, Label, Labels, Priority
 
 READ_AHEAD_ITEMS = 8
 READ_AHEAD_BYTES = 16 * 2**20

@@ -1,15 +1,10 @@
 """The command `ganserve`: find the command that was asked for, and load only its component."""
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,17 @@
 """The command `ganserve bench`: put load on any ganserve server."""
 
-from __future__ import annotations
-
 import asyncio
 import csv
 import json
 import os
 import platform
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ganserve import AsyncClient, __version__
+from ganserve import AsyncClient, ModelInfo, __version__
 from ganserve._argument_checks import check_integer
 from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli.progress import Progress
@@ -22,11 +21,6 @@ from ganserve._command_line.options import flag
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 from ganserve._types import Encoding
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from ganserve import ModelInfo
 
 _EXAMPLES = (
     "ganserve bench                                          # 1, 4 and 16 callers at a time, 5 s each",

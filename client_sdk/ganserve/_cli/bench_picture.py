@@ -1,16 +1,11 @@
 """Draw the figures of `ganserve bench` as SVG, which needs no library."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ganserve._cli.load_generator import Outcome
+from ganserve._cli.load_generator import Outcome
 
 _WIDTH, _PANEL, _HEIGHT, _MARGIN, _TOP = 1200, 400, 380, 62, 74
 # Colour-blind people can tell these apart (Okabe and Ito 2008).

@@ -1,17 +1,12 @@
 """The command `ganserve doctor`."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ganserve._cli.doctor_checks import Check, State, all_checks
 from ganserve._cli.shared import command, say, say_json
 from ganserve._command_line.command import DONE, FAILED
 from ganserve._command_line.options import flag
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _EXAMPLES = ("ganserve doctor", "ganserve doctor --target gpu-box:50051 --json")
 

@@ -1,22 +1,18 @@
 """The checks of `ganserve doctor`. Heavy imports run in their own processes, so that a crash of one is a finding."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve import Client, GanserveError, ServerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")

@@ -1,7 +1,5 @@
 """Count latencies in constant memory, with every percentile right to within 1 %."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from itertools import accumulate

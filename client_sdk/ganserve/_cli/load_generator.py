@@ -5,20 +5,16 @@ open loop's latencies run from the time that a call was due, whether or not it c
 stalls does not thereby spare itself the calls that would have met the stall (coordinated omission).
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ganserve._cli.latencies import Latencies
 from ganserve._errors import GanserveError, ServerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
 
 Arrivals = Literal["poisson", "even"]
 """How an open loop's calls are spread over time: at random, as independent callers do, or at equal distances."""

@@ -1,19 +1,12 @@
 """The command `ganserve models`."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ganserve import Client
+from ganserve import Client, ModelSummary, VersionSummary
 from ganserve._cli.shared import command, say, say_json, table
 from ganserve._command_line.command import printable
 from ganserve._command_line.options import flag
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve import ModelSummary, VersionSummary
 
 _EXAMPLES = ("ganserve models", "ganserve models --target gpu-box:50051 --json")
 _MOST_LABELS = 10

@@ -1,14 +1,10 @@
 """A progress bar on a terminal; nothing in a pipe, a file or a log."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, Self, TextIO
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from types import TracebackType
+from typing import Self, TextIO
 
 _REDRAW_S = 0.1
 _WIDTH = 30

@@ -1,17 +1,15 @@
 """The command `ganserve sample`."""
 
-from __future__ import annotations
-
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ganserve import BestOf, Client, Rejection, SampleBatch
+from ganserve import BestOf, Client, ModelInfo, Rejection, SampleBatch, Selection
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, say, say_json
@@ -23,11 +21,6 @@ from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
 from ganserve._types import Encoding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from ganserve import ModelInfo, Selection
 
 _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",

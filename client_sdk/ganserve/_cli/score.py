@@ -1,23 +1,17 @@
 """The command `ganserve score`."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ganserve import Client
+from ganserve import Client, Scores
 from ganserve._calls.score_inputs import ScoreInputs, pictures_in
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import command, label_of, say, say_json, table
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
 from ganserve._results.input_source import Source
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve import Scores
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: it knows its samples and labels",

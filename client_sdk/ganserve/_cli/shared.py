@@ -1,21 +1,17 @@
 """What the SDK's commands share: errors and output."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 # The command line's names of the SDK's arguments, where they differ in more than the dashes.
 _ARGUMENTS = {

@@ -1,7 +1,5 @@
 """Run a command: parse its arguments, do its work, and turn what goes wrong into one line and an exit code."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

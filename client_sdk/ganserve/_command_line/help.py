@@ -1,16 +1,12 @@
 """Write a command's help: plain text without colours, so that every terminal, pipe and page shows the same."""
 
-from __future__ import annotations
-
 import shutil
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ganserve._command_line.options import Option
+from ganserve._command_line.options import Option
 
 _MARGIN, _WIDEST = 28, 120  # Columns: where the options' texts begin, and how wide a help becomes.
 _WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}

@@ -6,20 +6,16 @@ needs the flag: --out a --out b), `flat` (a nested dataclass whose options have 
 Where a nested dataclass has a `registry` of classes, its name among them is an option too: `--networks.architecture`.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import inspect
 import itertools
 import types
 import typing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 _METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}
@@ -120,8 +116,7 @@ def _options(
     kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: tuple[tuple[type, str], ...]
 ) -> Iterator[Option]:
     hints = typing.get_type_hints(kind)
-    registry = getattr(kind, "registry", None)
-    if registry and registry.has(kind):
+    if (registry := getattr(kind, "registry", None)) and registry.has(kind):
         yield Option(
             path=(*path, registry.key),
             flags=(f"--{prefix}{registry.key}",),

@@ -2,21 +2,15 @@
 
 # N = samples, H = height, W = width, C = channels (of one sample)
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve._argument_checks import check_integer
 from ganserve._errors import InvalidRequest
+from ganserve._results.drawn import Drawn
 from ganserve._results.grid_picture import MAX_CHUNK_BYTES, MAX_PIXELS, Grid
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve._results.drawn import Drawn
 
 _GAP = 2
 _SMALLEST_TILE = 28

@@ -1,7 +1,5 @@
 """Name the source of samples in the errors about them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from ganserve._errors import InvalidRequest

@@ -1,7 +1,5 @@
 """Describe models: the protocol's messages as dataclasses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum

@@ -2,17 +2,12 @@
 
 # N = samples
 
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve._results.pictures import to_pil
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _SIDE, _MARGIN, _DOT = 320, 20, 3  # pixels
 _PAPER, _INK = 255, 96

@@ -2,24 +2,18 @@
 
 # N = samples, D = values of a vector
 
-from __future__ import annotations
-
 import csv
 import re
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve._errors import UnsupportedByModel
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-    from ganserve._results.drawn import Drawn
-    from ganserve._results.input_source import Source
+from ganserve._results.drawn import Drawn
+from ganserve._results.input_source import Source
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _VALUE = re.compile(r"x[0-9]+")

@@ -2,25 +2,28 @@
 
 # N = samples, H = height, W = width, C = channels, K = labels
 
-from __future__ import annotations
-
+import os
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from ganserve import BestOf, InvalidRequest, Rejection, UnsupportedByModel
+from ganserve import (
+    BestOf,
+    Client,
+    InvalidRequest,
+    ModelInfo,
+    Rejection,
+    SampleBatch,
+    Scores,
+    Selection,
+    UnsupportedByModel,
+)
 from ganserve._ui.uploads import Upload
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
-    import numpy.typing as npt
-
-    from ganserve import Client, ModelInfo, SampleBatch, Scores, Selection
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
 """The critic's rule to choose among more samples than the page shows."""

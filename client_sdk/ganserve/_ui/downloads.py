@@ -1,14 +1,11 @@
 """Write samples to files for download."""
 
-from __future__ import annotations
-
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from ganserve import SampleBatch
+from ganserve import SampleBatch
 
 Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
 """One picture of all samples, a PNG for each sample, everything as arrays, or vectors as a table."""

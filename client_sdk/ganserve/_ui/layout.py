@@ -1,20 +1,14 @@
 """Lay out the page, and connect its events to actions."""
 
-from __future__ import annotations
-
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import gradio as gr
 
-from ganserve import GanserveError, InvalidRequest, ModelInfo
+from ganserve import Client, GanserveError, InvalidRequest, ModelInfo
 from ganserve._ui import actions, downloads, markup, tiles
 from ganserve._ui.actions import ANY_LABEL, Drawn, Wish
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganserve import Client
 
 Updates: TypeAlias = dict[Any, Any]
 """The components of the page that change, with their new values."""

@@ -1,19 +1,13 @@
 """Write results, errors and facts about models as HTML."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ganserve import GanserveError, ModelInfo
+from ganserve._ui.actions import Drawn, Scored
 from ganserve._ui.tiles import meter, picture
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ganserve import GanserveError, ModelInfo
-    from ganserve._ui.actions import Drawn, Scored
 
 _NOT_WHICH = (
     "How real it looks as each label, not which of them it is: scores and probabilities do not compare across labels."

@@ -1,24 +1,18 @@
 """Serve the page to browsers, without a request to any other host."""
 
-from __future__ import annotations
-
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ganserve import InvalidRequest
+from ganserve import Client, InvalidRequest
 from ganserve._ui.layout import CSS, SCRIPT, Page
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ganserve import Client
 
 # Keeps the browser from reaching other hosts. Gradio's own scripts are inline and use eval.
 _POLICY = (

@@ -2,23 +2,16 @@
 
 # N = samples, H = height, W = width, C = channels, D = values of a vector
 
-from __future__ import annotations
-
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from ganserve import Sample, SampleBatch
 from ganserve._results.pictures import to_pil
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    from ganserve import Sample, SampleBatch
 
 _SMALL_PX = 64  # smaller pictures are enlarged pixel by pixel
 _VALUES_SHOWN = 8

@@ -14,8 +14,6 @@ Then tests can use the fixtures `ganserve_server` and `ganserve_client`. Without
 It needs the extra `server`: pip install 'ganserve[server]'.
 """
 
-from __future__ import annotations
-
 from ganserve.testing._packages import TinyModel, build_package
 from ganserve.testing._server import RunningServer, running_server
 

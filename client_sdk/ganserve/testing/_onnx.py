@@ -3,14 +3,10 @@
 ONNX files are protocol buffers. The numbers below are the fields' numbers in onnx.proto (IR version 10).
 """
 
-from __future__ import annotations
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 OPSET = 20
 FLOAT, UINT8, INT64 = 1, 2, 7

@@ -3,28 +3,23 @@
 N = samples, Z = latent values, P = values of one sample (H * W * C or D), K = labels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
+from numpy.typing import NDArray
 
 from ganserve._errors import InvalidRequest
 from ganserve.testing import _onnx
 from ganserve.v1 import model_spec_pb2, tensor_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _SLOPE = 0.5

@@ -1,7 +1,5 @@
 """Run a real server in a process of its own, on a free port of this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -9,17 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ganserve import Client
 from ganserve._errors import MissingExtra, ServerUnavailable
 from ganserve.testing._packages import TinyModel, build_packages
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ganserve import Client
 
 # The modules that the extra `server` installs.
 _NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "scipy", "tritonclient", "PIL")

@@ -1,18 +1,12 @@
 """Fixtures for pytest: `pytest_plugins = ["ganserve.testing.fixtures"]` in a conftest.py."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from ganserve import Client
 from ganserve.testing import RunningServer, TinyModel, build_package, running_server
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
-    from ganserve import Client
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ganserve._command_line.command import DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
-from ganserve_export.cli.wording import describe_difference, describe_ranking
+from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -58,12 +56,8 @@ def _export(options: Options) -> int:
             precision=options.precision,
             steps=steps,
         )
-    sys.stdout.write(_as_json(exported) if options.json else _as_text(exported))
+    sys.stdout.write(as_json(exported) if options.json else _as_text(exported))
     return DONE
-
-
-def _as_json(exported: Exported) -> str:
-    return json.dumps(dataclasses.asdict(exported), indent=2, default=str) + "\n"
 
 
 def _as_text(exported: Exported) -> str:

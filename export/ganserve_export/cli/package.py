@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ganserve._command_line.command import DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
-from ganserve_export.cli.wording import describe_difference, describe_ranking
+from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _package(options: Options) -> int:
     names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
     understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})
     packaged = package_onnx(options.generator, options.critic, options.out, understood)
-    sys.stdout.write(_as_json(packaged) if options.json else _as_text(packaged, options))
+    sys.stdout.write(as_json(packaged) if options.json else _as_text(packaged, options))
     return DONE
 
 
@@ -104,10 +103,6 @@ def read_labels(text: str) -> tuple[str, ...]:
         what = f"{repeated[0]!r} occurs twice" if repeated and repeated[0] else "a name is empty"
         raise ExportError(f"--labels {text}: {what}; labels are distinct names, in the order of their indices")
     return names
-
-
-def _as_json(packaged: Packaged) -> str:
-    return json.dumps(dataclasses.asdict(packaged), indent=2, default=str) + "\n"
 
 
 def _as_text(packaged: Packaged, options: Options) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ganserve_export.package.calibration import LogisticCalibration
+    from ganserve_export.package.content import Published
     from ganserve_export.package.verification import Difference
+
+
+def as_json(result: Published) -> str:
+    """Return a command's result as JSON."""
+    return json.dumps(dataclasses.asdict(result), indent=2, default=str) + "\n"
 
 
 def describe_difference(difference: Difference) -> str:

@@ -1,23 +1,17 @@
 """Extract features with an ONNX network, run on the CPU. N = batch, C = channels, H, W = image, F = features."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import open_on_cpu
+from ganserve_training.data import DataInfo
 from ganserve_training.evaluation.features import FeatureInput, Features
+from ganserve_training.evaluation.options import FeatureRange
 from ganserve_training.files import file_sha256
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-    from ganserve_training.data import DataInfo
-    from ganserve_training.evaluation.options import FeatureRange
 
 BATCH = 64
 

@@ -1,11 +1,11 @@
 """Evaluate an exported model package. N = samples, Z = latent, H, W, C = image, D = vector."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from google.protobuf import json_format
 
@@ -14,16 +14,10 @@ from ganserve_export.errors import ExportError
 from ganserve_export.package.manifest import MADE_ELSEWHERE, read_manifest
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training import config_from_dict
+from ganserve_training.config import TrainConfig
 from ganserve_training.evaluation.subjects import Subject
 from ganserve_training.files import file_sha256
 from ganserve_training.networks.latents import LatentPrior
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-    from ganserve_training.config import TrainConfig
 
 BATCH = 256
 

@@ -1,16 +1,12 @@
 """Convert labels int64 [N] to the form that a foreign graph takes, in numpy and as nodes. N = batch, K = labels."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ganserve_export.from_onnx.surgery import Surgery
-    from ganserve_export.from_onnx.tensor_roles import LabelInput
+from ganserve_export.from_onnx.surgery import Surgery
+from ganserve_export.from_onnx.tensor_roles import LabelInput
 
 
 def encode_labels(labels: npt.NDArray[np.int64], target: LabelInput, label_count: int) -> npt.NDArray[Any]:

@@ -1,9 +1,8 @@
 """Load an ONNX file with the weights that lie in files beside it."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -12,10 +11,6 @@ from onnx import external_data_helper
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.operators_and_opsets import all_nodes
 from ganserve_export.package.onnx_graphs import MAX_BYTES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
 

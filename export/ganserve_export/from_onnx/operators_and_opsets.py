@@ -1,18 +1,13 @@
 """Check and upgrade the operators of a foreign graph: randomness, unknown operators, old operator sets (opsets)."""
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import onnx
 from onnx import helper, numpy_helper, version_converter
 
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import opset_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MIN_OPSET = 11  # the nodes that `surgery` adds are written in this operator set
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}

@@ -1,16 +1,11 @@
 """Options that say how to understand ONNX files that were made elsewhere."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from ganserve_export.errors import ExportError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganserve_export.from_onnx.pixels import PixelRange
+from ganserve_export.from_onnx.pixels import PixelRange
 
 OutputKind = Literal["auto", "score", "probability"]
 

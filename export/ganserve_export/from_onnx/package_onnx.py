@@ -1,9 +1,9 @@
 """Turn ONNX files that were made elsewhere into a published model package."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,10 +22,6 @@ from ganserve_export.package.random_inputs import RandomInputs
 from ganserve_training import DataInfo, Samples, TrainingError, load_split
 from ganserve_training.evaluation.reference import data_config
 from ganserve_training.run.progress_bar import Steps
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 NO_CRITIC = "it was packaged without one"
 

@@ -1,17 +1,12 @@
 """Convert foreign networks' images to and from uint8 pixels, in numpy and as nodes. H, W, C = image, N = batch."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ganserve_export.from_onnx.surgery import Surgery
+from ganserve_export.from_onnx.surgery import Surgery
 
 PixelRange = Literal["-1..1", "0..1", "0..255"]
 LayoutName = Literal["nchw", "nhwc"]

@@ -3,24 +3,18 @@
 Inner values keep their names, unless a name is one of a package's inputs or outputs.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.operators_and_opsets import upgraded
 from ganserve_export.package.onnx_graphs import strip_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import numpy.typing as npt
-
-    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 
 MIN_IR_VERSION = 4
 OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")

@@ -1,7 +1,5 @@
 """Fold a network for serving: remove what only training needs, merge BatchNorm and upsampling into weights."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

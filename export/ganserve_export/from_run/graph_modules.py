@@ -6,19 +6,13 @@ that clients in every language need no scaling, rounding or transposing. Pre- an
 always float32; a network of another precision gets its inputs converted to that, and its outputs converted back.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_training import DataInfo
 from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
-
-if TYPE_CHECKING:
-    from ganserve_export.package.calibration import LogisticCalibration
-    from ganserve_training import DataInfo
 
 
 class GeneratorGraph(nn.Module):

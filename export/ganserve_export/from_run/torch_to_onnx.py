@@ -1,23 +1,17 @@
 """Convert a PyTorch module to a checked ONNX graph with a dynamic batch axis."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import strip_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from torch import Tensor, nn
 
 OPSET = 20  # has every operation that our networks need; onnxruntime has read it since 1.17
 

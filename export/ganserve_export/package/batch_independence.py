@@ -4,18 +4,12 @@ N = batch. Batch normalisation and minibatch statistics are frozen in eval mode.
 samples of its batch, or that draws random numbers, cannot be served.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from ganserve_export.errors import ExportError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
 BATCH = 64
 PARTS = (1, 3)

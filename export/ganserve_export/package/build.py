@@ -1,25 +1,17 @@
 """Build a package: write its graphs, verify them, draw the preview, write the manifest, publish."""
 
-from __future__ import annotations
-
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
-from ganserve_export.package.content import PackageContent, Published
+from ganserve.v1 import model_spec_pb2
+from ganserve_export.package.content import GraphToWrite, PackageContent, Published
 from ganserve_export.package.manifest import describe_graph, describe_package
 from ganserve_export.package.onnx_graphs import save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
-from ganserve_export.package.verification import verify
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from ganserve.v1 import model_spec_pb2
-    from ganserve_export.package.content import GraphToWrite
-    from ganserve_export.package.verification import Difference
-    from ganserve_training.run.progress_bar import Steps
+from ganserve_export.package.verification import Difference, verify
+from ganserve_training.run.progress_bar import Steps
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 

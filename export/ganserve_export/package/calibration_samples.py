@@ -1,21 +1,14 @@
 """Score held-out real samples and as many generated ones, and fit a critic's calibration to them. N = batch."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ganserve_export.package.calibration import LogisticCalibration, fit_calibration
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from ganserve_training import Samples
-    from ganserve_training.networks.latents import LatentPrior
+from ganserve_training import Samples
+from ganserve_training.networks.latents import LatentPrior
 
 MAX_SAMPLES, MIN_SAMPLES = 10_000, 1_000
 MAX_VALUES = 50_000_000  # of all samples together, so that large images take minutes at most

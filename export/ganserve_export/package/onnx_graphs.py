@@ -1,19 +1,15 @@
 """Open, describe and clean ONNX graphs, whatever wrote them."""
 
-from __future__ import annotations
-
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import onnx
 import onnxruntime as ort
 
 from ganserve_export.errors import ExportError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of a package's graph
 Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]

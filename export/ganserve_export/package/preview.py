@@ -1,22 +1,15 @@
 """Draw preview.png: samples of the package, made by the published graph itself."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ganserve_export.package.onnx_graphs import open_on_cpu
+from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-    from ganserve_training.networks.latents import LatentPrior
 
 COLUMNS = 10
 MAX_ROWS = 20  # of hundreds of labels, show the first

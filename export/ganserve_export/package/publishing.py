@@ -1,23 +1,17 @@
 """Publish packages: collect the files in a hidden folder, then rename it into place as the model's next version."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import ExportError
 from ganserve_export.package.manifest import MANIFEST, write_manifest
 from ganserve_training.files import file_sha256, sync_to_disk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ganserve.v1 import model_spec_pb2
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 

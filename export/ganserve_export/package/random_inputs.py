@@ -1,16 +1,13 @@
 """Draw random inputs for a package's two graphs, such as a server will feed. N = batch, Z = latent, D = vector."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ganserve_training import DataInfo
-    from ganserve_training.networks.latents import LatentPrior
+from ganserve_training import DataInfo
+from ganserve_training.networks.latents import LatentPrior
 
 InputMaker: TypeAlias = Callable[[int, torch.Generator], dict[str, Tensor]]
 """Draws inputs by name for a batch size from a random generator."""

@@ -1,24 +1,17 @@
 """Check that a graph computes what its original computes, on fresh random inputs at several batch sizes."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ganserve_export.errors import ExportError, VerificationError
 from ganserve_export.package.onnx_graphs import open_on_cpu
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    import numpy.typing as npt
-    from torch import Tensor
-
-    from ganserve_export.package.random_inputs import InputMaker
+from ganserve_export.package.random_inputs import InputMaker
 
 BATCH_SIZES = (1, 3, 64)
 # Rounding to whole levels turns a difference of 1e-6 into one level if a value lies on the edge between two: 2 of

@@ -4,14 +4,9 @@ onnxruntime captures in CUDA's global mode: while one thread captures, a copy or
 fails, and so does the capture.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 
 class CaptureLock:

@@ -4,13 +4,9 @@ If a session is made from a file's bytes, onnxruntime (1.31) looks for external 
 is outside the package and not covered by digests. Reading these few fields does not need the package onnx.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Literal
 
 Precision = Literal["float32", "float16", "bfloat16"]
 

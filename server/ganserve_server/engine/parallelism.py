@@ -1,14 +1,9 @@
 """Choose the number of workers, their threads, and the batch sizes that calls are padded to."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve_server.cpu_cores import usable_cores
 from ganserve_server.engine.providers import CPU
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MAX_WORKERS = 16
 

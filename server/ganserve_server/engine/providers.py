@@ -5,8 +5,6 @@ and `get_available_providers()` lists CUDA even then. So this module checks each
 precise reason, and then makes a session: only `session.get_providers()` can be trusted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import enum

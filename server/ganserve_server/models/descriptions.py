@@ -1,17 +1,11 @@
 """Describe models and versions in the messages of ListModels and GetModel."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ganserve.v1 import gan_service_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ganserve_server.engine.engine import Engine
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.version_entry import VersionEntry
+from ganserve_server.engine.engine import Engine
+from ganserve_server.models.model import Model
+from ganserve_server.models.version_entry import VersionEntry
 
 
 def describe_model(model: Model) -> gan_service_pb2.GetModelResponse:

@@ -28,22 +28,16 @@ one contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `nd
 differ in the last bit of the float32.
 """
 
-from __future__ import annotations
-
 import enum
 import math
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 MAX_INDEX = 2**48
 """Upper limit of offset + count."""

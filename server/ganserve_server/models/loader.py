@@ -1,23 +1,17 @@
 """Load and unload versions of models. A version is closed only after its requests have finished."""
 
-from __future__ import annotations
-
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.models.version_entry import VersionEntry
-    from ganserve_server.models.version_table import VersionTable
-    from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.models.version_entry import VersionEntry
+from ganserve_server.models.version_table import VersionTable
+from ganserve_server.queue.batch_config import BatchConfig
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,5 @@
 """Turn a manifest into the facts that requests need, and check that it does not contradict itself."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -4,26 +4,18 @@ Only files in the manifest are read, and each is read once: the bytes that match
 if the file changes later.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2
-from ganserve_server.engine.onnx_files import has_weights_elsewhere, opset_of, precision_of
+from ganserve_server.engine.onnx_files import Precision, has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.error_text import enum_name
 from ganserve_server.errors import PackageError
-from ganserve_server.models.model_info import read_model_info
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganserve_server.engine.onnx_files import Precision
-    from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.model_info import ModelInfo, read_model_info
 
 MANIFEST = "manifest.json"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")

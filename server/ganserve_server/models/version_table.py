@@ -1,20 +1,13 @@
 """Hold the versions of all models, and look up the one that a request names."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError, invalid_field
 from ganserve_server.models.descriptions import summarise_model
-from ganserve_server.models.version_entry import latest_ready, prospects
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.version_entry import VersionEntry
+from ganserve_server.models.model import Model
+from ganserve_server.models.version_entry import VersionEntry, latest_ready, prospects
 
 
 class VersionTable:

@@ -1,15 +1,10 @@
 """Check a folder of models for changes every few seconds."""
 
-from __future__ import annotations
-
 import logging
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable
 
 from ganserve_server.errors import UnavailableError
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 

@@ -1,16 +1,11 @@
 """Write one log line for each finished call, or for each failed one."""
 
-from __future__ import annotations
-
 import collections
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ganserve_server.monitoring.calls import OK
-
-if TYPE_CHECKING:
-    from ganserve_server.monitoring.calls import Call
+from ganserve_server.monitoring.calls import OK, Call
 
 AccessLevel = Literal["all", "errors", "off"]
 

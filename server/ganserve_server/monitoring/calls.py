@@ -1,19 +1,14 @@
 """Describe each running call, and count all calls by method and status."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import contextvars
 import random
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ganserve_server.queue.statistics import Histogram
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 REQUEST_ID_KEY = "x-request-id"
 UNKNOWN_METHOD = "unknown"

@@ -3,8 +3,6 @@
 Metrics cannot show it, because a scrape needs a connection too, and gRPC's own message is hidden with JSON logs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import logging

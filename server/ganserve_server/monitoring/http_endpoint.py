@@ -1,25 +1,19 @@
 """Serve metrics and probes over HTTP: /metrics for Prometheus, /healthz and /readyz for kubelets and balancers."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import socket
 import socketserver
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ganserve_server.errors import StartupError
 from ganserve_server.port_errors import port_error_message
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from prometheus_client import CollectorRegistry
 
 # An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0

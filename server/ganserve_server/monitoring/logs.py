@@ -1,7 +1,5 @@
 """Format log lines as text or JSON, each with the id of its call."""
 
-from __future__ import annotations
-
 import datetime
 import json
 import logging

@@ -1,7 +1,5 @@
 """Define all metrics. The endpoint, the dashboard and the documentation are made from these definitions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -3,11 +3,8 @@
 N = samples, Z = values of one latent.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +13,10 @@ from ganserve_server.engine.engine import TensorSpec
 from ganserve_server.error_text import shown
 from ganserve_server.errors import FailedPreconditionError, RequestError, invalid_field
 from ganserve_server.models.descriptions import describe_engine
-
-if TYPE_CHECKING:
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.models.model import Model
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.repository import Repository
+from ganserve_server.queue.statistics import GraphStatistics
 
 CRITIC_SUFFIX = ".critic"
 

@@ -1,15 +1,9 @@
 """Read and check the parameters of a request in named tensors: booleans, numbers and strings by name."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ganserve_server.error_text import MOST_SHOWN, listed, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.findings import Findings
 
 Parameter = bool | int | float | str
 

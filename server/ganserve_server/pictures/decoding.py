@@ -8,25 +8,18 @@ that a small file cannot fill the memory.
 N = samples, H, W, C = image.
 """
 
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganserve.v1 import tensor_pb2
 from ganserve_server.error_text import and_others
 from ganserve_server.errors import invalid_field
 from ganserve_server.pictures.formats import FORMATS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.pictures.threads import PictureThreads
+from ganserve_server.pictures.threads import PictureThreads
 
 _GRAY_WITHIN = 1  # levels that the colours of a gray pixel may differ by
 _OPAQUE = 255

@@ -3,22 +3,15 @@
 N = samples, H, W, C = image.
 """
 
-from __future__ import annotations
-
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from ganserve_server.pictures.formats import FORMATS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import tensor_pb2
-    from ganserve_server.pictures.formats import FileFormat
-    from ganserve_server.pictures.threads import PictureThreads
+from ganserve.v1 import tensor_pb2
+from ganserve_server.pictures.formats import FORMATS, FileFormat
+from ganserve_server.pictures.threads import PictureThreads
 
 
 async def encoded_files(

@@ -3,15 +3,11 @@
 H, W, C = image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve.v1 import tensor_pb2
-
-if TYPE_CHECKING:
-    from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.model_info import ModelInfo
 
 _FILE_OVERHEAD_BYTES = 6  # tag and length of one file in a message
 

@@ -1,15 +1,11 @@
 """Encode and decode pictures on threads; Pillow releases the GIL meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ganserve_server.cpu_cores import usable_cores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ResultT = TypeVar("ResultT")
 

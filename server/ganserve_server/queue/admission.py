@@ -1,14 +1,8 @@
 """Refuse requests that a full queue has no room for, and say when to retry."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from ganserve_server.errors import QueueFullError
-
-if TYPE_CHECKING:
-    from ganserve_server.queue.lanes import Lanes, Priority, WorkT
-    from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.queue.lanes import Lanes, Priority, WorkT
+from ganserve_server.queue.statistics import GraphStatistics
 
 _MIN_RETRY_S, _MAX_RETRY_S = 0.05, 30.0
 

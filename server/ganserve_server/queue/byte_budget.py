@@ -1,16 +1,11 @@
 """Limit the bytes that several requests hold together; requests wait for free bytes in order of arrival."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import contextlib
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @dataclass(eq=False, slots=True)

@@ -1,15 +1,10 @@
 """Answer the requests of a stream in order while working on several of them."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-    from typing import Any
+from typing import Any, TypeVar
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")

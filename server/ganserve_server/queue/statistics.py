@@ -1,13 +1,8 @@
 """Count the requests, samples and calls of one graph: batch sizes, waiting times, computing times."""
 
-from __future__ import annotations
-
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # From a call that starts at once to a queue of many seconds, in half decades.

@@ -1,7 +1,5 @@
 """Limit the sizes of answers and of decoded pictures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MAX_PAYLOAD_BYTES = 256 * 2**20

@@ -1,23 +1,16 @@
 """Build the answers to Sample and Score. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.models.model import GeneratorWork
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.encoding import as_float32
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import GeneratorWork
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.requests.sample_plan import SamplePlan
-    from ganserve_server.sampling.drawing import Drawn
+from ganserve_server.requests.sample_plan import SamplePlan
+from ganserve_server.sampling.drawing import Drawn
 
 
 def set_sample_response(

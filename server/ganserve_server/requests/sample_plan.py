@@ -1,15 +1,18 @@
 """Check a request for samples and plan its work. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
-from ganserve_server.models.model import GeneratorWork
+from ganserve_server.models.model import GeneratorWork, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
+from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import (
     check_controls,
     check_critic,
@@ -19,17 +22,9 @@ from ganserve_server.requests.field_checks import (
     check_truncation,
 )
 from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.limits import Limits
 from ganserve_server.sampling.rejection_sampling import calibration_obstacle
 from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection, SelectionMethod
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.queue.lanes import Priority
-    from ganserve_server.requests.limits import Limits
 
 _SCORE_BYTES = 8  # float32 score and probability
 _CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size

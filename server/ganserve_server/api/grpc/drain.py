@@ -1,16 +1,11 @@
 """Drain the server: refuse new calls, let running ones finish, and cut off the rest."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 from ganserve_server.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from ganserve_server.monitoring.calls import Call, CallStatistics
+from ganserve_server.monitoring.calls import Call, CallStatistics
 
 _LAST_MESSAGE_S = 0.5  # for calls to send why they end
 GRACE_S = 0.2  # for gRPC to send the last answers

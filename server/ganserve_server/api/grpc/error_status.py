@@ -1,13 +1,11 @@
 """Map errors to gRPC status codes with google.rpc details."""
 
-from __future__ import annotations
-
 import functools
 import logging
-from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from ganserve_server.errors import (
@@ -23,9 +21,6 @@ from ganserve_server.errors import (
     UnsupportedError,
 )
 from ganserve_server.monitoring.calls import REQUEST_ID_KEY
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 DETAILS_KEY = "grpc-status-details-bin"
 _log = logging.getLogger(__name__)

@@ -1,20 +1,14 @@
 """Describe graphs in the messages of the Open Inference Protocol and Triton's extensions."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.open_inference.graphs import datatype
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from ganserve_server.open_inference.graphs import Graph, GraphTensor
+from ganserve_server.open_inference.graphs import Graph, GraphTensor, datatype
 
 _PLATFORM, _BACKEND = "onnxruntime_onnx", "onnxruntime"
 _EXTENSIONS = (

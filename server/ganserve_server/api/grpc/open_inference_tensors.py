@@ -1,21 +1,16 @@
 """Convert messages of the Open Inference Protocol to named arrays, and arrays to messages."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.error_text import MOST_SHOWN, listed, shown
 from ganserve_server.open_inference.graphs import DATATYPES, datatype
+from ganserve_server.open_inference.inference import InferenceResult
 from ganserve_server.open_inference.plan import InferenceRequest
 from ganserve_server.requests.findings import Findings
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve_server.open_inference.inference import InferenceResult
 
 _MOST_AXES = 8
 _TYPED_FIELDS = {

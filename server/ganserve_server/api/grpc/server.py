@@ -1,10 +1,8 @@
 """Assemble the gRPC server from its services and options, start it and stop it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,16 +17,13 @@ from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.errors import StartupError
-from ganserve_server.monitoring.access_log import AccessLog
+from ganserve_server.models.repository import Repository
+from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.open_inference.inference import Inference
 from ganserve_server.port_errors import find_bind_error, port_error_message
 from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES
-
-if TYPE_CHECKING:
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.monitoring.access_log import AccessLevel
-    from ganserve_server.service import GanService
+from ganserve_server.service import GanService
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name

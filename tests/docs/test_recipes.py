@@ -1,0 +1,58 @@
+"""The recipes of CONTRIBUTING.md run as they stand, in a package of somebody else's."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from documents import ROOT, blocks
+from ganserve_training.run.logs import read_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = ROOT / "CONTRIBUTING.md"
+EXTENSIONS = [block for block in blocks(PAGE, "python") if block.name]
+"""Programs that register a class and train with it."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run all programs in one process, because registries keep what they are given; return its folder."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for block in EXTENSIONS:
+        (folder / block.name).write_text(block.code)
+    program = "".join(f"import {block.name.removesuffix('.py')}\n" for block in EXTENSIONS)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+def test_each_kind_of_extension_has_a_program() -> None:
+    assert len(EXTENSIONS) == 5
+
+
+@pytest.mark.parametrize("run", ["margin", "score-norm", "linear", "spiral"])
+def test_the_extension_trains(folder: Path, run: str) -> None:
+    last = read_log(folder / "runs" / run / "log.jsonl")[-1]
+    assert last["step"] == 20
+    assert ("score_norm" in last) == (run == "score-norm")
+
+
+def test_the_metric_measures(folder: Path) -> None:
+    assert float((folder / "printed.txt").read_text()) >= 0.0
+
+
+def test_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = (block for block in blocks(PAGE, "python") if "SeedsArguments" in block.code)
+    (tmp_path / "seeds_command.py").write_text(block.code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert importlib.import_module("seeds_command").main(["-n", "3"]) == 0
+    assert len(set(capsys.readouterr().out.split())) == 3
