@@ -3,8 +3,6 @@
 Each loss, architecture, data source and optimiser has its options beside its code; `TrainConfig` puts them together.
 """
 
-from __future__ import annotations
-
 from ganserve_training.config.choices import allowed_choices, owners, with_choices
 from ganserve_training.config.train import OutputConfig, Precision, ScheduleConfig, TrainConfig
 from ganserve_training.data.config import DataConfig, register_source

@@ -1,7 +1,5 @@
 """Build configurations from dictionaries: each value by the type of its field."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing

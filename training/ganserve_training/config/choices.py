@@ -4,8 +4,6 @@ A choosing path is that of the option which names the class: `networks.architect
 `optimisers.generator.name`, `optimisers.critic.name`.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Mapping
 from contextlib import suppress

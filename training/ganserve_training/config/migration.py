@@ -4,8 +4,6 @@ Until 2026-11 every configuration held every option of every architecture, sourc
 use were left at the values below. Growth had a table of its own, `progressive`.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Configurations as JSON-able dictionaries, and the difference of two in words."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass

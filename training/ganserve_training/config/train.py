@@ -1,7 +1,5 @@
 """Everything that decides what a run's weights become."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 

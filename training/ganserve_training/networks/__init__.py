@@ -6,8 +6,6 @@ images [N, C, H, W], standardised for vectors [N, D]; every critic as `critic(sa
 alone (but by a packed critic).
 """
 
-from __future__ import annotations
-
 from ganserve_training.networks.batch_statistics import MinibatchStddev, PackedCritic, looks_across_batch
 from ganserve_training.networks.build import NetworkPair, build_networks
 from ganserve_training.networks.critic_output import CriticOutput, as_output

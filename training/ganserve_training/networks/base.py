@@ -3,8 +3,6 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, D = values of a vector, K = labels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

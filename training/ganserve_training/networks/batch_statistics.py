@@ -4,8 +4,6 @@ What such a critic says of a sample depends on the samples beside it, so real an
 apart; in eval mode all but a packed critic score each sample alone.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm

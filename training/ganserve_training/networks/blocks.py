@@ -1,7 +1,5 @@
 """Pieces that architectures share. N = batch, C = channels, H = height, W = width."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

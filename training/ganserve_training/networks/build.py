@@ -3,8 +3,6 @@
 Each architecture's file registers itself when it is imported here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import nn

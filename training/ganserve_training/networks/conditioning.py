@@ -1,7 +1,5 @@
 """How labels and InfoGAN's codes enter and leave the networks, decided once for a configuration and its data."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

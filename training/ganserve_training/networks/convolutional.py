@@ -3,8 +3,6 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -3,8 +3,6 @@
 The contract is in docs/networks.md; what can be checked on two samples is checked here, before training starts.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """What progressive growing does in place of initialisation and normalisation (Karras et al. 2017, section 4)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 N = batch, C = channels, S = side of the full image, s = side at a level, 4 * 2^level.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

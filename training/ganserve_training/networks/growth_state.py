@@ -1,7 +1,5 @@
 """How far a progressively grown network has grown."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Normalisation layers, conditional or not. N = batch, C = channels or units, H = height, W = width, K = labels."""
 
-from __future__ import annotations
-
 from typing import Literal, TypeVar
 
 import torch

@@ -3,8 +3,6 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, L = residual blocks of a network.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import TypeVar

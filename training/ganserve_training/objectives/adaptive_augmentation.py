@@ -1,7 +1,5 @@
 """The controller of adaptive discriminator augmentation (Karras et al. 2020, section 3.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Every change is made to each sample on its own, with a probability, and gradient
 al. 2020). The same changes meet real and generated samples, in the critic's updates and in the generator's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

@@ -1,7 +1,5 @@
 """Terms that a critic's further heads add to both players' losses. N = batch, K = classes, V = continuous codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

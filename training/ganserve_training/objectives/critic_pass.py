@@ -1,7 +1,5 @@
 """The critic's view of one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Refuse configuration values, all in one form: flag, value, problem, fix."""
 
-from __future__ import annotations
-
 from ganserve_training.errors import ConfigError
 from ganserve_training.options.anneal import Anneal
 

@@ -4,8 +4,6 @@ A part's base class sets `registry`; each subclass names itself in the attribute
 joins with the decorator `registry.register`. The configuration's dictionary holds that name beside the fields.
 """
 
-from __future__ import annotations
-
 from typing import Generic, TypeVar
 
 from ganserve_training.errors import ConfigError

@@ -1,7 +1,5 @@
 """Each preset in a few words, for lists that must not import PyTorch."""
 
-from __future__ import annotations
-
 ABOUT: dict[str, str] = {
     "digits": "scikit-learn's digits, 8 x 8, by label: a minute; start here",
     "digits-acgan": "the same, labels by an auxiliary classifier (AC-GAN)",

@@ -1,7 +1,5 @@
 """Scikit-learn's handwritten digits, 8 x 8 gray: real data that need no download."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ganserve_training.config import (

@@ -4,8 +4,6 @@ They are real RGB data that need no download. For your own pictures take the rec
 `ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32`. Widths are chosen for two CPU cores.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ganserve_training.config import (

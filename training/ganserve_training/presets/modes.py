@@ -3,8 +3,6 @@
 benchmarks/mode_coverage measures them.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ganserve_training.config import (
