@@ -116,6 +116,13 @@ def test_contradictions_of_options_are_refused_in_words(changes: dict, words: st
         config_from_dict({"networks": changes})
 
 
+def test_python_refuses_a_value_that_is_no_choice() -> None:
+    with pytest.raises(ConfigError, match="^networks.generator_conditioning 'batch-norm': is not a choice. Use one of"):
+        ConvolutionalConfig(generator_conditioning="batch-norm")
+    with pytest.raises(ConfigError, match="^precision 'float16': is not a choice. Use one of float32, bfloat16"):
+        TrainConfig(precision="float16")
+
+
 @pytest.mark.parametrize(
     ("architecture", "option", "having"),
     [

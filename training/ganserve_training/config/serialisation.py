@@ -95,7 +95,9 @@ def _plain(value: Any) -> Any:
     """Return a dataclass as a dictionary that names its class where there are several to choose from."""
     if is_dataclass(value):
         registry = getattr(value, "registry", None)
-        named = {registry.key: registry.name_of(value)} if registry is not None and registry.has(type(value)) else {}
+        named = (
+            {registry.key: getattr(value, registry.key)} if registry is not None and registry.has(type(value)) else {}
+        )
         return named | {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
