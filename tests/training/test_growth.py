@@ -217,6 +217,7 @@ def test_timetables_that_cannot_be_kept_are_refused(changes: dict[str, object], 
 def test_only_progressive_networks_grow() -> None:
     info = load_split(DigitsConfig(), "train").info
     stage = stage_of(build_networks(PROGRESSIVE, info).generator)
-    assert stage is not None and stage.final_level == 1
+    assert stage is not None
+    assert stage.final_level == 1
     assert stage_of(build_networks(ConvolutionalConfig(), info).generator) is None
     assert not hasattr(ConvolutionalConfig(), "fade_kimg")

@@ -102,8 +102,9 @@ def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> 
         ConfigError: The number of batch sizes is not the number of levels.
     """
     stage = stage_of(generator)
-    grows = stage is not None and isinstance(config, GrowthConfig)
-    return Growth(config, stage.final_level, batch_size) if grows else None
+    if stage is None or not isinstance(config, GrowthConfig):
+        return None
+    return Growth(config, stage.final_level, batch_size)
 
 
 def stage_of(network: nn.Module) -> GrowthState | None:

@@ -67,7 +67,7 @@ class Heads:
     def critic_terms(
         self, real: CriticOutput, fake: CriticOutput, labels: Tensor | None, codes: Codes
     ) -> dict[str, Tensor]:
-        """Return AC-GAN's term on real and generated samples, and InfoGAN's on generated ones (only they have codes)."""
+        """Return AC-GAN's term on real and generated samples, and InfoGAN's on generated ones, which have codes."""
         terms = {}
         on_real, on_fake = classification_term(real, labels), classification_term(fake, labels)
         if on_real is not None and on_fake is not None:
