@@ -13,7 +13,7 @@ import torch
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, rounding_of
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_from_levels, from_levels
+from ganserve_export.from_onnx.pixels import LayoutName, add_from_levels, from_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, find_samples_input
 from ganserve_export.package.batch_independence import BATCH, check_alone
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ganserve_export.from_onnx.foreign_graph import ForeignGraph
     from ganserve_export.from_onnx.generator import ForeignGenerator
-    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
     from ganserve_export.package.calibration import LogisticCalibration
 
     IntArray = npt.NDArray[np.int64]

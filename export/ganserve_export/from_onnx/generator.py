@@ -12,7 +12,7 @@ import torch
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_to_levels, check_range, to_levels
+from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, find_output
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
 
     IntArray = npt.NDArray[np.int64]
 

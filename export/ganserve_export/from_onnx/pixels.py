@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.options import PixelRange
 from ganserve_export.from_onnx.surgery import Surgery
 
-PixelRange = Literal["-1..1", "0..1", "0..255"]
 LayoutName = Literal["nchw", "nhwc"]
 
 # level = (value + offset) * factor
