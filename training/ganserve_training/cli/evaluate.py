@@ -99,6 +99,3 @@ def command(
 
 COMMAND = command()
 main = COMMAND.main
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
