@@ -4,24 +4,20 @@ Each field of `settings.ServerConfig` has one name: `max_batch_size` in the file
 environment, --max-batch-size as a flag.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve._command_line.options import Option, UsageError, options_of
 from ganserve._command_line.parsing import near, parse
 from ganserve_server.errors import StartupError
 from ganserve_server.settings import ServerConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    Found = Iterator[tuple[str, Any, str]]
-    """A setting, its value and its source, one after the other."""
+Found = Iterator[tuple[str, Any, str]]
+"""A setting, its value and its source, one after the other."""
 
 _PREFIX = "GANSERVE_"
 _OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_.*)")  # Variables of other components.

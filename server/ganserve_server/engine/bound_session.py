@@ -10,16 +10,19 @@ import logging
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.engine.sessions import (
     CAPTURE_LOCK,
     DTYPES,
+    Feed,
+    SessionConfig,
     make_session,
     nodes_by_provider,
     provider_options,
@@ -27,13 +30,6 @@ from ganserve_server.engine.sessions import (
     trial_failure,
 )
 from ganserve_server.errors import PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.sessions import Feed, SessionConfig
 
 _SEARCHES, _LAYOUTS = ("heuristic", "exhaustive"), ("nchw", "nhwc")
 _TRIALS = 5

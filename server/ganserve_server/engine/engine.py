@@ -1,25 +1,18 @@
 """Run one ONNX graph on its sessions, on one device or several. N = batch."""
 
-from __future__ import annotations
-
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.providers import CPU
-from ganserve_server.engine.sessions import DTYPES, PlainSession, SessionConfig, trial_failure, uses_tf32
+from ganserve_server.engine.sessions import DTYPES, Feed, PlainSession, SessionConfig, trial_failure, uses_tf32
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.sessions import Feed
 
 _TRIALS = 5
 

@@ -4,28 +4,23 @@ On the CPU `PlainSession` is faster than `BoundSession` (by 1 to 4 %, 2 cores, o
 size costs seconds and CUDA graphs need fixed addresses, so `bound_session` runs a few fixed sizes. N = batch.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ganserve_server.engine.cuda_capture_lock import CaptureLock
 from ganserve_server.engine.onnx_files import precision_of
 from ganserve_server.engine.providers import CPU, CUDA, TENSORRT
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError, ProviderError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Feed = dict[str, NDArray[np.generic]]
-    """Each input by name, [N, ...]."""
+Feed = dict[str, NDArray[np.generic]]
+"""Each input by name, [N, ...]."""
 
 ConvSearch = Literal["measure", "heuristic", "exhaustive", "default"]
 ConvLayout = Literal["measure", "nchw", "nhwc"]

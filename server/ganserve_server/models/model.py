@@ -6,31 +6,25 @@ N = samples, Z = values of one latent.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganserve_server.engine.engine import Engine, TensorSpec
+from ganserve_server.engine.engine import Engine, EngineConfig, TensorSpec
 from ganserve_server.engine.parallelism import choose_buckets
+from ganserve_server.engine.sessions import Feed
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.package import Package
 from ganserve_server.models.trial import try_critic, try_generator
+from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.batcher import Batcher
+from ganserve_server.queue.lanes import Slice, WorkT
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.engine.sessions import Feed
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.models.package import Package
-    from ganserve_server.queue.batch_config import BatchConfig
-    from ganserve_server.queue.lanes import Slice, WorkT
-
-    Labels = int | NDArray[np.int64] | None
+Labels = int | NDArray[np.int64] | None
 
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 

@@ -4,31 +4,25 @@ Loading and unloading run on the caller's thread, one at a time, never on an eve
 meanwhile: a version answers until its replacement is ready, and closes after its last request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError
-from ganserve_server.models.folder_scan import scan
+from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
+from ganserve_server.models.model import Model
 from ganserve_server.models.version_entry import VersionEntry
 from ganserve_server.models.version_table import VersionTable
 from ganserve_server.models.watcher import watch_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.models.folder_scan import Fingerprint
-    from ganserve_server.models.model import Model
-    from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.batch_config import BatchConfig
 
 _ResultT = TypeVar("_ResultT")
 

@@ -3,25 +3,18 @@
 N = samples, Z = values of one latent.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logit
 
+from ganserve.v1 import model_spec_pb2
+from ganserve_server.engine.engine import Engine
+from ganserve_server.engine.sessions import Feed
 from ganserve_server.errors import PackageError
 from ganserve_server.models.latents import draw_latents
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import model_spec_pb2
-    from ganserve_server.engine.engine import Engine
-    from ganserve_server.engine.sessions import Feed
-    from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.model_info import ModelInfo
 
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01

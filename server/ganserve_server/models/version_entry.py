@@ -1,17 +1,11 @@
 """Describe the state of one version of a model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganserve_server.models.folder_scan import Fingerprint
-    from ganserve_server.models.model import Model
+from ganserve_server.models.folder_scan import Fingerprint
+from ganserve_server.models.model import Model
 
 
 @dataclass(kw_only=True, slots=True)

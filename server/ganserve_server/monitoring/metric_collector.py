@@ -1,13 +1,12 @@
 """Collect the metrics at each scrape from counts that the server keeps anyway, so that calls do no extra work."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import itertools
 import platform
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import onnxruntime
@@ -16,20 +15,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.models.model import Model
+from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as d
-from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.queue.batcher import Batcher
+from ganserve_server.queue.statistics import GraphStatistics, Histogram
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.monitoring.calls import CallStatistics
-    from ganserve_server.queue.batcher import Batcher
-    from ganserve_server.queue.statistics import Histogram
-
-    Labels: TypeAlias = tuple[str, ...]
-    _Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+Labels: TypeAlias = tuple[str, ...]
+_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 _FamilyT = TypeVar("_FamilyT", CounterMetricFamily, GaugeMetricFamily)
 # How long a graph's series outlive it: several scrapes, so that its last counts are not lost.

@@ -1,31 +1,22 @@
 """Run requests in named tensors through a graph's batcher. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ganserve.v1 import gan_service_pb2
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.model import CriticWork, GeneratorWork
-from ganserve_server.open_inference.graphs import Graphs
-from ganserve_server.open_inference.plan import InferencePlan, ManySeeds, plan_inference
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.repository import Repository
+from ganserve_server.open_inference.graphs import Graphs, GraphTensor
+from ganserve_server.open_inference.plan import InferencePlan, InferenceRequest, ManySeeds, plan_inference
+from ganserve_server.queue.lanes import Arrays
 from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.limits import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.open_inference.graphs import GraphTensor
-    from ganserve_server.open_inference.plan import InferenceRequest
-    from ganserve_server.queue.lanes import Arrays
 
 # For requests with many seeds: latent values drawn at a time, and drawn on the event loop instead of a thread.
 _VALUES_AT_A_TIME, _VALUES_ON_LOOP = 2**20, 2**12

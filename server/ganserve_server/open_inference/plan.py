@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
-from ganserve_server.models.model import CriticWork, GeneratorWork
-from ganserve_server.open_inference.graphs import DATATYPES, datatype
+from ganserve_server.models.model import CriticWork, GeneratorWork, Labels
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.open_inference.graphs import DATATYPES, Graph, GraphTensor, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import check_controls, check_finite, check_truncation
 from ganserve_server.requests.findings import Findings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.open_inference.graphs import Graph, GraphTensor
-    from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.limits import Limits
 
 _NOT_BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: leave it out"
 _HIGHEST, _NORMAL = 1, 2  # Triton's numbers: a larger one is a lower priority, and 0 is the default

@@ -9,28 +9,22 @@ long as they bring more requests, so that simultaneous requests share a call. Af
 next few run at once, without that wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Generic
+from typing import Generic
 
 from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestError, UnavailableError
 from ganserve_server.queue.admission import Admission
-from ganserve_server.queue.lanes import Lanes, Priority, Slice, Ticket, WorkT
+from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
+from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ganserve_server.queue.batch_config import BatchConfig
-    from ganserve_server.queue.lanes import Arrays
-    from ganserve_server.queue.queue_options import QueueOptions
-
-    _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
+_Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
 # Smaller shares are not worth it: a call of few samples, or of little time, costs more than a second worker saves.
 _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3

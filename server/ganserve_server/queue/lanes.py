@@ -10,20 +10,17 @@ Higher priorities go first, but lower ones always get at least a sixteenth of th
 Nothing here locks; `batcher` does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import enum
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Arrays = tuple[NDArray[np.generic], ...]
+Arrays = tuple[NDArray[np.generic], ...]
 
 WorkT = TypeVar("WorkT")
 

@@ -3,26 +3,20 @@
 N = samples, Z = values of one latent.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
 from ganserve_server.models.latents import Distribution
+from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.findings import Findings
 
 _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("<u1"),

@@ -1,26 +1,20 @@
 """Check a request for scores and plan its work. N = samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganserve.v1 import tensor_pb2
+from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
+from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import FORMATS, is_image
+from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import check_critic, check_labels, check_priority, check_tensor
 from ganserve_server.requests.findings import Findings
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.queue.lanes import Priority
-    from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.limits import Limits
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time

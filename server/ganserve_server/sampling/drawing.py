@@ -1,19 +1,13 @@
 """Draw samples with a model's generator and score them with its critic. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganserve_server.models.model import CriticWork
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import GeneratorWork, Labels, Model
-    from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.models.model import CriticWork, GeneratorWork, Labels, Model
+from ganserve_server.queue.queue_options import QueueOptions
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 

@@ -14,18 +14,13 @@ gamma is the paper's 80th percentile of F over those samples: one sample in five
 N = samples.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model import Labels, Model
 
 CALIBRATION_SAMPLES = 2048
 CALIBRATION_SEED = int.from_bytes(b"ganserve", "big")

@@ -21,36 +21,30 @@ import enum
 import logging
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
-from ganserve_server.models.model import GeneratorWork
+from ganserve_server.models.model import GeneratorWork, Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined
 from ganserve_server.sampling.rejection_sampling import (
     CALIBRATION_SAMPLES,
     CALIBRATION_SEED,
+    RejectionConstants,
     log_odds,
     rejection_constants,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import ParamSpec, TypeVar
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.sampling.rejection_sampling import RejectionConstants
-
-    ArgumentsT = ParamSpec("ArgumentsT")
-    ResultT = TypeVar("ResultT")
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
 
 MOST_PROPOSALS_PER_SAMPLE = 1024
 PROPOSALS_PER_ROUND = 4  # of rejection sampling

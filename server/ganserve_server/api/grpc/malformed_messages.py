@@ -1,8 +1,7 @@
 """Refuse messages that cannot be parsed with a clear status, where gRPC would fail without one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -10,11 +9,8 @@ from google.protobuf.message import DecodeError
 from ganserve_server.api.grpc.error_status import status_code, status_details, status_message
 from ganserve_server.errors import InvalidRequestError, invalid_field
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    Context = grpc.aio.ServicerContext[Any, Any]
-    Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
