@@ -40,7 +40,8 @@ _OFF_LOOP_BYTES = 2**20
 class GanService:
     """Draw and score samples with the models of a repository.
 
-    Deadlines are values of `time.monotonic()`; work that has not started by then is dropped.
+    Deadlines are values of `time.monotonic()`; work that has not started by then is dropped. Methods raise
+    `RequestError` if a request is refused or fails.
     """
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
@@ -54,11 +55,7 @@ class GanService:
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.SampleResponse:
-        """Draw samples.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Draw samples."""
         with self.repository.lease(request.model, request.version) as model:
             # Refuse before planning: in overload, the time that a refusal takes is lost for answers.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
@@ -72,11 +69,7 @@ class GanService:
     async def stream_samples(
         self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
-        """Draw samples in chunks, and compute one chunk ahead of the consumer.
-
-        Raises:
-            RequestError: The request is refused, or a chunk fails.
-        """
+        """Draw samples in chunks, and compute one chunk ahead of the consumer."""
         if not request.HasField("request"):
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
@@ -111,11 +104,7 @@ class GanService:
     async def score(
         self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.ScoreResponse:
-        """Score samples.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Score samples."""
         return await self._score(request, QueueOptions(deadline=deadline))
 
     async def stream_scores(
@@ -125,10 +114,9 @@ class GanService:
         deadline: float | None = None,
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
-        """Score samples, with one response for each request, in order. Each request may name another model.
+        """Score samples, with one response for each request, in order; an error gives the request's index.
 
-        Raises:
-            RequestError: A request is refused or fails; the message gives its index.
+        Each request may name another model.
         """
         count = 0
 
@@ -148,11 +136,7 @@ class GanService:
         return gan_service_pb2.ListModelsResponse(models=self.repository.summaries())
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
-        """Describe one version of a model.
-
-        Raises:
-            RequestError: There is no such model or version, or it is not ready.
-        """
+        """Describe one version of a model."""
         return describe_model(self.repository.resolve(request.model, request.version))
 
     async def _answer(

@@ -45,8 +45,7 @@ class Configuration:
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read the settings from flags, the environment's variables and the file that one of them names.
 
-    Raises:
-        StartupError: A source cannot be read, or has a wrong or unknown setting; the message names the source.
+    A source that cannot be read, or has a wrong or unknown setting, raises StartupError, which names the source.
     """
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     try:

@@ -71,11 +71,6 @@ class BoundSession:
         self._memory = chosen.memory
         self.nodes_by_provider = nodes_by_provider(self.session)
 
-    @property
-    def per_thread(self) -> bool:
-        """True if each calling thread should run each bucket once before requests."""
-        return self.cuda_graphs
-
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
         """Return the outputs for the feed's N samples; N is at most the largest bucket.
 

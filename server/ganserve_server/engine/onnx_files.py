@@ -101,11 +101,7 @@ def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the number of each length-delimited field, and the start and end of its content.
-
-    Raises:
-        ValueError: The content is malformed.
-    """
+    """Yield the number of each length-delimited field, and the start and end of its content."""
     for field, value, start, past in _fields(content, at, end):
         if value < 0:
             yield field, start, past
@@ -114,10 +110,8 @@ def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int
 def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield each field's number, its value (-1 unless it is a varint), and the start and end of its content.
 
-    A varint has no content. Numbers of fixed length and the marks of groups are skipped.
-
-    Raises:
-        ValueError: The content is malformed.
+    A varint has no content. Numbers of fixed length and the marks of groups are skipped. Malformed content raises
+    ValueError.
     """
     while at < end:
         tag, at = _varint(content, at, end)

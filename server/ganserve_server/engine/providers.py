@@ -47,11 +47,7 @@ class ProviderChoice:
 
 
 def choose_provider(provider: Provider) -> ProviderChoice:
-    """Choose the execution provider.
-
-    Raises:
-        ProviderError: CUDA or TensorRT was requested but is not available; the message says why.
-    """
+    """Choose the execution provider; raise ProviderError if CUDA or TensorRT was requested but is not available."""
     if provider is Provider.CPU:
         return ProviderChoice(name=CPU, reason="requested")
     obstacle = cuda_obstacle()
@@ -93,9 +89,7 @@ def _driver_obstacle() -> str | None:
     if status == 0:
         status = driver.cuDeviceGetCount(ctypes.byref(count))
     if status != 0:
-        return (
-            f"the NVIDIA driver finds no GPU it can use (CUDA error {status}; see nvidia-smi and CUDA_VISIBLE_DEVICES)"
-        )
+        return f"the NVIDIA driver finds no usable GPU (CUDA error {status}; see nvidia-smi and CUDA_VISIBLE_DEVICES)"
     return None if count.value else "the NVIDIA driver finds no GPU (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
 
 

@@ -66,7 +66,6 @@ class PlainSession:
     """A session on the CPU. Several threads may call it at once."""
 
     cuda_graphs = False
-    per_thread = False
 
     def __init__(
         self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
@@ -80,11 +79,7 @@ class PlainSession:
         self._options = onnxruntime.RunOptions()  # otherwise onnxruntime makes one for every call
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs.
-
-        Raises:
-            EngineError: The graph failed to run.
-        """
+        """Return the outputs; raise EngineError if the graph fails to run."""
         try:
             results: list[NDArray[np.generic]] = self.session.run(self._output_names, feed, self._options)
         except Exception as error:

@@ -1,11 +1,8 @@
-"""Describe models and versions in the messages of ListModels and GetModel."""
-
-from collections.abc import Mapping
+"""Describe models and their engines in the messages of GetModel."""
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.engine import Engine
 from ganserve_server.models.model import Model
-from ganserve_server.models.version_entry import VersionEntry
 
 
 def describe_model(model: Model) -> gan_service_pb2.GetModelResponse:
@@ -27,21 +24,3 @@ def describe_engine(engine: Engine, max_batch_size: int) -> gan_service_pb2.Engi
         tf32=engine.tf32,
         threads=engine.config.threads,
     )
-
-
-def summarise_model(name: str, versions: Mapping[int, VersionEntry], latest: int) -> gan_service_pb2.ModelSummary:
-    """Return a model's versions and their states."""
-    return gan_service_pb2.ModelSummary(
-        name=name, versions=[_summarise_version(entry) for entry in versions.values()], latest=latest
-    )
-
-
-def _summarise_version(entry: VersionEntry) -> gan_service_pb2.VersionSummary:
-    summary = gan_service_pb2.VersionSummary(version=entry.version, state=entry.state, reason=entry.reason)
-    if (model := entry.model) is not None:
-        summary.sample.CopyFrom(model.spec.sample)
-        summary.label_names.extend(model.info.label_names)
-        summary.providers.extend(model.providers)
-        summary.has_critic = model.critic is not None
-        summary.controls.extend(model.spec.latent.controls)
-    return summary

@@ -26,11 +26,7 @@ class Scan:
 
 
 def scan(folder: Path) -> Scan:
-    """Scan a model repository.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """Scan a model repository; raise OSError if the folder cannot be read."""
     found = Scan()
     for model in _subfolders(folder):
         versions = {}

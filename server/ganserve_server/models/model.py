@@ -6,8 +6,9 @@ N = samples, Z = values of one latent.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from ganserve_server.queue.lanes import Slice, WorkT
 
 Labels = int | NDArray[np.int64] | None
 
+_SliceT = TypeVar("_SliceT", bound=Slice[Any])
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -85,6 +87,8 @@ class Model:
         self._generator = Engine(
             package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
         )
+        self.providers = self._generator.providers
+        """The execution providers that run it, first choice first."""
         self._critic: Engine | None = None
         if package.critic is not None:
             critic_inputs = [samples, *labels] if package.info.critic_takes_labels else [samples]
@@ -118,11 +122,6 @@ class Model:
             prepare=functools.partial(engine.prepare, feeds),
         )
 
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """The execution providers that run it, first choice first."""
-        return self._generator.providers
-
     def engines(self) -> list[Engine]:
         """Return the generator's engine and, if there is one, the critic's."""
         return [self._generator] if self._critic is None else [self._generator, self._critic]
@@ -146,10 +145,9 @@ class Model:
         """Draw the random words of each slice, then map all of them to latents at once."""
         drawn: list[NDArray[np.uint64]] = []
         truncations: NDArray[np.float64] | None = None
-        dimension, at = self.info.latent_dimension, 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
+        dimension = self.info.latent_dimension
+        for part, rows in _placed(slices):
+            work = part.work
             if work.latents is not None:
                 drawn.append(np.zeros((part.count, dimension), np.uint64))
                 continue
@@ -161,27 +159,26 @@ class Model:
                 truncations[rows] = work.truncation
         words = drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
         latents = latents_from_words(words, self.info.distribution, truncations, self._controls)
-        at = 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
-            if work.latents is not None:
-                latents[rows] = work.latents[part.start : part.start + part.count]
-            for index, value in work.controls:
+        for part, rows in _placed(slices):
+            if part.work.latents is not None:
+                latents[rows] = part.work.latents[part.start : part.start + part.count]
+            for index, value in part.work.controls:
                 latents[rows, index] = value
         return latents
 
-    def _labels(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.int64]:
+    def _labels(self, slices: Sequence[Slice[GeneratorWork] | Slice[CriticWork]], total: int) -> NDArray[np.int64]:
+        """Return the labels [N] of the slices; a generator's are drawn where the work has none."""
         labels = np.empty(total, np.int64)
-        at = 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
-            if work.labels is None:
+        for part, rows in _placed(slices):
+            work = part.work
+            if isinstance(work.labels, int):
+                labels[rows] = work.labels
+            elif work.labels is not None:
+                labels[rows] = work.labels[part.start : part.start + part.count]
+            else:
+                assert isinstance(work, GeneratorWork)
                 words = random_words(work.seed, Purpose.LABELS, work.offset + part.start, part.count, 1)
                 labels[rows] = labels_from_words(words[:, 0], len(self.info.label_names))
-            else:
-                labels[rows] = _slice_labels(work.labels, part)
         return labels
 
     def _score(self, slices: Sequence[Slice[CriticWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
@@ -190,21 +187,17 @@ class Model:
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
         if self.info.critic_takes_labels:
-            labels = np.empty(len(feed["samples"]), np.int64)
-            at = 0
-            for part in slices:
-                assert part.work.labels is not None
-                labels[at : at + part.count] = _slice_labels(part.work.labels, part)
-                at += part.count
-            feed["labels"] = labels
+            feed["labels"] = self._labels(slices, len(feed["samples"]))
         scores, probabilities = self._critic.run(feed, worker)
         return scores, probabilities
 
 
-def _slice_labels(
-    labels: int | NDArray[np.int64], part: Slice[GeneratorWork] | Slice[CriticWork]
-) -> int | NDArray[np.int64]:
-    return labels if isinstance(labels, int) else labels[part.start : part.start + part.count]
+def _placed(slices: Iterable[_SliceT]) -> Iterator[tuple[_SliceT, slice]]:
+    """Yield each slice with its rows in the call."""
+    at = 0
+    for part in slices:
+        yield part, slice(at, at + part.count)
+        at += part.count
 
 
 def _tensor_specs(info: ModelInfo) -> tuple[TensorSpec, list[TensorSpec], TensorSpec, list[TensorSpec]]:

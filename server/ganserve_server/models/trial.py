@@ -25,13 +25,11 @@ def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tupl
     """Run the generator with batches of these sizes, ascending, on every session.
 
     The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
-    minibatch statistics), and a request's result would depend on the other requests.
+    minibatch statistics), and a request's result would depend on the other requests. Raises PackageError if a run
+    fails or the sample differs.
 
     Returns:
         The inputs of the generator and the critic for each size.
-
-    Raises:
-        PackageError: A run fails, or the first sample differs.
     """
     feeds = [_trial_feed(info, size) for size in sizes]
     drawn = engine.warm_up(feeds)
@@ -44,11 +42,7 @@ def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tupl
 
 
 def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[Feed]) -> None:
-    """Run the critic as `try_generator` runs the generator, and compare its odds with the manifest's calibration.
-
-    Raises:
-        PackageError: A run fails, a result differs alone and in a batch, or the calibration does not match.
-    """
+    """Run the critic as `try_generator` runs the generator, and compare its odds with the manifest's calibration."""
     judged = engine.warm_up(feeds)
     for _, probabilities in judged:
         if probabilities.min() < 0 or probabilities.max() > 1:

@@ -149,8 +149,7 @@ class Graphs:
     def ready(self, name: str = "", version: str = "") -> list[Graph]:
         """Return the graphs that are ready: all, those with one name, or one version of one name.
 
-        Raises:
-            RequestError: With a name, as `resolve`.
+        A name raises the errors of `resolve`.
         """
         if version:
             return [self.resolve(name, version)]
@@ -177,11 +176,7 @@ class Graphs:
         return states
 
     def model_name(self, name: str) -> str:
-        """Check the name of a model to load or unload, and return it.
-
-        Raises:
-            InvalidRequestError: It is empty, or names a critic.
-        """
+        """Return the name of a model to load or unload; raise InvalidRequestError if it is empty or names a critic."""
         owner = self._critics_model(name)
         if owner is not None:
             raise invalid_field("model_name", f"is {shown(name)}, a part of model {owner!r}: load or unload that")
@@ -199,17 +194,11 @@ class Graphs:
 
 
 def version_number(version: str) -> int:
-    """Return the number of a version; 0 for the latest.
-
-    Raises:
-        InvalidRequestError: It is no positive integer.
-    """
+    """Return the number of a version, 0 for the latest; raise InvalidRequestError if it is no positive integer."""
     if not version:
         return 0
     if not _VERSION.fullmatch(version):
-        raise invalid_field(
-            "model_version", f"is {shown(version)}; expected a positive integer such as '1', or '' for the latest"
-        )
+        raise invalid_field("model_version", f"is {shown(version)}; expected a positive integer, or '' for the latest")
     return int(version)
 
 
@@ -218,10 +207,8 @@ def _samples(info: ModelInfo) -> GraphTensor:
 
 
 def _latents(info: ModelInfo, *, optional: bool = False, by_default: bool = True) -> GraphTensor:
-    shape = (info.latent_dimension,)
-    return GraphTensor(
-        name="latents", dtype=DATATYPES["FP32"], sample_shape=shape, optional=optional, by_default=by_default
-    )
+    dtype, shape = DATATYPES["FP32"], (info.latent_dimension,)
+    return GraphTensor(name="latents", dtype=dtype, sample_shape=shape, optional=optional, by_default=by_default)
 
 
 def _labels(*, optional: bool = False, by_default: bool = True) -> GraphTensor:

@@ -38,7 +38,7 @@ class InferenceResult:
 
 
 class Inference:
-    """Checks and runs requests; `graphs` finds the graphs."""
+    """Checks and runs requests; `graphs` finds the graphs. Methods raise `RequestError`."""
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.graphs = Graphs(repository)
@@ -46,20 +46,12 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten.
-
-        Raises:
-            RequestError: The request is wrong.
-        """
+        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten."""
         graph = self.graphs.resolve(request.model, request.version)
         return plan_inference(graph, request, self._limits, deadline)
 
     async def run(self, plan: InferencePlan) -> InferenceResult:
-        """Compute a request. Cancelling frees its place in the queue.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Compute a request. Cancelling frees its place in the queue."""
         while not (leases := plan.graph.model.leases).acquire():
             # Its model was replaced since the check.
             plan = self.plan(plan.request, deadline=plan.deadline)
@@ -78,19 +70,11 @@ class Inference:
         )
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Load the latest version of a model, even if it is loaded already.
-
-        Raises:
-            RequestError: See `Repository.load_model`.
-        """
+        """Load the latest version of a model, even if it is loaded already."""
         return await self._repository.off_loop(self._repository.load_model, self.graphs.model_name(name), 0)
 
     async def unload(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Unload all versions of a model; their running requests finish.
-
-        Raises:
-            RequestError: See `Repository.unload_model`.
-        """
+        """Unload all versions of a model; their running requests finish."""
         return await self._repository.off_loop(self._repository.unload_model, self.graphs.model_name(name), 0)
 
 

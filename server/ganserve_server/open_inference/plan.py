@@ -87,10 +87,9 @@ class InferencePlan:
 
 
 def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, deadline: float | None) -> InferencePlan:
-    """Check a request for a graph; `deadline` is a value of `time.monotonic()`, which the request may shorten.
+    """Check a request for a graph, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    `deadline` is a value of `time.monotonic()`, which the request may shorten.
     """
     findings = Findings()
     parameters = Parameters(request.parameters, findings)
@@ -146,7 +145,7 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
 def _check_tensor(tensor: NDArray[np.generic], wanted: GraphTensor, findings: Findings) -> NDArray[np.generic] | None:
     """Return the tensor in the graph's form; None if it is wrong."""
     path = f"inputs.{wanted.name}"
-    wrong_before = findings.invalid_count
+    wrong_before = len(findings.violations)
     if tensor.dtype != wanted.dtype and not (wanted.name == "seeds" and tensor.dtype == DATATYPES["INT64"]):
         found, expected = datatype(tensor.dtype), datatype(wanted.dtype)
         findings.invalid(f"{path}.datatype", f"is {found}; expected {expected}: convert it before you send it")
@@ -158,7 +157,7 @@ def _check_tensor(tensor: NDArray[np.generic], wanted: GraphTensor, findings: Fi
         findings.invalid(f"{path}.shape", f"is {shown(list(shape))}; expected {extents}")
     elif not len(tensor):
         findings.invalid(f"{path}.shape", f"is {list(shape)}: no sample; expected N of at least 1")
-    if findings.invalid_count > wrong_before or not check_finite(tensor, path, findings):
+    if len(findings.violations) > wrong_before or not check_finite(tensor, path, findings):
         return None
     return tensor
 
@@ -169,9 +168,8 @@ def _outputs(graph: Graph, names: Sequence[str], findings: Findings) -> tuple[Gr
         return tuple(one for one in outputs.values() if one.by_default)
     for name in names:
         if name not in outputs:
-            findings.invalid(
-                f"outputs.{name[:MOST_SHOWN]}", f"is no output of {graph.name!r}, which has: {listed(outputs)}"
-            )
+            known = listed(outputs)
+            findings.invalid(f"outputs.{name[:MOST_SHOWN]}", f"is no output of {graph.name!r}, which has: {known}")
         elif list(names).count(name) > 1:
             findings.invalid(f"outputs.{name}", "is asked for twice")
     return tuple(outputs[name] for name in names if name in outputs)
@@ -188,11 +186,7 @@ def _plan_critic(
 
 
 def _plan_generator(
-    graph: Graph,
-    tensors: dict[str, NDArray[np.generic]],
-    parameters: Parameters,
-    limits: Limits,
-    findings: Findings,
+    graph: Graph, tensors: dict[str, NDArray[np.generic]], parameters: Parameters, limits: Limits, findings: Findings
 ) -> tuple[int, _Work | None, int | None]:
     info = graph.model.info
     given = {name: parameters.given(name) for name in ("count", "offset", "truncation")}
@@ -229,11 +223,7 @@ def _plan_generator(
 
 
 def _latents_work(
-    graph: Graph,
-    latents: NDArray[np.generic],
-    labels: NDArray[np.generic] | None,
-    limits: Limits,
-    findings: Findings,
+    graph: Graph, latents: NDArray[np.generic], labels: NDArray[np.generic] | None, limits: Limits, findings: Findings
 ) -> GeneratorWork:
     info = graph.model.info
     _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)

@@ -41,8 +41,7 @@ async def decoded_images(
 ) -> NDArray[np.uint8]:
     """Decode files in parallel, off the event loop, to uint8 [N, H, W, C] with the model's `shape` [H, W, C].
 
-    Raises:
-        InvalidRequestError: A file is damaged, or does not fit the model. The error names `field`.
+    A file that is damaged, or does not fit the model, raises InvalidRequestError, which names `field`.
     """
     images = np.empty((len(files), *shape), np.uint8)
 
@@ -88,9 +87,8 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     except UnidentifiedImageError:
         raise _RefusedError(f"is no {name} ({len(file)} bytes), the format in samples.images.encoding") from None
     except Exception as error:  # Pillow raises many types for damaged or hostile bytes
-        raise _RefusedError(
-            f"cannot be decoded as {name}: {str(error)[:_MOST_SHOWN] or type(error).__name__}"
-        ) from error
+        reason = str(error)[:_MOST_SHOWN] or type(error).__name__
+        raise _RefusedError(f"cannot be decoded as {name}: {reason}") from error
     return _with_channels(pixels, channels)
 
 

@@ -103,11 +103,7 @@ class Batcher(Generic[WorkT]):
         return self._lanes.queued
 
     def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
-        """Check cheaply, before planning, whether a request of `count` samples would be admitted.
-
-        Raises:
-            QueueFullError: Too many samples wait.
-        """
+        """Raise QueueFullError if a request of `count` samples would be refused; cheap, for a check before planning."""
         with self._lock:
             bulk = count > self._config.max_batch_size
             self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)

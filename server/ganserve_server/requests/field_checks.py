@@ -35,8 +35,7 @@ def check_labels(
 ) -> Labels:
     """Check labels given by index or by name.
 
-    Returns:
-        One label for all samples, int64 [N] with one for each, or None without labels or with wrong ones.
+    Returns one label for all samples, int64 [N] with one for each, or None without labels or with wrong ones.
     """
     if not indices and not names:
         return None
@@ -94,13 +93,9 @@ def _entry(entry: int, entries: int) -> str:
 def check_truncation(info: ModelInfo, truncation: float, findings: Findings) -> None:
     """Check a request's truncation."""
     if not (math.isfinite(truncation) and truncation > 0):
-        findings.invalid(
-            "truncation", f"is {truncation}; expected a finite number above 0, or none at all for no truncation"
-        )
+        findings.invalid("truncation", f"is {truncation}; expected a finite number above 0, or none for no truncation")
     if info.distribution is not Distribution.NORMAL:
-        findings.precondition(
-            f"model {info.name!r} has uniform latents, truncation applies to normal ones: leave it out"
-        )
+        findings.precondition(f"model {info.name!r} has uniform latents, truncation applies to normal ones: omit it")
 
 
 def check_priority(priority: int, findings: Findings) -> Priority:
@@ -121,9 +116,8 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     if not controls:
         return ()
     if not info.controls:
-        findings.precondition(
-            f"model {info.name!r} has no controls (got {listed(map(shown, sorted(controls)))}): leave them out"
-        )
+        got = listed(map(shown, sorted(controls)))
+        findings.precondition(f"model {info.name!r} has no controls (got {got}): leave them out")
         return ()
     found = []
     for name, value in sorted(controls.items()):
@@ -156,12 +150,8 @@ def check_tensor(
     sample_shape: tuple[int, ...],
     findings: Findings,
 ) -> NDArray[np.generic] | None:
-    """Check a tensor of samples or latents.
-
-    Returns:
-        A read-only view [N, *sample_shape] of the tensor's memory; None if the tensor is wrong.
-    """
-    wrong_before = findings.invalid_count
+    """Return a read-only view [N, *sample_shape] of a tensor of samples or latents; None if the tensor is wrong."""
+    wrong_before = len(findings.violations)
     if tensor.data_type != data_type:
         findings.invalid(
             f"{field}.data_type",
@@ -173,7 +163,7 @@ def check_tensor(
         findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
     elif shape[0] < 1:
         findings.invalid(f"{field}.shape", f"is {list(shape)}: no sample; expected {expected} with N of at least 1")
-    if findings.invalid_count > wrong_before:
+    if len(findings.violations) > wrong_before:
         return None
     dtype = _DTYPES[data_type]
     size = math.prod(shape) * dtype.itemsize

@@ -54,11 +54,7 @@ class SamplePlan:
 
 
 def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
-    """Check a request for samples.
-
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
-    """
+    """Check a request for samples, and raise an error with all of its problems."""
     findings = Findings()
     plan = _plan(model, request, findings)
     # Latents are in memory with their samples even if they are not returned.
@@ -75,10 +71,10 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
 
 
 def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
-    """Check a request for a stream; return its plan and the samples of every chunk but the last.
+    """Check a request for a stream, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    Returns:
+        Its plan, and the samples of every chunk but the last.
     """
     findings = Findings("request.")
     if request.request.HasField("latents"):
@@ -122,12 +118,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     return SamplePlan(
         count=count,
         work=GeneratorWork(
-            seed=seed,
-            offset=offset,
-            truncation=truncation,
-            labels=labels,
-            controls=controls,
-            latents=latents,
+            seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls, latents=latents
         ),
         priority=priority,
         encoding=encoding,
@@ -168,9 +159,8 @@ def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findi
     method = _METHODS.get(request.selection.method)
     if method is None:
         name = enum_name(gan_service_pb2.SelectionMethod, request.selection.method)
-        findings.invalid(
-            "selection.method", f"is {name}; expected SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
-        )
+        expected = "SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
+        findings.invalid("selection.method", f"is {name}; expected {expected}")
     if not 1 <= most <= MOST_PROPOSALS_PER_SAMPLE:
         findings.invalid("selection.max_proposals_per_sample", f"is {most}; expected 1 to {MOST_PROPOSALS_PER_SAMPLE}")
     elif (request.offset + request.count) * most > MAX_INDEX:
@@ -198,9 +188,7 @@ def _check_latents(
         findings.invalid("offset", f"is {request.offset} beside latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
     if latents is not None and len(latents) != request.count:
-        findings.invalid(
-            "latents.shape", f"has {len(latents)} latents, count is {request.count}: they must be the same"
-        )
+        findings.invalid("latents.shape", f"has {len(latents)} latents, count is {request.count}: make them the same")
     if info.label_names and not request.label_indices and not request.label_names:
         findings.invalid(
             "label_indices",

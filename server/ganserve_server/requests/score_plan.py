@@ -34,10 +34,9 @@ class ScorePlan:
 
 
 def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limits) -> ScorePlan:
-    """Check a request for scores, except for the content of its picture files.
+    """Check a request for scores, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    The content of its picture files is checked later.
     """
     findings = Findings()
     info = model.info
@@ -58,9 +57,8 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limi
     if model.critic is None:
         check_critic(model, "score", findings)
     elif info.critic_takes_labels and not given:
-        findings.invalid(
-            "label_indices", f"is empty; model {info.name!r} scores by label: give one for all, or one a sample"
-        )
+        problem = f"is empty; model {info.name!r} scores by label: give one for all, or one a sample"
+        findings.invalid("label_indices", problem)
     elif given and info.label_names and not info.critic_takes_labels:
         findings.precondition(
             f"the critic of model {info.name!r} scores without labels, though the generator takes them: "

@@ -77,10 +77,8 @@ class Selector:
     """Draws selected samples, and caches each model's constants of rejection sampling."""
 
     def __init__(self) -> None:
-        self._constants: weakref.WeakKeyDictionary[Model, RejectionConstants] = weakref.WeakKeyDictionary()
-        self._estimates: weakref.WeakKeyDictionary[Model, asyncio.Task[RejectionConstants]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._constants = weakref.WeakKeyDictionary[Model, RejectionConstants]()
+        self._estimates = weakref.WeakKeyDictionary[Model, asyncio.Task[RejectionConstants]]()
 
     async def draw(
         self,
@@ -96,9 +94,6 @@ class Selector:
 
         The model has a critic, which is calibrated for rejection sampling; the work has no latents. Only the first
         group of proposals can be refused by a full queue. `latents` asks for the samples' latents.
-
-        Raises:
-            RequestError: See `Batcher.submit`.
         """
         constants = None
         if selection.method is SelectionMethod.REJECTION:
@@ -124,11 +119,8 @@ class Selector:
     async def constants(self, model: Model, deadline: float | None = None) -> RejectionConstants:
         """Return the constants of a model, from its first `CALIBRATION_SAMPLES` unselected samples.
 
-        They are drawn once. All requests wait for the same draw, which continues if a request ends.
-
-        Raises:
-            DeadlineExpiredError: The deadline passed before the draw ended.
-            RequestError: See `Batcher.submit`.
+        They are drawn once. All requests wait for the same draw, which continues if a request ends or its deadline
+        passes.
         """
         if model in self._constants:
             return self._constants[model]
@@ -200,12 +192,7 @@ class _Group:
     """A group of samples whose proposals are drawn together."""
 
     def __init__(
-        self,
-        model: Model,
-        work: GeneratorWork,
-        count: int,
-        selection: Selection,
-        constants: RejectionConstants | None,
+        self, model: Model, work: GeneratorWork, count: int, selection: Selection, constants: RejectionConstants | None
     ) -> None:
         self._model = model
         self._work = work

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.cpu_cores import usable_cores
-from ganserve_server.engine.parallelism import choose_parallelism
+from ganserve_server.engine.parallelism import choose_parallelism, usable_cores
 from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.error_text import listed, shown
 

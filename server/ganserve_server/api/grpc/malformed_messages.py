@@ -25,11 +25,7 @@ class _Malformed:
 
 
 def read_message(request: Any) -> Any:
-    """Return the message.
-
-    Raises:
-        InvalidRequestError: It could not be parsed.
-    """
+    """Return the message; raise InvalidRequestError if it could not be parsed."""
     if isinstance(request, _Malformed):
         description = "is no message of the type that this method takes: use the protos of this server's version"
         raise invalid_field("request", description)
@@ -61,9 +57,7 @@ def with_function(handler: Handler, function: Callable[..., Any]) -> Handler:
 def refusing_malformed(handler: Handler) -> Handler:
     """Return a handler of a gRPC standard service that refuses malformed messages."""
     inner: Any = function_of(handler)
-    assert not handler.request_streaming or handler.response_streaming, (
-        "no standard method takes a stream for one answer"
-    )
+    assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
 
     async def refuse(context: Context, error: InvalidRequestError) -> None:
         await context.abort(status_code(error), status_message(error), status_details(error))

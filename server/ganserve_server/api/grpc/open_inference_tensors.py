@@ -31,10 +31,9 @@ NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors
 
 
 def read_request(message: Any) -> InferenceRequest:
-    """Convert a ModelInferRequest; the arrays may be views of the message's memory.
+    """Convert a ModelInferRequest, or raise an error with all of its problems.
 
-    Raises:
-        RequestError: A tensor contradicts itself, or uses an unsupported transport.
+    The arrays may be views of the message's memory.
     """
     findings = Findings()
     raw = list(message.raw_input_contents)
