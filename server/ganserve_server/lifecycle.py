@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
-from ganserve_server.monitoring.metric_collector import ServerCollector
+from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
+from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.settings_sources import Configuration
@@ -64,9 +65,6 @@ def _monitored(
     if config.metrics_port is None:
         yield None
         return
-    from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
-    from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
-
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because)
     endpoint = MonitoringEndpoint(
         config.host,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError, invalid_field
-from ganserve_server.models.descriptions import describe_model
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.repository import Repository
 from ganserve_server.pictures.decoding import decoded_images
@@ -23,8 +22,8 @@ from ganserve_server.pictures.formats import FORMATS
 from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
-from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.responses import set_sample_response, set_scores
@@ -137,7 +136,7 @@ class GanService:
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
         """Describe one version of a model."""
-        return describe_model(self.repository.resolve(request.model, request.version))
+        return self.repository.resolve(request.model, request.version).describe()
 
     async def _answer(
         self,

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
-from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
-from ganserve_server.engine.providers import CPU, Provider, ProviderChoice, choose_provider
+from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batch_config import INLINE_BELOW_S, BatchConfig
+from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
 from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
@@ -17,15 +17,10 @@ _MOST_LABELS = 12
 
 
 def load(config: ServerConfig) -> tuple[Repository, str]:
-    """Return the loaded repository and a report of its models.
-
-    Raises:
-        ProviderError: The requested execution provider is not available.
-        StartupError: There is nothing to serve.
-    """
+    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve."""
     if not config.models.is_dir():
         raise StartupError(_no_folder(config))
-    choice = choose_provider(Provider(config.provider))
+    choice = choose_provider(config.provider)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
     engine = EngineConfig(

@@ -21,8 +21,8 @@ from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.engine.sessions import (
     CAPTURE_LOCK,
     DTYPES,
+    EngineConfig,
     Feed,
-    SessionConfig,
     make_session,
     nodes_by_provider,
     provider_options,
@@ -50,13 +50,11 @@ class BoundSession:
     """
 
     def __init__(
-        self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
+        self, file: str, content: bytes, config: EngineConfig, output_names: Sequence[str], device: int
     ) -> None:
         """Make the session; `file` is the name in messages, and `output_names` are the outputs to compute.
 
-        Raises:
-            ProviderError: The execution provider is not available.
-            PackageError: onnxruntime cannot load the graph, or cannot run the largest bucket.
+        Raises ProviderError, or PackageError if onnxruntime cannot load the graph or run the largest bucket.
         """
         self.file = file
         self._device = ("cpu", 0) if config.provider == CPU else ("cuda", device)
@@ -72,12 +70,7 @@ class BoundSession:
         self.nodes_by_provider = nodes_by_provider(self.session)
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs for the feed's N samples; N is at most the largest bucket.
-
-        Raises:
-            MemoryFullError: The device had no memory left.
-            EngineError: The graph failed to run.
-        """
+        """Return the outputs for the feed's N samples, at most the largest bucket; see `Engine.run`."""
         count = len(next(iter(feed.values())))
         with self._lock:
             try:
@@ -85,7 +78,7 @@ class BoundSession:
             except Exception as error:
                 raise run_failure(self.file, error) from error
 
-    def _choose(self, content: bytes, config: SessionConfig, device: int) -> _Candidate:
+    def _choose(self, content: bytes, config: EngineConfig, device: int) -> _Candidate:
         """Return the fastest session; the only one if there is nothing to compare."""
         layouts: Sequence[str] = _LAYOUTS if config.conv_layout == "measure" else [config.conv_layout]
         searches: Sequence[str] = _SEARCHES if config.conv_search == "measure" else [config.conv_search]
@@ -103,7 +96,7 @@ class BoundSession:
         return best
 
     def _faster(
-        self, best: _Candidate, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
+        self, best: _Candidate, content: bytes, config: EngineConfig, device: int, way: tuple[str, str]
     ) -> _Candidate:
         """Return the faster one of the best session so far and a new one; the new one may fail."""
         try:
@@ -114,7 +107,7 @@ class BoundSession:
         return min(best, other, key=lambda one: one.seconds)
 
     def _try(
-        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, compare: bool
+        self, content: bytes, config: EngineConfig, device: int, way: tuple[str, str], *, compare: bool
     ) -> _Candidate:
         self._memory = {}
         session, graphs = self._make(content, config, device, way)
@@ -122,7 +115,7 @@ class BoundSession:
         return _Candidate(seconds=seconds, way=way, session=session, graphs=graphs, memory=self._memory)
 
     def _make(
-        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
+        self, content: bytes, config: EngineConfig, device: int, way: tuple[str, str]
     ) -> tuple[onnxruntime.InferenceSession, bool]:
         wanted = config.provider == CUDA and config.cuda_graphs != "off"
         try:

@@ -11,20 +11,10 @@ from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.providers import CPU
-from ganserve_server.engine.sessions import DTYPES, Feed, PlainSession, SessionConfig, trial_failure, uses_tf32
+from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
 _TRIALS = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig(SessionConfig):
-    """How graphs run."""
-
-    devices: tuple[int, ...] = (0,)
-    """GPUs, by CUDA's numbers."""
-    instances: int = 1
-    """Sessions of each graph on each device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ If a session is made from a file's bytes, onnxruntime (1.31) looks for external 
 is outside the package and not covered by digests. Reading these few fields does not need the package onnx.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -35,7 +36,7 @@ _MOST_VARINT_BYTES = 10
 def has_weights_elsewhere(content: bytes) -> bool:
     """Return True if an ONNX file keeps a tensor in another file; False if it cannot be parsed."""
     waiting = [("Model", 0, len(content))]
-    try:
+    with contextlib.suppress(ValueError):
         while waiting:
             kind, start, end = waiting.pop()
             for field, at, past in _messages(content, start, end):
@@ -43,14 +44,12 @@ def has_weights_elsewhere(content: bytes) -> bool:
                     return True
                 if (inner := _INSIDE[kind].get(field)) is not None:
                     waiting.append((inner, at, past))
-    except ValueError:
-        return False
     return False
 
 
 def opset_of(content: bytes) -> int | None:
     """Return the version of ONNX's operators that a file uses; None if it gives none or cannot be parsed."""
-    try:
+    with contextlib.suppress(ValueError):
         for field, at, past in _messages(content, 0, len(content)):
             if field != _OPSET_IMPORT:
                 continue
@@ -62,8 +61,6 @@ def opset_of(content: bytes) -> int | None:
                     version = value
             if domain in (b"", b"ai.onnx"):
                 return version
-    except ValueError:
-        return None
     return None
 
 

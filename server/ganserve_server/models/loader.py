@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
 from ganserve_server.models.version_table import VersionEntry, VersionTable
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 
 _log = logging.getLogger(__name__)
 

@@ -13,17 +13,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.engine.engine import Engine, EngineConfig, TensorSpec
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.engine import Engine, TensorSpec
 from ganserve_server.engine.parallelism import choose_buckets
-from ganserve_server.engine.sessions import Feed
+from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
 from ganserve_server.models.trial import try_critic, try_generator
-from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Slice, WorkT
+from ganserve_server.queue.options import BatchConfig
 
 Labels = int | NDArray[np.int64] | None
 
@@ -69,9 +70,7 @@ class Model:
     def __init__(self, package: Package, engine_config: EngineConfig, batch_config: BatchConfig) -> None:
         """Make the sessions, check them against the manifest and warm them up. Takes seconds.
 
-        Raises:
-            PackageError: A graph contradicts the manifest, or a trial run fails.
-            ProviderError: The execution provider is not available.
+        Raises PackageError if a graph contradicts the manifest or a trial run fails, and ProviderError.
         """
         self.info = package.info
         self.spec = package.spec
@@ -125,6 +124,23 @@ class Model:
     def engines(self) -> list[Engine]:
         """Return the generator's engine and, if there is one, the critic's."""
         return [self._generator] if self._critic is None else [self._generator, self._critic]
+
+    def describe(self) -> gan_service_pb2.GetModelResponse:
+        """Return the manifest and how the graphs run, the generator first."""
+        response = gan_service_pb2.GetModelResponse(spec=self.spec)
+        for engine in self.engines():
+            response.engines.add(
+                file=engine.file,
+                providers=engine.providers,
+                nodes_by_provider=engine.nodes_by_provider,
+                max_batch_size=self.max_batch_size,
+                batch_buckets=engine.config.buckets,
+                instances=engine.instances,
+                cuda_graphs=engine.cuda_graphs,
+                tf32=engine.tf32,
+                threads=engine.config.threads,
+            )
+        return response
 
     def close(self) -> None:
         """Close the batchers; may block for one call."""

@@ -49,6 +49,9 @@ class ModelInfo:
     label_bytes: int
     """Most bytes of one sample's label in a message: index, name and their lengths; 0 if unconditional."""
 
+    def __str__(self) -> str:
+        return f"version {self.version} of model {self.name!r}"
+
 
 def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
     """Return the facts of a manifest; raise PackageError if it contradicts itself, or a value is out of range."""

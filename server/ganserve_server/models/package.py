@@ -39,9 +39,8 @@ class Package:
 def read_package(folder: Path) -> Package:
     """Read and check the package in `folder`, which is `<repository>/<name>/<version>`.
 
-    Raises:
-        PackageError: The manifest is missing, malformed, or contradicts itself or the folder's name; a file is missing
-            or differs from its digest; or a graph keeps weights in other files.
+    Raises PackageError if the manifest is missing, malformed, or contradicts itself or the folder's name; if a file is
+    missing or differs from its digest; or if a graph keeps weights in other files.
     """
     spec = _read_manifest(folder)
     _check_identity(folder, spec)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError
 from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
 from ganserve_server.models.model import Model
 from ganserve_server.models.version_table import VersionEntry, VersionTable
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 
 _ResultT = TypeVar("_ResultT")
 _log = logging.getLogger(__name__)
@@ -67,11 +67,8 @@ class Repository:
     def load(self) -> None:
         """Load the packages of the folder; takes seconds, so never call it on an event loop.
 
-        A broken package is kept as failed with its reason; the others are loaded all the same.
-
-        Raises:
-            UnavailableError: The folder cannot be read.
-            ProviderError: The execution provider is not available.
+        A broken package is kept as failed with its reason; the others are loaded all the same. Raises UnavailableError
+        if the folder cannot be read, and ProviderError.
         """
         self._refresh(settled_only=False, starting=True)
 

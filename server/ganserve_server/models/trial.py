@@ -22,14 +22,11 @@ _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
 
 
 def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tuple[list[Feed], list[Feed]]:
-    """Run the generator with batches of these sizes, ascending, on every session.
+    """Run the generator with batches of these sizes, ascending, on every session; return its and the critic's inputs.
 
     The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
     minibatch statistics), and a request's result would depend on the other requests. Raises PackageError if a run
     fails or the sample differs.
-
-    Returns:
-        The inputs of the generator and the critic for each size.
     """
     feeds = [_trial_feed(info, size) for size in sizes]
     drawn = engine.warm_up(feeds)

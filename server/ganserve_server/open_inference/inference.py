@@ -12,10 +12,10 @@ from ganserve_server.models.latents import Purpose, labels_from_words, latents_f
 from ganserve_server.models.model import CriticWork, GeneratorWork
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.repository import Repository
-from ganserve_server.open_inference.graphs import Graphs, GraphTensor
+from ganserve_server.open_inference.graphs import Graphs
 from ganserve_server.open_inference.plan import InferencePlan, InferenceRequest, ManySeeds, plan_inference
 from ganserve_server.queue.lanes import Arrays
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.requests.limits import Limits
 
 # For requests with many seeds: latent values drawn at a time, and drawn on the event loop instead of a thread.
@@ -26,15 +26,10 @@ _VALUES_AT_A_TIME, _VALUES_ON_LOOP = 2**20, 2**12
 class InferenceResult:
     """The result of one run."""
 
-    model: str
-    """Name of the graph."""
-    version: int
-    outputs: tuple[tuple[GraphTensor, list[NDArray[np.generic]]], ...]
-    """The requested outputs in order, each as parts to concatenate along the first axis."""
-    count: int
-    """N."""
-    seed: int | None
-    """The seed of all samples; None with several seeds, with latents, or for a critic."""
+    plan: InferencePlan
+    """The request, as planned for the version that ran."""
+    outputs: tuple[list[NDArray[np.generic]], ...]
+    """The plan's outputs in order, each as parts to concatenate along the first axis."""
 
 
 class Inference:
@@ -59,15 +54,9 @@ class Inference:
             parts = await _submit(plan)
         finally:
             leases.release()
-        graph = plan.graph
-        names = ("scores", "probabilities") if graph.is_critic else ("samples", "latents", "labels")
-        return InferenceResult(
-            model=graph.name,
-            version=graph.model.info.version,
-            outputs=tuple((one, [part[names.index(one.name)] for part in parts]) for one in plan.outputs),
-            count=plan.count,
-            seed=plan.seed,
-        )
+        names = ("scores", "probabilities") if plan.graph.is_critic else ("samples", "latents", "labels")
+        outputs = tuple([part[names.index(one.name)] for part in parts] for one in plan.outputs)
+        return InferenceResult(plan=plan, outputs=outputs)
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
         """Load the latest version of a model, even if it is loaded already."""

@@ -18,12 +18,13 @@ from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.open_inference.graphs import DATATYPES, Graph, GraphTensor, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.requests.field_checks import check_controls, check_finite, check_truncation
+from ganserve_server.requests.field_checks import check_answer_size, check_controls, check_finite, check_truncation
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
 
 _NOT_BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: leave it out"
 _HIGHEST, _NORMAL = 1, 2  # Triton's numbers: a larger one is a lower priority, and 0 is the default
+_PRIORITIES = {_HIGHEST: Priority.HIGH, _NORMAL: Priority.NORMAL}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +94,7 @@ def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, dead
     """
     findings = Findings()
     parameters = Parameters(request.parameters, findings)
-    priority = _priority(parameters)
+    priority = _PRIORITIES.get(parameters.integer("priority", 0, 2**64) or _NORMAL, Priority.LOW)
     timeout_us = parameters.integer("timeout", 0, 2**63) or 0  # as in Triton, 0 means none
     if timeout_us:
         deadline = min(math.inf if deadline is None else deadline, time.monotonic() + timeout_us / 1e6)
@@ -116,13 +117,6 @@ def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, dead
         priority=priority,
         deadline=deadline,
     )
-
-
-def _priority(parameters: Parameters) -> Priority:
-    priority = parameters.integer("priority", 0, 2**64) or _NORMAL
-    if priority == _HIGHEST:
-        return Priority.HIGH
-    return Priority.NORMAL if priority == _NORMAL else Priority.LOW
 
 
 def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dict[str, NDArray[np.generic]]:
@@ -197,12 +191,15 @@ def _plan_generator(
     if truncation is not None:
         check_truncation(info, truncation, parameters.findings)
     latents, seeds = tensors.get("latents"), tensors.get("seeds")
+    sample_bytes = sum(one.sample_bytes for one in graph.outputs)
     if latents is not None:
         if seeds is not None:
             findings.invalid("inputs.seeds", _NOT_BESIDE_LATENTS)
         for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
             parameters.findings.invalid(name, _NOT_BESIDE_LATENTS)
-        return len(latents), _latents_work(graph, latents, tensors.get("labels"), limits, findings), None
+        check_answer_size(len(latents), sample_bytes, limits, "inputs.latents.shape", findings)
+        labels = _labels(info, tensors.get("labels"), len(latents), findings)
+        return len(latents), GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels), None
     numbers = np.array([draw_seed()], np.uint64) if seeds is None else _seed_numbers(seeds, findings)
     if len(numbers) > 1 and given["count"]:
         parameters.findings.invalid("count", f"is given beside {len(numbers)} seeds, which give a sample each")
@@ -212,7 +209,7 @@ def _plan_generator(
     if offset + count > MAX_INDEX:
         parameters.findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
     sized_by = "parameters.count" if given["count"] else f"inputs.{'labels' if seeds is None else 'seeds'}.shape"
-    _check_size(graph, sized_by, count, limits, findings)
+    check_answer_size(count, sample_bytes, limits, sized_by, findings)
     labels = _labels(info, tensors.get("labels"), count, findings)
     if len(numbers) > 1:
         many = ManySeeds(seeds=numbers, offset=offset, truncation=truncation, labels=labels, controls=controls)
@@ -220,16 +217,6 @@ def _plan_generator(
     seed = int(numbers[0])
     work = GeneratorWork(seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls)
     return count, work, seed
-
-
-def _latents_work(
-    graph: Graph, latents: NDArray[np.generic], labels: NDArray[np.generic] | None, limits: Limits, findings: Findings
-) -> GeneratorWork:
-    info = graph.model.info
-    _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)
-    return GeneratorWork(
-        latents=cast("NDArray[np.float32]", latents), labels=_labels(info, labels, len(latents), findings)
-    )
 
 
 def _seed_numbers(seeds: NDArray[np.generic], findings: Findings) -> NDArray[np.uint64]:
@@ -241,18 +228,6 @@ def _seed_numbers(seeds: NDArray[np.generic], findings: Findings) -> NDArray[np.
     return seeds.astype(np.uint64)
 
 
-def _check_size(graph: Graph, field: str, count: int, limits: Limits, findings: Findings) -> None:
-    """Check the memory held until the answer is sent: samples, latents and labels, even if they are not returned."""
-    size = sum(one.sample_bytes for one in graph.outputs)
-    most = max(1, limits.max_response_bytes // size)
-    if count > most:
-        findings.invalid(
-            field,
-            f"makes it {count} samples, at {size} bytes each, with their latents, more than the "
-            f"{limits.max_response_bytes} bytes of one answer; ask for at most {most} at a time",
-        )
-
-
 def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, findings: Findings) -> Labels:
     """Return one label for all samples, int64 [N], or None without labels or with wrong ones."""
     if tensor is None:
@@ -261,9 +236,8 @@ def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, fin
     known = len(info.label_names)
     wrong = np.flatnonzero((labels < 0) | (labels >= known))
     if len(labels) not in {1, count}:
-        findings.invalid(
-            "inputs.labels.shape", f"has {len(labels)} labels; expected 1, or one for each of the {count} samples"
-        )
+        problem = f"has {len(labels)} labels; expected 1, or one for each of the {count} samples"
+        findings.invalid("inputs.labels.shape", problem)
     if len(wrong):
         findings.invalid(
             "inputs.labels",

@@ -17,6 +17,7 @@ from ganserve_server.models.model import Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.limits import Limits
 
 _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("<u1"),
@@ -134,13 +135,24 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     return tuple(found)
 
 
+def check_answer_size(
+    count: int, sample_bytes: int, limits: Limits, field: str, findings: Findings, *, instead: str = " at a time"
+) -> None:
+    """Check the memory held until the answer is sent: samples, latents and labels, even if they are not returned."""
+    most = max(1, limits.max_response_bytes // sample_bytes)
+    if count > most:
+        findings.invalid(
+            field,
+            f"makes it {count} samples, at {sample_bytes} bytes each, with their latents, more than the "
+            f"{limits.max_response_bytes} bytes of one answer; ask for at most {most}{instead}",
+        )
+
+
 def check_critic(model: Model, purpose: str, findings: Findings) -> None:
     """Check that a model has a critic, which it needs for `purpose` ("score", "select")."""
     if model.critic is None:
-        findings.precondition(
-            f"version {model.info.version} of model {model.info.name!r} has no critic and cannot {purpose}: "
-            f"{model.info.critic_absence or 'export it with its critic'}"
-        )
+        reason = model.info.critic_absence or "export it with its critic"
+        findings.precondition(f"{model.info} has no critic and cannot {purpose}: {reason}")
 
 
 def check_tensor(

@@ -30,6 +30,11 @@ class Findings:
         """Add a wrong field: its value, what was expected, the fix. A field's first problem is the one reported."""
         self.violations.setdefault(self.prefix + name, description)
 
+    def add(self, error: InvalidRequestError) -> None:
+        """Add the wrong fields of an error."""
+        for violation in error.violations:
+            self.invalid(violation.field, violation.description)
+
     def unsupported(self, message: str) -> None:
         """Add something that this version of the server cannot do yet."""
         self.unsupported_features.append(message)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.models.model import CriticWork, GeneratorWork, Labels, Model
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 

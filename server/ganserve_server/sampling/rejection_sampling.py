@@ -53,7 +53,7 @@ def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
 
 def calibration_obstacle(model: Model) -> str:
     """Explain why a model's critic gives no usable odds for rejection; empty if it does."""
-    score, critic = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
+    score, critic = model.spec.score, f"the critic of {model.info}"
     if not score.HasField("calibration"):
         return (
             f"{critic} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: "

@@ -17,7 +17,6 @@ N = samples, A = samples without an accepted proposal, R = proposals of a sample
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
 import weakref
@@ -33,7 +32,7 @@ from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_l
 from ganserve_server.models.model import GeneratorWork, Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined
 from ganserve_server.sampling.rejection_sampling import (
     CALIBRATION_SAMPLES,
@@ -55,20 +54,13 @@ _OFF_LOOP_VALUES = 2**16
 _log = logging.getLogger(__name__)
 
 
-class SelectionMethod(enum.Enum):
-    """How the critic chooses."""
-
-    BEST_OF_N = "best of n"
-    """The proposal with the highest score; the first of equal ones."""
-    REJECTION = "rejection"
-    """The first accepted proposal (see `rejection_sampling`), or the likeliest if none is."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """A requested selection."""
 
-    method: SelectionMethod
+    rejection: bool
+    """True: take the first accepted proposal (see `rejection_sampling`), or the likeliest if none is. False: take the
+    best of N, the proposal with the highest score; the first of equal ones."""
     most: int
     """m, the most proposals for one sample."""
 
@@ -95,9 +87,7 @@ class Selector:
         The model has a critic, which is calibrated for rejection sampling; the work has no latents. Only the first
         group of proposals can be refused by a full queue. `latents` asks for the samples' latents.
         """
-        constants = None
-        if selection.method is SelectionMethod.REJECTION:
-            constants = await self.constants(model, options.deadline)
+        constants = await self.constants(model, options.deadline) if selection.rejection else None
         kept = _Kept.nothing(model.info, count, latents=latents)
         at_once = _most_at_once(model.info)
         step = max(1, at_once // _round(selection, at_once))
@@ -271,7 +261,7 @@ class _Group:
 
 def _round(selection: Selection, at_once: int) -> int:
     """Return the number of proposals for each sample in one round."""
-    whole = PROPOSALS_PER_ROUND if selection.method is SelectionMethod.REJECTION else at_once
+    whole = PROPOSALS_PER_ROUND if selection.rejection else at_once
     return min(selection.most, whole)
 
 

@@ -167,11 +167,10 @@ def _stream_error(request: Any, error: RequestError) -> Any:
     if isinstance(error, EngineError):
         _log.error("a request of a stream failed", exc_info=error)
         message = "the server failed; its log says why"
-    response = service_pb2.ModelStreamInferResponse(error_message=f"[{code.name}] {message}")
-    response.infer_response.id = request.id
-    response.infer_response.model_name = request.model_name
-    response.infer_response.model_version = request.model_version
-    return response
+    response = service_pb2.ModelInferResponse(
+        id=request.id, model_name=request.model_name, model_version=request.model_version
+    )
+    return service_pb2.ModelStreamInferResponse(error_message=f"[{code.name}] {message}", infer_response=response)
 
 
 def _refuse_repository(request: Any) -> None:
