@@ -4,8 +4,6 @@ A look gives an `observation`, which `probe` takes. `rules` find problems in a h
 what to try, `debounce` reports each finding once, and `monitor` does all of this for a run in its folder.
 """
 
-from __future__ import annotations
-
 from ganserve_training.diagnosis.findings import KINDS, Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.rules import diagnose

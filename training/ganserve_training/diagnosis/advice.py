@@ -4,8 +4,6 @@ A remedy is a phrase with a place for flags, and new values by their path. Value
 flags. A remedy that changes nothing, or that training would refuse, is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any

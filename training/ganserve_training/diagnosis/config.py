@@ -1,7 +1,5 @@
 """How a run is watched."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Report a condition once: when it has lasted, and again only after it has gone."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

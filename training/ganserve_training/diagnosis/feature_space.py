@@ -4,8 +4,6 @@ A run's space is made once from its training samples and never changes, so that 
 compared.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

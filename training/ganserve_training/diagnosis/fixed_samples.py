@@ -1,7 +1,5 @@
 """Choose the real samples that every look of a run uses. N = samples."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

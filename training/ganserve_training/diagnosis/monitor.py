@@ -1,10 +1,8 @@
 """Watch a run: take looks, keep their history, report findings, and know the best step so far."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +26,7 @@ from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import LogWriter, read_log
 from ganserve_training.run.random_state import Noise, seed_global
 from ganserve_training.run.trained import draw_samples
-
-if TYPE_CHECKING:
-    from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.trainer import Trainer
 
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with

@@ -5,8 +5,6 @@ run continues bit for bit as without it. Its latents and real samples are fixed.
 players learned in between, and a resumed run needs no state for them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Follow the quality of a run over its looks: the best one, gains and trends."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median

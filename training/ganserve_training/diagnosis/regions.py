@@ -4,8 +4,6 @@ Regions are known modes; else labels, if a judge can recognise them; else cluste
 "number of statistically different bins", Richardson & Weiss 2018).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ Rules compare scale-free numbers: shares, ratios to real samples, ratios to the 
 the values of healthy runs and of runs that were set up to fail in this way; docs/diagnosis.md lists both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Evaluate a model: draw samples and measure them. N = samples, H, W, C = image, D = values of a vector."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

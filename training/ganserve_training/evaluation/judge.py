@@ -3,8 +3,6 @@
 N = samples, D = values of a sample, K = labels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

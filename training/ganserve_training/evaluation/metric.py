@@ -3,8 +3,6 @@
 Each file of `metrics/` registers the metric of its name; `register_metric` adds one from outside the package.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Know the modes of some data sets. N = samples, K = modes, D = values of a sample."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Protocol
 

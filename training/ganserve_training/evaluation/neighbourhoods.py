@@ -1,7 +1,5 @@
 """Compute balls around points that reach to their nearest neighbours. N, M = points, F = features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

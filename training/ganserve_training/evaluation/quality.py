@@ -3,8 +3,6 @@
 N = samples, H, W, C = image, D = values of a vector.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Load the real data that an evaluation compares with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Hold the result of an evaluation, as metrics.json has it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

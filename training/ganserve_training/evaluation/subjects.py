@@ -1,7 +1,5 @@
 """Define what can be evaluated: anything that draws samples. N = samples, H, W, C = image, D = values of a vector."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Draw pictures of image samples: one row per label."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

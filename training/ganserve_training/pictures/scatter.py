@@ -1,7 +1,5 @@
 """Draw pictures of vectors: generated points over real ones. N = points, D = values of a vector."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Write a self-contained page about a run: samples over time, curves with findings, metrics, configuration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically

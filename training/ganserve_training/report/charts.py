@@ -1,7 +1,5 @@
 """Draw the curves of a report, and mark the findings on them. To add a curve, add a line to `charts`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

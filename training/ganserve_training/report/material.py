@@ -1,7 +1,5 @@
 """Read everything that a report shows from a run's folder."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Render a report as one HTML page with everything inside."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Turn samples into features, for the metrics that compare features."""
 
-from __future__ import annotations
-
 from ganserve_training.evaluation.features.classifier import classifier_features
 from ganserve_training.evaluation.features.features import Features, plain_features
 from ganserve_training.evaluation.features.resizing import FeatureInput

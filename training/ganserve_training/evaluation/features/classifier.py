@@ -3,8 +3,6 @@
 N = batch, C = channels, F = features.
 """
 
-from __future__ import annotations
-
 import hashlib
 from itertools import pairwise
 from typing import Any

@@ -3,8 +3,6 @@
 N = samples, H, W, C = image, D = values of a sample, F = features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Convert images to the form that a feature network takes. N = samples, H, W, C = image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

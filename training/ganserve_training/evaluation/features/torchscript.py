@@ -1,7 +1,5 @@
 """Extract features with a TorchScript network. N = batch, C = channels, F = features."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 docs/evaluation.md has the formulas and papers.
 """
 
-from __future__ import annotations
-
 from ganserve_training.evaluation.metrics.density_coverage import DensityCoverage, density_coverage
 from ganserve_training.evaluation.metrics.fid import frechet_distance
 from ganserve_training.evaluation.metrics.inception_score import inception_score

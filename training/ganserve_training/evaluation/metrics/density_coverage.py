@@ -1,7 +1,5 @@
 """Density and coverage: fidelity and diversity by nearest neighbours. N = generated, M = real, F = features."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Frechet distance of features (FID). N, M = samples, F = features."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """GAN-train and GAN-test: how well classifiers learn from and recognise generated, labelled samples."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

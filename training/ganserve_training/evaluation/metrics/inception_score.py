@@ -1,7 +1,5 @@
 """Inception score. N = samples, K = labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

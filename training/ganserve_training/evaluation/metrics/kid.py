@@ -1,7 +1,5 @@
 """Kernel distance of features (KID). N, M = samples, F = features."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

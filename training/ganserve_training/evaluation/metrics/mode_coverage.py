@@ -1,7 +1,5 @@
 """Count how many of a distribution's known modes a generator reaches. N = samples, K = modes."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

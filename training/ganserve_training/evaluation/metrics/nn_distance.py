@@ -1,7 +1,5 @@
 """Distance to the nearest training sample: tells copies and noise from new samples."""
 
-from __future__ import annotations
-
 from ganserve_training.data.rows import flat_values
 from ganserve_training.evaluation.judge import NN_DISTANCE_RATIO_WITHIN, nearest_distance_ratio
 from ganserve_training.evaluation.metric import Figure, Material, Metric, read_all, register_metric

@@ -1,7 +1,5 @@
 """Precision and recall: fidelity and diversity by nearest neighbours. N = generated, M = real, F = features."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

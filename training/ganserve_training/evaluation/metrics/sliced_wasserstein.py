@@ -1,7 +1,5 @@
 """Sliced Wasserstein distance. N, M = samples, D = values of a sample, P = directions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
