@@ -165,7 +165,7 @@ def test_options_that_do_not_suit_the_data_are_refused(tmp_path: Path) -> None:
         evaluate(subject, EvaluationOptions(metrics=("fid",), features="inception"))
     with pytest.raises(ConfigError, match=r"the path of .* \(got nope.pt: there is no file /\S+/nope\.pt\)$"):
         evaluate(subject, EvaluationOptions(metrics=("fid",), features="nope.pt"))
-    with pytest.raises(ConfigError, match="samples must be at least 1"):
+    with pytest.raises(ConfigError, match="--samples 0: must be at least 1"):
         EvaluationOptions(samples=0)
     with pytest.raises(DataError, match=r"the model makes samples of shape \[8, 8, 1\], the data have \[2\]"):
         evaluate(subject, EvaluationOptions(data="ring"))
@@ -197,7 +197,7 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
 def test_a_large_reference_is_a_fixed_part() -> None:
     reference = load_reference(RingConfig(count=30_000), (2,))
     assert len(reference.train) == 10_000
-    assert reference.sha256 == load_reference(RingConfig(count=30_000), (2,)).sha256
+    assert reference.train.sha256() == load_reference(RingConfig(count=30_000), (2,)).train.sha256()
 
 
 def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:

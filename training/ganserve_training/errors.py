@@ -1,7 +1,5 @@
 """What can go wrong in training, by name. Every message says what was wrong, what was expected and what to do."""
 
-from __future__ import annotations
-
 
 class TrainingError(Exception):
     """Base class of everything that `ganserve_training` raises on purpose."""

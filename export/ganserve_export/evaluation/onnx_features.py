@@ -17,16 +17,10 @@ BATCH = 64
 
 
 def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: FeatureRange) -> Features:
-    """Return features: the first output of an ONNX network, flattened.
+    """Return features: the first output, flattened, of an ONNX network with one input, float32 [N, C, H, W].
 
-    Args:
-        file: A network with one input, float32 [N, C, H, W], whose fixed extents decide the size of the images.
-        info: What the images look like.
-        side_px: H and W if the file leaves them open; None: as in the data.
-        values: Values of black and white for the network.
-
-    Raises:
-        ExportError: The file cannot be loaded, or has other inputs.
+    The file's fixed extents decide the size of the images; `side_px` (default: as in the data) decides open ones. Raise
+    ExportError if the file cannot be loaded or has other inputs.
     """
     session = open_on_cpu(file)
     inputs = session.get_inputs()

@@ -15,7 +15,7 @@ from ganserve_export.package.manifest import MADE_ELSEWHERE, read_manifest
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training import config_from_dict
 from ganserve_training.config import TrainConfig
-from ganserve_training.evaluation.subjects import Subject
+from ganserve_training.evaluation.evaluate import Subject
 from ganserve_training.files import file_sha256
 from ganserve_training.networks.latents import LatentPrior
 
@@ -23,10 +23,7 @@ BATCH = 256
 
 
 def package_subject(folder: Path) -> Subject:
-    """Return the generator of a package, run by onnxruntime on the CPU.
-
-    Args:
-        folder: The folder of manifest.json.
+    """Return the generator of the package in `folder`, run by onnxruntime on the CPU.
 
     Raises:
         ExportError: The manifest cannot be read, or the generator differs from the file that it names.

@@ -3,51 +3,41 @@
 N = batch, K = labels, H, W, C = image, D = vector.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import torch
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, rounding_of
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph
+from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator, rounding_of
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
+from ganserve_export.from_onnx.options import OnnxOptions
 from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_from_levels, from_levels
-from ganserve_export.from_onnx.surgery import Surgery
+from ganserve_export.from_onnx.surgery import Declared, Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, find_samples_input
 from ganserve_export.package.batch_independence import BATCH, check_alone
+from ganserve_export.package.calibration import LogisticCalibration
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
-    import onnx
-
-    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-    from ganserve_export.from_onnx.generator import ForeignGenerator
-    from ganserve_export.from_onnx.options import OnnxOptions
-    from ganserve_export.package.calibration import LogisticCalibration
-
-    IntArray = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.int64]
 
 _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.
 
 
 class ForeignCritic:
-    """A critic, understood and tried out on the generator's samples.
-
-    Raises:
-        ExportError: It can be understood in several ways, or cannot be served.
-    """
+    """A critic, understood and tried out on the generator's samples; ExportError if that fails or leaves a choice."""
 
     def __init__(self, graph: ForeignGraph, generator: ForeignGenerator, options: OnnxOptions) -> None:
         self.graph = graph
         self._all_labels = generator.label_count
         self._sample_shape = generator.sample_shape
         self.samples, layouts = find_samples_input(graph, options.critic_samples, generator.sample_shape)
+        flag = "--critic-labels"
         self.labels = find_labels(
-            graph, options.critic_labels, self.samples, self._all_labels, required=False, flag="--critic-labels"
+            graph, options.critic_labels, self.samples, self._all_labels, required=False, flag=flag
         )
         self._sign = 1.0 if options.score_higher == "real" else -1.0
         self.layout: LayoutName | None = None
@@ -57,10 +47,8 @@ class ForeignCritic:
         if self.layout is not None and self.samples.is_float:
             self.pixel_range = generator.pixel_range or options.range
             if self.pixel_range is None:
-                raise ExportError(
-                    f"the {graph.name} takes images as floats ({self.samples}): say what black and white are with "
-                    "--range -1..1, 0..1 or 0..255"
-                )
+                remedy = "say what black and white are with --range -1..1, 0..1 or 0..255"
+                raise graph.error(f"takes images as floats ({self.samples}): {remedy}")
         self._try_out(generator, options)
 
     @property
@@ -77,13 +65,13 @@ class ForeignCritic:
         try:
             values = dict(zip((tensor.name for tensor in self.graph.outputs), self.graph.run(feed), strict=True))
         except ExportError as error:
-            raise ExportError(f"the {self.graph.name} fails for {BATCH} samples: {error}") from error
+            raise self.graph.error(f"fails for {BATCH} samples: {error}") from error
         single = [tensor for tensor in self.graph.outputs if tensor.is_float and _is_single(values[tensor.name])]
         self.output = find_output(self.graph, options.critic_scores, "scores", "--critic-scores", single)
         raw = values[self.output.name]
         if self.output not in single:
-            raise ExportError(
-                f"the {self.graph.name} gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
+            raise self.graph.error(
+                f"gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
                 f"{self.output.name}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with "
                 "their mean inside, and a critic with a fixed batch size with x.shape[0] instead"
             )
@@ -102,13 +90,9 @@ class ForeignCritic:
 
     def _check_alone(self, samples: torch.Tensor, labels: torch.Tensor | None) -> None:
         if not torch.isfinite(self.scores(samples, labels)).all():
-            raise ExportError(
-                f"the {self.graph.name} gives the generator's samples scores that are not finite: export an earlier "
-                "checkpoint"
-            )
-        call: Callable[..., torch.Tensor] = self.scores
+            raise self.graph.error("gives samples scores that are not finite: export an earlier checkpoint")
         check_alone(
-            call,
+            self.scores,
             [samples] if labels is None or self.labels is None else [samples, labels],
             (),
             self.graph.name,
@@ -174,16 +158,13 @@ class ForeignCritic:
         else:
             shift = surgery.node("Gather", surgery.constant(calibration.intercepts, np.float32), "labels", axis=0)
         surgery.emit("probabilities", surgery.node("Sigmoid", surgery.node("Add", scaled, shift)))
-        kind = "float32" if self.layout is None else "uint8"
-        inputs: dict[str, tuple[str, tuple[int, ...]]] = {"samples": (kind, self._sample_shape)}
-        if self.labels is not None:
-            inputs["labels"] = ("int64", ())
-        return surgery.finish(inputs, {"scores": ("float32", ()), "probabilities": ("float32", ())})
+        samples = ("float32" if self.layout is None else "uint8", self._sample_shape)
+        outputs: Declared = {"scores": ("float32", ()), "probabilities": ("float32", ())}
+        return surgery.finish({"samples": samples}, outputs, has_labels=self.labels is not None)
 
     def __str__(self) -> str:
         """Say how it was understood."""
-        scale = f", {self.pixel_range}" if self.pixel_range else ""
-        taken = f"samples {self.samples}{scale}"
+        taken = f"samples {self.samples}" + (f", {self.pixel_range}" if self.pixel_range else "")
         if self.labels is not None:
             taken += f", labels {self.labels.tensor} ({self.labels.form})"
         what = "probability" if self._is_probability else "score"

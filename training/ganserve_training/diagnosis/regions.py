@@ -19,10 +19,8 @@ from ganserve_training.diagnosis.observation import RegionKind
 from ganserve_training.evaluation.modes import Modes
 
 CLUSTERS = 20  # about 13 of 256 samples each, so that an empty cluster is no accident
-REACHED_SHARE = 0.1
-"""A region counts as reached from this share of its share of real samples."""
-JUDGE_ACCURACY = 0.8
-"""Accuracy on held-out samples below which a judge is not used; clusters take its place."""
+REACHED_SHARE = 0.1  # A region counts as reached from this share of its share of real samples
+JUDGE_ACCURACY = 0.8  # accuracy on held-out samples below which a judge is not used; clusters take its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +35,9 @@ class Coverage:
 
 
 class Regions:
-    """A fixed division of the samples' space.
+    """A fixed division of the samples' space into `count` regions; `assign` returns each sample's region, int64 [N].
 
-    Args:
-        kind: What the regions are.
-        assign: Samples as networks see them -> the region of each, int64 [N].
-        count: K.
-        reference: Training samples, which show how much each region should get.
+    The training samples `reference` show how much each region should get.
     """
 
     def __init__(
@@ -88,11 +82,7 @@ def label_regions(
 ) -> Regions | None:
     """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
-    Args:
-        space: Space in which to compare.
-        reference: Training samples and their labels, int64 [N].
-        held_out: Held-out samples and their labels, which test the machine.
-        classes: Number of labels.
+    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`.
     """
     from sklearn.svm import SVC
 

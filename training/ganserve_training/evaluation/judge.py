@@ -35,18 +35,10 @@ def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
 def judge_probabilities(
     values: NDArray[Any], train: Samples, held_out: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the probability that a judge gives each label of each sample.
+    """Return the probabilities that a judge gives each label: of sample rows [N, D], and of the held-out real samples.
 
     The judge learns from `train`. Logistic regressions on `held_out` turn its distances into probabilities (Platt
-    1999).
-
-    Args:
-        values: Samples as rows, [N, D], from `flat_values`.
-        train: Labelled real samples.
-        held_out: Other labelled real samples.
-
-    Returns:
-        Probabilities of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
+    1999), float64 [N, K] and [M, K]. Both sets have labels.
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
@@ -80,13 +72,7 @@ class Judgement:
 
 
 def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
-    """Judge generated samples against real ones.
-
-    Args:
-        samples: Generated samples, uint8 [N, H, W, C] or float32 [N, D].
-        labels: The labels that were asked for, int64 [N].
-        train: The real samples that the generator learned from.
-        held_out: Real samples that it never saw.
+    """Judge generated samples, uint8 [N, H, W, C] or float32 [N, D], of these labels, int64 [N], against real ones.
 
     Raises:
         DataError: The data have no labels, the samples have another shape, or a label has no sample.

@@ -68,6 +68,9 @@ class StackedDigitModes:
     MNIST (Metz et al. 2017; Lin et al. 2018).
     """
 
+    count = 1000
+    real_high_quality = 1.0  # every image shows some triple
+
     def __init__(self) -> None:
         from ganserve_training.data.sources.digits import load_digits
 
@@ -75,16 +78,6 @@ class StackedDigitModes:
         assert digits.labels is not None
         self._info = digits.info
         self._classifier = fit_judge(flat_values(digits.pixels, self._info), digits.labels)
-
-    @property
-    def count(self) -> int:
-        """Return K."""
-        return 1000
-
-    @property
-    def real_high_quality(self) -> float:
-        """Return 1, as every image shows some triple."""
-        return 1.0
 
     def assign(self, samples: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the triple that each image uint8 [N, 8, 8, 3] shows, first channel first; all have high quality."""

@@ -53,13 +53,8 @@ def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, fl
     """Train a three-layer convolutional network on real, labelled images; its last hidden layer gives the features.
 
     Training takes 400 steps of AdamW on batches of 64, on the CPU, with fixed seeds: the same data give the same
-    network on the same machine and version of torch.
-
-    Returns:
-        The features, and the network's accuracy on `held_out`. Features of an inaccurate network say little.
-
-    Raises:
-        DataError: The data are not images, or have no labels.
+    network on the same machine and version of torch. Also return the network's accuracy on `held_out`: features of an
+    inaccurate network say little. Raise DataError if the data are not images, or have no labels.
     """
     if not train.info.is_image or train.labels is None or held_out.labels is None:
         raise DataError("features classifier: needs labelled images. Use features pixels, or a file")

@@ -1,4 +1,4 @@
-"""Compute metrics of generated samples: one file per metric, each with a function on arrays and its registration.
+"""Compute metrics of generated samples: one file per metric, each with a function on arrays and its `METRIC`.
 
 docs/evaluation.md has the formulas and papers.
 """

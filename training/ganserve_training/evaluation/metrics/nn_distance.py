@@ -2,7 +2,7 @@
 
 from ganserve_training.data.rows import flat_values
 from ganserve_training.evaluation.judge import NN_DISTANCE_RATIO_WITHIN, nearest_distance_ratio
-from ganserve_training.evaluation.metric import Figure, Material, Metric, read_all, register_metric
+from ganserve_training.evaluation.metric import Figure, Material, Metric, read_all
 
 _LOW, _HIGH = NN_DISTANCE_RATIO_WITHIN
 
@@ -12,18 +12,16 @@ def _measure(material: Material) -> dict[str, float]:
     return {"nn_distance_ratio": nearest_distance_ratio(material.values, material.real_values, held_out)}
 
 
-register_metric(
-    Metric(
-        name="nn-distance",
-        measure=_measure,
-        figures={
-            "nn_distance_ratio": Figure(
-                "NN distance ratio",
-                f"{_LOW} to {_HIGH}",
-                "distance to the nearest training sample: 1 as real ones, 0 copies",
-            )
-        },
-        by_default=lambda traits: not traits.has_modes,
-        position=8,
-    )
+METRIC = Metric(
+    name="nn-distance",
+    measure=_measure,
+    figures={
+        "nn_distance_ratio": Figure(
+            "NN distance ratio",
+            f"{_LOW} to {_HIGH}",
+            "distance to the nearest training sample: 1 as real ones, 0 copies",
+        )
+    },
+    by_default=lambda traits: not traits.has_modes,
+    position=8,
 )
