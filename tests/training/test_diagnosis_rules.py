@@ -25,6 +25,8 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
     WassersteinLoss,
+    allowed_choices,
+    with_choices,
 )
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
@@ -345,7 +347,10 @@ def test_training_accepts_whatever_advice_names(config: TrainConfig) -> None:
             with suppress(ConfigError):
                 together = changed_config(together, settings)
                 words += arguments
-    default = TrainArguments(config=config, out=Path("runs/x"))
+    chosen = {
+        path: words[-1 - words[::-1].index(f"--{path}") + 1] for path in allowed_choices() if f"--{path}" in words
+    }
+    default = TrainArguments(config=with_choices(config, chosen), out=Path("runs/x"))
     values = parse(options_of(TrainArguments, default), words, "ganserve train")
     assert build_arguments(default, values).config == together
 
@@ -392,5 +397,5 @@ def test_advice_has_values_that_follow_from_the_runs_own() -> None:
 
 def test_wrong_numbers_in_the_configuration_are_refused() -> None:
     for wrong in ({"every_steps": 0}, {"samples": 8}, {"patience": -1}):
-        with pytest.raises(ConfigError, match=f"diagnosis.{next(iter(wrong))} must be"):
+        with pytest.raises(ConfigError, match=f"--diagnosis.{next(iter(wrong)).replace('_', '-')} .*: must be"):
             DiagnosisConfig(**wrong)  # type: ignore[arg-type]

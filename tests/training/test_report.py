@@ -114,8 +114,8 @@ def test_a_report_has_state_findings_metrics_and_changed_options(parsed: Reader)
         "gan test 0.9877",
         "by.a 1",
         "Measured on the checkpoint of step 12.",
-        "seed 0 3",
-        "networks.latent_dim 32 8",
+        "--seed 0 3",
+        "--networks.latent-dim 32 8",
         "loss.name 'relativistic-pairing'",
         "torch 2.",
     ):

@@ -170,7 +170,7 @@ def test_how_often_things_are_written_does_not_change_the_weights(tmp_path: Path
 def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
     run(tiny_config(steps=4), tmp_path)
     changed = tiny_config(steps=8, seed=5, ema=EmaConfig(half_life_kimg=0.2))
-    with pytest.raises(ConfigChangedError, match=r"\n  seed: 0 -> 5\n  ema.half_life_kimg: 0.1 -> 0.2\n"):
+    with pytest.raises(ConfigChangedError, match=r"\n  --seed: 0 -> 5\n  --ema.half-life-kimg: 0.1 -> 0.2\n"):
         run(changed, tmp_path)
     (tmp_path / "config.json").unlink()  # The checkpoint knows too.
     with pytest.raises(ConfigChangedError, match="seed: 0 -> 5"):
@@ -286,7 +286,7 @@ def test_cuda_that_cannot_be_had_is_refused_in_words(tmp_path: Path) -> None:
         pytest.skip("this machine has CUDA")
     with pytest.raises(ConfigError, match=r"--device cuda: torch .*: use --device cpu or auto"):
         train(tiny_config(), tmp_path, device="cuda")
-    with pytest.raises(ConfigError, match="--threads must be at least 1"):
+    with pytest.raises(ConfigError, match="--threads 0: must be at least 1"):
         train(tiny_config(), tmp_path, device="cpu", threads=0)
 
 

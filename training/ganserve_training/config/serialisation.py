@@ -33,7 +33,7 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: A field is unknown, has the wrong type, or its value is out of range.
     """
-    config = build(TrainConfig, migrated(values), "")
+    config = build(TrainConfig, migrated(values) if isinstance(values, Mapping) else values, "")
     assert isinstance(config, TrainConfig)
     return config
 

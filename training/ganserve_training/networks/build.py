@@ -48,9 +48,8 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     """
     conditioning = resolve_conditioning(config, data)
     shape = data.network_shape
-    build_generator, build_critic = config.players
-    generator = build_generator(config, shape, conditioning)
-    critic = build_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
+    generator = config.build_generator(shape, conditioning)
+    critic = config.build_critic((shape[0] * config.packing, *shape[1:]), conditioning)
     if config.spectral_norm != "off":
         normalise_spectrally(critic)
     if config.spectral_norm == "both":

@@ -92,6 +92,14 @@ class NetworksConfig:
         """What makes the generator and the critic; a packed critic's shape holds m samples."""
         raise NotImplementedError
 
+    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a generator of samples of this shape."""
+        return self.players[0](self, shape, conditioning)
+
+    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
+        """Return a critic of samples of this shape; a packed critic's holds m samples."""
+        return self.players[1](self, shape, conditioning)
+
     # What these are where an architecture has no such option.
 
     @property

@@ -135,11 +135,11 @@ def _metrics(run: RunMaterial) -> str:
 def _configuration(run: RunMaterial) -> str:
     changed = [line.split(": ", 1) for line in config_diff(TrainConfig(), run.config)]
     rows = [(name, *values.split(" -> ", 1)) for name, values in changed]
-    differing = _table(rows, ("field", "default", "this run")) if rows else "<p>All defaults.</p>"
+    differing = _table(rows, ("option", "default", "this run")) if rows else "<p>All defaults.</p>"
     everything = _table([(name, repr(value)) for name, value in flat_config(run.config).items()])
     return _section(
         "Configuration",
-        f"<p>Fields that differ from the defaults.</p>{differing}"
+        f"<p>Options that differ from the defaults.</p>{differing}"
         f"<details><summary>The full configuration</summary>{everything}</details>",
     )
 
