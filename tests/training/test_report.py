@@ -160,7 +160,7 @@ def test_many_pictures_are_thinned_and_counted(tmp_path: Path) -> None:
         Image.new("L", (2, 2)).save(folder.samples / f"step-{step:08d}.png")
     run = read_run(folder)
     assert (len(run.pictures), run.picture_count) == (MOST_PICTURES, 200)
-    assert (run.pictures[0].step, run.pictures[-1].step) == (1, 200)
+    assert (run.pictures[0][0], run.pictures[-1][0]) == (1, 200)
     assert "60 of 200 pictures are shown" in write_report(tmp_path).read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training.data import DataInfo
-from ganserve_training.evaluation.features import FeatureInput, Features
+from ganserve_training.evaluation.features import FeatureInput, Features, batches
 from ganserve_training.evaluation.options import FeatureRange
 from ganserve_training.files import file_sha256
 
@@ -38,8 +38,7 @@ def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: Fe
 
     def extract(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         parts = []
-        for start in range(0, len(pixels), batch):
-            images = form.prepare(pixels[start : start + batch])
+        for images in map(form.prepare, batches(pixels, batch)):
             missing = (fixed[0] or len(images)) - len(images)  # A fixed batch size: fill the last batch.
             filled = np.concatenate([images, images[:1].repeat(missing, axis=0)]) if missing else images
             features = session.run([output], {name: filled})[0]

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +40,15 @@ def package_subject(folder: Path) -> Subject:
 
     def draw(labels: npt.NDArray[np.int64] | None, count: int, seed: int) -> npt.NDArray[Any]:
         latents = prior.draw(count, torch.Generator().manual_seed(seed)).numpy()
-        parts = []
-        for start in range(0, count, BATCH):
-            inputs: dict[str, npt.NDArray[Any]] = {"latents": latents[start : start + BATCH]}
-            if labels is not None:
-                inputs["labels"] = labels[start : start + BATCH]
-            parts.append(session.run(None, inputs)[0])
-        return np.concatenate(parts)
+        inputs: dict[str, npt.NDArray[Any]] = {"latents": latents}
+        if labels is not None:
+            inputs["labels"] = labels
+        return np.concatenate(
+            [
+                session.run(None, {name: values[start : start + BATCH] for name, values in inputs.items()})[0]
+                for start in range(0, count, BATCH)
+            ]
+        )
 
     return Subject(
         sample_shape=tuple(spec.sample.shape),
@@ -59,12 +61,10 @@ def package_subject(folder: Path) -> Subject:
 
 
 def _prior(latent: model_spec_pb2.LatentSpec) -> LatentPrior:
-    uniform = latent.distribution == model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM
-    return LatentPrior(
-        dim=latent.dimension,
-        distribution="uniform" if uniform else "normal",
-        continuous_codes=len(latent.controls),
-    )
+    name: Literal["uniform", "normal"] = "normal"
+    if latent.distribution == model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM:
+        name = "uniform"
+    return LatentPrior(dim=latent.dimension, distribution=name, continuous_codes=len(latent.controls))
 
 
 def _config(spec: model_spec_pb2.ModelSpec) -> TrainConfig | None:

@@ -22,8 +22,6 @@ from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, fin
 from ganserve_export.package.batch_independence import BATCH, check_alone
 from ganserve_export.package.calibration import LogisticCalibration
 
-IntArray = npt.NDArray[np.int64]
-
 _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.
 
 
@@ -61,19 +59,19 @@ class ForeignCritic:
         latents = generator.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
         labels = torch.arange(BATCH) % self._all_labels if self._all_labels else None
         samples = generator(latents, labels)
-        feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
+        names = [tensor.name for tensor in self.graph.outputs]
         try:
-            values = dict(zip((tensor.name for tensor in self.graph.outputs), self.graph.run(feed), strict=True))
+            values = dict(zip(names, self.graph.run(self._feed(samples, labels)), strict=True))
         except ExportError as error:
             raise self.graph.error(f"fails for {BATCH} samples: {error}") from error
         single = [tensor for tensor in self.graph.outputs if tensor.is_float and _is_single(values[tensor.name])]
         self.output = find_output(self.graph, options.critic_scores, "scores", "--critic-scores", single)
         raw = values[self.output.name]
         if self.output not in single:
+            given = f"{raw.dtype} {list(raw.shape)} for {BATCH} samples as {self.output.name}"
             raise self.graph.error(
-                f"gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
-                f"{self.output.name}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with "
-                "their mean inside, and a critic with a fixed batch size with x.shape[0] instead"
+                f"gives {given}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with their "
+                "mean inside, and a critic with a fixed batch size with x.shape[0] instead"
             )
         logits = self.graph.before_sigmoid(self.output.name) if options.critic_output != "score" else None
         self._value = logits or self.output.name
@@ -86,9 +84,6 @@ class ForeignCritic:
                 f"--critic-output probability: the {self.graph.name} gives {float(raw.min()):.3g} to "
                 f"{float(raw.max()):.3g} as {self.output.name}, which are not probabilities. Use --critic-output score"
             )
-        self._check_alone(samples, labels)
-
-    def _check_alone(self, samples: torch.Tensor, labels: torch.Tensor | None) -> None:
         if not torch.isfinite(self.scores(samples, labels)).all():
             raise self.graph.error("gives samples scores that are not finite: export an earlier checkpoint")
         check_alone(
@@ -100,20 +95,16 @@ class ForeignCritic:
             advice=f"{EVAL_MODE}, or package the generator alone",
         )
 
-    def _feed(self, samples: npt.NDArray[Any], labels: IntArray | None) -> dict[str, npt.NDArray[Any]]:
+    def _feed(self, samples: torch.Tensor, labels: torch.Tensor | None) -> dict[str, npt.NDArray[Any]]:
         if self.layout is not None:
-            given = from_levels(samples, self.pixel_range, self.layout, self.samples.element)
+            given = from_levels(samples.numpy(), self.pixel_range, self.layout, self.samples.element)
         else:
-            given = samples.astype(self.samples.element)
-        feed = {self.samples.name: given}
-        if self.labels is not None and labels is not None:
-            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self._all_labels)
-        return feed
+            given = samples.numpy().astype(self.samples.element)
+        return {self.samples.name: given} | encode_labels(labels, self.labels, self._all_labels)
 
     def scores(self, samples: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return scores float32 [N], higher for real samples; from the foreign graph and numpy around it."""
-        feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
-        values = self.graph.run(feed, [self._value])[0].astype(np.float32).reshape(-1)
+        values = self.graph.run(self._feed(samples, labels), [self._value])[0].astype(np.float32).reshape(-1)
         if self._is_probability:
             values = np.clip(values, np.float32(_CLOSEST), np.float32(1 - _CLOSEST))
             values = np.log(values) - np.log(np.float32(1) - values)
@@ -140,8 +131,7 @@ class ForeignCritic:
         elif self.samples.element != "float32":
             value = surgery.cast(value, self.samples.element)
         surgery.feed(self.samples.name, value)
-        if self.labels is not None:
-            feed_labels(surgery, self.labels, self._all_labels)
+        feed_labels(surgery, self.labels, self._all_labels)
         value = surgery.take(self._value)
         value = surgery.node("Reshape", surgery.cast(value, "float32"), surgery.constant([-1], np.int64))
         if self._is_probability:

@@ -20,8 +20,6 @@ from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, fi
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
 from ganserve_training.networks.latents import LatentPrior
 
-IntArray = npt.NDArray[np.int64]
-
 SEED = 0
 HALF_ROUNDING, LEVEL_ROUNDING = 2e-3, 1.01 / 255
 EVAL_MODE = (
@@ -52,7 +50,7 @@ class ForeignGenerator:
         if labels is not None:
             labels[-1] = self.label_count - 1
         try:
-            raw = self.raw(latents.numpy(), labels.numpy() if labels is not None else None)
+            raw = self.raw(latents, labels)
         except ExportError as error:
             hint = f" Are there {self.label_count} labels? List them all with --labels" if self.label_count else ""
             raise self.graph.error(f"fails for {BATCH} samples: {error}.{hint}") from error
@@ -64,7 +62,7 @@ class ForeignGenerator:
             raise self.graph.error("gives values that are not finite: export an earlier checkpoint")
         self.element = raw.dtype.name
         check_alone(
-            lambda *given: torch.from_numpy(np.array(self.raw(*(value.numpy() for value in given)), np.float32)),
+            lambda *given: torch.from_numpy(np.array(self.raw(*given), np.float32)),
             [latents] if labels is None else [latents, labels],
             tuple(shape[1:]),
             self.graph.name,
@@ -91,8 +89,8 @@ class ForeignGenerator:
         samples = self(latents, labels)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
-        self.mean = tuple(samples.float().mean(dim=0).tolist()) if self.layout is None else ()
-        self.std = tuple(samples.float().std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+        self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
+        self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
 
     def _layout(self, shape: list[int], stated: Literal["auto", "nchw", "nhwc"]) -> LayoutName:
         """Find the axis of the channels: the one of 1 to 4."""
@@ -107,16 +105,15 @@ class ForeignGenerator:
             raise self.graph.error(f"gives {_form(shape)}: say which axis is the channels with --layout nchw or nhwc")
         return possible[0]
 
-    def raw(self, latents: npt.NDArray[np.float32], labels: IntArray | None = None) -> npt.NDArray[Any]:
+    def raw(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> npt.NDArray[Any]:
         """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
-        feed = {self.latents.name: latents.reshape(len(latents), *self.latents.extents).astype(self.latents.element)}
-        if self.labels is not None and labels is not None:
-            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self.label_count)
+        given = latents.reshape(len(latents), *self.latents.extents).numpy().astype(self.latents.element)
+        feed = {self.latents.name: given} | encode_labels(labels, self.labels, self.label_count)
         return self.graph.run(feed, [self.output.name])[0]
 
     def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
-        raw = self.raw(latents.numpy(), None if labels is None else labels.numpy())
+        raw = self.raw(latents, labels)
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)
 
@@ -129,8 +126,7 @@ class ForeignGenerator:
         if self.latents.element != "float32":
             value = surgery.cast(value, self.latents.element)
         surgery.feed(self.latents.name, value)
-        if self.labels is not None:
-            feed_labels(surgery, self.labels, self.label_count)
+        feed_labels(surgery, self.labels, self.label_count)
         value = surgery.take(self.output.name)
         if self.layout is not None:
             value = add_to_levels(surgery, value, self.pixel_range, self.layout)

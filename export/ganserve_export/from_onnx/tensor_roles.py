@@ -166,9 +166,8 @@ def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
         raise graph.error(f"declares no shape with a batch axis for {tensor.name} ({tensor.element})")
     if isinstance(tensor.shape[0], int):
         raise graph.error(
-            f"is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic "
-            "first axis of every input (torch.onnx.export: dynamic_shapes, or dynamic_axes of older versions; tf2onnx: "
-            "None in the signature)"
+            f"is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic first axis of every "
+            "input (torch.onnx.export: dynamic_shapes, in older versions dynamic_axes; tf2onnx: None in the signature)"
         )
 
 

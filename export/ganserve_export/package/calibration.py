@@ -40,27 +40,20 @@ class LogisticCalibration:
     """Multiplies the score; never negative, so that a higher score never means a lower probability."""
     intercepts: tuple[float, ...]
     """One per label, or a single one for a critic that takes no labels."""
-    real_count: int
+    real_count: int = 0
     """Number of held-out real samples in the fit."""
-    generated_count: int
+    generated_count: int = 0
     """Number of generated samples in the fit."""
-    log_loss: float
+    log_loss: float = 0.0
     """Mean negative log-likelihood, cross-validated, in nats; guessing gets ln 2 = 0.693."""
-    auc: float
+    auc: float = 0.5
     """Probability that a held-out real sample gets a higher probability than a generated one, cross-validated; 0.5 is
     chance."""
 
     @classmethod
     def uncalibrated(cls, label_count: int) -> Self:
         """Return probability = sigmoid(score), which treats scores as log odds, as a discriminator's are."""
-        return cls(
-            slope=1.0,
-            intercepts=(0.0,) * max(label_count, 1),
-            real_count=0,
-            generated_count=0,
-            log_loss=0.0,
-            auc=0.5,
-        )
+        return cls(slope=1.0, intercepts=(0.0,) * max(label_count, 1))
 
     @property
     def fitted(self) -> bool:
@@ -91,10 +84,8 @@ def fit_calibration(
             )
         if not np.isfinite(scores).all():
             bad = np.count_nonzero(~np.isfinite(scores))
-            raise ExportError(
-                f"the critic's score is not finite for {bad} of {len(scores)} {kind} samples: "
-                "export an earlier checkpoint"
-            )
+            some = f"{bad} of {len(scores)} {kind} samples"
+            raise ExportError(f"the critic's score is not finite for {some}: export an earlier checkpoint")
     scores = np.concatenate([real_scores, generated_scores]).astype(np.float64)
     is_real = np.concatenate([np.ones(len(real_scores)), np.zeros(len(generated_scores))])
     one_hot = np.zeros((len(scores), 0))

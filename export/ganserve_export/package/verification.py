@@ -84,19 +84,14 @@ def verify(
             different += int(np.count_nonzero(mine != theirs))
             total += mine.size
     share = different / total
-    if _is_pixels(expected) and share > PIXEL_SHARE_TOLERANCE * slack:
+    is_pixels = expected[0].dtype == np.uint8
+    if is_pixels and share > PIXEL_SHARE_TOLERANCE * slack:
         raise VerificationError(
             f"{file.name}: {share:.2%} of the pixel values differ from {name}'s by a level (at most "
             f"{PIXEL_SHARE_TOLERANCE * slack:.1%} expected, seed {seed}). Not published."
         )
     largest, tolerance = max(found, key=_ratio)
-    return Difference(
-        batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=_is_pixels(expected)
-    )
-
-
-def _is_pixels(outputs: list[npt.NDArray[np.generic]]) -> bool:
-    return outputs[0].dtype == np.uint8
+    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=is_pixels)
 
 
 def _compare(

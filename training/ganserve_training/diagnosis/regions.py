@@ -16,6 +16,7 @@ from torch import Tensor
 from ganserve_training.data import DataInfo, from_network
 from ganserve_training.diagnosis.feature_space import FeatureSpace
 from ganserve_training.diagnosis.observation import RegionKind
+from ganserve_training.evaluation.judge import fit_judge
 from ganserve_training.evaluation.modes import Modes
 
 CLUSTERS = 20  # about 13 of 256 samples each, so that an empty cluster is no accident
@@ -75,20 +76,15 @@ def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
 
 
 def label_regions(
-    space: FeatureSpace,
-    reference: tuple[Tensor, Tensor],
-    held_out: tuple[Tensor, Tensor],
-    classes: int,
+    space: FeatureSpace, reference: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], classes: int
 ) -> Regions | None:
     """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
     It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`.
     """
-    from sklearn.svm import SVC
-
     if int(reference[1].min()) == int(reference[1].max()):
         return None
-    judge = SVC(C=10.0, gamma="scale").fit(_numpy(space(reference[0])), reference[1].cpu().numpy())
+    judge = fit_judge(_numpy(space(reference[0])), reference[1].cpu().numpy())
 
     def assign(samples: Tensor) -> NDArray[np.int64]:
         return np.asarray(judge.predict(_numpy(space(samples))), np.int64)

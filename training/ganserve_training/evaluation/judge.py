@@ -45,8 +45,8 @@ def judge_probabilities(
 
     assert train.labels is not None
     assert held_out.labels is not None
-    judge = fit_judge(_values(train), train.labels)
-    others = _values(held_out)
+    judge = fit_judge(sample_rows(train), train.labels)
+    others = sample_rows(held_out)
     calibrated = CalibratedClassifierCV(FrozenEstimator(judge), method="sigmoid").fit(others, held_out.labels)
     ours, real = (np.asarray(calibrated.predict_proba(part), np.float64) for part in (values, others))
     return ours, real
@@ -86,7 +86,7 @@ def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Sampl
     count = len(train.info.label_names)
     if set(np.unique(labels)) != set(range(count)):
         raise DataError(f"the judge needs samples of every label, 0 to {count - 1}, and no others")
-    ours, train_values, held_out_values = flat_values(samples, train.info), _values(train), _values(held_out)
+    ours, train_values, held_out_values = flat_values(samples, train.info), sample_rows(train), sample_rows(held_out)
     judge, student = fit_judge(train_values, train.labels), fit_judge(ours, labels)
     recognised = judge.predict(ours) == labels
     learned = student.predict(held_out_values) == held_out.labels
@@ -113,7 +113,8 @@ def mean_nearest_distance(values: NDArray[Any], reference: NDArray[Any]) -> floa
     return float(distances.mean())
 
 
-def _values(samples: Samples) -> NDArray[np.float64]:
+def sample_rows(samples: Samples) -> NDArray[np.float64]:
+    """Return all samples of a data set as rows, [N, D]."""
     return flat_values(samples.read(np.arange(len(samples))), samples.info)
 
 

@@ -16,6 +16,7 @@ from ganserve_training.data.rows import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.features import Features
+from ganserve_training.evaluation.judge import sample_rows
 from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import built_in_metrics
 from ganserve_training.run.progress_bar import Steps
@@ -62,7 +63,7 @@ class Material:
     def real_features(self) -> NDArray[Any]:
         """Return the features of the training samples, float [M, F]."""
         assert self.features is not None
-        return self.features.extract(read_all(self.train))
+        return self.features.extract(self.train.read(np.arange(len(self.train))))
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -72,7 +73,7 @@ class Material:
     @cached_property
     def real_values(self) -> NDArray[np.float64]:
         """Return the training samples as rows, float64 [M, D]."""
-        return flat_values(read_all(self.train), self.train.info)
+        return sample_rows(self.train)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,3 @@ def measure(metrics: Sequence[Metric], material: Material, steps: Steps) -> Meas
         metrics={name: float(value) for name, value in found.items() if not isinstance(value, tuple)},
         by_label={name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)},
     )
-
-
-def read_all(samples: Samples) -> NDArray[Any]:
-    """Return all samples of a data set."""
-    return samples.read(np.arange(len(samples)))

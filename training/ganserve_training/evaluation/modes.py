@@ -20,16 +20,13 @@ class Modes(Protocol):
     @property
     def count(self) -> int:
         """Return K."""
-        ...
 
     @property
     def real_high_quality(self) -> float:
         """Return the share of high-quality samples among real samples."""
-        ...
 
     def assign(self, samples: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return each sample's nearest mode, int64 [N], and whether the sample has high quality, bool [N]."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

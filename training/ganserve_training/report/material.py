@@ -23,14 +23,6 @@ MOST_PICTURES = 60  # most pictures that a report shows, evenly spaced; the last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """Samples of the generator at one step."""
-
-    step: int
-    path: Path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunMaterial:
     """Everything that a report shows of a run."""
 
@@ -39,7 +31,8 @@ class RunMaterial:
     log: list[dict[str, float]]
     observations: list[Observation]
     findings: list[Finding]
-    pictures: list[Picture]
+    pictures: list[tuple[int, Path]]
+    """Samples of the generator: step and file."""
     picture_count: int
     """Number of pictures in the folder, shown or not."""
     metrics: dict[str, float]
@@ -85,12 +78,12 @@ def read_run(folder: RunFolder) -> RunMaterial:
     )
 
 
-def _pictures(folder: Path) -> list[Picture]:
-    found = [(int(match[1]), path) for path in folder.glob("*.png") if (match := _PICTURE.fullmatch(path.name))]
-    return [Picture(step=step, path=path) for step, path in sorted(found)]
+def _pictures(folder: Path) -> list[tuple[int, Path]]:
+    matches = ((_PICTURE.fullmatch(path.name), path) for path in folder.glob("*.png"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
-def _thinned(pictures: list[Picture]) -> list[Picture]:
+def _thinned(pictures: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     count = len(pictures)
     if count <= MOST_PICTURES:
         return pictures

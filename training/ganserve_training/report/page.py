@@ -92,9 +92,9 @@ def _pictures(run: RunMaterial) -> str:
         return ""
     last = len(run.pictures) - 1
     images = "".join(
-        f'<img alt="samples at step {item.step}" data-step="{item.step:,}"{"" if index == last else " hidden"} '
-        f'src="data:image/png;base64,{base64.b64encode(item.path.read_bytes()).decode()}">'
-        for index, item in enumerate(run.pictures)
+        f'<img alt="samples at step {step}" data-step="{step:,}"{"" if index == last else " hidden"} '
+        f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        for index, (step, path) in enumerate(run.pictures)
     )
     names = run.row_labels[:_MOST_ROW_LABELS]
     rows = "".join(f"<span>{escape(name)}</span>" for name in names)
@@ -104,7 +104,7 @@ def _pictures(run: RunMaterial) -> str:
     slider = (
         f'<div class="slider"><button type="button" aria-label="play">▶</button>'
         f'<input type="range" min="0" max="{last}" value="{last}" aria-label="step">'
-        f"<output>step {run.pictures[last].step:,}</output></div>"
+        f"<output>step {run.pictures[last][0]:,}</output></div>"
     )
     grid = f'<div class="grid">{labels}<div class="frames">{images}</div></div>'
     what = "All samples" if run.is_image else "Generated points in blue over real ones in gray"

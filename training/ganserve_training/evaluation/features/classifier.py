@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganserve_training.data.order import ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
-from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.features import Features, batches
 from ganserve_training.evaluation.features.resizing import FeatureInput
 
 FEATURES = 64
@@ -72,11 +72,8 @@ def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, fl
         weights.update(name.encode() + value.numpy().tobytes())
 
     def run(pixels: NDArray[Any], output: int) -> NDArray[Any]:
-        parts = [
-            network(torch.from_numpy(form.prepare(pixels[start : start + 256])))[output].numpy()
-            for start in range(0, len(pixels), 256)
-        ]
-        return np.concatenate(parts)
+        outputs = [network(torch.from_numpy(form.prepare(batch)))[output].numpy() for batch in batches(pixels, 256)]
+        return np.concatenate(outputs)
 
     logits = run(held_out.read(np.arange(len(held_out))), 1)
     accuracy = float(np.mean(logits.argmax(axis=1) == held_out.labels))

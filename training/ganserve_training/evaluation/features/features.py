@@ -3,7 +3,7 @@
 N = samples, H, W, C = image, D = values of a sample, F = features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Features:
     """Samples uint8 [N, H, W, C] or float32 [N, D] -> features float [N, F]."""
 
 
+def batches(samples: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """Yield up to `size` samples at a time."""
+    return (samples[start : start + size] for start in range(0, len(samples), size))
+
+
 def plain_features(info: DataInfo) -> Features:
     """Return the values themselves: images averaged down to at most 31 pixels a side, or standardised vectors."""
     down, right = averaged_px(info) if info.is_image else (1, 1)
@@ -59,13 +64,13 @@ def torchscript_features(file: Path, info: DataInfo, *, side_px: int | None, val
     channels = next((int(weight.shape[1]) for weight in network.parameters() if weight.dim() == 4), info.channels)
     form = FeatureInput(height=side_px or info.height, width=side_px or info.width, channels=channels, values=values)
 
+    @torch.inference_mode()
+    def run(pixels: NDArray[Any]) -> NDArray[Any]:
+        output = network(torch.from_numpy(form.prepare(pixels)))
+        first: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+        return first.flatten(1).numpy()
+
     def extract(pixels: NDArray[Any]) -> NDArray[Any]:
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), _BATCH):
-                output = network(torch.from_numpy(form.prepare(pixels[start : start + _BATCH])))
-                first = output[0] if isinstance(output, tuple | list) else output
-                parts.append(first.flatten(1).numpy())
-        return np.concatenate(parts)
+        return np.concatenate([run(batch) for batch in batches(pixels, _BATCH)])
 
     return Features(name=file.name, sha256=file_sha256(file), resizer=form.resizer(info), extract=extract)

@@ -20,11 +20,9 @@ class FeatureInput:
     """Form of the images that a network takes, float32 [N, C, H, W]."""
 
     height: int
-    """H."""
     width: int
-    """W."""
     channels: int
-    """C: 1, 3, or as in the data."""
+    """1, 3, or as in the data."""
     values: FeatureRange = "0..1"
     """Values of black and white; imagenet: 0..1, normalised by mean and deviation of ImageNet's channels."""
 
