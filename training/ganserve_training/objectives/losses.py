@@ -42,7 +42,7 @@ class Loss:
     classification_weight: float = 1.0
     """Weight of AC-GAN's cross-entropy in both networks' losses, with --networks.critic-conditioning classifier."""
     information_weight: float = 1.0
-    """Weight of InfoGAN's mutual information in both networks' losses, with --networks.codes."""
+    """Weight of InfoGAN's mutual information in both networks' losses, where there are codes."""
 
     def __post_init__(self) -> None:
         for name in ("classification_weight", "information_weight"):

@@ -46,7 +46,7 @@ class DifferentiableRule:
     """An optimiser's update in plain tensor arithmetic, which starts from the real optimiser's moments.
 
     Args:
-        names: The weights' names, in the order of the updater's parameters.
+        names: The weights' names, by `id` of the parameter.
         updater: The critic's.
         progress: Share of the burn-in that has passed.
         clip: Clip weights to [-clip, clip] after each update; 0: don't.

@@ -13,11 +13,7 @@ KindT = TypeVar("KindT", bound="type[object]")
 
 
 class Registry(Generic[PartT]):
-    """The registered classes of one part, by name.
-
-    Args:
-        key: The class attribute with the name, such as `architecture`.
-    """
+    """The classes of one part by name; `key` is the class attribute with the name, such as `architecture`."""
 
     def __init__(self, key: str) -> None:
         self.key = key
