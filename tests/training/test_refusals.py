@@ -44,11 +44,11 @@ NO_PENALTY = {"r1_gamma": constant(0.0), "r2_gamma": constant(0.0)}
         ),
         (
             {"loss": {"classification_weight": 0.0}, "networks": {"critic_conditioning": "classifier"}},
-            "^--loss.classification-weight 0.0: must be positive with --networks.critic-conditioning classifier. Noth",
+            "^--loss.classification-weight 0.0: must be positive with --networks.critic-conditioning classifier. With",
         ),
         (
             {"loss": {"information_weight": 0.0}, "networks": {"codes": {"continuous": 2}}},
-            "^--loss.information-weight 0.0: must be positive with --networks.codes.categories or .*continuous. Nothi",
+            "^--loss.information-weight 0.0: must be positive with --networks.codes.categories or .*continuous. Witho",
         ),
         *(
             (

@@ -46,7 +46,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputConfig:
-    """What a run writes and how often. It does not affect the weights, so it may change when a run is resumed."""
+    """Files that a run writes, and how often; none affects the weights, so all may change when a run is resumed."""
 
     log_every_steps: int = 50
     """Steps between lines of log.jsonl; each line has the averages over them."""
@@ -136,5 +136,5 @@ class TrainConfig:
                 raise refusal(f"loss.{name}", weight, f"has no effect without {needs}", "Leave it out, or add that")
             if there and weight == 0.0:
                 problem = f"must be positive with {needs}"
-                fix = "Nothing else makes samples follow what they are asked for"
+                fix = "Without it samples do not follow their labels or codes"
                 raise refusal(f"loss.{name}", weight, problem, fix)

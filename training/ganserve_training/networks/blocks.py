@@ -19,7 +19,7 @@ class UpsampleConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        """Map [N, C_in, H, W] to [N, C_out, 2 H, 2 W]."""
         out: Tensor = self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
         return out
 

@@ -48,7 +48,7 @@ class ConvolutionalGenerator(Generator):
         init_weights(self)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
-        """[N, Z + E] -> images [N, C, H, W] in [-1, 1]."""
+        """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
         features = F.leaky_relu(self.stem(inputs), LEAK).view(inputs.shape[0], -1, 4, 4)
         for upsample, refine in zip(self.upsample, self.refine, strict=True):
             features = F.leaky_relu(upsample(features), LEAK)
@@ -72,7 +72,7 @@ class ConvolutionalCritic(Critic):
         self.add_heads(widths[-1], init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, width at 4 x 4]."""
         features = F.leaky_relu(self.from_image(samples), LEAK)
         for downsample in self.downsample:
             features = F.leaky_relu(downsample(features), LEAK)

@@ -53,7 +53,7 @@ class DcganGenerator(Generator):
         _init_weights(self)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, Z + E] -> images [N, C, H, W] in [-1, 1]."""
+        """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
         features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
         features = F.relu(self.norms[0](features, labels))
         for upsample, norm in zip(self.upsample, self.norms[1:], strict=True):
@@ -88,7 +88,7 @@ class DcganCritic(Critic):
         self.add_heads((widths[-1] + self.extra_channels) * 16, _init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, 16 times the width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, 16 times the width at 4 x 4]."""
         features = F.leaky_relu(self.from_image(samples), LEAK)
         for downsample, norm in zip(self.downsample, self.norms, strict=True):
             features = F.leaky_relu(norm(downsample(features)), LEAK)

@@ -37,7 +37,7 @@ class GrowthConfig(NetworksConfig):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """How far growing has come."""
+    """The level at a point of the timetable."""
 
     level: int
     """0 for 4 x 4, one more for each doubling."""

@@ -81,7 +81,7 @@ class HiddenLayer(nn.Module):
         _init_linear(self.linear, activation)
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, inputs] -> [N, U]."""
+        """Map [N, inputs] to [N, U]."""
         features: Tensor = self.norm(self.linear(inputs), labels)
         if self._activation == "maxout":
             return features.view(inputs.shape[0], -1, self._pieces).amax(dim=2)
@@ -112,7 +112,7 @@ class MlpGenerator(Generator):
         _init_linear(self.output, "tanh")
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, Z + E] -> vectors [N, D], or images [N, C, H, W] in [-1, 1]."""
+        """Map [N, Z + E] to vectors [N, D], or images [N, C, H, W] in [-1, 1]."""
         features = inputs
         for layer in self.hidden:
             features = layer(features, labels)
@@ -136,11 +136,11 @@ class MlpCritic(Critic):
         self.add_heads(widths[-1] + self.extra_channels, _init_heads)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """[N, C, H, W] or [N, D] -> [N, D]."""
+        """Map [N, C, H, W] or [N, D] to [N, D]."""
         return samples.flatten(1)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, D + E] -> [N, U]."""
+        """Map [N, D + E] to [N, U]."""
         features = samples
         for layer in self.hidden:
             features = layer(features)

@@ -47,7 +47,7 @@ class UpBlock(nn.Module):
         equalise(self.refine)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        """Map [N, C_in, H, W] to [N, C_out, 2 H, 2 W]."""
         features = _activate(self.upsample(features))
         return _activate(self.refine(features))
 
@@ -63,7 +63,7 @@ class DownBlock(nn.Module):
         equalise(self.widen)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, H / 2, W / 2]."""
+        """Map [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
         features = F.leaky_relu(self.refine(features), LEAK)
         return F.avg_pool2d(F.leaky_relu(self.widen(features), LEAK), 2)
 
@@ -85,7 +85,7 @@ class ProgressiveGenerator(Generator):
             equalise(layer, gain=1.0)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
-        """[N, Z + E] -> images [N, C, 4 * 2^L, 4 * 2^L], about in [-1, 1]."""
+        """Map [N, Z + E] to images [N, C, 4 * 2^L, 4 * 2^L], about in [-1, 1]."""
         level = self.phase.level
         features = _activate(self.stem(pixel_norm(inputs)).view(inputs.shape[0], -1, 4, 4))
         features = _activate(self.refine(features))
@@ -128,7 +128,7 @@ class ProgressiveCritic(Critic):
         self.add_heads(widths[0], _equalise_heads)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, C, 4 * 2^L, 4 * 2^L] -> [N, width at 4 x 4]."""
+        """Map [N, C, 4 * 2^L, 4 * 2^L] to [N, width at 4 x 4]."""
         level = self.phase.level
         side = 4 << level
         if samples.shape[-2:] != (side, side):

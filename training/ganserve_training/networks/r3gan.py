@@ -68,7 +68,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.narrow.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C, H, W] -> the same shape."""
+        """Map [N, C, H, W] to the same shape."""
         inner = F.leaky_relu(self.widen(features), LEAK)
         inner = F.leaky_relu(self.mix(inner), LEAK)
         total: Tensor = features + self.narrow(inner)
@@ -95,7 +95,7 @@ class Resample(nn.Module):
         self.register_buffer("kernel", torch.outer(taps, taps).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W] or [N, C_out, H / 2, W / 2]."""
+        """Map [N, C_in, H, W] to [N, C_out, 2 H, 2 W] or [N, C_out, H / 2, W / 2]."""
         kernel = self.kernel.to(features.dtype)
         if self._double:
             narrow = self.conv(features)  # At the lower resolution it costs a quarter.
@@ -118,7 +118,7 @@ class R3ganGenerator(Generator):
         self.to_image = _init_weight(nn.Conv2d(widths[-1], shape[0], 1, bias=False), 1.0)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
-        """[N, Z + E] -> images [N, C, H, W]."""
+        """Map [N, Z + E] to images [N, C, H, W]."""
         features = self.blocks[0](self.basis * self.modulation(inputs)[:, :, None, None])
         for resample, blocks in zip(self.resample, self.blocks[1:], strict=True):
             features = blocks(resample(features))
@@ -141,7 +141,7 @@ class R3ganCritic(Critic):
         self.add_heads(width, _init_heads)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, width at 4 x 4]."""
         features = self.from_image(samples)
         for blocks, resample in zip(self.blocks, self.resample, strict=False):
             features = resample(blocks(features))

@@ -49,7 +49,7 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, 2 H, 2 W]."""
+        """Map [N, C_in, H, W] to [N, C_out, 2 H, 2 W]."""
         inner = self.conv1(F.relu(self.norm1(features, labels)))
         inner = self.conv2(F.relu(self.norm2(inner, labels)))
         # A 1 x 1 convolution commutes with repeating pixels, and costs a quarter before it.
@@ -83,7 +83,7 @@ class DownBlock(nn.Module):
         self.shortcut: nn.Module = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C_in, H, W] -> [N, C_out, H / 2, W / 2], or [N, C_out, H, W] without halving."""
+        """Map [N, C_in, H, W] to [N, C_out, H / 2, W / 2], or [N, C_out, H, W] without halving."""
         inner = features if self._first else F.relu(self.norm1(features))
         inner = self.conv2(F.relu(self.norm2(self.conv1(inner))))
         if not self._halve:
@@ -108,7 +108,7 @@ class ResidualGenerator(Generator):
         _init_weights(self)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """[N, Z + E] -> images [N, C, H, W] in [-1, 1]."""
+        """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
         features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
         for block in self.blocks:
             features = block(features, labels)
@@ -129,7 +129,7 @@ class ResidualCritic(Critic):
         self.add_heads(widths[-1], _init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, width at 4 x 4]."""
         features = samples
         for block in self.blocks:
             features = block(features)

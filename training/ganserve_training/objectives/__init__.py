@@ -1,1 +1,1 @@
-"""Compute what both players minimise: losses, penalties, further terms, augmentation, unrolling."""
+"""Compute what the generator and the critic minimise: losses, penalties, further terms, augmentation, unrolling."""

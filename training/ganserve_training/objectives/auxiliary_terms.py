@@ -1,4 +1,4 @@
-"""Terms that a critic's further heads add to both players' losses. N = batch, K = classes, V = continuous codes."""
+"""Terms that a critic's further heads add to both networks' losses. N = batch, K = classes, V = continuous codes."""
 
 from dataclasses import dataclass
 

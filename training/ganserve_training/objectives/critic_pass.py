@@ -59,12 +59,12 @@ class CriticPass:
 
     @property
     def real_scores(self) -> Tensor:
-        """[M]."""
+        """Scores of real samples, [M]."""
         return self.real.scores
 
     @property
     def fake_scores(self) -> Tensor:
-        """[M]."""
+        """Scores of generated samples, [M]."""
         return self.fake.scores
 
     def input_gradients(self) -> tuple[Tensor, Tensor]:
