@@ -1,7 +1,5 @@
 """Data: what can be learned from, how it is split, and in which order training sees it."""
 
-from __future__ import annotations
-
 from ganserve_training.data.bad_files import BadFile, BadFiles
 from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches
 from ganserve_training.data.config import SplitName

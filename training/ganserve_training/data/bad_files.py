@@ -1,7 +1,5 @@
 """Name and count the files that can't be read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal

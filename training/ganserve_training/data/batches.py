@@ -1,7 +1,5 @@
 """Batches for training. N = batch, C, H, W = image, D = values of a vector."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Labels in whatever form they come, as indices and names. N = samples."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Each source's file registers itself when it is imported here.
 """
 
-from __future__ import annotations
-
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DataConfig, SplitName
 from ganserve_training.data.samples import Samples

@@ -1,7 +1,5 @@
 """Batches of samples too large for memory, read ahead by worker processes. N = batch."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

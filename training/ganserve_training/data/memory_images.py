@@ -1,7 +1,5 @@
 """Images in memory. N = images, M = images taken, H = height, W = width, C = channels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 K = labels.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

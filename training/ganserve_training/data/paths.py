@@ -1,7 +1,5 @@
 """Paths that must exist."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Which form the pictures of a set are brought into, and which of them can't be. N = pictures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

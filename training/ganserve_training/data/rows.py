@@ -1,7 +1,5 @@
 """Samples as plain rows of numbers, for what compares values. N = samples, H, W, C = image, D = values of a sample."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

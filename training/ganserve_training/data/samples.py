@@ -3,8 +3,6 @@
 N = samples, M = samples taken, H, W, C = image, D = values of a vector.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self

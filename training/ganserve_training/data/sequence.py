@@ -1,7 +1,5 @@
 """Which sample is at which place of a run's endless sequence. N = batch, C, H, W = image, D = values of a vector."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

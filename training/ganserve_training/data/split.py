@@ -1,7 +1,5 @@
 """Which samples are held out. N = samples."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

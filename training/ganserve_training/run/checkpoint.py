@@ -5,8 +5,6 @@ it); `step-00001500.pt.sha256` beside it, in the format of `sha256sum`, is writt
 the same, less what only training needs, of the step with the best quality.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 import zipfile

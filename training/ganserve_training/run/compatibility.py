@@ -1,7 +1,5 @@
 """What a configuration can only know together with its data, its networks and its processes."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 from torch import nn

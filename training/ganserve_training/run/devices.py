@@ -1,7 +1,5 @@
 """Where training computes, and with how many threads."""
 
-from __future__ import annotations
-
 import atexit
 import os
 from collections.abc import Iterator

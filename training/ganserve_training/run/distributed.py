@@ -4,8 +4,6 @@ A GAN's update runs a network several times before one backward pass and differe
 which torch's DistributedDataParallel is made for. Averaging the gradients when they are complete is exact for both.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

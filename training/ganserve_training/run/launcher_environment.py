@@ -1,7 +1,5 @@
 """Read from the environment which processes train together. Imports nothing heavy."""
 
-from __future__ import annotations
-
 import os
 
 SUPERVISOR = "GANSERVE_TRAIN_SUPERVISOR"

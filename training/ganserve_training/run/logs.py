@@ -1,7 +1,5 @@
 """A run's logs (measures, observations, findings): one JSON object a line, each with its `step`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

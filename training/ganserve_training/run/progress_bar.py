@@ -1,7 +1,5 @@
 """Show what a command is doing: a bar on a terminal, nothing elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

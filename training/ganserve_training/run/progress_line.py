@@ -1,7 +1,5 @@
 """What a person sees while training: a bar on a terminal, plain occasional lines elsewhere."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Protocol

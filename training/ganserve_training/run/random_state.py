@@ -1,7 +1,5 @@
 """The random numbers of training, and the states of all of their generators as plain values."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

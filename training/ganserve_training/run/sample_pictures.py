@@ -1,9 +1,6 @@
 """The pictures in a run's samples/: what the averaged generator makes of the same latents, again and again."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,9 +9,7 @@ from ganserve_training.data import Samples
 from ganserve_training.pictures.grids import sample_grid, save_picture
 from ganserve_training.pictures.scatter import ScatterView
 from ganserve_training.run.trained import draw_samples
-
-if TYPE_CHECKING:
-    from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.trainer import Trainer
 
 GRID_COLUMNS = 10
 GRID_SEED = 0

@@ -4,8 +4,6 @@ The processes get the environment variables that torchrun sets, so that training
 several machines are torchrun's job; this module adds one plain sentence about how the run ended.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """TensorBoard's event files, for those who have it open anyway; the JSON lines hold the same numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

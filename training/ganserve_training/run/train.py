@@ -1,7 +1,5 @@
 """A training run in a folder: start or resume, and a good end whatever happens."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import ExitStack

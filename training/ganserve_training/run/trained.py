@@ -1,7 +1,5 @@
 """What a run has learned, ready to use: for evaluation, export and your own scripts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The IDX format, in which MNIST is distributed (LeCun et al. 1998): big-endian sizes, then the bytes."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import struct

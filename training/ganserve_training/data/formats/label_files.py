@@ -1,7 +1,5 @@
 """Files of labels alone: NumPy's .npy, or IDX. N = samples."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

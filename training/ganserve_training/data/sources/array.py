@@ -1,7 +1,5 @@
 """NumPy's files: .npy and .npz, of images or vectors. N = samples, H, W, C = image, D = values of a vector."""
 
-from __future__ import annotations
-
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CIFAR-10's binary format (Krizhevsky 2009). N = images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Scikit-learn's bundled handwritten digits: real data that need no download."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

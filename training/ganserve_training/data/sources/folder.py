@@ -1,7 +1,5 @@
 """Image folders: class sub-folders, a CSV file of labels, or no labels. N = images."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

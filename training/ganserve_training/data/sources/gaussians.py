@@ -1,7 +1,5 @@
 """Mixtures of Gaussians in the plane, on which mode coverage is measured. K = modes, N = points."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

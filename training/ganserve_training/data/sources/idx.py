@@ -1,7 +1,5 @@
 """IDX files of images and labels: MNIST and what is distributed like it. N = images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

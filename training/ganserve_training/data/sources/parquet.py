@@ -1,7 +1,5 @@
 """Parquet files with a column of encoded images, as Hugging Face writes them. N = images."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

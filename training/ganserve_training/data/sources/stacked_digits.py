@@ -1,7 +1,5 @@
 """Three digits as the channels of one image: a thousand modes that need no download. N = images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pixels that are arrays already, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

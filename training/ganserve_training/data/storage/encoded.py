@@ -1,7 +1,5 @@
 """What stores of encoded pictures share: each is decoded and digested once, and remembered."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Encoded images in row groups of Parquet files, read a row group at a time."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import OrderedDict
