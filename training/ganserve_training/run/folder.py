@@ -1,17 +1,21 @@
 """The folder of one run: where everything lies, and who may write to it."""
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ganserve_training.config import TrainConfig
 from ganserve_training.errors import ConfigError, RunLockedError
 from ganserve_training.files import write_text_atomically
 from ganserve_training.presets.about import ABOUT
+
+if TYPE_CHECKING:
+    from ganserve_training.config import TrainConfig
 
 Which = Literal["auto", "latest", "best"]
 """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
