@@ -11,7 +11,13 @@ from PIL import Image
 
 from ganserve_training.config import DataConfig, FolderConfig
 from ganserve_training.data import BadFiles, Images, Samples, load_split
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
+from ganserve_training.data.image_decoding import (
+    ImageForm,
+    PictureFacts,
+    UnreadableError,
+    decode_picture,
+    picture_facts,
+)
 from ganserve_training.data.sources.folder import load_folder
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_folder
@@ -316,7 +322,7 @@ def test_unchanged_files_are_decoded_for_inspection_once(tmp_path: Path, monkeyp
         looked_at.append(picture.width)
         return picture_facts(picture)
 
-    monkeypatch.setattr("ganserve_training.data.storage.encoded.picture_facts", facts)
+    monkeypatch.setattr("ganserve_training.data.storage.encoded_store.picture_facts", facts)
     before = load_split(config(tmp_path), "train").sha256()
     load_split(config(tmp_path, flip=True), "held_out")
     assert len(looked_at) == 6

@@ -37,8 +37,8 @@ from ganserve_training.data.sources.cifar10 import load_cifar10
 from ganserve_training.data.sources.idx import load_idx
 from ganserve_training.data.sources.parquet import load_parquet
 from ganserve_training.data.sources.patches import load_patches
-from ganserve_training.data.storage import images as stored_images_module
-from ganserve_training.data.storage.parquet import ParquetStore
+from ganserve_training.data.storage import stored_images as stored_images_module
+from ganserve_training.data.storage.parquet_store import ParquetStore
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_cifar10, write_idx
 
@@ -273,7 +273,7 @@ def test_parquet_rows_are_read_by_index_whatever_their_row_group(tmp_path: Path,
 def test_parquet_row_groups_are_let_go_when_they_grow_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganserve_training.data.storage.parquet._GROUP_BYTES", 1)
+    monkeypatch.setattr("ganserve_training.data.storage.parquet_store._GROUP_BYTES", 1)
     pixels = random_pixels(12)
     samples = parquet(write_parquet(tmp_path / "x.parquet", pixels, list("ab" * 6)))
     np.testing.assert_array_equal(samples.read(np.array([11, 0, 5])), pixels[[11, 0, 5]])

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ganserve_training.data.config import DataConfig
-from ganserve_training.data.loader import LoaderBatches
+from ganserve_training.data.prefetched_batches import PrefetchedBatches
 from ganserve_training.data.sample_info import to_network
+from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.sequence import SampleSequence
 
 _AS_FLOATS_BYTES = 2**27
 
@@ -89,6 +89,6 @@ def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.
     """
     if samples.in_memory:
         return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)
-    return LoaderBatches(
+    return PrefetchedBatches(
         samples, seed, device, flip=config.flip, class_balanced=config.class_balanced, workers=config.workers
     )

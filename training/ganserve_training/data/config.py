@@ -10,12 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
-from ganserve_training.data.paths import PathKind, existing
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.split import split_indices
+from ganserve_training.data.split_indices import split_indices
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import expect, expect_seed, refusal
 from ganserve_training.options.registry import Registry
+
+PathKind = Literal["file", "folder", "either"]
+
+
+def existing(path: Path, *, kind: PathKind, option: str) -> Path:
+    """Return a path that must exist and be of that kind.
+
+    Raises:
+        DataError: It doesn't, or isn't.
+    """
+    flag = f"--{option.replace('_', '-')} {path}"
+    if not path.exists():
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{flag}: does not exist{where}.")
+    if (kind == "file" and not path.is_file()) or (kind == "folder" and not path.is_dir()):
+        raise DataError(f"{flag}: must be a {kind}.")
+    return path
+
 
 SplitName = Literal["train", "held_out"]
 ChannelsName = Literal["auto", "gray", "gray-alpha", "rgb", "rgba"]

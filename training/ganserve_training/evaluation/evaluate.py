@@ -20,8 +20,8 @@ from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
 from ganserve_training.evaluation.reference import Reference, data_config, load_reference
 from ganserve_training.evaluation.result import Evaluation, FeatureReport
 from ganserve_training.evaluation.subjects import Subject, run_subject
-from ganserve_training.run.folder import RunFolder, Which
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import RunFolder, Which
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.config import DataConfig
-from ganserve_training.run.folder import Which
-from ganserve_training.run.trained import draw_samples, load_trained
+from ganserve_training.run.run_folder import Which
+from ganserve_training.run.trained_model import draw_samples, load_trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,8 @@ from PIL import Image
 from ganserve_training.data import Samples
 from ganserve_training.pictures.grids import sample_grid, save_picture
 from ganserve_training.pictures.scatter import ScatterView
-from ganserve_training.run.trained import draw_samples
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.trained_model import draw_samples
+from ganserve_training.run.training_step import Trainer
 
 GRID_COLUMNS = 10
 GRID_SEED = 0

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
-from ganserve_training.data.formats.label_files import read_labels
-from ganserve_training.data.labels import expect_label_count, index_label_array
-from ganserve_training.data.memory_vectors import Vectors
-from ganserve_training.data.storage.arrays import images_of_array
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.samples_in_memory import Vectors
+from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import flag
 

@@ -8,8 +8,8 @@ import numpy as np
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array
-from ganserve_training.data.storage.arrays import images_of_array
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _SIDE, _CHANNELS, _LABELS = 32, 3, 10

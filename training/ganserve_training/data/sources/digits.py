@@ -6,7 +6,7 @@ import numpy as np
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import LabelledImageDataConfig, register_source
-from ganserve_training.data.memory_images import Images
+from ganserve_training.data.samples_in_memory import Images
 
 
 @register_source

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
-from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
+from ganserve_training.data.config import OnBadFile, StoredDataConfig, existing, register_source
+from ganserve_training.data.image_decoding import UnreadableError
 from ganserve_training.data.labels import index_labels, read_label_csv
-from ganserve_training.data.paths import existing
-from ganserve_training.data.picture import UnreadableError
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, register_source
-from ganserve_training.data.memory_vectors import Vectors
+from ganserve_training.data.samples_in_memory import Vectors
 
 RING_SIGMA = 0.01
 """Standard deviation of the ring's modes in each dimension (PacGAN, Lin et al. 2018, section 4.1)."""

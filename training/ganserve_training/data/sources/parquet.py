@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array, index_labels
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.images import StoredImages
-from ganserve_training.data.storage.parquet import ParquetStore, open_parquet
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.parquet_store import ParquetStore, open_parquet
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 

@@ -15,7 +15,7 @@ from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, LabelledImageDataConfig, SplitName, register_source
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import Samples, digest_arrays
-from ganserve_training.data.storage.images import IN_MEMORY_BYTES
+from ganserve_training.data.storage.stored_images import IN_MEMORY_BYTES
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import expect
 

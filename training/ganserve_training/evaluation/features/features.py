@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import averaged_px, flat_values
+from ganserve_training.data.flat_values import averaged_px, flat_values
 from ganserve_training.data.sample_info import DataInfo
 
 

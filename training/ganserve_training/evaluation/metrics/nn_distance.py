@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganserve_training.data.rows import flat_values
+from ganserve_training.data.flat_values import flat_values
 from ganserve_training.evaluation.judge import NN_DISTANCE_RATIO_WITHIN, nearest_distance_ratio
 from ganserve_training.evaluation.metric import Figure, Material, Metric, read_all, register_metric
 

@@ -23,8 +23,8 @@ from ganserve_training.run.checkpoint import (
 )
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.loop import RunLoop, say
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.training_loop import RunLoop, say
 
 
 @dataclass(frozen=True, slots=True)

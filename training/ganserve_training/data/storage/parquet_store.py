@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ganserve_training.data.picture import UnreadableError
-from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
+from ganserve_training.data.image_decoding import UnreadableError
+from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
 from ganserve_training.errors import DataError
 
 _GROUP_BYTES = 2**28  # Of encoded images that a process keeps; at least one row group.

@@ -20,8 +20,8 @@ from typing import IO
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ganserve_training.run.checkpoint import checkpoint_paths
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.launcher_environment import LOST_PEER_STATUS, SUPERVISOR
+from ganserve_training.run.run_folder import RunFolder
 
 _GRACE_S = 30.0
 """How long after the first process has ended the others may take to notice and end, too."""

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.memory_images import Images
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError
+from ganserve_training.data.image_decoding import ImageForm, PictureFacts, UnreadableError
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import Samples, digest_arrays
+from ganserve_training.data.samples_in_memory import Images
 from ganserve_training.errors import DataError
 
 IN_MEMORY_BYTES = 512 * 2**20

@@ -9,8 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
-from ganserve_training.data.storage.images import open_pool
+from ganserve_training.data.image_decoding import (
+    ImageForm,
+    PictureFacts,
+    UnreadableError,
+    decode_picture,
+    picture_facts,
+)
+from ganserve_training.data.storage.stored_images import open_pool
 
 _AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
 _SETS_REMEMBERED = 2

@@ -1,12 +1,17 @@
-"""The order in which training sees the samples: a pure function of the seed, so that resuming needs no state.
+"""The order in which training sees the samples, computed from the seed alone, so that resuming needs no state.
 
-K = labels.
+K = labels, N = batch, C, H, W = image, D = values of a vector.
 """
 
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from ganserve_training.data.samples import Samples
+from ganserve_training.errors import DataError
 
 _FLIP_STREAM, _LABEL_STREAM = 2, 3  # rng.noise_seed has 1.
 _FLIP_BLOCK = 1024
@@ -108,3 +113,38 @@ def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
 def stream_seed(*address: int) -> int:
     """Return a seed of its own for each address, such as a seed and the number of what is drawn."""
     return int(np.random.SeedSequence(list(address)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class SampleSequence:
+    """Which sample is at which place of a run's endless sequence, and whether it is mirrored there.
+
+    Args:
+        samples: What the sequence is made of.
+        seed: Seed of the order and of what is mirrored.
+        flip: Whether half of the images are mirrored left to right.
+        class_balanced: Whether labels come equally often, rather than samples.
+
+    Raises:
+        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
+    """
+
+    def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
+        if flip and not samples.info.is_image:
+            raise DataError("--data.flip: needs images, and these data are vectors. Leave it out.")
+        self._flip_seed = seed if flip else None
+        self._order: SampleOrder = ShuffledOrder(len(samples), seed)
+        if class_balanced:
+            if samples.labels is None:
+                raise DataError("--data.class-balanced: needs labels, and these data have none. Leave it out.")
+            self._order = ClassBalancedOrder(samples.labels, seed)
+
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Return which samples are at `position` to `position + count - 1`: int64 [count]."""
+        return self._order.indices(position, count)
+
+    def mirrored(self, batch: Tensor, position: int) -> Tensor:
+        """Return the batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
+        if self._flip_seed is None:
+            return batch
+        mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)
+        return torch.where(mask[:, None, None, None], batch.flip(3), batch)

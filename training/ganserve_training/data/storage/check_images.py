@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import BadFile, ReportBadFiles, settle_bad_files
 from ganserve_training.data.config import StoredDataConfig
-from ganserve_training.data.picture import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
-from ganserve_training.data.storage.images import PictureStore, StoredImages
+from ganserve_training.data.image_decoding import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
+from ganserve_training.data.storage.stored_images import PictureStore, StoredImages
 from ganserve_training.errors import DataError
 
 

@@ -18,12 +18,12 @@ from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import LogWriter
-from ganserve_training.run.progress_line import ProgressView, open_progress
+from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_progress import ProgressView, open_progress
+from ganserve_training.run.training_step import Trainer
 
 
 class RunLoop:

@@ -16,7 +16,7 @@ from ganserve_training.errors import CheckpointError
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
-from ganserve_training.run.folder import RunFolder, Which
+from ganserve_training.run.run_folder import RunFolder, Which
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

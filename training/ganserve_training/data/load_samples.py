@@ -17,7 +17,7 @@ from ganserve_training.data.sources import (  # noqa: F401 - each registers itse
     patches,
     stacked_digits,
 )
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 

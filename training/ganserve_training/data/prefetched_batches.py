@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ganserve_training.data.sample_info import to_network
+from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.sequence import SampleSequence
 from ganserve_training.errors import DataError
 
 _BATCHES_AHEAD = 3  # Of each worker.
 _SIGNAL_S = 1.0  # Most between the end of a worker's pipe and the signal of its death.
 
 
-class LoaderBatches:
+class PrefetchedBatches:
     """Batches that worker processes read ahead; which ones is a pure function of seed, position and count.
 
     What is read ahead are batches of the last count at the last observed stride, so that a process that takes every

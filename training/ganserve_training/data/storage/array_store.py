@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.config import StoredDataConfig
-from ganserve_training.data.picture import ImageForm, PictureFacts, picture_of_array
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.image_decoding import ImageForm, PictureFacts, picture_of_array
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _SLICE_BYTES = 2**26

@@ -1,4 +1,4 @@
-"""Vectors in memory. N = vectors, M = vectors taken, D = values of a vector."""
+"""Images and vectors in memory. N = samples, H, W, C = image, D = values of a vector."""
 
 from __future__ import annotations
 
@@ -10,6 +10,30 @@ from numpy.typing import NDArray
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import Samples, digest_arrays
 from ganserve_training.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images(Samples):
+    """A set of images with or without labels."""
+
+    rows = "pixels"
+
+    pixels: NDArray[np.uint8]
+    """uint8 [N, H, W, C]."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise DataError(f"pixels must be uint8 [N, H, W, C] (got {self.pixels.dtype} {list(self.pixels.shape)})")
+        super().__post_init__()
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape and label names."""
+        return DataInfo(sample_shape=self.pixels.shape[1:], label_names=self.label_names)
+
+    def sha256(self) -> str:
+        """Return a digest of pixels, labels and names: what training saw."""
+        return digest_arrays(repr((self.pixels.shape, self.label_names)), self.pixels, self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
