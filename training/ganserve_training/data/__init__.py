@@ -1,4 +1,4 @@
-"""Data: what can be learned from, how it is split, and in which order training sees it."""
+"""Load samples, split them, and serve them to training in batches."""
 
 from ganserve_training.data.bad_files import BadFile, BadFiles
 from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches

@@ -38,15 +38,8 @@ class BatchSource(Protocol):
 class InMemoryBatches:
     """Batches of samples that all fit on the device.
 
-    Args:
-        samples: All of them.
-        seed: Seed of the order, and of what is mirrored.
-        device: Where the batches are wanted.
-        flip: Show half of the images mirrored.
-        class_balanced: Show each label equally often.
-
     Raises:
-        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
     """
 
     def __init__(
@@ -62,7 +55,14 @@ class InMemoryBatches:
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return sample `position` to `position + count - 1` of the endless sequence, and their labels."""
+        """Return samples `position` to `position + count - 1` of the endless sequence, and their labels.
+
+        Any position can be asked for, so resuming, other batch sizes and other numbers of processes need no state.
+
+        Returns:
+            The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both on
+            the device.
+        """
         indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
         samples = self._samples[indices]
         if not self._converted:
@@ -70,22 +70,16 @@ class InMemoryBatches:
         return self._sequence.mirrored(samples, position), None if self._labels is None else self._labels[indices]
 
     def close(self) -> None:
-        """Nothing reads ahead."""
+        """Do nothing: no worker reads ahead."""
 
 
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
-    """Return batches of any samples, in the order that the configuration and the seed say.
+    """Return batches of the samples in the order that the configuration and the run's seed give.
 
-    The sequence is the same whether samples are in memory or read ahead by `config.workers` processes.
-
-    Args:
-        samples: What to learn.
-        config: Flip, class_balanced and workers.
-        seed: The run's seed.
-        device: Where the batches are wanted.
+    The sequence is the same in memory and with any number of workers.
 
     Raises:
-        DataError: The samples don't go with the configuration.
+        DataError: The samples don't fit the configuration.
     """
     if samples.in_memory:
         return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)

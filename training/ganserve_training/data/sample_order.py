@@ -26,14 +26,10 @@ class SampleOrder(Protocol):
 
 
 class ShuffledOrder:
-    """An endless sequence of epochs, each a fresh permutation.
+    """An endless sequence of epochs, each a fresh permutation of `count` samples.
 
-    Every epoch's permutation comes from a counter-based generator (Philox) addressed by seed and epoch, so any part of
-    the sequence is known without having drawn what comes before it.
-
-    Args:
-        count: How many samples there are.
-        seed: Seed of the order.
+    A counter-based generator (Philox), addressed by seed and epoch, draws each permutation, so any part of the sequence
+    is known without drawing the parts before it.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -45,7 +41,7 @@ class ShuffledOrder:
         self._cached: NDArray[np.int64] = np.empty(0, np.int64)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
+        """Return the samples at places `position` to `position + count - 1` of the sequence: int64 [count]."""
         parts = []
         end = position + count
         while position < end:
@@ -64,13 +60,10 @@ class ShuffledOrder:
 
 
 class ClassBalancedOrder:
-    """An endless sequence of rounds, each of which shows every label once, in a fresh order.
+    """An endless sequence of rounds; each round shows every label once, in a fresh order.
 
-    Within its label, every sample is shown once before any is shown again, as in `ShuffledOrder`.
-
-    Args:
-        labels: Int64 [N]; labels that no sample has are left out.
-        seed: Seed of the order.
+    Within its label, every sample is shown once before any is shown again, as in `ShuffledOrder`. Labels, int64 [N],
+    without samples are left out.
     """
 
     def __init__(self, labels: NDArray[np.int64], seed: int) -> None:
@@ -85,7 +78,7 @@ class ClassBalancedOrder:
         ]
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
+        """Return the samples at places `position` to `position + count - 1` of the sequence: int64 [count]."""
         classes = self._rounds.indices(position, count)
         rounds = np.arange(position, position + count) // len(self._members)
         result = np.empty(count, np.int64)
@@ -98,7 +91,7 @@ class ClassBalancedOrder:
 
 
 def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
-    """Which places from `position` on are shown mirrored: fair coins, a pure function of seed and place. [count]."""
+    """Return which of `count` places from `position` on are mirrored, bool [count]; seed and place decide."""
     first, last = position // _FLIP_BLOCK, (position + count - 1) // _FLIP_BLOCK
     key = stream_seed(seed, _FLIP_STREAM)
     words = [
@@ -111,21 +104,15 @@ def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def stream_seed(*address: int) -> int:
-    """Return a seed of its own for each address, such as a seed and the number of what is drawn."""
+    """Return a different seed for each address, such as a seed and a stream's number."""
     return int(np.random.SeedSequence(list(address)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class SampleSequence:
-    """Which sample is at which place of a run's endless sequence, and whether it is mirrored there.
-
-    Args:
-        samples: What the sequence is made of.
-        seed: Seed of the order and of what is mirrored.
-        flip: Whether half of the images are mirrored left to right.
-        class_balanced: Whether labels come equally often, rather than samples.
+    """A run's endless sequence: which sample is at each place, and whether it is mirrored there.
 
     Raises:
-        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
     """
 
     def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
@@ -139,11 +126,11 @@ class SampleSequence:
             self._order = ClassBalancedOrder(samples.labels, seed)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Return which samples are at `position` to `position + count - 1`: int64 [count]."""
+        """Return the samples at places `position` to `position + count - 1`: int64 [count]."""
         return self._order.indices(position, count)
 
     def mirrored(self, batch: Tensor, position: int) -> Tensor:
-        """Return the batch, [N, C, H, W] or [N, D], from `position` on, with the images that are mirrored there."""
+        """Return a batch, [N, C, H, W] or [N, D], from `position` on, with some images mirrored."""
         if self._flip_seed is None:
             return batch
         mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)

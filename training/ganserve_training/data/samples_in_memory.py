@@ -14,7 +14,7 @@ from ganserve_training.errors import DataError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Images(Samples):
-    """A set of images with or without labels."""
+    """Images with or without labels."""
 
     rows = "pixels"
 
@@ -32,13 +32,13 @@ class Images(Samples):
         return DataInfo(sample_shape=self.pixels.shape[1:], label_names=self.label_names)
 
     def sha256(self) -> str:
-        """Return a digest of pixels, labels and names: what training saw."""
+        """Return a digest of pixels, labels and names."""
         return digest_arrays(repr((self.pixels.shape, self.label_names)), self.pixels, self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Vectors(Samples):
-    """A set of vectors with or without labels."""
+    """Vectors with or without labels."""
 
     rows = "values"
 
@@ -64,7 +64,7 @@ class Vectors(Samples):
         labels: NDArray[np.int64] | None = None,
         label_names: tuple[str, ...] = (),
     ) -> Vectors:
-        """Vectors whose own mean and standard deviation the networks are to see as 0 and 1; a constant stays itself."""
+        """Return vectors that networks see with mean 0 and deviation 1; a constant dimension keeps its scale."""
         with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
         return cls(
@@ -81,6 +81,6 @@ class Vectors(Samples):
         return DataInfo(sample_shape=self.values.shape[1:], label_names=self.label_names, mean=self.mean, std=self.std)
 
     def sha256(self) -> str:
-        """Return a digest of values, scale, labels and names: what training saw."""
+        """Return a digest of values, scale, labels and names."""
         scale = repr((self.values.shape, self.mean, self.std, self.label_names))
         return digest_arrays(scale, self.values, self.labels)

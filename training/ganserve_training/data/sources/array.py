@@ -42,8 +42,8 @@ class ArrayConfig(StoredDataConfig):
 def load_array(config: ArrayConfig) -> StoredImages | Vectors:
     """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
-    A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
-    vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
+    A .npy file is mapped, so it may be larger than memory. A .npz file has its samples under images, x, vectors or
+    arr_0; it may have labels under labels or y, and their names under label_names.
 
     Raises:
         DataError: There is no such file, or it holds something else.
@@ -93,7 +93,7 @@ def _labels(
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file by name; a .npy file's only one as arr_0."""
+    """Return a file's arrays by name; the array of a .npy file is named arr_0."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Return which of `keys` there is."""
+    """Return the key that is present, or None."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")

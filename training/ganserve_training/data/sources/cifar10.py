@@ -35,11 +35,11 @@ class Cifar10Config(StoredDataConfig):
 def load_cifar10(config: Cifar10Config) -> StoredImages:
     """Return images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin, or from one file of that format.
 
-    A record is a byte of the label, then the red, the green and the blue plane of 1,024 bytes each. The test batch is
-    not taken unless it is named. Labels are called as batches.meta.txt beside the files says, else "0" to "9".
+    A record is a byte of the label, then the red, green and blue planes of 1,024 bytes each. The test batch is read
+    only if `data.path` names it. Labels get the names in batches.meta.txt beside the files, else "0" to "9".
 
     Raises:
-        DataError: There is no such file, or it doesn't consist of such records.
+        DataError: There is no such file, or it has another format.
     """
     path = config.existing_path("either")
     if path.is_dir() and (path / _FOLDER).is_dir():

@@ -22,7 +22,7 @@ class DigitsConfig(LabelledImageDataConfig):
 
 
 def load_digits() -> Images:
-    """1,797 digits, uint8 [N, 8, 8, 1], labels "0" to "9".
+    """Return 1,797 digits, uint8 [N, 8, 8, 1], labels "0" to "9".
 
     They are 8 x 8 counts of 0 to 16 dark pixels each (Alpaydin & Kaynak 1998); v becomes round(255 v / 16).
     """

@@ -67,14 +67,14 @@ class FileStore(EncodedStore):
 
 
 def load_folder(config: FolderConfig, report: ReportBadFiles | None) -> StoredImages:
-    """Return the images of a folder and of the folders in it.
+    """Return the images of a folder and its sub-folders.
 
-    Labels come from the CSV file `data.labels_path` (columns file and label; only the files that it lists are taken),
-    else from the first sub-folder that an image lies in, else there are none. Hidden files and folders, and files that
-    don't end in .png, .jpg, .jpeg or .webp in either case, are passed over.
+    Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from the first
+    sub-folder of an image's path; else there are none. Hidden files and folders, and files that don't end in .png,
+    .jpg, .jpeg or .webp, are ignored.
 
     Raises:
-        DataError: There is no such folder, nothing in it, or not one label for each image.
+        DataError: There is no such folder, it has no images, or an image has no label.
     """
     root = config.existing_path("folder")
     if config.labels_path is not None:
@@ -113,7 +113,7 @@ def _find_images(root: Path) -> list[str]:
 
 
 def _expect_one_label_each(root: Path, files: list[str], folders: list[str]) -> None:
-    """Every image in a sub-folder, and every sub-folder with an image."""
+    """Check that every image is in a sub-folder, and that every sub-folder has an image."""
     if "" in folders:
         first = files[folders.index("")]
         raise DataError(

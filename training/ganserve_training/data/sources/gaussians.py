@@ -58,9 +58,9 @@ def grid_centres() -> NDArray[np.float64]:
 
 
 def load_gaussians(config: DrawnDataConfig, centres: NDArray[np.float64], sigma: float) -> Vectors:
-    """Draw `data.count` points around centres [K, 2], as many of each mode to within one; unlabelled.
+    """Draw `data.count` points around centres [K, 2], unlabelled; counts of modes differ by at most one.
 
-    `data.split_seed` draws them, so they are the same in every run that doesn't change it.
+    Runs with the same `data.split_seed` get the same points.
     """
     random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, len(centres)], np.uint64)))
     # [N, 2]

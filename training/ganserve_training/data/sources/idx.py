@@ -1,4 +1,4 @@
-"""IDX files of images and labels: MNIST and what is distributed like it. N = images."""
+"""IDX files of images and labels, such as MNIST. N = images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,11 @@ class IdxConfig(StoredDataConfig):
 def load_idx(config: IdxConfig) -> StoredImages:
     """Return images from an IDX file, and their labels from the one beside it.
 
-    `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
-    with labels and idx1 instead of images and idx3, or is named by `data.labels_path`.
+    `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file is
+    `data.labels_path`, else it has the same name with labels and idx1 in place of images and idx3.
 
     Raises:
-        DataError: A file is missing, or its magic number, dimensions or length are others.
+        DataError: A file is missing, or its magic number, dimensions or length are wrong.
     """
     path = _images_path(config.existing_path("either"))
     pixels = read_idx(path, dimensions=(3, 4))

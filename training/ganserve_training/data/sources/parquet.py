@@ -42,9 +42,9 @@ class ParquetConfig(StoredDataConfig):
 def load_parquet(config: ParquetConfig, report: ReportBadFiles | None) -> StoredImages:
     """Return images of a Parquet file, or of all Parquet files in a folder and below it.
 
-    Where a folder has files called train-*, only those are taken: the others are other splits. The image column holds
-    encoded images, or structures of bytes and path; the label column integers or text. Integers are called as the
-    files' Hugging Face metadata say, else as they are.
+    If a folder has files called train-*, only those are read: the others are other splits. The image column holds
+    encoded images, or structures of bytes and path; the label column integers or text. Integers get the names in the
+    files' Hugging Face metadata, if there are any.
 
     Raises:
         DataError: There are no such files, a column is missing or of another type, or a label is missing.
@@ -105,7 +105,7 @@ def _read_labels(
 
 
 def _label_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """Names that Hugging Face's `datasets` library keeps in the schema's metadata for a ClassLabel."""
+    """Return the names that Hugging Face's `datasets` library keeps in the metadata for a ClassLabel."""
     metadata = (schema.metadata or {}).get(b"huggingface")
     if metadata is None:
         return None

@@ -47,7 +47,7 @@ class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patches(Samples):
-    """Square patches of a few pictures, cut out when read."""
+    """Square patches, cut out of a few pictures when read."""
 
     rows = "corners"
 
@@ -60,7 +60,7 @@ class Patches(Samples):
 
     @property
     def in_memory(self) -> bool:
-        """Whether all patches together may be held."""
+        """Return whether all patches together are small enough."""
         return len(self) * int(np.prod(self.info.sample_shape)) <= IN_MEMORY_BYTES
 
     @property
@@ -76,7 +76,7 @@ class Patches(Samples):
         return pixels
 
     def sha256(self) -> str:
-        """Return a digest of pictures, corners, labels and names: what training saw."""
+        """Return a digest of pictures, corners, labels and names."""
         head = repr((self.pictures.shape, self.side, self.label_names))
         return digest_arrays(head, self.pictures, self.corners, self.labels)
 
@@ -84,8 +84,8 @@ class Patches(Samples):
 def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
     """Return patches at random places of one part of both photographs, as many of each, labelled by photograph.
 
-    The split is by area, so that no held-out pixel is ever trained on: a strip of `data.held_out_fraction` of the
-    width, left or right by the split's seed, is held out. `data.split_seed` draws the places too.
+    The split is by area, so that training never sees a held-out pixel: a strip of `data.held_out_fraction` of the
+    width, left or right by `data.split_seed`, is held out. `data.split_seed` draws the places, too.
 
     Raises:
         DataError: One part is narrower than a patch.

@@ -26,13 +26,7 @@ class StackedDigitsConfig(ImageDataConfig, DrawnDataConfig):
 
 
 def load_stacked_digits(config: StackedDigitsConfig, split: SplitName, digits: Images) -> Images:
-    """Return images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
-
-    Args:
-        config: `count` images in all, of which `held_out_fraction` are held out; `split_seed` draws them.
-        split: Which of them.
-        digits: The digits of that split, so that no held-out digit is in a training image.
-    """
+    """Return images of three random digits of one side of the split each, uint8 [N, 8, 8, 3], unlabelled."""
     count, stream = config.side_count(split), 2 if split == "held_out" else 1
     random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, stream], np.uint64)))
     # [N, 3, 8, 8]

@@ -1,4 +1,4 @@
-"""Pixels that are arrays already, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
+"""Images in an array, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SLICE_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayStore:
-    """Images of one shape in an array."""
+    """Images of one shape in an array, uint8 [N, H, W, C]."""
 
     where: str
     """What the array was read from."""
@@ -32,7 +32,7 @@ class ArrayStore:
         return f"{self.where} [{index}]"
 
     def inspect(self) -> list[PictureFacts | str]:
-        """Return the array's shape, for each."""
+        """Return the array's shape for each image."""
         _, height, width, channels = self.pixels.shape
         return [PictureFacts(width, height, channels)] * len(self.pixels)
 
@@ -59,17 +59,10 @@ def images_of_array(
     config: StoredDataConfig,
     where: str,
 ) -> StoredImages:
-    """Return images from an array of any usual layout.
-
-    Args:
-        pixels: Uint8 [N, H, W] or [N, H, W, C].
-        labels: Int64 [N]; None: unlabelled.
-        label_names: What they are called.
-        config: Size, crop and channels.
-        where: What they were read from, for messages.
+    """Return images, uint8 [N, H, W] or [N, H, W, C], with labels, int64 [N]; `where` names their file in messages.
 
     Raises:
-        DataError: It has another form, or is empty.
+        DataError: The array has another form, or is empty.
     """
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]

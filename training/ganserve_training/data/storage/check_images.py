@@ -1,4 +1,4 @@
-"""Which form the pictures of a set are brought into, and which of them can't be. N = pictures."""
+"""Find the bad images of a set, and choose the size and channels of the good ones. N = images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,16 +22,11 @@ def build_stored_images(
 ) -> StoredImages:
     """Return the good pictures of a store, in the form that the configuration asks for.
 
-    Args:
-        store: Where they are.
-        labels: Int64 [N], one for each of the store's pictures, good or bad; None: unlabelled.
-        label_names: What they are called.
-        config: Size, crop, channels and what to do about bad files.
-        report: Told about bad files that are skipped.
+    `labels`, int64 [N], has one for each picture of the store, good or bad. `report` is called with the bad ones.
 
     Raises:
-        DataError: There are bad files and none are to be skipped, or nothing or not all labels are left without them,
-            or the pictures differ in size or channels and the configuration doesn't say what they should become.
+        DataError: There are bad files and none may be skipped; no image of some label is good; or the
+            pictures differ in size or channels and the configuration gives none.
     """
     good: list[int] = []
     facts: list[PictureFacts] = []

@@ -1,4 +1,4 @@
-"""What stores of encoded pictures share: each is decoded and digested once, and remembered."""
+"""Decode and digest each encoded picture once, and remember the result."""
 
 import hashlib
 from collections import OrderedDict
@@ -24,7 +24,7 @@ _SETS_REMEMBERED = 2
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What one look at an encoded picture found."""
+    """Result of decoding a picture once."""
 
     facts: PictureFacts | str
     """What it is, or why it can't be read."""
@@ -36,15 +36,14 @@ _REMEMBERED: OrderedDict[bytes, list[Inspected]] = OrderedDict()
 
 
 def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    """Decode `count` pictures on several threads, or remember what was found in the same unchanged files before.
+    """Decode `count` pictures on several threads, or return the remembered result for the same unchanged files.
 
-    Both sides of a split, and the monitor's and the judge's, are of the same files: without remembering, each would
-    decode them all.
+    Both sides of a split, the monitor and the judge read the same files; each would decode them all otherwise.
 
     Args:
-        files: What they are in; a file of another size or time of change is another one.
-        count: How many.
-        encoded: Gives the encoded bytes of one, or raises UnreadableError; called from several threads.
+        files: Their files; one with another size or time of change counts as another file.
+        count: Number of pictures.
+        encoded: Returns the encoded bytes of one, or raises UnreadableError; called from several threads.
     """
     signature = _sign(files)
     if signature in _REMEMBERED:
@@ -88,7 +87,7 @@ def _sign(files: Sequence[Path]) -> bytes:
 
 
 def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> str:
-    """SHA-256 over names and contents, in hexadecimal."""
+    """Return a SHA-256 over names and contents, in hexadecimal."""
     digest = hashlib.sha256()
     for name, item in zip(names, inspected, strict=True):
         digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
@@ -97,7 +96,7 @@ def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> st
 
 
 class EncodedStore:
-    """Encoded pictures, each decoded when it is inspected or read; a subclass says where they are."""
+    """Encoded pictures that are decoded when inspected or read; a subclass gives their bytes."""
 
     _inspected: list[Inspected]
 
@@ -118,7 +117,7 @@ class EncodedStore:
         return self._inspected
 
     def _sources(self) -> Sequence[Path]:
-        """Return the files that the pictures are in."""
+        """Return the pictures' files."""
         raise NotImplementedError
 
     def _encoded(self, index: int) -> bytes:
