@@ -1,7 +1,5 @@
 """Batches for training. N = batch, C, H, W = image, D = values of a vector."""
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,26 +11,6 @@ from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
 
 _AS_FLOATS_BYTES = 2**27
-
-
-class BatchSource(Protocol):
-    """Gives the samples at any place of an endless sequence without having given those before.
-
-    So resuming, other batch sizes and other numbers of processes need no state.
-    """
-
-    def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return sample `position` to `position + count - 1` of the sequence.
-
-        Returns:
-            The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both
-            on the device.
-        """
-        ...
-
-    def close(self) -> None:
-        """Stop what reads ahead."""
-        ...
 
 
 class InMemoryBatches:
@@ -57,11 +35,10 @@ class InMemoryBatches:
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
         """Return samples `position` to `position + count - 1` of the endless sequence, and their labels.
 
-        Any position can be asked for, so resuming, other batch sizes and other numbers of processes need no state.
+        Any position may be read, so resuming, other batch sizes and other numbers of processes need no state.
 
         Returns:
-            The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both on
-            the device.
+            On the device: samples as networks see them, float32 [N, C, H, W] or [N, D]; labels, int64 [N] or None.
         """
         indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
         samples = self._samples[indices]
@@ -71,6 +48,10 @@ class InMemoryBatches:
 
     def close(self) -> None:
         """Do nothing: no worker reads ahead."""
+
+
+BatchSource = InMemoryBatches | PrefetchedBatches
+"""Batches of an endless sequence of samples, each read without those before it."""
 
 
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:

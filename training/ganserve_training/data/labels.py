@@ -13,7 +13,7 @@ from ganserve_training.errors import DataError
 
 
 def index_labels(values: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the indices of labels, int64 [N], and their sorted names: by number if all are whole numbers, else by text."""
+    """Return the indices of labels, int64 [N], and their sorted names: by number if all are integers, else by text."""
     names = tuple(sorted(set(values), key=_order_of(values)))
     place = {name: index for index, name in enumerate(names)}
     return np.array([place[value] for value in values], np.int64), names

@@ -8,7 +8,7 @@ float32 [N, C, H, W] in [-1, 1], vectors float32 [N, D] with mean 0 and standard
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -64,12 +64,7 @@ class DataInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""
-        return {
-            "sample_shape": list(self.sample_shape),
-            "label_names": list(self.label_names),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        return {item.name: list(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:

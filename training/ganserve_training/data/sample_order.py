@@ -3,8 +3,6 @@
 K = labels, N = batch, C, H, W = image, D = values of a vector.
 """
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,14 +13,6 @@ from ganserve_training.errors import DataError
 
 _FLIP_STREAM, _LABEL_STREAM = 2, 3  # rng.noise_seed has 1.
 _FLIP_BLOCK = 1024
-
-
-class SampleOrder(Protocol):
-    """An endless sequence of indices, any part of which is known without what comes before it."""
-
-    def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
-        ...
 
 
 class ShuffledOrder:
@@ -119,7 +109,7 @@ class SampleSequence:
         if flip and not samples.info.is_image:
             raise DataError("--data.flip: needs images, and these data are vectors. Leave it out.")
         self._flip_seed = seed if flip else None
-        self._order: SampleOrder = ShuffledOrder(len(samples), seed)
+        self._order: ShuffledOrder | ClassBalancedOrder = ShuffledOrder(len(samples), seed)
         if class_balanced:
             if samples.labels is None:
                 raise DataError("--data.class-balanced: needs labels, and these data have none. Leave it out.")

@@ -35,41 +35,36 @@ class ArrayConfig(StoredDataConfig):
     """A .npy file of labels."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages | Vectors:  # noqa: ARG002
-        """Return all samples in the files."""
-        return load_array(self)
+        """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
+        A .npy file is mapped, so it may be larger than memory. A .npz file has its samples under images, x, vectors or
+        arr_0; it may have labels under labels or y, and their names under label_names.
 
-def load_array(config: ArrayConfig) -> StoredImages | Vectors:
-    """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
-
-    A .npy file is mapped, so it may be larger than memory. A .npz file has its samples under images, x, vectors or
-    arr_0; it may have labels under labels or y, and their names under label_names.
-
-    Raises:
-        DataError: There is no such file, or it holds something else.
-    """
-    path = config.existing_path("file")
-    arrays = _read(path)
-    key = _one_of(arrays, _SAMPLE_KEYS)
-    if key is None:
-        raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
-    samples = arrays[key]
-    if samples.ndim == 0:
-        raise DataError(f"{path} must hold samples, not a single value")
-    labels, names = _labels(path, arrays, config)
-    if labels is not None:
-        expect_label_count(labels, len(samples), config.labels_path or str(path), str(path))
-    if samples.ndim == 2 and samples.dtype.kind == "f":
-        _refuse_image_options(path, config)
-        with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
-            values = np.ascontiguousarray(samples, np.float32)
-        return Vectors.standardised(values, labels, names)
-    if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
-        raise DataError(
-            f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
-            f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
-        )
-    return images_of_array(samples, labels, names, config, str(path))
+        Raises:
+            DataError: There is no such file, or it holds something else.
+        """
+        path = self.existing_path("file")
+        arrays = _read(path)
+        key = _one_of(arrays, _SAMPLE_KEYS)
+        if key is None:
+            raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
+        samples = arrays[key]
+        if samples.ndim == 0:
+            raise DataError(f"{path} must hold samples, not a single value")
+        labels, names = _labels(path, arrays, self)
+        if labels is not None:
+            expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
+        if samples.ndim == 2 and samples.dtype.kind == "f":
+            _refuse_image_options(path, self)
+            with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
+                values = np.ascontiguousarray(samples, np.float32)
+            return Vectors.standardised(values, labels, names)
+        if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
+            raise DataError(
+                f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
+                f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
+            )
+        return images_of_array(samples, labels, names, self, str(path))
 
 
 def _labels(

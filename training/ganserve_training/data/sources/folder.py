@@ -31,8 +31,32 @@ class FolderConfig(StoredDataConfig):
     """What to do about images that can't be read: name them and stop, or name them and go on without."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
-        """Return all samples in the files."""
-        return load_folder(self, report)
+        """Return the images of a folder and its sub-folders.
+
+        Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from the first
+        sub-folder of an image's path; else there are none. Hidden files and folders, and files that don't end in .png,
+        .jpg, .jpeg or .webp, are ignored.
+
+        Raises:
+            DataError: There is no such folder, it has no images, or an image has no label.
+        """
+        root = self.existing_path("folder")
+        if self.labels_path is not None:
+            listed = read_label_csv(
+                existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
+            )
+            labels, names = index_labels([label for _, label in listed])
+            return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, self, report)
+        files = _find_images(root)
+        store = FileStore(root, files)
+        parts = [file.split("/") for file in files]
+        folders = ["" if len(part) == 1 else part[0] for part in parts]
+        if not any(folders):
+            return build_stored_images(store, None, (), self, report)
+        if self.labels == "use":
+            _expect_one_label_each(root, files, folders)
+        labels, names = index_labels(folders)
+        return build_stored_images(store, labels, names, self, report)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,33 +88,6 @@ class FileStore(EncodedStore):
             return (self.root / self.files[index]).read_bytes()
         except OSError as error:
             raise UnreadableError(error.strerror or str(error)) from error
-
-
-def load_folder(config: FolderConfig, report: ReportBadFiles | None) -> StoredImages:
-    """Return the images of a folder and its sub-folders.
-
-    Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from the first
-    sub-folder of an image's path; else there are none. Hidden files and folders, and files that don't end in .png,
-    .jpg, .jpeg or .webp, are ignored.
-
-    Raises:
-        DataError: There is no such folder, it has no images, or an image has no label.
-    """
-    root = config.existing_path("folder")
-    if config.labels_path is not None:
-        listed = read_label_csv(existing(Path(config.labels_path).expanduser(), kind="file", option="data.labels_path"))
-        labels, names = index_labels([label for _, label in listed])
-        return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, config, report)
-    files = _find_images(root)
-    store = FileStore(root, files)
-    parts = [file.split("/") for file in files]
-    folders = ["" if len(part) == 1 else part[0] for part in parts]
-    if not any(folders):
-        return build_stored_images(store, None, (), config, report)
-    if config.labels == "use":
-        _expect_one_label_each(root, files, folders)
-    labels, names = index_labels(folders)
-    return build_stored_images(store, labels, names, config, report)
 
 
 def _find_images(root: Path) -> list[str]:

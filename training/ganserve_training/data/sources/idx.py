@@ -32,25 +32,20 @@ class IdxConfig(StoredDataConfig):
     """The labels file where it has no standard name."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
-        """Return all samples in the files."""
-        return load_idx(self)
+        """Return images from an IDX file, and their labels from the one beside it.
 
+        `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file is
+        `data.labels_path`, else it has the same name with labels and idx1 in place of images and idx3.
 
-def load_idx(config: IdxConfig) -> StoredImages:
-    """Return images from an IDX file, and their labels from the one beside it.
-
-    `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file is
-    `data.labels_path`, else it has the same name with labels and idx1 in place of images and idx3.
-
-    Raises:
-        DataError: A file is missing, or its magic number, dimensions or length are wrong.
-    """
-    path = _images_path(config.existing_path("either"))
-    pixels = read_idx(path, dimensions=(3, 4))
-    labels, names = _labels(path, config)
-    if labels is not None:
-        expect_label_count(labels, len(pixels), "the labels file", str(path))
-    return images_of_array(pixels, labels, names, config, str(path))
+        Raises:
+            DataError: A file is missing, or its magic number, dimensions or length are wrong.
+        """
+        path = _images_path(self.existing_path("either"))
+        pixels = read_idx(path, dimensions=(3, 4))
+        labels, names = _labels(path, self)
+        if labels is not None:
+            expect_label_count(labels, len(pixels), "the labels file", str(path))
+        return images_of_array(pixels, labels, names, self, str(path))
 
 
 def _images_path(path: Path) -> Path:

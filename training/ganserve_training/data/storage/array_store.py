@@ -67,12 +67,10 @@ def images_of_array(
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
-        raise DataError(f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {_form(pixels)})")
+        raise DataError(
+            f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {pixels.dtype} {list(pixels.shape)})"
+        )
     if pixels.shape[-1] > 4:
         hint = ": transpose it with array.transpose(0, 2, 3, 1)" if pixels.shape[1] <= 4 else ""
         raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)}){hint}")
     return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None)
-
-
-def _form(values: NDArray[np.uint8]) -> str:
-    return f"{values.dtype} {list(values.shape)}"

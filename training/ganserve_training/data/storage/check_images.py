@@ -32,10 +32,12 @@ def build_stored_images(
     facts: list[PictureFacts] = []
     bad: list[BadFile] = []
     for index, found in enumerate(store.inspect()):
-        why = found if isinstance(found, str) else _misfit(found, config)
-        if why is not None:
+        if isinstance(found, str):
+            bad.append(BadFile(store.name(index), found))
+        elif config.crop == "none" and found.width != found.height:
+            why = f"it is {found.width} x {found.height} pixels, not square; --data.crop center takes the middle"
             bad.append(BadFile(store.name(index), why))
-        elif isinstance(found, PictureFacts):
+        else:
             good.append(index)
             facts.append(found)
     settle_bad_files(bad, len(store), on_bad_file=config.on_bad_file, report=report)
@@ -48,19 +50,14 @@ def build_stored_images(
     return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
 
 
-def _misfit(facts: PictureFacts, config: StoredDataConfig) -> str | None:
-    if config.crop == "none" and facts.width != facts.height:
-        return f"it is {facts.width} x {facts.height} pixels, not square; --data.crop center takes the middle"
-    return None
-
-
 def _side(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
     if config.size is not None:
         return config.size
     sides = Counter(min(item.width, item.height) for item in facts)
     if len(sides) > 1:
         found = ", ".join(f"{side} px ({count:,} images)" for side, count in sides.most_common(4))
-        raise DataError(f"the images differ in size: {found}{_rest(sides)}. Say which they should get: --data.size 64")
+        rest = f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""
+        raise DataError(f"the images differ in size: {found}{rest}. Say which they should get: --data.size 64")
     return next(iter(sides))
 
 
@@ -72,7 +69,3 @@ def _channels(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
         found = ", ".join(f"{CHANNEL_NAMES[channel]} ({count:,} images)" for channel, count in channels.most_common())
         raise DataError(f"the images differ in channels: {found}. Say what they should become: --data.channels rgb")
     return next(iter(channels))
-
-
-def _rest(sides: Counter[int]) -> str:
-    return f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""

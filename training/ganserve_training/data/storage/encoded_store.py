@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,44 +33,6 @@ class Inspected:
 
 
 _REMEMBERED: OrderedDict[bytes, list[Inspected]] = OrderedDict()
-
-
-def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    """Decode `count` pictures on several threads, or return the remembered result for the same unchanged files.
-
-    Both sides of a split, the monitor and the judge read the same files; each would decode them all otherwise.
-
-    Args:
-        files: Their files; one with another size or time of change counts as another file.
-        count: Number of pictures.
-        encoded: Returns the encoded bytes of one, or raises UnreadableError; called from several threads.
-    """
-    signature = _sign(files)
-    if signature in _REMEMBERED:
-        _REMEMBERED.move_to_end(signature)
-        return _REMEMBERED[signature]
-    found = _inspect_all(count, encoded)
-    _REMEMBERED[signature] = found
-    while len(_REMEMBERED) > _SETS_REMEMBERED:
-        _REMEMBERED.popitem(last=False)
-    return found
-
-
-def _inspect_all(count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    def inspect(index: int) -> Inspected:
-        sha256 = b""
-        try:
-            data = encoded(index)
-            sha256 = hashlib.sha256(data).digest()
-            return Inspected(picture_facts(decode_picture(data)), sha256)
-        except UnreadableError as error:
-            return Inspected(str(error), sha256)
-
-    found: list[Inspected] = []
-    with open_pool() as pool:
-        for start in range(0, count, _AT_ONCE):
-            found.extend(pool.map(inspect, range(start, min(start + _AT_ONCE, count))))
-    return found
 
 
 def _sign(files: Sequence[Path]) -> bytes:
@@ -112,9 +74,35 @@ class EncodedStore:
         return form.apply(decode_picture(self._encoded(index)))
 
     def _inspect(self) -> list[Inspected]:
+        """Decode all pictures, or return the remembered result for the same unchanged files.
+
+        Both sides of a split, the monitor and the judge read the same files; each would decode them all otherwise.
+        """
         if not self._inspected:
-            self._inspected = inspect_all(self._sources(), len(self), self._encoded)
+            signature = _sign(self._sources())
+            if signature not in _REMEMBERED:
+                _REMEMBERED[signature] = self._inspect_all()
+            _REMEMBERED.move_to_end(signature)
+            while len(_REMEMBERED) > _SETS_REMEMBERED:
+                _REMEMBERED.popitem(last=False)
+            self._inspected = _REMEMBERED[signature]
         return self._inspected
+
+    def _inspect_all(self) -> list[Inspected]:
+        found: list[Inspected] = []
+        with open_pool() as pool:
+            for start in range(0, len(self), _AT_ONCE):
+                found.extend(pool.map(self._inspect_one, range(start, min(start + _AT_ONCE, len(self)))))
+        return found
+
+    def _inspect_one(self, index: int) -> Inspected:
+        sha256 = b""
+        try:
+            data = self._encoded(index)
+            sha256 = hashlib.sha256(data).digest()
+            return Inspected(picture_facts(decode_picture(data)), sha256)
+        except UnreadableError as error:
+            return Inspected(str(error), sha256)
 
     def _sources(self) -> Sequence[Path]:
         """Return the pictures' files."""
