@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Steps:
-    """Receives what a command does next; this class shows nothing."""
+    """Steps of a command; this class shows nothing."""
 
     def expect(self, count: int) -> None:
         """Set the number of steps."""

@@ -1,7 +1,7 @@
-"""`ganserve train --processes N`: start N processes on this machine, pass signals on, and say how they ended.
+"""Run `ganserve train --processes N`: start N processes on this machine, forward signals, and report how they ended.
 
-The processes get the environment variables that torchrun sets, so that training has one way to start. Restarts and
-several machines are torchrun's job; this module adds one plain sentence about how the run ended.
+The processes get the environment variables of torchrun, so that training has one way to start. This module does not
+restart processes or use several machines: torchrun does.
 """
 
 import os
@@ -48,14 +48,10 @@ class _Child:
 def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int]) -> int:
     """Run `ganserve train` with `argv` in several processes until all have ended.
 
-    Args:
-        argv: The command's arguments.
-        processes: How many.
-        out: The run's folder.
-        requests: Signals to pass on; a handler appends to it.
+    A signal handler appends the signals to forward to `requests`.
 
     Returns:
-        The command's exit status: the first process's, unless another one ended in a way of its own.
+        The exit status: the first process's, unless another process failed by itself.
     """
     with ExitStack() as stack:
         # The children meet at a store of ours: it has a port before they start, and outlives any of them.
@@ -115,7 +111,7 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
 
 
 def _wait(children: Sequence[_Child], requests: list[int]) -> None:
-    """Until all have ended; once one has, the others get a while."""
+    """Wait until all processes have ended; kill those that still run a while after the first has ended."""
     passed_on = 0
     ended_at: float | None = None
     while True:
@@ -139,7 +135,7 @@ def _wait(children: Sequence[_Child], requests: list[int]) -> None:
 
 
 def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
-    """Return the exit status, after a sentence about what the first process can't have said itself."""
+    """Return the exit status; write a sentence if the first process could not report the failure itself."""
     first = children[0].process.returncode
     if all(child.process.returncode == 0 for child in children):
         return 0
