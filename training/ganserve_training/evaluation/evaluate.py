@@ -18,9 +18,9 @@ from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
 from ganserve_training.evaluation.reference import Reference, data_config, load_reference
 from ganserve_training.evaluation.result import Evaluation, FeatureReport
-from ganserve_training.run.folder import RunFolder, Which
-from ganserve_training.run.progress_bar import Steps
-from ganserve_training.run.trained import draw_samples, load_trained
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import RunFolder, Which
+from ganserve_training.run.trained_model import draw_samples, load_trained
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 

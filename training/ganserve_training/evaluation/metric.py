@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import flat_values
+from ganserve_training.data.flat_values import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.features import Features
 from ganserve_training.evaluation.judge import sample_rows
 from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import built_in_metrics
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
