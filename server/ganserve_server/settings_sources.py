@@ -4,24 +4,20 @@ Each field of `settings.ServerConfig` has one name: `max_batch_size` in the file
 environment, --max-batch-size as a flag.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve._command_line.options import Option, UsageError, options_of
 from ganserve._command_line.parsing import near, parse
 from ganserve_server.errors import StartupError
 from ganserve_server.settings import ServerConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    Found = Iterator[tuple[str, tuple[Any, str]]]
-    """A setting, and its value and source, one after the other."""
+Found = Iterator[tuple[str, tuple[Any, str]]]
+"""A setting, and its value and source, one after the other."""
 
 _PREFIX = "GANSERVE_"
 _OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_.*)")  # Variables of other components.
@@ -49,8 +45,7 @@ class Configuration:
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read the settings from flags, the environment's variables and the file that one of them names.
 
-    Raises:
-        StartupError: A source cannot be read, or has a wrong or unknown setting; the message names the source.
+    A source that cannot be read, or has a wrong or unknown setting, raises StartupError, which names the source.
     """
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     try:

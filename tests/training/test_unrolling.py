@@ -34,7 +34,7 @@ from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedC
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.optimisers import OPTIMISERS, Updater
 from ganserve_training.run.random_state import Noise
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
 NOISE = Noise(torch.Generator())

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ganserve_training.evaluation.judge import Judgement
     from ganserve_training.evaluation.result import Evaluation
     from ganserve_training.presets import PRESETS
-    from ganserve_training.run.train import RunResult, train
-    from ganserve_training.run.trained import TrainedModel, draw_samples, load_trained
+    from ganserve_training.run.start_or_resume import RunResult, train
+    from ganserve_training.run.trained_model import TrainedModel, draw_samples, load_trained
 
 _HOMES = {
     "PRESETS": "presets",
@@ -26,20 +26,20 @@ _HOMES = {
     "Images": "data",
     "Evaluation": "evaluation.result",
     "Judgement": "evaluation.judge",
-    "RunResult": "run.train",
+    "RunResult": "run.start_or_resume",
     "Samples": "data",
     "TrainConfig": "config",
-    "TrainedModel": "run.trained",
+    "TrainedModel": "run.trained_model",
     "TrainingError": "errors",
     "Vectors": "data",
     "config_from_dict": "config.serialisation",
     "config_to_dict": "config.serialisation",
-    "draw_samples": "run.trained",
+    "draw_samples": "run.trained_model",
     "evaluate_run": "evaluation.evaluate",
     "evaluate_samples": "evaluation.evaluate",
     "load_split": "data",
-    "load_trained": "run.trained",
-    "train": "run.train",
+    "load_trained": "run.trained_model",
+    "train": "run.start_or_resume",
 }
 
 __all__ = [

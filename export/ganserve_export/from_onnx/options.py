@@ -44,18 +44,12 @@ class OnnxOptions:
     folder. Without it, probability = sigmoid(score)."""
 
     def check(self, critic_file: Path | None) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            ExportError: Labels are empty or repeated, or an option concerns a critic and there is none.
-        """
+        """Raise ExportError if labels are empty or repeated, or if an option concerns a critic and there is none."""
         if len(set(self.label_names)) != len(self.label_names) or not all(self.label_names):
             raise ExportError("--labels must be distinct and not empty")
         if critic_file is None:
             for name in ("data", "critic_samples", "critic_labels", "critic_scores", "critic_output", "score_higher"):
                 if getattr(self, name) != getattr(OnnxOptions(), name):
                     flag = f"--{name.replace('_', '-')}"
-                    raise ExportError(
-                        f"{flag} {getattr(self, name)}: there is no critic. Give its file after the generator's, or "
-                        f"leave {flag} out"
-                    )
+                    remedy = f"Give its file after the generator's, or leave {flag} out"
+                    raise ExportError(f"{flag} {getattr(self, name)}: there is no critic. {remedy}")

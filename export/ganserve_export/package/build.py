@@ -11,18 +11,13 @@ from ganserve_export.package.onnx_graphs import save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
 from ganserve_export.package.verification import Difference, verify
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 
 
 def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> Published:
-    """Write a package's files, verify them, and publish them as the model's next version.
-
-    Args:
-        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
-        content: What to build the package from.
-        steps: Takes a message before each step.
+    """Write a package's files, verify and publish them: the next version in `model_folder`, <repository>/<name>.
 
     Raises:
         ExportError: A graph differs from its original, or the file system refuses. Nothing is published then.

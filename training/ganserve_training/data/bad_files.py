@@ -1,6 +1,4 @@
-"""Name and count the files that can't be read."""
-
-from __future__ import annotations
+"""Name and count the images that can't be read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,10 +47,10 @@ ReportBadFiles = Callable[[BadFiles], None]
 def settle_bad_files(
     bad: Sequence[BadFile], total: int, *, on_bad_file: Literal["fail", "skip"], report: ReportBadFiles | None
 ) -> None:
-    """Stop because of bad files, or report them.
+    """Raise or report an error about bad files.
 
     Raises:
-        DataError: There are some, and `on_bad_file` says fail; or none of `total` is left.
+        DataError: There are bad files and `on_bad_file` is fail, or all `total` files are bad.
     """
     if not bad:
         return

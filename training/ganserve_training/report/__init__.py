@@ -1,22 +1,17 @@
 """Write a self-contained page about a run: samples over time, curves with findings, metrics, configuration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
 from ganserve_training.report.material import read_run
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import RunFolder
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
-    """Write a run's report, one HTML file that loads nothing else, and return its path.
+    """Write a run's report, one HTML file that loads nothing else; return its path (default: report.html in the run).
 
-    Args:
-        run: The run's folder; the run may still be training.
-        out: The file; None: report.html in the run's folder.
-        steps: Takes a message before each step.
+    The run may still be training. `steps` takes a message before each step.
 
     Raises:
         DataError: The folder holds no run, or one of its logs is damaged.

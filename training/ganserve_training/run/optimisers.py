@@ -1,4 +1,4 @@
-"""Optimisers: the options of each, and one player's update.
+"""Options of each optimiser, and one network's update.
 
 To add one, write a class like `AdamConfig`; `register_optimiser` makes `--optimisers.{generator,critic}.name` know it.
 """
@@ -45,11 +45,11 @@ class OptimiserConfig:
         expect_not_negative(f"{_EITHER}.weight_decay", self.weight_decay)
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return torch's optimiser of these parameters."""
+        """Return torch's optimiser for these parameters."""
         raise NotImplementedError
 
     def annealed(self, progress: float) -> dict[str, Any]:
-        """Return what changes in torch's parameter groups after `progress` in [0, 1] of the burn-in."""
+        """Return the values for torch's parameter groups after `progress` in [0, 1] of the burn-in."""
         return {"lr": self.learning_rate.at(progress)}
 
 
@@ -74,7 +74,7 @@ class AdamConfig(_SquareMeanConfig):
     name = "adam"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's, fused."""
+        """Return torch's Adam, fused."""
         rate, betas = self.learning_rate.start, (self.beta1, self.beta2.start)
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
@@ -91,7 +91,7 @@ class RmspropConfig(_SquareMeanConfig):
     name = "rmsprop"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's."""
+        """Return torch's RMSprop."""
         rate, alpha = self.learning_rate.start, self.beta2.start
         return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, momentum=self.beta1)
 
@@ -108,7 +108,7 @@ class SgdConfig(OptimiserConfig):
     name = "sgd"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's."""
+        """Return torch's SGD."""
         return torch.optim.SGD(parameters, lr=self.learning_rate.start, momentum=self.beta1)
 
 
@@ -123,18 +123,12 @@ class OptimisersConfig:
 
     @classmethod
     def both(cls, optimiser: OptimiserConfig) -> OptimisersConfig:
-        """Return the same for both."""
+        """Return the same optimiser for both networks."""
         return cls(generator=optimiser, critic=optimiser)
 
 
 class Updater:
-    """Turns the gradients of one network into its next weights.
-
-    Args:
-        parameters: Of the network.
-        config: The optimiser and its annealed values.
-        processes: Which average their gradients first.
-    """
+    """Update one network from its gradients, averaged over processes."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
         self.parameters: Sequence[nn.Parameter] = [item for item in parameters if item.requires_grad]
@@ -145,17 +139,17 @@ class Updater:
         """torch's optimiser."""
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self.optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
-        """Return euclidean norm of all gradients together, a scalar."""
+        """Return the Euclidean norm of all gradients together, a scalar."""
         gradients = [item.grad for item in self.parameters if item.grad is not None]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
         return norm
 
     def average_gradients(self) -> None:
-        """Make the gradients those of the whole batch."""
+        """Average the gradients over the processes, so that they are those of the whole batch."""
         self._processes.average([item.grad for item in self.parameters if item.grad is not None])
 
     @torch.no_grad()
@@ -170,7 +164,7 @@ class Updater:
         self.optimiser.step()
 
     def reset(self) -> None:
-        """Forget the moments, as if training began."""
+        """Forget the moments."""
         self.optimiser.state.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -178,5 +172,5 @@ class Updater:
         return self.optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from the result of `state_dict`."""
         self.optimiser.load_state_dict(state)

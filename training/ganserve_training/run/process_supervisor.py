@@ -1,10 +1,8 @@
-"""`ganserve train --processes N`: start N processes on this machine, pass signals on, and say how they ended.
+"""Run `ganserve train --processes N`: start N processes on this machine, forward signals, and report how they ended.
 
-The processes get the environment variables that torchrun sets, so that training has one way to start. Restarts and
-several machines are torchrun's job; this module adds one plain sentence about how the run ended.
+The processes get the environment variables of torchrun, so that training has one way to start. This module does not
+restart processes or use several machines: torchrun does.
 """
-
-from __future__ import annotations
 
 import os
 import signal
@@ -22,8 +20,8 @@ from typing import IO
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ganserve_training.run.checkpoint import checkpoint_paths
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.launcher_environment import LOST_PEER_STATUS, SUPERVISOR
+from ganserve_training.run.run_folder import RunFolder
 
 _GRACE_S = 30.0
 """How long after the first process has ended the others may take to notice and end, too."""
@@ -50,14 +48,10 @@ class _Child:
 def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int]) -> int:
     """Run `ganserve train` with `argv` in several processes until all have ended.
 
-    Args:
-        argv: The command's arguments.
-        processes: How many.
-        out: The run's folder.
-        requests: Signals to pass on; a handler appends to it.
+    A signal handler appends the signals to forward to `requests`.
 
     Returns:
-        The command's exit status: the first process's, unless another one ended in a way of its own.
+        The exit status: the first process's, unless another process failed by itself.
     """
     with ExitStack() as stack:
         # The children meet at a store of ours: it has a port before they start, and outlives any of them.
@@ -117,7 +111,7 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
 
 
 def _wait(children: Sequence[_Child], requests: list[int]) -> None:
-    """Until all have ended; once one has, the others get a while."""
+    """Wait until all processes have ended; kill those that still run a while after the first has ended."""
     passed_on = 0
     ended_at: float | None = None
     while True:
@@ -141,7 +135,7 @@ def _wait(children: Sequence[_Child], requests: list[int]) -> None:
 
 
 def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
-    """Return the exit status, after a sentence about what the first process can't have said itself."""
+    """Return the exit status; write a sentence if the first process could not report the failure itself."""
     first = children[0].process.returncode
     if all(child.process.returncode == 0 for child in children):
         return 0

@@ -1,6 +1,4 @@
-"""A training run in a folder: start or resume, and a good end whatever happens."""
-
-from __future__ import annotations
+"""Start or resume a training run in its folder."""
 
 import time
 from collections.abc import Callable
@@ -25,13 +23,13 @@ from ganserve_training.run.checkpoint import (
 )
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.loop import RunLoop, say
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.training_loop import RunLoop, say
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a call of `train` ended."""
+    """Result of one call of `train`."""
 
     step: int
     """The run's step now, at least `config.steps` unless it stopped by itself."""
@@ -57,25 +55,24 @@ def train(
 ) -> RunResult:
     """Train in the folder `out` until `config.steps`, from its newest checkpoint if it has one.
 
-    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or ``ganserve
-    train --processes`` started share each batch; the first one writes.
+    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or `ganserve train
+    --processes` started share each batch; the first one writes.
 
     Args:
-        config: The run's configuration; on resume it must be the one that the run was started with, but for `steps`,
-            `diagnosis` and `output`.
+        config: The run's configuration; a resumed run may change only `steps`, `diagnosis` and `output`.
         out: The run's folder.
         device: Where to compute; auto takes CUDA if there is any.
         threads: CPU threads; None: see `default_threads`.
         console: Where progress and messages go; None: stderr.
-        stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
+        stop_signal: Called after every step; if it returns a signal's number, write a checkpoint and stop.
 
     Raises:
         ConfigError: The configuration does not work here: there is no CUDA, or the architecture doesn't fit the data.
         ConfigChangedError: The folder holds a run with another configuration.
         RunLockedError: Another process is training there.
-        DataError: The data are not those that the run was started with.
+        DataError: The data differ from those that the run was started with.
         DivergedError: A loss or a weight became NaN or infinite.
-        StoppedError: `stop_signal` said so.
+        StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
         LostProcessError: Another of the processes ended.
     """
@@ -109,7 +106,7 @@ def train(
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
-    """Return what `find` gives in the first process; the others read the same file."""
+    """Return the result of `find`, called in the first process; the others read the same file."""
     found: list[Checkpoint] = []
 
     def place() -> tuple[Path, str] | None:
@@ -135,7 +132,7 @@ def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:
 
 
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    """Return whether the run stopped by itself there, and would again."""
+    """Return whether the run stopped there because its quality declined, and would stop again."""
     diagnosis = checkpoint.state.get("diagnosis")
     stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
@@ -147,7 +144,7 @@ def _nothing_to_do(checkpoint: Checkpoint, config: TrainConfig) -> RunResult:
 
 
 def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -> Checkpoint | None:
-    """Tidy the folder and find where this configuration goes on; None: at the beginning."""
+    """Tidy the folder and return the checkpoint to resume from; None: start at the beginning."""
     started_with = folder.read_config()
     if started_with is not None:
         check_same_config(started_with, config, where=str(folder.root))

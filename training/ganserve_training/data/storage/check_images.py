@@ -1,6 +1,4 @@
-"""Which form the pictures of a set are brought into, and which of them can't be. N = pictures."""
-
-from __future__ import annotations
+"""Find the bad images of a set, and choose the size and channels of the good ones. N = images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,8 +8,8 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import BadFile, ReportBadFiles, settle_bad_files
 from ganserve_training.data.config import StoredDataConfig
-from ganserve_training.data.picture import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
-from ganserve_training.data.storage.images import PictureStore, StoredImages
+from ganserve_training.data.image_decoding import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
+from ganserve_training.data.storage.stored_images import PictureStore, StoredImages
 from ganserve_training.errors import DataError
 
 
@@ -24,25 +22,22 @@ def build_stored_images(
 ) -> StoredImages:
     """Return the good pictures of a store, in the form that the configuration asks for.
 
-    Args:
-        store: Where they are.
-        labels: Int64 [N], one for each of the store's pictures, good or bad; None: unlabelled.
-        label_names: What they are called.
-        config: Size, crop, channels and what to do about bad files.
-        report: Told about bad files that are skipped.
+    `labels`, int64 [N], has one for each picture of the store, good or bad. `report` is called with the bad ones.
 
     Raises:
-        DataError: There are bad files and none are to be skipped, or nothing or not all labels are left without them,
-            or the pictures differ in size or channels and the configuration doesn't say what they should become.
+        DataError: There are bad files and none may be skipped; no image of some label is good; or the
+            pictures differ in size or channels and the configuration gives none.
     """
     good: list[int] = []
     facts: list[PictureFacts] = []
     bad: list[BadFile] = []
     for index, found in enumerate(store.inspect()):
-        why = found if isinstance(found, str) else _misfit(found, config)
-        if why is not None:
+        if isinstance(found, str):
+            bad.append(BadFile(store.name(index), found))
+        elif config.crop == "none" and found.width != found.height:
+            why = f"it is {found.width} x {found.height} pixels, not square; --data.crop center takes the middle"
             bad.append(BadFile(store.name(index), why))
-        elif isinstance(found, PictureFacts):
+        else:
             good.append(index)
             facts.append(found)
     settle_bad_files(bad, len(store), on_bad_file=config.on_bad_file, report=report)
@@ -55,19 +50,14 @@ def build_stored_images(
     return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
 
 
-def _misfit(facts: PictureFacts, config: StoredDataConfig) -> str | None:
-    if config.crop == "none" and facts.width != facts.height:
-        return f"it is {facts.width} x {facts.height} pixels, not square; --data.crop center takes the middle"
-    return None
-
-
 def _side(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
     if config.size is not None:
         return config.size
     sides = Counter(min(item.width, item.height) for item in facts)
     if len(sides) > 1:
         found = ", ".join(f"{side} px ({count:,} images)" for side, count in sides.most_common(4))
-        raise DataError(f"the images differ in size: {found}{_rest(sides)}. Say which they should get: --data.size 64")
+        rest = f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""
+        raise DataError(f"the images differ in size: {found}{rest}. Say which they should get: --data.size 64")
     return next(iter(sides))
 
 
@@ -79,7 +69,3 @@ def _channels(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
         found = ", ".join(f"{CHANNEL_NAMES[channel]} ({count:,} images)" for channel, count in channels.most_common())
         raise DataError(f"the images differ in channels: {found}. Say what they should become: --data.channels rgb")
     return next(iter(channels))
-
-
-def _rest(sides: Counter[int]) -> str:
-    return f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""

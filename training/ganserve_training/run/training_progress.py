@@ -1,6 +1,4 @@
-"""What a person sees while training: a bar on a terminal, plain occasional lines elsewhere."""
-
-from __future__ import annotations
+"""Show how training goes: a bar on a terminal, a line from time to time elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -29,7 +27,7 @@ class ProgressView(Protocol):
 
 
 class BarProgress:
-    """A bar with losses, critic accuracy, speed and the time that is left."""
+    """Draw a bar with losses, critic accuracy, speed and the remaining time."""
 
     def __init__(self, console: Console, first_step: int, steps: int) -> None:
         self._progress = Progress(
@@ -43,7 +41,7 @@ class BarProgress:
         self._progress.start()
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Move the bar."""
+        """Move the bar to `step`."""
         measures = (
             f"loss D {record['critic_loss']:.3f} G {record['generator_loss']:.3f}  "
             f"D right {record['critic_accuracy']:.0%}  {record['samples_per_second']:,.0f}/s"
@@ -60,7 +58,7 @@ class BarProgress:
 
 
 class PlainProgress:
-    """A line at the first record, then at most one every ten seconds: for log files and CI."""
+    """Print a line at the first record, then at most one every ten seconds: for log files and CI."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
@@ -70,7 +68,7 @@ class PlainProgress:
         self._last_shown = -_PLAIN_INTERVAL_S
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Print a line if it is time for one."""
+        """Print a line if one is due."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._started = step, now
@@ -92,7 +90,7 @@ class PlainProgress:
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing to clean up."""
+        """Do nothing."""
 
 
 def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:

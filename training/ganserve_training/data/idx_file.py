@@ -1,6 +1,4 @@
-"""The IDX format, in which MNIST is distributed (LeCun et al. 1998): big-endian sizes, then the bytes."""
-
-from __future__ import annotations
+"""Read the IDX format of MNIST (LeCun et al. 1998): big-endian sizes, then the bytes."""
 
 import gzip
 import math
@@ -18,14 +16,12 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return the array in an IDX file of unsigned bytes, packed by gzip or not.
+    """Return the array in an IDX file of unsigned bytes, plain or gzipped.
 
-    Args:
-        path: The file.
-        dimensions: How many it may have: 1 for labels, 3 or 4 for images.
+    `dimensions` lists the allowed numbers of axes: 1 for labels, 3 or 4 for images.
 
     Raises:
-        DataError: Its magic number, its dimensions or its length are others.
+        DataError: The file's magic number, dimensions or length are wrong.
     """
     try:
         data = path.read_bytes()

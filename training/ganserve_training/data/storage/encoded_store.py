@@ -1,18 +1,22 @@
-"""What stores of encoded pictures share: each is decoded and digested once, and remembered."""
-
-from __future__ import annotations
+"""Decode and digest each encoded picture once, and remember the result."""
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
-from ganserve_training.data.storage.images import open_pool
+from ganserve_training.data.image_decoding import (
+    ImageForm,
+    PictureFacts,
+    UnreadableError,
+    decode_picture,
+    picture_facts,
+)
+from ganserve_training.data.storage.stored_images import open_pool
 
 _AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
 _SETS_REMEMBERED = 2
@@ -20,7 +24,7 @@ _SETS_REMEMBERED = 2
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What one look at an encoded picture found."""
+    """Result of decoding a picture once."""
 
     facts: PictureFacts | str
     """What it is, or why it can't be read."""
@@ -29,45 +33,6 @@ class Inspected:
 
 
 _REMEMBERED: OrderedDict[bytes, list[Inspected]] = OrderedDict()
-
-
-def inspect_all(files: Sequence[Path], count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    """Decode `count` pictures on several threads, or remember what was found in the same unchanged files before.
-
-    Both sides of a split, and the monitor's and the judge's, are of the same files: without remembering, each would
-    decode them all.
-
-    Args:
-        files: What they are in; a file of another size or time of change is another one.
-        count: How many.
-        encoded: Gives the encoded bytes of one, or raises UnreadableError; called from several threads.
-    """
-    signature = _sign(files)
-    if signature in _REMEMBERED:
-        _REMEMBERED.move_to_end(signature)
-        return _REMEMBERED[signature]
-    found = _inspect_all(count, encoded)
-    _REMEMBERED[signature] = found
-    while len(_REMEMBERED) > _SETS_REMEMBERED:
-        _REMEMBERED.popitem(last=False)
-    return found
-
-
-def _inspect_all(count: int, encoded: Callable[[int], bytes]) -> list[Inspected]:
-    def inspect(index: int) -> Inspected:
-        sha256 = b""
-        try:
-            data = encoded(index)
-            sha256 = hashlib.sha256(data).digest()
-            return Inspected(picture_facts(decode_picture(data)), sha256)
-        except UnreadableError as error:
-            return Inspected(str(error), sha256)
-
-    found: list[Inspected] = []
-    with open_pool() as pool:
-        for start in range(0, count, _AT_ONCE):
-            found.extend(pool.map(inspect, range(start, min(start + _AT_ONCE, count))))
-    return found
 
 
 def _sign(files: Sequence[Path]) -> bytes:
@@ -84,7 +49,7 @@ def _sign(files: Sequence[Path]) -> bytes:
 
 
 def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> str:
-    """SHA-256 over names and contents, in hexadecimal."""
+    """Return a SHA-256 over names and contents, in hexadecimal."""
     digest = hashlib.sha256()
     for name, item in zip(names, inspected, strict=True):
         digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
@@ -93,7 +58,7 @@ def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> st
 
 
 class EncodedStore:
-    """Encoded pictures, each decoded when it is inspected or read; a subclass says where they are."""
+    """Encoded pictures that are decoded when inspected or read; a subclass gives their bytes."""
 
     _inspected: list[Inspected]
 
@@ -109,12 +74,38 @@ class EncodedStore:
         return form.apply(decode_picture(self._encoded(index)))
 
     def _inspect(self) -> list[Inspected]:
+        """Decode all pictures, or return the remembered result for the same unchanged files.
+
+        Both sides of a split, the monitor and the judge read the same files; each would decode them all otherwise.
+        """
         if not self._inspected:
-            self._inspected = inspect_all(self._sources(), len(self), self._encoded)
+            signature = _sign(self._sources())
+            if signature not in _REMEMBERED:
+                _REMEMBERED[signature] = self._inspect_all()
+            _REMEMBERED.move_to_end(signature)
+            while len(_REMEMBERED) > _SETS_REMEMBERED:
+                _REMEMBERED.popitem(last=False)
+            self._inspected = _REMEMBERED[signature]
         return self._inspected
 
+    def _inspect_all(self) -> list[Inspected]:
+        found: list[Inspected] = []
+        with open_pool() as pool:
+            for start in range(0, len(self), _AT_ONCE):
+                found.extend(pool.map(self._inspect_one, range(start, min(start + _AT_ONCE, len(self)))))
+        return found
+
+    def _inspect_one(self, index: int) -> Inspected:
+        sha256 = b""
+        try:
+            data = self._encoded(index)
+            sha256 = hashlib.sha256(data).digest()
+            return Inspected(picture_facts(decode_picture(data)), sha256)
+        except UnreadableError as error:
+            return Inspected(str(error), sha256)
+
     def _sources(self) -> Sequence[Path]:
-        """Return the files that the pictures are in."""
+        """Return the pictures' files."""
         raise NotImplementedError
 
     def _encoded(self, index: int) -> bytes:
