@@ -29,7 +29,7 @@ class OptimiserConfig:
 
     registry: ClassVar = OPTIMISERS
     name: ClassVar[str]
-    """Which optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
+    """The optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
 
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""
@@ -132,15 +132,9 @@ class Updater:
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
         self.parameters: Sequence[nn.Parameter] = [item for item in parameters if item.requires_grad]
-        """What is trained."""
         self.config = config
         self._processes = processes
         self.optimiser = config.build(self.parameters)
-        """torch's optimiser."""
-
-    def zero_grad(self) -> None:
-        """Clear the gradients."""
-        self.optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients together, a scalar."""
@@ -166,11 +160,3 @@ class Updater:
     def reset(self) -> None:
         """Forget the moments."""
         self.optimiser.state.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the optimiser's state."""
-        return self.optimiser.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the result of `state_dict`."""
-        self.optimiser.load_state_dict(state)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
 
 Which = Literal["auto", "latest", "best"]
-"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
+"""Choice of a run's checkpoint. auto: the latest, or the best if quality declined after it and did not recover."""
 
 
 class RunFolder:

@@ -22,7 +22,7 @@ from ganserve_training.run.logs import LogWriter
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
-from ganserve_training.run.training_progress import ProgressView, open_progress
+from ganserve_training.run.training_progress import open_progress
 from ganserve_training.run.training_step import Trainer
 
 
@@ -215,7 +215,7 @@ class _Outputs:
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
         self._monitor: Monitor | None = None
-        self._view: ProgressView = open_progress(console, trainer.step, config.steps)
+        self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
         if config.diagnosis.enabled:
             self._monitor = Monitor(trainer, samples, folder, self._view.say)

@@ -27,7 +27,7 @@ class Inspected:
     """Result of decoding a picture once."""
 
     facts: PictureFacts | str
-    """What it is, or why it can't be read."""
+    """Its size and channels, or why it can't be read."""
     sha256: bytes
     """Digest of the encoded bytes; empty where there were none to read."""
 
