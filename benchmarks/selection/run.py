@@ -85,9 +85,9 @@ def trial(folder: Path, seed: int, arguments: argparse.Namespace) -> list[dict[s
     from rich.console import Console
 
     from ganserve_export import export_run
-    from ganserve_server.engine.engine import EngineConfig
+    from ganserve_server.engine.sessions import EngineConfig
     from ganserve_server.models.repository import Repository
-    from ganserve_server.queue.batch_config import BatchConfig
+    from ganserve_server.queue.options import BatchConfig
     from ganserve_server.service import GanService
     from ganserve_training import PRESETS, load_split, train
     from ganserve_training.evaluation.evaluate import balanced_labels

@@ -1,7 +1,6 @@
 """Turn training runs, and ONNX files made elsewhere, into verified model packages that the server reads."""
 
-from __future__ import annotations
-
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,15 +9,7 @@ if TYPE_CHECKING:
     from ganserve_export.from_onnx.package_onnx import Packaged, package_onnx
     from ganserve_export.from_run.export import Exported, export_run
 
-__all__ = [
-    "ExportError",
-    "Exported",
-    "OnnxOptions",
-    "Packaged",
-    "VerificationError",
-    "export_run",
-    "package_onnx",
-]
+__all__ = ["ExportError", "Exported", "OnnxOptions", "Packaged", "VerificationError", "export_run", "package_onnx"]
 
 _HOMES = {
     "ExportError": "errors",
@@ -35,6 +26,4 @@ def __getattr__(name: str) -> object:
     # Lazy, so that importing the package does not load torch and onnxruntime.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,11 +16,7 @@ _USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUN
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to 256 MiB of free memory in each heap.
-
-    Returns:
-        True if the setting took effect; False without glibc, or if the environment sets the allocator's thresholds.
-    """
+    """Keep up to 256 MiB free in each heap, unless the environment sets the thresholds; return True if that worked."""
     if sys.platform != "linux" or any(name in os.environ for name in _USER_SETTINGS):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

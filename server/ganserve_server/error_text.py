@@ -31,5 +31,4 @@ def and_others(wrong: int, problem: str) -> str:
 
 def enum_name(enum: Any, value: int) -> str:
     """Return the name of a protobuf enum's value, or the number if it has no name."""
-    name: str = enum.Name(value) if value in enum.values() else str(value)
-    return name
+    return str(enum.Name(value) if value in enum.values() else value)

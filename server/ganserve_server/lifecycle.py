@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
-from ganserve_server.monitoring.metric_collector import ServerCollector
-from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES, Limits
+from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
+from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.settings_sources import Configuration
@@ -25,8 +25,7 @@ _log = logging.getLogger(__name__)
 async def serve(configuration: Configuration) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code: 0, or 1 if calls were cut off.
 
-    Raises:
-        StartupError: The server cannot start with this configuration.
+    Raises StartupError if the server cannot start with this configuration.
     """
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
@@ -39,8 +38,7 @@ async def serve(configuration: Configuration) -> int:
         stop = _stop_signal()
         if collector is not None:
             collector.follow(repository)
-        limits = Limits(max_response_bytes=MAX_PAYLOAD_BYTES)
-        await server.start(GanService(repository, limits))
+        await server.start(GanService(repository))
         if config.poll_s:
             repository.watch(config.poll_s)
         say(f"{report}serving on {config.bracketed_host}:{port}\n")
@@ -67,9 +65,6 @@ def _monitored(
     if config.metrics_port is None:
         yield None
         return
-    from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
-    from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
-
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because)
     endpoint = MonitoringEndpoint(
         config.host,

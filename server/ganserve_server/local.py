@@ -19,7 +19,6 @@ from pathlib import Path
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.errors import ProviderError, StartupError
-from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES, Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
@@ -43,12 +42,7 @@ class LocalServer:
     """A server in this process; it starts at once, and ends when it is closed or garbage collected."""
 
     def __init__(self, models: Path, provider: str) -> None:
-        """Start the server's thread, which loads the models.
-
-        Args:
-            models: The folder of model packages.
-            provider: Where models run, as in `ServerConfig.provider`.
-        """
+        """Start the server's thread, which loads the models; `provider` is `ServerConfig.provider`."""
         config = ServerConfig(models=models, provider=provider)  # type: ignore[arg-type]  # checked by the SDK
         folder = _new_folder()
         self.target = f"unix:{folder}/socket"
@@ -106,7 +100,7 @@ class _Thread(threading.Thread):
                 return
             server = GrpcServer()
             server.bind(self._target)
-            await server.start(GanService(repository, Limits(max_response_bytes=MAX_PAYLOAD_BYTES)))
+            await server.start(GanService(repository))
             if self._config.poll_s:
                 repository.watch(self._config.poll_s)
             self._ready.set_result(None)

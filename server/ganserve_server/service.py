@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError, invalid_field
-from ganserve_server.models.descriptions import describe_model
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.repository import Repository
 from ganserve_server.pictures.decoding import decoded_images
@@ -23,8 +22,8 @@ from ganserve_server.pictures.formats import FORMATS
 from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
-from ganserve_server.queue.queue_options import QueueOptions
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.responses import set_sample_response, set_scores
@@ -40,7 +39,8 @@ _OFF_LOOP_BYTES = 2**20
 class GanService:
     """Draw and score samples with the models of a repository.
 
-    Deadlines are values of `time.monotonic()`; work that has not started by then is dropped.
+    Deadlines are values of `time.monotonic()`; work that has not started by then is dropped. Methods raise
+    `RequestError` if a request is refused or fails.
     """
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
@@ -54,11 +54,7 @@ class GanService:
     async def sample(
         self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.SampleResponse:
-        """Draw samples.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Draw samples."""
         with self.repository.lease(request.model, request.version) as model:
             # Refuse before planning: in overload, the time that a refusal takes is lost for answers.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
@@ -72,11 +68,7 @@ class GanService:
     async def stream_samples(
         self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
-        """Draw samples in chunks, and compute one chunk ahead of the consumer.
-
-        Raises:
-            RequestError: The request is refused, or a chunk fails.
-        """
+        """Draw samples in chunks, and compute one chunk ahead of the consumer."""
         if not request.HasField("request"):
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
@@ -111,11 +103,7 @@ class GanService:
     async def score(
         self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
     ) -> gan_service_pb2.ScoreResponse:
-        """Score samples.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Score samples."""
         return await self._score(request, QueueOptions(deadline=deadline))
 
     async def stream_scores(
@@ -125,10 +113,9 @@ class GanService:
         deadline: float | None = None,
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
-        """Score samples, with one response for each request, in order. Each request may name another model.
+        """Score samples, with one response for each request, in order; an error gives the request's index.
 
-        Raises:
-            RequestError: A request is refused or fails; the message gives its index.
+        Each request may name another model.
         """
         count = 0
 
@@ -148,12 +135,8 @@ class GanService:
         return gan_service_pb2.ListModelsResponse(models=self.repository.summaries())
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
-        """Describe one version of a model.
-
-        Raises:
-            RequestError: There is no such model or version, or it is not ready.
-        """
-        return describe_model(self.repository.resolve(request.model, request.version))
+        """Describe one version of a model."""
+        return self.repository.resolve(request.model, request.version).describe()
 
     async def _answer(
         self,

@@ -3,12 +3,26 @@
 `settings_sources` reads them from flags, the environment and a file.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
+_RANGES = (  # setting, least, most, advice
+    ("port", 0, 65535, "; 0 picks a free one"),
+    ("metrics_port", 0, 65535, "; 0 picks a free one"),
+    ("workers", 0, math.inf, "; 0 chooses for you"),
+    ("threads", 0, math.inf, "; 0 chooses for you"),
+    ("instances", 1, math.inf, ""),
+    ("queue_delay_ms", 0, 60_000, ""),
+    ("gpu_memory_limit_mib", 0, math.inf, "; 0: no limit"),
+    ("max_batch_size", 0, math.inf, "; 0 chooses for you"),
+    ("poll_s", 0, math.inf, ""),
+    ("newest_versions", 0, math.inf, ""),
+    ("drain_timeout_s", 0, math.inf, ""),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,41 +98,20 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.host == "*":
             raise ValueError("host *: not an address; 0.0.0.0 or [::] lets other machines in")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 0 to 65535 (got {self.port}); 0 picks a free one")
-        if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
-            raise ValueError(f"metrics_port must be 0 to 65535 (got {self.metrics_port}); 0 picks a free one")
+        for name, least, most, advice in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise ValueError(f"{name} must be {expected} (got {value}){advice}")
         if self.metrics_port and self.metrics_port == self.port:
             raise ValueError(f"port and metrics_port must be two ports (got {self.port} for both)")
-        if self.workers < 0 or self.threads < 0:
-            raise ValueError(
-                f"workers and threads must be at least 0 (got {self.workers} and {self.threads}); 0 chooses for you"
-            )
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"devices must be distinct numbers of at least 0 (got {list(self.devices)})")
-        if self.instances < 1:
-            raise ValueError(f"instances must be at least 1 (got {self.instances})")
-        if any(not 1 <= bucket <= self.batch_size for bucket in self.batch_buckets):
-            raise ValueError(
-                f"batch_buckets must be 1 to max_batch_size (got {list(self.batch_buckets)} and {self.batch_size})"
-            )
-        if not 0 <= self.queue_delay_ms <= 60_000:
-            raise ValueError(f"queue_delay_ms must be 0 to 60000 (got {self.queue_delay_ms})")
-        if self.gpu_memory_limit_mib < 0:
-            raise ValueError(f"gpu_memory_limit_mib must be at least 0 (got {self.gpu_memory_limit_mib}); 0: no limit")
-        if self.max_batch_size < 0:
-            raise ValueError(f"max_batch_size must be at least 1, or 0, which chooses (got {self.max_batch_size})")
-        if self.max_queued_samples < self.batch_size:
-            raise ValueError(
-                f"max_queued_samples must be at least max_batch_size (got {self.max_queued_samples} and "
-                f"{self.batch_size})"
-            )
-        if not self.poll_s >= 0 or self.newest_versions < 0:
-            raise ValueError(
-                f"poll_s and newest_versions must be at least 0 (got {self.poll_s} and {self.newest_versions})"
-            )
-        if not self.drain_timeout_s >= 0:
-            raise ValueError(f"drain_timeout_s must be at least 0 (got {self.drain_timeout_s})")
+        buckets, most, queued = list(self.batch_buckets), self.batch_size, self.max_queued_samples
+        if any(not 1 <= bucket <= most for bucket in buckets):
+            raise ValueError(f"batch_buckets must be 1 to max_batch_size (got {buckets} and {most})")
+        if queued < most:
+            raise ValueError(f"max_queued_samples must be at least max_batch_size (got {queued} and {most})")
 
     @property
     def batch_size(self) -> int:

@@ -4,24 +4,20 @@ Each field of `settings.ServerConfig` has one name: `max_batch_size` in the file
 environment, --max-batch-size as a flag.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganserve._command_line.options import Option, UsageError, options_of
 from ganserve._command_line.parsing import near, parse
 from ganserve_server.errors import StartupError
 from ganserve_server.settings import ServerConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    Found = Iterator[tuple[str, Any, str]]
-    """A setting, its value and its source, one after the other."""
+Found = Iterator[tuple[str, tuple[Any, str]]]
+"""A setting, and its value and source, one after the other."""
 
 _PREFIX = "GANSERVE_"
 _OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_.*)")  # Variables of other components.
@@ -49,27 +45,26 @@ class Configuration:
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read the settings from flags, the environment's variables and the file that one of them names.
 
-    Raises:
-        StartupError: A source cannot be read, or has a wrong or unknown setting; the message names the source.
+    A source that cannot be read, or has a wrong or unknown setting, raises StartupError, which names the source.
     """
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     try:
         flags = parse(list(options.values()), arguments, "ganserve serve")
-        found = [*_variables(options, environment)]
-        found += [(name, value, options[name].name) for (name,), value in flags.items()]
-        files = [value for name, value, _ in found if name == "config"]
-        found = [*(_settings(options, files[-1]) if files else []), *found]
+        found = dict(_variables(options, environment))
+        found |= {name: (value, options[name].name) for (name,), value in flags.items()}
+        if file := found.get("config", (None, ""))[0]:
+            found = dict(_settings(options, file)) | found
     except UsageError as error:
         raise StartupError(str(error)) from None
-    values = {name: value for name, value, _ in found}
-    origins = {name: source for name, _, source in found if values[name] != options[name].default}
-    sources = {name: origins[name] for name in options if name in origins}
+    others = [name for name, option in options.items() if name in found and found[name][0] != option.default]
+    sources = {name: found[name][1] for name in others}
     try:
-        return Configuration(config=ServerConfig(**values), sources=sources)
+        config = ServerConfig(**{name: value for name, (value, _) in found.items()})
     except ValueError as error:
         named = [name for name in sources if re.search(rf"\b{name}\b", str(error))]
-        blame = [f"{name} is from {sources[name]}" for name in named]
-        raise StartupError("; ".join(filter(None, [str(error), ", ".join(blame)]))) from error
+        blame = ", ".join(f"{name} is from {sources[name]}" for name in named)
+        raise StartupError(f"{error}; {blame}" if blame else str(error)) from error
+    return Configuration(config=config, sources=sources)
 
 
 def _settings(options: Mapping[str, Option], file: Path) -> Found:
@@ -83,17 +78,16 @@ def _settings(options: Mapping[str, Option], file: Path) -> Found:
     for name, value in table.items():
         if name not in names:
             raise UsageError(f"{file}: {name}: no such setting. {_hint(name.replace('-', '_'), names)}")
-        yield name, _from_toml(options[name], value, f"{file}: {name}"), str(file)
+        yield name, (_from_toml(options[name], value, f"{file}: {name}"), str(file))
 
 
 def _from_toml(option: Option, value: Any, source: str) -> Any:
     """Convert a value of TOML, which has types of its own: port = "3" is refused."""
-    types: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
-    items = value if option.many and isinstance(value, list) else [value]
     if option.many and not isinstance(value, list):
         raise UsageError(f"{source} {value}: not a list. Give one, such as [{option.example}].")
+    items = value if option.many else [value]
     for item in items:
-        if type(item) not in types.get(option.kind, (str,)):
+        if type(item) not in {int: (int,), float: (int, float), bool: (bool,)}.get(option.kind, (str,)):
             raise option.refusal(f'"{item}"' if isinstance(item, str) else str(item).lower(), source)
     return option.read([str(item) for item in items], source)
 
@@ -109,7 +103,7 @@ def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) ->
             raise UsageError(f"{variable}: no such environment variable. {_hint(variable, names)}")
         name = names[variable]
         texts = re.split(r"[,\s]+", text.strip()) if options[name].many else [text]
-        yield name, options[name].read(texts, variable), variable
+        yield name, (options[name].read(texts, variable), variable)
 
 
 def _hint(name: str, names: Iterable[str]) -> str:

@@ -1,29 +1,26 @@
-"""Load the models that a configuration names, for a gRPC server and for a server inside another program."""
+"""Load the models that a configuration names, and report how they run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ganserve_server.engine.engine import EngineConfig
+from ganserve.v1 import gan_service_pb2, model_spec_pb2
 from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
-from ganserve_server.engine.providers import CPU, Provider, choose_provider
+from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batch_config import INLINE_BELOW_S, BatchConfig
+from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
 from ganserve_server.settings import ServerConfig
-from ganserve_server.startup_report import startup_report
 
 _SMALL_BATCH_SIZE = 256
+_MOST_LABELS = 12
 
 
 def load(config: ServerConfig) -> tuple[Repository, str]:
-    """Return the loaded repository and a report of its models.
-
-    Raises:
-        ProviderError: The requested execution provider is not available.
-        StartupError: There is nothing to serve.
-    """
+    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve."""
     if not config.models.is_dir():
         raise StartupError(_no_folder(config))
-    choice = choose_provider(Provider(config.provider))
+    choice = choose_provider(config.provider)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
     engine = EngineConfig(
@@ -54,7 +51,7 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         repository.load()
     except RequestError as error:
         raise StartupError(str(error)) from error
-    report = startup_report(repository, choice, engine, batch)
+    report = _report(repository, choice, engine, batch)
     if not any(summary.latest for summary in repository.summaries()):
         if wrong := _wrong_folder(config.models):
             raise StartupError(wrong)
@@ -87,3 +84,40 @@ def _nothing_to_serve(models: Path, report: str) -> str:
     write = f"write a package with `ganserve export-onnx RUN --out {models}/NAME`, or wait for one with --allow-empty"
     found = [line for line in report.splitlines() if line.startswith(("FAILED", "ignored"))]
     return "\n".join([f"there is nothing to serve in {models}: {write}", *found])
+
+
+def _report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
+    """Return one line for the provider, one for the parallelism and one for each version of each model."""
+    threads = f"{engine.threads} CPU thread{'' if engine.threads == 1 else 's'}"
+    samples = f"at most {batch.max_batch_size} samples"
+    if batch.max_small_batch_size > batch.max_batch_size:
+        samples += f", {batch.max_small_batch_size} small ones"
+    lines = [
+        f"provider {choice.name} ({choice.reason})",
+        f"calls    {batch.workers} at a time, {threads} each, {samples}",
+    ]
+    for model in repository.summaries():
+        lines += [_version(model, version) for version in model.versions]
+    lines += [f"ignored  {reason}" for reason in repository.ignored]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _version(model: gan_service_pb2.ModelSummary, version: gan_service_pb2.VersionSummary) -> str:
+    head = f"{model.name} version {version.version}"
+    if version.state == gan_service_pb2.MODEL_STATE_FAILED:
+        return f"FAILED   {head}: {version.reason}"
+    if version.state != gan_service_pb2.MODEL_STATE_READY:
+        return f"unloaded {head}"
+    sample = version.sample
+    kind = "images uint8" if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE else "vectors float32"
+    latest = " (latest)" if version.version == model.latest and len(model.versions) > 1 else ""
+    controls = f", controls {', '.join(control.name for control in version.controls)}" if version.controls else ""
+    critic = "" if version.has_critic else ", no critic"
+    return f"model    {head}{latest}: {kind} {list(sample.shape)}, {_labels(version.label_names)}{controls}{critic}"
+
+
+def _labels(names: Sequence[str]) -> str:
+    if not names:
+        return "unconditional"
+    more = f", … ({len(names)} in all)" if len(names) > _MOST_LABELS else ""
+    return f"labels {', '.join(names[:_MOST_LABELS])}{more}"

@@ -36,7 +36,7 @@ def test_help_needs_no_gradio() -> None:
 def test_a_server_and_a_folder_are_refused_together(tmp_path: Path) -> None:
     done = ui("--target", "localhost", "--models", str(tmp_path))
     assert done.returncode == 2
-    assert error(done) == "ganserve ui: error: --models: is given beside --target: leave one of them out"
+    assert error(done) == "ganserve ui: error: --models: cannot go with --target: leave one of them out"
     assert "gradio" not in done.stderr
 
 

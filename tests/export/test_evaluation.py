@@ -16,7 +16,7 @@ from ganserve_export.evaluation.onnx_features import onnx_features
 from ganserve_export.evaluation.package_subject import package_subject
 from ganserve_export.package.publishing import package_folder
 from ganserve_training.data import DataInfo
-from ganserve_training.evaluation.subjects import run_subject
+from ganserve_training.evaluation.evaluate import run_subject
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -179,7 +179,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
         (["--host", "*"], "host *: not an address; 0.0.0.0 or [::] lets other machines in; host is from --host"),
         (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
         (["--threads", "-1"], "threads must be at least 0"),
-        (["--max-batch-size", "-1"], "max_batch_size must be at least 1"),
+        (["--max-batch-size", "-1"], "max_batch_size must be at least 0 (got -1); 0 chooses for you"),
         (["--max-queued-samples", "10"], "max_queued_samples must be at least max_batch_size (got 10 and 64)"),
         (["--drain-timeout-s", "nan"], "drain_timeout_s must be at least 0"),
         (["--provider", "tpu"], "--provider"),

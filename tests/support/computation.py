@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.batcher import Batcher
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import BatchConfig, QueueOptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

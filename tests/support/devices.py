@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
-from ganserve_server.engine.engine import EngineConfig
 from ganserve_server.engine.providers import CPU, CUDA, cuda_obstacle
+from ganserve_server.engine.sessions import EngineConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

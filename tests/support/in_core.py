@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 from ganserve_server.service import GanService
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import grpc
 
 from ganserve.v1 import gan_service_pb2_grpc
 from ganserve_server.api.grpc.server import GrpcServer
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from stubs import OPTIONS

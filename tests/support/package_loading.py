@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import model_spec_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 from tiny_packages import (
     read_manifest,
     write_manifest,

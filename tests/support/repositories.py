@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ganserve_server.queue.batcher import Batcher
-    from ganserve_server.queue.queue_options import QueueOptions
+    from ganserve_server.queue.options import QueueOptions
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train digits --latent-dim 4", "error: --latent-dim: no such option. Did you mean --networks.latent-dim?\n"),
         ("train digts", "error: PRESET digts: no such preset. Did you mean digits?\n"),
         ("train", "error: PRESET: missing. Give one of digits, "),
-        ("train digits --threads 0", "--threads must be at least 1 (got 0)"),
+        ("train digits --threads 0", "--threads 0: must be at least 1."),
         ("train digits --processes 0", "--processes 0: must be at least 1."),
         ("train nothing", "PRESET nothing: no such preset. Give one of digits, "),
         ("evaluate", "error: MODEL: missing. Write it like this: ganserve evaluate runs/digits\n"),

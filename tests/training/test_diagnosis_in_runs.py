@@ -59,7 +59,7 @@ def observations(out: Path) -> list[Observation]:
 
 
 def findings(out: Path) -> list[Finding]:
-    return [Finding.from_dict(record) for record in read_log(RunFolder(out).diagnosis)]
+    return [Finding(**record) for record in read_log(RunFolder(out).diagnosis)]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ from ganserve_training.config import (
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.diagnosis import KINDS, Finding, Kind, Observation, diagnose
 from ganserve_training.diagnosis.advice import advise
-from ganserve_training.diagnosis.debounce import Debounce
+from ganserve_training.diagnosis.findings import Debounce
 from ganserve_training.diagnosis.quality_history import best_observation, is_better
 from ganserve_training.diagnosis.rules import RULES
 from ganserve_training.errors import ConfigError
@@ -286,7 +286,7 @@ def test_observations_and_findings_survive_their_form_on_disk() -> None:
     assert math.isnan(broken.offset)
     assert not broken.is_finite
     finding = Finding(step=400, kind="mode-collapse", message="They are alike.", advice="Try this.")
-    assert Finding.from_dict(json.loads(json.dumps(finding.to_dict()))) == finding
+    assert Finding(**json.loads(json.dumps(asdict(finding)))) == finding
     assert str(finding) == "mode collapse at step 400: They are alike. Try this."
 
 

@@ -197,7 +197,7 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
 def test_a_large_reference_is_a_fixed_part() -> None:
     reference = load_reference(RingConfig(count=30_000), (2,))
     assert len(reference.train) == 10_000
-    assert reference.sha256 == load_reference(RingConfig(count=30_000), (2,)).sha256
+    assert reference.train.sha256() == load_reference(RingConfig(count=30_000), (2,)).train.sha256()
 
 
 def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         step=8, kind="mode-collapse", message="Only 2 < 3.", advice="For another run, try --networks.packing 2."
     )
     folder = RunFolder(out)
-    folder.diagnosis.write_text(json.dumps(finding.to_dict()) + "\n")
+    folder.diagnosis.write_text(json.dumps(asdict(finding)) + "\n")
     folder.write_evaluation({"step": 12, "checkpoint_sha256": "0", "metrics": {"gan_test": 0.98765, "by": {"a": 1}}})
     return out
 
@@ -160,7 +160,7 @@ def test_many_pictures_are_thinned_and_counted(tmp_path: Path) -> None:
         Image.new("L", (2, 2)).save(folder.samples / f"step-{step:08d}.png")
     run = read_run(folder)
     assert (len(run.pictures), run.picture_count) == (MOST_PICTURES, 200)
-    assert (run.pictures[0].step, run.pictures[-1].step) == (1, 200)
+    assert (run.pictures[0][0], run.pictures[-1][0]) == (1, 200)
     assert "60 of 200 pictures are shown" in write_report(tmp_path).read_text(encoding="utf-8")
 
 

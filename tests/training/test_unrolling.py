@@ -317,7 +317,7 @@ def test_the_trainer_looks_ahead_as_written_out_with_a_copied_critic(loss: str) 
             value = F.softplus(scores[16:] - scores[:16]).mean()
         else:
             value = F.softplus(-scores[:16]).mean() + F.softplus(scores[16:]).mean()
-        adam.zero_grad()
+        adam.optimiser.zero_grad()
         (value + norms[:16].mean() / 2 + norms[16:].mean() / 2).backward()
         adam.step(0.0)
     scores, real_scores = critic(fake), critic(real)

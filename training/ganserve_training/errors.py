@@ -1,7 +1,5 @@
 """What can go wrong in training, by name. Every message says what was wrong, what was expected and what to do."""
 
-from __future__ import annotations
-
 
 class TrainingError(Exception):
     """Base class of everything that `ganserve_training` raises on purpose."""
@@ -43,12 +41,7 @@ class LostProcessError(TrainingError):
 
 
 class StoppedError(TrainingError):
-    """Training was asked to stop, by a signal; a checkpoint was written first.
-
-    Attributes:
-        signal_number: The signal, such as `signal.SIGTERM`.
-        step: The step of the checkpoint.
-    """
+    """Training was asked to stop by `signal_number`, such as SIGTERM; a checkpoint of `step` was written first."""
 
     def __init__(self, signal_number: int, step: int, message: str) -> None:
         super().__init__(message)

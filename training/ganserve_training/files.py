@@ -1,7 +1,5 @@
 """Write files so that a crash at any moment leaves the old content or the new, never a part; hash files."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable
@@ -10,7 +8,7 @@ from pathlib import Path
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, force it to disk, then rename it into place."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     write(temporary)
@@ -21,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Replace the content of `path` by `text`."""
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -43,7 +41,3 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

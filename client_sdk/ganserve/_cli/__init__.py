@@ -1,5 +1,6 @@
 """The command `ganserve`: find the command that was asked for, and load only its component."""
 
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,24 +65,17 @@ exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    Args:
-        argv: The arguments without the program's name. Default: the process's.
-    """
+    """Run the command line, by default with the process's arguments, and return its exit code."""
     name, *arguments = (sys.argv[1:] if argv is None else argv) or [""]
-    prog = f"ganserve {name}" if name in COMMANDS else "ganserve"
-    return guarded(prog, lambda: _run(name, arguments))
+    if name in COMMANDS:
+        return guarded(f"ganserve {name}", lambda: _run(name, arguments))
+    return guarded("ganserve", lambda: _answer(name))
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    from importlib import import_module
-
-    if name not in COMMANDS:
-        return _answer(name)
     entry = COMMANDS[name]
     try:
-        code: int = import_module(entry.module).main(arguments)
+        code: int = importlib.import_module(entry.module).main(arguments)
         return code
     except ModuleNotFoundError as error:
         # A missing module of ours is a defect and must be seen; any other belongs to an extra that is not installed.
@@ -93,30 +87,27 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return BAD_USAGE
 
 
-def _answer(name: str) -> int:
+def _answer(word: str) -> int:
     """Answer a word that is no command."""
-    if name in ("-h", "--help", "help"):
-        sys.stdout.write(help_text())
+    if word in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
         return DONE
-    if name in ("-V", "--version"):
+    if word in ("-V", "--version"):
         from ganserve import __version__
 
         sys.stdout.write(f"ganserve {__version__}\n")
         return DONE
     from ganserve._command_line.parsing import near
 
-    found = near(name, COMMANDS, most=1)
+    found = near(word, COMMANDS, most=1)
     hint = f"Did you mean `ganserve {found[0]}`?" if found else "`ganserve --help` lists them."
-    kind = "option" if name.startswith("-") else "command"
-    complain(f"ganserve: error: {name}: no such {kind}. {hint}" if name else help_text().rstrip())
+    kind = "option" if word.startswith("-") else "command"
+    complain(f"ganserve: error: {word}: no such {kind}. {hint}" if word else _help().rstrip())
     return BAD_USAGE
 
 
-def help_text() -> str:
-    """Return what `ganserve --help` prints."""
-    width = max(map(len, COMMANDS))
-    groups = "\n".join(
-        f"\n{title}:\n" + "\n".join(f"  {name:{width}}  {command.summary}" for name, command in group.items())
-        for title, group in GROUPS.items()
-    )
-    return _HELP.format(groups=groups)
+def _help() -> str:
+    groups = ""
+    for title, group in GROUPS.items():
+        groups += f"\n{title}:\n" + "".join(f"  {name:11}  {entry.summary}\n" for name, entry in group.items())
+    return _HELP.format(groups=groups.rstrip("\n"))

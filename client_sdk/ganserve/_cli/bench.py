@@ -15,7 +15,7 @@ from ganserve import AsyncClient, ModelInfo, __version__
 from ganserve._argument_checks import check_integer
 from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import command, label_of, plain, say, say_json, table
+from ganserve._cli.shared import ModelArguments, command, label_of, plain, say, say_json, table
 from ganserve._command_line.command import DONE, FAILED
 from ganserve._command_line.options import flag
 from ganserve._config import check_timeout
@@ -37,7 +37,7 @@ _MOST_CALLERS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchArguments:
+class BenchArguments(ModelArguments):
     """Put load on a server and measure it: calls a second, latencies, failures.
 
     In a closed loop (--concurrency), each caller waits for its answer before it calls again. In an open loop (--rate),
@@ -63,10 +63,6 @@ class BenchArguments:
     """Samples in each call."""
     label: str | None = None
     """Their label, by name or index. Without it, a conditional model draws a label for each sample."""
-    model: str | None = None
-    """The model's name. Without it, the server's only model."""
-    version: int | None = None
-    """The model's version. Without it, the latest ready one."""
     encoding: Encoding = "raw"
     """How samples travel."""
     out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE", repeat=True)
@@ -74,10 +70,7 @@ class BenchArguments:
     NAME.svg is a picture. Repeat it for several."""
     json: bool = False
     """Print everything as JSON instead of a table."""
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    timeout_s: float = 30.0
-    """Most seconds to wait for an answer."""
+    timeout_s: float = flag(30.0, last=True)
 
 
 def _bench(arguments: BenchArguments) -> int:

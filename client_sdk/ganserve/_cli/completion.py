@@ -1,21 +1,14 @@
-"""The command `ganserve completion`: what a shell needs to complete the command line.
+"""The command `ganserve completion`. Its script lists all options, so that a Tab starts no process."""
 
-The script lists the options of every command, so that a Tab starts no process.
-"""
-
-from __future__ import annotations
-
+import sys
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from ganserve._cli import COMMANDS
 from ganserve._command_line.command import DONE, Command
 from ganserve._command_line.options import flag
 from ganserve._command_line.parsing import app_of
-
-if TYPE_CHECKING:
-    import cyclopts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +32,23 @@ def command_of(name: str) -> Command | None:
 
 
 def _completion(arguments: CompletionArguments) -> int:
-    import sys
-
     from cyclopts import App
 
     root = App("ganserve", help="Train, export, serve and sample GANs.", version_flags=("--version", "-V"))
     for name, entry in COMMANDS.items():
         command = command_of(name)
-        root.command(App(name, help=entry.summary) if command is None else _app(command, entry.summary))
+        cases = command.cases() if command else {}
+        app: Any = app_of(name, command.options() if command and not cases else [], entry.summary)
+        for case, options in cases.items():
+            app.command(app_of(case, options))
+        root.command(app)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
     sys.stdout.write(_adapted(script, arguments.shell))
     return DONE
 
 
 def _adapted(script: str, shell: str) -> str:
-    """Return cyclopts' script with what it leaves to its installer."""
+    """Add to cyclopts' script what it leaves to its installer."""
     if shell == "bash":  # Offer files where no word is known.
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
@@ -61,18 +56,6 @@ def _adapted(script: str, shell: str) -> str:
     # Work both as a file of $fpath, which is the function's body, and when it is sourced.
     call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'
     return f"{script.replace('_cyclopts_ganserve', '_ganserve')}{call}\n"
-
-
-def _app(command: Command, summary: str) -> cyclopts.App:
-    from cyclopts import App
-
-    cases = command.cases()
-    if not cases:
-        return app_of(command.name, command.options(), summary)
-    app = App(command.name, help=summary, version_flags=())
-    for case, options in cases.items():
-        app.command(app_of(case, options))
-    return app
 
 
 COMMAND = Command(

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganserve._cli.doctor_checks import Check, State, all_checks
-from ganserve._cli.shared import command, say, say_json
+from ganserve._cli.shared import ServerArguments, command, say, say_json
 from ganserve._command_line.command import DONE, FAILED
-from ganserve._command_line.options import flag
 
 _EXAMPLES = ("ganserve doctor", "ganserve doctor --target gpu-box:50051 --json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorArguments:
+class DoctorArguments(ServerArguments):
     """Check this machine: what is installed, whether onnxruntime and PyTorch use the GPU, whether a server answers.
 
     The exit code is 0 if all that is installed works, 1 if something that is installed is broken.
@@ -20,8 +19,6 @@ class DoctorArguments:
 
     json: bool = False
     """Print the findings as JSON."""
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
 
 
 def _doctor(arguments: DoctorArguments) -> int:

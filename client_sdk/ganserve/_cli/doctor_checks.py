@@ -3,13 +3,14 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from ganserve import Client, GanserveError, ServerUnavailable
@@ -17,20 +18,7 @@ from ganserve import Client, GanserveError, ServerUnavailable
 _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
-# What each extra installs: names of distributions; onnxruntime stands for either of its two.
-_TRAINING = (*("pillow", "plotly", "pyarrow", "rich", "scikit-learn", "scipy", "torch", "torchmetrics"),)
-EXTRAS = {
-    "images": ("pillow",),
-    "server": (
-        *("grpcio-health-checking", "grpcio-reflection", "onnxruntime", "pillow", "prometheus-client", "scipy"),
-        *("tritonclient", "uvloop"),
-    ),
-    "cuda": ("nvidia-cuda-runtime", "nvidia-cudnn-cu13"),
-    "training": _TRAINING,
-    "tensorboard": (*_TRAINING, "tensorboard"),
-    "export": (*_TRAINING, "onnx", "onnxruntime", "onnxscript"),
-    "ui": ("gradio", "pillow"),
-}
+EXTRAS = ("images", "server", "cuda", "training", "tensorboard", "export", "ui")
 LIBRARIES = ("grpcio", "protobuf", "numpy", "cyclopts")
 
 # The SDK must not import ganserve_server, which owns the check of CUDA; the probe's process imports it.
@@ -89,8 +77,8 @@ def all_checks(target: str | None) -> Iterator[Check]:
     yield Check("Python", State.OK, f"{platform.python_version()} at {sys.executable}")
     yield Check("system", State.OK, f"{platform.system()} {platform.release()} {platform.machine()}, {_cpus()} CPUs")
     yield Check("ganserve", State.OK, ", ".join(f"{name} {version(name)}" for name in ("ganserve", *LIBRARIES)))
-    for extra, distributions in EXTRAS.items():
-        yield check_extra(extra, {name: _version(name) for name in distributions if _applies(name)})
+    for extra in EXTRAS:
+        yield check_extra(extra, {name: _version(name) for name in distributions(extra)})
     gpu = check_gpu(probes.get("gpu"))
     yield gpu
     has_gpu = gpu.state is State.OK
@@ -150,7 +138,7 @@ def check_onnxruntime(probe: subprocess.Popen[str], *, has_gpu: bool) -> Iterato
         yield Check("CUDA", State.NOTE, f"models run on the CPU: {found['obstacle']}")
     else:
         # An idle GPU is a fault only where the CUDA libraries are installed.
-        complete = all(_version(name) for name in EXTRAS["cuda"])
+        complete = all(map(_version, distributions("cuda")))
         state = State.BROKEN if complete else State.NOTE
         yield Check(
             "CUDA",
@@ -193,6 +181,25 @@ def check_server(target: str | None) -> Check:
         return Check("server", State.OK, f"{client.target} serves {', '.join(ready) or 'no model that is ready'}")
 
 
+def distributions(extra: str) -> list[str]:
+    """Return what an extra installs on this system, by the metadata of the distributions."""
+    if extra == "cuda":  # What it adds to the server.
+        return _required("onnxruntime-gpu", "cuda|cudnn") or ["onnxruntime-gpu"]
+    names = _required("ganserve", extra)
+    return list(dict.fromkeys("onnxruntime" if name in _ONNXRUNTIMES else name for name in names))
+
+
+def _required(distribution: str, extras: str) -> list[str]:
+    """Return what a distribution requires for some extras, separated by |."""
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:
+        return []
+    other = "sys_platform != 'win32'" if sys.platform == "win32" else "sys_platform == 'win32'"
+    chosen = [line for line in lines if re.search(rf"extra == ['\"]({extras})['\"]", line) and other not in line]
+    return [re.split(r"[^\w.-]", line)[0] for line in chosen]
+
+
 def installed_onnxruntimes() -> list[str]:
     """Return the installed distributions of onnxruntime; more than one is a fault."""
     return [name for name in _ONNXRUNTIMES if _installed(name) is not None]
@@ -210,10 +217,6 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _applies(name: str) -> bool:
-    return name != "uvloop" or sys.platform != "win32"
 
 
 def _cpus() -> int:

@@ -4,24 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganserve import Client, ModelSummary, VersionSummary
-from ganserve._cli.shared import command, say, say_json, table
+from ganserve._cli.shared import CallArguments, command, say, say_json, table
 from ganserve._command_line.command import printable
-from ganserve._command_line.options import flag
 
 _EXAMPLES = ("ganserve models", "ganserve models --target gpu-box:50051 --json")
 _MOST_LABELS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelsArguments:
+class ModelsArguments(CallArguments):
     """List the models of a server; * marks the version that requests get by default."""
 
     json: bool = False
     """Print the list as JSON."""
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    timeout_s: float = 60.0
-    """Most seconds to wait for an answer."""
 
 
 def _models(arguments: ModelsArguments) -> int:

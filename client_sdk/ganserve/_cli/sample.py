@@ -12,7 +12,7 @@ import numpy as np
 from ganserve import BestOf, Client, ModelInfo, Rejection, SampleBatch, Selection
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import command, label_of, say, say_json
+from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json
 from ganserve._command_line.command import DONE
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest, MissingExtra
@@ -35,7 +35,7 @@ _EXAMPLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleArguments:
+class SampleArguments(ModelArguments):
     """Draw samples from a model of a server, and write them."""
 
     count: int = flag(16, aliases=("-n",))
@@ -45,10 +45,6 @@ class SampleArguments:
     out: Path | None = flag(None, aliases=("-o",))
     """Where to write: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a
     table of vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
-    model: str | None = None
-    """The model's name. Without it, the server's only model."""
-    version: int | None = None
-    """The model's version. Without it, the latest ready one."""
     seed: int | None = None
     """The same seed draws the same samples. Without it, a random one, which is printed."""
     offset: int = 0
@@ -70,10 +66,6 @@ class SampleArguments:
     """Ask for the critic's scores too."""
     json: bool = False
     """Print the facts as JSON: model, seed, labels, scores, and the samples themselves if they are vectors."""
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    timeout_s: float = 60.0
-    """Most seconds to wait for an answer."""
 
 
 def _sample(arguments: SampleArguments) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from ganserve import Client, Scores
 from ganserve._calls.score_inputs import ScoreInputs, pictures_in
 from ganserve._cli.progress import Progress
-from ganserve._cli.shared import command, label_of, say, say_json, table
+from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json, table
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
 from ganserve._results.input_source import Source
@@ -22,24 +22,18 @@ _EXAMPLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreArguments:
+class ScoreArguments(ModelArguments):
     """Score samples with a model's critic: the higher, the more like the data that the model was trained on."""
 
     files: tuple[Path, ...] = flag(positional=True, metavar="FILE [FILE ...]")
     """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
     label: str | None = None
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
-    model: str | None = None
+    model: str | None = flag(None, last=True)
     """The model's name. Without it, the model that drew the file's samples, if the file names it, else the server's
     only model."""
-    version: int | None = None
-    """The model's version. Without it, the latest ready one."""
     json: bool = False
     """Print the score of each sample, as JSON."""
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
-    timeout_s: float = 60.0
-    """Most seconds to wait for an answer."""
 
 
 def _score(arguments: ScoreArguments) -> int:

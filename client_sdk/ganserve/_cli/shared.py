@@ -5,12 +5,14 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
+from ganserve._command_line.options import flag
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 
 # The command line's names of the SDK's arguments, where they differ in more than the dashes.
@@ -24,6 +26,32 @@ _ARGUMENTS = {
     "images": "files",
     "path": "out",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerArguments:
+    """The server that a command talks to."""
+
+    target: str | None = flag(None, metavar="HOST:PORT", last=True)
+    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallArguments(ServerArguments):
+    """How to call it."""
+
+    timeout_s: float = flag(60.0, last=True)
+    """Most seconds to wait for an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArguments(CallArguments):
+    """The model to use there."""
+
+    model: str | None = flag(None, last=True)
+    """The model's name. Without it, the server's only model."""
+    version: int | None = flag(None, last=True)
+    """The model's version. Without it, the latest ready one."""
 
 
 def command(name: str, arguments: type[Any], action: Callable[[Any], int], examples: tuple[str, ...]) -> Command:

@@ -1,22 +1,16 @@
 """The command `ganserve ui`."""
 
-from __future__ import annotations
-
 import signal
 import socket
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganserve import Client, InvalidRequest
-from ganserve._cli.shared import command, say
+from ganserve._cli.shared import ServerArguments, command, say
 from ganserve._command_line.command import DONE
 from ganserve._command_line.options import flag
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLES = (
     "ganserve ui                            # for the server at GANSERVE_TARGET, else localhost:50051",
@@ -30,11 +24,9 @@ _HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
-class UiArguments:
+class UiArguments(ServerArguments):
     """Serve a page for browsers: samples, walks between them, scores of pictures, facts about models."""
 
-    target: str | None = flag(None, metavar="HOST:PORT")
-    """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
     models: Path | None = flag(None, metavar="DIR")
     """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"

@@ -15,30 +15,23 @@ _WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 def help_text(
     prog: str, description: str, sections: Mapping[str, Sequence[Option]], examples: Sequence[str], more: str = ""
 ) -> str:
-    """Return a command's help, as wide as the terminal.
-
-    An empty line of `description` ends a paragraph. `sections` has the options by the titles above them. `more` follows
-    the options as it is.
-    """
+    """Return a command's help, as wide as the terminal: the options by their sections' titles, then `more` as it is."""
     width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
     arguments = [option for options in sections.values() for option in options if not option.flags]
     usage = " ".join(["usage:", prog, *(option.metavar for option in arguments), "[OPTIONS]"])
     blocks = [textwrap.fill(usage, width, subsequent_indent="  ", **_WHOLE)]
     blocks += [textwrap.fill(" ".join(paragraph.split()), width, **_WHOLE) for paragraph in description.split("\n\n")]
-    if arguments:
-        blocks.append("\n".join(["arguments:", *(_entry(option, width) for option in arguments)]))
-    for title, options in sections.items():
-        blocks.append("\n".join([f"{title}:", *(_entry(option, width) for option in options if option.flags)]))
+    lists = [("arguments", arguments)] if arguments else []
+    lists += [(title, [option for option in options if option.flags]) for title, options in sections.items()]
+    blocks += ["\n".join([f"{title}:", *(_entry(option, width) for option in options)]) for title, options in lists]
     blocks[-1] += "\n" + _columns("-h, --help", "Show this help.", width)
-    if more:
-        blocks.append(more)
-    return "\n\n".join([*blocks, "\n".join(["examples:", *(f"  {example}" for example in examples)])]) + "\n"
+    blocks += [more] if more else []
+    return "\n\n".join([*blocks, "\n  ".join(["examples:", *examples])]) + "\n"
 
 
 def _entry(option: Option, width: int) -> str:
-    flags = sorted(option.flags, key=lambda name: name.startswith("--"))
-    left = ", ".join(flags) + (f" {option.metavar}" if option.metavar else "")
-    return _columns(left.strip(), f"{option.help}{_default(option)}", width)
+    left = ", ".join(sorted(option.flags, key=lambda name: name.startswith("--")))
+    return _columns(f"{left} {option.metavar}".strip(), f"{option.help}{_default(option)}", width)
 
 
 def _default(option: Option) -> str:

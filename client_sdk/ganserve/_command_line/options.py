@@ -2,14 +2,12 @@
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
 `aliases` (further flags), `metavar` (the value's name in the help), `positional`, `repeat` (each of a tuple's values
-needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `flag` (False: no option).
-Where a nested dataclass has a `registry` of classes, its name among them is an option too: `--networks.architecture`.
+needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `last` (shown below the
+others), `flag` (False: no option). If a nested dataclass belongs to a `registry` of classes, its name there is an
+option, too: `--networks.architecture`.
 """
 
-import ast
 import functools
-import inspect
-import itertools
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +18,9 @@ from typing import Any, Literal
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 _METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}
 _NAMES = {int: "a whole number", float: "a number"}
+
+Places = tuple[tuple[type, str], ...]
+"""The dataclasses and their fields whose docstrings are an option's help."""
 
 
 class UsageError(Exception):
@@ -41,6 +42,8 @@ class Option:
     """How it is written, the main form first."""
     kind: Any
     """Type of the value; of a tuple, of each of its values."""
+    choices: tuple[str, ...]
+    """The values that it can have; empty: any of its type."""
     many: bool
     """The value is a tuple."""
     optional: bool
@@ -49,8 +52,7 @@ class Option:
     """MISSING: the option must be given."""
     metavar: str
     repeat: bool
-    places: tuple[tuple[type, str], ...]
-    """The dataclasses and their fields whose docstrings are the option's help."""
+    places: Places
 
     @property
     def name(self) -> str:
@@ -62,11 +64,6 @@ class Option:
         """The flag that switches it off: --diagnosis.no-enabled."""
         group, dot, last = self.name[2:].rpartition(".")
         return f"--{group}{dot}no-{last}" if self.kind is bool else None
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values that it can have; empty: any of its type."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
 
     @property
     def help(self) -> str:
@@ -109,52 +106,48 @@ def options_of(kind: type[Any], default: Any = None) -> list[Option]:
     `default` is an instance with the default values, and the types of its nested instances decide which options there
     are. Without it, the dataclass declares both.
     """
-    return list(_options(kind, default, "", (), ()))
+    return list(_options(kind, default, "--", (), ()))
 
 
-def _options(
-    kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: tuple[tuple[type, str], ...]
-) -> Iterator[Option]:
+def _options(kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: Places) -> Iterator[Option]:
     hints = typing.get_type_hints(kind)
     if (registry := getattr(kind, "registry", None)) and registry.has(kind):
-        yield Option(
-            path=(*path, registry.key),
-            flags=(f"--{prefix}{registry.key}",),
-            kind=Literal[registry.names],
-            many=False,
-            optional=False,
-            default=getattr(kind, registry.key),
-            metavar=f"{{{','.join(registry.names)}}}",
-            repeat=False,
-            places=((kind, registry.key),),
-        )
-    for item in fields(kind):
+        key = registry.key
+        yield _option(f"{prefix}{key}", (*path, key), Literal[registry.names], getattr(kind, key), {}, ((kind, key),))
+    for item in sorted(fields(kind), key=lambda item: item.metadata.get("last", False)):
         if not item.metadata.get("flag", True):
             continue
         declared = item.default if item.default_factory is MISSING else item.default_factory()
         value = declared if default is None else getattr(default, item.name)
-        inner, optional = _without_none(hints[item.name])
-        here, name, place = (*path, item.name), f"{prefix}{item.name.replace('_', '-')}", (kind, item.name)
+        name, here, place = f"{prefix}{item.name.replace('_', '-')}", (*path, item.name), (kind, item.name)
+        inner = _without_none(hints[item.name])[0]
         if is_dataclass(inner):
-            nested = (inner, None) if value is MISSING else (type(value), value)
             inside = (prefix, here, ()) if item.metadata.get("flat") else (f"{name}.", here, (place,))
-            yield from _options(*nested, *inside)
-            continue
-        many, repeat = typing.get_origin(inner) is tuple, item.metadata.get("repeat", False)
-        each: Any = typing.get_args(inner)[0] if many else inner
-        choices = typing.get_args(each) if typing.get_origin(each) is Literal else ()
-        usual = f"{{{','.join(choices)}}}" if choices else _METAVARS.get(each, "TEXT")
-        yield Option(
-            path=here,
-            flags=() if item.metadata.get("positional") else (f"--{name}", *item.metadata.get("aliases", ())),
-            kind=each,
-            many=many,
-            optional=optional,
-            default=value,
-            metavar=item.metadata.get("metavar") or (f"{usual} [{usual} ...]" if many and not repeat else usual),
-            repeat=repeat,
-            places=(*places, place),
-        )
+            yield from _options(*((inner, None) if value is MISSING else (type(value), value)), *inside)
+        else:
+            yield _option(name, here, hints[item.name], value, item.metadata, (*places, place))
+
+
+def _option(
+    name: str, path: tuple[str, ...], hint: Any, default: Any, metadata: Mapping[str, Any], places: Places
+) -> Option:
+    inner, optional = _without_none(hint)
+    many, repeat = typing.get_origin(inner) is tuple, metadata.get("repeat", False)
+    kind: Any = typing.get_args(inner)[0] if many else inner
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    usual = f"{{{','.join(choices)}}}" if choices else _METAVARS.get(kind, "TEXT")
+    return Option(
+        path=path,
+        flags=() if metadata.get("positional") else (name, *metadata.get("aliases", ())),
+        kind=kind,
+        choices=choices,
+        many=many,
+        optional=optional,
+        default=default,
+        metavar=metadata.get("metavar") or (f"{usual} [{usual} ...]" if many and not repeat else usual),
+        repeat=repeat,
+        places=places,
+    )
 
 
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
@@ -181,16 +174,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 @functools.cache
 def _field_docs(kind: type[Any]) -> dict[str, str]:
     """Return the docstrings below the fields of a class, without those that it inherits."""
-    body = _classes(inspect.getsourcefile(kind) or "").get(kind.__qualname__, []) if is_dataclass(kind) else []
-    return {
-        above.target.id: " ".join(below.value.value.split())
-        for above, below in itertools.pairwise(body)
-        if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
-    }
+    from docstring_parser.attrdoc import AttributeDocstrings
 
-
-@functools.cache
-def _classes(file: str) -> dict[str, list[ast.stmt]]:
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+    found = AttributeDocstrings().get_attr_docs(kind) if is_dataclass(kind) else {}
+    return {name: " ".join(doc.split()) for name, (doc, *_) in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import MISSING
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ganserve._command_line.options import UsageError
@@ -25,14 +26,9 @@ _HYPHEN = "\0"  # Stands for the value "-", which cyclopts takes for an option.
 def parse(
     options: Sequence[Option], argv: Sequence[str], prog: str, example: str = "", *, some: bool = False
 ) -> Values:
-    """Return the values that the arguments give.
+    """Return the values that the arguments of `prog`, such as "ganserve sample", give.
 
-    Args:
-        options: The command's options.
-        argv: The arguments.
-        prog: The command, such as "ganserve sample".
-        example: A right command line, for the error when something is missing.
-        some: Ignore arguments that belong to other options.
+    An error about a missing option shows `example`. `some`: ignore arguments that belong to other options.
     """
     import cyclopts
 
@@ -55,34 +51,37 @@ def parse(
 
 
 def app_of(name: str, options: Sequence[Option], summary: str = "", **settings: Any) -> cyclopts.App:
-    """Return a command of cyclopts. Nobody calls its function: cyclopts reads the options from the signature."""
-    from cyclopts import App, Parameter
+    """Return a command of cyclopts, which reads the options from a signature; nobody calls the function."""
+    from cyclopts import App
 
     def command(**_: Any) -> None: ...
 
-    parameters = []
-    for number, option in enumerate(options):
-        # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
-        kind: Any = str if option.kind in (int, float) else option.kind
-        parameter = Parameter(
-            name=option.flags or None,
-            negative=option.opposite or (),
-            allow_leading_hyphen=any(choice.startswith("-") for choice in option.choices),
-            allow_repeating=True,
-            consume_multiple=option.many and not option.repeat,
-            json_list=False,
-            help=option.help,
-        )
-        place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
-        annotation: Any = Annotated[(tuple.__class_getitem__((kind, ...)) if option.many else kind), parameter]
-        # cyclopts checks the default, too, where pydantic is loaded.
-        default = () if option.many else option.choices[0] if option.choices else kind()
-        parameters.append(inspect.Parameter(f"_{number}", place, default=default, annotation=annotation))
-    parameters.sort(key=lambda parameter: parameter.kind)
+    parameters = sorted(starmap(_parameter, enumerate(options)), key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app = App(name, help=summary, version_flags=(), **settings)
     app.default(command)
     return app
+
+
+def _parameter(number: int, option: Option) -> inspect.Parameter:
+    from cyclopts import Parameter
+
+    parameter = Parameter(
+        name=option.flags or None,
+        negative=option.opposite or (),
+        allow_leading_hyphen=any(choice.startswith("-") for choice in option.choices),
+        allow_repeating=True,
+        consume_multiple=option.many and not option.repeat,
+        json_list=False,
+        help=option.help,
+    )
+    # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
+    kind: Any = str if option.kind in (int, float) else option.kind
+    # cyclopts checks the default, too, where pydantic is loaded.
+    default = () if option.many else option.choices[0] if option.choices else kind()
+    place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
+    annotation: Any = Annotated[(tuple.__class_getitem__((kind, ...)) if option.many else kind), parameter]
+    return inspect.Parameter(f"_{number}", place, default=default, annotation=annotation)
 
 
 def _normal(word: str) -> str:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ganserve_training.data import DataInfo
+    from ganserve_training.evaluation.evaluate import Subject
     from ganserve_training.evaluation.features import Features
     from ganserve_training.evaluation.options import FeatureRange
-    from ganserve_training.evaluation.subjects import Subject
 
 
 def _open_package(path: Path) -> Subject | None:

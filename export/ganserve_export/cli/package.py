@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ganserve._command_line.command import DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.options import OnnxOptions
 
 if TYPE_CHECKING:
     from ganserve_export.from_onnx.package_onnx import Packaged
@@ -37,31 +37,7 @@ class Options:
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
-    range: Literal["-1..1", "0..1", "0..255"] | None = None
-    """Values of black and white, if images are floats."""
-    layout: Literal["auto", "nchw", "nhwc"] = "auto"
-    """Layout of the generator's images. auto: the axis of 1 to 4 is the channels."""
-    latent_distribution: Literal["normal", "uniform"] = "normal"
-    """Distribution of latents: standard normal, or uniform on [-1, 1)."""
-    latents: str | None = flag(None, metavar="NAME")
-    """Name of the generator's input for latents, if it is unclear."""
-    labels_input: str | None = flag(None, metavar="NAME")
-    """Name of the generator's input for labels: integers [N] or [N, 1], or one-hot [N, K]."""
-    output: str | None = flag(None, metavar="NAME")
-    """Name of the generator's output."""
-    critic_samples: str | None = flag(None, metavar="NAME")
-    """Name of the critic's input for samples."""
-    critic_labels: str | None = flag(None, metavar="NAME")
-    """Name of the critic's input for labels."""
-    critic_scores: str | None = flag(None, metavar="NAME")
-    """Name of the critic's output."""
-    critic_output: Literal["auto", "score", "probability"] = "auto"
-    """Meaning of the critic's output. auto: a probability if it ends in a sigmoid, else a score."""
-    score_higher: Literal["real", "generated"] = "real"
-    """Which samples the critic gives higher outputs."""
-    data: str | None = flag(None, metavar="SOURCE|PATH")
-    """Real data whose held-out samples calibrate the critic's probabilities: a source such as digits, or a file or
-    folder. Without it, probability = sigmoid(score)."""
+    reading: OnnxOptions = flag(OnnxOptions(), flat=True)
     json: bool = False
     """Print the result as JSON."""
 
@@ -72,12 +48,10 @@ def _package(options: Options) -> int:
             raise UsageError(f"{file}: no such file. Give an ONNX file.")
     label_names = () if options.labels is None else read_labels(options.labels)
     # Only now: torch and onnxruntime take seconds, --help must not.
-    from ganserve_export.from_onnx.options import OnnxOptions
     from ganserve_export.from_onnx.package_onnx import package_onnx
 
-    names = {field.name for field in dataclasses.fields(OnnxOptions)} - {"label_names"}
-    understood = OnnxOptions(label_names=label_names, **{name: getattr(options, name) for name in names})
-    packaged = package_onnx(options.generator, options.critic, options.out, understood)
+    reading = replace(options.reading, label_names=label_names)
+    packaged = package_onnx(options.generator, options.critic, options.out, reading)
     sys.stdout.write(as_json(packaged) if options.json else _as_text(packaged, options))
     return DONE
 

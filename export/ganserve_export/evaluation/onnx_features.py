@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training.data import DataInfo
-from ganserve_training.evaluation.features import FeatureInput, Features
+from ganserve_training.evaluation.features import FeatureInput, Features, batches
 from ganserve_training.evaluation.options import FeatureRange
 from ganserve_training.files import file_sha256
 
@@ -17,16 +17,10 @@ BATCH = 64
 
 
 def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: FeatureRange) -> Features:
-    """Return features: the first output of an ONNX network, flattened.
+    """Return features: the first output, flattened, of an ONNX network with one input, float32 [N, C, H, W].
 
-    Args:
-        file: A network with one input, float32 [N, C, H, W], whose fixed extents decide the size of the images.
-        info: What the images look like.
-        side_px: H and W if the file leaves them open; None: as in the data.
-        values: Values of black and white for the network.
-
-    Raises:
-        ExportError: The file cannot be loaded, or has other inputs.
+    The file's fixed extents decide the size of the images; `side_px` (default: as in the data) decides open ones. Raise
+    ExportError if the file cannot be loaded or has other inputs.
     """
     session = open_on_cpu(file)
     inputs = session.get_inputs()
@@ -44,8 +38,7 @@ def onnx_features(file: Path, info: DataInfo, *, side_px: int | None, values: Fe
 
     def extract(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         parts = []
-        for start in range(0, len(pixels), batch):
-            images = form.prepare(pixels[start : start + batch])
+        for images in map(form.prepare, batches(pixels, batch)):
             missing = (fixed[0] or len(images)) - len(images)  # A fixed batch size: fill the last batch.
             filled = np.concatenate([images, images[:1].repeat(missing, axis=0)]) if missing else images
             features = session.run([output], {name: filled})[0]

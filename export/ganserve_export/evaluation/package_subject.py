@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from ganserve_export.package.manifest import MADE_ELSEWHERE, read_manifest
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training import config_from_dict
 from ganserve_training.config import TrainConfig
-from ganserve_training.evaluation.subjects import Subject
+from ganserve_training.evaluation.evaluate import Subject
 from ganserve_training.files import file_sha256
 from ganserve_training.networks.latents import LatentPrior
 
@@ -23,10 +23,7 @@ BATCH = 256
 
 
 def package_subject(folder: Path) -> Subject:
-    """Return the generator of a package, run by onnxruntime on the CPU.
-
-    Args:
-        folder: The folder of manifest.json.
+    """Return the generator of the package in `folder`, run by onnxruntime on the CPU.
 
     Raises:
         ExportError: The manifest cannot be read, or the generator differs from the file that it names.
@@ -43,13 +40,15 @@ def package_subject(folder: Path) -> Subject:
 
     def draw(labels: npt.NDArray[np.int64] | None, count: int, seed: int) -> npt.NDArray[Any]:
         latents = prior.draw(count, torch.Generator().manual_seed(seed)).numpy()
-        parts = []
-        for start in range(0, count, BATCH):
-            inputs: dict[str, npt.NDArray[Any]] = {"latents": latents[start : start + BATCH]}
-            if labels is not None:
-                inputs["labels"] = labels[start : start + BATCH]
-            parts.append(session.run(None, inputs)[0])
-        return np.concatenate(parts)
+        inputs: dict[str, npt.NDArray[Any]] = {"latents": latents}
+        if labels is not None:
+            inputs["labels"] = labels
+        return np.concatenate(
+            [
+                session.run(None, {name: values[start : start + BATCH] for name, values in inputs.items()})[0]
+                for start in range(0, count, BATCH)
+            ]
+        )
 
     return Subject(
         sample_shape=tuple(spec.sample.shape),
@@ -62,12 +61,10 @@ def package_subject(folder: Path) -> Subject:
 
 
 def _prior(latent: model_spec_pb2.LatentSpec) -> LatentPrior:
-    uniform = latent.distribution == model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM
-    return LatentPrior(
-        dim=latent.dimension,
-        distribution="uniform" if uniform else "normal",
-        continuous_codes=len(latent.controls),
-    )
+    name: Literal["uniform", "normal"] = "normal"
+    if latent.distribution == model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM:
+        name = "uniform"
+    return LatentPrior(dim=latent.dimension, distribution=name, continuous_codes=len(latent.controls))
 
 
 def _config(spec: model_spec_pb2.ModelSpec) -> TrainConfig | None:

@@ -3,51 +3,39 @@
 N = batch, K = labels, H, W, C = image, D = vector.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import torch
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, rounding_of
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph
+from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator, rounding_of
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_from_levels, from_levels
-from ganserve_export.from_onnx.surgery import Surgery
+from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
+from ganserve_export.from_onnx.pixels import LayoutName, add_from_levels, from_levels
+from ganserve_export.from_onnx.surgery import Declared, Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, find_samples_input
 from ganserve_export.package.batch_independence import BATCH, check_alone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
-    import onnx
-
-    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-    from ganserve_export.from_onnx.generator import ForeignGenerator
-    from ganserve_export.from_onnx.options import OnnxOptions
-    from ganserve_export.package.calibration import LogisticCalibration
-
-    IntArray = npt.NDArray[np.int64]
+from ganserve_export.package.calibration import LogisticCalibration
 
 _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.
 
 
 class ForeignCritic:
-    """A critic, understood and tried out on the generator's samples.
-
-    Raises:
-        ExportError: It can be understood in several ways, or cannot be served.
-    """
+    """A critic, understood and tried out on the generator's samples; ExportError if that fails or leaves a choice."""
 
     def __init__(self, graph: ForeignGraph, generator: ForeignGenerator, options: OnnxOptions) -> None:
         self.graph = graph
         self._all_labels = generator.label_count
         self._sample_shape = generator.sample_shape
         self.samples, layouts = find_samples_input(graph, options.critic_samples, generator.sample_shape)
+        flag = "--critic-labels"
         self.labels = find_labels(
-            graph, options.critic_labels, self.samples, self._all_labels, required=False, flag="--critic-labels"
+            graph, options.critic_labels, self.samples, self._all_labels, required=False, flag=flag
         )
         self._sign = 1.0 if options.score_higher == "real" else -1.0
         self.layout: LayoutName | None = None
@@ -57,10 +45,8 @@ class ForeignCritic:
         if self.layout is not None and self.samples.is_float:
             self.pixel_range = generator.pixel_range or options.range
             if self.pixel_range is None:
-                raise ExportError(
-                    f"the {graph.name} takes images as floats ({self.samples}): say what black and white are with "
-                    "--range -1..1, 0..1 or 0..255"
-                )
+                remedy = "say what black and white are with --range -1..1, 0..1 or 0..255"
+                raise graph.error(f"takes images as floats ({self.samples}): {remedy}")
         self._try_out(generator, options)
 
     @property
@@ -73,19 +59,19 @@ class ForeignCritic:
         latents = generator.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
         labels = torch.arange(BATCH) % self._all_labels if self._all_labels else None
         samples = generator(latents, labels)
-        feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
+        names = [tensor.name for tensor in self.graph.outputs]
         try:
-            values = dict(zip((tensor.name for tensor in self.graph.outputs), self.graph.run(feed), strict=True))
+            values = dict(zip(names, self.graph.run(self._feed(samples, labels)), strict=True))
         except ExportError as error:
-            raise ExportError(f"the {self.graph.name} fails for {BATCH} samples: {error}") from error
+            raise self.graph.error(f"fails for {BATCH} samples: {error}") from error
         single = [tensor for tensor in self.graph.outputs if tensor.is_float and _is_single(values[tensor.name])]
         self.output = find_output(self.graph, options.critic_scores, "scores", "--critic-scores", single)
         raw = values[self.output.name]
         if self.output not in single:
-            raise ExportError(
-                f"the {self.graph.name} gives {raw.dtype} {list(raw.shape)} for {BATCH} samples as "
-                f"{self.output.name}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with "
-                "their mean inside, and a critic with a fixed batch size with x.shape[0] instead"
+            given = f"{raw.dtype} {list(raw.shape)} for {BATCH} samples as {self.output.name}"
+            raise self.graph.error(
+                f"gives {given}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with their "
+                "mean inside, and a critic with a fixed batch size with x.shape[0] instead"
             )
         logits = self.graph.before_sigmoid(self.output.name) if options.critic_output != "score" else None
         self._value = logits or self.output.name
@@ -98,17 +84,10 @@ class ForeignCritic:
                 f"--critic-output probability: the {self.graph.name} gives {float(raw.min()):.3g} to "
                 f"{float(raw.max()):.3g} as {self.output.name}, which are not probabilities. Use --critic-output score"
             )
-        self._check_alone(samples, labels)
-
-    def _check_alone(self, samples: torch.Tensor, labels: torch.Tensor | None) -> None:
         if not torch.isfinite(self.scores(samples, labels)).all():
-            raise ExportError(
-                f"the {self.graph.name} gives the generator's samples scores that are not finite: export an earlier "
-                "checkpoint"
-            )
-        call: Callable[..., torch.Tensor] = self.scores
+            raise self.graph.error("gives samples scores that are not finite: export an earlier checkpoint")
         check_alone(
-            call,
+            self.scores,
             [samples] if labels is None or self.labels is None else [samples, labels],
             (),
             self.graph.name,
@@ -116,20 +95,16 @@ class ForeignCritic:
             advice=f"{EVAL_MODE}, or package the generator alone",
         )
 
-    def _feed(self, samples: npt.NDArray[Any], labels: IntArray | None) -> dict[str, npt.NDArray[Any]]:
+    def _feed(self, samples: torch.Tensor, labels: torch.Tensor | None) -> dict[str, npt.NDArray[Any]]:
         if self.layout is not None:
-            given = from_levels(samples, self.pixel_range, self.layout, self.samples.element)
+            given = from_levels(samples.numpy(), self.pixel_range, self.layout, self.samples.element)
         else:
-            given = samples.astype(self.samples.element)
-        feed = {self.samples.name: given}
-        if self.labels is not None and labels is not None:
-            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self._all_labels)
-        return feed
+            given = samples.numpy().astype(self.samples.element)
+        return {self.samples.name: given} | encode_labels(labels, self.labels, self._all_labels)
 
     def scores(self, samples: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return scores float32 [N], higher for real samples; from the foreign graph and numpy around it."""
-        feed = self._feed(samples.numpy(), None if labels is None else labels.numpy())
-        values = self.graph.run(feed, [self._value])[0].astype(np.float32).reshape(-1)
+        values = self.graph.run(self._feed(samples, labels), [self._value])[0].astype(np.float32).reshape(-1)
         if self._is_probability:
             values = np.clip(values, np.float32(_CLOSEST), np.float32(1 - _CLOSEST))
             values = np.log(values) - np.log(np.float32(1) - values)
@@ -156,8 +131,7 @@ class ForeignCritic:
         elif self.samples.element != "float32":
             value = surgery.cast(value, self.samples.element)
         surgery.feed(self.samples.name, value)
-        if self.labels is not None:
-            feed_labels(surgery, self.labels, self._all_labels)
+        feed_labels(surgery, self.labels, self._all_labels)
         value = surgery.take(self._value)
         value = surgery.node("Reshape", surgery.cast(value, "float32"), surgery.constant([-1], np.int64))
         if self._is_probability:
@@ -174,16 +148,13 @@ class ForeignCritic:
         else:
             shift = surgery.node("Gather", surgery.constant(calibration.intercepts, np.float32), "labels", axis=0)
         surgery.emit("probabilities", surgery.node("Sigmoid", surgery.node("Add", scaled, shift)))
-        kind = "float32" if self.layout is None else "uint8"
-        inputs: dict[str, tuple[str, tuple[int, ...]]] = {"samples": (kind, self._sample_shape)}
-        if self.labels is not None:
-            inputs["labels"] = ("int64", ())
-        return surgery.finish(inputs, {"scores": ("float32", ()), "probabilities": ("float32", ())})
+        samples = ("float32" if self.layout is None else "uint8", self._sample_shape)
+        outputs: Declared = {"scores": ("float32", ()), "probabilities": ("float32", ())}
+        return surgery.finish({"samples": samples}, outputs, has_labels=self.labels is not None)
 
     def __str__(self) -> str:
         """Say how it was understood."""
-        scale = f", {self.pixel_range}" if self.pixel_range else ""
-        taken = f"samples {self.samples}{scale}"
+        taken = f"samples {self.samples}" + (f", {self.pixel_range}" if self.pixel_range else "")
         if self.labels is not None:
             taken += f", labels {self.labels.tensor} ({self.labels.form})"
         what = "probability" if self._is_probability else "score"

@@ -1,49 +1,30 @@
-"""Hold an ONNX graph that was made elsewhere: its inputs, outputs and weights, run by onnxruntime. N = batch."""
-
-from __future__ import annotations
+"""Load an ONNX graph that was made elsewhere, with weights that lie beside it, and run it. N = batch."""
 
 import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.loading import load, one_line
-from ganserve_export.from_onnx.operators_and_opsets import refuse_randomness, unknown_operators
-from ganserve_export.package.onnx_graphs import precision_of
+from ganserve_export.from_onnx.operators_and_opsets import all_nodes, refuse_randomness, unknown_operators
+from ganserve_export.package.onnx_graphs import MAX_BYTES, precision_of
 from ganserve_training.files import file_sha256
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+Arrays = Mapping[str, npt.NDArray[Any]]
 
-    import numpy.typing as npt
-
-    Arrays = Mapping[str, npt.NDArray[Any]]
-
+_SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
 # With one value per sample, these operations change neither the values nor their order.
 KEEPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-_ELEMENTS = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceFile:
-    """A file that a graph was read from."""
-
-    name: str
-    """File name without the folder."""
-    sha256: str
-    size_bytes: int
+_ELEMENTS = {"tensor(float)": "float32", "tensor(double)": "float64"}
+_ELEMENTS |= {f"tensor({name})": name for name in ("float16", "uint8", "int8", "int32", "int64")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,11 +62,7 @@ class TensorInfo:
 
 
 class ForeignGraph:
-    """A graph that was made elsewhere, with all of its weights inside, run by onnxruntime on the CPU.
-
-    Args:
-        file: The ONNX file.
-        role: "generator" or "critic", for messages.
+    """The graph of an ONNX file, with all of its weights inside; `role` is "generator" or "critic", for messages.
 
     Raises:
         ExportError: The file cannot be read, names weights outside its folder, is too large for one file, draws random
@@ -94,18 +71,23 @@ class ForeignGraph:
 
     def __init__(self, file: Path, role: str) -> None:
         self.name = f"{role} {file.name}"
-        self.model, beside = load(file)
+        self.model, beside = _load(file)
         refuse_randomness(self.model, self.name)
-        self.files = tuple(
-            SourceFile(name=path.name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
+        self.files = [
+            {"name": path.name, "sha256": file_sha256(path), "size_bytes": path.stat().st_size}
             for path in (file, *beside)
-        )
+        ]
+        """The files that it was read from, for the manifest."""
         self._session = _open(str(file), self.model, self.name)
         try:
             self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
             self.outputs = tuple(map(_tensor_info, self._session.get_outputs()))
         except UnicodeDecodeError as error:
             raise ExportError(f"{file} is damaged: it has a name that is not UTF-8 text") from error
+
+    def error(self, problem: str) -> ExportError:
+        """Return an error whose message begins with the graph's name."""
+        return ExportError(f"the {self.name} {problem}")
 
     @property
     def is_half(self) -> bool:
@@ -115,19 +97,11 @@ class ForeignGraph:
         )
 
     def run(self, feed: Arrays, outputs: list[str] | None = None) -> list[npt.NDArray[Any]]:
-        """Run the graph as it was made.
-
-        Args:
-            feed: Inputs by name, [N, ...].
-            outputs: Names of the outputs to return; None: all.
-
-        Raises:
-            ExportError: Onnxruntime fails.
-        """
+        """Return these outputs (default: all) for inputs by name, [N, ...]; raise ExportError if onnxruntime fails."""
         try:
             results: list[npt.NDArray[Any]] = self._session.run(outputs, dict(feed))
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise ExportError(one_line(error)) from error
+            raise ExportError(_one_line(error)) from error
         return results
 
     def before_sigmoid(self, output: str) -> str | None:
@@ -159,10 +133,74 @@ def _open(graph: str | bytes, model: onnx.ModelProto, name: str) -> ort.Inferenc
                 f"the {name} has operations that onnxruntime {ort.__version__} does not know: {', '.join(unknown)}. "
                 "Export it with standard ONNX operations only"
             ) from error
-        raise ExportError(f"onnxruntime {ort.__version__} cannot load the {name}: {one_line(error)}") from error
+        raise ExportError(f"onnxruntime {ort.__version__} cannot load the {name}: {_one_line(error)}") from error
 
 
 def _tensor_info(argument: Any) -> TensorInfo:
     return TensorInfo(
         name=argument.name, element=_ELEMENTS.get(argument.type, argument.type), shape=tuple(argument.shape or ())
     )
+
+
+def _load(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
+    """Return a model with all of its weights inside, and the files beside it that held them."""
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise ExportError(f"{file} has {size:,} bytes: a package's graph is one file of less than 2 GiB")
+        model = onnx.load_model(file, format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise ExportError(f"{file} cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise ExportError(f"{file} is not an ONNX file, or only part of one") from error
+    if not model.graph.output or not model.opset_import:
+        raise ExportError(f"{file} is not an ONNX file: it has no graph with outputs")
+    folder = file.parent.resolve()
+    beside: dict[str, Path] = {}
+    for tensor in _tensors(model):
+        if external_data_helper.uses_external_data(tensor):
+            location = external_data_helper.ExternalDataInfo(tensor).location
+            beside.setdefault(location, _weight_file(folder, location, file))
+    total = size + sum(path.stat().st_size for path in beside.values())
+    if total > MAX_BYTES:
+        remedy = "a package's graph is one file of less than 2 GiB. Export it in float16, or a smaller network"
+        raise ExportError(f"{file} has {total:,} bytes with its weights: {remedy}")
+    if beside:
+        try:
+            onnx.load_external_data_for_model(model, str(folder))
+        except Exception as error:  # onnx documents none of its errors here
+            raise ExportError(f"the weights beside {file} cannot be read: {_one_line(error)}") from error
+    return model, list(beside.values())
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error of onnxruntime in one short line, without its codes and source lines."""
+    text = _SOURCE_LINE.sub("", " ".join(str(error).split()))
+    for mark in ("Status Message: ", " : "):
+        text = text.rpartition(mark)[2] if mark in text else text
+    return text[:300]
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor that may be stored in another file."""
+    graphs = [model.graph]
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            graphs.extend((attribute.g, *attribute.graphs))
+    for graph in graphs:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+
+
+def _weight_file(folder: Path, location: str, file: Path) -> Path:
+    path = folder / location
+    if not path.resolve().is_relative_to(folder) or path.resolve() == folder:
+        raise ExportError(
+            f"{file} takes weights from {location!r}, outside its own folder: only files beside it are read. Save it "
+            "again with its weights beside it (a link counts as the file that it points to)"
+        )
+    if not path.is_file():
+        raise ExportError(f"{file} takes weights from {location!r}, which does not exist: put that file beside it")
+    return path

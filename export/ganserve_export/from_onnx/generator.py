@@ -3,32 +3,24 @@
 N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import torch
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.pixels import LayoutName, PixelRange, add_to_levels, check_range, to_levels
+from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
+from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, find_output
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
 from ganserve_training.networks.latents import LatentPrior
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import onnx
-
-    from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-    from ganserve_export.from_onnx.options import OnnxOptions
-
-    IntArray = npt.NDArray[np.int64]
-
 SEED = 0
-# Largest rounding difference between two results of one sample, as a share of the largest value.
 HALF_ROUNDING, LEVEL_ROUNDING = 2e-3, 1.01 / 255
 EVAL_MODE = (
     "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze whatever "
@@ -37,19 +29,14 @@ EVAL_MODE = (
 
 
 class ForeignGenerator:
-    """A generator, understood and tried out.
-
-    Raises:
-        ExportError: It can be understood in several ways, or cannot be served.
-    """
+    """A generator, understood and tried out; ExportError if that fails or leaves a choice."""
 
     def __init__(self, graph: ForeignGraph, options: OnnxOptions) -> None:
         self.graph = graph
         self.label_count = len(options.label_names)
         self.latents = find_latents(graph, options.latents, self.label_count, options.labels_input)
-        self.labels = find_labels(
-            graph, options.labels_input, self.latents, self.label_count, required=True, flag="--labels-input"
-        )
+        flag = "--labels-input"
+        self.labels = find_labels(graph, options.labels_input, self.latents, self.label_count, required=True, flag=flag)
         suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
         self.output = find_output(graph, options.output, "samples", "--output", suited)
         assert self.latents.size is not None  # find_latents has checked it
@@ -63,21 +50,19 @@ class ForeignGenerator:
         if labels is not None:
             labels[-1] = self.label_count - 1
         try:
-            raw = self.raw(latents.numpy(), labels.numpy() if labels is not None else None)
+            raw = self.raw(latents, labels)
         except ExportError as error:
             hint = f" Are there {self.label_count} labels? List them all with --labels" if self.label_count else ""
-            raise ExportError(f"the {self.graph.name} fails for {BATCH} samples: {error}.{hint}") from error
+            raise self.graph.error(f"fails for {BATCH} samples: {error}.{hint}") from error
         shape = list(raw.shape)
         if not shape or shape[0] != BATCH:
-            raise ExportError(
-                f"the {self.graph.name} gives {shape} for {BATCH} samples, though its batch axis is declared as open: "
-                "export it again with a dynamic batch (x.shape[0] instead of len(x) or a number)"
-            )
+            remedy = "export it again with a dynamic batch (x.shape[0] instead of len(x) or a number)"
+            raise self.graph.error(f"gives {shape} for {BATCH} samples, though it declares an open batch: {remedy}")
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-            raise ExportError(f"the {self.graph.name} gives values that are not finite: export an earlier checkpoint")
+            raise self.graph.error("gives values that are not finite: export an earlier checkpoint")
         self.element = raw.dtype.name
         check_alone(
-            lambda *given: torch.from_numpy(np.array(self.raw(*(value.numpy() for value in given)), np.float32)),
+            lambda *given: torch.from_numpy(np.array(self.raw(*given), np.float32)),
             [latents] if labels is None else [latents, labels],
             tuple(shape[1:]),
             self.graph.name,
@@ -97,47 +82,38 @@ class ForeignGenerator:
             if raw.dtype.kind == "f":
                 self.pixel_range = check_range(raw, options.range, self.graph.name)
         else:
-            raise ExportError(
-                f"the {self.graph.name} gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
+            raise self.graph.error(
+                f"gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
                 "[N, C, H, W] or [N, H, W, C], floats or uint8, or vectors [N, D] of floats"
             )
         samples = self(latents, labels)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
-        self.mean = tuple(samples.float().mean(dim=0).tolist()) if self.layout is None else ()
-        self.std = tuple(samples.float().std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+        self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
+        self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
 
     def _layout(self, shape: list[int], stated: Literal["auto", "nchw", "nhwc"]) -> LayoutName:
         """Find the axis of the channels: the one of 1 to 4."""
-        possible: list[LayoutName] = []
-        if shape[1] <= 4:
-            possible.append("nchw")
-        if shape[3] <= 4:
-            possible.append("nhwc")
-        if stated != "auto":
-            possible = [layout for layout in possible if layout == stated]
+        channels: dict[LayoutName, int] = {"nchw": shape[1], "nhwc": shape[3]}
+        possible = [layout for layout, count in channels.items() if count <= 4 and stated in ("auto", layout)]
         if not possible:
-            raise ExportError(
-                f"the {self.graph.name} gives {_form(shape)}; expected images of 1 to 4 channels, [N, C, H, W] "
+            raise self.graph.error(
+                f"gives {_form(shape)}; expected images of 1 to 4 channels, [N, C, H, W] "
                 f"or [N, H, W, C]{'' if stated == 'auto' else f' (--layout {stated})'}"
             )
         if len(possible) == 2:
-            raise ExportError(
-                f"the {self.graph.name} gives {_form(shape)}: say which axis is the channels with --layout nchw "
-                "or --layout nhwc"
-            )
+            raise self.graph.error(f"gives {_form(shape)}: say which axis is the channels with --layout nchw or nhwc")
         return possible[0]
 
-    def raw(self, latents: npt.NDArray[np.float32], labels: IntArray | None = None) -> npt.NDArray[Any]:
+    def raw(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> npt.NDArray[Any]:
         """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
-        feed = {self.latents.name: latents.reshape(len(latents), *self.latents.extents).astype(self.latents.element)}
-        if self.labels is not None and labels is not None:
-            feed[self.labels.tensor.name] = encode_labels(labels, self.labels, self.label_count)
+        given = latents.reshape(len(latents), *self.latents.extents).numpy().astype(self.latents.element)
+        feed = {self.latents.name: given} | encode_labels(labels, self.labels, self.label_count)
         return self.graph.run(feed, [self.output.name])[0]
 
     def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
-        raw = self.raw(latents.numpy(), None if labels is None else labels.numpy())
+        raw = self.raw(latents, labels)
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)
 
@@ -146,24 +122,21 @@ class ForeignGenerator:
         surgery = Surgery(self.graph)
         value = "latents"
         if len(self.latents.shape) > 2:
-            shape = surgery.constant([-1, *self.latents.extents], np.int64)
-            value = surgery.node("Reshape", value, shape)
+            value = surgery.node("Reshape", value, surgery.constant([-1, *self.latents.extents], np.int64))
         if self.latents.element != "float32":
             value = surgery.cast(value, self.latents.element)
         surgery.feed(self.latents.name, value)
-        if self.labels is not None:
-            feed_labels(surgery, self.labels, self.label_count)
+        feed_labels(surgery, self.labels, self.label_count)
         value = surgery.take(self.output.name)
         if self.layout is not None:
             value = add_to_levels(surgery, value, self.pixel_range, self.layout)
         elif self.element != "float32":
             value = surgery.cast(value, "float32")
         surgery.emit("samples", value)
-        inputs: dict[str, tuple[str, tuple[int, ...]]] = {"latents": ("float32", (self.prior.dim,))}
-        if self.labels is not None:
-            inputs["labels"] = ("int64", ())
-        kind = "float32" if self.layout is None else "uint8"
-        return surgery.finish(inputs, {"samples": (kind, self.sample_shape)})
+        samples = ("float32" if self.layout is None else "uint8", self.sample_shape)
+        return surgery.finish(
+            {"latents": ("float32", (self.prior.dim,))}, {"samples": samples}, has_labels=self.labels is not None
+        )
 
     def __str__(self) -> str:
         """Say how it was understood."""

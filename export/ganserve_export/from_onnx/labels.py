@@ -4,19 +4,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import LabelInput
 
 
-def encode_labels(labels: npt.NDArray[np.int64], target: LabelInput, label_count: int) -> npt.NDArray[Any]:
-    """Return the labels as the array that the foreign input takes, [N, ...]."""
-    values = np.eye(label_count)[labels] if target.form == "one-hot" else labels
-    return values.reshape(len(labels), *target.tensor.extents).astype(target.tensor.element)
+def encode_labels(labels: Tensor | None, target: LabelInput | None, label_count: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the labels by the name of the foreign input and in its form, [N, ...]; nothing if it takes none."""
+    if labels is None or target is None:
+        return {}
+    values = np.eye(label_count)[labels.numpy()] if target.form == "one-hot" else labels.numpy()
+    return {target.tensor.name: values.reshape(len(labels), *target.tensor.extents).astype(target.tensor.element)}
 
 
-def feed_labels(surgery: Surgery, target: LabelInput, label_count: int) -> None:
-    """Feed the package's labels to a foreign input."""
+def feed_labels(surgery: Surgery, target: LabelInput | None, label_count: int) -> None:
+    """Feed the package's labels to a foreign input, if it takes any."""
+    if target is None:
+        return
     value = "labels"
     if target.form == "one-hot":
         depth, values = surgery.constant([label_count], np.int64), surgery.constant([0, 1], np.float32)

@@ -26,11 +26,7 @@ def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def refuse_randomness(model: onnx.ModelProto, name: str) -> None:
-    """Check that a graph draws no random numbers.
-
-    Raises:
-        ExportError: It draws some.
-    """
+    """Raise ExportError if a graph draws random numbers."""
     drawn = sorted({node.op_type for node in all_nodes(model) if node.op_type in RANDOM})
     drawn += ["Dropout in training mode"] if _drops_out(model) else []
     if drawn:
@@ -47,11 +43,7 @@ def unknown_operators(model: onnx.ModelProto) -> list[str]:
 
 
 def upgraded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Return a copy of a model with at least operator set 11.
-
-    Raises:
-        ExportError: ONNX's converter cannot raise the model's operator set.
-    """
+    """Return a copy of a model with at least operator set 11; raise ExportError if ONNX's converter cannot make it."""
     opset = opset_of(model)
     if opset >= MIN_OPSET:
         copy = onnx.ModelProto()

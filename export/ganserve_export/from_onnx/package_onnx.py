@@ -13,8 +13,7 @@ from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
 from ganserve_export.from_onnx.options import OnnxOptions
 from ganserve_export.package.build import build_package
-from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_export.package.calibration_samples import calibrate
+from ganserve_export.package.calibration import LogisticCalibration, calibrate
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
@@ -39,13 +38,7 @@ class Packaged(Published):
 def package_onnx(
     generator_file: Path, critic_file: Path | None, model_folder: Path, options: OnnxOptions | None = None
 ) -> Packaged:
-    """Wrap ONNX files made elsewhere as the next version of a model.
-
-    Args:
-        generator_file: The generator.
-        critic_file: The critic, if there is one.
-        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
-        options: How to understand the files.
+    """Wrap ONNX files made elsewhere as the next version of the model in `model_folder`, <repository>/<name>.
 
     Raises:
         ExportError: A file cannot be read, can be understood in several ways or cannot be served, or a wrapped graph
@@ -65,8 +58,8 @@ def package_onnx(
         )
     data = DataInfo(sample_shape=generator.sample_shape, mean=generator.mean, std=generator.std)
     inputs = RandomInputs(
-        generator.prior,
-        data,
+        prior=generator.prior,
+        data=data,
         label_count=generator.label_count,
         critic_uses_labels=critic is not None and critic.labels is not None,
     )
@@ -113,7 +106,7 @@ def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: 
         if foreign is not None:
             model = foreign.graph.model
             origin[role] = {
-                "files": [asdict(file) for file in foreign.graph.files],
+                "files": foreign.graph.files,
                 "producer": f"{model.producer_name} {model.producer_version}".strip(),
                 "taken_for": str(foreign),
             }

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.options import PixelRange
 from ganserve_export.from_onnx.surgery import Surgery
 
-PixelRange = Literal["-1..1", "0..1", "0..255"]
 LayoutName = Literal["nchw", "nhwc"]
 
 # level = (value + offset) * factor
@@ -22,11 +22,7 @@ _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def check_range(values: npt.NDArray[Any], stated: PixelRange | None, name: str) -> PixelRange:
-    """Return the stated range of float images after comparing it with their values.
-
-    Raises:
-        ExportError: No range was stated, or it cannot be right.
-    """
+    """Return the stated range of float images; raise ExportError if none was stated, or their values contradict it."""
     low, high = float(values.min()), float(values.max())
     seen = f"64 samples of the {name} lie between {low:.3g} and {high:.3g}"
     likely: PixelRange = "0..255" if high > 2.0 else "-1..1" if low < -0.02 else "0..1"

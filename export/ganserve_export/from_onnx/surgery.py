@@ -3,8 +3,9 @@
 Inner values keep their names, unless a name is one of a package's inputs or outputs.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import itertools
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,13 @@ from ganserve_export.from_onnx.operators_and_opsets import upgraded
 from ganserve_export.package.onnx_graphs import strip_metadata
 
 MIN_IR_VERSION = 4
+Declared: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Element type and shape of one sample, by the name of an input or output."""
 OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")
 
 
 class Surgery:
-    """A copy of a foreign graph, to which nodes are added.
-
-    Raises:
-        ExportError: Its operator set is too old, and ONNX's converter cannot raise it.
-    """
+    """A copy of a foreign graph, to which nodes are added; ExportError if its operator set is too old to convert."""
 
     def __init__(self, foreign: ForeignGraph) -> None:
         self.model = upgraded(foreign.model, foreign.name)
@@ -36,7 +35,8 @@ class Surgery:
         # Drop inferred shapes: an exporter may have got them wrong, and onnxruntime infers its own.
         del graph.value_info[:]
         used = _names(graph)
-        self._mark = next(mark for mark in _marks() if not any(name.startswith(mark) for name in used))
+        marks = itertools.chain(["ganserve/"], (f"ganserve{number}/" for number in itertools.count(2)))
+        self._mark = next(mark for mark in marks if not any(name.startswith(mark) for name in used))
         self._inner = {name: self._mark + name for name in OWN_NAMES if name in used}
         _rename(graph, self._inner)
         self._count = 0
@@ -77,10 +77,8 @@ class Surgery:
         """Make a value an output of the package's graph."""
         self._tail.append(helper.make_node("Identity", [value], [name], name=self._new_name("emit")))
 
-    def finish(
-        self, inputs: Mapping[str, tuple[str, tuple[int, ...]]], outputs: Mapping[str, tuple[str, tuple[int, ...]]]
-    ) -> onnx.ModelProto:
-        """Return the package's graph, given the element type and shape of one sample of each input and output.
+    def finish(self, inputs: Declared, outputs: Declared, *, has_labels: bool) -> onnx.ModelProto:
+        """Return the package's graph with these inputs, labels if it takes some, and outputs.
 
         Raises:
             ExportError: ONNX's checker refuses the graph.
@@ -89,7 +87,8 @@ class Surgery:
         nodes = [*self._head, *graph.node, *self._tail]
         del graph.node[:], graph.input[:], graph.output[:]
         graph.node.extend(nodes)
-        graph.input.extend(_value(name, *form) for name, form in inputs.items())
+        labels: Declared = {"labels": ("int64", ())} if has_labels else {}
+        graph.input.extend(_value(name, *form) for name, form in {**inputs, **labels}.items())
         graph.output.extend(_value(name, *form) for name, form in outputs.items())
         try:
             onnx.checker.check_model(self.model)
@@ -102,25 +101,14 @@ class Surgery:
         return f"{self._mark}{kind}_{self._count}"
 
 
-def _marks() -> Iterator[str]:
-    yield "ganserve/"
-    number = 2
-    while True:
-        yield f"ganserve{number}/"
-        number += 1
-
-
 def _value(name: str, element: str, sample_shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(element))
     return helper.make_tensor_value_info(name, kind, ["batch", *sample_shape])
 
 
 def _graphs_within(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    graphs = []
-    for attribute in node.attribute:
-        graphs.extend([attribute.g] if attribute.HasField("g") else [])
-        graphs.extend(attribute.graphs)
-    return graphs
+    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return single + [graph for attribute in node.attribute for graph in attribute.graphs]
 
 
 def _names(graph: onnx.GraphProto) -> set[str]:

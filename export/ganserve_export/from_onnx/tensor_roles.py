@@ -4,17 +4,16 @@ A name decides, if the user gives one or the graph uses a package's own name. Ot
 leave one choice.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.foreign_graph import ForeignGraph, TensorInfo
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ganserve_export.from_onnx.foreign_graph import ForeignGraph, TensorInfo
+LayoutName = Literal["nchw", "nhwc", "vector"]
+Layouts = frozenset[LayoutName]
+"""The layouts that a declared shape allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +36,8 @@ def find_latents(graph: ForeignGraph, name: str | None, label_count: int, labels
     tensor = _only(graph, floats, graph.inputs, "latents", "--latents")
     _check_batch(graph, tensor)
     if not tensor.is_float or tensor.size is None or sum(extent != 1 for extent in tensor.shape[1:]) > 1:
-        raise ExportError(
-            f"the {graph.name} takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
+        raise graph.error(
+            f"takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
             "Export it with its mapping from such latents inside"
         )
     return tensor
@@ -47,15 +46,7 @@ def find_latents(graph: ForeignGraph, name: str | None, label_count: int, labels
 def find_labels(
     graph: ForeignGraph, name: str | None, taken: TensorInfo, label_count: int, *, required: bool, flag: str
 ) -> LabelInput | None:
-    """Return the input for labels, or None if there is none and none is required.
-
-    Args:
-        graph: The graph.
-        name: The input's name, if the user gives one with `flag`.
-        taken: The input that already has a role.
-        label_count: Labels of the model; 0: none.
-        required: Whether a model with labels must have this input.
-        flag: The flag for `name`.
+    """Return the input for labels beside the input `taken`, or None if there is none and none is required.
 
     Raises:
         ExportError: The graph takes labels but the model has none, a required input is missing, or the graph has
@@ -64,20 +55,19 @@ def find_labels(
     others = [item for item in graph.inputs if item.name != taken.name]
     if not label_count:
         if others or name is not None:
-            raise ExportError(
-                f"the {graph.name} takes {_list(others) or name} beside {taken}: if these are labels, name them with "
+            raise graph.error(
+                f"takes {_list(others) or name} beside {taken}: if these are labels, name them with "
                 "--labels; other inputs cannot be served: make them constants of the graph"
             )
         return None
     candidates = _named(graph, graph.inputs, name, "labels", flag)
     if not candidates:
-        candidates = [item for item in others if item.is_integer] or [
-            item for item in others if _may_be_one_hot(item, label_count)
-        ]
+        candidates = [item for item in others if item.is_integer]
+        candidates = candidates or [item for item in others if _may_be_one_hot(item, label_count)]
         if not candidates:
             if required or others:
-                raise ExportError(
-                    f"the {graph.name} has no input for {label_count} labels (integers [N] or [N, 1], or one-hot "
+                raise graph.error(
+                    f"has no input for {label_count} labels (integers [N] or [N, 1], or one-hot "
                     f"[N, {label_count}]) beside {taken}: it takes {_list(others) or 'nothing else'}. "
                     + ("Leave --labels out, or list as many labels as it takes" if required else "Export it without")
                 )
@@ -85,8 +75,8 @@ def find_labels(
     tensor = _only(graph, candidates, others, "labels", flag)
     surplus = [item for item in others if item.name != tensor.name]
     if surplus:
-        raise ExportError(
-            f"the {graph.name} takes {_list(surplus)} beside {taken} and {tensor}: other inputs, such as noise, cannot "
+        raise graph.error(
+            f"takes {_list(surplus)} beside {taken} and {tensor}: other inputs, such as noise, cannot "
             "be served: make them constants of the graph, or part of the latents"
         )
     _check_batch(graph, tensor)
@@ -94,15 +84,15 @@ def find_labels(
         return LabelInput(tensor=tensor, form="index")
     if (tensor.is_integer or tensor.is_float) and tensor.size == label_count and label_count > 1:
         return LabelInput(tensor=tensor, form="one-hot")
-    raise ExportError(
-        f"the {graph.name} takes labels as {tensor}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] "
+    raise graph.error(
+        f"takes labels as {tensor}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] "
         f"for the {label_count} labels of --labels"
     )
 
 
 def find_samples_input(
     graph: ForeignGraph, name: str | None, sample_shape: tuple[int, ...]
-) -> tuple[TensorInfo, Layout]:
+) -> tuple[TensorInfo, Layouts]:
     """Return the critic's input for samples [H, W, C] or [D], and its possible layouts."""
     fitting = _named(graph, graph.inputs, name, "samples", "--critic-samples") or [
         item for item in graph.inputs if _layouts(item, sample_shape)
@@ -112,15 +102,10 @@ def find_samples_input(
     layouts = _layouts(tensor, sample_shape)
     if not layouts:
         expected = "[N, C, H, W] or [N, H, W, C]" if len(sample_shape) == 3 else "floats [N, D]"
-        raise ExportError(
-            f"the {graph.name} takes samples as {tensor}; expected {expected} for the generator's samples of shape "
-            f"{list(sample_shape)}"
+        raise graph.error(
+            f"takes samples as {tensor}; expected {expected} for the generator's samples of shape {list(sample_shape)}"
         )
     return tensor, layouts
-
-
-Layout = frozenset[Literal["nchw", "nhwc", "vector"]]
-"""The layouts that a declared shape allows."""
 
 
 def find_output(
@@ -131,18 +116,13 @@ def find_output(
     return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
 
 
-def _layouts(tensor: TensorInfo, sample_shape: tuple[int, ...]) -> Layout:
-    found: set[Literal["nchw", "nhwc", "vector"]] = set()
+def _layouts(tensor: TensorInfo, sample_shape: tuple[int, ...]) -> Layouts:
     if len(sample_shape) == 1:
-        if tensor.is_float and _fits(tensor, sample_shape):
-            found.add("vector")
-    elif tensor.is_float or tensor.element == "uint8":
-        height, width, channels = sample_shape
-        if _fits(tensor, (channels, height, width)):
-            found.add("nchw")
-        if _fits(tensor, (height, width, channels)):
-            found.add("nhwc")
-    return frozenset(found)
+        return frozenset({"vector"} if tensor.is_float and _fits(tensor, sample_shape) else ())
+    *side_lengths, channels = sample_shape
+    shapes: dict[LayoutName, tuple[int, ...]] = {"nchw": (channels, *side_lengths), "nhwc": sample_shape}
+    is_image = tensor.is_float or tensor.element == "uint8"
+    return frozenset(name for name, shape in shapes.items() if is_image and _fits(tensor, shape))
 
 
 def _fits(tensor: TensorInfo, shape: tuple[int, ...]) -> bool:
@@ -174,22 +154,20 @@ def _only(
         return candidates[0]
     kind = "output" if tensors is graph.outputs else "input"
     if not candidates:
-        raise ExportError(f"the {graph.name} has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
+        raise graph.error(f"has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
     hint = " (or name the labels with --labels, if one is for labels)" if flag == "--latents" else ""
-    raise ExportError(
-        f"the {graph.name} has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: "
-        f"{flag} NAME{hint}"
+    raise graph.error(
+        f"has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: {flag} NAME{hint}"
     )
 
 
 def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
     if not tensor.shape:
-        raise ExportError(f"the {graph.name} declares no shape with a batch axis for {tensor.name} ({tensor.element})")
+        raise graph.error(f"declares no shape with a batch axis for {tensor.name} ({tensor.element})")
     if isinstance(tensor.shape[0], int):
-        raise ExportError(
-            f"the {graph.name} is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic "
-            "first axis of every input (torch.onnx.export: dynamic_shapes, or dynamic_axes of older versions; tf2onnx: "
-            "None in the signature)"
+        raise graph.error(
+            f"is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic first axis of every "
+            "input (torch.onnx.export: dynamic_shapes, in older versions dynamic_axes; tf2onnx: None in the signature)"
         )
 
 

@@ -1,11 +1,14 @@
 """Turn a checkpoint of a training run into a published model package."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
 
+import onnx
 import torch
+from torch import Tensor, nn
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_run.folding import fold
@@ -13,13 +16,12 @@ from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.batch_independence import BATCH, check_alone
 from ganserve_export.package.build import build_package
-from ganserve_export.package.calibration import MIN_SAMPLES, LogisticCalibration
-from ganserve_export.package.calibration_samples import calibrate
+from ganserve_export.package.calibration import MIN_SAMPLES, LogisticCalibration, calibrate
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
 from ganserve_export.package.manifest import provenance_of_run
 from ganserve_export.package.publishing import check_name
-from ganserve_export.package.random_inputs import RandomInputs
-from ganserve_training import TrainingError, load_split, load_trained
+from ganserve_export.package.random_inputs import InputMaker, RandomInputs
+from ganserve_training import TrainedModel, TrainingError, load_split, load_trained
 from ganserve_training.data import from_network, to_network
 from ganserve_training.networks import as_output
 from ganserve_training.networks.build import resolve_conditioning
@@ -27,17 +29,7 @@ from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.growth import timetable
 from ganserve_training.networks.growth_state import GrowthState
 from ganserve_training.run.command_progress import Steps
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import onnx
-    from torch import Tensor, nn
-
-    from ganserve_export.package.random_inputs import InputMaker
-    from ganserve_training import TrainedModel
-    from ganserve_training.run.run_folder import Which
+from ganserve_training.run.run_folder import Which
 
 Weights: TypeAlias = Literal["float32", "float16"]
 """Number format that a package's networks compute in."""
@@ -52,7 +44,6 @@ class Exported(Published):
     critic_absence: str
     """Why the package has no critic; empty with one."""
     precision: Weights
-    """Number format that its networks compute in."""
 
 
 def export_run(
@@ -64,11 +55,11 @@ def export_run(
     precision: Weights = "float32",
     steps: Steps | None = None,
 ) -> Exported:
-    """Export a checkpoint of a run as the next version of a model.
+    """Export a checkpoint of a run as the next version of the model in `model_folder`, <repository>/<name>.
 
     Args:
         run: The folder of the training run.
-        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
+        model_folder: Made if it does not exist.
         checkpoint: Which checkpoint, as `ganserve_training.load_trained` takes it.
         generator_only: Leave the critic out. A critic that cannot score single samples is always left out.
         precision: What the networks compute in; inputs, outputs, pre- and post-processing stay as they are.
@@ -85,10 +76,14 @@ def export_run(
         trained = load_trained(run, checkpoint)
         conditioning = resolve_conditioning(trained.config.networks, trained.data)
         _check_grown(trained, run)
-        absence = "it was exported without one" if generator_only else _critic_absence(trained)
+        packing = trained.config.networks.packing
+        absence = "it was exported without one" if generator_only else ""
+        if packing > 1 and not generator_only:
+            together = f"it judges {packing} samples together (networks.packing, PacGAN)"
+            absence = f"{together} and has no score for a single one"
         inputs = RandomInputs(
-            trained.prior,
-            trained.data,
+            prior=trained.prior,
+            data=trained.data,
             label_count=conditioning.label_count,
             critic_uses_labels=conditioning.critic_uses_labels,
         )
@@ -100,13 +95,8 @@ def export_run(
             _check_critic(trained, inputs)
             steps.next("calibrating the critic")
             critic = _critic(trained, conditioning, inputs, precision)
-        generator = _graph(
-            lambda network: GeneratorGraph(network, trained.data),
-            trained.generator,
-            inputs.for_generator,
-            ("samples",),
-            precision,
-        )
+        wrap = partial(GeneratorGraph, data=trained.data)
+        generator = _graph(wrap, trained.generator, inputs.for_generator, ("samples",), precision)
         content = PackageContent(
             data=trained.data,
             prior=trained.prior,
@@ -125,15 +115,9 @@ def _critic(
     trained: TrainedModel, conditioning: Conditioning, inputs: RandomInputs, precision: Weights
 ) -> CriticToWrite:
     calibration = _calibration(trained, conditioning)
-    graph = _graph(
-        lambda network: CriticGraph(network, calibration, trained.data),
-        trained.critic,
-        inputs.for_critic,
-        ("scores", "probabilities"),
-        precision,
-    )
+    wrap = partial(CriticGraph, calibration=calibration, data=trained.data)
     return CriticToWrite(
-        graph=graph,
+        graph=_graph(wrap, trained.critic, inputs.for_critic, ("scores", "probabilities"), precision),
         loss=trained.config.loss.name,
         takes_labels=conditioning.critic_uses_labels,
         calibration=calibration,
@@ -175,21 +159,13 @@ def _calibration(trained: TrainedModel, conditioning: Conditioning) -> LogisticC
         trained.prior,
         draw_labels,
         lambda latents, labels: from_network(trained.generator(latents, labels), trained.data),
-        lambda samples, labels: _scores(trained, samples, labels),
+        partial(_scores, trained),
         label_count=label_count,
     )
 
 
-def _scores(trained: TrainedModel, samples: Tensor, labels: Tensor | None) -> Tensor:
+def _scores(trained: TrainedModel, samples: Tensor, labels: Tensor | None = None) -> Tensor:
     return as_output(trained.critic(to_network(samples, trained.data), labels)).scores
-
-
-def _critic_absence(trained: TrainedModel) -> str:
-    """Return why this model's critic cannot be served; empty: it can."""
-    packing = trained.config.networks.packing
-    if packing > 1:
-        return f"it judges {packing} samples together (networks.packing, PacGAN) and has no score for a single one"
-    return ""
 
 
 def _check_grown(trained: TrainedModel, run: Path) -> None:
@@ -215,25 +191,18 @@ def _check_grown(trained: TrainedModel, run: Path) -> None:
 
 
 def _check_generator(trained: TrainedModel, inputs: RandomInputs) -> None:
+    def call(latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        samples: Tensor = trained.generator(latents, labels)
+        return samples
+
     given = inputs.for_generator(BATCH, torch.Generator().manual_seed(0))
     name = f"generator {type(trained.generator).__name__}"
-    check_alone(
-        lambda latents, labels=None: trained.generator(latents, labels),
-        list(given.values()),
-        trained.data.network_shape,
-        name,
-    )
+    check_alone(call, list(given.values()), trained.data.network_shape, name)
 
 
 def _check_critic(trained: TrainedModel, inputs: RandomInputs) -> None:
     given = inputs.for_critic(BATCH, torch.Generator().manual_seed(0))
-    name = f"critic {type(trained.critic).__name__}"
     try:
-        check_alone(
-            lambda samples, labels=None: _scores(trained, samples, labels),
-            list(given.values()),
-            (),
-            name,
-        )
+        check_alone(partial(_scores, trained), list(given.values()), (), f"critic {type(trained.critic).__name__}")
     except ExportError as error:
         raise ExportError(f"{error}, or export the generator alone with --generator-only") from error

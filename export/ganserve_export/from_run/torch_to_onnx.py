@@ -17,15 +17,9 @@ OPSET = 20  # has every operation that our networks need; onnxruntime has read i
 
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Sequence[str]) -> onnx.ModelProto:
-    """Convert a module to an ONNX model whose first axes are one dynamic batch axis.
+    """Convert a module to an ONNX model that passed ONNX's full checker; its first axes are one dynamic batch axis.
 
-    Args:
-        module: The module, in eval mode, called with the inputs by position.
-        inputs: An example of each input by name, [2 or more, ...].
-        output_names: The outputs' names.
-
-    Returns:
-        The model, which passed ONNX's checker with full_check (it infers and compares types and shapes).
+    The module is in eval mode and takes the inputs by position. The examples of `inputs` are [2 or more, ...].
 
     Raises:
         ExportError: torch.onnx cannot convert the module, or the checker refuses the result.

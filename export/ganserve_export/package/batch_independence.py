@@ -32,16 +32,9 @@ def check_alone(
 ) -> None:
     """Check that each sample's output has the right shape and does not depend on the rest of the batch.
 
-    Args:
-        call: The network, in eval mode: inputs [N, ...] -> [N, *sample_shape].
-        inputs: A batch of 64 of each input.
-        sample_shape: Shape of one output.
-        name: The network in error messages, such as "generator MyGenerator".
-        rounding: Error that the network's number format causes, as a share of the largest output.
-        advice: How to fix a network that looks across its batch.
-
-    Raises:
-        ExportError: The network fails the check; the message says how.
+    `call` is the network in eval mode: a batch of 64 of each input -> [64, *sample_shape]. `rounding` is the error that
+    its number format causes, as a share of the largest output. Errors begin with `name`, and give `advice` on a network
+    that looks across its batch.
     """
     with torch.inference_mode():
         together = _call(call, inputs, name)

@@ -17,12 +17,7 @@ GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 
 
 def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> Published:
-    """Write a package's files, verify them, and publish them as the model's next version.
-
-    Args:
-        model_folder: Folder of the model's versions, <repository>/<name>. Made if it does not exist.
-        content: What to build the package from.
-        steps: Takes a message before each step.
+    """Write a package's files, verify and publish them: the next version in `model_folder`, <repository>/<name>.
 
     Raises:
         ExportError: A graph differs from its original, or the file system refuses. Nothing is published then.

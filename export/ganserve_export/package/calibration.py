@@ -5,26 +5,31 @@ only up to a constant per label. A logistic regression on held-out real and gene
 slope for all, one intercept per label (Platt 1999; Azadi et al. 2018 calibrate a discriminator this way).
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from torch import Tensor
 
 from ganserve_export.errors import ExportError
+from ganserve_training import Samples
+from ganserve_training.networks.latents import LatentPrior
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    FloatArray = npt.NDArray[np.floating]
-    IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
 
 MIN_SAMPLES = 20
+MOST_SAMPLES, ENOUGH_SAMPLES = 10_000, 1_000
+MAX_VALUES = 50_000_000  # of all samples together, so that large images take minutes at most
 FOLDS = 5
+SEED = 20_000_017  # fixed: two exports of one checkpoint must give the same probabilities
+BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,27 +40,20 @@ class LogisticCalibration:
     """Multiplies the score; never negative, so that a higher score never means a lower probability."""
     intercepts: tuple[float, ...]
     """One per label, or a single one for a critic that takes no labels."""
-    real_count: int
+    real_count: int = 0
     """Number of held-out real samples in the fit."""
-    generated_count: int
+    generated_count: int = 0
     """Number of generated samples in the fit."""
-    log_loss: float
+    log_loss: float = 0.0
     """Mean negative log-likelihood, cross-validated, in nats; guessing gets ln 2 = 0.693."""
-    auc: float
+    auc: float = 0.5
     """Probability that a held-out real sample gets a higher probability than a generated one, cross-validated; 0.5 is
     chance."""
 
     @classmethod
-    def uncalibrated(cls, label_count: int) -> LogisticCalibration:
+    def uncalibrated(cls, label_count: int) -> Self:
         """Return probability = sigmoid(score), which treats scores as log odds, as a discriminator's are."""
-        return cls(
-            slope=1.0,
-            intercepts=(0.0,) * max(label_count, 1),
-            real_count=0,
-            generated_count=0,
-            log_loss=0.0,
-            auc=0.5,
-        )
+        return cls(slope=1.0, intercepts=(0.0,) * max(label_count, 1))
 
     @property
     def fitted(self) -> bool:
@@ -71,13 +69,10 @@ class LogisticCalibration:
 def fit_calibration(
     real_scores: FloatArray, generated_scores: FloatArray, *, labels: IntArray | None = None, label_count: int = 0
 ) -> LogisticCalibration:
-    """Fit slope and intercepts; real and generated samples weigh the same, however many there are of each.
+    """Fit slope and intercepts to scores of held-out real samples, [R], and of generated ones, [G].
 
-    Args:
-        real_scores: Scores of held-out real samples, [R].
-        generated_scores: Scores of generated samples, [G].
-        labels: Labels of the real samples, [R], and likewise of the generated ones, for a critic that takes labels.
-        label_count: Number of labels; 0 for a critic that takes none.
+    Both kinds weigh the same, however many there are. If the critic takes labels, `labels` are those of the real
+    samples, [R], and likewise of the generated ones.
 
     Raises:
         ExportError: There are fewer than 20 samples of either kind, or a score is not finite.
@@ -89,10 +84,8 @@ def fit_calibration(
             )
         if not np.isfinite(scores).all():
             bad = np.count_nonzero(~np.isfinite(scores))
-            raise ExportError(
-                f"the critic's score is not finite for {bad} of {len(scores)} {kind} samples: "
-                "export an earlier checkpoint"
-            )
+            some = f"{bad} of {len(scores)} {kind} samples"
+            raise ExportError(f"the critic's score is not finite for {some}: export an earlier checkpoint")
     scores = np.concatenate([real_scores, generated_scores]).astype(np.float64)
     is_real = np.concatenate([np.ones(len(real_scores)), np.zeros(len(generated_scores))])
     one_hot = np.zeros((len(scores), 0))
@@ -125,4 +118,42 @@ def fit_calibration(
         generated_count=len(generated_scores),
         log_loss=float(log_loss(is_real, predicted, sample_weight=weights)),
         auc=float(roc_auc_score(is_real, predicted)),
+    )
+
+
+@torch.inference_mode()
+def calibrate(
+    held_out: Samples,
+    prior: LatentPrior,
+    draw_labels: Callable[[int, torch.Generator], Tensor | None],
+    generate: Callable[[Tensor, Tensor | None], Tensor],
+    score: Callable[[Tensor, Tensor | None], Tensor],
+    *,
+    label_count: int,
+) -> LogisticCalibration:
+    """Score the first held-out real samples and as many generated ones, and fit the calibration.
+
+    `draw_labels` gives labels int64 [N]: those of the first N real samples, so that real and generated samples have the
+    same mix, or random ones where the data have no such labels; None without labels. `generate` makes samples in the
+    package's form, because a served critic scores rounded pixels, too. `score` gives float32 [N], and gets labels only
+    if the critic takes `label_count` labels; 0: none.
+    """
+    size = int(np.prod(held_out.info.sample_shape))
+    count = min(len(held_out), MOST_SAMPLES, max(ENOUGH_SAMPLES, MAX_VALUES // size))
+    random = torch.Generator().manual_seed(SEED)
+    latents = prior.draw(count, random)
+    labels = draw_labels(count, random)
+    real_scores, generated_scores = [], []
+    for start in range(0, count, BATCH):
+        rows = slice(start, min(start + BATCH, count))
+        row_labels = None if labels is None else labels[rows]
+        critic_labels = row_labels if label_count else None
+        real = torch.from_numpy(held_out.read(np.arange(rows.start, rows.stop)))
+        generated_scores.append(score(generate(latents[rows], row_labels), critic_labels).numpy())
+        real_scores.append(score(real, critic_labels).numpy())
+    return fit_calibration(
+        np.concatenate(real_scores),
+        np.concatenate(generated_scores),
+        labels=labels.numpy() if label_count and labels is not None else None,
+        label_count=label_count,
     )

@@ -1,23 +1,18 @@
 """Describe what goes into a package before it is built, and what came out. Z = latent, H, W, C = image, D = vector."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+import onnx
+from torch import Tensor
 
-    import onnx
-    from torch import Tensor
-
-    from ganserve.v1 import model_spec_pb2
-    from ganserve_export.package.calibration import LogisticCalibration
-    from ganserve_export.package.random_inputs import InputMaker
-    from ganserve_export.package.verification import Difference
-    from ganserve_training import DataInfo
-    from ganserve_training.networks.latents import LatentPrior
+from ganserve.v1 import model_spec_pb2
+from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.random_inputs import InputMaker
+from ganserve_export.package.verification import Difference
+from ganserve_training import DataInfo
+from ganserve_training.networks.latents import LatentPrior
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +67,7 @@ class Published:
     folder: Path
     """The package, <repository>/<name>/<version>."""
     name: str
-    """The model's name."""
     version: int
-    """The model's version."""
     generator: Difference
     """Difference between the generator's graph and its original."""
     critic: Difference | None

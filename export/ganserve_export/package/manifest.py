@@ -1,27 +1,20 @@
 """Describe a package: the ModelSpec of ganserve.v1, whose JSON form is manifest.json."""
 
-from __future__ import annotations
-
 import importlib.metadata
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 
+import onnx
 from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_export.errors import ExportError
-from ganserve_export.package.onnx_graphs import opset_of, precision_of
-from ganserve_training import config_to_dict
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import onnx
-
-    from ganserve_export.package.content import PackageContent
-    from ganserve_export.package.onnx_graphs import Precision
-    from ganserve_export.package.verification import Difference
-    from ganserve_training import DataInfo, TrainedModel
-    from ganserve_training.networks.latents import LatentPrior
+from ganserve_export.package.content import PackageContent
+from ganserve_export.package.onnx_graphs import Precision, opset_of, precision_of
+from ganserve_export.package.verification import Difference
+from ganserve_training import TrainedModel, config_to_dict
+from ganserve_training.networks.latents import LatentPrior
 
 MANIFEST = "manifest.json"
 _DISTRIBUTIONS = {
@@ -39,15 +32,15 @@ LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "n
 
 
 def describe_package(
-    name: str,
-    content: PackageContent,
-    generator: model_spec_pb2.GraphSpec,
-    critic: model_spec_pb2.GraphSpec | None,
+    name: str, content: PackageContent, generator: model_spec_pb2.GraphSpec, critic: model_spec_pb2.GraphSpec | None
 ) -> model_spec_pb2.ModelSpec:
     """Return a package's manifest without its version and files, which `publish` fills in."""
+    kind, data_type = model_spec_pb2.SAMPLE_KIND_VECTOR, tensor_pb2.DATA_TYPE_FLOAT32
+    if content.data.is_image:
+        kind, data_type = model_spec_pb2.SAMPLE_KIND_IMAGE, tensor_pb2.DATA_TYPE_UINT8
     spec = model_spec_pb2.ModelSpec(
         name=name,
-        sample=_sample(content.data),
+        sample=model_spec_pb2.SampleSpec(kind=kind, data_type=data_type, shape=content.data.sample_shape),
         latent=_latent(content.prior),
         label_names=content.label_names,
         generator=generator,
@@ -61,15 +54,8 @@ def describe_package(
     spec.score.label_free = bool(content.label_names) and not content.critic.takes_labels
     calibration = content.critic.calibration
     if calibration.fitted:
-        spec.score.calibration.CopyFrom(
-            model_spec_pb2.Calibration(
-                slope=calibration.slope,
-                intercepts=calibration.intercepts,
-                real_count=calibration.real_count,
-                generated_count=calibration.generated_count,
-                log_loss=calibration.log_loss,
-            )
-        )
+        numbers = {name: value for name, value in asdict(calibration).items() if name != "auc"}
+        spec.score.calibration.CopyFrom(model_spec_pb2.Calibration(**numbers))
     return spec
 
 
@@ -86,11 +72,7 @@ def describe_graph(file: str, model: onnx.ModelProto, difference: Difference) ->
 
 
 def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
-    """Read the manifest of a package.
-
-    Raises:
-        ExportError: The file is missing or damaged.
-    """
+    """Read the manifest of a package; raise ExportError if the file is missing or damaged."""
     file = folder / MANIFEST
     try:
         return json_format.Parse(
@@ -104,14 +86,6 @@ def write_manifest(folder: Path, spec: model_spec_pb2.ModelSpec) -> None:
     """Write the manifest of a package."""
     text = json_format.MessageToJson(spec, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def _sample(data: DataInfo) -> model_spec_pb2.SampleSpec:
-    return model_spec_pb2.SampleSpec(
-        kind=model_spec_pb2.SAMPLE_KIND_IMAGE if data.is_image else model_spec_pb2.SAMPLE_KIND_VECTOR,
-        data_type=tensor_pb2.DATA_TYPE_UINT8 if data.is_image else tensor_pb2.DATA_TYPE_FLOAT32,
-        shape=data.sample_shape,
-    )
 
 
 def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
@@ -135,9 +109,10 @@ def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
 
 def provenance_now() -> model_spec_pb2.Provenance:
     """Return the current time and versions of libraries; the caller adds where the model came from."""
-    provenance = model_spec_pb2.Provenance(
-        ganserve_version=importlib.metadata.version("ganserve"), libraries=_installed()
-    )
+    provenance = model_spec_pb2.Provenance(ganserve_version=importlib.metadata.version("ganserve"))
+    for library in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):  # of onnxruntime and onnxruntime-gpu, one is installed
+            provenance.libraries[library] = importlib.metadata.version(library)
     provenance.created.GetCurrentTime()
     return provenance
 
@@ -150,13 +125,3 @@ def provenance_of_run(trained: TrainedModel) -> model_spec_pb2.Provenance:
     provenance.metrics.update(trained.metrics)
     provenance.config.update(config_to_dict(trained.config))
     return provenance
-
-
-def _installed() -> dict[str, str]:
-    versions = {}
-    for library in LIBRARIES:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # of onnxruntime and onnxruntime-gpu, one is installed
-    return versions

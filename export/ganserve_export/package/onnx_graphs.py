@@ -22,11 +22,7 @@ _PRECISIONS: dict[int, Precision] = {
 
 
 def open_on_cpu(file: Path) -> ort.InferenceSession:
-    """Load a graph into onnxruntime.
-
-    Raises:
-        ExportError: Onnxruntime cannot load the file.
-    """
+    """Load a graph into onnxruntime; raise ExportError if that fails."""
     try:
         return ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base class
@@ -34,11 +30,7 @@ def open_on_cpu(file: Path) -> ort.InferenceSession:
 
 
 def save(model: onnx.ModelProto, file: Path) -> None:
-    """Write a graph.
-
-    Raises:
-        ExportError: It has 2 GiB or more.
-    """
+    """Write a graph; raise ExportError if it has 2 GiB or more."""
     if model.ByteSize() > MAX_BYTES:
         raise ExportError(f"{file.name} would have more than 2 GiB: a package's graph is one file of less")
     onnx.save_model(model, file)

@@ -17,11 +17,7 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
 def check_name(model_folder: Path) -> str:
-    """Return the model's name, which is the name of its folder.
-
-    Raises:
-        ExportError: The folder's name is not a valid model name.
-    """
+    """Return the model's name, which is the name of its folder; raise ExportError if it is not a valid one."""
     name = model_folder.resolve().name
     if not NAME_PATTERN.fullmatch(name):
         raise ExportError(
@@ -49,17 +45,10 @@ def staging_folder(model_folder: Path) -> Iterator[Path]:
 
 
 def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -> Path:
-    """Complete the manifest and move the package into place as the next version.
+    """Complete the manifest, and move the package from its `staging_folder` into place as the next version.
 
-    A reader sees the whole package or none of it. Two exports at once get two versions.
-
-    Args:
-        staging: Folder with the package's files, from `staging_folder`.
-        model_folder: Folder of the model's versions.
-        spec: The manifest; its version and files are filled in here.
-
-    Raises:
-        ExportError: The file system refuses.
+    A reader sees the whole package or none of it. Two exports at once get two versions. Raise ExportError if the file
+    system refuses.
     """
     spec.ClearField("files")
     for file in sorted(staging.iterdir()):

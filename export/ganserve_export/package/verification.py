@@ -53,15 +53,9 @@ def verify(
 ) -> Difference:
     """Run the file in onnxruntime, run its original, both on the CPU, and compare every output value.
 
-    Args:
-        file: The ONNX file as it will be published.
-        original: A module in eval mode, or anything that is called with the inputs by position.
-        make_inputs: Draws inputs by name for a batch size.
-        output_names: The outputs that the file must have, in order.
-        seed: Seed of the random inputs.
-        scale: The data's deviation in each value, [D], for a generator of vectors: the unit of differences.
-        name: Name of the original in messages.
-        is_half: Whether either side rounds to 16 bits: 20 times the difference is allowed, and 2 levels of a pixel.
+    `original` is called with the inputs by position, and messages call it `name`. The unit of differences of vectors is
+    `scale`, the data's deviation in each value, [D]. If either side rounds to 16 bits, `is_half` allows 20 times the
+    difference, and 2 levels of a pixel.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
@@ -90,19 +84,14 @@ def verify(
             different += int(np.count_nonzero(mine != theirs))
             total += mine.size
     share = different / total
-    if _is_pixels(expected) and share > PIXEL_SHARE_TOLERANCE * slack:
+    is_pixels = expected[0].dtype == np.uint8
+    if is_pixels and share > PIXEL_SHARE_TOLERANCE * slack:
         raise VerificationError(
             f"{file.name}: {share:.2%} of the pixel values differ from {name}'s by a level (at most "
             f"{PIXEL_SHARE_TOLERANCE * slack:.1%} expected, seed {seed}). Not published."
         )
     largest, tolerance = max(found, key=_ratio)
-    return Difference(
-        batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=_is_pixels(expected)
-    )
-
-
-def _is_pixels(outputs: list[npt.NDArray[np.generic]]) -> bool:
-    return outputs[0].dtype == np.uint8
+    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=is_pixels)
 
 
 def _compare(

@@ -10,16 +10,19 @@ import logging
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.engine.sessions import (
     CAPTURE_LOCK,
     DTYPES,
+    EngineConfig,
+    Feed,
     make_session,
     nodes_by_provider,
     provider_options,
@@ -27,13 +30,6 @@ from ganserve_server.engine.sessions import (
     trial_failure,
 )
 from ganserve_server.errors import PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.sessions import Feed, SessionConfig
 
 _SEARCHES, _LAYOUTS = ("heuristic", "exhaustive"), ("nchw", "nhwc")
 _TRIALS = 5
@@ -54,13 +50,11 @@ class BoundSession:
     """
 
     def __init__(
-        self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
+        self, file: str, content: bytes, config: EngineConfig, output_names: Sequence[str], device: int
     ) -> None:
         """Make the session; `file` is the name in messages, and `output_names` are the outputs to compute.
 
-        Raises:
-            ProviderError: The execution provider is not available.
-            PackageError: onnxruntime cannot load the graph, or cannot run the largest bucket.
+        Raises ProviderError, or PackageError if onnxruntime cannot load the graph or run the largest bucket.
         """
         self.file = file
         self._device = ("cpu", 0) if config.provider == CPU else ("cuda", device)
@@ -75,18 +69,8 @@ class BoundSession:
         self._memory = chosen.memory
         self.nodes_by_provider = nodes_by_provider(self.session)
 
-    @property
-    def per_thread(self) -> bool:
-        """True if each calling thread should run each bucket once before requests."""
-        return self.cuda_graphs
-
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs for the feed's N samples; N is at most the largest bucket.
-
-        Raises:
-            MemoryFullError: The device had no memory left.
-            EngineError: The graph failed to run.
-        """
+        """Return the outputs for the feed's N samples, at most the largest bucket; see `Engine.run`."""
         count = len(next(iter(feed.values())))
         with self._lock:
             try:
@@ -94,7 +78,7 @@ class BoundSession:
             except Exception as error:
                 raise run_failure(self.file, error) from error
 
-    def _choose(self, content: bytes, config: SessionConfig, device: int) -> _Candidate:
+    def _choose(self, content: bytes, config: EngineConfig, device: int) -> _Candidate:
         """Return the fastest session; the only one if there is nothing to compare."""
         layouts: Sequence[str] = _LAYOUTS if config.conv_layout == "measure" else [config.conv_layout]
         searches: Sequence[str] = _SEARCHES if config.conv_search == "measure" else [config.conv_search]
@@ -112,7 +96,7 @@ class BoundSession:
         return best
 
     def _faster(
-        self, best: _Candidate, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
+        self, best: _Candidate, content: bytes, config: EngineConfig, device: int, way: tuple[str, str]
     ) -> _Candidate:
         """Return the faster one of the best session so far and a new one; the new one may fail."""
         try:
@@ -123,7 +107,7 @@ class BoundSession:
         return min(best, other, key=lambda one: one.seconds)
 
     def _try(
-        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, compare: bool
+        self, content: bytes, config: EngineConfig, device: int, way: tuple[str, str], *, compare: bool
     ) -> _Candidate:
         self._memory = {}
         session, graphs = self._make(content, config, device, way)
@@ -131,7 +115,7 @@ class BoundSession:
         return _Candidate(seconds=seconds, way=way, session=session, graphs=graphs, memory=self._memory)
 
     def _make(
-        self, content: bytes, config: SessionConfig, device: int, way: tuple[str, str]
+        self, content: bytes, config: EngineConfig, device: int, way: tuple[str, str]
     ) -> tuple[onnxruntime.InferenceSession, bool]:
         wanted = config.provider == CUDA and config.cuda_graphs != "off"
         try:

@@ -1,37 +1,20 @@
 """Run one ONNX graph on its sessions, on one device or several. N = batch."""
 
-from __future__ import annotations
-
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.providers import CPU
-from ganserve_server.engine.sessions import DTYPES, PlainSession, SessionConfig, trial_failure, uses_tf32
+from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.sessions import Feed
-
 _TRIALS = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig(SessionConfig):
-    """How graphs run."""
-
-    devices: tuple[int, ...] = (0,)
-    """GPUs, by CUDA's numbers."""
-    instances: int = 1
-    """Sessions of each graph on each device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,34 +60,21 @@ class Engine:
         names = [tensor.name for tensor in outputs]
         kind = BoundSession if config.buckets else PlainSession
         devices = (0,) if config.provider == CPU else config.devices
-        self._sessions = [
-            kind(file, content, config, names, device) for device in devices for _ in range(config.instances)
-        ]
+        numbers = [device for device in devices for _ in range(config.instances)]
+        self._sessions = [kind(file, content, config, names, device) for device in numbers]
         self.tf32 = uses_tf32(content, config)
         """True if float32 may be rounded to TF32."""
+        self.cuda_graphs = any(session.cuda_graphs for session in self._sessions)
+        """True if calls replay CUDA graphs."""
+        self.instances = [session.device for session in self._sessions]
+        """The device of each session, such as "cuda:1"."""
+        self.nodes_by_provider = self._sessions[0].nodes_by_provider
+        """Number of nodes that each execution provider runs."""
         described = self._sessions[0].session
+        self.providers = tuple[str, ...](described.get_providers())
+        """The execution providers of its sessions, first choice first."""
         _check_tensors(file, "input", described.get_inputs(), inputs, exact=True)
         _check_tensors(file, "output", described.get_outputs(), outputs, exact=False)
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """The execution providers of its sessions, first choice first."""
-        return tuple(self._sessions[0].session.get_providers())
-
-    @property
-    def nodes_by_provider(self) -> dict[str, int]:
-        """Number of nodes that each execution provider runs."""
-        return self._sessions[0].nodes_by_provider
-
-    @property
-    def instances(self) -> list[str]:
-        """The device of each session, such as "cuda:1"."""
-        return [session.device for session in self._sessions]
-
-    @property
-    def cuda_graphs(self) -> bool:
-        """True if calls replay CUDA graphs."""
-        return any(session.cuda_graphs for session in self._sessions)
 
     def run(self, feed: Feed, worker: int = 0) -> list[NDArray[np.generic]]:
         """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
@@ -120,20 +90,15 @@ class Engine:
     def warm_up(self, feeds: Sequence[Feed]) -> list[list[NDArray[np.generic]]]:
         """Run the feeds on every session and return the first session's outputs for each feed.
 
-        Raises:
-            PackageError: A run fails, or gives a wrong shape or values that are not finite.
+        A run that fails, or gives a wrong shape or values that are not finite, raises PackageError.
         """
         tried = [[self._try(session, feed) for feed in feeds] for session in self._sessions]
         return tried[0]
 
     def prepare(self, feeds: Sequence[Feed], worker: int) -> None:
-        """Run the feeds that a worker's thread must run before requests wait for it; called in that thread.
-
-        Raises:
-            PackageError: A run fails.
-        """
+        """Run the feeds that a worker's thread must run before requests wait for it; called in that thread."""
         session = self._sessions[worker % len(self._sessions)]
-        if session.per_thread:
+        if session.cuda_graphs:  # each thread captures its own
             for feed in feeds:
                 self._try(session, feed)
 
@@ -171,9 +136,8 @@ class Engine:
             raise trial_failure(session.device, count, error) from error
         for tensor, result in zip(self._outputs, results, strict=True):
             if result.dtype.kind == "f" and not np.isfinite(result).all():
-                raise PackageError(
-                    f"a trial run with {count} samples: {self.file} gave {tensor.name} that is not finite"
-                )
+                name = tensor.name
+                raise PackageError(f"a trial run with {count} samples: {self.file} gave {name} that is not finite")
         return results
 
     def _checked(self, feed: Feed, results: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:

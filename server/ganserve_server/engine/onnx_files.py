@@ -4,6 +4,7 @@ If a session is made from a file's bytes, onnxruntime (1.31) looks for external 
 is outside the package and not covered by digests. Reading these few fields does not need the package onnx.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -35,7 +36,7 @@ _MOST_VARINT_BYTES = 10
 def has_weights_elsewhere(content: bytes) -> bool:
     """Return True if an ONNX file keeps a tensor in another file; False if it cannot be parsed."""
     waiting = [("Model", 0, len(content))]
-    try:
+    with contextlib.suppress(ValueError):
         while waiting:
             kind, start, end = waiting.pop()
             for field, at, past in _messages(content, start, end):
@@ -43,14 +44,12 @@ def has_weights_elsewhere(content: bytes) -> bool:
                     return True
                 if (inner := _INSIDE[kind].get(field)) is not None:
                     waiting.append((inner, at, past))
-    except ValueError:
-        return False
     return False
 
 
 def opset_of(content: bytes) -> int | None:
     """Return the version of ONNX's operators that a file uses; None if it gives none or cannot be parsed."""
-    try:
+    with contextlib.suppress(ValueError):
         for field, at, past in _messages(content, 0, len(content)):
             if field != _OPSET_IMPORT:
                 continue
@@ -62,8 +61,6 @@ def opset_of(content: bytes) -> int | None:
                     version = value
             if domain in (b"", b"ai.onnx"):
                 return version
-    except ValueError:
-        return None
     return None
 
 
@@ -101,11 +98,7 @@ def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the number of each length-delimited field, and the start and end of its content.
-
-    Raises:
-        ValueError: The content is malformed.
-    """
+    """Yield the number of each length-delimited field, and the start and end of its content."""
     for field, value, start, past in _fields(content, at, end):
         if value < 0:
             yield field, start, past
@@ -114,10 +107,8 @@ def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int
 def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield each field's number, its value (-1 unless it is a varint), and the start and end of its content.
 
-    A varint has no content. Numbers of fixed length and the marks of groups are skipped.
-
-    Raises:
-        ValueError: The content is malformed.
+    A varint has no content. Numbers of fixed length and the marks of groups are skipped. Malformed content raises
+    ValueError.
     """
     while at < end:
         tag, at = _varint(content, at, end)

@@ -1,8 +1,11 @@
 """Choose the number of workers, their threads, and the batch sizes that calls are padded to."""
 
+import contextlib
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from ganserve_server.cpu_cores import usable_cores
 from ganserve_server.engine.providers import CPU
 
 _MAX_WORKERS = 16
@@ -37,3 +40,12 @@ def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -
             return ()
         buckets = [4**power for power in range(16) if 4**power < max_batch_size]
     return tuple(sorted({*(bucket for bucket in buckets if bucket < max_batch_size), max_batch_size}))
+
+
+def usable_cores() -> int:
+    """Return the number of cores that the CPU affinity and the control group's quota allow."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
+    return cores

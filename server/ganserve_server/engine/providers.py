@@ -7,10 +7,10 @@ precise reason, and then makes a session: only `session.get_providers()` can be 
 
 import contextlib
 import ctypes
-import enum
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import onnxruntime
 
@@ -27,15 +27,6 @@ _IDENTITY_GRAPH = bytes.fromhex(
 )
 
 
-class Provider(enum.Enum):
-    """The values of --provider."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-    CPU = "cpu"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderChoice:
     """The execution provider of every session."""
@@ -46,16 +37,12 @@ class ProviderChoice:
     """Why it was chosen, for the startup report."""
 
 
-def choose_provider(provider: Provider) -> ProviderChoice:
-    """Choose the execution provider.
-
-    Raises:
-        ProviderError: CUDA or TensorRT was requested but is not available; the message says why.
-    """
-    if provider is Provider.CPU:
+def choose_provider(provider: Literal["auto", "cuda", "tensorrt", "cpu"]) -> ProviderChoice:
+    """Choose the execution provider; raise ProviderError if CUDA or TensorRT was requested but is not available."""
+    if provider == "cpu":
         return ProviderChoice(name=CPU, reason="requested")
     obstacle = cuda_obstacle()
-    if provider is Provider.TENSORRT:
+    if provider == "tensorrt":
         obstacle = obstacle or _tensorrt_obstacle()
         if obstacle is not None:
             raise ProviderError(
@@ -63,8 +50,8 @@ def choose_provider(provider: Provider) -> ProviderChoice:
             )
         return ProviderChoice(name=TENSORRT, reason="requested")
     if obstacle is None:
-        return ProviderChoice(name=CUDA, reason="requested" if provider is Provider.CUDA else "a GPU was found")
-    if provider is Provider.CUDA:
+        return ProviderChoice(name=CUDA, reason="requested" if provider == "cuda" else "a GPU was found")
+    if provider == "cuda":
         raise ProviderError(f"CUDA was requested but is not available: {obstacle}. To run on the CPU: --provider cpu")
     return ProviderChoice(name=CPU, reason=f"CUDA is not available: {obstacle}")
 
@@ -93,9 +80,7 @@ def _driver_obstacle() -> str | None:
     if status == 0:
         status = driver.cuDeviceGetCount(ctypes.byref(count))
     if status != 0:
-        return (
-            f"the NVIDIA driver finds no GPU it can use (CUDA error {status}; see nvidia-smi and CUDA_VISIBLE_DEVICES)"
-        )
+        return f"the NVIDIA driver finds no usable GPU (CUDA error {status}; see nvidia-smi and CUDA_VISIBLE_DEVICES)"
     return None if count.value else "the NVIDIA driver finds no GPU (see nvidia-smi and CUDA_VISIBLE_DEVICES)"
 
 

@@ -4,32 +4,24 @@ On the CPU `PlainSession` is faster than `BoundSession` (by 1 to 4 %, 2 cores, o
 size costs seconds and CUDA graphs need fixed addresses, so `bound_session` runs a few fixed sizes. N = batch.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from ganserve_server.engine.cuda_capture_lock import CaptureLock
 from ganserve_server.engine.onnx_files import precision_of
 from ganserve_server.engine.providers import CPU, CUDA, TENSORRT
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError, ProviderError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Feed = dict[str, NDArray[np.generic]]
+"""Each input by name, [N, ...]."""
 
-    from numpy.typing import NDArray
-
-    Feed = dict[str, NDArray[np.generic]]
-    """Each input by name, [N, ...]."""
-
-ConvSearch = Literal["measure", "heuristic", "exhaustive", "default"]
-ConvLayout = Literal["measure", "nchw", "nhwc"]
-Switch = Literal["auto", "on", "off"]
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -43,8 +35,8 @@ _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "alloca
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SessionConfig:
-    """How a graph runs."""
+class EngineConfig:
+    """How graphs run."""
 
     provider: str
     """onnxruntime's name of the execution provider, from `providers.choose_provider`."""
@@ -54,27 +46,30 @@ class SessionConfig:
     """Let these threads spin while they wait for work."""
     buckets: tuple[int, ...] = ()
     """Batch sizes that calls are padded to, ascending; (): calls have any size."""
-    cuda_graphs: Switch = "auto"
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Replay calls as CUDA graphs. auto: if CUDA runs all nodes."""
-    conv_search: ConvSearch = "measure"
+    conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
     """How cuDNN chooses a convolution's algorithm: by its heuristics A ("heuristic") or B ("exhaustive", onnxruntime's
     name), or an algorithm that works everywhere ("default"). measure: the faster of A and B for the largest bucket."""
-    conv_layout: ConvLayout = "measure"
+    conv_layout: Literal["measure", "nchw", "nhwc"] = "measure"
     """Memory layout of convolutions. measure: the faster one for the largest bucket."""
     tf32: bool = False
     """Allow TF32, with 10 bits of mantissa, for float32 in matrix products and convolutions."""
     gpu_memory_limit_mib: int = 0
     """Most memory of each session's arena. 0: no limit."""
+    devices: tuple[int, ...] = (0,)
+    """GPUs, by CUDA's numbers."""
+    instances: int = 1
+    """Sessions of each graph on each device."""
 
 
 class PlainSession:
     """A session on the CPU. Several threads may call it at once."""
 
     cuda_graphs = False
-    per_thread = False
 
     def __init__(
-        self, file: str, content: bytes, config: SessionConfig, output_names: Sequence[str], device: int
+        self, file: str, content: bytes, config: EngineConfig, output_names: Sequence[str], device: int
     ) -> None:
         """Make the session; see `BoundSession`."""
         self.file = file
@@ -85,11 +80,7 @@ class PlainSession:
         self._options = onnxruntime.RunOptions()  # otherwise onnxruntime makes one for every call
 
     def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs.
-
-        Raises:
-            EngineError: The graph failed to run.
-        """
+        """Return the outputs; raise EngineError if the graph fails to run."""
         try:
             results: list[NDArray[np.generic]] = self.session.run(self._output_names, feed, self._options)
         except Exception as error:
@@ -98,7 +89,7 @@ class PlainSession:
 
 
 def make_session(
-    file: str, content: bytes, config: SessionConfig, providers: list[tuple[str, dict[str, Any]]]
+    file: str, content: bytes, config: EngineConfig, providers: list[tuple[str, dict[str, Any]]]
 ) -> onnxruntime.InferenceSession:
     """Make an onnxruntime session and check which execution provider it got.
 
@@ -127,7 +118,7 @@ def make_session(
 
 
 def provider_options(
-    content: bytes, config: SessionConfig, device: int, way: tuple[str, str], *, graphs: bool
+    content: bytes, config: EngineConfig, device: int, way: tuple[str, str], *, graphs: bool
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return the providers and their options, first choice first; `way` is cuDNN's search and the layout."""
     if config.provider == CPU:
@@ -148,7 +139,7 @@ def provider_options(
     return [(CUDA, cuda), (CPU, {})]
 
 
-def uses_tf32(content: bytes, config: SessionConfig) -> bool:
+def uses_tf32(content: bytes, config: EngineConfig) -> bool:
     """Return True if float32 may be rounded to TF32: where it is allowed, and always in graphs of half precision.
 
     Without TF32 onnxruntime uses no tensor cores in convolutions, not even for float16, which is three times as slow.

@@ -1,17 +1,12 @@
 """Find the packages in a folder, `<folder>/<name>/<version>`, and detect changes of their files."""
 
-from __future__ import annotations
-
 import re
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    Fingerprint = tuple[tuple[str, int, int, int, int], ...]
-    """Name, size, times of the last change of content and of metadata, and inode of each file; () for no files."""
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+"""Name, size, times of the last change of content and of metadata, and inode of each file; () for no files."""
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -31,11 +26,7 @@ class Scan:
 
 
 def scan(folder: Path) -> Scan:
-    """Scan a model repository.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """Scan a model repository; raise OSError if the folder cannot be read."""
     found = Scan()
     for model in _subfolders(folder):
         versions = {}

@@ -93,17 +93,10 @@ def latents_from_words(
     truncations: NDArray[np.float64] | None = None,
     controls: Sequence[Control] = (),
 ) -> NDArray[np.float32]:
-    """Map random words to latents, each value independently.
+    """Map random words, uint64 [N, Z], to latents, float32 [N, Z], each value independently.
 
-    Args:
-        words: uint64 [N, Z].
-        distribution: Distribution of each value that is no control.
-        truncations: float64 [N], with infinity for samples without truncation; None for no truncation at all. Only for
-            normal latents.
-        controls: The values that are controls; all of them are drawn.
-
-    Returns:
-        float32 [N, Z].
+    `truncations`, only for normal latents, are float64 [N], with infinity for samples without truncation; None if no
+    sample has one. All `controls` are drawn; `distribution` is that of the other values.
     """
     latents = _mapped(words, distribution, truncations)
     for control in controls:

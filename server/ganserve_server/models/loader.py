@@ -5,13 +5,12 @@ import threading
 from collections.abc import Callable
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
-from ganserve_server.models.version_entry import VersionEntry
-from ganserve_server.models.version_table import VersionTable
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.models.version_table import VersionEntry, VersionTable
+from ganserve_server.queue.options import BatchConfig
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +35,7 @@ class Loader:
     def load(self, entry: VersionEntry, *, starting: bool = False) -> None:
         """Load a version and replace the loaded one, if any. On failure, `entry.reason` gives the reason.
 
-        Raises:
-            ProviderError: At start, the execution provider is not available.
+        At start, a missing execution provider raises ProviderError.
         """
         if entry.model is None:
             entry.state = gan_service_pb2.MODEL_STATE_LOADING
@@ -79,7 +77,7 @@ class Loader:
         self.closing.set()
         with self.lock:
             models = [entry.model for entry in self._table.entries() if entry.model is not None]
-            self._table.clear()
+            self._table.replace([])
         for model in models:
             model.leases.retire()
             model.close()
@@ -110,7 +108,7 @@ class Loader:
 
     def _forget_if_gone(self, entry: VersionEntry) -> None:
         if not entry.found:
-            self._table.remove(entry)
+            self._table.replace(other for other in self._table.entries() if other is not entry)
 
     def _notify(self) -> None:
         for listener in self.listeners:

@@ -6,32 +6,29 @@ N = samples, Z = values of one latent.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.engine import Engine, TensorSpec
 from ganserve_server.engine.parallelism import choose_buckets
+from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.package import Package
 from ganserve_server.models.trial import try_critic, try_generator
 from ganserve_server.queue.batcher import Batcher
+from ganserve_server.queue.lanes import Slice, WorkT
+from ganserve_server.queue.options import BatchConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+Labels = int | NDArray[np.int64] | None
 
-    from numpy.typing import NDArray
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.engine.sessions import Feed
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.models.package import Package
-    from ganserve_server.queue.batch_config import BatchConfig
-    from ganserve_server.queue.lanes import Slice, WorkT
-
-    Labels = int | NDArray[np.int64] | None
-
+_SliceT = TypeVar("_SliceT", bound=Slice[Any])
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -73,9 +70,7 @@ class Model:
     def __init__(self, package: Package, engine_config: EngineConfig, batch_config: BatchConfig) -> None:
         """Make the sessions, check them against the manifest and warm them up. Takes seconds.
 
-        Raises:
-            PackageError: A graph contradicts the manifest, or a trial run fails.
-            ProviderError: The execution provider is not available.
+        Raises PackageError if a graph contradicts the manifest or a trial run fails, and ProviderError.
         """
         self.info = package.info
         self.spec = package.spec
@@ -91,6 +86,8 @@ class Model:
         self._generator = Engine(
             package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
         )
+        self.providers = self._generator.providers
+        """The execution providers that run it, first choice first."""
         self._critic: Engine | None = None
         if package.critic is not None:
             critic_inputs = [samples, *labels] if package.info.critic_takes_labels else [samples]
@@ -124,14 +121,26 @@ class Model:
             prepare=functools.partial(engine.prepare, feeds),
         )
 
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """The execution providers that run it, first choice first."""
-        return self._generator.providers
-
     def engines(self) -> list[Engine]:
         """Return the generator's engine and, if there is one, the critic's."""
         return [self._generator] if self._critic is None else [self._generator, self._critic]
+
+    def describe(self) -> gan_service_pb2.GetModelResponse:
+        """Return the manifest and how the graphs run, the generator first."""
+        response = gan_service_pb2.GetModelResponse(spec=self.spec)
+        for engine in self.engines():
+            response.engines.add(
+                file=engine.file,
+                providers=engine.providers,
+                nodes_by_provider=engine.nodes_by_provider,
+                max_batch_size=self.max_batch_size,
+                batch_buckets=engine.config.buckets,
+                instances=engine.instances,
+                cuda_graphs=engine.cuda_graphs,
+                tf32=engine.tf32,
+                threads=engine.config.threads,
+            )
+        return response
 
     def close(self) -> None:
         """Close the batchers; may block for one call."""
@@ -152,10 +161,9 @@ class Model:
         """Draw the random words of each slice, then map all of them to latents at once."""
         drawn: list[NDArray[np.uint64]] = []
         truncations: NDArray[np.float64] | None = None
-        dimension, at = self.info.latent_dimension, 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
+        dimension = self.info.latent_dimension
+        for part, rows in _placed(slices):
+            work = part.work
             if work.latents is not None:
                 drawn.append(np.zeros((part.count, dimension), np.uint64))
                 continue
@@ -167,27 +175,26 @@ class Model:
                 truncations[rows] = work.truncation
         words = drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
         latents = latents_from_words(words, self.info.distribution, truncations, self._controls)
-        at = 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
-            if work.latents is not None:
-                latents[rows] = work.latents[part.start : part.start + part.count]
-            for index, value in work.controls:
+        for part, rows in _placed(slices):
+            if part.work.latents is not None:
+                latents[rows] = part.work.latents[part.start : part.start + part.count]
+            for index, value in part.work.controls:
                 latents[rows, index] = value
         return latents
 
-    def _labels(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.int64]:
+    def _labels(self, slices: Sequence[Slice[GeneratorWork] | Slice[CriticWork]], total: int) -> NDArray[np.int64]:
+        """Return the labels [N] of the slices; a generator's are drawn where the work has none."""
         labels = np.empty(total, np.int64)
-        at = 0
-        for part in slices:
-            work, rows = part.work, slice(at, at + part.count)
-            at += part.count
-            if work.labels is None:
+        for part, rows in _placed(slices):
+            work = part.work
+            if isinstance(work.labels, int):
+                labels[rows] = work.labels
+            elif work.labels is not None:
+                labels[rows] = work.labels[part.start : part.start + part.count]
+            else:
+                assert isinstance(work, GeneratorWork)
                 words = random_words(work.seed, Purpose.LABELS, work.offset + part.start, part.count, 1)
                 labels[rows] = labels_from_words(words[:, 0], len(self.info.label_names))
-            else:
-                labels[rows] = _slice_labels(work.labels, part)
         return labels
 
     def _score(self, slices: Sequence[Slice[CriticWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
@@ -196,21 +203,17 @@ class Model:
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
         if self.info.critic_takes_labels:
-            labels = np.empty(len(feed["samples"]), np.int64)
-            at = 0
-            for part in slices:
-                assert part.work.labels is not None
-                labels[at : at + part.count] = _slice_labels(part.work.labels, part)
-                at += part.count
-            feed["labels"] = labels
+            feed["labels"] = self._labels(slices, len(feed["samples"]))
         scores, probabilities = self._critic.run(feed, worker)
         return scores, probabilities
 
 
-def _slice_labels(
-    labels: int | NDArray[np.int64], part: Slice[GeneratorWork] | Slice[CriticWork]
-) -> int | NDArray[np.int64]:
-    return labels if isinstance(labels, int) else labels[part.start : part.start + part.count]
+def _placed(slices: Iterable[_SliceT]) -> Iterator[tuple[_SliceT, slice]]:
+    """Yield each slice with its rows in the call."""
+    at = 0
+    for part in slices:
+        yield part, slice(at, at + part.count)
+        at += part.count
 
 
 def _tensor_specs(info: ModelInfo) -> tuple[TensorSpec, list[TensorSpec], TensorSpec, list[TensorSpec]]:

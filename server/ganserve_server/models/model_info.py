@@ -49,13 +49,12 @@ class ModelInfo:
     label_bytes: int
     """Most bytes of one sample's label in a message: index, name and their lengths; 0 if unconditional."""
 
+    def __str__(self) -> str:
+        return f"version {self.version} of model {self.name!r}"
+
 
 def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
-    """Check a manifest and return its facts.
-
-    Raises:
-        PackageError: The manifest contradicts itself, or a value is out of range.
-    """
+    """Return the facts of a manifest; raise PackageError if it contradicts itself, or a value is out of range."""
     sample, shape = spec.sample, tuple(spec.sample.shape)
     if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE:
         expected_type, axes = tensor_pb2.DATA_TYPE_UINT8, "[H, W, C] with C from 1 to 4"
@@ -63,9 +62,8 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
     elif sample.kind == model_spec_pb2.SAMPLE_KIND_VECTOR:
         expected_type, axes, fits = tensor_pb2.DATA_TYPE_FLOAT32, "[D]", len(shape) == 1
     else:
-        raise PackageError(
-            f"sample.kind is {enum_name(model_spec_pb2.SampleKind, sample.kind)}; expected IMAGE or VECTOR"
-        )
+        kind = enum_name(model_spec_pb2.SampleKind, sample.kind)
+        raise PackageError(f"sample.kind is {kind}; expected IMAGE or VECTOR")
     if not fits or not all(shape):
         raise PackageError(f"sample.shape is {list(shape)}; expected {axes}, every extent at least 1")
     if sample.data_type != expected_type:

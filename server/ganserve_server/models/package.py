@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2
-from ganserve_server.engine.onnx_files import Precision, has_weights_elsewhere, opset_of, precision_of
+from ganserve_server.engine.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.error_text import enum_name
 from ganserve_server.errors import PackageError
 from ganserve_server.models.model_info import ModelInfo, read_model_info
@@ -21,12 +21,6 @@ MANIFEST = "manifest.json"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_MANIFEST_BYTES = 16 * 2**20
-
-_PRECISIONS: dict[Precision, model_spec_pb2.Precision.ValueType] = {
-    "float32": model_spec_pb2.PRECISION_FLOAT32,
-    "float16": model_spec_pb2.PRECISION_FLOAT16,
-    "bfloat16": model_spec_pb2.PRECISION_BFLOAT16,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +39,8 @@ class Package:
 def read_package(folder: Path) -> Package:
     """Read and check the package in `folder`, which is `<repository>/<name>/<version>`.
 
-    Raises:
-        PackageError: The manifest is missing, malformed, or contradicts itself or the folder's name; a file is missing
-            or differs from its digest; or a graph keeps weights in other files.
+    Raises PackageError if the manifest is missing, malformed, or contradicts itself or the folder's name; if a file is
+    missing or differs from its digest; or if a graph keeps weights in other files.
     """
     spec = _read_manifest(folder)
     _check_identity(folder, spec)
@@ -87,11 +80,9 @@ def _check_identity(folder: Path, spec: model_spec_pb2.ModelSpec) -> None:
             "and begins with a letter or digit: rename the folder and export again"
         )
     if spec.name != name:
-        raise PackageError(f"the manifest names the model {spec.name!r}, its folder is {name!r}: they must be the same")
+        raise PackageError(f"the manifest names the model {spec.name!r}, its folder is {name!r}: make them the same")
     if str(spec.version) != version:
-        raise PackageError(
-            f"the manifest says version {spec.version}, its folder is {version!r}: they must be the same"
-        )
+        raise PackageError(f"the manifest says version {spec.version}, its folder is {version!r}: make them the same")
 
 
 def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes]:
@@ -103,9 +94,7 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
         if file.name in contents:
             raise PackageError(f"files names {file.name!r} twice")
         if not _SHA256.fullmatch(file.sha256):
-            raise PackageError(
-                f"{file.name}: the manifest's sha256 {file.sha256!r} is not 64 lower-case hexadecimal digits"
-            )
+            raise PackageError(f"{file.name}: sha256 {file.sha256!r} is not 64 lower-case hexadecimal digits")
         path = folder / file.name
         try:
             _check_own_file(path, folder)
@@ -115,9 +104,8 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
         except OSError as error:
             raise PackageError(f"{file.name} cannot be read: {error}") from error
         if len(content) != file.size_bytes:
-            raise PackageError(
-                f"{file.name} has {len(content)} bytes, the manifest says {file.size_bytes}: copy it again"
-            )
+            size = len(content)
+            raise PackageError(f"{file.name} has {size} bytes, the manifest says {file.size_bytes}: copy it again")
         digest = hashlib.sha256(content).hexdigest()
         if digest != file.sha256:
             raise PackageError(f"{file.name} has the SHA-256 {digest}, the manifest says {file.sha256}: copy it again")
@@ -150,7 +138,7 @@ def _graph(graph: model_spec_pb2.GraphSpec, role: str, contents: dict[str, bytes
     opset, precision = opset_of(content), precision_of(content)
     if opset is not None and opset != graph.opset:
         raise PackageError(f"{role}.opset is {graph.opset}, and {graph.file} has opset {opset}: export again")
-    if precision is not None and graph.precision != _PRECISIONS[precision]:
+    if precision is not None and graph.precision != model_spec_pb2.Precision.Value(f"PRECISION_{precision.upper()}"):
         raise PackageError(
             f"{role}.precision is {enum_name(model_spec_pb2.Precision, graph.precision)}, and most weights of "
             f"{graph.file} are {precision}: export again"

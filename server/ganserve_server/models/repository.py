@@ -4,33 +4,27 @@ Loading and unloading run on the caller's thread, one at a time, never on an eve
 meanwhile: a version answers until its replacement is ready, and closes after its last request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
+import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError
-from ganserve_server.models.folder_scan import scan
+from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
-from ganserve_server.models.version_entry import VersionEntry
-from ganserve_server.models.version_table import VersionTable
-from ganserve_server.models.watcher import watch_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ganserve_server.engine.engine import EngineConfig
-    from ganserve_server.models.folder_scan import Fingerprint
-    from ganserve_server.models.model import Model
-    from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.models.model import Model
+from ganserve_server.models.version_table import VersionEntry, VersionTable
+from ganserve_server.queue.options import BatchConfig
 
 _ResultT = TypeVar("_ResultT")
+_log = logging.getLogger(__name__)
 
 
 class Repository:
@@ -47,12 +41,8 @@ class Repository:
     ) -> None:
         """Keep the settings; `load` reads the folder.
 
-        Args:
-            folder: The folder.
-            engine_config: How graphs run.
-            batch_config: How requests are joined.
-            newest: How many of each model's newest versions to load; 0: all.
-            drain_timeout_s: How long the requests of an unloaded version may take to finish.
+        Of each model the `newest` versions are loaded (0: all). The requests of an unloaded version may take
+        `drain_timeout_s` to finish.
         """
         self.folder = folder
         self.ignored: list[str] = []
@@ -77,11 +67,8 @@ class Repository:
     def load(self) -> None:
         """Load the packages of the folder; takes seconds, so never call it on an event loop.
 
-        A broken package is kept as failed with its reason; the others are loaded all the same.
-
-        Raises:
-            UnavailableError: The folder cannot be read.
-            ProviderError: The execution provider is not available.
+        A broken package is kept as failed with its reason; the others are loaded all the same. Raises UnavailableError
+        if the folder cannot be read, and ProviderError.
         """
         self._refresh(settled_only=False, starting=True)
 
@@ -92,22 +79,13 @@ class Repository:
         while it is being copied. While a folder is missing or unreadable, its loaded models keep serving; an empty
         folder that can be read unloads them.
         """
-
-        def refresh() -> None:
-            self._refresh(settled_only=True)
-
-        arguments = (refresh, poll_s, lambda: self.unreadable, self._loader.closing)
-        self._watcher = threading.Thread(target=watch_folder, args=arguments, name="repository", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, args=(poll_s,), name="repository", daemon=True)
         self._watcher.start()
 
     def reload(self) -> list[gan_service_pb2.ModelSummary]:
-        """Scan the folder again, load what is new, changed or failed before, and unload what is gone.
+        """Scan the folder again, load what is new, changed or failed before, unload what is gone; return all models.
 
-        Returns:
-            All models.
-
-        Raises:
-            UnavailableError: The folder cannot be read; nothing has changed.
+        Raises UnavailableError if the folder cannot be read; then nothing has changed.
         """
         self._refresh(settled_only=False, again=True)
         return self.summaries()
@@ -126,22 +104,19 @@ class Repository:
             versions = self._table.versions(name)
             entry = self._table.entry(name, version or max(versions))
             if not entry.found:
-                raise NotFoundError(f"the package of version {entry.version} of model {name!r} is gone from its folder")
+                raise NotFoundError(f"the package of {entry} is gone from its folder")
             # Version 0 follows the newest, as the folder does; a version loaded by its number stays.
             entry.wanted = True if version else None
             self._loader.load(entry)
             if entry.reason:
-                raise FailedPreconditionError(
-                    f"version {entry.version} of model {name!r} could not be loaded: {entry.reason}"
-                )
+                raise FailedPreconditionError(f"{entry} could not be loaded: {entry.reason}")
             self._unload_surplus(versions)
             return self._table.summary(name)
 
     def unload_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
         """Unload a version (0: all) until it is loaded by its number or the server restarts. Its requests finish.
 
-        Raises:
-            NotFoundError: The model or version does not exist.
+        Raises NotFoundError if the model or version does not exist.
         """
         with self._loader.lock:
             entries = [self._table.entry(name, version)] if version else self._table.versions(name).values()
@@ -180,6 +155,21 @@ class Repository:
         """Return the models that are ready."""
         return [entry.model for entry in self._table.entries() if entry.model is not None]
 
+    def _watch(self, poll_s: float) -> None:
+        logged = self.unreadable
+        while not self._loader.closing.wait(poll_s):
+            try:
+                self._refresh(settled_only=True)
+            except UnavailableError:
+                pass  # `unreadable` says why
+            except Exception:  # noqa: BLE001 - the next attempt may succeed
+                _log.exception("the model repository could not be checked; trying again")
+            if self.unreadable and self.unreadable != logged:
+                _log.warning("%s; loaded models keep serving, and the folder is checked again", self.unreadable)
+            elif logged and not self.unreadable:
+                _log.info("the model repository can be read again")
+            logged = self.unreadable
+
     def _refresh(self, *, settled_only: bool, starting: bool = False, again: bool = False) -> None:
         with self._loader.lock:
             settled = self._scan(settled_only=settled_only)
@@ -211,14 +201,13 @@ class Repository:
             known.add(entry.folder)
             if now.unreadable.keys().isdisjoint((entry.folder, entry.folder.parent)):
                 entry.found = now.fingerprints.get(entry.folder, ())
-        self._table.add(
-            [
-                VersionEntry(name=name, version=version, folder=folder, found=now.fingerprints[folder])
-                for name, folders in now.packages.items()
-                for version, folder in folders.items()
-                if folder in settled - known
-            ]
-        )
+        new = [
+            VersionEntry(name=name, version=version, folder=folder, found=now.fingerprints[folder])
+            for name, folders in now.packages.items()
+            for version, folder in folders.items()
+            if folder in settled - known
+        ]
+        self._table.replace([*self._table.entries(), *new])
         return settled
 
     def _load_newest(

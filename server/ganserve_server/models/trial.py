@@ -3,25 +3,18 @@
 N = samples, Z = values of one latent.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logit
 
+from ganserve.v1 import model_spec_pb2
+from ganserve_server.engine.engine import Engine
+from ganserve_server.engine.sessions import Feed
 from ganserve_server.errors import PackageError
 from ganserve_server.models.latents import draw_latents
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import model_spec_pb2
-    from ganserve_server.engine.engine import Engine
-    from ganserve_server.engine.sessions import Feed
-    from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.model_info import ModelInfo
 
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
@@ -29,16 +22,11 @@ _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
 
 
 def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tuple[list[Feed], list[Feed]]:
-    """Run the generator with batches of these sizes, ascending, on every session.
+    """Run the generator with batches of these sizes, ascending, on every session; return its and the critic's inputs.
 
     The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
-    minibatch statistics), and a request's result would depend on the other requests.
-
-    Returns:
-        The inputs of the generator and the critic for each size.
-
-    Raises:
-        PackageError: A run fails, or the first sample differs.
+    minibatch statistics), and a request's result would depend on the other requests. Raises PackageError if a run
+    fails or the sample differs.
     """
     feeds = [_trial_feed(info, size) for size in sizes]
     drawn = engine.warm_up(feeds)
@@ -51,11 +39,7 @@ def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tupl
 
 
 def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[Feed]) -> None:
-    """Run the critic as `try_generator` runs the generator, and compare its odds with the manifest's calibration.
-
-    Raises:
-        PackageError: A run fails, a result differs alone and in a batch, or the calibration does not match.
-    """
+    """Run the critic as `try_generator` runs the generator, and compare its odds with the manifest's calibration."""
     judged = engine.warm_up(feeds)
     for _, probabilities in judged:
         if probabilities.min() < 0 or probabilities.max() > 1:

@@ -1,13 +1,53 @@
 """Hold the versions of all models, and look up the one that a request names."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError, invalid_field
-from ganserve_server.models.descriptions import summarise_model
+from ganserve_server.models.folder_scan import Fingerprint
 from ganserve_server.models.model import Model
-from ganserve_server.models.version_entry import VersionEntry, latest_ready, prospects
+
+
+@dataclass(kw_only=True, slots=True)
+class VersionEntry:
+    """One version of a model and its state."""
+
+    name: str
+    version: int
+    folder: Path
+    state: gan_service_pb2.ModelState.ValueType = gan_service_pb2.MODEL_STATE_UNLOADED
+    reason: str = ""
+    """Reason for the state, or for the last failed attempt to load the version again."""
+    model: Model | None = None
+    """The loaded model while it is ready."""
+    found: Fingerprint = ()
+    """Fingerprint of its files; () once the folder is gone."""
+    tried: Fingerprint = ()
+    """Fingerprint of its files at the last attempt to load them."""
+    wanted: bool | None = None
+    """True: loaded by its number; False: unloaded on request; None: follows the limit of newest versions."""
+
+    def __str__(self) -> str:
+        return f"version {self.version} of model {self.name!r}"
+
+    def prospects(self) -> tuple[int, int]:
+        """Order versions that are not ready: failed, unloaded, in transition; then by number."""
+        last = (gan_service_pb2.MODEL_STATE_FAILED, gan_service_pb2.MODEL_STATE_UNLOADED)
+        return last.index(self.state) if self.state in last else len(last), self.version
+
+    def summary(self) -> gan_service_pb2.VersionSummary:
+        """Describe the version for ListModels."""
+        summary = gan_service_pb2.VersionSummary(version=self.version, state=self.state, reason=self.reason)
+        if (model := self.model) is not None:
+            summary.sample.CopyFrom(model.spec.sample)
+            summary.label_names.extend(model.info.label_names)
+            summary.providers.extend(model.providers)
+            summary.has_critic = model.critic is not None
+            summary.controls.extend(model.spec.latent.controls)
+        return summary
 
 
 class VersionTable:
@@ -31,19 +71,16 @@ class VersionTable:
             name = self._only_model(field)
         versions = self.versions(name)
         # If none is ready, the error describes the version most likely to become ready, rather than one that failed.
-        version = version or latest_ready(versions) or max(versions, key=lambda number: prospects(versions[number]))
+        version = version or _latest_ready(versions) or max(versions, key=lambda number: versions[number].prospects())
         entry = versions.get(version) or self.entry(name, version)  # raises
         if (model := entry.model) is not None:
             return model
-        what = f"version {entry.version} of model {name!r}"
         if entry.state == gan_service_pb2.MODEL_STATE_FAILED:
-            raise FailedPreconditionError(f"{what} could not be loaded: {entry.reason}")
+            raise FailedPreconditionError(f"{entry} could not be loaded: {entry.reason}")
         if entry.state == gan_service_pb2.MODEL_STATE_UNLOADED:
-            raise FailedPreconditionError(
-                f"{what} is not loaded: load it with AdminService.LoadModel (Open Inference Protocol: "
-                "RepositoryModelLoad)"
-            )
-        raise UnavailableError(f"{what} is not ready: try again soon")
+            how = "AdminService.LoadModel (Open Inference Protocol: RepositoryModelLoad)"
+            raise FailedPreconditionError(f"{entry} is not loaded: load it with {how}")
+        raise UnavailableError(f"{entry} is not ready: try again soon")
 
     def names(self) -> Collection[str]:
         """Return the names of all models, whatever their state."""
@@ -54,22 +91,14 @@ class VersionTable:
         return [entry for versions in self._models.values() for entry in versions.values()]
 
     def versions(self, name: str) -> dict[int, VersionEntry]:
-        """Return the versions of a model, ascending.
-
-        Raises:
-            NotFoundError: The model does not exist.
-        """
+        """Return the versions of a model, ascending; raise NotFoundError if it does not exist."""
         versions = self._models.get(name)
         if versions is None:
             raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._models)}")
         return versions
 
     def entry(self, name: str, version: int) -> VersionEntry:
-        """Return one version of a model.
-
-        Raises:
-            NotFoundError: The model or version does not exist.
-        """
+        """Return one version of a model; raise NotFoundError if it does not exist."""
         versions = self.versions(name)
         entry = versions.get(version)
         if entry is None:
@@ -83,28 +112,19 @@ class VersionTable:
     def summary(self, name: str) -> gan_service_pb2.ModelSummary:
         """Describe a model; without versions if it does not exist."""
         versions = self._models.get(name, {})
-        return summarise_model(name, versions, latest_ready(versions))
+        return gan_service_pb2.ModelSummary(
+            name=name, versions=[entry.summary() for entry in versions.values()], latest=_latest_ready(versions)
+        )
 
-    def add(self, entries: Collection[VersionEntry]) -> None:
-        """Add versions."""
-        self._replace([*self.entries(), *entries])
-
-    def remove(self, entry: VersionEntry) -> None:
-        """Remove a version."""
-        self._replace([other for other in self.entries() if other is not entry])
-
-    def clear(self) -> None:
-        """Remove all versions."""
-        self._models = {}
-
-    def _replace(self, entries: list[VersionEntry]) -> None:
+    def replace(self, entries: Iterable[VersionEntry]) -> None:
+        """Hold these versions only."""
         models: dict[str, dict[int, VersionEntry]] = {}
         for entry in sorted(entries, key=lambda one: (one.name, one.version)):
             models.setdefault(entry.name, {})[entry.version] = entry
         self._models = models
 
     def _only_model(self, field: str) -> str:
-        ready = [name for name, versions in self._models.items() if latest_ready(versions)]
+        ready = [name for name, versions in self._models.items() if _latest_ready(versions)]
         # If the only model is not ready, its state explains why.
         names = ready or list(self._models)
         if len(names) == 1:
@@ -112,3 +132,8 @@ class VersionTable:
         if not names:
             raise UnavailableError("no model is served yet: try again once a package is in the repository")
         raise invalid_field(field, f"this server has several models; name one: {listed(names)}")
+
+
+def _latest_ready(versions: dict[int, VersionEntry]) -> int:
+    """Return the latest version that is ready; 0 if none is."""
+    return next((version for version in reversed(versions) if versions[version].model is not None), 0)  # ascending

@@ -21,9 +21,7 @@ class AccessLog:
     def __init__(self, level: AccessLevel = "errors") -> None:
         """Write to the logger `ganserve_server.access`, at the level info.
 
-        Args:
-            level: "all": every call. "errors": failed calls, limited for each status; the next line of that status
-                tells how many were left out. "off": none.
+        "errors" is limited for each status; the next line of that status tells how many calls were left out.
         """
         self.level = level
         self._allowances: dict[str, _Allowance] = collections.defaultdict(_Allowance)

@@ -18,6 +18,7 @@ from ganserve_server.port_errors import port_error_message
 # An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 10.0
+_UNAVAILABLE = "503 Service Unavailable"
 _log = logging.getLogger(__name__)
 
 
@@ -32,17 +33,17 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
     ) -> None:
-        """Open the port (0: a free one) and begin to answer.
+        """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
-
-        Raises:
-            StartupError: The port cannot be opened.
         """
-        application = _application(make_wsgi_app(registry), not_ready_because, providers, asyncio.get_running_loop())
+        self._metrics: WSGIApplication = make_wsgi_app(registry)
+        self._not_ready_because = not_ready_because
+        self._providers = providers
+        self._loop = asyncio.get_running_loop()
         server_class = _Server6 if ":" in host else _Server
         try:
-            self._server = make_server(host.strip("[]"), port, application, server_class, _Handler)
+            self._server = make_server(host.strip("[]"), port, self._answer, server_class, _Handler)
         except OSError as error:
             message = port_error_message(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
             raise StartupError(message) from error
@@ -56,6 +57,33 @@ class MonitoringEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def _answer(self, environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            status, text = "405 Method Not Allowed", "only GET and HEAD"
+        elif path == "/metrics":
+            return self._metrics(environment, start_response)
+        elif path == "/healthz":
+            alive = self._loop_answers()
+            status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
+        elif path == "/readyz":
+            reason = self._not_ready_because()
+            status, text = (_UNAVAILABLE, reason) if reason else ("200 OK", f"ok, on {', '.join(self._providers())}")
+        else:
+            status, text = "404 Not Found", "there are: /metrics, /healthz, /readyz"
+        body = f"{text}\n".encode()
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+        return [] if method == "HEAD" else [body]
+
+    def _loop_answers(self) -> bool:
+        """Return True if the event loop still runs callbacks."""
+        turned = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # it is closed
+            return False
+        return turned.wait(_LOOP_TIMEOUT_S)
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -84,43 +112,3 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's
         _log.debug(format, *args)
-
-
-def _application(
-    metrics: WSGIApplication,
-    not_ready_because: Callable[[], str],
-    providers: Callable[[], Sequence[str]],
-    loop: asyncio.AbstractEventLoop,
-) -> WSGIApplication:
-    def application(environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
-        if method not in ("GET", "HEAD"):
-            status, text = "405 Method Not Allowed", "only GET and HEAD"
-        elif path == "/metrics":
-            return metrics(environment, start_response)
-        elif path == "/healthz":
-            alive = _answers(loop)
-            status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
-        elif path == "/readyz":
-            reason = not_ready_because()
-            status, text = (_UNAVAILABLE, reason) if reason else ("200 OK", f"ok, on {', '.join(providers())}")
-        else:
-            status, text = "404 Not Found", "there are: /metrics, /healthz, /readyz"
-        body = f"{text}\n".encode()
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
-        return [] if method == "HEAD" else [body]
-
-    return application
-
-
-_UNAVAILABLE = "503 Service Unavailable"
-
-
-def _answers(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return True if the event loop still runs callbacks."""
-    turned = threading.Event()
-    try:
-        loop.call_soon_threadsafe(turned.set)
-    except RuntimeError:  # it is closed
-        return False
-    return turned.wait(_LOOP_TIMEOUT_S)

@@ -1,13 +1,12 @@
 """Collect the metrics at each scrape from counts that the server keeps anyway, so that calls do no extra work."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import itertools
 import platform
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import grpc
 import onnxruntime
@@ -16,22 +15,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.models.model import Model
+from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as d
-from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.queue.batcher import Batcher
+from ganserve_server.queue.statistics import GraphStatistics, Histogram
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+Labels: TypeAlias = tuple[str, ...]
+_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
-    from ganserve_server.models.model import Model
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.monitoring.calls import CallStatistics
-    from ganserve_server.queue.batcher import Batcher
-    from ganserve_server.queue.statistics import Histogram
-
-    Labels: TypeAlias = tuple[str, ...]
-    _Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
-
-_FamilyT = TypeVar("_FamilyT", CounterMetricFamily, GaugeMetricFamily)
 # How long a graph's series outlive it: several scrapes, so that its last counts are not lost.
 _REMEMBERED_S = 900.0
 # When a version is reloaded often, the counts of all but the last few loads are summed up.
@@ -63,8 +56,8 @@ class ServerCollector(Collector):
     def collect(self) -> Iterator[_Family]:
         """Yield all metrics; see `prometheus_client.registry.Collector`."""
         yield from self._call_metrics()
-        yield _gauge(d.READY, [((), float(self._is_ready()))])
-        yield _gauge(d.BUILD_INFO, [(_build(), 1)])
+        yield _simple(d.READY, [((), float(self._is_ready()))])
+        yield _simple(d.BUILD_INFO, [(_build(), 1)])
         if self._repository is not None:
             yield from self._model_metrics(self._repository)
 
@@ -74,29 +67,26 @@ class ServerCollector(Collector):
 
     def _call_metrics(self) -> Iterator[_Family]:
         methods = list(self._calls.methods.items())
-        yield _counter(
+        yield _simple(
             d.REQUESTS,
             [((method, code), count) for method, counts in methods for code, count in list(counts.codes.items())],
         )
         yield _histogram(d.REQUEST_SECONDS, [((method,), [counts.seconds]) for method, counts in methods])
-        yield _gauge(d.RUNNING_REQUESTS, [((), self._calls.running)])
+        yield _simple(d.RUNNING_REQUESTS, [((), self._calls.running)])
 
     def _model_metrics(self, repository: Repository) -> Iterator[_Family]:
         models = _loaded(repository)
         self._graphs.update(models)
         graphs = self._graphs.items()
         for metric, field in _COUNTERS.items():
-            yield _counter(
-                metric,
-                [(labels, sum(getattr(part, field) for part in parts)) for labels, parts in graphs],
-            )
+            yield _simple(metric, [(labels, sum(getattr(part, field) for part in parts)) for labels, parts in graphs])
         for metric, field in _HISTOGRAMS.items():
             yield _histogram(metric, [(labels, [getattr(part, field) for part in parts]) for labels, parts in graphs])
         batchers = [((*labels, graph), batcher) for labels, model in models for graph, batcher in _batchers(model)]
-        yield _gauge(d.QUEUED_SAMPLES, [(labels, batcher.queued_samples) for labels, batcher in batchers])
-        yield _gauge(d.REPOSITORY_READABLE, [((), float(not repository.unreadable))])
-        yield _gauge(d.MODEL_INFO, [(labels, 1) for labels in _infos(repository)])
-        yield _gauge(
+        yield _simple(d.QUEUED_SAMPLES, [(labels, batcher.queued_samples) for labels, batcher in batchers])
+        yield _simple(d.REPOSITORY_READABLE, [((), float(not repository.unreadable))])
+        yield _simple(d.MODEL_INFO, [(labels, 1) for labels in _infos(repository)])
+        yield _simple(
             d.PROVIDER_NODES,
             [
                 ((*labels, graph, provider), nodes)
@@ -192,15 +182,10 @@ def _build() -> Labels:
     return importlib.metadata.version("ganserve"), platform.python_version(), onnxruntime.__version__, grpc.__version__
 
 
-def _counter(metric: d.Metric, values: Sequence[tuple[Labels, float]]) -> CounterMetricFamily:
-    return _filled(CounterMetricFamily(metric.name, metric.help, labels=metric.labels), values)
-
-
-def _gauge(metric: d.Metric, values: Sequence[tuple[Labels, float]]) -> GaugeMetricFamily:
-    return _filled(GaugeMetricFamily(metric.name, metric.help, labels=metric.labels), values)
-
-
-def _filled(family: _FamilyT, values: Sequence[tuple[Labels, float]]) -> _FamilyT:
+def _simple(metric: d.Metric, values: Iterable[tuple[Labels, float]]) -> CounterMetricFamily | GaugeMetricFamily:
+    """Return a counter or a gauge."""
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in values:
         family.add_metric(labels, value)
     return family

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["counter", "gauge", "histogram"]
+
 _SUFFIXES = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
 
 
@@ -10,7 +12,7 @@ _SUFFIXES = {"counter": "_total", "gauge": "", "histogram": "_bucket"}
 class Metric:
     """One family of time series."""
 
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Kind
     name: str
     """Name without the suffix of its kind (_total, _bucket, _sum, _count)."""
     labels: tuple[str, ...]
@@ -26,9 +28,7 @@ METRICS: list[Metric] = []
 _GRAPH = ("model", "version", "graph")
 
 
-def _define(
-    kind: Literal["counter", "gauge", "histogram"], name: str, labels: tuple[str, ...], description: str
-) -> Metric:
+def _define(kind: Kind, name: str, labels: tuple[str, ...], description: str) -> Metric:
     METRICS.append(Metric(kind, f"ganserve_{name}", labels, description))
     return METRICS[-1]
 

@@ -4,7 +4,7 @@ N = samples, Z = values of one latent.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.engine import TensorSpec
 from ganserve_server.error_text import shown
 from ganserve_server.errors import FailedPreconditionError, RequestError, invalid_field
-from ganserve_server.models.descriptions import describe_engine
 from ganserve_server.models.model import Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.repository import Repository
@@ -64,6 +63,9 @@ class GraphTensor(TensorSpec):
         return f"{datatype(self.dtype)} [{', '.join(['N', *map(str, self.sample_shape)])}]"
 
 
+_LABELS = GraphTensor(name="labels", dtype=DATATYPES["INT64"], optional=True, by_default=False)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
     """The generator or the critic of one loaded version of a model."""
@@ -81,9 +83,10 @@ class Graph:
         """The inputs that requests may give."""
         info = self.model.info
         if self.is_critic:
-            return (_samples(info), *([_labels()] if info.critic_takes_labels else []))
-        seeds = GraphTensor(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
-        return (_latents(info, optional=True), seeds, *([_labels(optional=True)] if info.label_names else []))
+            labels = replace(_LABELS, optional=False)
+            return (_samples(info), labels) if info.critic_takes_labels else (_samples(info),)
+        inputs = _latents(info), GraphTensor(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
+        return (*inputs, _LABELS) if info.label_names else inputs
 
     @property
     def outputs(self) -> tuple[GraphTensor, ...]:
@@ -91,8 +94,8 @@ class Graph:
         if self.is_critic:
             return tuple(GraphTensor(name=name, dtype=DATATYPES["FP32"]) for name in ("scores", "probabilities"))
         info = self.model.info
-        labels = [_labels(by_default=False)] if info.label_names else []
-        return (_samples(info), _latents(info, by_default=False), *labels)
+        outputs = _samples(info), _latents(info)
+        return (*outputs, _LABELS) if info.label_names else outputs
 
     @property
     def statistics(self) -> GraphStatistics:
@@ -104,7 +107,7 @@ class Graph:
     @property
     def engine(self) -> gan_service_pb2.EngineInfo:
         """How it runs."""
-        return describe_engine(self.model.engines()[self.is_critic], self.model.max_batch_size)
+        return self.model.describe().engines[self.is_critic]
 
 
 class Graphs:
@@ -118,15 +121,10 @@ class Graphs:
         self._repository = repository
 
     def resolve(self, name: str, version: str) -> Graph:
-        """Return the graph that a request names.
+        """Return the graph that a request names; raise the errors of `Repository.resolve`.
 
-        An empty name means the generator of the server's only model, an empty version the latest that is ready.
-
-        Raises:
-            InvalidRequestError: The version is no positive integer; or no name is given and there are several models.
-            NotFoundError: The model or version does not exist.
-            FailedPreconditionError: The version failed to load, or has no critic.
-            UnavailableError: The version is being loaded or unloaded.
+        An empty name means the generator of the server's only model, an empty version the latest that is ready. A
+        version that is no positive integer raises InvalidRequestError, a missing critic FailedPreconditionError.
         """
         number = version_number(version)
         owner = self._critics_model(name)
@@ -135,7 +133,7 @@ class Graphs:
         model = self._repository.resolve(owner, number, field="model_name")
         if model.critic is None:
             reason = model.info.critic_absence or "export it with its critic"
-            raise FailedPreconditionError(f"version {model.info.version} of model {owner!r} has no critic: {reason}")
+            raise FailedPreconditionError(f"{model.info} has no critic: {reason}")
         return Graph(model=model, is_critic=True)
 
     def is_ready(self, name: str, version: str) -> bool:
@@ -149,8 +147,7 @@ class Graphs:
     def ready(self, name: str = "", version: str = "") -> list[Graph]:
         """Return the graphs that are ready: all, those with one name, or one version of one name.
 
-        Raises:
-            RequestError: With a name, as `resolve`.
+        A name raises the errors of `resolve`.
         """
         if version:
             return [self.resolve(name, version)]
@@ -177,11 +174,7 @@ class Graphs:
         return states
 
     def model_name(self, name: str) -> str:
-        """Check the name of a model to load or unload, and return it.
-
-        Raises:
-            InvalidRequestError: It is empty, or names a critic.
-        """
+        """Return the name of a model to load or unload; raise InvalidRequestError if it is empty or names a critic."""
         owner = self._critics_model(name)
         if owner is not None:
             raise invalid_field("model_name", f"is {shown(name)}, a part of model {owner!r}: load or unload that")
@@ -199,17 +192,11 @@ class Graphs:
 
 
 def version_number(version: str) -> int:
-    """Return the number of a version; 0 for the latest.
-
-    Raises:
-        InvalidRequestError: It is no positive integer.
-    """
+    """Return the number of a version, 0 for the latest; raise InvalidRequestError if it is no positive integer."""
     if not version:
         return 0
     if not _VERSION.fullmatch(version):
-        raise invalid_field(
-            "model_version", f"is {shown(version)}; expected a positive integer such as '1', or '' for the latest"
-        )
+        raise invalid_field("model_version", f"is {shown(version)}; expected a positive integer, or '' for the latest")
     return int(version)
 
 
@@ -217,12 +204,6 @@ def _samples(info: ModelInfo) -> GraphTensor:
     return GraphTensor(name="samples", dtype=info.sample_dtype, sample_shape=info.sample_shape)
 
 
-def _latents(info: ModelInfo, *, optional: bool = False, by_default: bool = True) -> GraphTensor:
-    shape = (info.latent_dimension,)
-    return GraphTensor(
-        name="latents", dtype=DATATYPES["FP32"], sample_shape=shape, optional=optional, by_default=by_default
-    )
-
-
-def _labels(*, optional: bool = False, by_default: bool = True) -> GraphTensor:
-    return GraphTensor(name="labels", dtype=DATATYPES["INT64"], optional=optional, by_default=by_default)
+def _latents(info: ModelInfo) -> GraphTensor:
+    dtype, shape = DATATYPES["FP32"], (info.latent_dimension,)
+    return GraphTensor(name="latents", dtype=dtype, sample_shape=shape, optional=True, by_default=False)

@@ -1,31 +1,22 @@
 """Run requests in named tensors through a graph's batcher. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ganserve.v1 import gan_service_pb2
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.model import CriticWork, GeneratorWork
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.repository import Repository
 from ganserve_server.open_inference.graphs import Graphs
-from ganserve_server.open_inference.plan import InferencePlan, ManySeeds, plan_inference
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.open_inference.plan import InferencePlan, InferenceRequest, ManySeeds, plan_inference
+from ganserve_server.queue.lanes import Arrays
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.requests.limits import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.models.repository import Repository
-    from ganserve_server.open_inference.graphs import GraphTensor
-    from ganserve_server.open_inference.plan import InferenceRequest
-    from ganserve_server.queue.lanes import Arrays
 
 # For requests with many seeds: latent values drawn at a time, and drawn on the event loop instead of a thread.
 _VALUES_AT_A_TIME, _VALUES_ON_LOOP = 2**20, 2**12
@@ -35,19 +26,14 @@ _VALUES_AT_A_TIME, _VALUES_ON_LOOP = 2**20, 2**12
 class InferenceResult:
     """The result of one run."""
 
-    model: str
-    """Name of the graph."""
-    version: int
-    outputs: tuple[tuple[GraphTensor, list[NDArray[np.generic]]], ...]
-    """The requested outputs in order, each as parts to concatenate along the first axis."""
-    count: int
-    """N."""
-    seed: int | None
-    """The seed of all samples; None with several seeds, with latents, or for a critic."""
+    plan: InferencePlan
+    """The request, as planned for the version that ran."""
+    outputs: tuple[list[NDArray[np.generic]], ...]
+    """The plan's outputs in order, each as parts to concatenate along the first axis."""
 
 
 class Inference:
-    """Checks and runs requests; `graphs` finds the graphs."""
+    """Checks and runs requests; `graphs` finds the graphs. Methods raise `RequestError`."""
 
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.graphs = Graphs(repository)
@@ -55,20 +41,12 @@ class Inference:
         self._limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
-        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten.
-
-        Raises:
-            RequestError: The request is wrong.
-        """
+        """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten."""
         graph = self.graphs.resolve(request.model, request.version)
         return plan_inference(graph, request, self._limits, deadline)
 
     async def run(self, plan: InferencePlan) -> InferenceResult:
-        """Compute a request. Cancelling frees its place in the queue.
-
-        Raises:
-            RequestError: The request is refused or fails.
-        """
+        """Compute a request. Cancelling frees its place in the queue."""
         while not (leases := plan.graph.model.leases).acquire():
             # Its model was replaced since the check.
             plan = self.plan(plan.request, deadline=plan.deadline)
@@ -76,30 +54,16 @@ class Inference:
             parts = await _submit(plan)
         finally:
             leases.release()
-        graph = plan.graph
-        names = ("scores", "probabilities") if graph.is_critic else ("samples", "latents", "labels")
-        return InferenceResult(
-            model=graph.name,
-            version=graph.model.info.version,
-            outputs=tuple((one, [part[names.index(one.name)] for part in parts]) for one in plan.outputs),
-            count=plan.count,
-            seed=plan.seed,
-        )
+        names = ("scores", "probabilities") if plan.graph.is_critic else ("samples", "latents", "labels")
+        outputs = tuple([part[names.index(one.name)] for part in parts] for one in plan.outputs)
+        return InferenceResult(plan=plan, outputs=outputs)
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Load the latest version of a model, even if it is loaded already.
-
-        Raises:
-            RequestError: See `Repository.load_model`.
-        """
+        """Load the latest version of a model, even if it is loaded already."""
         return await self._repository.off_loop(self._repository.load_model, self.graphs.model_name(name), 0)
 
     async def unload(self, name: str) -> gan_service_pb2.ModelSummary:
-        """Unload all versions of a model; their running requests finish.
-
-        Raises:
-            RequestError: See `Repository.unload_model`.
-        """
+        """Unload all versions of a model; their running requests finish."""
         return await self._repository.off_loop(self._repository.unload_model, self.graphs.model_name(name), 0)
 
 

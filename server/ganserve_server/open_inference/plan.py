@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
-from ganserve_server.models.model import CriticWork, GeneratorWork
-from ganserve_server.open_inference.graphs import DATATYPES, datatype
+from ganserve_server.models.model import CriticWork, GeneratorWork, Labels
+from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.open_inference.graphs import DATATYPES, Graph, GraphTensor, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.requests.field_checks import check_controls, check_finite, check_truncation
+from ganserve_server.requests.field_checks import check_answer_size, check_controls, check_finite, check_truncation
 from ganserve_server.requests.findings import Findings
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.open_inference.graphs import Graph, GraphTensor
-    from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.limits import Limits
 
 _NOT_BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: leave it out"
 _HIGHEST, _NORMAL = 1, 2  # Triton's numbers: a larger one is a lower priority, and 0 is the default
+_PRIORITIES = {_HIGHEST: Priority.HIGH, _NORMAL: Priority.NORMAL}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,14 +88,13 @@ class InferencePlan:
 
 
 def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, deadline: float | None) -> InferencePlan:
-    """Check a request for a graph; `deadline` is a value of `time.monotonic()`, which the request may shorten.
+    """Check a request for a graph, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    `deadline` is a value of `time.monotonic()`, which the request may shorten.
     """
     findings = Findings()
     parameters = Parameters(request.parameters, findings)
-    priority = _priority(parameters)
+    priority = _PRIORITIES.get(parameters.integer("priority", 0, 2**64) or _NORMAL, Priority.LOW)
     timeout_us = parameters.integer("timeout", 0, 2**63) or 0  # as in Triton, 0 means none
     if timeout_us:
         deadline = min(math.inf if deadline is None else deadline, time.monotonic() + timeout_us / 1e6)
@@ -125,13 +119,6 @@ def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, dead
     )
 
 
-def _priority(parameters: Parameters) -> Priority:
-    priority = parameters.integer("priority", 0, 2**64) or _NORMAL
-    if priority == _HIGHEST:
-        return Priority.HIGH
-    return Priority.NORMAL if priority == _NORMAL else Priority.LOW
-
-
 def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dict[str, NDArray[np.generic]]:
     """Check each input and return the valid ones."""
     inputs = {one.name: one for one in graph.inputs}
@@ -152,7 +139,7 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
 def _check_tensor(tensor: NDArray[np.generic], wanted: GraphTensor, findings: Findings) -> NDArray[np.generic] | None:
     """Return the tensor in the graph's form; None if it is wrong."""
     path = f"inputs.{wanted.name}"
-    wrong_before = findings.invalid_count
+    wrong_before = len(findings.violations)
     if tensor.dtype != wanted.dtype and not (wanted.name == "seeds" and tensor.dtype == DATATYPES["INT64"]):
         found, expected = datatype(tensor.dtype), datatype(wanted.dtype)
         findings.invalid(f"{path}.datatype", f"is {found}; expected {expected}: convert it before you send it")
@@ -164,7 +151,7 @@ def _check_tensor(tensor: NDArray[np.generic], wanted: GraphTensor, findings: Fi
         findings.invalid(f"{path}.shape", f"is {shown(list(shape))}; expected {extents}")
     elif not len(tensor):
         findings.invalid(f"{path}.shape", f"is {list(shape)}: no sample; expected N of at least 1")
-    if findings.invalid_count > wrong_before or not check_finite(tensor, path, findings):
+    if len(findings.violations) > wrong_before or not check_finite(tensor, path, findings):
         return None
     return tensor
 
@@ -175,9 +162,8 @@ def _outputs(graph: Graph, names: Sequence[str], findings: Findings) -> tuple[Gr
         return tuple(one for one in outputs.values() if one.by_default)
     for name in names:
         if name not in outputs:
-            findings.invalid(
-                f"outputs.{name[:MOST_SHOWN]}", f"is no output of {graph.name!r}, which has: {listed(outputs)}"
-            )
+            known = listed(outputs)
+            findings.invalid(f"outputs.{name[:MOST_SHOWN]}", f"is no output of {graph.name!r}, which has: {known}")
         elif list(names).count(name) > 1:
             findings.invalid(f"outputs.{name}", "is asked for twice")
     return tuple(outputs[name] for name in names if name in outputs)
@@ -194,11 +180,7 @@ def _plan_critic(
 
 
 def _plan_generator(
-    graph: Graph,
-    tensors: dict[str, NDArray[np.generic]],
-    parameters: Parameters,
-    limits: Limits,
-    findings: Findings,
+    graph: Graph, tensors: dict[str, NDArray[np.generic]], parameters: Parameters, limits: Limits, findings: Findings
 ) -> tuple[int, _Work | None, int | None]:
     info = graph.model.info
     given = {name: parameters.given(name) for name in ("count", "offset", "truncation")}
@@ -209,12 +191,15 @@ def _plan_generator(
     if truncation is not None:
         check_truncation(info, truncation, parameters.findings)
     latents, seeds = tensors.get("latents"), tensors.get("seeds")
+    sample_bytes = sum(one.sample_bytes for one in graph.outputs)
     if latents is not None:
         if seeds is not None:
             findings.invalid("inputs.seeds", _NOT_BESIDE_LATENTS)
         for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
             parameters.findings.invalid(name, _NOT_BESIDE_LATENTS)
-        return len(latents), _latents_work(graph, latents, tensors.get("labels"), limits, findings), None
+        check_answer_size(len(latents), sample_bytes, limits, "inputs.latents.shape", findings)
+        labels = _labels(info, tensors.get("labels"), len(latents), findings)
+        return len(latents), GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels), None
     numbers = np.array([draw_seed()], np.uint64) if seeds is None else _seed_numbers(seeds, findings)
     if len(numbers) > 1 and given["count"]:
         parameters.findings.invalid("count", f"is given beside {len(numbers)} seeds, which give a sample each")
@@ -224,7 +209,7 @@ def _plan_generator(
     if offset + count > MAX_INDEX:
         parameters.findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
     sized_by = "parameters.count" if given["count"] else f"inputs.{'labels' if seeds is None else 'seeds'}.shape"
-    _check_size(graph, sized_by, count, limits, findings)
+    check_answer_size(count, sample_bytes, limits, sized_by, findings)
     labels = _labels(info, tensors.get("labels"), count, findings)
     if len(numbers) > 1:
         many = ManySeeds(seeds=numbers, offset=offset, truncation=truncation, labels=labels, controls=controls)
@@ -232,20 +217,6 @@ def _plan_generator(
     seed = int(numbers[0])
     work = GeneratorWork(seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls)
     return count, work, seed
-
-
-def _latents_work(
-    graph: Graph,
-    latents: NDArray[np.generic],
-    labels: NDArray[np.generic] | None,
-    limits: Limits,
-    findings: Findings,
-) -> GeneratorWork:
-    info = graph.model.info
-    _check_size(graph, "inputs.latents.shape", len(latents), limits, findings)
-    return GeneratorWork(
-        latents=cast("NDArray[np.float32]", latents), labels=_labels(info, labels, len(latents), findings)
-    )
 
 
 def _seed_numbers(seeds: NDArray[np.generic], findings: Findings) -> NDArray[np.uint64]:
@@ -257,18 +228,6 @@ def _seed_numbers(seeds: NDArray[np.generic], findings: Findings) -> NDArray[np.
     return seeds.astype(np.uint64)
 
 
-def _check_size(graph: Graph, field: str, count: int, limits: Limits, findings: Findings) -> None:
-    """Check the memory held until the answer is sent: samples, latents and labels, even if they are not returned."""
-    size = sum(one.sample_bytes for one in graph.outputs)
-    most = max(1, limits.max_response_bytes // size)
-    if count > most:
-        findings.invalid(
-            field,
-            f"makes it {count} samples, at {size} bytes each, with their latents, more than the "
-            f"{limits.max_response_bytes} bytes of one answer; ask for at most {most} at a time",
-        )
-
-
 def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, findings: Findings) -> Labels:
     """Return one label for all samples, int64 [N], or None without labels or with wrong ones."""
     if tensor is None:
@@ -277,9 +236,8 @@ def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, fin
     known = len(info.label_names)
     wrong = np.flatnonzero((labels < 0) | (labels >= known))
     if len(labels) not in {1, count}:
-        findings.invalid(
-            "inputs.labels.shape", f"has {len(labels)} labels; expected 1, or one for each of the {count} samples"
-        )
+        problem = f"has {len(labels)} labels; expected 1, or one for each of the {count} samples"
+        findings.invalid("inputs.labels.shape", problem)
     if len(wrong):
         findings.invalid(
             "inputs.labels",

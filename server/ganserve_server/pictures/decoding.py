@@ -41,8 +41,7 @@ async def decoded_images(
 ) -> NDArray[np.uint8]:
     """Decode files in parallel, off the event loop, to uint8 [N, H, W, C] with the model's `shape` [H, W, C].
 
-    Raises:
-        InvalidRequestError: A file is damaged, or does not fit the model. The error names `field`.
+    A file that is damaged, or does not fit the model, raises InvalidRequestError, which names `field`.
     """
     images = np.empty((len(files), *shape), np.uint8)
 
@@ -70,10 +69,12 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     name = FORMATS[encoding].name
     try:
         # Pillow allocates a WebP's canvas when it opens the file; for other formats it has its own limit.
-        if (size := _header_size(file, encoding)) is not None:
-            _check_size(*size, width, height)
+        size = _header_size(file, encoding)
+        if size is not None and set(size) != {width, height}:  # EXIF may swap them
+            raise _wrong_size(size, width, height)
         with Image.open(io.BytesIO(file), formats=(name,)) as image:
-            _check_size(*image.size, width, height)
+            if set(image.size) != {width, height}:
+                raise _wrong_size(image.size, width, height)
             if encoding != tensor_pb2.ENCODING_JPEG and getattr(image, "is_animated", False):
                 raise _RefusedError("is an animation; expected one picture a file")
             if image.mode.startswith(("I", "F")) or (name == "PNG" and file[24] > 8):
@@ -81,30 +82,22 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
             # Viewers and training apply the orientation too.
             ImageOps.exif_transpose(image, in_place=True)
             if image.size != (width, height):
-                raise _RefusedError(_wrong_size(*image.size, width, height))
+                raise _wrong_size(image.size, width, height)
             pixels = _eight_bits(image)
     except _RefusedError:
         raise
     except UnidentifiedImageError:
         raise _RefusedError(f"is no {name} ({len(file)} bytes), the format in samples.images.encoding") from None
     except Exception as error:  # Pillow raises many types for damaged or hostile bytes
-        raise _RefusedError(
-            f"cannot be decoded as {name}: {str(error)[:_MOST_SHOWN] or type(error).__name__}"
-        ) from error
+        reason = str(error)[:_MOST_SHOWN] or type(error).__name__
+        raise _RefusedError(f"cannot be decoded as {name}: {reason}") from error
     return _with_channels(pixels, channels)
 
 
-def _check_size(found_width: int, found_height: int, width: int, height: int) -> None:
-    # EXIF may swap width and height.
-    if {found_width, found_height} != {width, height}:
-        raise _RefusedError(_wrong_size(found_width, found_height, width, height))
-
-
-def _wrong_size(found_width: int, found_height: int, width: int, height: int) -> str:
-    return (
-        f"is {found_width} x {found_height} pixels; expected {width} x {height} (width x height): resize it before you "
-        "send it"
-    )
+def _wrong_size(found: tuple[int, int], width: int, height: int) -> _RefusedError:
+    found_width, found_height = found
+    expected = f"{width} x {height} (width x height)"
+    return _RefusedError(f"is {found_width} x {found_height} pixels; expected {expected}: resize it before you send it")
 
 
 def _header_size(file: bytes, encoding: tensor_pb2.Encoding.ValueType) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ganserve_server.cpu_cores import usable_cores
+from ganserve_server.engine.parallelism import usable_cores
 
 ResultT = TypeVar("ResultT")
 

@@ -17,11 +17,7 @@ class Admission:
         self._max_queued_samples = max_queued_samples
 
     def check(self, count: int, samples_per_s: float, *, bulk: bool, priority: Priority) -> None:
-        """Refuse a request if too many samples wait; `samples_per_s` is the queue's speed, 0 if unknown.
-
-        Raises:
-            QueueFullError: There is no room.
-        """
+        """Raise QueueFullError if too many samples wait; `samples_per_s` is the queue's speed, 0 if unknown."""
         queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
         if not queued or queued + count <= self._max_queued_samples:
             return

@@ -9,28 +9,21 @@ long as they bring more requests, so that simultaneous requests share a call. Af
 next few run at once, without that wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Generic
+from typing import Generic
 
 from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestError, UnavailableError
 from ganserve_server.queue.admission import Admission
-from ganserve_server.queue.lanes import Lanes, Priority, Slice, Ticket, WorkT
+from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
+from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ganserve_server.queue.batch_config import BatchConfig
-    from ganserve_server.queue.lanes import Arrays
-    from ganserve_server.queue.queue_options import QueueOptions
-
-    _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
+_Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
 # Smaller shares are not worth it: a call of few samples, or of little time, costs more than a second worker saves.
 _MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
@@ -56,20 +49,16 @@ class Batcher(Generic[WorkT]):
         inline_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Start the workers, and wait for `prepare`.
+        """Start the workers, and wait for `prepare`, whose errors are raised.
 
-        Args:
-            name: Name of the graph, for threads and messages.
-            run: Computes the samples of the slices, concatenated along the first axis of each array. Workers' threads
-                call it with their number, event loops with the number after those. No two calls with the same number
-                run at once, unless there are several event loops.
-            config: Sizes.
-            inline_samples: Up to this many waiting samples are computed on the event loop. Measured before there is
-                work: under load, a thread's call seems to take as long as the event loop keeps it waiting.
-            prepare: Called in each worker's thread with its number before its first call, one thread at a time.
+        `run` computes the samples of the slices, concatenated along the first axis of each array. Workers' threads call
+        it with their number, event loops with the number after those. No two calls with the same number run at once,
+        unless there are several event loops.
 
-        Raises:
-            Exception: An error from `prepare`.
+        Up to `inline_samples` waiting samples are computed on the event loop. That is measured before there is work:
+        under load, a thread's call seems to take as long as the event loop keeps it waiting.
+
+        Each worker's thread calls `prepare` with its number before its first call, one thread at a time.
         """
         self.statistics = GraphStatistics()
         self._name = name
@@ -109,20 +98,15 @@ class Batcher(Generic[WorkT]):
         return self._lanes.queued
 
     def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
-        """Check cheaply, before planning, whether a request of `count` samples would be admitted.
-
-        Raises:
-            QueueFullError: Too many samples wait.
-        """
+        """Raise QueueFullError if a request of `count` samples would be refused; cheap, for a check before planning."""
         with self._lock:
             bulk = count > self._config.max_batch_size
             self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
 
     async def submit(self, work: WorkT, count: int, options: QueueOptions) -> list[Arrays]:
-        """Compute a request of `count` samples, at least 1. Cancelling frees its place in the queue.
+        """Compute a request of `count` samples, at least 1, and return the arrays of its parts in order.
 
-        Returns:
-            The arrays of each part in the order of the samples; together they have `count` samples.
+        Cancelling frees its place in the queue.
 
         Raises:
             QueueFullError: Too many samples wait.

@@ -16,14 +16,13 @@ import asyncio
 import collections
 import enum
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Arrays = tuple[NDArray[np.generic], ...]
+Arrays = tuple[NDArray[np.generic], ...]
 
 WorkT = TypeVar("WorkT")
 
@@ -49,35 +48,25 @@ class Slice(Generic[WorkT]):
     count: int
 
 
+@dataclass(slots=True, eq=False)  # not frozen: made for every request, and freezing takes time
 class Ticket(Generic[WorkT]):
     """A request's place in the queue, and its results so far. Made on the event loop that waits for it."""
 
-    __slots__ = (
-        "arrived",
-        "closed",
-        "count",
-        "deadline",
-        "done",
-        "future",
-        "loop",
-        "parts",
-        "short_of",
-        "taken",
-        "work",
-    )
+    work: WorkT
+    count: int
+    deadline: float | None
+    arrived: float = field(default_factory=time.monotonic)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    future: asyncio.Future[list[Arrays]] = field(init=False)
+    taken: int = 0
+    done: int = 0
+    closed: bool = False
+    parts: dict[int, Arrays] = field(default_factory=dict)
+    short_of: _PriorityLanes[WorkT] | None = None
+    """The lanes whose short one it waits in, if any."""
 
-    def __init__(self, work: WorkT, count: int, deadline: float | None) -> None:
-        self.work = work
-        self.count = count
-        self.deadline = deadline
-        self.arrived = time.monotonic()
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[list[Arrays]] = self.loop.create_future()
-        self.taken = 0
-        self.done = 0
-        self.closed = False
-        self.parts: dict[int, Arrays] = {}
-        self.short_of: _PriorityLanes[WorkT] | None = None  # set if it waits in a short lane
+    def __post_init__(self) -> None:
+        self.future = self.loop.create_future()
 
 
 @dataclass(slots=True)

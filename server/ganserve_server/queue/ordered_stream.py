@@ -27,10 +27,8 @@ async def in_order(
 ) -> AsyncGenerator[ResponseT, None]:
     """Yield the response of each request, in the order of the requests. Closing the generator cancels all work.
 
-    Args:
-        requests: The requests. Its error is raised after the responses to the requests before it.
-        begin: Returns the work on a request, and about how many bytes it holds until its response is sent.
-        ahead: How far to read.
+    `begin` returns the work on a request, and about how many bytes it holds until its response is sent. An error of
+    `requests` is raised after the responses to the requests before it.
     """
     pending: collections.deque[tuple[asyncio.Task[ResponseT], int]] = collections.deque()
     held_bytes = 0

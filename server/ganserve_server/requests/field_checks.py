@@ -3,26 +3,21 @@
 N = samples, Z = values of one latent.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
 from ganserve_server.models.latents import Distribution
+from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.limits import Limits
 
 _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("<u1"),
@@ -41,8 +36,7 @@ def check_labels(
 ) -> Labels:
     """Check labels given by index or by name.
 
-    Returns:
-        One label for all samples, int64 [N] with one for each, or None without labels or with wrong ones.
+    Returns one label for all samples, int64 [N] with one for each, or None without labels or with wrong ones.
     """
     if not indices and not names:
         return None
@@ -100,13 +94,9 @@ def _entry(entry: int, entries: int) -> str:
 def check_truncation(info: ModelInfo, truncation: float, findings: Findings) -> None:
     """Check a request's truncation."""
     if not (math.isfinite(truncation) and truncation > 0):
-        findings.invalid(
-            "truncation", f"is {truncation}; expected a finite number above 0, or none at all for no truncation"
-        )
+        findings.invalid("truncation", f"is {truncation}; expected a finite number above 0, or none for no truncation")
     if info.distribution is not Distribution.NORMAL:
-        findings.precondition(
-            f"model {info.name!r} has uniform latents, truncation applies to normal ones: leave it out"
-        )
+        findings.precondition(f"model {info.name!r} has uniform latents, truncation applies to normal ones: omit it")
 
 
 def check_priority(priority: int, findings: Findings) -> Priority:
@@ -127,9 +117,8 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     if not controls:
         return ()
     if not info.controls:
-        findings.precondition(
-            f"model {info.name!r} has no controls (got {listed(map(shown, sorted(controls)))}): leave them out"
-        )
+        got = listed(map(shown, sorted(controls)))
+        findings.precondition(f"model {info.name!r} has no controls (got {got}): leave them out")
         return ()
     found = []
     for name, value in sorted(controls.items()):
@@ -146,13 +135,24 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     return tuple(found)
 
 
+def check_answer_size(
+    count: int, sample_bytes: int, limits: Limits, field: str, findings: Findings, *, instead: str = " at a time"
+) -> None:
+    """Check the memory held until the answer is sent: samples, latents and labels, even if they are not returned."""
+    most = max(1, limits.max_response_bytes // sample_bytes)
+    if count > most:
+        findings.invalid(
+            field,
+            f"makes it {count} samples, at {sample_bytes} bytes each, with their latents, more than the "
+            f"{limits.max_response_bytes} bytes of one answer; ask for at most {most}{instead}",
+        )
+
+
 def check_critic(model: Model, purpose: str, findings: Findings) -> None:
     """Check that a model has a critic, which it needs for `purpose` ("score", "select")."""
     if model.critic is None:
-        findings.precondition(
-            f"version {model.info.version} of model {model.info.name!r} has no critic and cannot {purpose}: "
-            f"{model.info.critic_absence or 'export it with its critic'}"
-        )
+        reason = model.info.critic_absence or "export it with its critic"
+        findings.precondition(f"{model.info} has no critic and cannot {purpose}: {reason}")
 
 
 def check_tensor(
@@ -162,12 +162,8 @@ def check_tensor(
     sample_shape: tuple[int, ...],
     findings: Findings,
 ) -> NDArray[np.generic] | None:
-    """Check a tensor of samples or latents.
-
-    Returns:
-        A read-only view [N, *sample_shape] of the tensor's memory; None if the tensor is wrong.
-    """
-    wrong_before = findings.invalid_count
+    """Return a read-only view [N, *sample_shape] of a tensor of samples or latents; None if the tensor is wrong."""
+    wrong_before = len(findings.violations)
     if tensor.data_type != data_type:
         findings.invalid(
             f"{field}.data_type",
@@ -179,7 +175,7 @@ def check_tensor(
         findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
     elif shape[0] < 1:
         findings.invalid(f"{field}.shape", f"is {list(shape)}: no sample; expected {expected} with N of at least 1")
-    if findings.invalid_count > wrong_before:
+    if len(findings.violations) > wrong_before:
         return None
     dtype = _DTYPES[data_type]
     size = math.prod(shape) * dtype.itemsize

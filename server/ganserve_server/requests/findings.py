@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 from ganserve_server.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
 
 
+@dataclass(slots=True)  # not frozen: made for every request, and freezing takes time
 class Findings:
     """The problems of one request.
 
-    Invalid fields are reported first; without any, what this server cannot do; without that, what the model cannot do.
+    Invalid fields are reported first (InvalidRequestError); without any, what this server cannot do (UnsupportedError);
+    without that, what the model cannot do (FailedPreconditionError).
     """
 
-    def __init__(self, prefix: str = "", shared: Findings | None = None) -> None:
-        """Collect problems of the fields below `prefix`, such as "request.", on their own or in `shared`."""
-        self.prefix = prefix
-        self.violations: dict[str, str] = {} if shared is None else shared.violations
-        self.unsupported_features: list[str] = [] if shared is None else shared.unsupported_features
-        self.preconditions: list[str] = [] if shared is None else shared.preconditions
-
-    @property
-    def invalid_count(self) -> int:
-        """How many fields are wrong so far."""
-        return len(self.violations)
+    prefix: str = ""
+    """Prefix of all fields, such as "request."."""
+    violations: dict[str, str] = field(default_factory=dict)
+    """The first problem of each wrong field."""
+    unsupported_features: list[str] = field(default_factory=list)
+    preconditions: list[str] = field(default_factory=list)
 
     def below(self, prefix: str) -> Findings:
         """Return findings that add to these and put `prefix` before each field."""
-        return Findings(self.prefix + prefix, self)
+        return replace(self, prefix=self.prefix + prefix)
 
-    def invalid(self, field: str, description: str) -> None:
+    def invalid(self, name: str, description: str) -> None:
         """Add a wrong field: its value, what was expected, the fix. A field's first problem is the one reported."""
-        self.violations.setdefault(self.prefix + field, description)
+        self.violations.setdefault(self.prefix + name, description)
+
+    def add(self, error: InvalidRequestError) -> None:
+        """Add the wrong fields of an error."""
+        for violation in error.violations:
+            self.invalid(violation.field, violation.description)
 
     def unsupported(self, message: str) -> None:
         """Add something that this version of the server cannot do yet."""
@@ -40,13 +44,7 @@ class Findings:
         self.preconditions.append(message)
 
     def raise_any(self) -> None:
-        """Raise an error if there are any problems.
-
-        Raises:
-            InvalidRequestError: Fields are wrong; the error lists all of them.
-            UnsupportedError: This version of the server cannot do this yet.
-            FailedPreconditionError: The model cannot do this.
-        """
+        """Raise the error for these problems, if there are any."""
         if self.violations:
             raise InvalidRequestError([FieldViolation(*violation) for violation in self.violations.items()])
         if self.unsupported_features:

@@ -64,10 +64,7 @@ def _set_tensor(tensor: tensor_pb2.Tensor, sample_shape: tuple[int, ...], parts:
 
 
 def _set_labels(
-    response: gan_service_pb2.SampleResponse,
-    info: ModelInfo,
-    labels: int | NDArray[np.int64] | None,
-    drawn: Drawn,
+    response: gan_service_pb2.SampleResponse, info: ModelInfo, labels: int | NDArray[np.int64] | None, drawn: Drawn
 ) -> None:
     if isinstance(labels, int):
         count = sum(map(len, drawn.samples))

@@ -14,6 +14,7 @@ from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import (
+    check_answer_size,
     check_controls,
     check_critic,
     check_labels,
@@ -24,16 +25,13 @@ from ganserve_server.requests.field_checks import (
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
 from ganserve_server.sampling.rejection_sampling import calibration_obstacle
-from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection, SelectionMethod
+from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection
 
 _SCORE_BYTES = 8  # float32 score and probability
 _CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size
 _LIKELY_PROPOSALS = 8  # of a sample in rejection sampling, where only the upper bound is known
 _RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
-_METHODS = {
-    gan_service_pb2.SELECTION_METHOD_BEST_OF_N: SelectionMethod.BEST_OF_N,
-    gan_service_pb2.SELECTION_METHOD_REJECTION: SelectionMethod.REJECTION,
-}
+_BEST_OF_N, _REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
 BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: give one of the two"
 
 
@@ -54,31 +52,20 @@ class SamplePlan:
 
 
 def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
-    """Check a request for samples.
-
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
-    """
+    """Check a request for samples, and raise an error with all of its problems."""
     findings = Findings()
     plan = _plan(model, request, findings)
-    # Latents are in memory with their samples even if they are not returned.
     size = plan.bytes_per_sample + (0 if plan.return_latents else 4 * model.info.latent_dimension)
-    most = max(1, limits.max_response_bytes // size)
-    if plan.count > most:
-        findings.invalid(
-            "count",
-            f"is {plan.count}, at {size} bytes each, with their latents, more than the {limits.max_response_bytes} "
-            f"bytes of one answer; ask for at most {most}, or for a stream",
-        )
+    check_answer_size(plan.count, size, limits, "count", findings, instead=", or for a stream")
     findings.raise_any()
     return plan
 
 
 def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
-    """Check a request for a stream; return its plan and the samples of every chunk but the last.
+    """Check a request for a stream, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    Returns:
+        Its plan, and the samples of every chunk but the last.
     """
     findings = Findings("request.")
     if request.request.HasField("latents"):
@@ -94,7 +81,7 @@ def _default_chunk_size(model: Model, plan: SamplePlan) -> int:
     proposals = 1
     if plan.selection is not None:
         proposals = plan.selection.most
-        if plan.selection.method is SelectionMethod.REJECTION:
+        if plan.selection.rejection:
             proposals = min(proposals, _LIKELY_PROPOSALS)
     return max(1, _CALLS_PER_CHUNK * model.max_batch_size // proposals)
 
@@ -122,12 +109,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     return SamplePlan(
         count=count,
         work=GeneratorWork(
-            seed=seed,
-            offset=offset,
-            truncation=truncation,
-            labels=labels,
-            controls=controls,
-            latents=latents,
+            seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls, latents=latents
         ),
         priority=priority,
         encoding=encoding,
@@ -162,15 +144,14 @@ def _check_encoding(
     return tensor_pb2.ENCODING_RAW
 
 
-def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection | None:
-    """Return the requested selection; None if its method is wrong."""
+def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection:
+    """Check the requested selection and return it."""
     most = request.selection.max_proposals_per_sample
-    method = _METHODS.get(request.selection.method)
-    if method is None:
-        name = enum_name(gan_service_pb2.SelectionMethod, request.selection.method)
-        findings.invalid(
-            "selection.method", f"is {name}; expected SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
-        )
+    method = request.selection.method
+    if method not in (_BEST_OF_N, _REJECTION):
+        name = enum_name(gan_service_pb2.SelectionMethod, method)
+        expected = "SELECTION_METHOD_BEST_OF_N or SELECTION_METHOD_REJECTION"
+        findings.invalid("selection.method", f"is {name}; expected {expected}")
     if not 1 <= most <= MOST_PROPOSALS_PER_SAMPLE:
         findings.invalid("selection.max_proposals_per_sample", f"is {most}; expected 1 to {MOST_PROPOSALS_PER_SAMPLE}")
     elif (request.offset + request.count) * most > MAX_INDEX:
@@ -181,9 +162,9 @@ def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findi
         )
     if model.critic is None:
         check_critic(model, "select", findings)
-    elif method is SelectionMethod.REJECTION and (obstacle := calibration_obstacle(model)):
+    elif method == _REJECTION and (obstacle := calibration_obstacle(model)):
         findings.precondition(obstacle)
-    return None if method is None else Selection(method=method, most=most)
+    return Selection(rejection=method == _REJECTION, most=most)
 
 
 def _check_latents(
@@ -198,9 +179,7 @@ def _check_latents(
         findings.invalid("offset", f"is {request.offset} beside latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
     if latents is not None and len(latents) != request.count:
-        findings.invalid(
-            "latents.shape", f"has {len(latents)} latents, count is {request.count}: they must be the same"
-        )
+        findings.invalid("latents.shape", f"has {len(latents)} latents, count is {request.count}: make them the same")
     if info.label_names and not request.label_indices and not request.label_names:
         findings.invalid(
             "label_indices",

@@ -1,26 +1,20 @@
 """Check a request for scores and plan its work. N = samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganserve.v1 import tensor_pb2
+from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
+from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import FORMATS, is_image
+from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import check_critic, check_labels, check_priority, check_tensor
 from ganserve_server.requests.findings import Findings
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve.v1 import gan_service_pb2
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.queue.lanes import Priority
-    from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.limits import Limits
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
@@ -40,10 +34,9 @@ class ScorePlan:
 
 
 def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limits) -> ScorePlan:
-    """Check a request for scores, except for the content of its picture files.
+    """Check a request for scores, and raise an error with all of its problems.
 
-    Raises:
-        RequestError: The request is wrong; see `Findings.raise_any`.
+    The content of its picture files is checked later.
     """
     findings = Findings()
     info = model.info
@@ -64,9 +57,8 @@ def plan_score(model: Model, request: gan_service_pb2.ScoreRequest, limits: Limi
     if model.critic is None:
         check_critic(model, "score", findings)
     elif info.critic_takes_labels and not given:
-        findings.invalid(
-            "label_indices", f"is empty; model {info.name!r} scores by label: give one for all, or one a sample"
-        )
+        problem = f"is empty; model {info.name!r} scores by label: give one for all, or one a sample"
+        findings.invalid("label_indices", problem)
     elif given and info.label_names and not info.critic_takes_labels:
         findings.precondition(
             f"the critic of model {info.name!r} scores without labels, though the generator takes them: "

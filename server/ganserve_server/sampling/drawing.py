@@ -1,19 +1,13 @@
 """Draw samples with a model's generator and score them with its critic. N = samples, Z = values of one latent."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ganserve_server.models.model import CriticWork
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import GeneratorWork, Labels, Model
-    from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.models.model import CriticWork, GeneratorWork, Labels, Model
+from ganserve_server.queue.options import QueueOptions
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -39,11 +33,7 @@ class Drawn:
 
 
 async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:
-    """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue.
-
-    Raises:
-        RequestError: See `Batcher.submit`.
-    """
+    """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue."""
     parts = await model.generator.submit(work, count, options)
     samples = [part[0] for part in parts]
     latents = cast("list[NDArray[np.float32]]", [part[1] for part in parts])
@@ -63,9 +53,6 @@ async def score(
     """Return scores and probabilities, [N] each, of samples [N, ...] in the model's shape and type.
 
     Cancelling frees their places in the queue. `labels` are None for critics that take none.
-
-    Raises:
-        RequestError: See `Batcher.submit`.
     """
     assert model.critic is not None, "requests for scores are refused without a critic"
     parts = await model.critic.submit(CriticWork(samples=samples, labels=labels), len(samples), options)

@@ -14,18 +14,13 @@ gamma is the paper's 80th percentile of F over those samples: one sample in five
 N = samples.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
+from ganserve_server.models.model import Labels, Model
 
 CALIBRATION_SAMPLES = 2048
 CALIBRATION_SEED = int.from_bytes(b"ganserve", "big")
@@ -58,7 +53,7 @@ def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:
 
 def calibration_obstacle(model: Model) -> str:
     """Explain why a model's critic gives no usable odds for rejection; empty if it does."""
-    score, critic = model.spec.score, f"the critic of version {model.info.version} of model {model.info.name!r}"
+    score, critic = model.spec.score, f"the critic of {model.info}"
     if not score.HasField("calibration"):
         return (
             f"{critic} is not calibrated, and SELECTION_METHOD_REJECTION needs probabilities that are true odds: "

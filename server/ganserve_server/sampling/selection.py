@@ -17,40 +17,33 @@ N = samples, A = samples without an accepted proposal, R = proposals of a sample
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
-from ganserve_server.models.model import GeneratorWork
+from ganserve_server.models.model import GeneratorWork, Labels, Model
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined
 from ganserve_server.sampling.rejection_sampling import (
     CALIBRATION_SAMPLES,
     CALIBRATION_SEED,
+    RejectionConstants,
     log_odds,
     rejection_constants,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import ParamSpec, TypeVar
-
-    from numpy.typing import NDArray
-
-    from ganserve_server.models.model import Labels, Model
-    from ganserve_server.models.model_info import ModelInfo
-    from ganserve_server.sampling.rejection_sampling import RejectionConstants
-
-    ArgumentsT = ParamSpec("ArgumentsT")
-    ResultT = TypeVar("ResultT")
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
 
 MOST_PROPOSALS_PER_SAMPLE = 1024
 PROPOSALS_PER_ROUND = 4  # of rejection sampling
@@ -61,20 +54,13 @@ _OFF_LOOP_VALUES = 2**16
 _log = logging.getLogger(__name__)
 
 
-class SelectionMethod(enum.Enum):
-    """How the critic chooses."""
-
-    BEST_OF_N = "best of n"
-    """The proposal with the highest score; the first of equal ones."""
-    REJECTION = "rejection"
-    """The first accepted proposal (see `rejection_sampling`), or the likeliest if none is."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """A requested selection."""
 
-    method: SelectionMethod
+    rejection: bool
+    """True: take the first accepted proposal (see `rejection_sampling`), or the likeliest if none is. False: take the
+    best of N, the proposal with the highest score; the first of equal ones."""
     most: int
     """m, the most proposals for one sample."""
 
@@ -83,10 +69,8 @@ class Selector:
     """Draws selected samples, and caches each model's constants of rejection sampling."""
 
     def __init__(self) -> None:
-        self._constants: weakref.WeakKeyDictionary[Model, RejectionConstants] = weakref.WeakKeyDictionary()
-        self._estimates: weakref.WeakKeyDictionary[Model, asyncio.Task[RejectionConstants]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._constants = weakref.WeakKeyDictionary[Model, RejectionConstants]()
+        self._estimates = weakref.WeakKeyDictionary[Model, asyncio.Task[RejectionConstants]]()
 
     async def draw(
         self,
@@ -102,13 +86,8 @@ class Selector:
 
         The model has a critic, which is calibrated for rejection sampling; the work has no latents. Only the first
         group of proposals can be refused by a full queue. `latents` asks for the samples' latents.
-
-        Raises:
-            RequestError: See `Batcher.submit`.
         """
-        constants = None
-        if selection.method is SelectionMethod.REJECTION:
-            constants = await self.constants(model, options.deadline)
+        constants = await self.constants(model, options.deadline) if selection.rejection else None
         kept = _Kept.nothing(model.info, count, latents=latents)
         at_once = _most_at_once(model.info)
         step = max(1, at_once // _round(selection, at_once))
@@ -130,11 +109,8 @@ class Selector:
     async def constants(self, model: Model, deadline: float | None = None) -> RejectionConstants:
         """Return the constants of a model, from its first `CALIBRATION_SAMPLES` unselected samples.
 
-        They are drawn once. All requests wait for the same draw, which continues if a request ends.
-
-        Raises:
-            DeadlineExpiredError: The deadline passed before the draw ended.
-            RequestError: See `Batcher.submit`.
+        They are drawn once. All requests wait for the same draw, which continues if a request ends or its deadline
+        passes.
         """
         if model in self._constants:
             return self._constants[model]
@@ -206,12 +182,7 @@ class _Group:
     """A group of samples whose proposals are drawn together."""
 
     def __init__(
-        self,
-        model: Model,
-        work: GeneratorWork,
-        count: int,
-        selection: Selection,
-        constants: RejectionConstants | None,
+        self, model: Model, work: GeneratorWork, count: int, selection: Selection, constants: RejectionConstants | None
     ) -> None:
         self._model = model
         self._work = work
@@ -290,7 +261,7 @@ class _Group:
 
 def _round(selection: Selection, at_once: int) -> int:
     """Return the number of proposals for each sample in one round."""
-    whole = PROPOSALS_PER_ROUND if selection.method is SelectionMethod.REJECTION else at_once
+    whole = PROPOSALS_PER_ROUND if selection.rejection else at_once
     return min(selection.most, whole)
 
 

@@ -388,7 +388,7 @@ def test_a_version_that_is_replaced_after_the_check_is_looked_up_again(tmp_path:
             replaced = plan.graph.model
             await asyncio.to_thread(server.repository.load_model, "tiny", 0)
             result = await inference.run(plan)
-            assert result.seed == 4
+            assert result.plan.seed == 4
             assert replaced.generator.statistics.samples == 0
             assert server.repository.resolve("tiny", 0).generator.statistics.samples == 1
 

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from ganserve_server.engine import bound_session
 from ganserve_server.engine.bound_session import BoundSession, bucket_of
-from ganserve_server.engine.engine import Engine, EngineConfig, TensorSpec
+from ganserve_server.engine.engine import Engine, TensorSpec
 from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
 from ganserve_server.engine.providers import CPU, CUDA
-from ganserve_server.engine.sessions import PlainSession
+from ganserve_server.engine.sessions import EngineConfig, PlainSession
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
-from ganserve_server.models.descriptions import describe_model
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 from random_packages import build_dense_package
 from tiny_packages import build_tiny_package
 
@@ -130,7 +129,7 @@ def test_warming_up_tries_every_bucket_of_every_instance(tmp_path: Path, monkeyp
     model.close()
     assert len(sizes) == 4, "two instances of generator and critic"
     assert all(tried == [1, 4, 16] for tried in sizes.values())
-    generator, critic = describe_model(model).engines
+    generator, critic = model.describe().engines
     assert list(generator.batch_buckets) == list(critic.batch_buckets) == [1, 4, 16]
     assert list(generator.instances) == ["cpu", "cpu"]
     assert (generator.threads, generator.cuda_graphs, generator.tf32) == (1, False, False)

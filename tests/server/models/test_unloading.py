@@ -15,7 +15,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import FailedPreconditionError, UnavailableError
 from ganserve_server.models.leases import Leases
 from ganserve_server.models.repository import Repository
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 from in_process import in_process_server
 from repositories import BATCH, ENGINE, FAILED, READY, UNLOADED, break_package, states, wait_for
 from tiny_packages import build_tiny_package

@@ -20,13 +20,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import UnavailableError
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as definitions
 from ganserve_server.monitoring.calls import CallStatistics
 from ganserve_server.monitoring.metric_collector import ServerCollector, _Graphs, make_registry
-from ganserve_server.queue.batch_config import BatchConfig
+from ganserve_server.queue.options import BatchConfig
 from ganserve_server.queue.statistics import GraphStatistics
 from in_process import in_process_server
 from server_process import ServerProcess, running_server

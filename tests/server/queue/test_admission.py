@@ -15,7 +15,7 @@ from ganserve_server.errors import (
 )
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import QueueOptions
 
 if TYPE_CHECKING:
     pass

@@ -15,9 +15,8 @@ from ganserve_server.errors import (
     EngineError,
     UnavailableError,
 )
-from ganserve_server.queue.batch_config import BatchConfig
 from ganserve_server.queue.batcher import Batcher
-from ganserve_server.queue.queue_options import QueueOptions
+from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import Histogram
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.cpu_cores import usable_cores
-from ganserve_server.engine.parallelism import choose_parallelism
+from ganserve_server.engine.parallelism import choose_parallelism, usable_cores
 from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.error_text import listed, shown
 
@@ -20,8 +19,8 @@ WITHOUT_GRPC = """
 import asyncio, sys
 from pathlib import Path
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.queue.batch_config import BatchConfig
-from ganserve_server.engine.engine import EngineConfig
+from ganserve_server.queue.options import BatchConfig
+from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import InvalidRequestError
 from ganserve_server.service import GanService
 from ganserve_server.models.repository import Repository

@@ -17,8 +17,7 @@ from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.run.run_folder import Which
 
 if TYPE_CHECKING:
-    from ganserve_training.evaluation.evaluate import FeatureLoader
-    from ganserve_training.evaluation.subjects import Subject
+    from ganserve_training.evaluation.evaluate import FeatureLoader, Subject
 
 PackageOpener: TypeAlias = "Callable[[Path], Subject | None]"
 """Opens an exported model package; None: the path is something else."""
@@ -99,6 +98,3 @@ def command(
 
 COMMAND = command()
 main = COMMAND.main
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -49,6 +49,3 @@ COMMAND = Command(
     exit_codes={ConfigError: BAD_USAGE, TrainingError: FAILED},
 )
 main = COMMAND.main
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

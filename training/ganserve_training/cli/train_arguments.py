@@ -57,12 +57,11 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     """
     preset, *words = argv
     words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
-    prog = f"ganserve train {preset}"
     defaults = _defaults(preset, _chosen(preset, words))
     for word in words:
         if error := misplaced(defaults.config, word.partition("=")[0]):
             raise error
-    given = parse(options_of(TrainArguments, defaults), words, prog)
+    given = parse(options_of(TrainArguments, defaults), words, f"ganserve train {preset}")
     arguments: TrainArguments = build(defaults, given)
     _check_given({".".join(path[1:]) for path in given if path[0] == "config"}, arguments.config)
     return arguments
@@ -117,18 +116,14 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
         defaults = _defaults(preset, chosen)
     except (UsageError, ConfigError):
         defaults = _defaults(preset, {})
-    sections: dict[str, dict[str, Option]] = {}
-    for option in options_of(TrainArguments, defaults):
-        name = ".".join(option.path).removeprefix("config.")
-        sections.setdefault(name.partition(".")[0] if "." in name else "run", {})[name] = option
-    more, shown = "", {name: list(inside.values()) for name, inside in sections.items()}
-    if section in sections:
-        shown = {section: shown[section]}
-    elif "--help-all" not in words:
-        every = {name: option for inside in sections.values() for name, option in inside.items()}
+    every = {".".join(option.path).removeprefix("config."): option for option in options_of(TrainArguments, defaults)}
+    sections: dict[str, list[Option]] = {}
+    for name, option in every.items():
+        sections.setdefault(name.partition(".")[0] if "." in name else "run", []).append(option)
+    more, shown = "", {section: sections[section]} if section in sections else sections
+    if shown is sections and "--help-all" not in words:
         shown = {"options that matter most": [every[name] for name in _FIRST if name in every]}
-        counts = [f"  --help {name:12} {len(inside):2} options: " for name, inside in sections.items()]
-        lines = [f"{count}{_about(defaults, name)}" for count, name in zip(counts, sections, strict=True)]
+        lines = [f"  --help {name:12} {len(of):2} options: {_about(defaults, name)}" for name, of in sections.items()]
         more = "\n".join(["all options, by section:", *lines, "  --help-all          all of them"])
     prog = f"ganserve train {preset}"
     examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
@@ -138,7 +133,7 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
 def _about(defaults: TrainArguments, section: str) -> str:
     """Return what a section is about, short enough for a line of 80 columns."""
     part = getattr(defaults.config, section, None)
-    doc = (
-        "where, how long and on what to train" if part is None else re.split(r"[,.:;]| \(", type(part).__doc__ or "")[0]
-    )
-    return f"{doc[:1].lower()}{doc[1:]}"
+    if part is None:
+        return "where, how long and on what to train"
+    about = re.split(r"[,.:;]| \(", type(part).__doc__ or "")[0]
+    return f"{about[:1].lower()}{about[1:]}"

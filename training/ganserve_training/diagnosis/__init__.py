@@ -1,10 +1,8 @@
 """Watch both players while they train, and report problems in plain sentences. See docs/diagnosis.md.
 
 A look gives an `observation`, which `probe` takes. `rules` find problems in a history of observations, `advice` knows
-what to try, `debounce` reports each finding once, and `monitor` does all of this for a run in its folder.
+what to try, `findings` reports each once, and `monitor` does all of this for a run in its folder.
 """
-
-from __future__ import annotations
 
 from ganserve_training.diagnosis.findings import KINDS, Finding, Kind
 from ganserve_training.diagnosis.observation import Observation

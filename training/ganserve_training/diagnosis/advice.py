@@ -4,9 +4,8 @@ A remedy is a phrase with a place for flags, and new values by their path. Value
 flags. A remedy that changes nothing, or that training would refuse, is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -33,12 +32,17 @@ def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[Tra
     tries = ["more data"] if kind == "critic-overfitting" else []
     for words, settings in _REMEDIES[kind](config, data):
         changes = _changes(config, settings)
-        if changes and _is_accepted(config, changes, check):
+        if not changes:
+            continue
+        with suppress(ConfigError):
+            check(changed_config(config, changes))
             tries.append(words.format(" ".join(_flag(path, value) for path, value in changes.items())))
     kept = _KEPT[kind] if kind in _KEPT and config.diagnosis.keep_best else ""
     if not tries:
         return kept or "This run uses every remedy that ganserve knows for it: try stronger values."
-    return f"{kept} For another run, try {_join(tries)}.".lstrip()
+    if len(tries) > 1:
+        tries[-1] = f"or {tries[-1]}"
+    return f"{kept} For another run, try {', '.join(tries)}.".lstrip()
 
 
 def _vanishing_gradients(config: TrainConfig, _: DataInfo) -> _Remedies:
@@ -101,10 +105,8 @@ def _divergence(config: TrainConfig, _: DataInfo) -> _Remedies:
     penalties = config.regularisers
     free = penalties.weight_clip == penalties.gradient_penalty.weight == 0.0
     if config.loss.name == "wasserstein" and free and config.networks.spectral_norm == "off":
-        yield (
-            "a gradient penalty, which keeps a Wasserstein critic Lipschitz ({})",
-            {"regularisers.gradient_penalty.weight": 10.0},
-        )
+        penalty = {"regularisers.gradient_penalty.weight": 10.0}
+        yield "a gradient penalty, which keeps a Wasserstein critic Lipschitz ({})", penalty
     yield "half the learning rates ({})", _scaled(config, 0.5, *_RATES)
     if max(penalties.r1_gamma.most, penalties.r2_gamma.most) > 0.0:
         yield "ten times the penalties ({})", _scaled(config, 10.0, *_GAMMAS)
@@ -175,19 +177,7 @@ def _changes(config: TrainConfig, settings: dict[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in flat.items() if now.get(path) != value}
 
 
-def _is_accepted(config: TrainConfig, changes: dict[str, Any], check: Callable[[TrainConfig], None]) -> bool:
-    try:
-        check(changed_config(config, changes))
-    except ConfigError:
-        return False
-    return True
-
-
 def _flag(path: str, value: object) -> str:
     if value is True:
         return flag(path)
     return f"{flag(path)} {value:g}" if isinstance(value, float) else f"{flag(path)} {value}"
-
-
-def _join(tries: list[str]) -> str:
-    return tries[0] if len(tries) == 1 else ", ".join(tries[:-1]) + ", or " + tries[-1]

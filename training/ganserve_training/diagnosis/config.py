@@ -1,14 +1,11 @@
 """How a run is watched."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from ganserve_training.options.checks import expect, refusal
 
 QualityName = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
-_FEWEST_SAMPLES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +28,7 @@ class DiagnosisConfig:
 
     def __post_init__(self) -> None:
         expect(self.every_steps >= 1, "diagnosis.every_steps", self.every_steps, "at least 1")
-        expect(
-            self.samples >= _FEWEST_SAMPLES,
-            "diagnosis.samples",
-            self.samples,
-            f"at least {_FEWEST_SAMPLES}",
-            "A share of fewer says nothing",
-        )
+        expect(self.samples >= 16, "diagnosis.samples", self.samples, "at least 16", "A share of fewer says nothing")
         expect(self.patience >= 0, "diagnosis.patience", self.patience, "0 (never stop) or more")
         for item in fields(self):
             value = getattr(self, item.name)

@@ -4,8 +4,6 @@ A run's space is made once from its training samples and never changes, so that 
 compared.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,13 +13,10 @@ _MOST_FEATURES = 32
 
 
 class FeatureSpace:
-    """The training samples' leading principal components, at most 32. Vectors of up to 32 values stay as they are.
+    """The leading principal components, at most 32, of training samples as networks see them, [N, C, H, W] or [N, D].
 
-    Noise has almost no extent along the components of real data. In pixel space, by contrast, an untrained generator
-    would look varied.
-
-    Args:
-        reference: Training samples as networks see them, float32 [N, C, H, W] or [N, D].
+    Noise has almost no extent along the components of real data; in pixel space, by contrast, an untrained generator
+    would look varied. Vectors of up to 32 values stay as they are.
     """
 
     def __init__(self, reference: Tensor) -> None:

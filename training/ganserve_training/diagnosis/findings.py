@@ -1,9 +1,7 @@
-"""Define findings: what a diagnosis reports."""
+"""Define findings, and report a condition once: when it has lasted, and again only after it has gone."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Kind = Literal[
@@ -17,11 +15,14 @@ Kind = Literal[
     "decline",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+PERSISTENCE = 3
+"""Looks in a row for which a condition must hold before it is reported, and must be absent before it counts as gone. A
+single look may be an accident of its 256 samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A condition of the run that is worth reporting."""
+    """A condition of the run that is worth reporting; its fields make one line of diagnosis.jsonl."""
 
     step: int
     """Step at which it is reported."""
@@ -31,14 +32,45 @@ class Finding:
     advice: str
     """Advice in one or two sentences, with flags of `ganserve train`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return one line of diagnosis.jsonl as a dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
-        """Read what `to_dict` wrote."""
-        return cls(**values)
-
     def __str__(self) -> str:
         return f"{self.kind.replace('-', ' ')} at step {self.step}: {self.message} {self.advice}"
+
+
+class Debounce:
+    """Follow which conditions hold from look to look."""
+
+    def __init__(self) -> None:
+        self._streaks = dict.fromkeys(KINDS, 0)  # looks in a row: positive with the condition, negative without
+        self._lasting: set[Kind] = set()
+
+    @property
+    def lasting(self) -> frozenset[Kind]:
+        """Return the conditions that were reported and have not gone since."""
+        return frozenset(self._lasting)
+
+    def feed(self, conditions: Collection[Kind]) -> list[Kind]:
+        """Take the conditions of one more look, and return those to report now."""
+        new = []
+        for kind in KINDS:
+            before = self._streaks[kind]
+            streak = max(before, 0) + 1 if kind in conditions else min(before, 0) - 1
+            self._streaks[kind] = streak
+            if streak >= PERSISTENCE and kind not in self._lasting:
+                self._lasting.add(kind)
+                new.append(kind)
+            elif streak <= -PERSISTENCE:
+                self._lasting.discard(kind)
+        return new
+
+    def streak(self, kind: Kind) -> int:
+        """Return for how many looks in a row the condition has held; 0: it does not hold."""
+        return max(self._streaks[kind], 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state in plain values."""
+        return {"streaks": dict(self._streaks), "lasting": sorted(self._lasting)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._streaks = {kind: state["streaks"].get(kind, 0) for kind in KINDS}
+        self._lasting = set(state["lasting"])

@@ -1,10 +1,8 @@
 """Watch a run: take looks, keep their history, report findings, and know the best step so far."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +11,12 @@ from torch import nn
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import Samples, load_split
 from ganserve_training.diagnosis.advice import advise
-from ganserve_training.diagnosis.debounce import Debounce
-from ganserve_training.diagnosis.findings import Finding, Kind
+from ganserve_training.diagnosis.findings import Debounce, Finding, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.quality_history import best_observation, is_better
 from ganserve_training.diagnosis.rules import diagnose
-from ganserve_training.evaluation.modes import Modes, modes_of
+from ganserve_training.evaluation.modes import modes_of
 from ganserve_training.evaluation.quality import Quality, QualityMeter
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import reals_at, stage_of
@@ -28,16 +25,13 @@ from ganserve_training.run.logs import LogWriter, read_log
 from ganserve_training.run.random_state import Noise, seed_global
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import draw_samples
-
-if TYPE_CHECKING:
-    from ganserve_training.run.training_step import Trainer
+from ganserve_training.run.training_step import Trainer
 
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with
 _AUGMENTATION_SEED = 30_000_002
-_PER_MODE = 8  # with fewer samples per mode, a mode may be missed by accident
-_ENOUGH_HELD_OUT = 256
-"""With at least this many held-out samples they are the quality's reference, else the training samples are."""
+_PER_MODE = 8  # count modes from this many samples per mode: with fewer, a mode may be missed by accident
+_ENOUGH_HELD_OUT = 256  # from this many on, held-out samples are the quality's reference, else training samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +49,18 @@ class Look:
 class Monitor:
     """Watch one run: write observations.jsonl and diagnosis.jsonl in its folder, and `say` findings to the user."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        train: Samples,
-        folder: RunFolder,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, trainer: Trainer, train: Samples, folder: RunFolder, say: Callable[[str], None]) -> None:
         self._trainer = trainer
         self._config: TrainConfig = trainer.config
         self._say = say
         self._train = train
         self._observer: _Observer | None = None  # made at the first look, so that a run without looks pays nothing
-        self._history: list[Observation] = []
         self._debounce = Debounce()
         self._stopped_after = 0
         self._observations = LogWriter(folder.observations, trainer.step)
         self._findings = LogWriter(folder.diagnosis, trainer.step)
-        self._history.extend(Observation.from_dict(record) for record in read_log(folder.observations))
+        # Read after the writer has dropped the observations of later steps.
+        self._history = [Observation.from_dict(record) for record in read_log(folder.observations)]
 
     @property
     def should_stop(self) -> bool:
@@ -86,19 +74,14 @@ class Monitor:
 
     def look(self) -> Look:
         """Look at the players as they are now; write down and report what is new."""
-        trainer = self._trainer
-        self._observer = self._observer or _Observer(trainer, self._train)
+        self._observer = self._observer or _Observer(self._trainer, self._train)
         observation = self._observer.observe()
         is_best = is_better(observation, self.best)
         self._history.append(observation)
         self._observations.write(observation.to_dict())
         conditions = diagnose(self._history)
-        findings = tuple(
-            Finding(step=trainer.step, kind=kind, message=conditions[kind], advice=self._advise(kind))
-            for kind in self._debounce.feed(conditions)
-        )
+        findings = tuple(self._note(kind, conditions[kind]) for kind in self._debounce.feed(conditions))
         for finding in findings:
-            self._findings.write(finding.to_dict())
             self._say(str(finding))
         patience = self._config.diagnosis.patience
         declined = self._debounce.streak("decline") if "decline" in self._debounce.lasting else 0
@@ -107,9 +90,7 @@ class Monitor:
 
     def note_divergence(self, message: str) -> None:
         """Write down a finding that ends the run; the user sees it as an error."""
-        kind: Kind = "divergence"
-        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=self._advise(kind))
-        self._findings.write(finding.to_dict())
+        self._note("divergence", message)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint; the history itself is in observations.jsonl.
@@ -127,8 +108,11 @@ class Monitor:
         self._observations.close()
         self._findings.close()
 
-    def _advise(self, kind: Kind) -> str:
-        return advise(kind, self._config, self._train.info, self._trainer.check)
+    def _note(self, kind: Kind, message: str) -> Finding:
+        advice = advise(kind, self._config, self._train.info, self._trainer.check)
+        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=advice)
+        self._findings.write(asdict(finding))
+        return finding
 
 
 class _Observer:
@@ -137,11 +121,10 @@ class _Observer:
     def __init__(self, trainer: Trainer, train: Samples) -> None:
         self._trainer = trainer
         self._info = train.info
-        config = trainer.config
+        config, diagnosis, modes = trainer.config, trainer.config.diagnosis, modes_of(trainer.config.data)
         device = next(trainer.generator.parameters()).device
         held_out = load_split(config.data, "held_out")
-        diagnosis, modes = config.diagnosis, modes_of(config.data)
-        countable = _countable(modes, diagnosis.samples)
+        countable = modes if modes is not None and modes.count * _PER_MODE <= diagnosis.samples else None
         players = Players(
             generator=trainer.generator,
             critic=trainer.critic,
@@ -152,9 +135,8 @@ class _Observer:
         )
         self._probe = Probe(config, players, train, held_out, device, countable)
         reference = held_out if len(held_out) >= _ENOUGH_HELD_OUT else train
-        self._meter = QualityMeter(
-            reference, diagnosis.quality, modes if diagnosis.quality == "mode-coverage" else countable
-        )
+        modes = modes if diagnosis.quality == "mode-coverage" else countable
+        self._meter = QualityMeter(reference, diagnosis.quality, modes)
         self._untrained_quality = self._measure_untrained(device)
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
@@ -182,8 +164,7 @@ class _Observer:
         return self._measure_quality(generator.to(device).eval()).value
 
     def _measure_quality(self, generator: nn.Module) -> Quality:
-        trainer = self._trainer
-        count = _QUALITY_SAMPLES
+        trainer, count = self._trainer, _QUALITY_SAMPLES
         names = len(trainer.label_names)
         labels = np.arange(count, dtype=np.int64) % names if names else None
         samples = draw_samples(generator, trainer.prior, self._info, labels, count, _QUALITY_SEED)
@@ -203,8 +184,3 @@ class _Observer:
         noise_std = config.instance_noise.at(progress)
         self._random.manual_seed(_AUGMENTATION_SEED)
         return lambda samples: self._augmentation(samples, probability, noise_std)
-
-
-def _countable(modes: Modes | None, samples: int) -> Modes | None:
-    """Return the modes if there are enough samples to count them."""
-    return modes if modes is not None and modes.count * _PER_MODE <= samples else None

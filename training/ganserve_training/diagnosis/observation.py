@@ -1,12 +1,9 @@
 """Define observations: the numbers that one look at the players gives."""
 
-from __future__ import annotations
-
-import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
 
 RegionKind = Literal["modes", "labels", "clusters"]
 
@@ -25,7 +22,6 @@ class Observation:
     critic_loss: float
     """The adversarial loss alone, without penalties."""
     generator_loss: float
-    """The generator's adversarial loss."""
     real_accuracy: float
     """Share of training samples that the critic takes for real."""
     held_out_accuracy: float | None
@@ -57,7 +53,6 @@ class Observation:
     region_kind: RegionKind
     """Kind of the regions: known modes, labels as a judge recognises them, or clusters of the training samples."""
     regions: int
-    """Number of regions."""
     regions_reached: int
     """Regions whose share of generated samples is at least a tenth of their share of real ones."""
     region_entropy: float
@@ -68,9 +63,7 @@ class Observation:
     quality: float | None
     """Quality of the averaged generator's samples."""
     untrained_quality: float | None
-    """Quality before training."""
     higher_is_better: bool
-    """True if higher values of the quality are better."""
 
     @property
     def critic_accuracy(self) -> float:
@@ -80,19 +73,16 @@ class Observation:
     @property
     def is_finite(self) -> bool:
         """Say whether all numbers are finite."""
-        numbers = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return all(math.isfinite(number) for number in numbers if isinstance(number, float)) and all(
-            map(math.isfinite, self.centre)
-        )
+        numbers = [*(getattr(self, name) for name in _FIELDS), *self.centre]
+        return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON, which has no infinities and no NaN: they become words."""
-        values = dataclasses.asdict(self)
-        values["centre"] = [_write(value) for value in self.centre]
+        values = asdict(self) | {"centre": [_write(value) for value in self.centre]}
         return {name: _write(value) for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Observation:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         read: dict[str, Any] = {name: _read(values.get(name)) for name in _FIELDS}
         read["growing"] = bool(read["growing"])  # older records lack it
@@ -100,7 +90,7 @@ class Observation:
         return cls(**read)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Observation))
+_FIELDS = tuple(field.name for field in fields(Observation))
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -5,8 +5,6 @@ run continues bit for bit as without it. Its latents and real samples are fixed.
 players learned in between, and a resumed run needs no state for them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.data import Samples
+from ganserve_training.data import Samples, to_network
 from ganserve_training.diagnosis.feature_space import FeatureSpace, mean_pairwise_distance
-from ganserve_training.diagnosis.fixed_samples import shown_classes, take_samples, whole_units
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.regions import Regions, cluster_regions, label_regions, mode_regions
 from ganserve_training.evaluation.modes import Modes
@@ -32,6 +29,7 @@ from ganserve_training.run.random_state import capture_rng, restore_rng
 
 _REFERENCE_SAMPLES = 1024
 _CENTRE_COORDINATES = 8
+_PER_LABEL = 8  # samples of one label, so that there are pairs to compare
 
 Change = Callable[[Tensor], Tensor]
 
@@ -65,24 +63,24 @@ class Probe:
         modes: Modes | None = None,
     ) -> None:
         self._players = players
-        unit = config.networks.packing * max(1, config.networks.minibatch_stddev_group)
-        self._chunk = whole_units(config.batch_size // config.accumulate_batches, unit)
-        count = whole_units(config.diagnosis.samples, unit)
+        unit = config.networks.packing * max(1, config.networks.minibatch_stddev_group)  # packs and groups stay whole
+        self._chunk = _whole_units(config.batch_size // config.accumulate_batches, unit)
+        count = _whole_units(config.diagnosis.samples, unit)
         rng = np.random.default_rng([config.seed, 2])  # a generator other than the run's own
 
-        classes = shown_classes(train.info.label_names, count)
-        self._real, self._labels = take_samples(train, count, classes, rng, device)
+        classes = _shown_classes(train.info.label_names, count)
+        self._real, self._labels = _take_samples(train, count, classes, rng, device)
         self._held_out: Tensor | None = None
         self._held_out_labels: Tensor | None = None
         if held_out is not None and len(held_out):
-            self._held_out, self._held_out_labels = take_samples(held_out, count, classes, rng, device)
+            self._held_out, self._held_out_labels = _take_samples(held_out, count, classes, rng, device)
         latents = torch.Generator().manual_seed(int(rng.integers(2**63)))
         self._latents = players.prior.draw(count, latents).to(device)
         self._fake_labels = self._labels
         if players.label_names and self._labels is None:
             self._fake_labels = torch.arange(count, device=device) % len(players.label_names)
 
-        reference, reference_labels = take_samples(train, _REFERENCE_SAMPLES, None, rng, device)
+        reference, reference_labels = _take_samples(train, _REFERENCE_SAMPLES, None, rng, device)
         self._space = FeatureSpace(reference)
         real = self._space(self._real)
         self._real_centre = real.mean(dim=0)
@@ -121,14 +119,8 @@ class Probe:
     ) -> Observation:
         """Look at the players as they are now.
 
-        Args:
-            step: Training steps taken.
-            samples_seen: Real samples that the critic has seen.
-            growing: Whether the networks have not yet faded in their last level.
-            augment: Changes all samples before the critic sees them.
-            fade: Changes real samples before that, while networks grow.
-            quality: Quality of the averaged generator's samples, for the record.
-            untrained_quality: Quality before training.
+        `augment` changes all samples before the critic sees them; `fade` changes real samples before that, while
+        networks grow. The other arguments are for the record.
         """
         with undisturbed(self._latents.device):
             real = fade(self._real)
@@ -179,20 +171,16 @@ class Probe:
     def _generator_gradient(self, augment: Change, real: Tensor) -> tuple[Tensor, float, float, float, float]:
         """Compute the generator's gradient on the first chunk.
 
-        Returns:
-            Samples [N, ...], the loss's slope, the mean norm of a sample's gradient, the norm of the weights' gradient,
-            and the loss.
+        Return its samples [N, ...], the loss's slope, the mean norm of a sample's gradient, the norm of the weights'
+        gradient, and the loss.
         """
-        part = slice(0, self._chunk)
+        generator, part = self._players.generator, slice(0, self._chunk)
         weights = {
-            name: value.detach().requires_grad_(value.requires_grad)
-            for name, value in self._players.generator.named_parameters()
+            name: value.detach().requires_grad_(value.requires_grad) for name, value in generator.named_parameters()
         }
         trained = [value for value in weights.values() if value.requires_grad]
         with torch.enable_grad():
-            fake: Tensor = functional_call(
-                self._players.generator, weights | _buffers(self._players.generator), self._generator_inputs(part)
-            )
+            fake: Tensor = functional_call(generator, weights | _buffers(generator), self._generator_inputs(part))
             scores = self._critic(augment(fake), _cut(self._labels, part))
             with torch.no_grad():
                 real_scores = self._critic(augment(real[part]), _cut(self._labels, part))
@@ -249,3 +237,31 @@ def _cut(labels: Tensor | None, part: slice) -> Tensor | None:
 
 def _share(which: Tensor) -> float:
     return float(which.float().mean())
+
+
+def _whole_units(count: int, unit: int) -> int:
+    """Return the largest multiple of `unit` up to `count`, at least one unit."""
+    return max(count // unit, 1) * unit
+
+
+def _shown_classes(label_names: tuple[str, ...], count: int) -> NDArray[np.int64] | None:
+    """Return the classes of `count` samples: all, or evenly spaced ones if there are too many; None: unlabelled."""
+    if not label_names:
+        return None
+    shown = max(1, min(len(label_names), count // _PER_LABEL))
+    return np.linspace(0, len(label_names) - 1, shown).round().astype(np.int64)
+
+
+def _take_samples(
+    samples: Samples, count: int, classes: NDArray[np.int64] | None, rng: np.random.Generator, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Return `count` random samples as networks see them and their labels; samples repeat if there are too few."""
+    candidates = np.arange(len(samples))
+    if classes is not None and samples.labels is not None:
+        wanted = np.isin(samples.labels, classes)
+        candidates = candidates[wanted] if wanted.any() else candidates
+    order = rng.permutation(candidates)
+    chosen = np.sort(np.resize(order, count) if len(order) < count else order[:count])  # read files in their order
+    chosen = chosen[rng.permutation(len(chosen))]
+    labels = None if samples.labels is None else torch.from_numpy(samples.labels[chosen]).to(device)
+    return to_network(torch.from_numpy(samples.read(chosen)), samples.info).to(device), labels

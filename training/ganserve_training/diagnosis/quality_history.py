@@ -1,7 +1,5 @@
 """Follow the quality of a run over its looks: the best one, gains and trends."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
@@ -13,12 +11,9 @@ History = Sequence[Observation]
 
 WARM_UP = 4
 """Looks at a run's beginning that some rules leave out, as everything is poor before the players have adapted."""
-SMOOTHING = 3
-"""Looks in a median of the quality, as a single look may be lucky."""
-GAIN_WINDOW = 5
-"""Looks over which gains are measured."""
-NOTHING_GAINED = 0.9
-"""Share of the quality's earlier error above which nothing was gained."""
+SMOOTHING = 3  # looks in a median of the quality, as a single look may be lucky
+GAIN_WINDOW = 5  # looks over which gains are measured
+NOTHING_GAINED = 0.9  # share of the quality's earlier error above which nothing was gained
 
 
 def best_observation(history: History) -> Observation | None:

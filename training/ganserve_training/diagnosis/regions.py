@@ -4,8 +4,6 @@ Regions are known modes; else labels, if a judge can recognise them; else cluste
 "number of statistically different bins", Richardson & Weiss 2018).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +16,12 @@ from torch import Tensor
 from ganserve_training.data import DataInfo, from_network
 from ganserve_training.diagnosis.feature_space import FeatureSpace
 from ganserve_training.diagnosis.observation import RegionKind
+from ganserve_training.evaluation.judge import fit_judge
 from ganserve_training.evaluation.modes import Modes
 
 CLUSTERS = 20  # about 13 of 256 samples each, so that an empty cluster is no accident
-REACHED_SHARE = 0.1
-"""A region counts as reached from this share of its share of real samples."""
-JUDGE_ACCURACY = 0.8
-"""Accuracy on held-out samples below which a judge is not used; clusters take its place."""
+REACHED_SHARE = 0.1  # A region counts as reached from this share of its share of real samples
+JUDGE_ACCURACY = 0.8  # accuracy on held-out samples below which a judge is not used; clusters take its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +36,9 @@ class Coverage:
 
 
 class Regions:
-    """A fixed division of the samples' space.
+    """A fixed division of the samples' space into `count` regions; `assign` returns each sample's region, int64 [N].
 
-    Args:
-        kind: What the regions are.
-        assign: Samples as networks see them -> the region of each, int64 [N].
-        count: K.
-        reference: Training samples, which show how much each region should get.
+    The training samples `reference` show how much each region should get.
     """
 
     def __init__(
@@ -83,24 +76,15 @@ def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
 
 
 def label_regions(
-    space: FeatureSpace,
-    reference: tuple[Tensor, Tensor],
-    held_out: tuple[Tensor, Tensor],
-    classes: int,
+    space: FeatureSpace, reference: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], classes: int
 ) -> Regions | None:
     """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
-    Args:
-        space: Space in which to compare.
-        reference: Training samples and their labels, int64 [N].
-        held_out: Held-out samples and their labels, which test the machine.
-        classes: Number of labels.
+    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`.
     """
-    from sklearn.svm import SVC
-
     if int(reference[1].min()) == int(reference[1].max()):
         return None
-    judge = SVC(C=10.0, gamma="scale").fit(_numpy(space(reference[0])), reference[1].cpu().numpy())
+    judge = fit_judge(_numpy(space(reference[0])), reference[1].cpu().numpy())
 
     def assign(samples: Tensor) -> NDArray[np.int64]:
         return np.asarray(judge.predict(_numpy(space(samples))), np.int64)

@@ -5,8 +5,6 @@ Rules compare scale-free numbers: shares, ratios to real samples, ratios to the 
 the values of healthy runs and of runs that were set up to fail in this way; docs/diagnosis.md lists both.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -32,63 +30,47 @@ CRITIC_WINS = 0.95
 SATURATED_SLOPE = 0.05
 """Loss slope below which the loss passes on less than a twentieth of the critic's gradient. For the minimax loss the
 slope is the critic's mean probability that a generated sample is real."""
-VANISHED_SHARE = 0.01
-"""Share of the run's median gradient below which the gradient at the samples has vanished."""
+VANISHED_SHARE = 0.01  # share of the run's median gradient below which the gradient at the samples has vanished
 
-STANDSTILL_WINDOW = 10
-"""Looks without movement or gain that count as no progress."""
+STANDSTILL_WINDOW = 10  # looks without movement or gain that count as no progress
 STANDSTILL_STEP = 0.01
 """Movement of the generated centre, and change of diversity, from look to look, below which samples stand still. Every
 look uses the same latents, so only the generator's weights can move the samples."""
 
 COLLAPSED_DIVERSITY = 0.4
 """Mean pairwise distance relative to the data's; healthy runs are above 0.8 from an early step on."""
-DEEP_COLLAPSE = 0.2
-"""Threshold for a run's first looks; no healthy run was below it at three looks in a row."""
-COLLAPSED_REGIONS = 0.6
-"""Share of the regions reached; healthy runs reach all, or miss one or two."""
+DEEP_COLLAPSE = 0.2  # threshold for a run's first looks; no healthy run was below it at three looks in a row
+COLLAPSED_REGIONS = 0.6  # share of the regions reached; healthy runs reach all, or miss one or two
 
-SWING_WINDOW = 10
-"""Looks over which swings are counted, enough for two full swings."""
-SWING_STEP = 0.3
-"""Mean movement of the generated centre from look to look, in mean pairwise distances of the data."""
+SWING_WINDOW = 10  # looks over which swings are counted, enough for two full swings
+SWING_STEP = 0.3  # mean movement of the generated centre from look to look, in mean pairwise distances of the data
 SWING_DETOUR = 3.0
 """Length of the centre's path over its net displacement: a swinging centre comes back, a learning one does not."""
-FOOLED, UNFOOLED = 0.2, 0.8
-"""Accuracies on generated samples between which a swinging critic alternates."""
-SWINGS = 4
-"""Changes of side within the window that make two full swings."""
+FOOLED, UNFOOLED = 0.2, 0.8  # accuracies on generated samples between which a swinging critic alternates
+SWINGS = 4  # changes of side within the window that make two full swings
 
-OVERFIT_GAP = 0.15
-"""Training accuracy minus held-out accuracy; chance alone gives 0.04 with 256 samples of each."""
-OVERFIT_LOOKS = 3
-"""Looks over which the gap is averaged."""
+OVERFIT_GAP = 0.15  # training accuracy minus held-out accuracy; chance alone gives 0.04 with 256 samples of each
+OVERFIT_LOOKS = 3  # looks over which the gap is averaged
 
 RUNAWAY_GAP = 100.0
 """Distance between mean real and mean generated score. Healthy Wasserstein critics of images stay below 75, and critics
 of other losses below 30."""
-RUNAWAY_GROWTH = 2.0
-"""Growth of this distance over the window."""
+RUNAWAY_GROWTH = 2.0  # growth of this distance over the window
 RUNAWAY_LOSS = 10.0
 """Critic's loss without any gain in quality. A critic that knows nothing pays at most 2 in any game, and no healthy run
 was above 2.5. A very negative loss is a Wasserstein critic's gap. The generator's loss drifts with the level of the
 scores, so it says nothing."""
-FAR_OFF = 3.0
-"""Distance or spread of generated samples, in extents of the data, from which they have left the data."""
+FAR_OFF = 3.0  # distance or spread of generated samples, in extents of the data, from which they have left the data
 
-EVEN = 0.15
-"""Distance of the critic's accuracy from one half within which it cannot tell real from generated."""
+EVEN = 0.15  # distance of the critic's accuracy from one half within which it cannot tell real from generated
 CONVERGED_DIVERSITY = 0.7
-CONVERGED_OFFSET = 0.25
-"""Distance between the generated centre and the data's, in mean pairwise distances of the data."""
+CONVERGED_OFFSET = 0.25  # distance between the generated centre and the data's, in mean pairwise distances of the data
 CONVERGED_GAIN = 0.5
 """Largest share of the quality's error before training. Without it, a critic that has learned nothing would count as
 converged."""
 
-DECLINED = 1.3
-"""Ratio of the smoothed error to its best value."""
-DECLINE_NOISE = 6.0
-"""Smallest rise over the best value, as a multiple of the looks' noise (`Trend.noise`)."""
+DECLINED = 1.3  # ratio of the smoothed error to its best value
+DECLINE_NOISE = 6.0  # smallest rise over the best value, as a multiple of the looks' noise (`Trend.noise`)
 
 
 def vanishing_gradients(history: History) -> str | None:
@@ -96,19 +78,18 @@ def vanishing_gradients(history: History) -> str | None:
     now = history[-1]
     if min(now.real_accuracy, now.fake_accuracy) < CRITIC_WINS:
         return None
-    wins = (
-        f"The critic tells {now.real_accuracy:.0%} of real and {now.fake_accuracy:.0%} of generated samples apart, and "
-    )
+    right = f"{now.real_accuracy:.0%} of real and {now.fake_accuracy:.0%} of generated samples"
     if now.loss_slope < SATURATED_SLOPE:
         return (
-            f"{wins}the generator's loss has saturated: it passes on {now.loss_slope:.2%} of the critic's gradient, "
-            "so the generator hardly learns."
+            f"The critic tells {right} apart, and the generator's loss has saturated: it passes on "
+            f"{now.loss_slope:.2%} of the critic's gradient, so the generator hardly learns."
         )
     usual = median(item.sample_gradient_norm for item in history)
     if now.sample_gradient_norm < VANISHED_SHARE * usual:
         return (
-            f"{wins}the gradient that reaches the generated samples ({now.sample_gradient_norm:.1e}) is "
-            f"{now.sample_gradient_norm / usual:.2%} of what it usually was in this run."
+            f"The critic tells {right} apart, and the gradient that reaches the generated samples "
+            f"({now.sample_gradient_norm:.1e}) is {now.sample_gradient_norm / usual:.2%} of what it usually was in "
+            "this run."
         )
     return None
 
@@ -186,7 +167,8 @@ def divergence(history: History) -> str | None:
         return "Some of the players' numbers are no longer finite."
     gap = abs(now.real_score - now.fake_score)
     if len(history) > GAIN_WINDOW:
-        before = abs(history[-1 - GAIN_WINDOW].real_score - history[-1 - GAIN_WINDOW].fake_score)
+        then = history[-1 - GAIN_WINDOW]
+        before = abs(then.real_score - then.fake_score)
         if gap >= RUNAWAY_GAP and gap >= RUNAWAY_GROWTH * before:
             return (
                 f"The critic's scores run away: real and generated samples are {gap:.3g} apart, up from {before:.3g} "
@@ -229,11 +211,7 @@ def convergence(history: History) -> str | None:
 def decline(history: History) -> str | None:
     """Find a quality that was better before."""
     trend = quality_trend(history)
-    if (
-        trend is None
-        or trend.now <= DECLINED * max(trend.best, 0.0)
-        or trend.now <= trend.best + DECLINE_NOISE * trend.noise
-    ):
+    if trend is None or trend.now <= max(DECLINED * max(trend.best, 0.0), trend.best + DECLINE_NOISE * trend.noise):
         return None
     measured = [item for item in history if item.quality is not None and not item.growing]
     peak = best_observation(measured)
@@ -259,12 +237,11 @@ RULES: dict[Kind, Rule] = {
 
 def diagnose(history: History) -> dict[Kind, str]:
     """Return a sentence for each condition that holds at the last observation."""
-    if not history[-1].is_finite:
-        sentence = divergence(history)
-        assert sentence is not None
-        return {"divergence": sentence}
-    finite = [item for item in history if item.is_finite]
-    return {kind: sentence for kind, rule in RULES.items() if (sentence := rule(finite)) is not None}
+    if history[-1].is_finite:
+        rules, history = RULES, [item for item in history if item.is_finite]
+    else:
+        rules = {"divergence": divergence}
+    return {kind: sentence for kind, rule in rules.items() if (sentence := rule(history)) is not None}
 
 
 def _never_left(history: History) -> bool:
@@ -278,5 +255,5 @@ def _never_left(history: History) -> bool:
 
 
 def _regions(item: Observation) -> str:
-    words = {"modes": "modes", "labels": "labels", "clusters": "clusters of the data"}
-    return f"{item.regions_reached} of the {item.regions} {words[item.region_kind]}"
+    kind = "clusters of the data" if item.region_kind == "clusters" else item.region_kind
+    return f"{item.regions_reached} of the {item.regions} {kind}"

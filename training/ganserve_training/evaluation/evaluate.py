@@ -1,8 +1,7 @@
 """Evaluate a model: draw samples and measure them. N = samples, H, W, C = image, D = values of a vector."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,33 @@ from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
 from ganserve_training.evaluation.reference import Reference, data_config, load_reference
 from ganserve_training.evaluation.result import Evaluation, FeatureReport
-from ganserve_training.evaluation.subjects import Subject, run_subject
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder, Which
+from ganserve_training.run.trained_model import draw_samples, load_trained
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 
 FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
 """Makes features from a file: takes its path, what the samples look like, side in pixels, range of values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A generator to evaluate: of a run, of a package, or your own."""
+
+    sample_shape: tuple[int, ...]
+    """Shape of one sample: (H, W, C) or (D,)."""
+    label_names: tuple[str, ...]
+    """Names of the labels that it takes; empty: none."""
+    learned_from: DataConfig | None
+    """Data that it learned from; None: unknown."""
+    step: int
+    """Training step of its checkpoint."""
+    checkpoint_sha256: str
+    """Digest of its checkpoint; empty: unknown."""
+    draw: Callable[[NDArray[np.int64] | None, int, int], NDArray[Any]]
+    """Takes labels int64 [N] or None, N, and a seed; returns samples uint8 [N, H, W, C] or float32 [N, D]. The latents
+    are those of `draw_samples` with this seed."""
 
 
 def evaluate_run(
@@ -53,14 +71,26 @@ def evaluate_run(
         ConfigError: A metric or the features do not suit the data.
         DataError: The data cannot be read, or there are too few samples.
     """
-    evaluation = evaluate(
-        run_subject(run, which),
-        options or EvaluationOptions(samples=samples),
-        load_features=load_features,
-        steps=steps,
-    )
+    options = options or EvaluationOptions(samples=samples)
+    evaluation = evaluate(run_subject(run, which), options, load_features=load_features, steps=steps)
     RunFolder(run).write_evaluation(evaluation.to_dict())
     return evaluation
+
+
+def run_subject(run: Path, which: Which = "auto") -> Subject:
+    """Return the averaged generator of a run's checkpoint, which draws samples on the CPU.
+
+    Raise CheckpointError if the run has no whole checkpoint.
+    """
+    model = load_trained(run, which)
+    return Subject(
+        sample_shape=model.data.sample_shape,
+        label_names=model.label_names,
+        learned_from=model.config.data,
+        step=model.step,
+        checkpoint_sha256=model.checkpoint_sha256,
+        draw=lambda labels, count, seed: draw_samples(model.generator, model.prior, model.data, labels, count, seed),
+    )
 
 
 def evaluate(
@@ -79,22 +109,20 @@ def evaluate(
     if config is None:
         raise ConfigError("the model does not say which data it learned from: give them with --data")
     reference = load_reference(config, subject.sample_shape)
-    train = reference.train
-    names = subject.label_names
+    train, names = reference.train, subject.label_names
     conditional = bool(names) and names == train.info.label_names
+    has_labels, has_modes = train.labels is not None, reference.modes is not None
     traits = DataTraits(
-        is_image=train.info.is_image,
-        has_labels=train.labels is not None,
-        has_modes=reference.modes is not None,
-        takes_labels=conditional,
+        is_image=train.info.is_image, has_labels=has_labels, has_modes=has_modes, takes_labels=conditional
     )
     metrics = choose_metrics(options.metrics, traits)
-    features, accuracy = None, None
+    features, report = None, None
     needs_features = any(metric.compares_features for metric in metrics)
     steps.expect(2 + needs_features + len(metrics))
     if needs_features:
         steps.next("making the features")
         features, accuracy = _features(options, reference, load_features)
+        report = FeatureReport(name=features.name, sha256=features.sha256, resizer=features.resizer, accuracy=accuracy)
     count = options.samples or default_samples(reference.modes, len(train))
     labels = balanced_labels(count, len(names)) if names else None
     steps.next(f"drawing {count:,} samples")
@@ -116,10 +144,8 @@ def evaluate(
         data=str(config),
         real_samples=len(train),
         held_out_samples=len(reference.held_out),
-        reference_sha256=reference.sha256,
-        features=None
-        if features is None
-        else FeatureReport(name=features.name, sha256=features.sha256, resizer=features.resizer, accuracy=accuracy),
+        reference_sha256=train.sha256(),
+        features=report,
         label_names=names if measured.by_label else (),
         metrics=measured.metrics,
         by_label=measured.by_label,
@@ -134,25 +160,16 @@ def default_samples(modes: Modes | None, real: int) -> int:
 
 
 def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
-    """Judge generated samples of any origin against the data that `config` names.
+    """Judge generated samples of any origin, uint8 [N, H, W, C] or float32 [N, D], against the data of `config`.
 
-    Args:
-        samples: Uint8 [N, H, W, C] or float32 [N, D].
-        labels: The labels that were asked for, int64 [N].
-        config: The data that the generator learned from.
-
-    Raises:
-        DataError: The data have no labels, the samples have another shape, or a label has no sample.
+    `labels` int64 [N] are those that were asked for. Raise DataError if the data have no labels, the samples have
+    another shape, or a label has no sample.
     """
     return judge_samples(samples, labels, load_split(config, "train"), load_split(config, "held_out"))
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """Return `count` labels, each of `classes` equally often (to within one): int64 [count].
-
-    Raises:
-        DataError: There are fewer samples than labels.
-    """
+    """Return labels int64 [count], each of `classes` as often (to within one); raise DataError if they are too few."""
     if count < classes:
         raise DataError(f"samples must be at least {classes}, one for each label (got {count})")
     return np.arange(count, dtype=np.int64) % classes

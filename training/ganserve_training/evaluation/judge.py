@@ -3,8 +3,6 @@
 N = samples, D = values of a sample, K = labels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,26 +35,18 @@ def fit_judge(values: NDArray[Any], labels: NDArray[np.int64]) -> Any:
 def judge_probabilities(
     values: NDArray[Any], train: Samples, held_out: Samples
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the probability that a judge gives each label of each sample.
+    """Return the probabilities that a judge gives each label: of sample rows [N, D], and of the held-out real samples.
 
     The judge learns from `train`. Logistic regressions on `held_out` turn its distances into probabilities (Platt
-    1999).
-
-    Args:
-        values: Samples as rows, [N, D], from `flat_values`.
-        train: Labelled real samples.
-        held_out: Other labelled real samples.
-
-    Returns:
-        Probabilities of the samples, float64 [N, K], and of the held-out real ones, float64 [M, K].
+    1999), float64 [N, K] and [M, K]. Both sets have labels.
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.frozen import FrozenEstimator
 
     assert train.labels is not None
     assert held_out.labels is not None
-    judge = fit_judge(_values(train), train.labels)
-    others = _values(held_out)
+    judge = fit_judge(sample_rows(train), train.labels)
+    others = sample_rows(held_out)
     calibrated = CalibratedClassifierCV(FrozenEstimator(judge), method="sigmoid").fit(others, held_out.labels)
     ours, real = (np.asarray(calibrated.predict_proba(part), np.float64) for part in (values, others))
     return ours, real
@@ -82,13 +72,7 @@ class Judgement:
 
 
 def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Samples, held_out: Samples) -> Judgement:
-    """Judge generated samples against real ones.
-
-    Args:
-        samples: Generated samples, uint8 [N, H, W, C] or float32 [N, D].
-        labels: The labels that were asked for, int64 [N].
-        train: The real samples that the generator learned from.
-        held_out: Real samples that it never saw.
+    """Judge generated samples, uint8 [N, H, W, C] or float32 [N, D], of these labels, int64 [N], against real ones.
 
     Raises:
         DataError: The data have no labels, the samples have another shape, or a label has no sample.
@@ -102,7 +86,7 @@ def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Sampl
     count = len(train.info.label_names)
     if set(np.unique(labels)) != set(range(count)):
         raise DataError(f"the judge needs samples of every label, 0 to {count - 1}, and no others")
-    ours, train_values, held_out_values = flat_values(samples, train.info), _values(train), _values(held_out)
+    ours, train_values, held_out_values = flat_values(samples, train.info), sample_rows(train), sample_rows(held_out)
     judge, student = fit_judge(train_values, train.labels), fit_judge(ours, labels)
     recognised = judge.predict(ours) == labels
     learned = student.predict(held_out_values) == held_out.labels
@@ -129,7 +113,8 @@ def mean_nearest_distance(values: NDArray[Any], reference: NDArray[Any]) -> floa
     return float(distances.mean())
 
 
-def _values(samples: Samples) -> NDArray[np.float64]:
+def sample_rows(samples: Samples) -> NDArray[np.float64]:
+    """Return all samples of a data set as rows, [N, D]."""
     return flat_values(samples.read(np.arange(len(samples))), samples.info)
 
 

@@ -1,12 +1,10 @@
-"""Define what a metric is, and keep the register of all metrics. N = samples, H, W, C = image, D = vector.
+"""Define what a metric is, and find all metrics. N = samples, H, W, C = image, D = vector.
 
-Each file of `metrics/` registers the metric of its name; `register_metric` adds one from outside the package.
+Each file of `metrics/` has the `METRIC` of its name; `register_metric` adds one from outside the package.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -18,6 +16,7 @@ from ganserve_training.data.flat_values import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.features import Features
+from ganserve_training.evaluation.judge import sample_rows
 from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import built_in_metrics
 from ganserve_training.run.command_progress import Steps
@@ -57,12 +56,14 @@ class Material:
     @cached_property
     def generated_features(self) -> NDArray[Any]:
         """Return the features of the generated samples, float [N, F]."""
-        return self._features(self.samples)
+        assert self.features is not None
+        return self.features.extract(self.samples)
 
     @cached_property
     def real_features(self) -> NDArray[Any]:
         """Return the features of the training samples, float [M, F]."""
-        return self._features(read_all(self.train))
+        assert self.features is not None
+        return self.features.extract(self.train.read(np.arange(len(self.train))))
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -72,11 +73,7 @@ class Material:
     @cached_property
     def real_values(self) -> NDArray[np.float64]:
         """Return the training samples as rows, float64 [M, D]."""
-        return flat_values(read_all(self.train), self.train.info)
-
-    def _features(self, samples: NDArray[Any]) -> NDArray[Any]:
-        assert self.features is not None
-        return self.features.extract(samples)
+        return sample_rows(self.train)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,38 +113,33 @@ class Metric:
 class Measured:
     """Figures of several metrics."""
 
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float]
     """Figures by name, such as fid, precision and recall."""
-    by_label: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    by_label: dict[str, tuple[float, ...]]
     """One value per label, in the order of the data's names."""
 
 
-_METRICS: dict[str, Metric] = {}
+_METRICS: dict[str, Metric] = {}  # those from outside the package
 
 
 def register_metric(metric: Metric) -> None:
-    """Add a metric, so that `EvaluationOptions(metrics=(name,))` measures it.
-
-    Raises:
-        ConfigError: Another metric has this name.
-    """
-    if metric.name in _METRICS:
+    """Add a metric, so that `EvaluationOptions(metrics=(name,))` measures it; ConfigError if its name is taken."""
+    if metric.name in _METRICS or metric.name in built_in_metrics():
         raise ConfigError(f"metric {metric.name}: there is one with this name already. Choose another name")
     _METRICS[metric.name] = metric
 
 
 def all_metrics() -> tuple[Metric, ...]:
     """Return all metrics in the order of tables."""
-    for name in built_in_metrics():
-        import_module(f"ganserve_training.evaluation.metrics.{name.replace('-', '_')}")
-    return tuple(sorted(_METRICS.values(), key=lambda metric: (metric.position, metric.name)))
+    modules = (name.replace("-", "_") for name in built_in_metrics())
+    built_in = (import_module(f"ganserve_training.evaluation.metrics.{name}").METRIC for name in modules)
+    return tuple(sorted([*built_in, *_METRICS.values()], key=lambda metric: (metric.position, metric.name)))
 
 
 def choose_metrics(names: Sequence[str], traits: DataTraits) -> tuple[Metric, ...]:
     """Return the metrics of these names, or without names those that suit the data, in the order of tables.
 
-    Raises:
-        ConfigError: A metric does not exist or does not suit the data.
+    Raise ConfigError if a metric does not exist or does not suit the data.
     """
     metrics = all_metrics()
     if not names:
@@ -163,24 +155,13 @@ def choose_metrics(names: Sequence[str], traits: DataTraits) -> tuple[Metric, ..
 
 
 def measure(metrics: Sequence[Metric], material: Material, steps: Steps) -> Measured:
-    """Measure metrics one after the other, each as a step.
-
-    Raises:
-        DataError: There are too few samples for one of them.
-    """
-    found = Measured()
+    """Measure metrics one after the other, each as a step; raise DataError if there are too few samples for one."""
+    found: dict[str, float | tuple[float, ...]] = {}
     for metric in metrics:
         steps.next(f"measuring {metric.name}")
-        if set(metric.figures) <= set(found.metrics):
-            continue  # another metric gave these figures, too
-        for name, value in metric.measure(material).items():
-            if isinstance(value, tuple):
-                found.by_label[name.removesuffix("_by_label")] = value
-            else:
-                found.metrics[name] = float(value)
-    return found
-
-
-def read_all(samples: Samples) -> NDArray[Any]:
-    """Return all samples of a data set."""
-    return samples.read(np.arange(len(samples)))
+        if not set(metric.figures) <= set(found):  # else another metric gave these figures, too
+            found |= metric.measure(material)
+    return Measured(
+        metrics={name: float(value) for name, value in found.items() if not isinstance(value, tuple)},
+        by_label={name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)},
+    )

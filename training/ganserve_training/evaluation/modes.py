@@ -1,7 +1,5 @@
 """Know the modes of some data sets. N = samples, K = modes, D = values of a sample."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,16 +20,13 @@ class Modes(Protocol):
     @property
     def count(self) -> int:
         """Return K."""
-        ...
 
     @property
     def real_high_quality(self) -> float:
         """Return the share of high-quality samples among real samples."""
-        ...
 
     def assign(self, samples: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return each sample's nearest mode, int64 [N], and whether the sample has high quality, bool [N]."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,6 +65,9 @@ class StackedDigitModes:
     MNIST (Metz et al. 2017; Lin et al. 2018).
     """
 
+    count = 1000
+    real_high_quality = 1.0  # every image shows some triple
+
     def __init__(self) -> None:
         from ganserve_training.data.sources.digits import load_digits
 
@@ -77,16 +75,6 @@ class StackedDigitModes:
         assert digits.labels is not None
         self._info = digits.info
         self._classifier = fit_judge(flat_values(digits.pixels, self._info), digits.labels)
-
-    @property
-    def count(self) -> int:
-        """Return K."""
-        return 1000
-
-    @property
-    def real_high_quality(self) -> float:
-        """Return 1, as every image shows some triple."""
-        return 1.0
 
     def assign(self, samples: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the triple that each image uint8 [N, 8, 8, 3] shows, first channel first; all have high quality."""

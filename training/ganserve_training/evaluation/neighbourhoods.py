@@ -1,7 +1,5 @@
 """Compute balls around points that reach to their nearest neighbours. N, M = points, F = features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +14,7 @@ _ROWS = 1024  # rows of the distance matrix at a time
 def squared_radii(points: NDArray[Any], neighbours: int) -> NDArray[np.float64]:
     """Return the squared distance of each point [M, F] to its k-th nearest other point, float64 [M].
 
-    Raises:
-        DataError: There are not more points than neighbours.
+    Raise DataError if M is not above k.
     """
     if len(points) <= neighbours:
         raise DataError(f"at least {neighbours + 1} samples are needed to compare neighbourhoods (got {len(points)})")

@@ -3,8 +3,6 @@
 N = samples, H, W, C = image, D = values of a vector.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,11 +33,7 @@ class Quality(NamedTuple):
 
 
 def check_choice(choice: QualityName, modes: Modes | None, *, labelled: bool) -> None:
-    """Refuse a choice that does not suit the data.
-
-    Raises:
-        ConfigError: Mode-coverage without modes, or gan-test without labels.
-    """
+    """Raise ConfigError if the choice does not suit the data: mode-coverage without modes, gan-test without labels."""
     if choice == "mode-coverage" and modes is None:
         raise ConfigError("diagnosis.quality mode-coverage needs data whose modes are known: use sliced-wasserstein")
     if choice == "gan-test" and not labelled:
@@ -49,22 +43,15 @@ def check_choice(choice: QualityName, modes: Modes | None, *, labelled: bool) ->
 class QualityMeter:
     """Measure samples against one fixed reference, so that values of one run can be compared.
 
-    Args:
-        reference: Real samples, labelled for `gan-test`. It uses at most 1,000 of them, always the same.
-        choice: What to measure. auto: mode-coverage if `modes` are known, else sliced-wasserstein.
-        modes: The distribution's modes, for `mode-coverage`.
-
-    Raises:
-        ConfigError: Mode-coverage without modes, or gan-test without labels.
+    It uses at most 1,000 samples of the reference, always the same. The choice auto is mode-coverage if `modes` are
+    known, else sliced-wasserstein. Raise ConfigError for a choice that does not suit the data.
     """
 
     def __init__(self, reference: Samples, choice: QualityName = "auto", modes: Modes | None = None) -> None:
         check_choice(choice, modes, labelled=reference.labels is not None)
         if choice == "auto":
             choice = "sliced-wasserstein" if modes is None else "mode-coverage"
-        self._choice = choice
-        self._modes = modes
-        self._info = reference.info
+        self._choice, self._modes, self._info = choice, modes, reference.info
         count = min(len(reference), _REFERENCE_SAMPLES)
         chosen = np.sort(np.random.default_rng(_REFERENCE_SEED).permutation(len(reference))[:count])
         self._real = flat_values(reference.read(chosen), self._info)

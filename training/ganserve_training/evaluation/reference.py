@@ -1,7 +1,5 @@
 """Load the real data that an evaluation compares with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,17 +26,11 @@ class Reference:
     modes: Modes | None
     """Modes of the data; None: unknown."""
 
-    @property
-    def sha256(self) -> str:
-        """Return the digest of the training samples."""
-        return self.train.sha256()
-
 
 def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
     """Load both sides of the data that `config` names.
 
-    Raises:
-        DataError: The data cannot be read, or their samples do not have the model's `sample_shape`.
+    Raise DataError if they cannot be read, or their samples do not have the model's `sample_shape`.
     """
     train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
     if train.info.sample_shape != sample_shape:
@@ -50,15 +42,10 @@ def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Referen
 
 
 def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[int, ...]) -> DataConfig:
-    """Return the data that `--data` names.
+    """Return the data that `--data` names: a source such as digits, or the path of a file or folder.
 
-    Args:
-        name: A source such as digits, or the path of a file or folder.
-        learned_from: The data that the model learned from; if the source is the same, their other options apply.
-        sample_shape: Shape of the model's samples, to which images are resized.
-
-    Raises:
-        ConfigError: The path does not exist.
+    If the source is that of `learned_from`, its other options apply, too; else images are resized to `sample_shape`.
+    Raise ConfigError if the path does not exist.
     """
     is_source = name in SOURCES.names
     kind = SOURCES.kind(name if is_source else source_of(Path(name)), "--data")
@@ -72,11 +59,7 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
 
 
 def source_of(path: Path) -> str:
-    """Guess the source for a file or folder from its names.
-
-    Raises:
-        ConfigError: It does not exist.
-    """
+    """Guess the source for a file or folder from its names; raise ConfigError if it does not exist."""
     if not path.exists():
         raise ConfigError(
             f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"

@@ -1,7 +1,5 @@
 """Hold the result of an evaluation, as metrics.json has it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,10 +62,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of metrics.json. A figure that is not a number becomes null."""
-        values = asdict(self)
-        values["label_names"] = list(self.label_names)
-        values["notes"] = list(self.notes)
-        values["by_label"] = {
+        by_label = {
             name: [None if np.isnan(value) else value for value in each] for name, each in self.by_label.items()
         }
-        return values
+        return {**asdict(self), "label_names": list(self.label_names), "notes": list(self.notes), "by_label": by_label}

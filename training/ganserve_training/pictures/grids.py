@@ -1,7 +1,5 @@
 """Draw pictures of image samples: one row per label."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,7 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def sample_grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
-    """Place images side by side, row by row; small ones are enlarged without smoothing.
-
-    Args:
-        pixels: Uint8 [N, H, W, C], C of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA).
-        columns: Images in one row.
-    """
+    """Place images uint8 [N, H, W, C], C from 1 to 4, in rows of `columns`; enlarge small ones without smoothing."""
     count, height, width, channels = pixels.shape
     scale = max(1, _TILE_SIDE_PX // max(height, width))
     tiles = pixels.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -1,7 +1,5 @@
 """Draw pictures of vectors: generated points over real ones. N = points, D = values of a vector."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,10 @@ _BACKGROUND, _REAL, _GENERATED = (255, 255, 255), (205, 208, 214), (20, 90, 200)
 
 
 class ScatterView:
-    """A fixed window on the data, so that pictures of different steps can be compared.
+    """A fixed window on real vectors, float32 [N, D], so that pictures of different steps can be compared.
 
     Vectors of more than two values are projected on the two directions in which real ones vary most. For single values,
     the second axis is their rank.
-
-    Args:
-        real: Real vectors, float32 [N, D].
     """
 
     def __init__(self, real: NDArray[Any]) -> None:

@@ -1,7 +1,5 @@
 """Write a self-contained page about a run: samples over time, curves with findings, metrics, configuration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
@@ -11,12 +9,9 @@ from ganserve_training.run.run_folder import RunFolder
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
-    """Write a run's report, one HTML file that loads nothing else, and return its path.
+    """Write a run's report, one HTML file that loads nothing else; return its path (default: report.html in the run).
 
-    Args:
-        run: The run's folder; the run may still be training.
-        out: The file; None: report.html in the run's folder.
-        steps: Takes a message before each step.
+    The run may still be training. `steps` takes a message before each step.
 
     Raises:
         DataError: The folder holds no run, or one of its logs is damaged.

@@ -1,7 +1,5 @@
 """Draw the curves of a report, and mark the findings on them. To add a curve, add a line to `charts`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,12 +73,13 @@ def charts(run: RunMaterial) -> list[Chart]:
         percent=True,
         level=0.5,
     )
+    reached = [(item.step, item.regions_reached / item.regions) for item in run.observations]
     add(
         "Diversity",
         "Mean distance between generated samples relative to real ones, and the share of the data's regions that they "
         "reach.",
         observed("diversity", "diversity", GREEN),
-        _reached(run.observations),
+        _line(reached, f"{run.observations[-1].region_kind} reached", BLUE, "dot"),
         percent=True,
         level=1.0,
     )
@@ -146,11 +145,6 @@ def _figure(run: RunMaterial, lines: list[Any], *, percent: bool, logarithmic: b
             },
         )
     return figure
-
-
-def _reached(seen: Sequence[Observation]) -> Any:
-    points = [(item.step, item.regions_reached / item.regions) for item in seen]
-    return _line(points, f"{seen[-1].region_kind} reached", BLUE, "dot")
 
 
 def _best(seen: Sequence[Observation]) -> Any:

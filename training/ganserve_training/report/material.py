@@ -1,7 +1,5 @@
 """Read everything that a report shows from a run's folder."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
@@ -21,16 +19,7 @@ from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
 
 _PICTURE = re.compile(r"step-(\d+)\.png")
-MOST_PICTURES = 60
-"""Most pictures that a report shows, evenly spaced; the last one is always shown."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """Samples of the generator at one step."""
-
-    step: int
-    path: Path
+MOST_PICTURES = 60  # most pictures that a report shows, evenly spaced; the last one is always shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +31,8 @@ class RunMaterial:
     log: list[dict[str, float]]
     observations: list[Observation]
     findings: list[Finding]
-    pictures: list[Picture]
+    pictures: list[tuple[int, Path]]
+    """Samples of the generator: step and file."""
     picture_count: int
     """Number of pictures in the folder, shown or not."""
     metrics: dict[str, float]
@@ -60,30 +50,23 @@ class RunMaterial:
     @property
     def step(self) -> int:
         """Return the last step in the logs."""
-        steps = [int(self.log[-1]["step"])] if self.log else []
-        return max(steps + [item.step for item in self.observations[-1:]], default=0)
+        logged = [int(record["step"]) for record in self.log[-1:]]
+        return max(logged + [item.step for item in self.observations[-1:]], default=0)
 
 
 def read_run(folder: RunFolder) -> RunMaterial:
-    """Read a run's folder.
-
-    Raises:
-        DataError: It holds no run, or one of its logs is damaged.
-        ConfigError: Its config.json is not a configuration.
-    """
+    """Read a run's folder; raise the errors of `write_report`."""
     config = folder.read_config()
     if config is None:
         raise DataError(f"{folder.root} holds no run: {folder.how_to_train}")
-    pictures = _pictures(folder.samples)
-    state = _newest_state(folder)
+    pictures, state = _pictures(folder.samples), _newest_state(folder)
     metrics, evaluated_step = _metrics(folder.metrics)
-    diagnosis = state.get("diagnosis") or {}
     return RunMaterial(
         name=folder.root.resolve().name,
         config=config,
         log=read_log(folder.log),
         observations=[Observation.from_dict(record) for record in read_log(folder.observations)],
-        findings=[Finding.from_dict(record) for record in read_log(folder.diagnosis)],
+        findings=[Finding(**record) for record in read_log(folder.diagnosis)],
         pictures=_thinned(pictures),
         picture_count=len(pictures),
         metrics=metrics,
@@ -91,16 +74,16 @@ def read_run(folder: RunFolder) -> RunMaterial:
         environment={name: str(value) for name, value in state.get("environment", {}).items()},
         row_labels=_row_labels(config, state),
         is_image=len(state.get("data", {}).get("sample_shape", ())) == 3,
-        stopped=bool(diagnosis.get("stopped_after", 0)),
+        stopped=bool((state.get("diagnosis") or {}).get("stopped_after", 0)),
     )
 
 
-def _pictures(folder: Path) -> list[Picture]:
-    found = [(int(match[1]), path) for path in folder.glob("*.png") if (match := _PICTURE.fullmatch(path.name))]
-    return [Picture(step=step, path=path) for step, path in sorted(found)]
+def _pictures(folder: Path) -> list[tuple[int, Path]]:
+    matches = ((_PICTURE.fullmatch(path.name), path) for path in folder.glob("*.png"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
-def _thinned(pictures: list[Picture]) -> list[Picture]:
+def _thinned(pictures: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     count = len(pictures)
     if count <= MOST_PICTURES:
         return pictures

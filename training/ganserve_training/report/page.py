@@ -1,13 +1,10 @@
 """Render a report as one HTML page with everything inside."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
-from typing import Any
 
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
@@ -25,15 +22,7 @@ def render(run: RunMaterial) -> str:
     """Return the whole page."""
     files = resources.files("ganserve_training.report")
     style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "slider.js"))
-    sections = [
-        _header(run),
-        _findings(run),
-        _pictures(run),
-        _charts(run),
-        _metrics(run),
-        _configuration(run.config),
-        _environment(run),
-    ]
+    drawers = (_header, _findings, _pictures, _charts, _metrics, _configuration, _environment)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -46,7 +35,7 @@ def render(run: RunMaterial) -> str:
 </head>
 <body>
 <main>
-{"".join(section for section in sections if section)}
+{"".join(draw(run) for draw in drawers)}
 </main>
 <script>
 {script}</script>
@@ -103,48 +92,36 @@ def _pictures(run: RunMaterial) -> str:
         return ""
     last = len(run.pictures) - 1
     images = "".join(
-        f'<img alt="samples at step {item.step}" data-step="{item.step:,}"{"" if index == last else " hidden"} '
-        f'src="data:image/png;base64,{base64.b64encode(item.path.read_bytes()).decode()}">'
-        for index, item in enumerate(run.pictures)
+        f'<img alt="samples at step {step}" data-step="{step:,}"{"" if index == last else " hidden"} '
+        f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        for index, (step, path) in enumerate(run.pictures)
     )
     names = run.row_labels[:_MOST_ROW_LABELS]
     rows = "".join(f"<span>{escape(name)}</span>" for name in names)
     labels = f'<div class="rows" aria-hidden="true">{rows}</div>' if rows else ""
-    shown = (
-        f" {len(run.pictures)} of {run.picture_count} pictures are shown."
-        if run.picture_count > len(run.pictures)
-        else ""
-    )
+    some = f" {len(run.pictures)} of {run.picture_count} pictures are shown."
+    shown = some if run.picture_count > len(run.pictures) else ""
     slider = (
         f'<div class="slider"><button type="button" aria-label="play">▶</button>'
         f'<input type="range" min="0" max="{last}" value="{last}" aria-label="step">'
-        f"<output>step {run.pictures[last].step:,}</output></div>"
+        f"<output>step {run.pictures[last][0]:,}</output></div>"
     )
     grid = f'<div class="grid">{labels}<div class="frames">{images}</div></div>'
-    what = (
-        "One row per label"
-        if rows
-        else "All samples"
-        if run.is_image
-        else "Generated points in blue over real ones in gray"
-    )
+    what = "All samples" if run.is_image else "Generated points in blue over real ones in gray"
+    what = "One row per label" if rows else what
     text = f"<p>{what}, from the averaged generator and always the same latents.{shown}</p>"
     return _section("Samples", f"{text}{slider if last else ''}{grid}", name="samples")
 
 
 def _charts(run: RunMaterial) -> str:
-    parts = [
+    options = {"full_html": False, "include_plotlyjs": False, "config": _PLOT_OPTIONS, "default_width": "100%"}
+    parts = "".join(
         f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.hint)}</figcaption>"
-        f"{_plot(chart.figure)}</figure>"
+        f"{chart.figure.to_html(**options)}</figure>"
         for chart in charts(run)
-    ]
+    )
     hint = "<p>Numbers on the curves refer to the findings above.</p>" if run.findings else ""
-    return _section("Curves", f'{hint}<div class="charts">{"".join(parts)}</div>') if parts else ""
-
-
-def _plot(figure: Any) -> str:
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False, config=_PLOT_OPTIONS, default_width="100%")
-    return html
+    return _section("Curves", f'{hint}<div class="charts">{parts}</div>') if parts else ""
 
 
 def _metrics(run: RunMaterial) -> str:
@@ -155,11 +132,11 @@ def _metrics(run: RunMaterial) -> str:
     return _section("Metrics", f"<p>Measured on the checkpoint of step {run.evaluated_step:,}.</p>{_table(rows)}")
 
 
-def _configuration(config: TrainConfig) -> str:
-    changed = [line.split(": ", 1) for line in config_diff(TrainConfig(), config)]
+def _configuration(run: RunMaterial) -> str:
+    changed = [line.split(": ", 1) for line in config_diff(TrainConfig(), run.config)]
     rows = [(name, *values.split(" -> ", 1)) for name, values in changed]
     differing = _table(rows, ("option", "default", "this run")) if rows else "<p>All defaults.</p>"
-    everything = _table([(name, repr(value)) for name, value in flat_config(config).items()])
+    everything = _table([(name, repr(value)) for name, value in flat_config(run.config).items()])
     return _section(
         "Configuration",
         f"<p>Options that differ from the defaults.</p>{differing}"

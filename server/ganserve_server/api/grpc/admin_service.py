@@ -1,19 +1,10 @@
 """Serve `ganserve.v1.AdminService`: load and unload models while the server runs."""
 # ruff: noqa: ARG002, N802 - the protocol defines names and arguments
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc
+from ganserve_server.api.grpc.gan_service import Context
 from ganserve_server.errors import invalid_field
-
-if TYPE_CHECKING:
-    import grpc
-
-    from ganserve_server.models.repository import Repository
-
-    Context = grpc.aio.ServicerContext[Any, Any]
+from ganserve_server.models.repository import Repository
 
 
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):

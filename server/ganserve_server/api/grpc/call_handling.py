@@ -22,26 +22,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 
 from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_REQUESTS, Drain
 from ganserve_server.api.grpc.error_status import client_status
-from ganserve_server.api.grpc.malformed_messages import function_of, read_message, refusing_malformed, with_function
+from ganserve_server.api.grpc.malformed_messages import (
+    Context,
+    Handler,
+    function_of,
+    read_message,
+    refusing_malformed,
+    with_function,
+)
 from ganserve_server.error_text import shown
 from ganserve_server.errors import UnavailableError, UnsupportedError
-from ganserve_server.monitoring.calls import OK, REQUEST_ID_KEY, UNKNOWN_METHOD, Call, current_call
+from ganserve_server.monitoring.access_log import AccessLog
+from ganserve_server.monitoring.calls import (
+    OK,
+    REQUEST_ID_KEY,
+    UNKNOWN_METHOD,
+    Call,
+    CallStatistics,
+    MethodStatistics,
+    current_call,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from ganserve_server.monitoring.access_log import AccessLog
-    from ganserve_server.monitoring.calls import CallStatistics, MethodStatistics
-
-    Context = grpc.aio.ServicerContext[Any, Any]
-    Handler = grpc.RpcMethodHandler[Any, Any]
-    Metadata = tuple[tuple[str, str | bytes], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 # gRPC's standard services (health, reflection) answer during a drain and report their own errors.
 _STANDARD_SERVICES = "/grpc."

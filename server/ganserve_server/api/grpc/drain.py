@@ -44,11 +44,7 @@ class Drain:
         self.begun.set()
 
     def check(self, method: str) -> None:
-        """Refuse a new call.
-
-        Raises:
-            UnavailableError: The server is draining, and the method is not about the server itself.
-        """
+        """Raise UnavailableError, unless the method asks about the server itself."""
         if method not in _ALWAYS_ANSWERED:
             raise UnavailableError(REFUSED)
 
@@ -60,7 +56,7 @@ class Drain:
     async def finish(self, timeout_s: float) -> int:
         """Let running calls finish within `timeout_s`, then cut them off, and return how many were cut off.
 
-        With a timeout below about a second, streams that are cut off get half a second more to send the reason.
+        With a timeout below about a second, streams get half a second more to send the reason.
         """
         patience_s = max(timeout_s - _LAST_MESSAGE_S - GRACE_S, timeout_s / 2)
         await self._wait_until_idle(patience_s)

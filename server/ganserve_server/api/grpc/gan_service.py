@@ -5,23 +5,17 @@ errors into statuses.
 """
 # ruff: noqa: ARG002, N802 - the protocol defines names and arguments
 
-from __future__ import annotations
-
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
-from ganserve.v1 import gan_service_pb2_grpc
+import grpc
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
+from ganserve_server.service import GanService
 
-    import grpc
-
-    from ganserve.v1 import gan_service_pb2
-    from ganserve_server.service import GanService
-
-    Context = grpc.aio.ServicerContext[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GanServicer(gan_service_pb2_grpc.GanServiceServicer):

@@ -5,20 +5,16 @@ leaves, cannot forget a service, and lets watches delay the server's end.
 """
 # ruff: noqa: ARG002, N802 - the protocol defines names and arguments
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ganserve.v1 import gan_service_pb2
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    Context = grpc.aio.ServicerContext[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING

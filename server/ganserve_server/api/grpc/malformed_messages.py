@@ -1,8 +1,7 @@
 """Refuse messages that cannot be parsed with a clear status, where gRPC would fail without one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -10,11 +9,8 @@ from google.protobuf.message import DecodeError
 from ganserve_server.api.grpc.error_status import status_code, status_details, status_message
 from ganserve_server.errors import InvalidRequestError, invalid_field
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    Context = grpc.aio.ServicerContext[Any, Any]
-    Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -29,11 +25,7 @@ class _Malformed:
 
 
 def read_message(request: Any) -> Any:
-    """Return the message.
-
-    Raises:
-        InvalidRequestError: It could not be parsed.
-    """
+    """Return the message; raise InvalidRequestError if it could not be parsed."""
     if isinstance(request, _Malformed):
         description = "is no message of the type that this method takes: use the protos of this server's version"
         raise invalid_field("request", description)
@@ -65,9 +57,7 @@ def with_function(handler: Handler, function: Callable[..., Any]) -> Handler:
 def refusing_malformed(handler: Handler) -> Handler:
     """Return a handler of a gRPC standard service that refuses malformed messages."""
     inner: Any = function_of(handler)
-    assert not handler.request_streaming or handler.response_streaming, (
-        "no standard method takes a stream for one answer"
-    )
+    assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
 
     async def refuse(context: Context, error: InvalidRequestError) -> None:
         await context.abort(status_code(error), status_message(error), status_details(error))

@@ -109,8 +109,7 @@ def repository_index(states: Iterable[tuple[str, gan_service_pb2.VersionSummary]
 
 
 def _data_type(tensor: GraphTensor) -> int:
-    value: int = model_config_pb2.DataType.Value(f"TYPE_{datatype(tensor.dtype)}")
-    return value
+    return int(model_config_pb2.DataType.Value(f"TYPE_{datatype(tensor.dtype)}"))
 
 
 def _ns(seconds: float) -> int:

@@ -4,17 +4,16 @@ The methods have the form of those in `gan_service`.
 """
 # ruff: noqa: ARG002, N802 - the protocol defines names and arguments
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve_server.api.grpc.error_status import status_code, status_message
-from ganserve_server.api.grpc.gan_service import call_deadline
+from ganserve_server.api.grpc.gan_service import Context, call_deadline
 from ganserve_server.api.grpc.open_inference_descriptions import (
     model_config,
     model_metadata,
@@ -30,17 +29,9 @@ from ganserve_server.api.grpc.open_inference_tensors import (
 )
 from ganserve_server.error_text import MOST_SHOWN
 from ganserve_server.errors import EngineError, RequestError, UnsupportedError, invalid_field
+from ganserve_server.open_inference.inference import Inference
+from ganserve_server.open_inference.plan import InferencePlan
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-
-    import grpc
-
-    from ganserve_server.open_inference.inference import Inference
-    from ganserve_server.open_inference.plan import InferencePlan
-
-    Context = grpc.aio.ServicerContext[Any, Any]
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 
@@ -176,11 +167,10 @@ def _stream_error(request: Any, error: RequestError) -> Any:
     if isinstance(error, EngineError):
         _log.error("a request of a stream failed", exc_info=error)
         message = "the server failed; its log says why"
-    response = service_pb2.ModelStreamInferResponse(error_message=f"[{code.name}] {message}")
-    response.infer_response.id = request.id
-    response.infer_response.model_name = request.model_name
-    response.infer_response.model_version = request.model_version
-    return response
+    response = service_pb2.ModelInferResponse(
+        id=request.id, model_name=request.model_name, model_version=request.model_version
+    )
+    return service_pb2.ModelStreamInferResponse(error_message=f"[{code.name}] {message}", infer_response=response)
 
 
 def _refuse_repository(request: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.error_text import MOST_SHOWN, listed, shown
+from ganserve_server.errors import InvalidRequestError, invalid_field
 from ganserve_server.open_inference.graphs import DATATYPES, datatype
 from ganserve_server.open_inference.inference import InferenceResult
 from ganserve_server.open_inference.plan import InferenceRequest
@@ -15,13 +16,9 @@ from ganserve_server.requests.findings import Findings
 _MOST_AXES = 8
 _TYPED_FIELDS = {
     "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
     "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
     "INT64": "int64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
@@ -31,17 +28,15 @@ NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors
 
 
 def read_request(message: Any) -> InferenceRequest:
-    """Convert a ModelInferRequest; the arrays may be views of the message's memory.
+    """Convert a ModelInferRequest, or raise an error with all of its problems.
 
-    Raises:
-        RequestError: A tensor contradicts itself, or uses an unsupported transport.
+    The arrays may be views of the message's memory.
     """
     findings = Findings()
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
-        findings.invalid(
-            "raw_input_contents", f"has {len(raw)} entries; expected one for each of the {len(message.inputs)} inputs"
-        )
+        expected = f"one for each of the {len(message.inputs)} inputs"
+        findings.invalid("raw_input_contents", f"has {len(raw)} entries; expected {expected}")
     inputs: dict[str, NDArray[np.generic]] = {}
     for index, tensor in enumerate(message.inputs):
         field = f"inputs.{tensor.name[:MOST_SHOWN]}"
@@ -50,8 +45,10 @@ def read_request(message: Any) -> InferenceRequest:
         if _SHARED_MEMORY in tensor.parameters:
             findings.unsupported(NO_SHARED_MEMORY)
             continue
-        array = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, field, findings)
-        inputs[tensor.name] = np.empty(0) if array is None else array
+        try:
+            inputs[tensor.name] = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, field)
+        except InvalidRequestError as error:
+            findings.add(error)
     for output in message.outputs:
         if _SHARED_MEMORY in output.parameters:
             findings.unsupported(NO_SHARED_MEMORY)
@@ -76,12 +73,12 @@ def read_request(message: Any) -> InferenceRequest:
 
 def write_response(response: Any, result: InferenceResult) -> None:
     """Write a result to a ModelInferResponse, with raw tensors."""
-    response.model_name = result.model
-    response.model_version = str(result.version)
-    if result.seed is not None:
-        response.parameters["seed"].uint64_param = result.seed
-    for one, parts in result.outputs:
-        response.outputs.add(name=one.name, datatype=datatype(one.dtype), shape=(result.count, *one.sample_shape))
+    plan = result.plan
+    response.model_name, response.model_version = plan.graph.name, str(plan.graph.model.info.version)
+    if plan.seed is not None:
+        response.parameters["seed"].uint64_param = plan.seed
+    for one, parts in zip(plan.outputs, result.outputs, strict=True):
+        response.outputs.add(name=one.name, datatype=datatype(one.dtype), shape=(plan.count, *one.sample_shape))
         response.raw_output_contents.append(b"".join(part.data for part in parts))
 
 
@@ -96,61 +93,42 @@ def payload_bytes(message: Any) -> int:
     return sum(map(len, message.raw_input_contents)) + 4 * typed
 
 
-def _array(tensor: Any, raw: bytes | None, field: str, findings: Findings) -> NDArray[np.generic] | None:
+def _array(tensor: Any, raw: bytes | None, field: str) -> NDArray[np.generic]:
     shape = tuple(tensor.shape)
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
-        findings.invalid(f"{field}.datatype", f"is {shown(tensor.datatype)}; expected one of {listed(DATATYPES)}")
-        return None
+        raise invalid_field(f"{field}.datatype", f"is {shown(tensor.datatype)}; expected one of {listed(DATATYPES)}")
     if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
-        findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected 1 to {_MOST_AXES} extents of at least 1")
-        return None
-    typed = _typed_fields(tensor)
+        expected = f"1 to {_MOST_AXES} extents of at least 1"
+        raise invalid_field(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
+    contents = f"{field}.contents"
+    typed = [one.name for one, _ in tensor.contents.ListFields()] if tensor.HasField("contents") else []
     if raw is None:
-        return _typed_array(tensor, dtype, shape, typed, field, findings)
+        return _typed_array(tensor, dtype, shape, typed, field)
     if typed:
-        findings.invalid(f"{field}.contents", "are given beside raw_input_contents: give one of the two")
-        return None
+        raise invalid_field(contents, "are given beside raw_input_contents: give one of the two")
     size = math.prod(shape) * dtype.itemsize
     if len(raw) != size:
-        findings.invalid(
-            f"{field}.contents",
-            f"has {len(raw)} raw bytes; {list(shape)} of {tensor.datatype} has exactly {size}, row-major",
-        )
-        return None
+        problem = f"has {len(raw)} raw bytes; {list(shape)} of {tensor.datatype} has exactly {size}, row-major"
+        raise invalid_field(contents, problem)
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
 def _typed_array(
-    tensor: Any, dtype: np.dtype[Any], shape: tuple[int, ...], typed: list[str], field: str, findings: Findings
-) -> NDArray[np.generic] | None:
-    wanted = _TYPED_FIELDS.get(tensor.datatype)
+    tensor: Any, dtype: np.dtype[Any], shape: tuple[int, ...], typed: list[str], field: str
+) -> NDArray[np.generic]:
+    contents, kind = f"{field}.contents", tensor.datatype
+    wanted = _TYPED_FIELDS.get(kind)
     if wanted is None:
-        findings.invalid(
-            f"{field}.datatype", f"is {tensor.datatype}, which travels in raw_input_contents only: send it there"
-        )
-        return None
+        raise invalid_field(f"{field}.datatype", f"is {kind}, which travels in raw_input_contents only: send it there")
     if typed and typed != [wanted]:
-        findings.invalid(
-            f"{field}.contents", f"has {listed(typed)}; {tensor.datatype} travels in {wanted}, or in raw_input_contents"
-        )
-        return None
+        raise invalid_field(contents, f"has {listed(typed)}; {kind} travels in {wanted}, or in raw_input_contents")
     values = getattr(tensor.contents, wanted)
     if len(values) != math.prod(shape):
-        findings.invalid(
-            f"{field}.contents", f"has {len(values)} values; {list(shape)} has {math.prod(shape)}, row-major"
-        )
-        return None
+        raise invalid_field(contents, f"has {len(values)} values; {list(shape)} has {math.prod(shape)}, row-major")
     numbers = np.array(values)
     if dtype.kind in "ui" and dtype.itemsize < numbers.itemsize:
         bounds = np.iinfo(dtype)
         if numbers.min() < bounds.min or numbers.max() > bounds.max:
-            findings.invalid(
-                f"{field}.contents", f"has values beyond {tensor.datatype}; expected {bounds.min} to {bounds.max}"
-            )
-            return None
+            raise invalid_field(contents, f"has values beyond {kind}; expected {bounds.min} to {bounds.max}")
     return numbers.astype(dtype, copy=False).reshape(shape)
-
-
-def _typed_fields(tensor: Any) -> list[str]:
-    return [field.name for field, _ in tensor.contents.ListFields()] if tensor.HasField("contents") else []

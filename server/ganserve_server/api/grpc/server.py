@@ -76,11 +76,7 @@ class GrpcServer:
         return "" if self._health.serves_models else "no model is ready"
 
     def bind(self, address: str) -> int:
-        """Open the port of HOST:PORT and return its number.
-
-        Raises:
-            StartupError: The port cannot be opened.
-        """
+        """Open the port of HOST:PORT and return its number; raise StartupError if that fails."""
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -1,10 +1,7 @@
 """Turn samples into features, for the metrics that compare features."""
 
-from __future__ import annotations
-
 from ganserve_training.evaluation.features.classifier import classifier_features
-from ganserve_training.evaluation.features.features import Features, plain_features
+from ganserve_training.evaluation.features.features import Features, batches, plain_features, torchscript_features
 from ganserve_training.evaluation.features.resizing import FeatureInput
-from ganserve_training.evaluation.features.torchscript import torchscript_features
 
-__all__ = ["FeatureInput", "Features", "classifier_features", "plain_features", "torchscript_features"]
+__all__ = ["FeatureInput", "Features", "batches", "classifier_features", "plain_features", "torchscript_features"]

@@ -3,8 +3,6 @@
 N = batch, C = channels, F = features.
 """
 
-from __future__ import annotations
-
 import hashlib
 from itertools import pairwise
 from typing import Any
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 from ganserve_training.data.sample_order import ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
-from ganserve_training.evaluation.features.features import Features
+from ganserve_training.evaluation.features.features import Features, batches
 from ganserve_training.evaluation.features.resizing import FeatureInput
 
 FEATURES = 64
@@ -55,13 +53,8 @@ def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, fl
     """Train a three-layer convolutional network on real, labelled images; its last hidden layer gives the features.
 
     Training takes 400 steps of AdamW on batches of 64, on the CPU, with fixed seeds: the same data give the same
-    network on the same machine and version of torch.
-
-    Returns:
-        The features, and the network's accuracy on `held_out`. Features of an inaccurate network say little.
-
-    Raises:
-        DataError: The data are not images, or have no labels.
+    network on the same machine and version of torch. Also return the network's accuracy on `held_out`: features of an
+    inaccurate network say little. Raise DataError if the data are not images, or have no labels.
     """
     if not train.info.is_image or train.labels is None or held_out.labels is None:
         raise DataError("features classifier: needs labelled images. Use features pixels, or a file")
@@ -79,11 +72,8 @@ def classifier_features(train: Samples, held_out: Samples) -> tuple[Features, fl
         weights.update(name.encode() + value.numpy().tobytes())
 
     def run(pixels: NDArray[Any], output: int) -> NDArray[Any]:
-        parts = [
-            network(torch.from_numpy(form.prepare(pixels[start : start + 256])))[output].numpy()
-            for start in range(0, len(pixels), 256)
-        ]
-        return np.concatenate(parts)
+        outputs = [network(torch.from_numpy(form.prepare(batch)))[output].numpy() for batch in batches(pixels, 256)]
+        return np.concatenate(outputs)
 
     logits = run(held_out.read(np.arange(len(held_out))), 1)
     accuracy = float(np.mean(logits.argmax(axis=1) == held_out.labels))

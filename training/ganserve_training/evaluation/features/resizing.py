@@ -1,7 +1,5 @@
 """Convert images to the form that a feature network takes. N = samples, H, W, C = image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +20,9 @@ class FeatureInput:
     """Form of the images that a network takes, float32 [N, C, H, W]."""
 
     height: int
-    """H."""
     width: int
-    """W."""
     channels: int
-    """C: 1, 3, or as in the data."""
+    """1, 3, or as in the data."""
     values: FeatureRange = "0..1"
     """Values of black and white; imagenet: 0..1, normalised by mean and deviation of ImageNet's channels."""
 
@@ -41,13 +37,10 @@ class FeatureInput:
         return f"Pillow bicubic, antialiased, to {self.height} x {self.width} pixels"
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Convert uint8 [N, h, w, c] to float32 [N, C, H, W].
+        """Convert uint8 [N, h, w, c] to float32 [N, C, H, W]; raise ConfigError if the channels do not fit.
 
         Drop alpha. Gray becomes equal red, green and blue; colour becomes luma (ITU-R 601) for a network of 1 channel.
         Resizing keeps fractions of levels (Parmar et al. 2022 show how rounding and aliasing change FID).
-
-        Raises:
-            ConfigError: The data's channels cannot be converted to the network's.
         """
         images = self._with_channels(pixels)
         if images.shape[1:3] != (self.height, self.width):

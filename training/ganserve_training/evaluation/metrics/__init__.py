@@ -1,9 +1,7 @@
-"""Compute metrics of generated samples: one file per metric, each with a function on arrays and its registration.
+"""Compute metrics of generated samples: one file per metric, each with a function on arrays and its `METRIC`.
 
 docs/evaluation.md has the formulas and papers.
 """
-
-from __future__ import annotations
 
 from ganserve_training.evaluation.metrics.density_coverage import DensityCoverage, density_coverage
 from ganserve_training.evaluation.metrics.fid import frechet_distance

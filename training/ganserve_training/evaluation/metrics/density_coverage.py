@@ -1,14 +1,12 @@
 """Density and coverage: fidelity and diversity by nearest neighbours. N = generated, M = real, F = features."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.evaluation.metric import Figure, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Metric
 from ganserve_training.evaluation.neighbourhoods import inside_balls, squared_radii
 
 NEIGHBOURS = 5
@@ -25,15 +23,9 @@ class DensityCoverage:
 
 
 def density_coverage(generated: NDArray[Any], real: NDArray[Any], *, neighbours: int = NEIGHBOURS) -> DensityCoverage:
-    """Compare two sets by balls around real samples only, so that one generated outlier has little effect.
+    """Compare features [N, F] and [M, F] by balls around real samples only, so one generated outlier has little effect.
 
-    Args:
-        generated: Features [N, F].
-        real: Features [M, F], M above k.
-        neighbours: k.
-
-    Raises:
-        DataError: There are too few samples.
+    `neighbours` is k. Raise DataError if M is not above k.
     """
     held = np.zeros(len(real), np.int64)
     for inside in inside_balls(generated, real, squared_radii(real, neighbours)):
@@ -41,16 +33,14 @@ def density_coverage(generated: NDArray[Any], real: NDArray[Any], *, neighbours:
     return DensityCoverage(density=float(held.sum() / (neighbours * len(generated))), coverage=float((held > 0).mean()))
 
 
-register_metric(
-    Metric(
-        name="density-coverage",
-        measure=lambda material: asdict(density_coverage(material.generated_features, material.real_features)),
-        figures={
-            "density": Figure("density", "1 or more", "how densely real samples surround the generated ones"),
-            "coverage": Figure("coverage", "1", "share of real samples with a generated one nearby"),
-        },
-        compares_features=True,
-        by_default=lambda traits: not traits.has_modes,
-        position=4,
-    )
+METRIC = Metric(
+    name="density-coverage",
+    measure=lambda material: asdict(density_coverage(material.generated_features, material.real_features)),
+    figures={
+        "density": Figure("density", "1 or more", "how densely real samples surround the generated ones"),
+        "coverage": Figure("coverage", "1", "share of real samples with a generated one nearby"),
+    },
+    compares_features=True,
+    by_default=lambda traits: not traits.has_modes,
+    position=4,
 )

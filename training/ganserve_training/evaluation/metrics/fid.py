@@ -1,7 +1,5 @@
 """Frechet distance of features (FID). N, M = samples, F = features."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -10,20 +8,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganserve_training.errors import DataError
-from ganserve_training.evaluation.metric import Figure, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Metric
 
 
 def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """Return |m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of the means and covariances (Heusel et al. 2017).
 
-    torchmetrics computes it in double precision from features of any network.
-
-    Args:
-        generated: Features [N, F], N at least 2.
-        real: Features [M, F], M at least 2.
-
-    Raises:
-        DataError: A set has fewer than 2 samples.
+    torchmetrics computes it in double precision from features [N, F] and [M, F] of any network. Raise DataError if N or
+    M is below 2.
     """
     if min(len(generated), len(real)) < 2:
         raise DataError(f"fid needs at least 2 samples (got {len(generated)} generated and {len(real)} real)")
@@ -37,13 +29,11 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     return float(metric.compute())
 
 
-register_metric(
-    Metric(
-        name="fid",
-        measure=lambda material: {"fid": frechet_distance(material.generated_features, material.real_features)},
-        figures={"fid": Figure("FID", "lower", "Frechet distance of the features' means and covariances")},
-        compares_features=True,
-        by_default=lambda traits: traits.is_image and not traits.has_modes,
-        position=1,
-    )
+METRIC = Metric(
+    name="fid",
+    measure=lambda material: {"fid": frechet_distance(material.generated_features, material.real_features)},
+    figures={"fid": Figure("FID", "lower", "Frechet distance of the features' means and covariances")},
+    compares_features=True,
+    by_default=lambda traits: traits.is_image and not traits.has_modes,
+    position=1,
 )

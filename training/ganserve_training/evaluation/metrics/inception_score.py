@@ -1,25 +1,20 @@
 """Inception score. N = samples, K = labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.evaluation.judge import judge_probabilities
-from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Material, Metric
 
 
 def inception_score(probabilities: NDArray[Any]) -> float:
-    """Return exp E KL(p(label | sample) || p(label)), from 1 to K (Salimans et al. 2016).
+    """Return exp E KL(p(label | sample) || p(label)), from 1 to K (Salimans et al. 2016), of probabilities [N, K].
 
     1: all samples look alike, or none is recognised. K: all are recognised for sure, and all labels are equally
     frequent. The paper uses a network trained on ImageNet; any judge of the data's own labels works, but
     gives other numbers.
-
-    Args:
-        probabilities: [N, K], each row adding up to 1.
     """
     each = np.asarray(probabilities, np.float64)
     tiny = np.finfo(np.float64).tiny  # 0 log 0 = 0
@@ -33,16 +28,14 @@ def _measure(material: Material) -> dict[str, float]:
     return {"inception_score": inception_score(probabilities), "inception_score_real": inception_score(real)}
 
 
-register_metric(
-    Metric(
-        name="inception-score",
-        measure=_measure,
-        figures={
-            "inception_score": Figure("Inception score", "as real ones", "the judge is sure, and labels are balanced"),
-            "inception_score_real": Figure("  of real samples", "", "held-out ones"),
-        },
-        missing=lambda traits: "" if traits.has_labels else "labelled data, for its judge",
-        by_default=lambda traits: not traits.has_modes,
-        position=5,
-    )
+METRIC = Metric(
+    name="inception-score",
+    measure=_measure,
+    figures={
+        "inception_score": Figure("Inception score", "as real ones", "the judge is sure, and labels are balanced"),
+        "inception_score_real": Figure("  of real samples", "", "held-out ones"),
+    },
+    missing=lambda traits: "" if traits.has_labels else "labelled data, for its judge",
+    by_default=lambda traits: not traits.has_modes,
+    position=5,
 )

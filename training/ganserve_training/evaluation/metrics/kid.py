@@ -1,7 +1,5 @@
 """Kernel distance of features (KID). N, M = samples, F = features."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -10,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Material, Metric
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -26,17 +24,9 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Return the unbiased squared maximum mean discrepancy with the kernel (x.y / F + 1)^3 (Binkowski et al. 2018).
 
-    torchmetrics computes it.
-
-    Args:
-        generated: Features [N, F].
-        real: Features [M, F].
-        subsets: Number of random subsets to average over; one subset if it is the whole set.
-        subset_size: Samples in each subset, at most as many as there are.
-        seed: Seed of the subsets.
-
-    Returns:
-        Mean and standard deviation over the subsets. The mean may be slightly negative, as the estimate is unbiased.
+    torchmetrics computes it from features [N, F] and [M, F], on random subsets of up to `subset_size` samples, or once
+    if that is everything. The result is the mean, which may be slightly negative, and the standard deviation over the
+    subsets.
     """
     size = min(subset_size, len(generated), len(real))
     whole = size == len(generated) == len(real)
@@ -59,13 +49,11 @@ def _measure(material: Material) -> dict[str, float]:
     return {"kid": mean, "kid_std": spread}
 
 
-register_metric(
-    Metric(
-        name="kid",
-        measure=_measure,
-        figures={"kid": Figure("KID", "0", "kernel distance of the features, unbiased", ".2e")},
-        compares_features=True,
-        by_default=lambda traits: traits.is_image and not traits.has_modes,
-        position=2,
-    )
+METRIC = Metric(
+    name="kid",
+    measure=_measure,
+    figures={"kid": Figure("KID", "0", "kernel distance of the features, unbiased", ".2e")},
+    compares_features=True,
+    by_default=lambda traits: traits.is_image and not traits.has_modes,
+    position=2,
 )

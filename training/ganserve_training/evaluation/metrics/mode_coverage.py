@@ -1,14 +1,12 @@
 """Count how many of a distribution's known modes a generator reaches. N = samples, K = modes."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Material, Metric
 from ganserve_training.evaluation.modes import Modes
 
 
@@ -63,20 +61,18 @@ def _measure(material: Material) -> dict[str, float]:
     return {**found, "mode_divergence": mode_divergence(material.samples, material.modes)}
 
 
-register_metric(
-    Metric(
-        name="mode-coverage",
-        measure=_measure,
-        figures={
-            "modes": Figure("modes", "all", "modes that a good sample reaches", ".0f"),
-            "high_quality": Figure("high quality", "1", "share of samples within 3 standard deviations of a mode"),
-            "reverse_kl": Figure("reverse KL", "0", "how unevenly the modes are reached, in nats"),
-            "mode_divergence": Figure(
-                "mode divergence", "0", "the same, with samples between the modes as one more mode, in nats"
-            ),
-        },
-        missing=lambda traits: "" if traits.has_modes else "data whose modes are known: ring, grid or stacked-digits",
-        by_default=lambda traits: True,  # noqa: ARG005
-        position=9,
-    )
+METRIC = Metric(
+    name="mode-coverage",
+    measure=_measure,
+    figures={
+        "modes": Figure("modes", "all", "modes that a good sample reaches", ".0f"),
+        "high_quality": Figure("high quality", "1", "share of samples within 3 standard deviations of a mode"),
+        "reverse_kl": Figure("reverse KL", "0", "how unevenly the modes are reached, in nats"),
+        "mode_divergence": Figure(
+            "mode divergence", "0", "the same, with samples between the modes as one more mode, in nats"
+        ),
+    },
+    missing=lambda traits: "" if traits.has_modes else "data whose modes are known: ring, grid or stacked-digits",
+    by_default=lambda traits: True,  # noqa: ARG005
+    position=9,
 )

@@ -1,14 +1,12 @@
 """Precision and recall: fidelity and diversity by nearest neighbours. N = generated, M = real, F = features."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.evaluation.metric import Figure, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Metric
 from ganserve_training.evaluation.neighbourhoods import inside_balls, squared_radii
 
 NEIGHBOURS = 3
@@ -25,15 +23,9 @@ class PrecisionRecall:
 
 
 def precision_recall(generated: NDArray[Any], real: NDArray[Any], *, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
-    """Compare two sets. A set's manifold is the union of balls around its samples, out to their k-th nearest neighbour.
+    """Compare features [N, F] and [M, F]. A set's manifold is the union of balls around its samples.
 
-    Args:
-        generated: Features [N, F], N above k.
-        real: Features [M, F], M above k.
-        neighbours: k.
-
-    Raises:
-        DataError: There are too few samples.
+    Each ball reaches to the k-th nearest sample of its set, k = `neighbours`. Raise DataError if N or M is not above k.
     """
     return PrecisionRecall(
         precision=_share_inside(generated, real, neighbours), recall=_share_inside(real, generated, neighbours)
@@ -45,16 +37,14 @@ def _share_inside(points: NDArray[Any], centres: NDArray[Any], neighbours: int) 
     return float(np.concatenate([part.any(axis=1) for part in inside]).mean())
 
 
-register_metric(
-    Metric(
-        name="precision-recall",
-        measure=lambda material: asdict(precision_recall(material.generated_features, material.real_features)),
-        figures={
-            "precision": Figure("precision", "1", "share of generated samples among the real ones"),
-            "recall": Figure("recall", "1", "share of real samples among the generated ones"),
-        },
-        compares_features=True,
-        by_default=lambda traits: not traits.has_modes,
-        position=3,
-    )
+METRIC = Metric(
+    name="precision-recall",
+    measure=lambda material: asdict(precision_recall(material.generated_features, material.real_features)),
+    figures={
+        "precision": Figure("precision", "1", "share of generated samples among the real ones"),
+        "recall": Figure("recall", "1", "share of real samples among the generated ones"),
+    },
+    compares_features=True,
+    by_default=lambda traits: not traits.has_modes,
+    position=3,
 )

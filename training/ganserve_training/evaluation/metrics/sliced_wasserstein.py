@@ -1,13 +1,11 @@
 """Sliced Wasserstein distance. N, M = samples, D = values of a sample, P = directions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
+from ganserve_training.evaluation.metric import Figure, Metric
 
 DIRECTIONS = 128
 _BLOCK = 16  # directions at a time, which bounds memory for large images
@@ -16,20 +14,12 @@ _BLOCK = 16  # directions at a time, which bounds memory for large images
 def sliced_wasserstein(
     generated: NDArray[Any], real: NDArray[Any], *, directions: int = DIRECTIONS, seed: int = 0
 ) -> float:
-    """Return the root mean square, over random directions, of the 2-Wasserstein distance along each direction.
+    """Return the root mean square, over P random directions, of the 2-Wasserstein distance along each direction.
 
     Along one direction the optimal transport pairs equal quantiles, so sorting solves it exactly (Rabin et al. 2012;
-    Bonneel et al. 2015). The sets may have different sizes. Directions are uniform on the sphere. They depend on the
-    seed and D only, so values for one data set can be compared.
-
-    Args:
-        generated: [N, D], N at least 1.
-        real: [M, D], M at least 1.
-        directions: P.
-        seed: Seed of the directions.
-
-    Returns:
-        A distance in the samples' unit. For two points its expectation is their distance / sqrt(D).
+    Bonneel et al. 2015). The sets, [N, D] and [M, D], may have different sizes. Directions are uniform on the sphere
+    and depend on the seed and D only, so values for one data set can be compared. The distance has the samples' unit;
+    for two points its expectation is their distance / sqrt(D).
     """
     rng = np.random.default_rng(seed)
     ours, theirs = (np.ascontiguousarray(part, np.float32) for part in (generated, real))
@@ -52,21 +42,14 @@ def _squared_wasserstein(ours: NDArray[np.float32], theirs: NDArray[np.float32])
     return np.asarray(widths @ difference**2, np.float64)
 
 
-def _measure(material: Material) -> dict[str, float]:
-    distance = sliced_wasserstein(material.values, material.real_values, seed=material.seed)
-    return {"sliced_wasserstein": distance}
-
-
-register_metric(
-    Metric(
-        name="sliced-wasserstein",
-        measure=_measure,
-        figures={
-            "sliced_wasserstein": Figure(
-                "sliced Wasserstein", "0", "distance of the values, over random directions", ".4f"
-            )
-        },
-        by_default=lambda traits: True,  # noqa: ARG005
-        position=6,
-    )
+METRIC = Metric(
+    name="sliced-wasserstein",
+    measure=lambda material: {
+        "sliced_wasserstein": sliced_wasserstein(material.values, material.real_values, seed=material.seed)
+    },
+    figures={
+        "sliced_wasserstein": Figure("sliced Wasserstein", "0", "distance of the values, over random directions", ".4f")
+    },
+    by_default=lambda traits: True,  # noqa: ARG005
+    position=6,
 )

@@ -1,8 +1,10 @@
-"""Configure how requests are joined into batches and how many may wait."""
+"""Configure how requests are joined into batches, and how the work of one request waits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from ganserve_server.queue.lanes import Priority
 
 # Waking a worker, and being woken by it, takes about as long.
 INLINE_BELOW_S = 0.2e-3
@@ -32,3 +34,21 @@ class BatchConfig:
         if size > _SMALL_BYTES or self.max_small_batch_size <= self.max_batch_size:
             return self
         return replace(self, max_batch_size=min(self.max_small_batch_size, self.max_queued_samples))
+
+
+@dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
+class QueueOptions:
+    """How work waits."""
+
+    deadline: float | None = None
+    """`time.monotonic()` after which work that has not started is dropped."""
+    priority: Priority = Priority.NORMAL
+    """Higher priorities go first."""
+    bulk: bool = False
+    """Wait in the bulk lane even if the work fits into one call."""
+    always_admit: bool = False
+    """Enter even a full queue, as the next part of an admitted request."""
+
+    def admitted(self) -> QueueOptions:
+        """Return the options for the work that follows an admitted part."""
+        return replace(self, always_admit=True)
