@@ -115,7 +115,7 @@ class PrefetchedBatches:
             worker_init_fn=_leave_signals_to_parent,
             prefetch_factor=_BATCHES_AHEAD if self._workers else None,
             persistent_workers=self._workers > 0,
-            generator=torch.Generator(),  # Else it would draw from the global one, on which networks may depend.
+            generator=torch.Generator(),  # By default it would draw from the global one, which networks may use.
         )
 
 

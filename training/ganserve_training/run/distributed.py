@@ -76,7 +76,7 @@ class Processes:
 
     def barrier(self) -> None:
         """Wait for the other processes."""
-        self.most(0)  # Unlike dist.barrier, it needs no guess about which device is this process's.
+        self.most(0)  # Unlike dist.barrier, it need not guess this process's device.
 
     def _broadcast(self, answer: list[Any]) -> None:
         with notice_lost_processes():
@@ -89,7 +89,7 @@ def notice_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # Gloo begins with the place in its source, and ends with advice to its developers.
+        # Strip gloo's place in its source, and its advice to its developers.
         reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
             f"another process that trains together with this one ended or can't be reached ({reason}): the same "

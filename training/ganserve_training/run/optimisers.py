@@ -20,7 +20,7 @@ from ganserve_training.run.distributed import Processes
 OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
 register_optimiser = OPTIMISERS.register
 """Makes a class a choice of `--optimisers.{generator,critic}.name`."""
-_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know whose it is.
+_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know its network.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Updater:
         annealed = self.config.annealed(progress)
         for group in self.optimiser.param_groups:
             group.update(annealed)
-        if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
+        if self.config.weight_decay:  # Skip weights without gradients, such as levels that have not grown yet.
             moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
             torch._foreach_mul_(moving, 1.0 - annealed["lr"] * self.config.weight_decay)
         self.optimiser.step()

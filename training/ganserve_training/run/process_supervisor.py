@@ -76,7 +76,7 @@ def _start(argv: Sequence[str], rank: int, processes: int, port: int, stack: Exi
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on.
+        start_new_session=True,  # Ctrl-C then reaches only this process, which forwards it.
     )
     return _Child(rank, process, said)
 
@@ -138,7 +138,7 @@ def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) ->
     for child in children:
         number = -child.process.returncode
         if number > 0 and not child.given_up:
-            memory = ", as the system does where memory runs out" if number == signal.SIGKILL else ""
+            memory = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
             what = f"was killed by {signal.Signals(number).name}{memory}"
             return _fail(child, len(children), what, 1, out)
     if first > 0 and first != LOST_PEER_STATUS:

@@ -107,7 +107,7 @@ def _made(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # One that is not empty: neither are its parents.
+        with suppress(OSError):  # A folder that is not empty stays, and so do its parents.
             for path in made:
                 path.rmdir()
 
@@ -124,7 +124,7 @@ def _locked(path: Path) -> Iterator[str | None]:
                 yield file.read().strip() or "unknown"
                 return
             if not _is_at(path, file.fileno()):
-                continue  # Whoever held it has just removed it: it locks nothing any more.
+                continue  # Its holder has just deleted it, so locking it is useless.
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()

@@ -79,7 +79,7 @@ def train(
         raise ConfigError(f"--threads {threads}: must be at least 1.")
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
-    # One process alone opens its device late, as a finished run has no use for it.
+    # A single process opens its device later: a finished run needs none.
     processes = open_processes(device) if launched.world() > 1 else None
     with ExitStack() as stack:
 

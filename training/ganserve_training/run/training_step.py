@@ -64,7 +64,7 @@ class Trainer:
         """Distribution of latents."""
         pair = build_networks(config.networks, samples.info)
         check_everything(config, samples.info, pair, self.processes.world)
-        if config.diagnosis.enabled:  # now, not at the first look
+        if config.diagnosis.enabled:  # Fail now rather than at the first observation.
             check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
         self.label_names = pair.label_names
         """Names of the generator's labels."""
@@ -192,7 +192,7 @@ class Trainer:
         """Update the generator; return its measures."""
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
-            self._train_critic(False)  # No graph for what stays as it is.
+            self._train_critic(False)  # Build no graph for unchanged weights.
         self._generator_updater.optimiser.zero_grad()
         rows = []
         for real, labels in parts:
@@ -269,7 +269,7 @@ class Trainer:
     def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
         """Add one part's share of the gradients, to the updater's weights only."""
         share = objective if parts == 1 else objective / parts
-        # Where nothing else has a gradient, naming the weights would only take time.
+        # Naming the weights takes time, so do it only if others have gradients.
         torch.autograd.backward(share, inputs=updater.parameters if self._others_have_gradients else None)
 
     def _train_critic(self, on: bool) -> None:

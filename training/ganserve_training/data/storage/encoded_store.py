@@ -18,7 +18,7 @@ from ganserve_training.data.image_decoding import (
 )
 from ganserve_training.data.storage.stored_images import open_pool
 
-_AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
+_AT_ONCE = 1024  # Pictures submitted at once, to limit the number of futures.
 _SETS_REMEMBERED = 2
 
 

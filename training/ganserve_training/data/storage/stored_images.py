@@ -72,7 +72,7 @@ class StoredImages(Samples):
         """
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         places = self.indices[indices]
-        for row in np.argsort(places, kind="stable"):  # Neighbours in a file are read together.
+        for row in np.argsort(places, kind="stable"):  # Read neighbours in a file together.
             place = int(places[row])
             try:
                 pixels[row] = self.store.read(place, self.form)
