@@ -27,7 +27,7 @@ class InMemoryBatches:
         self._device = device
         self._info = samples.info
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
-        # Floats take four times the bytes' memory: worth it only where that is little.
+        # Floats take four times as much memory as bytes, so convert only small sets.
         self._converted = everything.numel() * 4 <= _AS_FLOATS_BYTES
         self._samples = (to_network(everything, samples.info) if self._converted else everything).to(device)
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)

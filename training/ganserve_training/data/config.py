@@ -49,7 +49,7 @@ class DataConfig:
 
     registry: ClassVar = SOURCES
     source: ClassVar[str]
-    """What to learn from; docs/data.md describes each."""
+    """Source of the data; docs/data.md describes each."""
 
     labels: Literal["use", "ignore"] = "use"
     """ignore: learn labelled data without their labels. The split stays the same."""
@@ -98,8 +98,6 @@ class DataConfig:
     def split_indices(self, count: int, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], ...]:
         """Return the indices of the training samples and of the held-out ones, for labels int64 [count]."""
         return split_indices(count, labels, held_out_fraction=self.held_out_fraction, seed=self.split_seed)
-
-    # What these are where a source has no such option.
 
     @property
     def flip(self) -> bool:
@@ -157,13 +155,13 @@ class StoredDataConfig(LabelledImageDataConfig):
     """Data of the user, in files."""
 
     path: str = ""
-    """Where your data are."""
+    """Path of your data."""
     size: int | None = None
-    """Width and height in pixels that images are resized to. None: what they have, the same for all."""
+    """Width and height in pixels that images are resized to. None: keep theirs, which must all be the same."""
     crop: Literal["center", "none"] = "center"
     """center: the largest square in the middle of each image. none: an image that is not square is a bad file."""
     channels: ChannelsName = "auto"
-    """What images are turned into. auto: what they are, the same for all."""
+    """Channels that images are converted to. auto: keep theirs, which must all be the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

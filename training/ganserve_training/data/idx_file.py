@@ -31,7 +31,7 @@ def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
         raise DataError(f"{path} can't be read: {error}") from error
     expected = " or ".join(f"0x0000080{count}" for count in dimensions)
     if len(data) < 4:
-        raise DataError(f"{path} is no IDX file: it has {len(data)} bytes, and its magic number alone would have 4")
+        raise DataError(f"{path} is not an IDX file: it has {len(data)} bytes, fewer than the 4 of the magic number")
     zeros, kind, count = struct.unpack(">HBB", data[:4])
     if zeros != 0 or kind != _UNSIGNED_BYTE or count not in dimensions:
         raise DataError(f"{path} must start with the IDX magic number {expected} (got 0x{data[:4].hex()})")

@@ -58,7 +58,7 @@ class ImageForm:
         width, height = picture.size
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
-        if width != height:  # Before resizing, so that nothing from outside of the square comes in.
+        if width != height:  # Crop before resizing, so that pixels outside the square have no effect.
             picture = picture.crop((left, top, left + short, top + short))
         if short != self.side:
             picture = picture.resize((self.side, self.side), Image.Resampling.LANCZOS)
@@ -82,8 +82,8 @@ def decode_picture(data: bytes) -> Image.Image:
             picture.load()
             return _to_eight_bits(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
-        raise UnreadableError("it is no PNG, JPEG or WebP") from None
-    # What Pillow raises for damaged files, by format and kind of damage.
+        raise UnreadableError("it is not a PNG, JPEG or WebP image") from None
+    # Pillow raises all of these for damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from error
 

@@ -19,8 +19,8 @@ from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
-_BATCHES_AHEAD = 3  # Of each worker.
-_SIGNAL_S = 1.0  # Most between the end of a worker's pipe and the signal of its death.
+_BATCHES_AHEAD = 3  # By each worker.
+_SIGNAL_S = 1.0  # Longest time from the end of a worker's pipe to the signal of its death.
 
 
 class PrefetchedBatches:
@@ -74,7 +74,7 @@ class PrefetchedBatches:
         assert self._batches is not None
         try:
             found = next(self._batches)
-        except (RuntimeError, OSError, EOFError) as error:  # What torch and the pipe say of a worker that was killed.
+        except (RuntimeError, OSError, EOFError) as error:  # A worker was killed.
             said = _said_of_death(error)
             self.close()
             raise DataError(
@@ -111,12 +111,11 @@ class PrefetchedBatches:
             sampler=self._requests,
             batch_size=None,  # The sampler gives the indices of whole batches.
             num_workers=self._workers,
-            collate_fn=_as_it_is,
             pin_memory=self._device.type == "cuda",
             worker_init_fn=_leave_signals_to_parent,
             prefetch_factor=_BATCHES_AHEAD if self._workers else None,
             persistent_workers=self._workers > 0,
-            generator=torch.Generator(),  # Else it would draw from the global one, on which networks may depend.
+            generator=torch.Generator(),  # By default it would draw from the global one, which networks may use.
         )
 
 
@@ -185,10 +184,6 @@ def _said_of_death(error: Exception) -> str:
     except RuntimeError as said:
         return str(said)
     return str(error)
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
 
 
 def _leave_signals_to_parent(_worker: int) -> None:

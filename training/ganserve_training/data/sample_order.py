@@ -11,7 +11,7 @@ from torch import Tensor
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
-_FLIP_STREAM, _LABEL_STREAM = 2, 3  # rng.noise_seed has 1.
+_FLIP_STREAM, _LABEL_STREAM = 2, 3  # `noise_seed` uses stream 1.
 _FLIP_BLOCK = 1024
 
 
@@ -74,7 +74,7 @@ class ClassBalancedOrder:
         result = np.empty(count, np.int64)
         for number in np.unique(classes):
             places = np.flatnonzero(classes == number)
-            # A label comes once a round, and rounds follow each other.
+            # Each round has a label once, so its rounds are consecutive.
             chosen = self._within[number].indices(int(rounds[places[0]]), len(places))
             result[places] = self._members[number][chosen]
         return result

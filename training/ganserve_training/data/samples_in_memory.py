@@ -59,13 +59,10 @@ class Vectors(Samples):
 
     @classmethod
     def standardised(
-        cls,
-        values: NDArray[np.float32],
-        labels: NDArray[np.int64] | None = None,
-        label_names: tuple[str, ...] = (),
+        cls, values: NDArray[np.float32], labels: NDArray[np.int64] | None = None, label_names: tuple[str, ...] = ()
     ) -> Vectors:
         """Return vectors that networks see with mean 0 and deviation 1; a constant dimension keeps its scale."""
-        with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
+        with np.errstate(invalid="ignore"):  # __post_init__ refuses values that are not finite.
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
         return cls(
             values=values,

@@ -46,10 +46,5 @@ def _split(
     if held_out >= len(indices):
         flag = f"--data.held-out-fraction {held_out_fraction}"
         raise DataError(f"{flag}: leaves none to train on, of {len(indices)} samples. Use less.")
-    train, rest = train_test_split(
-        indices,
-        test_size=held_out_fraction,
-        random_state=seed % 2**32,
-        stratify=labels,
-    )
+    train, rest = train_test_split(indices, test_size=held_out_fraction, random_state=seed % 2**32, stratify=labels)
     return train, rest

@@ -40,7 +40,7 @@ def expect_choice(path: str, value: object, choices: tuple[object, ...]) -> None
 
 def expect_choices(part: typing.Any, path: str) -> None:
     """Refuse a value that the `Literal` of its field in `part` does not have."""
-    for name, choices in _literals(type(part)).items():
+    for name, choices in _literals(part.__class__).items():
         expect_choice(f"{path}.{name}" if path else name, getattr(part, name), choices)
 
 

@@ -19,13 +19,11 @@ from ganserve_training.errors import CheckpointError, CheckpointFormatError
 from ganserve_training.files import file_sha256, remove_temporary_files, write_atomically, write_text_atomically
 
 FORMAT = 1
-"""Of the dictionary in a checkpoint; a change that an older version can't read makes it one more."""
+"""Version of the dictionary in a checkpoint; increased by a change that older versions can't read."""
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 _TRAINING_ONLY = frozenset(
     ("generator", "generator_optimiser", "critic_optimiser", "ada", "rng", "pending_measures", "diagnosis")
 )
-Report = Callable[[str], None]
-"""Takes one message for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
+def load_latest_checkpoint(folder: Path, report: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest undamaged checkpoint, or None if there are no checkpoints; report each damaged one.
 
     Raises:

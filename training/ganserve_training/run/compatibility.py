@@ -19,12 +19,9 @@ _COMMON = {item.name for item in fields(NetworksConfig)}
 
 
 def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, processes: int) -> None:
-    """Refuse a configuration that can't be trained with these data, networks and processes.
+    """Raise a ConfigError if the configuration can't be trained with these data, networks and processes.
 
     `pair` may also be the networks of a configuration with another width, packing or minibatch standard deviation.
-
-    Raises:
-        ConfigError: With the value, the problem and a fix.
     """
     resolve_conditioning(config.networks, data)
     check_pair(config, pair, processes)
@@ -32,11 +29,7 @@ def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, pro
 
 
 def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
-    """Refuse batches that can't be divided as configured, and a run that ends before its networks have grown.
-
-    Raises:
-        ConfigError: With the value, the problem and a fix.
-    """
+    """Raise a ConfigError if batches can't be divided, or the run ends before its networks have grown."""
     check_shares(config, processes)
     _check_groups(config, pair.critic, processes)
     _check_growth(config, pair.generator)
@@ -53,11 +46,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
 
 
 def check_shares(config: TrainConfig, processes: int) -> None:
-    """Refuse batches that can't be divided evenly; this needs no networks.
-
-    Raises:
-        ConfigError: With the value, the problem and a fix.
-    """
+    """Raise a ConfigError if batches can't be divided evenly; this needs no networks."""
     share = config.accumulate_batches * processes * config.networks.packing
     path, sizes = _batch_sizes(config)
     for size in sizes:

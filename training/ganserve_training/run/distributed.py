@@ -21,12 +21,8 @@ T = TypeVar("T")
 class Processes:
     """This process's place among the processes that train together.
 
-    All processes must call each method in the same order.
-
-    Args:
-        rank: Place from 0; rank 0 writes files.
-        world: Number of processes.
-        device: Device of this process; default: the CPU.
+    All processes must call each method in the same order; it raises LostProcessError if another has ended or failed.
+    `rank` counts from 0, `world` is the number of processes, and the default device is the CPU.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
@@ -40,11 +36,7 @@ class Processes:
         return self.rank == 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each floating tensor, in place, by its mean over the processes.
-
-        Raises:
-            LostProcessError: Another process has ended. The tensors are unchanged.
-        """
+        """Replace each floating tensor, in place, by its mean over the processes; after an error, none is changed."""
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -57,11 +49,7 @@ class Processes:
             start += tensor.numel()
 
     def most(self, value: int) -> int:
-        """Return the largest of the processes' numbers, so that they agree when to stop.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
+        """Return the largest of the processes' numbers, so that they agree when to stop."""
         if self.world == 1:
             return value
         tensor = torch.tensor([value], device=self.device)
@@ -70,11 +58,7 @@ class Processes:
         return int(tensor)
 
     def ask_first(self, work: Callable[[], T]) -> T:
-        """Run `work` in the first process only; return its result, which must be picklable, in all.
-
-        Raises:
-            LostProcessError: In the other processes, if `work` raises.
-        """
+        """Run `work` in the first process only; return its result, which must be picklable, in all."""
         if self.world == 1:
             return work()
         answer: list[Any] = [False, None]
@@ -91,12 +75,8 @@ class Processes:
         return result
 
     def barrier(self) -> None:
-        """Wait for the other processes.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
-        self.most(0)  # Unlike dist.barrier, it needs no guess about which device is this process's.
+        """Wait for the other processes."""
+        self.most(0)  # Unlike dist.barrier, it need not guess this process's device.
 
     def _broadcast(self, answer: list[Any]) -> None:
         with notice_lost_processes():
@@ -109,7 +89,7 @@ def notice_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # Gloo begins with the place in its source, and ends with advice to its developers.
+        # Strip gloo's place in its source, and its advice to its developers.
         reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
             f"another process that trains together with this one ended or can't be reached ({reason}): the same "

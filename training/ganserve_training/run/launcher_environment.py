@@ -10,22 +10,22 @@ LOST_PEER_STATUS = 75
 
 def rank() -> int:
     """Return this process's place among all processes, from 0."""
-    return _told("RANK", 0)
+    return _read("RANK", 0)
 
 
 def world() -> int:
     """Return the number of processes that train together."""
-    return _told("WORLD_SIZE", 1)
+    return _read("WORLD_SIZE", 1)
 
 
 def local_world() -> int:
     """Return the number of them on this machine."""
-    return _told("LOCAL_WORLD_SIZE", 1)
+    return _read("LOCAL_WORLD_SIZE", 1)
 
 
 def local_rank() -> int:
     """Return this process's place among those on this machine, from 0."""
-    return _told("LOCAL_RANK", 0)
+    return _read("LOCAL_RANK", 0)
 
 
 def is_launched() -> bool:
@@ -48,5 +48,5 @@ def is_orphaned() -> bool:
     return is_supervised() and os.getppid() != int(os.environ[SUPERVISOR])
 
 
-def _told(variable: str, alone: int) -> int:
+def _read(variable: str, alone: int) -> int:
     return int(os.environ.get(variable, alone)) if is_launched() else alone

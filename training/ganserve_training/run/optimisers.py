@@ -20,7 +20,7 @@ from ganserve_training.run.distributed import Processes
 OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
 register_optimiser = OPTIMISERS.register
 """Makes a class a choice of `--optimisers.{generator,critic}.name`."""
-_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know whose it is.
+_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know its network.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class OptimiserConfig:
 
     registry: ClassVar = OPTIMISERS
     name: ClassVar[str]
-    """Which optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
+    """The optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
 
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""
@@ -132,15 +132,9 @@ class Updater:
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
         self.parameters: Sequence[nn.Parameter] = [item for item in parameters if item.requires_grad]
-        """What is trained."""
         self.config = config
         self._processes = processes
         self.optimiser = config.build(self.parameters)
-        """torch's optimiser."""
-
-    def zero_grad(self) -> None:
-        """Clear the gradients."""
-        self.optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients together, a scalar."""
@@ -158,7 +152,7 @@ class Updater:
         annealed = self.config.annealed(progress)
         for group in self.optimiser.param_groups:
             group.update(annealed)
-        if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
+        if self.config.weight_decay:  # Skip weights without gradients, such as levels that have not grown yet.
             moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
             torch._foreach_mul_(moving, 1.0 - annealed["lr"] * self.config.weight_decay)
         self.optimiser.step()
@@ -166,11 +160,3 @@ class Updater:
     def reset(self) -> None:
         """Forget the moments."""
         self.optimiser.state.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the optimiser's state."""
-        return self.optimiser.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the result of `state_dict`."""
-        self.optimiser.load_state_dict(state)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
 
 Which = Literal["auto", "latest", "best"]
-"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
+"""Choice of a run's checkpoint. auto: the latest, or the best if quality declined after it and did not recover."""
 
 
 class RunFolder:
@@ -107,7 +107,7 @@ def _made(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # One that is not empty: neither are its parents.
+        with suppress(OSError):  # A folder that is not empty stays, and so do its parents.
             for path in made:
                 path.rmdir()
 
@@ -124,7 +124,7 @@ def _locked(path: Path) -> Iterator[str | None]:
                 yield file.read().strip() or "unknown"
                 return
             if not _is_at(path, file.fileno()):
-                continue  # Whoever held it has just removed it: it locks nothing any more.
+                continue  # Its holder has just deleted it, so locking it is useless.
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()

@@ -13,7 +13,7 @@ from ganserve_training.run.training_step import Trainer
 
 GRID_COLUMNS = 10
 GRID_SEED = 0
-_MOST_ROWS = 32  # Labels beyond are left out of the picture.
+_MOST_ROWS = 32  # Further labels are not drawn.
 _UNLABELLED_ROWS = 5
 _POINTS = 1000
 

@@ -32,16 +32,15 @@ class RunResult:
     """Result of one call of `train`."""
 
     step: int
-    """The run's step now, at least `config.steps` unless it stopped by itself."""
+    """The run's step now."""
     resumed_step: int
-    """The step that this call started from; the same as step: there was nothing left to do."""
+    """The step that this call started from; equal to `step` if nothing was left to do."""
     seconds: float
     """Wall time of this call's steps."""
     cpu_seconds: float = 0.0
-    """Processor time of this process meanwhile, over all of its threads."""
+    """Processor time of this process meanwhile, over all threads."""
     stopped: bool = False
-    """Whether the run stopped by itself before `config.steps`, because its quality had declined for long
-    (`config.diagnosis.patience`)."""
+    """True if the run stopped before `config.steps` because its quality declined (`config.diagnosis.patience`)."""
 
 
 def train(
@@ -80,7 +79,7 @@ def train(
         raise ConfigError(f"--threads {threads}: must be at least 1.")
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
-    # One process alone opens its device late, as a finished run has no use for it.
+    # A single process opens its device later: a finished run needs none.
     processes = open_processes(device) if launched.world() > 1 else None
     with ExitStack() as stack:
 
@@ -89,8 +88,9 @@ def train(
             return _find_checkpoint(config, folder, console)
 
         checkpoint = _shared_checkpoint(begin, processes or Processes())
-        if checkpoint is not None and _is_finished(checkpoint, config):
-            return _nothing_to_do(checkpoint, config)
+        step = 0 if checkpoint is None else checkpoint.state["step"]
+        if step >= config.steps or (checkpoint is not None and _has_stopped(checkpoint, config)):
+            return RunResult(step, step, 0.0, stopped=step < config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
         with cpu_threads(threads or default_threads(samples.info)):
@@ -127,20 +127,11 @@ def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Process
     return checkpoint
 
 
-def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    return checkpoint.state["step"] >= config.steps or _has_stopped(checkpoint, config)
-
-
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
     """Return whether the run stopped there because its quality declined, and would stop again."""
     diagnosis = checkpoint.state.get("diagnosis")
     stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
-
-
-def _nothing_to_do(checkpoint: Checkpoint, config: TrainConfig) -> RunResult:
-    step = checkpoint.state["step"]
-    return RunResult(step, step, 0.0, stopped=step < config.steps)
 
 
 def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -> Checkpoint | None:

@@ -33,7 +33,7 @@ class TrainedModel:
     data: DataInfo
     prior: LatentPrior
     label_names: tuple[str, ...]
-    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
+    """Names of the generator's labels: those of the data, InfoGAN's "code-0" and so on, or none."""
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
@@ -100,12 +100,7 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
 
 
 def draw_samples(
-    generator: nn.Module,
-    prior: LatentPrior,
-    data: DataInfo,
-    labels: NDArray[np.int64] | None,
-    count: int,
-    seed: int,
+    generator: nn.Module, prior: LatentPrior, data: DataInfo, labels: NDArray[np.int64] | None, count: int, seed: int
 ) -> NDArray[Any]:
     """Return samples for users, computed on the generator's device: uint8 [count, H, W, C] or float32 [count, D].
 

@@ -22,7 +22,7 @@ from ganserve_training.run.logs import LogWriter
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
-from ganserve_training.run.training_progress import ProgressView, open_progress
+from ganserve_training.run.training_progress import open_progress
 from ganserve_training.run.training_step import Trainer
 
 
@@ -75,12 +75,12 @@ class RunLoop:
             )
         say(self._console, f"{self._folder.root}: going on from step {state['step']}")
         for name, value in self._environment.items():
-            before = state["environment"].get(name, value)  # Older checkpoints don't know of processes.
+            before = state["environment"].get(name, value)  # Older checkpoints have no number of processes.
             if before != value:
                 say(
                     self._console,
                     f"note: {name} was {before}, now it is {value}; the weights will differ from those of an "
-                    "uninterrupted run, by no more than rounding where each sample counts for itself",
+                    "uninterrupted run, in general by no more than rounding",
                 )
         self._last_checkpoint = checkpoint.path
         self._trainer.load_state_dict(state)
@@ -123,7 +123,7 @@ class RunLoop:
             declined = self._look_if_due()
             if outputs is not None and (step % output.samples_every_steps == 0 or last or declined):
                 outputs.draw()
-            # Last, so that whatever a killed run leaves out is written again after this checkpoint.
+            # Save last: a resumed run then repeats the outputs that a killed run missed.
             if step % output.checkpoint_every_steps == 0 or last or stop or declined:
                 self._save_checkpoint()
             if declined:
@@ -184,7 +184,7 @@ class RunLoop:
         if self._outputs is not None:
             keep = self._config.output.keep_checkpoints
             self._last_checkpoint = save_checkpoint(self._folder.checkpoints, self._state(), keep=keep)
-        self._processes.barrier()  # Whoever leaves after this knows that it is written.
+        self._processes.barrier()  # After this, every process knows that it is written.
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -215,7 +215,7 @@ class _Outputs:
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
         self._monitor: Monitor | None = None
-        self._view: ProgressView = open_progress(console, trainer.step, config.steps)
+        self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
         if config.diagnosis.enabled:
             self._monitor = Monitor(trainer, samples, folder, self._view.say)

@@ -2,28 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _PLAIN_INTERVAL_S = 10.0
-
-
-class ProgressView(Protocol):
-    """Shows how training goes."""
-
-    def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Show a new line of the log."""
-        ...
-
-    def say(self, message: str) -> None:
-        """Show a message that stays."""
-        ...
-
-    def close(self) -> None:
-        """Leave the terminal clean."""
-        ...
 
 
 class BarProgress:
@@ -93,6 +76,6 @@ class PlainProgress:
         """Do nothing."""
 
 
-def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:
+def open_progress(console: Console, first_step: int, steps: int) -> BarProgress | PlainProgress:
     """Return the view that fits the console."""
     return BarProgress(console, first_step, steps) if console.is_terminal else PlainProgress(console, steps)

@@ -50,11 +50,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, samples: Samples, processes: Processes | None = None) -> None:
         self.config = config
         self.step = 0
-        """Steps taken."""
         self.samples_seen = 0
-        """Real samples that the critic has been shown so far, by all processes together."""
+        """Real samples shown to the critic so far, by all processes together."""
         self.processes = processes or Processes()
-        """This process's place among those that train together."""
         device = self.processes.device
         self._info = samples.info
         seed_global(config.seed)
@@ -63,20 +61,19 @@ class Trainer:
         self._batches: BatchSource = make_batches(samples, config.data, config.seed, device)
 
         self.prior = LatentPrior.of(config.networks)
-        """What latents are drawn from."""
+        """Distribution of latents."""
         pair = build_networks(config.networks, samples.info)
         check_everything(config, samples.info, pair, self.processes.world)
-        if config.diagnosis.enabled:  # now, not at the first look
+        if config.diagnosis.enabled:  # Fail now rather than at the first observation.
             check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
         self.label_names = pair.label_names
-        """Of the labels that the generator takes."""
+        """Names of the generator's labels."""
         self._code_categories = config.networks.codes.categories
         self.critic_uses_labels = pair.critic_uses_labels
-        """Whether the critic's scores depend on labels."""
+        """True if the critic's scores depend on labels."""
         self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(device)
-        """The critic as trained."""
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
@@ -85,7 +82,6 @@ class Trainer:
         self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
 
         self.loss = config.loss
-        """The game that is played."""
         classifier = config.networks.critic_conditioning == "classifier"
         self._heads = Heads(config.loss, config.networks.codes, classifier=classifier)
         self._regularisers = config.regularisers.penalties
@@ -160,7 +156,7 @@ class Trainer:
 
     def _update_critic(self, parts: list[Part], progress: float) -> Row:
         """Update the critic; return its measures."""
-        self._critic_updater.zero_grad()
+        self._critic_updater.optimiser.zero_grad()
         scorer = self._scorer(self._score, progress)
         rows = []
         for real, labels in parts:
@@ -175,13 +171,7 @@ class Trainer:
         return _mean(rows)
 
     def _critic_objective(
-        self,
-        scorer: Scorer,
-        real: Tensor,
-        fake: Tensor,
-        labels: Tensor | None,
-        asked: _Asked,
-        progress: float,
+        self, scorer: Scorer, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
     ) -> tuple[Tensor, Row]:
         """Return the critic's objective, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
@@ -202,8 +192,8 @@ class Trainer:
         """Update the generator; return its measures."""
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
-            self._train_critic(False)  # No graph for what stays as it is.
-        self._generator_updater.zero_grad()
+            self._train_critic(False)  # Build no graph for unchanged weights.
+        self._generator_updater.optimiser.zero_grad()
         rows = []
         for real, labels in parts:
             objective, row = self._generator_objective(real, labels, progress, unrolled=unrolled)
@@ -279,7 +269,7 @@ class Trainer:
     def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
         """Add one part's share of the gradients, to the updater's weights only."""
         share = objective if parts == 1 else objective / parts
-        # Where nothing else has a gradient, naming the weights would only take time.
+        # Naming the weights takes time, so do it only if others have gradients.
         torch.autograd.backward(share, inputs=updater.parameters if self._others_have_gradients else None)
 
     def _train_critic(self, on: bool) -> None:
@@ -319,8 +309,8 @@ class Trainer:
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
             "ema": self.ema.module.state_dict(),
-            "generator_optimiser": self._generator_updater.state_dict(),
-            "critic_optimiser": self._critic_updater.state_dict(),
+            "generator_optimiser": self._generator_updater.optimiser.state_dict(),
+            "critic_optimiser": self._critic_updater.optimiser.state_dict(),
             "level": self._level,
             "ada": None if self._ada is None else self._ada.state_dict(),
             "rng": capture_rng(self._random),
@@ -333,8 +323,8 @@ class Trainer:
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.ema.module.load_state_dict(state["ema"])
-        self._generator_updater.load_state_dict(state["generator_optimiser"])
-        self._critic_updater.load_state_dict(state["critic_optimiser"])
+        self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
+        self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]
         if self._ada is not None:
             self._ada.load_state_dict(state["ada"])

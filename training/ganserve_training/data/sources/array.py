@@ -56,7 +56,7 @@ class ArrayConfig(StoredDataConfig):
             expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
         if samples.ndim == 2 and samples.dtype.kind == "f":
             _refuse_image_options(path, self)
-            with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
+            with np.errstate(over="ignore"):  # Values too large for float32 become infinite; Vectors refuses them.
                 values = np.ascontiguousarray(samples, np.float32)
             return Vectors.standardised(values, labels, names)
         if samples.dtype != np.uint8 or samples.ndim not in (3, 4):

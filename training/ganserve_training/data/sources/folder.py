@@ -28,7 +28,7 @@ class FolderConfig(StoredDataConfig):
     labels_path: str | None = None
     """A CSV file of labels, with the columns file and label."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
-    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+    """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
         """Return the images of a folder and its sub-folders.

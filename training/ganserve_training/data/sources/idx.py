@@ -15,7 +15,7 @@ from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _ENDINGS = ("", ".gz")
-# The names on MNIST's own page, and those that its files often get when unpacked.
+# Names on MNIST's own page, and names that unpacked files often have.
 _IMAGES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
 

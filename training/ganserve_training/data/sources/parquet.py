@@ -32,7 +32,7 @@ class ParquetConfig(StoredDataConfig):
     label_column: str = "label"
     """The column of labels, integers or text."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
-    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+    """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
         """Return images of a Parquet file, or of all Parquet files in a folder and below it.

@@ -33,7 +33,7 @@ class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
     size: int | None = None
     """Width and height of a patch in pixels. None: 32."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
-    """What patches are turned into. auto: rgb."""
+    """Channels that patches are converted to. auto: rgb."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

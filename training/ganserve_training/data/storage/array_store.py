@@ -20,7 +20,7 @@ class ArrayStore:
     """Images of one shape in an array, uint8 [N, H, W, C]."""
 
     where: str
-    """What the array was read from."""
+    """The array's file, for messages."""
     pixels: NDArray[np.uint8]
     """uint8 [N, H, W, C]."""
 

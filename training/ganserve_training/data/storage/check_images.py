@@ -1,7 +1,7 @@
 """Find the bad images of a set, and choose the size and channels of the good ones. N = images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,14 @@ def build_stored_images(
             facts.append(found)
     settle_bad_files(bad, len(store), on_bad_file=config.on_bad_file, report=report)
     indices = np.array(good, np.int64)
-    form = ImageForm(_side(facts, config), _channels(facts, config))
+    side, channels = config.size, CHANNEL_COUNTS.get(config.channels)
+    if side is None:
+        sides = (min(item.width, item.height) for item in facts)
+        side = _common(sides, "size", "{} px".format, "Say which they should get: --data.size 64")
+    if channels is None:
+        fix = "Say what they should become: --data.channels rgb"
+        channels = _common((item.channels for item in facts), "channels", CHANNEL_NAMES.__getitem__, fix)
+    form = ImageForm(side, channels)
     kept = None if labels is None else labels[indices]
     if kept is not None and len(np.unique(kept)) < len(label_names):
         gone = sorted(set(range(len(label_names))) - set(kept.tolist()))
@@ -50,22 +57,11 @@ def build_stored_images(
     return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
 
 
-def _side(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
-    if config.size is not None:
-        return config.size
-    sides = Counter(min(item.width, item.height) for item in facts)
-    if len(sides) > 1:
-        found = ", ".join(f"{side} px ({count:,} images)" for side, count in sides.most_common(4))
-        rest = f" and {len(sides) - 4} more sizes" if len(sides) > 4 else ""
-        raise DataError(f"the images differ in size: {found}{rest}. Say which they should get: --data.size 64")
-    return next(iter(sides))
-
-
-def _channels(facts: Sequence[PictureFacts], config: StoredDataConfig) -> int:
-    if config.channels != "auto":
-        return CHANNEL_COUNTS[config.channels]
-    channels = Counter(item.channels for item in facts)
-    if len(channels) > 1:
-        found = ", ".join(f"{CHANNEL_NAMES[channel]} ({count:,} images)" for channel, count in channels.most_common())
-        raise DataError(f"the images differ in channels: {found}. Say what they should become: --data.channels rgb")
-    return next(iter(channels))
+def _common(values: Iterable[int], what: str, called: Callable[[int], str], fix: str) -> int:
+    """Return the value that all images share, or raise a DataError that counts the values."""
+    counts = Counter(values)
+    if len(counts) == 1:
+        return next(iter(counts))
+    found = ", ".join(f"{called(value)} ({count:,} images)" for value, count in counts.most_common(4))
+    rest = f" and {len(counts) - 4} more {what}s" if len(counts) > 4 else ""
+    raise DataError(f"the images differ in {what}: {found}{rest}. {fix}")

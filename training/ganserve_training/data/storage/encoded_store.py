@@ -18,7 +18,7 @@ from ganserve_training.data.image_decoding import (
 )
 from ganserve_training.data.storage.stored_images import open_pool
 
-_AT_ONCE = 1024  # What is handed to the pool at once, so that millions of pictures don't become millions of futures.
+_AT_ONCE = 1024  # Pictures submitted at once, to limit the number of futures.
 _SETS_REMEMBERED = 2
 
 
@@ -27,7 +27,7 @@ class Inspected:
     """Result of decoding a picture once."""
 
     facts: PictureFacts | str
-    """What it is, or why it can't be read."""
+    """Its size and channels, or why it can't be read."""
     sha256: bytes
     """Digest of the encoded bytes; empty where there were none to read."""
 

@@ -14,7 +14,7 @@ from ganserve_training.data.image_decoding import UnreadableError
 from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
 from ganserve_training.errors import DataError
 
-_GROUP_BYTES = 2**28  # Of encoded images that a process keeps; at least one row group.
+_GROUP_BYTES = 2**28  # Encoded images that a process keeps; it always keeps one row group.
 
 
 def open_parquet(path: Path) -> Any:

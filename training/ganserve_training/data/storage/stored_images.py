@@ -29,19 +29,15 @@ class PictureStore(Protocol):
 
     def name(self, index: int) -> str:
         """Return the name of the picture at `index` for messages."""
-        ...
 
     def inspect(self) -> Sequence[PictureFacts | str]:
         """Decode each picture; return its facts, or why it can't be read."""
-        ...
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
         """Return the picture at `index` in a form, uint8 [S, S, C], or raise UnreadableError."""
-        ...
 
     def sha256(self) -> str:
         """Return a digest of all pictures and their names."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,11 +47,11 @@ class StoredImages(Samples):
     rows = "indices"
 
     store: PictureStore
-    """Where they are."""
+    """The store with the images."""
     indices: NDArray[np.int64]
-    """int64 [N], which of the store's pictures these are."""
+    """int64 [N], places of these images in the store."""
     form: ImageForm
-    """What each is brought into."""
+    """Size and channels that each image gets."""
 
     @property
     def in_memory(self) -> bool:
@@ -76,7 +72,7 @@ class StoredImages(Samples):
         """
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         places = self.indices[indices]
-        for row in np.argsort(places, kind="stable"):  # Neighbours in a file are read together.
+        for row in np.argsort(places, kind="stable"):  # Read neighbours in a file together.
             place = int(places[row])
             try:
                 pixels[row] = self.store.read(place, self.form)
