@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ganserve_training import PRESETS, load_split, train
 from ganserve_training.run.devices import open_processes
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

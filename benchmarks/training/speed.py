@@ -27,7 +27,7 @@ from bare import BareLoop
 from rich.console import Console
 
 from ganserve_training import PRESETS, train
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

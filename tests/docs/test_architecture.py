@@ -21,7 +21,7 @@ PACKAGES = [
         "client_sdk/ganserve",
     )
 ]
-# A path in backticks: `run/loop.py`, `tests/docs`, `protos/ganserve/v1`; not `Client`, `make test` or `image/png`.
+# A path in backticks: `run/devices.py`, `tests/docs`, `protos/ganserve/v1`; not `Client`, `make test` or `image/png`.
 PATH = re.compile(r"`([\w.][\w./-]*(?:/|\.py|\.md|\.proto|\.toml)[\w./-]*)`")
 MADE_BY_THE_READER = re.compile(r"\becho\b|_toy|toy_|^runs/|^models/|^demo/|^build/|^\.venv|NAME")
 

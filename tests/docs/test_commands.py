@@ -90,8 +90,8 @@ def test_training_accepts_the_command_line(words: list[str], tmp_path: Path, mon
         configs.append(config)
         raise Accepted
 
-    monkeypatch.setattr("ganserve_training.run.train.train", accept)
-    monkeypatch.setattr("ganserve_training.run.supervisor.supervise", accept)
+    monkeypatch.setattr("ganserve_training.run.start_or_resume.train", accept)
+    monkeypatch.setattr("ganserve_training.run.process_supervisor.supervise", accept)
     with pytest.raises(Accepted):
         ganserve(*words[1:], folder=tmp_path)
     # A line that changes nothing shows nothing.

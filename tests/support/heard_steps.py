@@ -1,6 +1,6 @@
 """Steps that a test can read."""
 
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
 
 
 class HeardSteps(Steps):

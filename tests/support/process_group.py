@@ -108,7 +108,7 @@ def _players(job: dict[str, Any]) -> dict[str, Any]:
     from ganserve_training.config.serialisation import config_from_dict
     from ganserve_training.data import load_split
     from ganserve_training.run.devices import open_processes
-    from ganserve_training.run.trainer import Trainer
+    from ganserve_training.run.training_step import Trainer
 
     config = config_from_dict(job["config"])
     trainer = Trainer(config, load_split(config.data, "train"), open_processes("cpu"))

@@ -11,7 +11,7 @@ from ganserve_training.data import load_split
 from ganserve_training.objectives.adaptive_augmentation import AdaController
 from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import tiny_config
 
 ZERO = torch.zeros(())

@@ -18,7 +18,7 @@ from ganserve_training import PRESETS, config_from_dict, config_to_dict
 from ganserve_training.data import load_split
 from ganserve_training.networks import build_networks
 from ganserve_training.run.compatibility import check_pair
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ from commands import ganserve
 from ganserve_training.cli import evaluate as evaluate_command
 from ganserve_training.cli import train as train_command
 from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.train import train
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.start_or_resume import train
 from tiny_runs import TINY_FLAGS, assert_same
 
 DEADLINE_S = 120.0

@@ -22,11 +22,11 @@ from ganserve_training.data import (
     load_split,
     make_batches,
 )
-from ganserve_training.data.loader import LoaderBatches
-from ganserve_training.data.order import flips
-from ganserve_training.data.storage import images as stored_images_module
+from ganserve_training.data.prefetched_batches import PrefetchedBatches
+from ganserve_training.data.sample_order import flips
+from ganserve_training.data.storage import stored_images as stored_images_module
 from ganserve_training.errors import DataError
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from image_files import random_pixels, write_folder
 from tiny_runs import assert_same, tiny_config
 
@@ -64,7 +64,7 @@ def assert_equal_batches(ours: tuple[Tensor, Tensor | None], theirs: tuple[Tenso
 @pytest.mark.parametrize("balanced", [False, True], ids=["shuffled", "balanced"])
 def test_workers_give_what_memory_gives_wherever_they_start(stored: StoredImages, balanced: bool) -> None:
     expected = InMemoryBatches(in_memory(stored), 3, CPU, flip=True, class_balanced=balanced)
-    loader = LoaderBatches(stored, 3, CPU, flip=True, class_balanced=balanced, workers=2)
+    loader = PrefetchedBatches(stored, 3, CPU, flip=True, class_balanced=balanced, workers=2)
     try:
         requests = [(8 * step, 8) for step in range(9)]  # One after the other, over the end of the epoch.
         requests += [(step, 4) for step in range(200, 300, 12)]  # A process of three, at another batch size.
@@ -76,13 +76,13 @@ def test_workers_give_what_memory_gives_wherever_they_start(stored: StoredImages
 
 
 def test_a_resumed_loader_goes_on_bit_for_bit(stored: StoredImages) -> None:
-    whole = LoaderBatches(stored, 9, CPU, flip=True, workers=2)
+    whole = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
     uninterrupted = [whole.batch(5 * step, 5) for step in range(12)]
     whole.close()
-    first = LoaderBatches(stored, 9, CPU, flip=True, workers=2)
+    first = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
     parts = [first.batch(5 * step, 5) for step in range(5)]
     first.close()  # In the middle of an epoch, with batches read ahead that nobody took.
-    second = LoaderBatches(stored, 9, CPU, flip=True, workers=1)
+    second = PrefetchedBatches(stored, 9, CPU, flip=True, workers=1)
     parts += [second.batch(5 * step, 5) for step in range(5, 12)]
     second.close()
     for ours, theirs in zip(parts, uninterrupted, strict=True):
@@ -90,7 +90,7 @@ def test_a_resumed_loader_goes_on_bit_for_bit(stored: StoredImages) -> None:
 
 
 def test_what_is_read_ahead_follows_the_stride(stored: StoredImages) -> None:
-    loader = LoaderBatches(stored, 3, CPU, workers=0)
+    loader = PrefetchedBatches(stored, 3, CPU, workers=0)
     loader.batch(0, 4)
     loader.batch(12, 4)
     started = loader._batches
@@ -101,7 +101,7 @@ def test_what_is_read_ahead_follows_the_stride(stored: StoredImages) -> None:
 
 def test_reading_leaves_the_global_generators_alone(stored: StoredImages) -> None:
     before = torch.get_rng_state()
-    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
     loader.batch(0, 4)
     loader.batch(100, 4)
     loader.close()
@@ -110,7 +110,7 @@ def test_reading_leaves_the_global_generators_alone(stored: StoredImages) -> Non
 
 def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredImages) -> None:
     expected = InMemoryBatches(in_memory(stored), 3, CPU)
-    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
     try:
         loader.batch(0, 4)
         (worker,) = loader._batches._workers  # type: ignore[union-attr]
@@ -123,7 +123,7 @@ def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredI
 
 
 def test_a_killed_worker_is_an_error_that_says_so(stored: StoredImages) -> None:
-    loader = LoaderBatches(stored, 3, CPU, workers=1)
+    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
     loader.batch(0, 4)
     (worker,) = loader._batches._workers  # type: ignore[union-attr]
     os.kill(worker.pid, signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_a_death_that_the_pipe_tells_before_the_signal_is_one_error_too(stored: 
         raise EOFError
         yield
 
-    loader = LoaderBatches(stored, 3, CPU, workers=0)
+    loader = PrefetchedBatches(stored, 3, CPU, workers=0)
     loader.batch(0, 4)
     loader._batches = pipe_that_ends()
     before = signal.signal(signal.SIGALRM, died)
@@ -161,7 +161,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch
     samples = load_split(FolderConfig(path=str(tmp_path)), "train")
     for file in tmp_path.iterdir():
         file.unlink()
-    loader = LoaderBatches(samples, 0, CPU, workers=workers)
+    loader = PrefetchedBatches(samples, 0, CPU, workers=workers)
     with pytest.raises(DataError, match=r"^/.*\.png can't be read any more: No such file or directory"):
         loader.batch(0, 2)
     loader.close()
@@ -172,7 +172,7 @@ def test_small_sets_are_read_into_memory_and_large_ones_ahead(
 ) -> None:
     config = FolderConfig(path=str(folder), flip=True, class_balanced=True, workers=1)
     large = make_batches(stored, config, 3, CPU)
-    assert isinstance(large, LoaderBatches)
+    assert isinstance(large, PrefetchedBatches)
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 2**20)
     small_samples = load_split(config, "train")
     small = make_batches(small_samples, config, 3, CPU)
@@ -191,7 +191,7 @@ def test_bytes_kept_as_bytes_give_the_same_batches(stored: StoredImages, monkeyp
 
 def _sources(samples: StoredImages) -> Iterator[BatchSource]:
     yield InMemoryBatches(in_memory(samples), 3, CPU, flip=True)
-    yield LoaderBatches(samples, 3, CPU, flip=True, workers=0)
+    yield PrefetchedBatches(samples, 3, CPU, flip=True, workers=0)
 
 
 def test_half_of_the_images_are_mirrored_whatever_the_batch_size(stored: StoredImages) -> None:

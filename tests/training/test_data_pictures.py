@@ -11,8 +11,13 @@ from PIL import Image
 
 from ganserve_training.config import DataConfig, FolderConfig
 from ganserve_training.data import BadFiles, Images, Samples, load_split
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError, decode_picture, picture_facts
-from ganserve_training.data.sources.folder import load_folder
+from ganserve_training.data.image_decoding import (
+    ImageForm,
+    PictureFacts,
+    UnreadableError,
+    decode_picture,
+    picture_facts,
+)
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_folder
 
@@ -33,7 +38,7 @@ def decoded(data: bytes, channels: int, side: int | None = None) -> np.ndarray:
 def test_class_folders_become_labels_in_the_order_of_their_names(tmp_path: Path) -> None:
     pixels = random_pixels(12)
     labels = ["cat", "ant", "bee"] * 4
-    images = load_folder(config(write_folder(tmp_path, pixels, labels)), None)
+    images = config(write_folder(tmp_path, pixels, labels)).load(None)
     assert images.info.label_names == ("ant", "bee", "cat")
     assert images.info.sample_shape == (8, 8, 3)
     expected = sorted(range(12), key=lambda index: (labels[index], index))
@@ -44,7 +49,7 @@ def test_class_folders_become_labels_in_the_order_of_their_names(tmp_path: Path)
 
 def test_labels_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
     write_folder(tmp_path, random_pixels(12), [str(index) for index in range(12)])
-    assert load_folder(config(tmp_path), None).info.label_names == tuple(map(str, range(12)))
+    assert config(tmp_path).load(None).info.label_names == tuple(map(str, range(12)))
 
 
 def test_both_sides_of_a_folder_are_read_and_share_nothing(tmp_path: Path) -> None:
@@ -62,7 +67,7 @@ def test_a_csv_file_lists_files_and_their_labels(tmp_path: Path) -> None:
     write_folder(tmp_path / "images", pixels)
     table = tmp_path / "labels.csv"
     table.write_text('\ufefflabel,file,extra\n"red, dark",0003.png,1\nblue,0001.png,2\nblue,0000.png,3\n', "utf-8")
-    images = load_folder(config(tmp_path / "images", labels_path=str(table)), None)
+    images = config(tmp_path / "images", labels_path=str(table)).load(None)
     assert images.info.label_names == ("blue", "red, dark")
     assert images.labels is not None
     assert images.labels.tolist() == [1, 0, 0]
@@ -84,7 +89,7 @@ def test_csv_files_of_another_form_are_refused(tmp_path: Path, text: str, messag
     write_folder(tmp_path, random_pixels(1))
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        load_folder(config(tmp_path, labels_path=str(tmp_path / "labels.csv")), None)
+        config(tmp_path, labels_path=str(tmp_path / "labels.csv")).load(None)
 
 
 def test_flat_folders_are_unlabelled_and_other_files_are_passed_over(tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_flat_folders_are_unlabelled_and_other_files_are_passed_over(tmp_path: P
     (tmp_path / "0001.png").rename(tmp_path / "0001.PNG")
     (tmp_path / "readme.txt").write_text("not a picture")
     (tmp_path / "._0002.png").write_bytes(b"what some systems leave behind")
-    images = load_folder(config(tmp_path), None)
+    images = config(tmp_path).load(None)
     assert images.labels is None
     assert images.info.sample_shape == (8, 8, 1)
     np.testing.assert_array_equal(everything(images), pixels)
@@ -115,26 +120,26 @@ def test_every_image_needs_a_label_and_every_label_an_image(tmp_path: Path) -> N
     write_folder(tmp_path, random_pixels(6), ["a", "b"] * 3)
     (tmp_path / "c").mkdir()
     with pytest.raises(DataError, match=r"the label 'c' has no images"):
-        load_folder(config(tmp_path), None)
+        config(tmp_path).load(None)
     (tmp_path / "c").rmdir()
     write_folder(tmp_path, random_pixels(1))
     with pytest.raises(DataError, match=r"beside its sub-folders, such as 0000.png, .*--data.labels ignore"):
-        load_folder(config(tmp_path), None)
+        config(tmp_path).load(None)
     assert len(load_split(config(tmp_path, labels="ignore"), "train")) == 5
 
 
 def test_missing_and_empty_folders_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data\.path /.*/nowhere: does not exist\."):
-        load_folder(config(tmp_path / "nowhere"), None)
+        config(tmp_path / "nowhere").load(None)
     with pytest.raises(DataError, match=r"holds no images .*: it is empty"):
-        load_folder(config(tmp_path), None)
+        config(tmp_path).load(None)
     (tmp_path / "a.bmp").write_bytes(b"x")
     with pytest.raises(DataError, match=r"it holds only: \.bmp"):
-        load_folder(config(tmp_path), None)
+        config(tmp_path).load(None)
     with pytest.raises(DataError, match="must be a folder"):
-        load_folder(config(tmp_path / "a.bmp"), None)
+        config(tmp_path / "a.bmp").load(None)
     with pytest.raises(DataError, match=r"--data\.labels-path .*: does not exist"):
-        load_folder(config(tmp_path, labels_path="no.csv"), None)
+        config(tmp_path, labels_path="no.csv").load(None)
 
 
 def _spoil(folder: Path) -> None:
@@ -153,7 +158,7 @@ def test_bad_files_are_named_counted_and_the_fix_is_told(tmp_path: Path) -> None
     assert lines[1].startswith(f"  {tmp_path}/0001.png: ")
     assert "truncated" in lines[1].lower() or "png" in lines[1].lower()
     assert lines[2] == f"  {tmp_path}/0002.png: it is empty"
-    assert lines[3] == f"  {tmp_path}/0003.png: it is no PNG, JPEG or WebP"
+    assert lines[3] == f"  {tmp_path}/0003.png: it is not a PNG, JPEG or WebP image"
     assert lines[4].endswith("--data.on-bad-file skip")
 
 
@@ -185,17 +190,17 @@ def test_a_listed_file_that_is_missing_is_a_bad_file(tmp_path: Path) -> None:
     write_folder(tmp_path, random_pixels(1))
     (tmp_path / "labels.csv").write_text("file,label\n0000.png,a\ngone.png,a\n")
     with pytest.raises(DataError, match=r"1 of 2 images .*\n.*gone.png: No such file"):
-        load_folder(config(tmp_path, labels_path=str(tmp_path / "labels.csv")), None)
+        config(tmp_path, labels_path=str(tmp_path / "labels.csv")).load(None)
 
 
 def test_sizes_and_channels_that_differ_ask_for_the_option(tmp_path: Path) -> None:
     for name, side, channels in (("a", 8, 3), ("b", 8, 3), ("c", 10, 3), ("d", 8, 4)):
         (tmp_path / f"{name}.png").write_bytes(encode(random_pixels(1, side, channels)[0]))
     with pytest.raises(DataError, match=r"differ in size: 8 px \(3 images\), 10 px \(1 images\).*--data.size"):
-        load_folder(config(tmp_path), None)
+        config(tmp_path).load(None)
     with pytest.raises(DataError, match=r"channels: rgb \(3 images\), rgba \(1 images\).*--data.channels"):
-        load_folder(config(tmp_path, size=8), None)
-    images = load_folder(config(tmp_path, size=4, channels="gray-alpha"), None)
+        config(tmp_path, size=8).load(None)
+    images = config(tmp_path, size=4, channels="gray-alpha").load(None)
     assert images.info.sample_shape == (4, 4, 2)
     assert everything(images).shape == (4, 4, 4, 2)
 
@@ -205,12 +210,12 @@ def test_images_that_are_not_square_are_cropped_or_refused(tmp_path: Path) -> No
     tall = wide.transpose(1, 0, 2)
     for name, pixels in (("a", wide), ("b", tall), ("c", wide[:, :6])):
         (tmp_path / f"{name}.png").write_bytes(encode(pixels))
-    images = everything(load_folder(config(tmp_path), None))
+    images = everything(config(tmp_path).load(None))
     np.testing.assert_array_equal(images[0], wide[:, 2:8])
     np.testing.assert_array_equal(images[1], tall[2:8])
     with pytest.raises(DataError, match=r"2 of 3 images .*\n.*a.png: it is 11 x 6 pixels, not square"):
-        load_folder(config(tmp_path, crop="none"), None)
-    assert len(load_folder(config(tmp_path, crop="none", on_bad_file="skip"), None)) == 1
+        config(tmp_path, crop="none").load(None)
+    assert len(config(tmp_path, crop="none", on_bad_file="skip").load(None)) == 1
 
 
 def test_resizing_is_antialiased_and_sees_only_the_crop() -> None:
@@ -297,14 +302,14 @@ def test_flipped_bytes_never_escape_as_other_errors() -> None:
 
 def test_the_digest_is_of_contents_names_and_form_not_of_where_they_are(tmp_path: Path) -> None:
     pixels = random_pixels(6)
-    first = load_folder(config(write_folder(tmp_path / "one", pixels, list("ababab"))), None)
-    same = load_folder(config(write_folder(tmp_path / "two", pixels, list("ababab"))), None)
+    first = config(write_folder(tmp_path / "one", pixels, list("ababab"))).load(None)
+    same = config(write_folder(tmp_path / "two", pixels, list("ababab"))).load(None)
     assert first.sha256() == same.sha256()
-    smaller = load_folder(config(tmp_path / "two", size=4), None)
-    renamed = load_folder(config(write_folder(tmp_path / "three", pixels, list("acacac"))), None)
+    smaller = config(tmp_path / "two", size=4).load(None)
+    renamed = config(write_folder(tmp_path / "three", pixels, list("acacac"))).load(None)
     file = tmp_path / "two" / "a" / "0002.png"
     file.write_bytes(encode(255 - pixels[2]))
-    changed = load_folder(config(tmp_path / "two"), None)
+    changed = config(tmp_path / "two").load(None)
     assert len({item.sha256() for item in (first, smaller, renamed, changed)}) == 4
 
 
@@ -316,7 +321,7 @@ def test_unchanged_files_are_decoded_for_inspection_once(tmp_path: Path, monkeyp
         looked_at.append(picture.width)
         return picture_facts(picture)
 
-    monkeypatch.setattr("ganserve_training.data.storage.encoded.picture_facts", facts)
+    monkeypatch.setattr("ganserve_training.data.storage.encoded_store.picture_facts", facts)
     before = load_split(config(tmp_path), "train").sha256()
     load_split(config(tmp_path, flip=True), "held_out")
     assert len(looked_at) == 6

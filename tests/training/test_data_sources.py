@@ -32,13 +32,8 @@ from ganserve_training.data import (
     ring_centres,
 )
 from ganserve_training.data.config import SOURCES
-from ganserve_training.data.sources.array import load_array
-from ganserve_training.data.sources.cifar10 import load_cifar10
-from ganserve_training.data.sources.idx import load_idx
-from ganserve_training.data.sources.parquet import load_parquet
-from ganserve_training.data.sources.patches import load_patches
-from ganserve_training.data.storage import images as stored_images_module
-from ganserve_training.data.storage.parquet import ParquetStore
+from ganserve_training.data.storage import stored_images as stored_images_module
+from ganserve_training.data.storage.parquet_store import ParquetStore
 from ganserve_training.errors import DataError
 from image_files import encode, random_pixels, write_cifar10, write_idx
 
@@ -48,7 +43,7 @@ def everything(samples: Samples) -> np.ndarray:
 
 
 def array(path: Path, **changes: Any) -> Samples:
-    return load_array(ArrayConfig(path=str(path), **changes))
+    return ArrayConfig(path=str(path), **changes).load(None)
 
 
 # Arrays
@@ -160,7 +155,7 @@ def test_idx_files_are_found_by_their_names(tmp_path: Path, ending: str, separat
     pixels = random_pixels(6, channels=1)
     write_idx(tmp_path / f"train-images{separator}idx3-ubyte{ending}", pixels[..., 0])
     write_idx(tmp_path / f"train-labels{separator}idx1-ubyte{ending}", np.array([5, 9, 5, 9, 5, 9], np.uint8))
-    samples = load_idx(IdxConfig(path=str(tmp_path)))
+    samples = IdxConfig(path=str(tmp_path)).load(None)
     np.testing.assert_array_equal(everything(samples), pixels)
     assert samples.info.label_names == ("5", "9")
     assert samples.labels is not None
@@ -170,13 +165,13 @@ def test_idx_files_are_found_by_their_names(tmp_path: Path, ending: str, separat
 def test_idx_labels_may_be_elsewhere_or_dropped(tmp_path: Path) -> None:
     images = write_idx(tmp_path / "pictures", random_pixels(4, channels=1)[..., 0])
     with pytest.raises(DataError, match=r"no labels beside it .*--data.labels ignore"):
-        load_idx(IdxConfig(path=str(images)))
-    assert load_idx(IdxConfig(path=str(images), labels="ignore")).labels is None
+        IdxConfig(path=str(images)).load(None)
+    assert IdxConfig(path=str(images), labels="ignore").load(None).labels is None
     labels = write_idx(tmp_path / "other", np.arange(4, dtype=np.uint8))
-    samples = load_idx(IdxConfig(path=str(images), labels_path=str(labels)))
+    samples = IdxConfig(path=str(images), labels_path=str(labels)).load(None)
     assert samples.info.label_names == ("0", "1", "2", "3")
     with pytest.raises(DataError, match="holds none of train-images-idx3-ubyte, "):
-        load_idx(IdxConfig(path=str(tmp_path)))
+        IdxConfig(path=str(tmp_path)).load(None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +190,7 @@ def test_idx_labels_may_be_elsewhere_or_dropped(tmp_path: Path) -> None:
 def test_idx_files_of_another_form_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(DataError, match=message):
-        load_idx(IdxConfig(path=str(tmp_path / "x"), labels="ignore"))
+        IdxConfig(path=str(tmp_path / "x"), labels="ignore").load(None)
 
 
 # CIFAR-10
@@ -209,26 +204,26 @@ def test_cifar10_batches_are_read_in_order_with_their_names(tmp_path: Path) -> N
     write_cifar10(folder / "data_batch_1.bin", pixels[:12], labels[:12])
     write_cifar10(folder / "data_batch_2.bin", pixels[12:], labels[12:])
     write_cifar10(folder / "test_batch.bin", pixels[:3], labels[:3])
-    samples = load_cifar10(Cifar10Config(path=str(tmp_path)))
+    samples = Cifar10Config(path=str(tmp_path)).load(None)
     np.testing.assert_array_equal(everything(samples), pixels)
     assert samples.labels is not None
     assert samples.labels.tolist() == labels.tolist()
     assert samples.info.label_names == tuple("0123456789")
     (folder / "batches.meta.txt").write_text("\n".join(f"kind {label}" for label in range(10)) + "\n\n")
     one = Cifar10Config(path=str(folder / "data_batch_1.bin"))
-    assert load_cifar10(one).info.label_names[3] == "kind 3"
+    assert one.load(None).info.label_names[3] == "kind 3"
 
 
 def test_cifar10_files_of_another_form_are_refused(tmp_path: Path) -> None:
     config = Cifar10Config(path=str(tmp_path))
     with pytest.raises(DataError, match="holds no data_batch_"):
-        load_cifar10(config)
+        config.load(None)
     path = write_cifar10(tmp_path / "data_batch_1.bin", random_pixels(2, 32), np.array([3, 12], np.uint8))
     with pytest.raises(DataError, match="record 1 has the label 12"):
-        load_cifar10(config)
+        config.load(None)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"records of 3,073 bytes.*got 6,145 bytes"):
-        load_cifar10(config)
+        config.load(None)
 
 
 # Parquet
@@ -246,7 +241,7 @@ def write_parquet(path: Path, pixels: np.ndarray, labels: Any, *, plain: bool = 
 
 
 def parquet(path: Path, **changes: Any) -> StoredImages:
-    return load_parquet(ParquetConfig(path=str(path), **changes), None)
+    return ParquetConfig(path=str(path), **changes).load(None)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["struct", "bytes"])
@@ -273,7 +268,7 @@ def test_parquet_rows_are_read_by_index_whatever_their_row_group(tmp_path: Path,
 def test_parquet_row_groups_are_let_go_when_they_grow_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganserve_training.data.storage.parquet._GROUP_BYTES", 1)
+    monkeypatch.setattr("ganserve_training.data.storage.parquet_store._GROUP_BYTES", 1)
     pixels = random_pixels(12)
     samples = parquet(write_parquet(tmp_path / "x.parquet", pixels, list("ab" * 6)))
     np.testing.assert_array_equal(samples.read(np.array([11, 0, 5])), pixels[[11, 0, 5]])
@@ -288,7 +283,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         parquet(tmp_path)
     assert "x.parquet row 1: it holds no bytes\n" in str(caught.value)
-    assert "x.parquet row 2: it is no PNG, JPEG or WebP\n" in str(caught.value)
+    assert "x.parquet row 2: it is not a PNG, JPEG or WebP image\n" in str(caught.value)
     assert len(parquet(tmp_path, on_bad_file="skip")) == 2
 
 
@@ -373,7 +368,7 @@ def test_stacks_are_made_of_their_own_sides_digits() -> None:
 @pytest.mark.parametrize(("size", "split_seed"), [(16, 0), (32, 1), (64, 2), (128, 3)])
 def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_seed: int) -> None:
     config = PatchesConfig(size=size, count=400, split_seed=split_seed)
-    train, held_out = load_patches(config, "train"), load_patches(config, "held_out")
+    train, held_out = config.load_side("train", None), config.load_side("held_out", None)
     assert (len(train), len(held_out)) == (320, 80)
     assert train.info.sample_shape == (size, size, 3)
     assert train.info.label_names == ("china", "flower")
@@ -391,16 +386,16 @@ def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_see
     np.testing.assert_array_equal(
         train.read(np.array([7]))[0], train.pictures[picture, top : top + size, left : left + size]
     )
-    np.testing.assert_array_equal(load_patches(config, "train").corners, train.corners)
+    np.testing.assert_array_equal(config.load_side("train", None).corners, train.corners)
 
 
 def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -> None:
     lefts = {
-        int(load_patches(PatchesConfig(split_seed=seed), "held_out").corners[:, 2].min() > 320) for seed in range(8)
+        int(PatchesConfig(split_seed=seed).load_side("held_out", None).corners[:, 2].min() > 320) for seed in range(8)
     }
     assert lefts == {0, 1}
     with pytest.raises(DataError, match="held_out part of the photographs is 64 of their 640 pixels wide"):
-        load_patches(PatchesConfig(size=128, held_out_fraction=0.1), "train")
+        PatchesConfig(size=128, held_out_fraction=0.1).load_side("train", None)
     gray = load_split(PatchesConfig(channels="gray", labels="ignore", count=10), "train")
     assert gray.info.sample_shape == (32, 32, 1)
     assert gray.labels is None

@@ -29,10 +29,10 @@ from ganserve_training.diagnosis import monitor as monitor_module
 from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
 from ganserve_training.evaluation.quality import Quality
 from ganserve_training.run.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import read_log
-from ganserve_training.run.train import RunResult
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.start_or_resume import RunResult
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import TINY_FLAGS, assert_same, tiny_config
 
 WATCHED = DiagnosisConfig(every_steps=2, samples=32)

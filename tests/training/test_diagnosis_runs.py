@@ -30,8 +30,8 @@ from ganserve_training.diagnosis import Kind
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.objectives.losses import LOSSES
 from ganserve_training.run.devices import cpu_threads
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.training_step import Trainer
 
 RING = RingConfig(count=4000)
 DIGITS = DigitsConfig()

@@ -21,7 +21,7 @@ from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import Growth, Phase, reals_at, stage_of
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
 

@@ -18,7 +18,7 @@ from ganserve_training.config import (
 from ganserve_training.data import load_split
 from ganserve_training.networks.critic_output import CriticOutput
 from ganserve_training.objectives.auxiliary_terms import Codes, Heads, classification_term, information_term
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import tiny_config
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 0.25, -3.0]]

@@ -7,7 +7,7 @@ from sklearn.svm import SVC
 from ganserve_training import evaluate_run, evaluate_samples, load_split
 from ganserve_training.config import DigitsConfig
 from ganserve_training.data import DataInfo, Images
-from ganserve_training.data.rows import flat_values
+from ganserve_training.data.flat_values import flat_values
 from ganserve_training.errors import CheckpointError, DataError
 from ganserve_training.evaluation.evaluate import balanced_labels
 from ganserve_training.evaluation.judge import judge_probabilities, judge_samples, mean_nearest_distance

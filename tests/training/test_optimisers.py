@@ -55,7 +55,7 @@ def test_updates_agree_with_written_out_arithmetic(name: str, momentum: float, d
     updater = updater_of(weight, name=name, learning_rate=rate, beta1=momentum, weight_decay=decay, **second)
     found = []
     for step, gradient in enumerate(GRADIENTS):
-        updater.zero_grad()
+        updater.optimiser.zero_grad()
         (weight * gradient).sum().backward()
         updater.step(step / len(GRADIENTS))
         found.append(weight.item())
@@ -101,12 +101,12 @@ def test_a_reset_forgets_the_moments_and_begins_anew() -> None:
     weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
     updater = updater_of(weight, learning_rate=Anneal.constant(0.1), beta1=0.9)
     for gradient in (0.3, 0.4):
-        updater.zero_grad()
+        updater.optimiser.zero_grad()
         (weight * gradient).sum().backward()
         updater.step(0.0)
     updater.reset()
     before = weight.item()
-    updater.zero_grad()
+    updater.optimiser.zero_grad()
     (weight * -0.001).sum().backward()
     updater.step(0.0)
     assert weight.item() - before == pytest.approx(0.1, rel=1e-4)  # Adam's first step has the rate's length.
@@ -119,15 +119,15 @@ def test_a_restored_updater_goes_on_as_if_nothing_had_happened(name: str) -> Non
 
     def advance(index: int, gradients: list[float]) -> None:
         for gradient in gradients:
-            updaters[index].zero_grad()
+            updaters[index].optimiser.zero_grad()
             (weights[index] * gradient).sum().backward()
             updaters[index].step(0.0)
 
     advance(0, GRADIENTS)
     advance(1, GRADIENTS[:2])
     restored = nn.Parameter(weights[1].detach().clone())
-    state = updaters[1].state_dict()
+    state = updaters[1].optimiser.state_dict()
     weights[1], updaters[1] = restored, updater_of(restored, name=name, beta1=0.5)
-    updaters[1].load_state_dict(state)
+    updaters[1].optimiser.load_state_dict(state)
     advance(1, GRADIENTS[2:])
     assert torch.equal(weights[0], weights[1])

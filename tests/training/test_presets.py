@@ -14,7 +14,7 @@ from ganserve_training.data import Samples, load_split
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import GrowthConfig, timetable
 from ganserve_training.presets import PRESETS
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import MinibatchStddev, NetworkPair, build_networks
 from ganserve_training.run.compatibility import check_everything, check_pair
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from preset_data import data_of
 
 

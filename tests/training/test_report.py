@@ -20,7 +20,7 @@ from ganserve_training.report import write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
 from ganserve_training.report.material import MOST_PICTURES, read_run
 from ganserve_training.report.page import _with_flags
-from ganserve_training.run.folder import RunFolder
+from ganserve_training.run.run_folder import RunFolder
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 

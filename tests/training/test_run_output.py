@@ -13,7 +13,7 @@ from ganserve_training.errors import DataError
 from ganserve_training.pictures.grids import sample_grid, save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 from ganserve_training.run.logs import LogWriter, read_log
-from ganserve_training.run.progress_line import BarProgress, PlainProgress, open_progress
+from ganserve_training.run.training_progress import BarProgress, PlainProgress, open_progress
 
 RECORD = {
     "step": 50,

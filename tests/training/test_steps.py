@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from ganserve_training.run.progress_bar import shown_steps
+from ganserve_training.run.command_progress import shown_steps
 
 
 def drawn(*, terminal: bool) -> str:

@@ -13,7 +13,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import Samples, load_split
 from ganserve_training.objectives.losses import LOSSES
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 
 CONVOLUTIONAL = ("convolutional", "dcgan", "residual", "progressive", "r3gan")
 UNLABELLED = {"data": {"labels": "ignore"}}

@@ -11,7 +11,7 @@ from ganserve_training.config import Anneal, AugmentationConfig, ConvolutionalCo
 from ganserve_training.data import Images, load_split, to_network
 from ganserve_training.objectives.augmentation import random_translation
 from ganserve_training.run.random_state import Noise, noise_seed
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
 

@@ -38,7 +38,7 @@ from ganserve_training.config import (
 from ganserve_training.data import load_split
 from ganserve_training.networks.ema import ema_decay
 from ganserve_training.objectives.losses import LOSSES
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
 OFF = Anneal.constant(0.0)

@@ -39,8 +39,8 @@ from ganserve_training.errors import (
     StoppedError,
 )
 from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import read_log
+from ganserve_training.run.run_folder import RunFolder
 from tiny_runs import assert_same, tiny_config
 
 

@@ -34,7 +34,7 @@ from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedC
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.optimisers import OPTIMISERS, Updater
 from ganserve_training.run.random_state import Noise
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
 NOISE = Noise(torch.Generator())
@@ -65,7 +65,7 @@ def started(config: OptimiserConfig, steps: int = 3) -> tuple[Critic, Updater]:
     updater = Updater(critic.parameters(), config, Processes())
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
-        updater.zero_grad()
+        updater.optimiser.zero_grad()
         critic(torch.randn(8, 2, generator=generator, dtype=torch.float64)).square().mean().backward()
         updater.step(0.25)
     return critic, updater
@@ -85,14 +85,14 @@ def test_imagined_updates_are_those_of_torchs_optimiser(name: str, decay: float,
     samples = torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     imagined, rule = ImaginedCritic(critic), rule_of(critic, updater, clip=clip)
     original = copy.deepcopy(critic.state_dict())
-    state = copy.deepcopy(updater.state_dict())
+    state = copy.deepcopy(updater.optimiser.state_dict())
     for _ in range(4):
         imagined.advance(lambda: (imagined(samples, None) - 1.0).square().mean(), rule)  # type: ignore[operator]
     assert_same(dict(critic.state_dict()), dict(original))
-    assert_same(updater.state_dict()["state"], state["state"])
+    assert_same(updater.optimiser.state_dict()["state"], state["state"])
 
     for _ in range(4):
-        updater.zero_grad()
+        updater.optimiser.zero_grad()
         (critic(samples) - 1.0).square().mean().backward()
         updater.step(0.25)
         if clip:
@@ -193,14 +193,14 @@ def test_frozen_and_unused_weights_stay() -> None:
     critic.register_parameter("unused", nn.Parameter(torch.ones(2, dtype=torch.float64)))
     updater = Updater(critic.parameters(), settings("adam"), Processes())
     for _ in range(2):  # The unused weight, the last one or not, has no state of its own.
-        updater.zero_grad()
+        updater.optimiser.zero_grad()
         critic(torch.ones(3, 2, dtype=torch.float64)).mean().backward()
         updater.step(0.0)
     imagined, rule = ImaginedCritic(critic), rule_of(critic, updater, 0.0)
     samples = torch.ones(3, 2, dtype=torch.float64)
     imagined.advance(lambda: imagined(samples, None).mean(), rule)  # type: ignore[attr-defined]
     assert torch.equal(imagined.parameters["unused"], critic.get_parameter("unused"))
-    updater.zero_grad()
+    updater.optimiser.zero_grad()
     critic(samples).mean().backward()
     updater.step(0.0)
     torch.testing.assert_close(imagined.parameters["2.weight"], critic[2].weight)
@@ -252,13 +252,16 @@ def test_the_critic_is_left_as_it_was(changes: dict[str, object]) -> None:
     """Weights, buffers and the optimiser's state, over the generator's update; the generator moves."""
     trainer = trainer_of(unrolled_config(2, **changes))
     trainer.run_step()
-    critic, state = copy.deepcopy(trainer.critic.state_dict()), copy.deepcopy(trainer._critic_updater.state_dict())
+    critic, state = (
+        copy.deepcopy(trainer.critic.state_dict()),
+        copy.deepcopy(trainer._critic_updater.optimiser.state_dict()),
+    )
     generator = copy.deepcopy(dict(trainer.generator.named_parameters()))
     parts = trainer._read_parts(16, None)
     row = trainer._update_generator(parts, 0.1)
     assert torch.stack(row).isfinite().all()
     assert_same(dict(trainer.critic.state_dict()), dict(critic))
-    assert_same(trainer._critic_updater.state_dict()["state"], state["state"])
+    assert_same(trainer._critic_updater.optimiser.state_dict()["state"], state["state"])
     assert any(not torch.equal(weight, generator[name]) for name, weight in trainer.generator.named_parameters())
     assert all(weight.requires_grad for weight in trainer.critic.parameters())
 
@@ -314,7 +317,7 @@ def test_the_trainer_looks_ahead_as_written_out_with_a_copied_critic(loss: str) 
             value = F.softplus(scores[16:] - scores[:16]).mean()
         else:
             value = F.softplus(-scores[:16]).mean() + F.softplus(scores[16:]).mean()
-        adam.zero_grad()
+        adam.optimiser.zero_grad()
         (value + norms[:16].mean() / 2 + norms[16:].mean() / 2).backward()
         adam.step(0.0)
     scores, real_scores = critic(fake), critic(real)

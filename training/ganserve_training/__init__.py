@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ganserve_training.evaluation.judge import Judgement
     from ganserve_training.evaluation.result import Evaluation
     from ganserve_training.presets import PRESETS
-    from ganserve_training.run.train import RunResult, train
-    from ganserve_training.run.trained import TrainedModel, draw_samples, load_trained
+    from ganserve_training.run.start_or_resume import RunResult, train
+    from ganserve_training.run.trained_model import TrainedModel, draw_samples, load_trained
 
 _MODULES = {
     "config": ["TrainConfig"],
@@ -29,8 +29,8 @@ _MODULES = {
     "evaluation.judge": ["Judgement"],
     "evaluation.result": ["Evaluation"],
     "presets": ["PRESETS"],
-    "run.train": ["RunResult", "train"],
-    "run.trained": ["TrainedModel", "draw_samples", "load_trained"],
+    "run.start_or_resume": ["RunResult", "train"],
+    "run.trained_model": ["TrainedModel", "draw_samples", "load_trained"],
 }
 __all__ = [
     "PRESETS",

@@ -45,7 +45,7 @@ def _export(options: Options) -> int:
         raise UsageError(f"RUN {options.run}: no such folder. Give a run's, such as runs/digits.")
     # Only now: torch and onnxruntime take seconds, --help must not.
     from ganserve_export.from_run.export import export_run
-    from ganserve_training.run.progress_bar import shown_steps
+    from ganserve_training.run.command_progress import shown_steps
 
     with shown_steps() as steps:
         exported = export_run(

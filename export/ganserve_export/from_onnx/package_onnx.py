@@ -20,7 +20,7 @@ from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import RandomInputs
 from ganserve_training import DataInfo, Samples, TrainingError, load_split
 from ganserve_training.evaluation.reference import data_config
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
 
 NO_CRITIC = "it was packaged without one"
 

@@ -28,8 +28,8 @@ from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.growth import timetable
 from ganserve_training.networks.growth_state import GrowthState
-from ganserve_training.run.folder import Which
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import Which
 
 Weights: TypeAlias = Literal["float32", "float16"]
 """Number format that a package's networks compute in."""

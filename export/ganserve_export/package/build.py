@@ -11,7 +11,7 @@ from ganserve_export.package.onnx_graphs import save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
 from ganserve_export.package.verification import Difference, verify
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
 
 GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
 

@@ -14,7 +14,7 @@ from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.evaluation.options import EvaluationOptions
-from ganserve_training.run.folder import Which
+from ganserve_training.run.run_folder import Which
 
 if TYPE_CHECKING:
     from ganserve_training.evaluation.evaluate import FeatureLoader, Subject
@@ -49,7 +49,7 @@ def _evaluate(
     # Only now: torch takes seconds, --help and refusals must not.
     from ganserve_training.evaluation.evaluate import evaluate, evaluate_run
     from ganserve_training.evaluation.table import show
-    from ganserve_training.run.progress_bar import shown_steps
+    from ganserve_training.run.command_progress import shown_steps
 
     package = open_package(arguments.model) if open_package else None
     with shown_steps() as steps:

@@ -29,7 +29,7 @@ def _report(arguments: ReportArguments) -> int:
         raise UsageError(f"RUN {arguments.run}: no such folder. Give a run's, such as runs/digits.")
     # Only now: torch and plotly take seconds, --help and refusals must not.
     from ganserve_training.report import write_report
-    from ganserve_training.run.progress_bar import shown_steps
+    from ganserve_training.run.command_progress import shown_steps
 
     with shown_steps() as steps:
         path = write_report(arguments.run, arguments.out, steps=steps)

@@ -96,7 +96,7 @@ def _supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
         raise ConfigError(f"--processes {arguments.processes}: must be at least 1.")
     from ganserve_training.run.compatibility import check_shares
     from ganserve_training.run.devices import check_device
-    from ganserve_training.run.supervisor import supervise
+    from ganserve_training.run.process_supervisor import supervise
 
     check_shares(arguments.config, arguments.processes)
     check_device(arguments.device, arguments.processes)
@@ -111,7 +111,7 @@ def _train(arguments: TrainArguments) -> int:
         )
     # Threads that burn their cores while they wait for each other gain a tenth alone, and lose two thirds in company.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ganserve_training.run.train import train
+    from ganserve_training.run.start_or_resume import train
 
     with _stop_requests() as requests:
         result = train(

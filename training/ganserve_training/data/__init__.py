@@ -1,18 +1,15 @@
-"""Data: what can be learned from, how it is split, and in which order training sees it."""
-
-from __future__ import annotations
+"""Load samples, split them, and serve them to training in batches."""
 
 from ganserve_training.data.bad_files import BadFile, BadFiles
 from ganserve_training.data.batches import BatchSource, InMemoryBatches, make_batches
 from ganserve_training.data.config import SplitName
-from ganserve_training.data.load import load_split
-from ganserve_training.data.memory_images import Images
-from ganserve_training.data.memory_vectors import Vectors
-from ganserve_training.data.order import ClassBalancedOrder, ShuffledOrder
+from ganserve_training.data.load_samples import load_split
 from ganserve_training.data.sample_info import DataInfo, from_network, to_network
+from ganserve_training.data.sample_order import ClassBalancedOrder, ShuffledOrder
 from ganserve_training.data.samples import Samples
+from ganserve_training.data.samples_in_memory import Images, Vectors
 from ganserve_training.data.sources.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.stored_images import StoredImages
 
 __all__ = [
     "GRID_SIGMA",

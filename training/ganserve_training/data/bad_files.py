@@ -1,6 +1,4 @@
-"""Name and count the files that can't be read."""
-
-from __future__ import annotations
+"""Name and count the images that can't be read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +11,12 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """One image that can't be used."""
+    """An image that can't be used."""
 
     name: str
     """Its path, or its Parquet file and row."""
     why: str
-    """What is wrong with it."""
+    """The reason."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
@@ -26,15 +24,14 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class BadFiles:
-    """All images of a set that can't be used, in the set's order."""
+    """All bad images of a set, in the set's order."""
 
     files: tuple[BadFile, ...]
-    """Each of them."""
     total: int
-    """How many images there are, good and bad."""
+    """Number of images, good and bad."""
 
     def message(self, limit: int = _NAMED) -> str:
-        """Return the count, then the first `limit` of them, one a line."""
+        """Return the number of bad images, then the first `limit` of them, one a line."""
         lines = [f"{len(self.files):,} of {self.total:,} images can't be used:"]
         lines += [f"  {file}" for file in self.files[:limit]]
         if len(self.files) > limit:
@@ -49,10 +46,10 @@ ReportBadFiles = Callable[[BadFiles], None]
 def settle_bad_files(
     bad: Sequence[BadFile], total: int, *, on_bad_file: Literal["fail", "skip"], report: ReportBadFiles | None
 ) -> None:
-    """Stop because of bad files, or report them.
+    """Raise or report an error about bad files.
 
     Raises:
-        DataError: There are some, and `on_bad_file` says fail; or none of `total` is left.
+        DataError: There are bad files and `on_bad_file` is fail, or all `total` files are bad.
     """
     if not bad:
         return

@@ -1,54 +1,23 @@
 """Batches for training. N = batch, C, H, W = image, D = values of a vector."""
 
-from __future__ import annotations
-
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganserve_training.data.config import DataConfig
-from ganserve_training.data.loader import LoaderBatches
+from ganserve_training.data.prefetched_batches import PrefetchedBatches
 from ganserve_training.data.sample_info import to_network
+from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.sequence import SampleSequence
 
 _AS_FLOATS_BYTES = 2**27
-
-
-class BatchSource(Protocol):
-    """Gives the samples at any place of an endless sequence without having given those before.
-
-    So resuming, other batch sizes and other numbers of processes need no state.
-    """
-
-    def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return sample `position` to `position + count - 1` of the sequence.
-
-        Returns:
-            The samples as networks see them, float32 [N, C, H, W] or [N, D], and their labels, int64 [N] or None; both
-            on the device.
-        """
-        ...
-
-    def close(self) -> None:
-        """Stop what reads ahead."""
-        ...
 
 
 class InMemoryBatches:
     """Batches of samples that all fit on the device.
 
-    Args:
-        samples: All of them.
-        seed: Seed of the order, and of what is mirrored.
-        device: Where the batches are wanted.
-        flip: Show half of the images mirrored.
-        class_balanced: Show each label equally often.
-
     Raises:
-        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
     """
 
     def __init__(
@@ -58,13 +27,19 @@ class InMemoryBatches:
         self._device = device
         self._info = samples.info
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
-        # Floats take four times the bytes' memory: worth it only where that is little.
+        # Floats take four times as much memory as bytes, so convert only small sets.
         self._converted = everything.numel() * 4 <= _AS_FLOATS_BYTES
         self._samples = (to_network(everything, samples.info) if self._converted else everything).to(device)
         self._labels = None if samples.labels is None else torch.from_numpy(samples.labels).to(device)
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return sample `position` to `position + count - 1` of the endless sequence, and their labels."""
+        """Return samples `position` to `position + count - 1` of the endless sequence, and their labels.
+
+        Any position may be read, so resuming, other batch sizes and other numbers of processes need no state.
+
+        Returns:
+            On the device: samples as networks see them, float32 [N, C, H, W] or [N, D]; labels, int64 [N] or None.
+        """
         indices = torch.from_numpy(self._sequence.indices(position, count)).to(self._device)
         samples = self._samples[indices]
         if not self._converted:
@@ -72,25 +47,23 @@ class InMemoryBatches:
         return self._sequence.mirrored(samples, position), None if self._labels is None else self._labels[indices]
 
     def close(self) -> None:
-        """Nothing reads ahead."""
+        """Do nothing: no worker reads ahead."""
+
+
+BatchSource = InMemoryBatches | PrefetchedBatches
+"""Batches of an endless sequence of samples, each read without those before it."""
 
 
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
-    """Return batches of any samples, in the order that the configuration and the seed say.
+    """Return batches of the samples in the order that the configuration and the run's seed give.
 
-    The sequence is the same whether samples are in memory or read ahead by `config.workers` processes.
-
-    Args:
-        samples: What to learn.
-        config: Flip, class_balanced and workers.
-        seed: The run's seed.
-        device: Where the batches are wanted.
+    The sequence is the same in memory and with any number of workers.
 
     Raises:
-        DataError: The samples don't go with the configuration.
+        DataError: The samples don't fit the configuration.
     """
     if samples.in_memory:
         return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)
-    return LoaderBatches(
+    return PrefetchedBatches(
         samples, seed, device, flip=config.flip, class_balanced=config.class_balanced, workers=config.workers
     )

@@ -1,4 +1,4 @@
-"""What the configurations of all data sources share; each source adds its own options in its file."""
+"""Options that all data sources share; each source adds its own options in its file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
-from ganserve_training.data.paths import PathKind, existing
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.split import split_indices
+from ganserve_training.data.split_indices import split_indices
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import expect, expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.options.registry import Registry
+
+PathKind = Literal["file", "folder", "either"]
+
+
+def existing(path: Path, *, kind: PathKind, option: str) -> Path:
+    """Return `path` if it exists and is of that kind.
+
+    Raises:
+        DataError: It does not exist or is of another kind.
+    """
+    flag = f"--{option.replace('_', '-')} {path}"
+    if not path.exists():
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataError(f"{flag}: does not exist{where}.")
+    if (kind == "file" and not path.is_file()) or (kind == "folder" and not path.is_dir()):
+        raise DataError(f"{flag}: must be a {kind}.")
+    return path
+
 
 SplitName = Literal["train", "held_out"]
 ChannelsName = Literal["auto", "gray", "gray-alpha", "rgb", "rgba"]
@@ -28,11 +45,11 @@ register_source = SOURCES.register
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to learn."""
+    """Training data: their source, labels and split."""
 
     registry: ClassVar = SOURCES
     source: ClassVar[str]
-    """What to learn from; docs/data.md describes each."""
+    """Source of the data; docs/data.md describes each."""
 
     labels: Literal["use", "ignore"] = "use"
     """ignore: learn labelled data without their labels. The split stays the same."""
@@ -57,21 +74,18 @@ class DataConfig:
         return self.source
 
     def check_complete(self) -> None:
-        """Refuse a configuration that lacks what no default can give."""
+        """Refuse a configuration that lacks a required option."""
 
     def load(self, report: ReportBadFiles | None) -> Samples:
-        """Return all samples.
-
-        Args:
-            report: Called with the images that can't be read and are skipped.
+        """Return all samples; call `report` with the unreadable images that are skipped.
 
         Raises:
-            DataError: Data are missing, unreadable, or not what the configuration says.
+            DataError: Data are missing, unreadable, or differ from the configuration.
         """
         raise NotImplementedError
 
     def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Samples:
-        """Return one side of the split; a source that must split before it draws overrides this."""
+        """Return one side of the split; a source that splits before it draws overrides this."""
         whole = self.load(report)
         try:
             sides = self.split_indices(len(whole), whole.labels)
@@ -85,16 +99,14 @@ class DataConfig:
         """Return the indices of the training samples and of the held-out ones, for labels int64 [count]."""
         return split_indices(count, labels, held_out_fraction=self.held_out_fraction, seed=self.split_seed)
 
-    # What these are where a source has no such option.
-
     @property
     def flip(self) -> bool:
-        """Whether half of the images are shown mirrored."""
+        """Return true to mirror half of the images; false for sources without this option."""
         return False
 
     @property
     def class_balanced(self) -> bool:
-        """Whether each label is shown equally often."""
+        """Return true to show each label equally often; false for sources without this option."""
         return False
 
 
@@ -116,7 +128,7 @@ class LabelledImageDataConfig(ImageDataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnDataConfig(DataConfig):
-    """Samples that are drawn, as many as wanted."""
+    """Samples drawn at random, in any number."""
 
     default_count: ClassVar[int]
     count: int | None = None
@@ -133,23 +145,23 @@ class DrawnDataConfig(DataConfig):
         return self.count or self.default_count
 
     def side_count(self, split: SplitName) -> int:
-        """Return the samples to draw for one side: at least one for each."""
+        """Return the number of samples to draw for one side, at least one."""
         held_out = min(max(1, round(self.total * self.held_out_fraction)), self.total - 1)
         return held_out if split == "held_out" else self.total - held_out
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredDataConfig(LabelledImageDataConfig):
-    """Your own data, in files."""
+    """Data of the user, in files."""
 
     path: str = ""
-    """Where your data are."""
+    """Path of your data."""
     size: int | None = None
-    """Width and height in pixels that images are resized to. None: what they have, the same for all."""
+    """Width and height in pixels that images are resized to. None: keep theirs, which must all be the same."""
     crop: Literal["center", "none"] = "center"
     """center: the largest square in the middle of each image. none: an image that is not square is a bad file."""
     channels: ChannelsName = "auto"
-    """What images are turned into. auto: what they are, the same for all."""
+    """Channels that images are converted to. auto: keep theirs, which must all be the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,15 +177,15 @@ class StoredDataConfig(LabelledImageDataConfig):
             raise refusal("data.source", self.source, "needs the place of your data", "Add --data.path PATH")
 
     def existing_path(self, kind: PathKind) -> Path:
-        """Return `path`, which must exist and be of that kind.
+        """Return `path` if it exists and is of that kind.
 
         Raises:
-            DataError: It doesn't, or isn't.
+            DataError: It does not exist or is of another kind.
         """
         self.check_complete()
         return existing(Path(self.path).expanduser(), kind=kind, option="data.path")
 
     @property
     def on_bad_file(self) -> OnBadFile:
-        """What to do about images that can't be read."""
+        """Return the action for images that can't be read."""
         return "fail"

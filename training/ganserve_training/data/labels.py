@@ -1,6 +1,4 @@
-"""Labels in whatever form they come, as indices and names. N = samples."""
-
-from __future__ import annotations
+"""Read labels and turn them into indices and names. N = samples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve_training.data.config import existing
+from ganserve_training.data.idx_file import read_idx
 from ganserve_training.errors import DataError
 
 
 def index_labels(values: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels by name -> int64 [N], and the names in order: by number if all are whole numbers, else by text."""
+    """Return the indices of labels, int64 [N], and their sorted names: by number if all are integers, else by text."""
     names = tuple(sorted(set(values), key=_order_of(values)))
     place = {name: index for index, name in enumerate(names)}
     return np.array([place[value] for value in values], np.int64), names
@@ -22,15 +22,15 @@ def index_labels(values: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, .
 def index_label_array(
     values: NDArray[Any], where: str, names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as an array -> int64 [N], and their names.
+    """Return an array of labels, [N], as indices, int64 [N], and their names.
 
     Args:
-        values: [N], integers or text.
-        where: What they were read from, for messages.
-        names: What the integers 0, 1, ... are called; None: the integers themselves, those that occur.
+        values: Integers or text, [N].
+        where: Their file, for messages.
+        names: Names of the integers 0, 1, …; None: the integers that occur are the names.
 
     Raises:
-        DataError: They are neither, or have no name.
+        DataError: They are neither integers nor text, or an integer has no name.
     """
     if values.ndim != 1:
         raise DataError(f"{where} must hold one label a sample, [N] (got {list(values.shape)})")
@@ -50,20 +50,16 @@ def index_label_array(
 
 
 def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samples_where: str) -> None:
-    """As many labels as samples.
-
-    Raises:
-        DataError: There are not.
-    """
+    """Raise a DataError unless there are as many labels as samples."""
     if len(labels) != samples:
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
 
 
 def read_label_csv(path: Path) -> list[tuple[str, str]]:
-    """Pairs of file and label from a CSV file (RFC 4180, UTF-8) whose first line names the columns, in its order.
+    """Return pairs of file and label, in file order, from a CSV file (RFC 4180, UTF-8) with a header.
 
     Raises:
-        DataError: A column is missing, a line has no value, or a file is named twice.
+        DataError: A column or value is missing, or a file is listed twice.
     """
     import csv
 
@@ -103,3 +99,24 @@ def _order_of(values: Sequence[str]) -> Any:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode()
+
+
+def read_labels(path: Path) -> NDArray[Any]:
+    """Return labels, [N], from a .npy file (integers or text) or an IDX file (bytes).
+
+    Raises:
+        DataError: There is no such file, or it holds something else.
+    """
+    path = existing(path.expanduser(), kind="file", option="data.labels_path")
+    if path.suffix.lower() == ".csv":
+        raise DataError(
+            f"--data.labels-path {path}: must be a .npy or an IDX file. A CSV file is for --data.source folder."
+        )
+    if path.suffix.lower() != ".npy":
+        return read_idx(path, dimensions=(1,))
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} can't be read as a .npy file of integers or text: {error}") from error
+    assert isinstance(labels, np.ndarray)
+    return labels

@@ -1,14 +1,14 @@
-"""What one sample looks like, and the one conversion between samples as people see them and as networks do.
+"""The form of one sample, and its conversion between users and networks.
 
 N = batch, H = height, W = width, C = channels, D = values of a vector.
 
-People, files and servers: images uint8 [N, H, W, C], vectors float32 [N, D] in their own units. Networks: images
+Users, files and servers: images uint8 [N, H, W, C], vectors float32 [N, D] in their own units. Networks: images
 float32 [N, C, H, W] in [-1, 1], vectors float32 [N, D] with mean 0 and standard deviation 1 in each dimension.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from ganserve_training.errors import DataError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataInfo:
-    """What one sample looks like, and what the labels are called."""
+    """Shape of one sample, names of the labels, and scale of vectors."""
 
     sample_shape: tuple[int, ...]
     """(H, W, C) for images (C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA), (D,) for vectors."""
@@ -39,7 +39,7 @@ class DataInfo:
 
     @property
     def is_image(self) -> bool:
-        """An image, or else a vector."""
+        """Return true for images, false for vectors."""
         return len(self.sample_shape) == 3
 
     @property
@@ -59,26 +59,21 @@ class DataInfo:
 
     @property
     def network_shape(self) -> tuple[int, ...]:
-        """What networks see, without the batch axis: (C, H, W) for images, (D,) for vectors."""
+        """Shape for networks, without the batch axis: (C, H, W) for images, (D,) for vectors."""
         return (self.channels, self.height, self.width) if self.is_image else self.sample_shape
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""
-        return {
-            "sample_shape": list(self.sample_shape),
-            "label_names": list(self.label_names),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        return {item.name: list(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataInfo:
-        """Return the inverse of `to_dict`."""
+        """Return the info that `to_dict` wrote."""
         return cls(**{name: tuple(value) for name, value in values.items()})
 
 
 def to_network(samples: Tensor, info: DataInfo) -> Tensor:
-    """Return sample as people see them, uint8 [N, H, W, C] or float32 [N, D] -> as networks do, float32."""
+    """Convert samples, uint8 [N, H, W, C] or float32 [N, D], to float32 as networks see them."""
     if info.is_image:
         return samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
     mean, std = samples.new_tensor(info.mean), samples.new_tensor(info.std)
@@ -86,7 +81,7 @@ def to_network(samples: Tensor, info: DataInfo) -> Tensor:
 
 
 def from_network(outputs: Tensor, info: DataInfo) -> Tensor:
-    """Return what a generator makes -> samples as people see them: uint8 [N, H, W, C] or float32 [N, D]."""
+    """Convert a generator's outputs to samples for users: uint8 [N, H, W, C] or float32 [N, D]."""
     outputs = outputs.to(torch.float32)
     if info.is_image:
         return outputs.add(1.0).mul_(127.5).clamp_(0.0, 255.0).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -3,8 +3,6 @@
 N = samples, M = samples taken, H, W, C = image, D = values of a vector.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -18,7 +16,7 @@ from ganserve_training.errors import DataError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """A set of samples that can be read by index; a subclass has them in the array that `rows` names."""
+    """A set of samples that can be read by index; a subclass has the field that `rows` names."""
 
     rows: ClassVar[str]
     """The field with one row for each sample."""
@@ -36,7 +34,7 @@ class Samples:
 
     @property
     def in_memory(self) -> bool:
-        """Whether reading costs next to nothing, so that all samples may be read at once."""
+        """Return true if reading is cheap, so that all samples may be read at once."""
         return True
 
     @property
@@ -59,12 +57,12 @@ class Samples:
         return replace(self, labels=None, label_names=())
 
     def sha256(self) -> str:
-        """Return a digest of what training would see; another digest: other data."""
+        """Return a digest of all that training would see of these samples."""
         raise NotImplementedError
 
 
 def check_labels(labels: NDArray[np.int64] | None, label_names: tuple[str, ...], count: int) -> None:
-    """Labels are int64 [count], indices into their names, or both are absent.
+    """Check that labels are int64 [count], indices into their names, or that both are absent.
 
     Raises:
         DataError: They are not.
@@ -80,7 +78,7 @@ def check_labels(labels: NDArray[np.int64] | None, label_names: tuple[str, ...],
 
 
 def digest_arrays(*parts: NDArray[Any] | str | None) -> str:
-    """SHA-256 over arrays and texts, in hexadecimal."""
+    """Return a SHA-256 over arrays and texts, in hexadecimal."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):

@@ -21,11 +21,11 @@ from ganserve_training.evaluation.quality import Quality, QualityMeter
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import reals_at, stage_of
 from ganserve_training.objectives.augmentation import Augmentation
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import LogWriter, read_log
 from ganserve_training.run.random_state import Noise, seed_global
-from ganserve_training.run.trained import draw_samples
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.trained_model import draw_samples
+from ganserve_training.run.training_step import Trainer
 
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with

@@ -18,9 +18,9 @@ from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
 from ganserve_training.evaluation.reference import Reference, data_config, load_reference
 from ganserve_training.evaluation.result import Evaluation, FeatureReport
-from ganserve_training.run.folder import RunFolder, Which
-from ganserve_training.run.progress_bar import Steps
-from ganserve_training.run.trained import draw_samples, load_trained
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import RunFolder, Which
+from ganserve_training.run.trained_model import draw_samples, load_trained
 
 FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
 
@@ -135,7 +135,7 @@ def evaluate(
         modes=reference.modes,
         seed=options.seed,
     )
-    measured = measure(metrics, material, steps)
+    figures, by_label = measure(metrics, material, steps)
     return Evaluation(
         step=subject.step,
         checkpoint_sha256=subject.checkpoint_sha256,
@@ -146,9 +146,9 @@ def evaluate(
         held_out_samples=len(reference.held_out),
         reference_sha256=train.sha256(),
         features=report,
-        label_names=names if measured.by_label else (),
-        metrics=measured.metrics,
-        by_label=measured.by_label,
+        label_names=names if by_label else (),
+        metrics=figures,
+        by_label=by_label,
     )
 
 

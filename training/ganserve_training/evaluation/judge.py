@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import flat_values
+from ganserve_training.data.flat_values import flat_values
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.config import DataConfig
-from ganserve_training.data.rows import flat_values
+from ganserve_training.data.flat_values import flat_values
 from ganserve_training.data.sources.gaussians import GRID_SIGMA, RING_SIGMA, grid_centres, ring_centres
 from ganserve_training.evaluation.judge import fit_judge
 

@@ -2,6 +2,7 @@
 
 import functools
 import typing
+from collections.abc import Mapping
 
 from ganserve_training.errors import ConfigError
 from ganserve_training.options.anneal import Anneal
@@ -37,14 +38,14 @@ def expect_choice(path: str, value: object, choices: tuple[object, ...]) -> None
         raise ConfigError(f"{path} {value!r}: is not a choice. Use one of {', '.join(map(str, choices))}.")
 
 
-def expect_choices(part: object, path: str) -> None:
+def expect_choices(part: typing.Any, path: str) -> None:
     """Refuse a value that the `Literal` of its field in `part` does not have."""
-    for name, choices in _literals(type(part)).items():  # type: ignore[arg-type]  # For mypy no class is hashable.
+    for name, choices in _literals(part.__class__).items():
         expect_choice(f"{path}.{name}" if path else name, getattr(part, name), choices)
 
 
 @functools.cache
-def _literals(kind: type[object]) -> dict[str, tuple[object, ...]]:
+def _literals(kind: type[typing.Any]) -> Mapping[str, tuple[object, ...]]:
     hints = typing.get_type_hints(kind).items()
     return {name: typing.get_args(hint) for name, hint in hints if typing.get_origin(hint) is typing.Literal}
 

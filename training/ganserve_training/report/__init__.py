@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
 from ganserve_training.report.material import read_run
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.progress_bar import Steps
+from ganserve_training.run.command_progress import Steps
+from ganserve_training.run.run_folder import RunFolder
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:

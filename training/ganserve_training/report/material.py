@@ -15,8 +15,8 @@ from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.run.checkpoint import checkpoint_paths
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import read_log
+from ganserve_training.run.run_folder import RunFolder
 
 _PICTURE = re.compile(r"step-(\d+)\.png")
 MOST_PICTURES = 60  # most pictures that a report shows, evenly spaced; the last one is always shown

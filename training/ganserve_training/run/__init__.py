@@ -1,1 +1,1 @@
-"""Run a training: the alternation, the loop, checkpoints, the run's folder, several processes."""
+"""Run a training: its steps, loop, checkpoints, folder and processes."""

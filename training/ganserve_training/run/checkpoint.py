@@ -1,11 +1,9 @@
-"""Checkpoints: written atomically, checked by digest, never trusted silently.
+"""Write checkpoints atomically and check them by digest when they are read.
 
-`checkpoints/step-00001500.pt` is a dictionary of plain values and tensors (`torch.load(weights_only=True)` reads
-it); `step-00001500.pt.sha256` beside it, in the format of `sha256sum`, is written first. `best-00001200.pt` is
-the same, less what only training needs, of the step with the best quality.
+`checkpoints/step-00001500.pt` is a dictionary of plain values and tensors (`torch.load(weights_only=True)` reads it);
+`step-00001500.pt.sha256`, in the format of `sha256sum`, is written first. `best-00001200.pt`, from the step with the
+best quality, leaves out what only training needs.
 """
-
-from __future__ import annotations
 
 import pickle
 import re
@@ -21,18 +19,16 @@ from ganserve_training.errors import CheckpointError, CheckpointFormatError
 from ganserve_training.files import file_sha256, remove_temporary_files, write_atomically, write_text_atomically
 
 FORMAT = 1
-"""Of the dictionary in a checkpoint; a change that an older version can't read makes it one more."""
+"""Version of the dictionary in a checkpoint; increased by a change that older versions can't read."""
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 _TRAINING_ONLY = frozenset(
     ("generator", "generator_optimiser", "critic_optimiser", "ada", "rng", "pending_measures", "diagnosis")
 )
-Report = Callable[[str], None]
-"""Takes one message for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One checkpoint that was read and found whole."""
+    """A checkpoint that was read and matches its digest."""
 
     path: Path
     sha256: str
@@ -43,7 +39,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
     """Write `state` as the checkpoint of `state["step"]`, then delete all but the last `keep`.
 
     Raises:
-        CheckpointError: It can't be written, because the disk is full for instance; the earlier ones are unharmed.
+        CheckpointError: It can't be written, for instance because the disk is full; earlier checkpoints are unharmed.
     """
     path = _write(folder / f"step-{state['step']:08d}.pt", state)
     for old in checkpoint_paths(folder)[:-keep]:
@@ -52,14 +48,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
 
 
 def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str, Any]) -> Path:
-    """Write what is needed to use the networks of `state` as the run's best checkpoint, then delete the former.
+    """Write the best checkpoint, for use but not for resuming, then delete the former one.
 
-    Its name holds its step, so that a crash at any moment leaves the former or the new one, whole.
-
-    Args:
-        folder: The run's `checkpoints` folder.
-        state: A checkpoint's; what only going on with training needs is left out.
-        quality: `name`, `value` and `higher_is_better` of what it is the best by.
+    `quality` holds `name`, `value` and `higher_is_better`. The file's name has its step, so that a crash at any moment
+    leaves the former or the new one whole.
 
     Raises:
         CheckpointError: It can't be written; the former best is unharmed.
@@ -73,7 +65,7 @@ def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str,
 
 
 def best_checkpoint_path(folder: Path) -> Path | None:
-    """Return the best checkpoint in `folder`, the later one should a crash have left two; None: the run keeps none."""
+    """Return the best checkpoint in `folder`, the later one if a crash left two, or None."""
     return max(folder.glob("best-*.pt"), key=lambda path: (len(path.name), path.name), default=None)
 
 
@@ -105,18 +97,11 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
-    """Return the newest checkpoint that is whole; each newer one that isn't is reported and passed over.
-
-    Args:
-        folder: The run's `checkpoints` folder.
-        report: Is told about every damaged file.
-
-    Returns:
-        None if the folder holds no checkpoint at all.
+def load_latest_checkpoint(folder: Path, report: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest undamaged checkpoint, or None if there are no checkpoints; report each damaged one.
 
     Raises:
-        CheckpointError: There are checkpoints, but all are damaged.
+        CheckpointError: All checkpoints are damaged.
     """
     paths = checkpoint_paths(folder)
     for path in reversed(paths):
@@ -133,7 +118,7 @@ def load_latest_checkpoint(folder: Path, report: Report) -> Checkpoint | None:
 
 
 def set_aside_damaged(folder: Path, good: Path) -> None:
-    """Rename checkpoints newer than `good` to `….damaged`, so that nothing takes one for the run's newest."""
+    """Rename checkpoints newer than `good` to `….damaged`, so that none of them counts as the newest."""
     paths = checkpoint_paths(folder)
     for path in paths[paths.index(good) + 1 :]:
         path.replace(path.with_name(path.name + ".damaged"))
@@ -141,10 +126,10 @@ def set_aside_damaged(folder: Path, good: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint and check it against its digest.
+    """Read a checkpoint and check it against its digest.
 
     Raises:
-        CheckpointError: It is missing, torn, or not what was written.
+        CheckpointError: It is missing or damaged.
         CheckpointFormatError: Another version of ganserve wrote it, in a format that this one can't read.
     """
     try:
@@ -167,7 +152,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def clean_checkpoint_folder(folder: Path) -> None:
-    """Delete what a killed process left half-written, and digests without a checkpoint."""
+    """Delete files that a killed process left half-written, and digests without a checkpoint."""
     remove_temporary_files(folder)
     for digest in folder.glob("*.pt.sha256"):
         if not digest.with_suffix("").exists():

@@ -1,6 +1,4 @@
-"""What a configuration can only know together with its data, its networks and its processes."""
-
-from __future__ import annotations
+"""Check a configuration against its data, networks and number of processes."""
 
 from dataclasses import fields
 
@@ -21,17 +19,9 @@ _COMMON = {item.name for item in fields(NetworksConfig)}
 
 
 def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, processes: int) -> None:
-    """Refuse what training would have to refuse of this configuration, or of one that was changed a little.
+    """Raise a ConfigError if the configuration can't be trained with these data, networks and processes.
 
-    Args:
-        config: The configuration.
-        data: What a sample looks like.
-        pair: Its networks, or those of a configuration that differs by no more than a width, packing or a
-            minibatch standard deviation.
-        processes: Those that share a batch.
-
-    Raises:
-        ConfigError: With the value, the expectation and a fix.
+    `pair` may also be the networks of a configuration with another width, packing or minibatch standard deviation.
     """
     resolve_conditioning(config.networks, data)
     check_pair(config, pair, processes)
@@ -39,11 +29,7 @@ def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, pro
 
 
 def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
-    """Refuse batches that can't be cut up as asked, and a run that ends before its networks have grown.
-
-    Raises:
-        ConfigError: With the value, the expectation and a fix.
-    """
+    """Raise a ConfigError if batches can't be divided, or the run ends before its networks have grown."""
     check_shares(config, processes)
     _check_groups(config, pair.critic, processes)
     _check_growth(config, pair.generator)
@@ -60,11 +46,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
 
 
 def check_shares(config: TrainConfig, processes: int) -> None:
-    """Refuse batches that can't be dealt out evenly: what can be known before anything is built.
-
-    Raises:
-        ConfigError: With the value, the expectation and a fix.
-    """
+    """Raise a ConfigError if batches can't be divided evenly; this needs no networks."""
     share = config.accumulate_batches * processes * config.networks.packing
     path, sizes = _batch_sizes(config)
     for size in sizes:
@@ -80,14 +62,14 @@ def check_shares(config: TrainConfig, processes: int) -> None:
 
 
 def _batch_sizes(config: TrainConfig) -> tuple[str, tuple[int, ...]]:
-    """Return the option that gives the sizes of batches, and the sizes."""
+    """Return the option that sets batch sizes, and the sizes."""
     if isinstance(config.networks, GrowthConfig) and config.networks.batch_sizes:
         return "networks.batch_sizes", config.networks.batch_sizes
     return "batch_size", (config.batch_size,)
 
 
 def _check_groups(config: TrainConfig, critic: nn.Module, processes: int) -> None:
-    """Refuse a batch that does not hold whole groups of the samples that the critic compares."""
+    """Refuse a batch that can't be divided into whole groups for the minibatch standard deviation."""
     path, sizes = _batch_sizes(config)
     share = config.accumulate_batches * processes * config.networks.packing
     groups = {module.group for module in critic.modules() if isinstance(module, MinibatchStddev)}
@@ -105,7 +87,7 @@ def _check_groups(config: TrainConfig, critic: nn.Module, processes: int) -> Non
 
 
 def _check_label_vector(config: TrainConfig, pair: NetworkPair) -> None:
-    """Refuse a length for a label vector that neither network has."""
+    """Refuse a length for label vectors if neither network has one."""
     concatenated = (isinstance(pair.generator, Generator) and pair.generator.embedding is not None) or (
         isinstance(pair.critic, Critic) and pair.critic.label_input is not None
     )

@@ -1,6 +1,4 @@
-"""Where training computes, and with how many threads."""
-
-from __future__ import annotations
+"""Choose the device and the number of CPU threads."""
 
 import atexit
 import os
@@ -20,7 +18,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def check_device(device: DeviceName, processes: int = 1) -> None:
-    """Refuse a device that is not available, or not for so many processes on this machine.
+    """Refuse a device that is missing, or has too few GPUs for the processes on this machine.
 
     Raises:
         ConfigError: With a fix.
@@ -36,14 +34,11 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
 
 
 def open_processes(device: DeviceName) -> Processes:
-    """Return this process's device, and join the other processes if it was started as one of several.
-
-    Args:
-        device: Where to compute; auto takes CUDA if there is any.
+    """Choose this process's device (auto: CUDA if there is any), and join the other processes if there are any.
 
     Raises:
-        ConfigError: CUDA is asked for and is not available.
-        LostProcessError: The others don't come.
+        ConfigError: CUDA is requested and not available.
+        LostProcessError: The others can't be reached.
     """
     check_device(device, launched.local_world())
     place = torch.device("cpu")
@@ -62,13 +57,11 @@ def _uses_cuda(device: DeviceName) -> bool:
 
 
 def default_threads(data: DataInfo) -> int:
-    """CPU threads for samples of this size: one for vectors and up to 16 x 16 pixels, else all cores, at most 8.
+    """Return the CPU threads to use: one for vectors and images up to 16 x 16 pixels, else all cores, at most 8.
 
-    Several processes on one machine share its cores evenly.
-
-    Threads of small networks mostly wait for each other. Measured with the digits on 2 cores (torch 2.13): a second
-    thread doubles the processor time and saves no wall time, and where other programs keep the cores busy it makes
-    training many times slower.
+    Several processes on one machine share its cores evenly. Threads of small networks mostly wait for each other.
+    Measured with the digits on 2 cores (torch 2.13): a second thread doubles the processor time and saves no wall time;
+    if other programs use the cores, training gets many times slower.
     """
     small = not data.is_image or data.height * data.width <= 256
     return 1 if small else max(1, min(8, len(os.sched_getaffinity(0)) // launched.local_world()))
@@ -76,7 +69,7 @@ def default_threads(data: DataInfo) -> int:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads inside, and what it used before afterwards."""
+    """Let torch use `count` threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,10 +1,8 @@
-"""Several processes that share each batch: plain averages of gradients, no wrapped modules.
+"""Average gradients over several processes that share each batch, without wrapped modules.
 
-A GAN's update runs a network several times before one backward pass and differentiates gradients again, neither of
-which torch's DistributedDataParallel is made for. Averaging the gradients when they are complete is exact for both.
+A GAN's update runs a network several times before one backward pass and differentiates gradients again; torch's
+DistributedDataParallel supports neither. Averaging the complete gradients is exact for both.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +19,10 @@ T = TypeVar("T")
 
 
 class Processes:
-    """This process's place among those that train together.
+    """This process's place among the processes that train together.
 
-    Every method but `writes` is a meeting: all processes must call it, in the same order.
-
-    Args:
-        rank: From 0; rank 0 writes files.
-        world: How many there are.
-        device: Where this process computes and exchanges tensors; default: the CPU.
+    All processes must call each method in the same order; it raises LostProcessError if another has ended or failed.
+    `rank` counts from 0, `world` is the number of processes, and the default device is the CPU.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
@@ -38,15 +32,11 @@ class Processes:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes the run's files and speaks to the user."""
+        """Return whether this process writes the run's files and messages."""
         return self.rank == 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each floating tensor, in place, by its mean over the processes.
-
-        Raises:
-            LostProcessError: Another process has ended. The tensors are as they were.
-        """
+        """Replace each floating tensor, in place, by its mean over the processes; after an error, none is changed."""
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -59,11 +49,7 @@ class Processes:
             start += tensor.numel()
 
     def most(self, value: int) -> int:
-        """Return the largest of the processes' numbers: how they agree to stop.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
+        """Return the largest of the processes' numbers, so that they agree when to stop."""
         if self.world == 1:
             return value
         tensor = torch.tensor([value], device=self.device)
@@ -72,11 +58,7 @@ class Processes:
         return int(tensor)
 
     def ask_first(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns in the first process, the only one that does it; it must be possible to pickle.
-
-        Raises:
-            LostProcessError: In the others, should it raise in the first.
-        """
+        """Run `work` in the first process only; return its result, which must be picklable, in all."""
         if self.world == 1:
             return work()
         answer: list[Any] = [False, None]
@@ -93,12 +75,8 @@ class Processes:
         return result
 
     def barrier(self) -> None:
-        """Wait for the others.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
-        self.most(0)  # Unlike dist.barrier, it needs no guess about which device is this process's.
+        """Wait for the other processes."""
+        self.most(0)  # Unlike dist.barrier, it need not guess this process's device.
 
     def _broadcast(self, answer: list[Any]) -> None:
         with notice_lost_processes():
@@ -107,11 +85,11 @@ class Processes:
 
 @contextmanager
 def notice_lost_processes() -> Iterator[None]:
-    """Turn what torch, gloo and NCCL say of a broken connection into `LostProcessError`."""
+    """Turn errors of torch, gloo and NCCL about a broken connection into `LostProcessError`."""
     try:
         yield
     except RuntimeError as error:
-        # Gloo begins with the place in its source, and ends with advice to its developers.
+        # Strip gloo's place in its source, and its advice to its developers.
         reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
             f"another process that trains together with this one ended or can't be reached ({reason}): the same "
@@ -120,16 +98,16 @@ def notice_lost_processes() -> Iterator[None]:
 
 
 def leave_group() -> None:
-    """Close the connections while Python still runs: gloo's threads abort a process that ends before them."""
+    """Close the connections while Python still runs: gloo's threads abort a process that exits with open ones."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def running_statistics(*networks: nn.Module) -> list[Tensor]:
-    """What networks remember of the batches they saw: buffers called `running_...`, as batch normalisation's are.
+    """Return buffers called `running_...`, such as the statistics of batch normalisation.
 
-    Each process updates them by its own share. The update is linear in the share's statistics, so the mean over the
-    processes is the same whenever it is taken: what one process would remember that updated by the shares' means.
+    Each process updates them from its share of the batch. The update is linear, so their mean over the processes is the
+    same whenever it is taken.
     """
     return [
         buffer

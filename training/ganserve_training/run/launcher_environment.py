@@ -1,6 +1,4 @@
-"""Read from the environment which processes train together. Imports nothing heavy."""
-
-from __future__ import annotations
+"""Read from the environment which processes train together. This module imports nothing heavy."""
 
 import os
 
@@ -11,37 +9,37 @@ LOST_PEER_STATUS = 75
 
 
 def rank() -> int:
-    """This process's place among all, from 0."""
-    return _told("RANK", 0)
+    """Return this process's place among all processes, from 0."""
+    return _read("RANK", 0)
 
 
 def world() -> int:
-    """Return how many processes train together."""
-    return _told("WORLD_SIZE", 1)
+    """Return the number of processes that train together."""
+    return _read("WORLD_SIZE", 1)
 
 
 def local_world() -> int:
-    """Return how many of them run on this machine."""
-    return _told("LOCAL_WORLD_SIZE", 1)
+    """Return the number of them on this machine."""
+    return _read("LOCAL_WORLD_SIZE", 1)
 
 
 def local_rank() -> int:
-    """This process's place among those on this machine, from 0."""
-    return _told("LOCAL_RANK", 0)
+    """Return this process's place among those on this machine, from 0."""
+    return _read("LOCAL_RANK", 0)
 
 
 def is_launched() -> bool:
-    """Whether torchrun, or `ganserve train --processes`, which speaks to its processes likewise, started this one."""
+    """Return whether torchrun or `ganserve train --processes` started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes and speaks: the only one, or the first of several."""
+    """Return whether this process writes files and messages: the only one, or the first of several."""
     return rank() == 0
 
 
 def is_supervised() -> bool:
-    """Return whether `ganserve train --processes` started this process and says how it ended."""
+    """Return whether `ganserve train --processes` started this process and reports how it ends."""
     return SUPERVISOR in os.environ
 
 
@@ -50,5 +48,5 @@ def is_orphaned() -> bool:
     return is_supervised() and os.getppid() != int(os.environ[SUPERVISOR])
 
 
-def _told(variable: str, alone: int) -> int:
+def _read(variable: str, alone: int) -> int:
     return int(os.environ.get(variable, alone)) if is_launched() else alone

@@ -1,6 +1,4 @@
-"""A run's logs (measures, observations, findings): one JSON object a line, each with its `step`."""
-
-from __future__ import annotations
+"""Read and write a run's logs (measures, observations, findings): one JSON object a line, each with its `step`."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +10,7 @@ from ganserve_training.files import TEMPORARY_SUFFIX
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return every whole line of a log; a last line that a crash tore off is left out.
+    """Return every whole line of a log; a last line torn by a crash is ignored.
 
     Raises:
         DataError: A line in the middle is not JSON.
@@ -31,12 +29,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 class LogWriter:
-    """Appends records to a log.
-
-    Args:
-        path: The file; made if missing.
-        resumed_step: Records of later steps, which a run that goes on from this step will write again, are dropped.
-    """
+    """Append records to a log; first drop those after `resumed_step`, which the run will write again."""
 
     def __init__(self, path: Path, resumed_step: int) -> None:
         kept = [record for record in read_log(path) if record["step"] <= resumed_step]
@@ -46,7 +39,7 @@ class LogWriter:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record and hand it to the operating system, so that a killed process loses none."""
+        """Append one record and flush it, so that a killed process loses none."""
         self._file.write(_line(record))
         self._file.flush()
 

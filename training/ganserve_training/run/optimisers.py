@@ -1,4 +1,4 @@
-"""Optimisers: the options of each, and one player's update.
+"""Options of each optimiser, and one network's update.
 
 To add one, write a class like `AdamConfig`; `register_optimiser` makes `--optimisers.{generator,critic}.name` know it.
 """
@@ -20,7 +20,7 @@ from ganserve_training.run.distributed import Processes
 OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
 register_optimiser = OPTIMISERS.register
 """Makes a class a choice of `--optimisers.{generator,critic}.name`."""
-_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know whose it is.
+_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know its network.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class OptimiserConfig:
 
     registry: ClassVar = OPTIMISERS
     name: ClassVar[str]
-    """Which optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
+    """The optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
 
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""
@@ -45,11 +45,11 @@ class OptimiserConfig:
         expect_not_negative(f"{_EITHER}.weight_decay", self.weight_decay)
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return torch's optimiser of these parameters."""
+        """Return torch's optimiser for these parameters."""
         raise NotImplementedError
 
     def annealed(self, progress: float) -> dict[str, Any]:
-        """Return what changes in torch's parameter groups after `progress` in [0, 1] of the burn-in."""
+        """Return the values for torch's parameter groups after `progress` in [0, 1] of the burn-in."""
         return {"lr": self.learning_rate.at(progress)}
 
 
@@ -74,7 +74,7 @@ class AdamConfig(_SquareMeanConfig):
     name = "adam"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's, fused."""
+        """Return torch's Adam, fused."""
         rate, betas = self.learning_rate.start, (self.beta1, self.beta2.start)
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
@@ -91,7 +91,7 @@ class RmspropConfig(_SquareMeanConfig):
     name = "rmsprop"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's."""
+        """Return torch's RMSprop."""
         rate, alpha = self.learning_rate.start, self.beta2.start
         return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, momentum=self.beta1)
 
@@ -108,7 +108,7 @@ class SgdConfig(OptimiserConfig):
     name = "sgd"
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's."""
+        """Return torch's SGD."""
         return torch.optim.SGD(parameters, lr=self.learning_rate.start, momentum=self.beta1)
 
 
@@ -123,39 +123,27 @@ class OptimisersConfig:
 
     @classmethod
     def both(cls, optimiser: OptimiserConfig) -> OptimisersConfig:
-        """Return the same for both."""
+        """Return the same optimiser for both networks."""
         return cls(generator=optimiser, critic=optimiser)
 
 
 class Updater:
-    """Turns the gradients of one network into its next weights.
-
-    Args:
-        parameters: Of the network.
-        config: The optimiser and its annealed values.
-        processes: Which average their gradients first.
-    """
+    """Update one network from its gradients, averaged over processes."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
         self.parameters: Sequence[nn.Parameter] = [item for item in parameters if item.requires_grad]
-        """What is trained."""
         self.config = config
         self._processes = processes
         self.optimiser = config.build(self.parameters)
-        """torch's optimiser."""
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self.optimiser.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> Tensor:
-        """Return euclidean norm of all gradients together, a scalar."""
+        """Return the Euclidean norm of all gradients together, a scalar."""
         gradients = [item.grad for item in self.parameters if item.grad is not None]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
         return norm
 
     def average_gradients(self) -> None:
-        """Make the gradients those of the whole batch."""
+        """Average the gradients over the processes, so that they are those of the whole batch."""
         self._processes.average([item.grad for item in self.parameters if item.grad is not None])
 
     @torch.no_grad()
@@ -164,19 +152,11 @@ class Updater:
         annealed = self.config.annealed(progress)
         for group in self.optimiser.param_groups:
             group.update(annealed)
-        if self.config.weight_decay:  # Not of what has no gradient, such as levels that have not grown yet.
+        if self.config.weight_decay:  # Skip weights without gradients, such as levels that have not grown yet.
             moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
             torch._foreach_mul_(moving, 1.0 - annealed["lr"] * self.config.weight_decay)
         self.optimiser.step()
 
     def reset(self) -> None:
-        """Forget the moments, as if training began."""
+        """Forget the moments."""
         self.optimiser.state.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the optimiser's state."""
-        return self.optimiser.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self.optimiser.load_state_dict(state)

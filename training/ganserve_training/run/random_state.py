@@ -1,6 +1,4 @@
-"""The random numbers of training, and the states of all of their generators as plain values."""
-
-from __future__ import annotations
+"""Random numbers of training, and the states of all generators as plain values."""
 
 import random
 from typing import Any
@@ -13,15 +11,10 @@ from ganserve_training.networks.latents import LatentPrior
 
 
 class Noise:
-    """Random numbers of the training loop, the same however many processes share a batch.
+    """Random numbers of the training loop, the same for any number of processes that share a batch.
 
-    Every process draws the numbers of the whole batch and keeps those of its own part, so that all generators stay in
-    step and any of them can be saved for all.
-
-    Args:
-        generator: Where the numbers come from; equally seeded in every process.
-        rank: This process's place.
-        world: How many processes there are.
+    Every process draws the numbers of the whole batch and keeps those of its own share, so all generators stay in step
+    and one state can be saved for all. `generator` must have the same seed in every process.
     """
 
     def __init__(self, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
@@ -30,21 +23,21 @@ class Noise:
         self._world = world
 
     def latents(self, prior: LatentPrior, count: int) -> Tensor:
-        """Return float32 [count, Z] of this process."""
+        """Return this process's latents, float32 [count, Z]."""
         return self._mine(prior.draw(count * self._world, self.generator), count)
 
     def uniform(self, count: int, *shape: int) -> Tensor:
-        """Return from [0, 1): float32 [count, *shape]."""
+        """Return numbers in [0, 1), float32 [count, *shape]."""
         size = (count * self._world, *shape)
         return self._mine(torch.rand(size, generator=self.generator, device=self.generator.device), count)
 
     def normal(self, count: int, *shape: int) -> Tensor:
-        """Return standard normal: float32 [count, *shape]."""
+        """Return standard normal numbers, float32 [count, *shape]."""
         size = (count * self._world, *shape)
         return self._mine(torch.randn(size, generator=self.generator, device=self.generator.device), count)
 
     def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
-        """Return from low to high - 1: int64 [count, *shape]."""
+        """Return integers from low to high - 1, int64 [count, *shape]."""
         size = (count * self._world, *shape)
         numbers = torch.randint(low, high, size, generator=self.generator, device=self.generator.device)
         return self._mine(numbers, count)
@@ -54,23 +47,23 @@ class Noise:
 
 
 def seed_global(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators; what networks of the user may draw from."""
+    """Seed Python's, NumPy's and torch's global generators, from which a user's networks may draw."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def noise_seed(seed: int) -> int:
-    """Return a run's seed of latents and augmentation.
+    """Return the seed of latents and augmentation.
 
-    Not the run's seed itself, which draws the initial weights: equal seeds draw equal numbers, and the first weights
-    would be the first latents.
+    It differs from the run's seed, which draws the initial weights: with equal seeds the first weights would equal the
+    first latents.
     """
     return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Any]:
-    """Return the states of the global generators and of `generator`, in types that `weights_only` loading takes."""
+    """Return the states of the global generators and of `generator`, in types that `weights_only` loading accepts."""
     version, internal, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)
     assert isinstance(numpy_state, dict)
@@ -89,7 +82,7 @@ def capture_rng(generator: torch.Generator) -> dict[str, Any]:
 
 
 def restore_rng(state: dict[str, Any], generator: torch.Generator) -> None:
-    """Put back what `capture_rng` took."""
+    """Restore the states that `capture_rng` returned."""
     if state["training"].shape == generator.get_state().shape:
         generator.set_state(state["training"])
     torch.set_rng_state(state["torch"])

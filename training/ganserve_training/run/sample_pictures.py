@@ -1,9 +1,6 @@
-"""The pictures in a run's samples/: what the averaged generator makes of the same latents, again and again."""
-
-from __future__ import annotations
+"""Draw the pictures in a run's samples/: the averaged generator's samples from the same latents each time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,25 +8,18 @@ from PIL import Image
 from ganserve_training.data import Samples
 from ganserve_training.pictures.grids import sample_grid, save_picture
 from ganserve_training.pictures.scatter import ScatterView
-from ganserve_training.run.trained import draw_samples
-
-if TYPE_CHECKING:
-    from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.trained_model import draw_samples
+from ganserve_training.run.training_step import Trainer
 
 GRID_COLUMNS = 10
 GRID_SEED = 0
-_MOST_ROWS = 32  # Labels beyond are left out of the picture.
+_MOST_ROWS = 32  # Further labels are not drawn.
 _UNLABELLED_ROWS = 5
 _POINTS = 1000
 
 
 class ProgressPictures:
-    """Draws them for one run.
-
-    Args:
-        trainer: Whose generator.
-        train: The training samples.
-    """
+    """Pictures of one run, drawn from its trainer; `train` are the training samples."""
 
     def __init__(self, trainer: Trainer, train: Samples) -> None:
         self._trainer = trainer
@@ -39,7 +29,7 @@ class ProgressPictures:
             self._view = ScatterView(train.read(np.arange(min(len(train), _POINTS))))
 
     def draw(self) -> Image.Image:
-        """Images: one row a label. Vectors: points over the real ones."""
+        """Return a grid of images, one row a label, or a scatter plot of vectors over the real ones."""
         trainer, names = self._trainer, len(self._trainer.label_names)
         if self._view is not None:
             labels = np.arange(_POINTS, dtype=np.int64) % names if names else None

@@ -1,6 +1,4 @@
-"""TensorBoard's event files, for those who have it open anyway; the JSON lines hold the same numbers."""
-
-from __future__ import annotations
+"""Write TensorBoard's event files; the JSON lines hold the same numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +12,7 @@ from ganserve_training.errors import ConfigError
 
 
 class TensorBoardLog:
-    """Writes a run's numbers, findings and pictures.
-
-    Args:
-        folder: Where the event files go.
-        resumed_step: What was written of later steps is dropped by TensorBoard.
+    """Write a run's numbers, findings and pictures; TensorBoard drops those after `resumed_step`.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -34,26 +28,26 @@ class TensorBoardLog:
         self._writer: Any = SummaryWriter(str(folder), purge_step=resumed_step + 1)
 
     def record(self, step: int, record: Mapping[str, Any]) -> None:
-        """A line of log.jsonl."""
+        """Write a line of log.jsonl."""
         for name, value in record.items():
             if name != "step":
                 self._writer.add_scalar(f"training/{name}", value, step)
 
     def observation(self, observation: Observation) -> None:
-        """What a look saw."""
+        """Write an observation of the diagnosis."""
         for name, value in observation.to_dict().items():
             if isinstance(value, float):
                 self._writer.add_scalar(f"diagnosis/{name}", value, observation.step)
         self._writer.add_scalar("diagnosis/regions_reached", observation.regions_reached, observation.step)
 
     def finding(self, finding: Finding) -> None:
-        """What a diagnosis says."""
+        """Write a finding of the diagnosis."""
         self._writer.add_text("diagnosis", str(finding), finding.step)
 
     def picture(self, step: int, picture: Image.Image) -> None:
-        """What the generator makes."""
+        """Write a picture of samples."""
         self._writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Flush and close the files."""
         self._writer.close()

@@ -1,7 +1,5 @@
 """NumPy's files: .npy and .npz, of images or vectors. N = samples, H, W, C = image, D = values of a vector."""
 
-from __future__ import annotations
-
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +10,10 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
-from ganserve_training.data.formats.label_files import read_labels
-from ganserve_training.data.labels import expect_label_count, index_label_array
-from ganserve_training.data.memory_vectors import Vectors
-from ganserve_training.data.storage.arrays import images_of_array
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.samples_in_memory import Vectors
+from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import flag
 
@@ -38,41 +35,36 @@ class ArrayConfig(StoredDataConfig):
     """A .npy file of labels."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages | Vectors:  # noqa: ARG002
-        """Return all samples in the files."""
-        return load_array(self)
+        """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
+        A .npy file is mapped, so it may be larger than memory. A .npz file has its samples under images, x, vectors or
+        arr_0; it may have labels under labels or y, and their names under label_names.
 
-def load_array(config: ArrayConfig) -> StoredImages | Vectors:
-    """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
-
-    A .npy file is mapped, not read, so that it may be larger than memory. A .npz file has its samples under images, x,
-    vectors or arr_0, and may have labels under labels or y, and what they are called under label_names.
-
-    Raises:
-        DataError: There is no such file, or it holds something else.
-    """
-    path = config.existing_path("file")
-    arrays = _read(path)
-    key = _one_of(arrays, _SAMPLE_KEYS)
-    if key is None:
-        raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
-    samples = arrays[key]
-    if samples.ndim == 0:
-        raise DataError(f"{path} must hold samples, not a single value")
-    labels, names = _labels(path, arrays, config)
-    if labels is not None:
-        expect_label_count(labels, len(samples), config.labels_path or str(path), str(path))
-    if samples.ndim == 2 and samples.dtype.kind == "f":
-        _refuse_image_options(path, config)
-        with np.errstate(over="ignore"):  # Too large for float32 becomes infinite, which Vectors refuses by name.
-            values = np.ascontiguousarray(samples, np.float32)
-        return Vectors.standardised(values, labels, names)
-    if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
-        raise DataError(
-            f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
-            f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
-        )
-    return images_of_array(samples, labels, names, config, str(path))
+        Raises:
+            DataError: There is no such file, or it holds something else.
+        """
+        path = self.existing_path("file")
+        arrays = _read(path)
+        key = _one_of(arrays, _SAMPLE_KEYS)
+        if key is None:
+            raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
+        samples = arrays[key]
+        if samples.ndim == 0:
+            raise DataError(f"{path} must hold samples, not a single value")
+        labels, names = _labels(path, arrays, self)
+        if labels is not None:
+            expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
+        if samples.ndim == 2 and samples.dtype.kind == "f":
+            _refuse_image_options(path, self)
+            with np.errstate(over="ignore"):  # Values too large for float32 become infinite; Vectors refuses them.
+                values = np.ascontiguousarray(samples, np.float32)
+            return Vectors.standardised(values, labels, names)
+        if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
+            raise DataError(
+                f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
+                f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
+            )
+        return images_of_array(samples, labels, names, self, str(path))
 
 
 def _labels(
@@ -96,7 +88,7 @@ def _labels(
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file by name; a .npy file's only one as arr_0."""
+    """Return a file's arrays by name; the array of a .npy file is named arr_0."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -110,7 +102,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Return which of `keys` there is."""
+    """Return the key that is present, or None."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")

@@ -1,7 +1,5 @@
 """CIFAR-10's binary format (Krizhevsky 2009). N = images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import numpy as np
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array
-from ganserve_training.data.storage.arrays import images_of_array
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _SIDE, _CHANNELS, _LABELS = 32, 3, 10
@@ -30,30 +28,25 @@ class Cifar10Config(StoredDataConfig):
     """The folder of data_batch_*.bin, or one such file."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
-        """Return all samples in the files."""
-        return load_cifar10(self)
+        """Return images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin or one such file.
 
+        A record is a byte of the label, then the red, green and blue planes of 1,024 bytes each. The test batch is read
+        only if `data.path` names it. Labels get the names in batches.meta.txt beside the files, else "0" to "9".
 
-def load_cifar10(config: Cifar10Config) -> StoredImages:
-    """Return images of 32 x 32 RGB pixels and their 10 labels from data_batch_*.bin, or from one file of that format.
-
-    A record is a byte of the label, then the red, the green and the blue plane of 1,024 bytes each. The test batch is
-    not taken unless it is named. Labels are called as batches.meta.txt beside the files says, else "0" to "9".
-
-    Raises:
-        DataError: There is no such file, or it doesn't consist of such records.
-    """
-    path = config.existing_path("either")
-    if path.is_dir() and (path / _FOLDER).is_dir():
-        path = path / _FOLDER
-    files = [path] if path.is_file() else sorted(path.glob("data_batch_*.bin"))
-    if not files:
-        raise DataError(f"{path} holds no data_batch_*.bin: unpack CIFAR-10's binary version, and name its folder")
-    # [N, 3073]
-    records = np.concatenate([_read(file) for file in files])
-    pixels = records[:, 1:].reshape(-1, _CHANNELS, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-    labels, names = index_label_array(records[:, 0], str(path), _names(files[0].parent))
-    return images_of_array(np.ascontiguousarray(pixels), labels, names, config, str(path))
+        Raises:
+            DataError: There is no such file, or it has another format.
+        """
+        path = self.existing_path("either")
+        if path.is_dir() and (path / _FOLDER).is_dir():
+            path = path / _FOLDER
+        files = [path] if path.is_file() else sorted(path.glob("data_batch_*.bin"))
+        if not files:
+            raise DataError(f"{path} holds no data_batch_*.bin: unpack CIFAR-10's binary version, and name its folder")
+        # [N, 3073]
+        records = np.concatenate([_read(file) for file in files])
+        pixels = records[:, 1:].reshape(-1, _CHANNELS, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+        labels, names = index_label_array(records[:, 0], str(path), _names(files[0].parent))
+        return images_of_array(np.ascontiguousarray(pixels), labels, names, self, str(path))
 
 
 def _read(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:

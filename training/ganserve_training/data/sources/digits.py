@@ -1,14 +1,12 @@
 """Scikit-learn's bundled handwritten digits: real data that need no download."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import LabelledImageDataConfig, register_source
-from ganserve_training.data.memory_images import Images
+from ganserve_training.data.samples_in_memory import Images
 
 
 @register_source
@@ -24,7 +22,7 @@ class DigitsConfig(LabelledImageDataConfig):
 
 
 def load_digits() -> Images:
-    """1,797 digits, uint8 [N, 8, 8, 1], labels "0" to "9".
+    """Return 1,797 digits, uint8 [N, 8, 8, 1], labels "0" to "9".
 
     They are 8 x 8 counts of 0 to 16 dark pixels each (Alpaydin & Kaynak 1998); v becomes round(255 v / 16).
     """

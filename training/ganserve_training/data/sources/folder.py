@@ -1,19 +1,16 @@
 """Image folders: class sub-folders, a CSV file of labels, or no labels. N = images."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
-from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
+from ganserve_training.data.config import OnBadFile, StoredDataConfig, existing, register_source
+from ganserve_training.data.image_decoding import UnreadableError
 from ganserve_training.data.labels import index_labels, read_label_csv
-from ganserve_training.data.paths import existing
-from ganserve_training.data.picture import UnreadableError
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -31,11 +28,35 @@ class FolderConfig(StoredDataConfig):
     labels_path: str | None = None
     """A CSV file of labels, with the columns file and label."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
-    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+    """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
-        """Return all samples in the files."""
-        return load_folder(self, report)
+        """Return the images of a folder and its sub-folders.
+
+        Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from the first
+        sub-folder of an image's path; else there are none. Hidden files and folders, and files that don't end in .png,
+        .jpg, .jpeg or .webp, are ignored.
+
+        Raises:
+            DataError: There is no such folder, it has no images, or an image has no label.
+        """
+        root = self.existing_path("folder")
+        if self.labels_path is not None:
+            listed = read_label_csv(
+                existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
+            )
+            labels, names = index_labels([label for _, label in listed])
+            return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, self, report)
+        files = _find_images(root)
+        store = FileStore(root, files)
+        parts = [file.split("/") for file in files]
+        folders = ["" if len(part) == 1 else part[0] for part in parts]
+        if not any(folders):
+            return build_stored_images(store, None, (), self, report)
+        if self.labels == "use":
+            _expect_one_label_each(root, files, folders)
+        labels, names = index_labels(folders)
+        return build_stored_images(store, labels, names, self, report)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,33 +90,6 @@ class FileStore(EncodedStore):
             raise UnreadableError(error.strerror or str(error)) from error
 
 
-def load_folder(config: FolderConfig, report: ReportBadFiles | None) -> StoredImages:
-    """Return the images of a folder and of the folders in it.
-
-    Labels come from the CSV file `data.labels_path` (columns file and label; only the files that it lists are taken),
-    else from the first sub-folder that an image lies in, else there are none. Hidden files and folders, and files that
-    don't end in .png, .jpg, .jpeg or .webp in either case, are passed over.
-
-    Raises:
-        DataError: There is no such folder, nothing in it, or not one label for each image.
-    """
-    root = config.existing_path("folder")
-    if config.labels_path is not None:
-        listed = read_label_csv(existing(Path(config.labels_path).expanduser(), kind="file", option="data.labels_path"))
-        labels, names = index_labels([label for _, label in listed])
-        return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, config, report)
-    files = _find_images(root)
-    store = FileStore(root, files)
-    parts = [file.split("/") for file in files]
-    folders = ["" if len(part) == 1 else part[0] for part in parts]
-    if not any(folders):
-        return build_stored_images(store, None, (), config, report)
-    if config.labels == "use":
-        _expect_one_label_each(root, files, folders)
-    labels, names = index_labels(folders)
-    return build_stored_images(store, labels, names, config, report)
-
-
 def _find_images(root: Path) -> list[str]:
     files: list[str] = []
     others: set[str] = set()
@@ -116,7 +110,7 @@ def _find_images(root: Path) -> list[str]:
 
 
 def _expect_one_label_each(root: Path, files: list[str], folders: list[str]) -> None:
-    """Every image in a sub-folder, and every sub-folder with an image."""
+    """Check that every image is in a sub-folder, and that every sub-folder has an image."""
     if "" in folders:
         first = files[folders.index("")]
         raise DataError(

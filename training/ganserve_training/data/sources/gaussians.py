@@ -1,7 +1,5 @@
 """Mixtures of Gaussians in the plane, on which mode coverage is measured. K = modes, N = points."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -10,7 +8,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, register_source
-from ganserve_training.data.memory_vectors import Vectors
+from ganserve_training.data.samples_in_memory import Vectors
 
 RING_SIGMA = 0.01
 """Standard deviation of the ring's modes in each dimension (PacGAN, Lin et al. 2018, section 4.1)."""
@@ -60,9 +58,9 @@ def grid_centres() -> NDArray[np.float64]:
 
 
 def load_gaussians(config: DrawnDataConfig, centres: NDArray[np.float64], sigma: float) -> Vectors:
-    """Draw `data.count` points around centres [K, 2], as many of each mode to within one; unlabelled.
+    """Draw `data.count` points around centres [K, 2], unlabelled; counts of modes differ by at most one.
 
-    `data.split_seed` draws them, so they are the same in every run that doesn't change it.
+    Runs with the same `data.split_seed` get the same points.
     """
     random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, len(centres)], np.uint64)))
     # [N, 2]

@@ -1,6 +1,4 @@
-"""IDX files of images and labels: MNIST and what is distributed like it. N = images."""
-
-from __future__ import annotations
+"""IDX files of images and labels, such as MNIST. N = images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +8,14 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
-from ganserve_training.data.formats.idx import read_idx
-from ganserve_training.data.formats.label_files import read_labels
-from ganserve_training.data.labels import expect_label_count, index_label_array
-from ganserve_training.data.storage.arrays import images_of_array
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.idx_file import read_idx
+from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _ENDINGS = ("", ".gz")
-# The names on MNIST's own page, and those that its files often get when unpacked.
+# Names on MNIST's own page, and names that unpacked files often have.
 _IMAGES = ("train-images-idx3-ubyte", "train-images.idx3-ubyte")
 
 
@@ -35,25 +32,20 @@ class IdxConfig(StoredDataConfig):
     """The labels file where it has no standard name."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
-        """Return all samples in the files."""
-        return load_idx(self)
+        """Return images from an IDX file, and their labels from the one beside it.
 
+        `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file is
+        `data.labels_path`, else it has the same name with labels and idx1 in place of images and idx3.
 
-def load_idx(config: IdxConfig) -> StoredImages:
-    """Return images from an IDX file, and their labels from the one beside it.
-
-    `data.path` is the images file, or a folder with train-images-idx3-ubyte (.gz). The labels file has the same name
-    with labels and idx1 instead of images and idx3, or is named by `data.labels_path`.
-
-    Raises:
-        DataError: A file is missing, or its magic number, dimensions or length are others.
-    """
-    path = _images_path(config.existing_path("either"))
-    pixels = read_idx(path, dimensions=(3, 4))
-    labels, names = _labels(path, config)
-    if labels is not None:
-        expect_label_count(labels, len(pixels), "the labels file", str(path))
-    return images_of_array(pixels, labels, names, config, str(path))
+        Raises:
+            DataError: A file is missing, or its magic number, dimensions or length are wrong.
+        """
+        path = _images_path(self.existing_path("either"))
+        pixels = read_idx(path, dimensions=(3, 4))
+        labels, names = _labels(path, self)
+        if labels is not None:
+            expect_label_count(labels, len(pixels), "the labels file", str(path))
+        return images_of_array(pixels, labels, names, self, str(path))
 
 
 def _images_path(path: Path) -> Path:

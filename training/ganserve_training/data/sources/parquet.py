@@ -1,7 +1,5 @@
 """Parquet files with a column of encoded images, as Hugging Face writes them. N = images."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +12,9 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array, index_labels
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.images import StoredImages
-from ganserve_training.data.storage.parquet import ParquetStore, open_parquet
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.parquet_store import ParquetStore, open_parquet
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 
@@ -34,42 +32,37 @@ class ParquetConfig(StoredDataConfig):
     label_column: str = "label"
     """The column of labels, integers or text."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
-    """What to do about images that can't be read: name them and stop, or name them and go on without."""
+    """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
-        """Return all samples in the files."""
-        return load_parquet(self, report)
+        """Return images of a Parquet file, or of all Parquet files in a folder and below it.
 
+        If a folder has files called train-*, only those are read: the others are other splits. The image column holds
+        encoded images, or structures of bytes and path; the label column integers or text. Integers get the
+        names in the files' Hugging Face metadata, if there are any.
 
-def load_parquet(config: ParquetConfig, report: ReportBadFiles | None) -> StoredImages:
-    """Return images of a Parquet file, or of all Parquet files in a folder and below it.
-
-    Where a folder has files called train-*, only those are taken: the others are other splits. The image column holds
-    encoded images, or structures of bytes and path; the label column integers or text. Integers are called as the
-    files' Hugging Face metadata say, else as they are.
-
-    Raises:
-        DataError: There are no such files, a column is missing or of another type, or a label is missing.
-    """
-    path = config.existing_path("either")
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-    files = [file for file in files if file.name.startswith("train-")] or files
-    if not files:
-        raise DataError(f"{path} holds no .parquet files")
-    schemas = [open_parquet(file).schema_arrow for file in files]
-    for file, schema in zip(files, schemas, strict=True):
-        _expect_column(file, schema, config.image_column, "data.image-column")
-    root = path.parent if path.is_file() else path
-    store = ParquetStore(root, files, config.image_column)
-    if not len(store):
-        raise DataError(f"{path} holds no rows")
-    if config.labels == "ignore" and any(config.label_column not in schema.names for schema in schemas):
-        return build_stored_images(store, None, (), config, report)
-    for file, schema in zip(files, schemas, strict=True):
-        otherwise = "; or learn without labels: --data.labels ignore"
-        _expect_column(file, schema, config.label_column, "data.label-column", otherwise)
-    labels, names = _read_labels(files, schemas, config.label_column)
-    return build_stored_images(store, labels, names, config, report)
+        Raises:
+            DataError: There are no such files, a column is missing or of another type, or a label is missing.
+        """
+        path = self.existing_path("either")
+        files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+        files = [file for file in files if file.name.startswith("train-")] or files
+        if not files:
+            raise DataError(f"{path} holds no .parquet files")
+        schemas = [open_parquet(file).schema_arrow for file in files]
+        for file, schema in zip(files, schemas, strict=True):
+            _expect_column(file, schema, self.image_column, "data.image-column")
+        root = path.parent if path.is_file() else path
+        store = ParquetStore(root, files, self.image_column)
+        if not len(store):
+            raise DataError(f"{path} holds no rows")
+        if self.labels == "ignore" and any(self.label_column not in schema.names for schema in schemas):
+            return build_stored_images(store, None, (), self, report)
+        for file, schema in zip(files, schemas, strict=True):
+            otherwise = "; or learn without labels: --data.labels ignore"
+            _expect_column(file, schema, self.label_column, "data.label-column", otherwise)
+        labels, names = _read_labels(files, schemas, self.label_column)
+        return build_stored_images(store, labels, names, self, report)
 
 
 def _expect_column(file: Path, schema: Any, column: str, option: str, otherwise: str = "") -> None:
@@ -107,7 +100,7 @@ def _read_labels(
 
 
 def _label_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """Names that Hugging Face's `datasets` library keeps in the schema's metadata for a ClassLabel."""
+    """Return the names that Hugging Face's `datasets` library keeps in the metadata for a ClassLabel."""
     metadata = (schema.metadata or {}).get(b"huggingface")
     if metadata is None:
         return None

@@ -15,7 +15,7 @@ from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, LabelledImageDataConfig, SplitName, register_source
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import Samples, digest_arrays
-from ganserve_training.data.storage.images import IN_MEMORY_BYTES
+from ganserve_training.data.storage.stored_images import IN_MEMORY_BYTES
 from ganserve_training.errors import DataError
 from ganserve_training.options.checks import expect
 
@@ -33,7 +33,7 @@ class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
     size: int | None = None
     """Width and height of a patch in pixels. None: 32."""
     channels: Literal["auto", "gray", "rgb"] = "auto"
-    """What patches are turned into. auto: rgb."""
+    """Channels that patches are converted to. auto: rgb."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,13 +41,41 @@ class PatchesConfig(LabelledImageDataConfig, DrawnDataConfig):
             expect(16 <= self.size <= 128, "data.size", self.size, "from 16 to 128 pixels")
 
     def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Patches:  # noqa: ARG002
-        """Return patches of one part of both photographs."""
-        return load_patches(self, split)
+        """Return patches at random places of one part of both photographs, as many of each, labelled by photograph.
+
+        The split is by area, so that training never sees a held-out pixel: a strip of `data.held_out_fraction` of the
+        width, left or right by `data.split_seed`, is held out. `data.split_seed` draws the places, too.
+
+        Raises:
+            DataError: One part is narrower than a patch.
+        """
+        pictures, names = _photographs("gray" if self.channels == "gray" else "rgb")
+        side = self.size or DEFAULT_SIDE
+        width = pictures.shape[2]
+        strip = round(width * self.held_out_fraction)
+        parts = {"train": width - strip, "held_out": strip}
+        for part, pixels in parts.items():
+            if pixels < side:
+                raise DataError(
+                    f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch "
+                    f"of {side}: --data.held-out-fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
+                )
+        count = self.side_count(split)
+        coin = np.random.Philox(key=np.array([self.split_seed, 0], np.uint64)).random_raw() & 1
+        # The strip lies left or right; the rest of the width is the other part.
+        left = (0 if coin else parts["train"]) if split == "held_out" else (strip if coin else 0)
+        stream = 2 if split == "held_out" else 1
+        random = np.random.Generator(np.random.Philox(key=np.array([self.split_seed, stream], np.uint64)))
+        labels = np.arange(count, dtype=np.int64) % len(pictures)
+        tops = random.integers(0, pictures.shape[1] - side, count, endpoint=True)
+        lefts = left + random.integers(0, parts[split] - side, count, endpoint=True)
+        corners = np.stack([labels, tops, lefts], axis=1)
+        return Patches(pictures=pictures, corners=corners, side=side, labels=labels, label_names=names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patches(Samples):
-    """Square patches of a few pictures, cut out when read."""
+    """Square patches, cut out of a few pictures when read."""
 
     rows = "corners"
 
@@ -60,7 +88,7 @@ class Patches(Samples):
 
     @property
     def in_memory(self) -> bool:
-        """Whether all patches together may be held."""
+        """Return whether all patches together are small enough."""
         return len(self) * int(np.prod(self.info.sample_shape)) <= IN_MEMORY_BYTES
 
     @property
@@ -76,42 +104,9 @@ class Patches(Samples):
         return pixels
 
     def sha256(self) -> str:
-        """Return a digest of pictures, corners, labels and names: what training saw."""
+        """Return a digest of pictures, corners, labels and names."""
         head = repr((self.pictures.shape, self.side, self.label_names))
         return digest_arrays(head, self.pictures, self.corners, self.labels)
-
-
-def load_patches(config: PatchesConfig, split: SplitName) -> Patches:
-    """Return patches at random places of one part of both photographs, as many of each, labelled by photograph.
-
-    The split is by area, so that no held-out pixel is ever trained on: a strip of `data.held_out_fraction` of the
-    width, left or right by the split's seed, is held out. `data.split_seed` draws the places too.
-
-    Raises:
-        DataError: One part is narrower than a patch.
-    """
-    pictures, names = _photographs("gray" if config.channels == "gray" else "rgb")
-    side = config.size or DEFAULT_SIDE
-    width = pictures.shape[2]
-    strip = round(width * config.held_out_fraction)
-    parts = {"train": width - strip, "held_out": strip}
-    for part, pixels in parts.items():
-        if pixels < side:
-            raise DataError(
-                f"the {part} part of the photographs is {pixels} of their {width} pixels wide, less than a patch of "
-                f"{side}: --data.held-out-fraction must be from {side / width:.3f} to {1 - side / width:.3f}"
-            )
-    count = config.side_count(split)
-    coin = np.random.Philox(key=np.array([config.split_seed, 0], np.uint64)).random_raw() & 1
-    # The strip lies left or right; the rest of the width is the other part.
-    left = (0 if coin else parts["train"]) if split == "held_out" else (strip if coin else 0)
-    stream = 2 if split == "held_out" else 1
-    random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, stream], np.uint64)))
-    labels = np.arange(count, dtype=np.int64) % len(pictures)
-    tops = random.integers(0, pictures.shape[1] - side, count, endpoint=True)
-    lefts = left + random.integers(0, parts[split] - side, count, endpoint=True)
-    corners = np.stack([labels, tops, lefts], axis=1)
-    return Patches(pictures=pictures, corners=corners, side=side, labels=labels, label_names=names)
 
 
 def _photographs(channels: Literal["gray", "rgb"]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -1,14 +1,12 @@
 """Three digits as the channels of one image: a thousand modes that need no download. N = images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DrawnDataConfig, ImageDataConfig, SplitName, register_source
-from ganserve_training.data.memory_images import Images
+from ganserve_training.data.samples_in_memory import Images
 from ganserve_training.data.sources.digits import load_digits
 
 
@@ -21,22 +19,12 @@ class StackedDigitsConfig(ImageDataConfig, DrawnDataConfig):
     default_count = 50_000
 
     def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Images:  # noqa: ARG002
-        """Return images of digits of one side, so that no held-out digit is in a training image."""
+        """Return images of three random digits of one side of the split each, uint8 [N, 8, 8, 3], unlabelled."""
         digits = load_digits()
         train, held_out = self.split_indices(len(digits), digits.labels)
-        return load_stacked_digits(self, split, digits.take(train if split == "train" else held_out))
-
-
-def load_stacked_digits(config: StackedDigitsConfig, split: SplitName, digits: Images) -> Images:
-    """Return images of three random digits each, uint8 [N, 8, 8, 3], unlabelled.
-
-    Args:
-        config: `count` images in all, of which `held_out_fraction` are held out; `split_seed` draws them.
-        split: Which of them.
-        digits: The digits of that split, so that no held-out digit is in a training image.
-    """
-    count, stream = config.side_count(split), 2 if split == "held_out" else 1
-    random = np.random.Generator(np.random.Philox(key=np.array([config.split_seed, stream], np.uint64)))
-    # [N, 3, 8, 8]
-    stacks = digits.pixels[..., 0][random.integers(0, len(digits), (count, 3))]
-    return Images(pixels=np.ascontiguousarray(stacks.transpose(0, 2, 3, 1)))
+        digits = digits.take(train if split == "train" else held_out)
+        stream = 2 if split == "held_out" else 1
+        random = np.random.Generator(np.random.Philox(key=np.array([self.split_seed, stream], np.uint64)))
+        # [N, 3, 8, 8]
+        stacks = digits.pixels[..., 0][random.integers(0, len(digits), (self.side_count(split), 3))]
+        return Images(pixels=np.ascontiguousarray(stacks.transpose(0, 2, 3, 1)))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganserve_training.data.order import ShuffledOrder
+from ganserve_training.data.sample_order import ShuffledOrder
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 from ganserve_training.evaluation.features.features import Features, batches

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganserve_training.data.rows import averaged_px, flat_values
+from ganserve_training.data.flat_values import averaged_px, flat_values
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.features.resizing import FeatureInput

@@ -1,6 +1,7 @@
-"""Samples as plain rows of numbers, for what compares values. N = samples, H, W, C = image, D = values of a sample."""
+"""Turn samples into plain rows of numbers, for distances and classifiers.
 
-from __future__ import annotations
+N = samples, H, W, C = image, D = values of a sample.
+"""
 
 from typing import Any
 
@@ -13,14 +14,11 @@ _SIDE_PX = 16
 
 
 def flat_values(samples: NDArray[Any], info: DataInfo) -> NDArray[np.float64]:
-    """Return images -> values of [0, 1]; vectors -> standardised as networks see them: float64 [N, D].
+    """Return samples, uint8 [N, H, W, C] or float32 [N, D], as rows of float64 [N, D].
 
-    Images of 32 or more pixels a side are averaged over squares until between 16 and 31 are left: distances and
-    support vector machines on more values cost much and tell little.
-
-    Args:
-        samples: Uint8 [N, H, W, C] or float32 [N, D].
-        info: What a sample looks like.
+    Images get values in [0, 1]; vectors are standardised as networks see them. Images with sides of 32 or more pixels
+    are averaged over squares to sides of 16 to 31: more values make distances and support vector machines slow and tell
+    little.
     """
     if not info.is_image:
         return np.asarray((samples - np.asarray(info.mean)) / np.asarray(info.std), np.float64)
@@ -34,5 +32,5 @@ def flat_values(samples: NDArray[Any], info: DataInfo) -> NDArray[np.float64]:
 
 
 def averaged_px(info: DataInfo) -> tuple[int, int]:
-    """Pixels that `flat_values` averages over, down and across; (1, 1): none."""
+    """Return how many pixels `flat_values` averages, down and across; (1, 1) for none."""
     return max(1, info.height // _SIDE_PX), max(1, info.width // _SIDE_PX)

@@ -1,4 +1,4 @@
-"""Vectors in memory. N = vectors, M = vectors taken, D = values of a vector."""
+"""Images and vectors in memory. N = samples, H, W, C = image, D = values of a vector."""
 
 from __future__ import annotations
 
@@ -13,8 +13,32 @@ from ganserve_training.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Images(Samples):
+    """Images with or without labels."""
+
+    rows = "pixels"
+
+    pixels: NDArray[np.uint8]
+    """uint8 [N, H, W, C]."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise DataError(f"pixels must be uint8 [N, H, W, C] (got {self.pixels.dtype} {list(self.pixels.shape)})")
+        super().__post_init__()
+
+    @property
+    def info(self) -> DataInfo:
+        """Shape and label names."""
+        return DataInfo(sample_shape=self.pixels.shape[1:], label_names=self.label_names)
+
+    def sha256(self) -> str:
+        """Return a digest of pixels, labels and names."""
+        return digest_arrays(repr((self.pixels.shape, self.label_names)), self.pixels, self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Vectors(Samples):
-    """A set of vectors with or without labels."""
+    """Vectors with or without labels."""
 
     rows = "values"
 
@@ -35,13 +59,10 @@ class Vectors(Samples):
 
     @classmethod
     def standardised(
-        cls,
-        values: NDArray[np.float32],
-        labels: NDArray[np.int64] | None = None,
-        label_names: tuple[str, ...] = (),
+        cls, values: NDArray[np.float32], labels: NDArray[np.int64] | None = None, label_names: tuple[str, ...] = ()
     ) -> Vectors:
-        """Vectors whose own mean and standard deviation the networks are to see as 0 and 1; a constant stays itself."""
-        with np.errstate(invalid="ignore"):  # Values that are not finite are refused by name below.
+        """Return vectors that networks see with mean 0 and deviation 1; a constant dimension keeps its scale."""
+        with np.errstate(invalid="ignore"):  # __post_init__ refuses values that are not finite.
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
         return cls(
             values=values,
@@ -57,6 +78,6 @@ class Vectors(Samples):
         return DataInfo(sample_shape=self.values.shape[1:], label_names=self.label_names, mean=self.mean, std=self.std)
 
     def sha256(self) -> str:
-        """Return a digest of values, scale, labels and names: what training saw."""
+        """Return a digest of values, scale, labels and names."""
         scale = repr((self.values.shape, self.mean, self.std, self.label_names))
         return digest_arrays(scale, self.values, self.labels)

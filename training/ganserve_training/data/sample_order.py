@@ -1,36 +1,25 @@
-"""The order in which training sees the samples: a pure function of the seed, so that resuming needs no state.
+"""The order in which training sees the samples, computed from the seed alone, so that resuming needs no state.
 
-K = labels.
+K = labels, N = batch, C, H, W = image, D = values of a vector.
 """
 
-from __future__ import annotations
-
-from typing import Protocol
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-_FLIP_STREAM, _LABEL_STREAM = 2, 3  # rng.noise_seed has 1.
+from ganserve_training.data.samples import Samples
+from ganserve_training.errors import DataError
+
+_FLIP_STREAM, _LABEL_STREAM = 2, 3  # `noise_seed` uses stream 1.
 _FLIP_BLOCK = 1024
 
 
-class SampleOrder(Protocol):
-    """An endless sequence of indices, any part of which is known without what comes before it."""
-
-    def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
-        ...
-
-
 class ShuffledOrder:
-    """An endless sequence of epochs, each a fresh permutation.
+    """An endless sequence of epochs, each a fresh permutation of `count` samples.
 
-    Every epoch's permutation comes from a counter-based generator (Philox) addressed by seed and epoch, so any part of
-    the sequence is known without having drawn what comes before it.
-
-    Args:
-        count: How many samples there are.
-        seed: Seed of the order.
+    A counter-based generator (Philox), addressed by seed and epoch, draws each permutation, so any part of the sequence
+    is known without drawing the parts before it.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -42,7 +31,7 @@ class ShuffledOrder:
         self._cached: NDArray[np.int64] = np.empty(0, np.int64)
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
+        """Return the samples at places `position` to `position + count - 1` of the sequence: int64 [count]."""
         parts = []
         end = position + count
         while position < end:
@@ -61,13 +50,10 @@ class ShuffledOrder:
 
 
 class ClassBalancedOrder:
-    """An endless sequence of rounds, each of which shows every label once, in a fresh order.
+    """An endless sequence of rounds; each round shows every label once, in a fresh order.
 
-    Within its label, every sample is shown once before any is shown again, as in `ShuffledOrder`.
-
-    Args:
-        labels: Int64 [N]; labels that no sample has are left out.
-        seed: Seed of the order.
+    Within its label, every sample is shown once before any is shown again, as in `ShuffledOrder`. Labels, int64 [N],
+    without samples are left out.
     """
 
     def __init__(self, labels: NDArray[np.int64], seed: int) -> None:
@@ -82,20 +68,20 @@ class ClassBalancedOrder:
         ]
 
     def indices(self, position: int, count: int) -> NDArray[np.int64]:
-        """Places `position` to `position + count - 1` of the sequence: indices of samples, int64 [count]."""
+        """Return the samples at places `position` to `position + count - 1` of the sequence: int64 [count]."""
         classes = self._rounds.indices(position, count)
         rounds = np.arange(position, position + count) // len(self._members)
         result = np.empty(count, np.int64)
         for number in np.unique(classes):
             places = np.flatnonzero(classes == number)
-            # A label comes once a round, and rounds follow each other.
+            # Each round has a label once, so its rounds are consecutive.
             chosen = self._within[number].indices(int(rounds[places[0]]), len(places))
             result[places] = self._members[number][chosen]
         return result
 
 
 def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
-    """Which places from `position` on are shown mirrored: fair coins, a pure function of seed and place. [count]."""
+    """Return which of `count` places from `position` on are mirrored, bool [count]; seed and place decide."""
     first, last = position // _FLIP_BLOCK, (position + count - 1) // _FLIP_BLOCK
     key = stream_seed(seed, _FLIP_STREAM)
     words = [
@@ -108,5 +94,34 @@ def flips(position: int, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def stream_seed(*address: int) -> int:
-    """Return a seed of its own for each address, such as a seed and the number of what is drawn."""
+    """Return a different seed for each address, such as a seed and a stream's number."""
     return int(np.random.SeedSequence(list(address)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class SampleSequence:
+    """A run's endless sequence: which sample is at each place, and whether it is mirrored there.
+
+    Raises:
+        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
+    """
+
+    def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
+        if flip and not samples.info.is_image:
+            raise DataError("--data.flip: needs images, and these data are vectors. Leave it out.")
+        self._flip_seed = seed if flip else None
+        self._order: ShuffledOrder | ClassBalancedOrder = ShuffledOrder(len(samples), seed)
+        if class_balanced:
+            if samples.labels is None:
+                raise DataError("--data.class-balanced: needs labels, and these data have none. Leave it out.")
+            self._order = ClassBalancedOrder(samples.labels, seed)
+
+    def indices(self, position: int, count: int) -> NDArray[np.int64]:
+        """Return the samples at places `position` to `position + count - 1`: int64 [count]."""
+        return self._order.indices(position, count)
+
+    def mirrored(self, batch: Tensor, position: int) -> Tensor:
+        """Return a batch, [N, C, H, W] or [N, D], from `position` on, with some images mirrored."""
+        if self._flip_seed is None:
+            return batch
+        mask = torch.from_numpy(flips(position, len(batch), self._flip_seed)).to(batch.device)
+        return torch.where(mask[:, None, None, None], batch.flip(3), batch)

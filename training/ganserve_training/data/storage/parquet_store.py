@@ -1,7 +1,5 @@
 """Encoded images in row groups of Parquet files, read a row group at a time."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import OrderedDict
@@ -12,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from ganserve_training.data.picture import UnreadableError
-from ganserve_training.data.storage.encoded import EncodedStore, Inspected, digest_inspected
+from ganserve_training.data.image_decoding import UnreadableError
+from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
 from ganserve_training.errors import DataError
 
-_GROUP_BYTES = 2**28  # Of encoded images that a process keeps; at least one row group.
+_GROUP_BYTES = 2**28  # Encoded images that a process keeps; it always keeps one row group.
 
 
 def open_parquet(path: Path) -> Any:
-    """Return a `pyarrow.parquet.ParquetFile`, mapped into memory.
+    """Return a memory-mapped `pyarrow.parquet.ParquetFile`.
 
     Raises:
-        DataError: It is none, or pyarrow is not installed.
+        DataError: It is no Parquet file, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -48,15 +46,10 @@ class _Process:
 
 
 class ParquetStore(EncodedStore):
-    """Encoded images in a column of Parquet files.
+    """Encoded images in a column of Parquet files: binary, or a structure with a binary field called bytes.
 
-    A picture is found by reading its row group, so files with small row groups (Hugging Face writes 100 rows) are read
-    quickest in random order.
-
-    Args:
-        root: The folder that names in digests are relative to.
-        files: The files.
-        column: Binary, or a structure with a binary field called bytes.
+    Reading a picture reads its row group, so small row groups (Hugging Face writes 100 rows) are fastest in random
+    order.
 
     Raises:
         DataError: The column has another type.
@@ -98,7 +91,7 @@ class ParquetStore(EncodedStore):
         return f"{self._files[number]} row {index - self._file_rows[number]}"
 
     def sha256(self) -> str:
-        """Return a digest of the files' names below their folder and of all encoded pictures."""
+        """Return a digest of the files' names below `root` and of all encoded pictures."""
         names = [path.relative_to(self._root).as_posix() for path in self._files]
         starts = dict(zip(self._file_rows, names, strict=True))
         return digest_inspected([starts.get(row, "") for row in range(len(self))], self._inspect())
@@ -123,7 +116,7 @@ class ParquetStore(EncodedStore):
         return data
 
     def _read_group(self, group: int) -> Any:
-        """Return the column of a row group, a `pyarrow.ChunkedArray` of bytes; the last ones used are kept."""
+        """Return the column of a row group, a `pyarrow.ChunkedArray` of bytes; keep the last ones in memory."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""The alternation: updates of the critic, updates of the generator. Knows nothing of files, logs or signals.
+"""Train one step: update the critic, then the generator. This module writes no files or logs.
 
 N = a process's share of one part of a batch, C, H, W = image, D = values of a vector.
 """
@@ -41,12 +41,7 @@ Row = list[Tensor]
 
 
 class Trainer:
-    """Both networks, their optimisers and averages, and how to take one step.
-
-    Args:
-        config: The run's configuration.
-        samples: The training samples.
-        processes: Where to compute, and with which other processes; default: alone on the CPU.
+    """Both networks, their optimisers and averages, and one training step.
 
     Raises:
         ConfigError: Parts of the configuration contradict each other, or the data.
@@ -55,11 +50,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, samples: Samples, processes: Processes | None = None) -> None:
         self.config = config
         self.step = 0
-        """Steps taken."""
         self.samples_seen = 0
-        """Real samples that the critic has been shown so far, by all processes together."""
+        """Real samples shown to the critic so far, by all processes together."""
         self.processes = processes or Processes()
-        """This process's place among those that train together."""
         device = self.processes.device
         self._info = samples.info
         seed_global(config.seed)
@@ -68,20 +61,19 @@ class Trainer:
         self._batches: BatchSource = make_batches(samples, config.data, config.seed, device)
 
         self.prior = LatentPrior.of(config.networks)
-        """What latents are drawn from."""
+        """Distribution of latents."""
         pair = build_networks(config.networks, samples.info)
         check_everything(config, samples.info, pair, self.processes.world)
-        if config.diagnosis.enabled:  # now, not at the first look
+        if config.diagnosis.enabled:  # Fail now rather than at the first observation.
             check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
         self.label_names = pair.label_names
-        """Of the labels that the generator takes."""
+        """Names of the generator's labels."""
         self._code_categories = config.networks.codes.categories
         self.critic_uses_labels = pair.critic_uses_labels
-        """Whether the critic's scores depend on labels."""
+        """True if the critic's scores depend on labels."""
         self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(device)
-        """The critic as trained."""
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
@@ -90,7 +82,6 @@ class Trainer:
         self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
 
         self.loss = config.loss
-        """The game that is played."""
         classifier = config.networks.critic_conditioning == "classifier"
         self._heads = Heads(config.loss, config.networks.codes, classifier=classifier)
         self._regularisers = config.regularisers.penalties
@@ -116,8 +107,7 @@ class Trainer:
         """Update the critic, then the generator, then the average.
 
         Returns:
-            The step's measures in the order of `measures`, [measures] on the device; reading it waits for it. It
-            is this process's: averaging over processes is the caller's.
+            This process's measures in the order of `measures`, [measures] on the device; reading them waits for it.
         """
         config, schedule = self.config, self.config.schedule
         progress = schedule.burn_in_progress(self.step)
@@ -140,7 +130,7 @@ class Trainer:
         return torch.stack(row)
 
     def _enter_phase(self) -> Phase | None:
-        """Return where growing stands; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
+        """Return the phase of growing; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
         if self.growth is None:
             return None
         phase = self.growth.phase(self.samples_seen)
@@ -153,7 +143,7 @@ class Trainer:
         return phase
 
     def _read_parts(self, batch_size: int, phase: Phase | None) -> list[Part]:
-        """Return the next batch: this process's share of each part."""
+        """Return this process's share of each part of the next batch."""
         part_size = batch_size // self.config.accumulate_batches
         count = part_size // self.processes.world
         parts: list[Part] = []
@@ -165,8 +155,8 @@ class Trainer:
         return parts
 
     def _update_critic(self, parts: list[Part], progress: float) -> Row:
-        """Return the update's measures of the critic; nothing of the graph outlives the call."""
-        self._critic_updater.zero_grad()
+        """Update the critic; return its measures."""
+        self._critic_updater.optimiser.zero_grad()
         scorer = self._scorer(self._score, progress)
         rows = []
         for real, labels in parts:
@@ -181,15 +171,9 @@ class Trainer:
         return _mean(rows)
 
     def _critic_objective(
-        self,
-        scorer: Scorer,
-        real: Tensor,
-        fake: Tensor,
-        labels: Tensor | None,
-        asked: _Asked,
-        progress: float,
+        self, scorer: Scorer, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
     ) -> tuple[Tensor, Row]:
-        """Return what the critic minimises, a scalar, and its measures."""
+        """Return the critic's objective, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
@@ -205,11 +189,11 @@ class Trainer:
         return _sum(loss, added), [item.detach() for item in measures]
 
     def _update_generator(self, parts: list[Part], progress: float) -> Row:
-        """Return the update's measures of the generator."""
+        """Update the generator; return its measures."""
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
-            self._train_critic(False)  # No graph for what stays as it is.
-        self._generator_updater.zero_grad()
+            self._train_critic(False)  # Build no graph for unchanged weights.
+        self._generator_updater.optimiser.zero_grad()
         rows = []
         for real, labels in parts:
             objective, row = self._generator_objective(real, labels, progress, unrolled=unrolled)
@@ -226,7 +210,7 @@ class Trainer:
     def _generator_objective(
         self, real: Tensor, labels: Tensor | None, progress: float, *, unrolled: bool
     ) -> tuple[Tensor, Row]:
-        """Return what the generator minimises, a scalar, and its measures but for the norm of its gradient."""
+        """Return the generator's objective, a scalar, and its measures without the gradient's norm."""
         seen = labels if self.critic_uses_labels else None
         if unrolled:
             fake, asked = self._draw_fakes(len(real), labels)
@@ -248,7 +232,7 @@ class Trainer:
     def _unrolled_scorer(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
     ) -> Scorer:
-        """The critic as it would be after the imagined updates; its weights depend on the generator's samples."""
+        """Return the critic after its imagined updates; its weights depend on the generator's samples."""
         imagined = ImaginedCritic(self.critic)
         names = {id(parameter): name for name, parameter in self.critic.named_parameters()}
         rule = DifferentiableRule(names, self._critic_updater, progress, self.config.regularisers.weight_clip)
@@ -258,7 +242,7 @@ class Trainer:
         return scorer
 
     def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, _Asked]:
-        """Generated samples with the labels of the real ones, and what they were asked to be."""
+        """Return generated samples with the labels of the real ones, and the latents and labels they were made from."""
         latents = self._noise.latents(self.prior, count)
         if self._code_categories:
             labels = self._noise.integers(0, self._code_categories, count)
@@ -283,9 +267,9 @@ class Trainer:
         return torch.autocast(self.processes.device.type, torch.bfloat16)
 
     def _backward(self, objective: Tensor, updater: Updater, parts: int) -> None:
-        """Add one part's share of the gradients, and none by anything but the updater's weights."""
+        """Add one part's share of the gradients, to the updater's weights only."""
         share = objective if parts == 1 else objective / parts
-        # Where nothing else has a gradient, naming the weights would only take time.
+        # Naming the weights takes time, so do it only if others have gradients.
         torch.autograd.backward(share, inputs=updater.parameters if self._others_have_gradients else None)
 
     def _train_critic(self, on: bool) -> None:
@@ -293,61 +277,54 @@ class Trainer:
             parameter.requires_grad_(on)
 
     def _scorer(self, score: Callable[[Tensor, Tensor | None], CriticOutput], progress: float) -> Scorer:
-        """`score` behind the augmentation."""
+        """Return `score` behind the augmentation."""
         config = self.config.augmentation
         probability = config.probability.at(progress) if self._ada is None else self._ada.probability
         noise_std = config.instance_noise.at(progress)
         return lambda samples, labels: score(self._augment(samples, probability, noise_std), labels)
 
     def check(self, config: TrainConfig) -> None:
-        """Refuse what this run could not have been started with, had its configuration been `config`.
-
-        Raises:
-            ConfigError: With the value, the expectation and a fix.
-        """
+        """Raise a ConfigError if this run could not have been started with `config`."""
         check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
 
     def weights_are_finite(self) -> bool:
-        """Return whether every weight of both networks and of the average is a finite number."""
+        """Return whether every weight of both networks and of the average is finite."""
         tensors = [*self.generator.parameters(), *self.critic.parameters(), *self.ema.module.parameters()]
         return bool(torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all())
 
     def close(self) -> None:
-        """Stop what reads data ahead."""
+        """Stop the workers that read data ahead."""
         self._batches.close()
 
     def share_state(self) -> None:
-        """Make what processes keep of their own shares that of all: before any of them saves it for all."""
+        """Combine the state that each process keeps of its own share; all processes call this before one saves."""
         if self._ada is not None:
             self._ada.share()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, in plain values and tensors.
-
-        Of several processes, all call `share_state` before.
-        """
+        """Return everything that the next step depends on, in plain values and tensors; call `share_state` first."""
         return {
             "step": self.step,
             "samples_seen": self.samples_seen,
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
             "ema": self.ema.module.state_dict(),
-            "generator_optimiser": self._generator_updater.state_dict(),
-            "critic_optimiser": self._critic_updater.state_dict(),
+            "generator_optimiser": self._generator_updater.optimiser.state_dict(),
+            "critic_optimiser": self._critic_updater.optimiser.state_dict(),
             "level": self._level,
             "ada": None if self._ada is None else self._ada.state_dict(),
             "rng": capture_rng(self._random),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from the result of `state_dict`."""
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.ema.module.load_state_dict(state["ema"])
-        self._generator_updater.load_state_dict(state["generator_optimiser"])
-        self._critic_updater.load_state_dict(state["critic_optimiser"])
+        self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
+        self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]
         if self._ada is not None:
             self._ada.load_state_dict(state["ada"])
@@ -356,7 +333,7 @@ class Trainer:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What generated samples were made from."""
+    """Latents and labels that generated samples were made from."""
 
     latents: Tensor
     """[N, Z]."""

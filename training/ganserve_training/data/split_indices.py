@@ -1,6 +1,4 @@
-"""Which samples are held out. N = samples."""
-
-from __future__ import annotations
+"""Split samples into training and held-out samples. N = samples."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +11,8 @@ def split_indices(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the indices of the training and of the held-out samples.
 
-    It is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
-    stratify=labels)``. A label's only sample can't be on both sides: it goes to training.
-
-    Args:
-        count: N.
-        labels: Int64 [N], each of which is to have its share on both sides; None: unlabelled.
-        held_out_fraction: Share of the samples to hold out.
-        seed: Seed of the split.
+    The split is that of `sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
+    stratify=labels)` for labels, int64 [N]. A label's only sample goes to training.
 
     Raises:
         DataError: There are too few samples to have each label on both sides.
@@ -54,10 +46,5 @@ def _split(
     if held_out >= len(indices):
         flag = f"--data.held-out-fraction {held_out_fraction}"
         raise DataError(f"{flag}: leaves none to train on, of {len(indices)} samples. Use less.")
-    train, rest = train_test_split(
-        indices,
-        test_size=held_out_fraction,
-        random_state=seed % 2**32,
-        stratify=labels,
-    )
+    train, rest = train_test_split(indices, test_size=held_out_fraction, random_state=seed % 2**32, stratify=labels)
     return train, rest

@@ -1,7 +1,5 @@
 """Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,27 +18,19 @@ from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.logs import LogWriter
-from ganserve_training.run.progress_line import ProgressView, open_progress
+from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
-from ganserve_training.run.trainer import Trainer
+from ganserve_training.run.training_progress import open_progress
+from ganserve_training.run.training_step import Trainer
 
 
 class RunLoop:
-    """One call of `train`, inside the lock.
+    """Steps of one call of `train`.
 
-    With several processes, only the first writes files and runs the diagnosis; all take the same steps and agree when
-    to end.
-
-    Args:
-        config: The run's configuration.
-        folder: Its folder.
-        samples: The training samples.
-        processes: Where to compute, and with which other processes.
-        console: Where progress and messages go.
-        stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
+    All processes take the same steps and agree when to stop; the first one also writes files and runs the diagnosis.
+    `stop_signal` is called after every step: if it returns a signal's number, the loop writes a checkpoint and stops.
     """
 
     def __init__(
@@ -72,10 +62,10 @@ class RunLoop:
         self._outputs: _Outputs | None = None
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint.
+        """Continue from a checkpoint.
 
         Raises:
-            DataError: The data are not those that it was trained with.
+            DataError: The data differ from those of the checkpoint.
         """
         state = checkpoint.state
         if state["data_sha256"] != self._data_sha256:
@@ -85,12 +75,12 @@ class RunLoop:
             )
         say(self._console, f"{self._folder.root}: going on from step {state['step']}")
         for name, value in self._environment.items():
-            before = state["environment"].get(name, value)  # Older checkpoints don't know of processes.
+            before = state["environment"].get(name, value)  # Older checkpoints have no number of processes.
             if before != value:
                 say(
                     self._console,
                     f"note: {name} was {before}, now it is {value}; the weights will differ from those of an "
-                    "uninterrupted run, by no more than rounding where each sample counts for itself",
+                    "uninterrupted run, in general by no more than rounding",
                 )
         self._last_checkpoint = checkpoint.path
         self._trainer.load_state_dict(state)
@@ -99,11 +89,11 @@ class RunLoop:
 
     @property
     def step(self) -> int:
-        """Steps that the run has taken."""
+        """Return the steps taken so far."""
         return self._trainer.step
 
     def run(self) -> bool:
-        """Train up to the last step; returns whether the run stopped by itself before it."""
+        """Train up to the last step; return whether the run stopped earlier because its quality declined."""
         try:
             if self._processes.writes:
                 self._outputs = _Outputs(
@@ -133,7 +123,7 @@ class RunLoop:
             declined = self._look_if_due()
             if outputs is not None and (step % output.samples_every_steps == 0 or last or declined):
                 outputs.draw()
-            # Last, so that whatever a killed run leaves out is written again after this checkpoint.
+            # Save last: a resumed run then repeats the outputs that a killed run missed.
             if step % output.checkpoint_every_steps == 0 or last or stop or declined:
                 self._save_checkpoint()
             if declined:
@@ -143,7 +133,7 @@ class RunLoop:
         return False
 
     def _look_if_due(self) -> bool:
-        """Look at the players if it is time to; returns whether the run is to stop because of what was seen."""
+        """Run the diagnosis if it is due; return whether the run must stop because of it."""
         diagnosis = self._config.diagnosis
         if not diagnosis.enabled or self._trainer.step % diagnosis.every_steps:
             return False
@@ -166,7 +156,7 @@ class RunLoop:
         return dict(zip(self._trainer.measures, rows.mean(dim=0).tolist(), strict=True))
 
     def _finite_rows(self) -> Tensor:
-        """The pending measures, means over the processes, [steps, measures]; reading them waits for the device."""
+        """Return the pending measures, averaged over processes: [steps, measures]; this waits for the device."""
         self._processes.average(self._pending)
         rows = torch.stack(self._pending).cpu()
         bad = (~rows.isfinite()).nonzero()
@@ -194,7 +184,7 @@ class RunLoop:
         if self._outputs is not None:
             keep = self._config.output.keep_checkpoints
             self._last_checkpoint = save_checkpoint(self._folder.checkpoints, self._state(), keep=keep)
-        self._processes.barrier()  # Whoever leaves after this knows that it is written.
+        self._processes.barrier()  # After this, every process knows that it is written.
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -209,7 +199,7 @@ class RunLoop:
 
 
 class _Outputs:
-    """What one process writes and says while it trains."""
+    """Files, diagnosis and messages of the process that writes."""
 
     def __init__(
         self,
@@ -225,7 +215,7 @@ class _Outputs:
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
         self._monitor: Monitor | None = None
-        self._view: ProgressView = open_progress(console, trainer.step, config.steps)
+        self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
         if config.diagnosis.enabled:
             self._monitor = Monitor(trainer, samples, folder, self._view.say)
@@ -233,14 +223,14 @@ class _Outputs:
                 self._monitor.load_state_dict(diagnosis_state)
 
     def record(self, step: int, record: dict[str, float]) -> None:
-        """A line of the log."""
+        """Write a line of the log and show it."""
         self._log.write(record)
         self._view.show(step, record)
         if self._board is not None:
             self._board.record(step, record)
 
     def look(self) -> tuple[Observation | None, bool]:
-        """Look at the players: the observation if its quality is the best so far, and whether to stop."""
+        """Run the diagnosis; return its observation if that is the best so far, and whether to stop."""
         assert self._monitor is not None
         look = self._monitor.look()
         if self._board is not None:
@@ -250,22 +240,22 @@ class _Outputs:
         return look.observation if look.is_best else None, self._monitor.should_stop
 
     def note_divergence(self, what: str) -> None:
-        """Keep a record of what the error that ends the run says."""
+        """Log the divergence that ends the run."""
         if self._monitor is not None:
             self._monitor.note_divergence(f"{what}.")
 
     def diagnosis_state(self) -> dict[str, Any] | None:
-        """Return what a checkpoint holds of the diagnosis."""
+        """Return the diagnosis' part of a checkpoint."""
         return None if self._monitor is None else self._monitor.state_dict()
 
     def draw(self) -> None:
-        """A picture of samples."""
+        """Save a picture of samples."""
         picture = self._pictures.save(self._folder.samples)
         if self._board is not None:
             self._board.picture(self._trainer.step, picture)
 
     def close(self) -> None:
-        """Close files, and leave the terminal clean."""
+        """Close files and the progress display."""
         self._view.close()
         self._log.close()
         if self._monitor is not None:
@@ -275,5 +265,5 @@ class _Outputs:
 
 
 def say(console: Console, message: str) -> None:
-    """One message for the user, as it is."""
+    """Print a message to the user without markup."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,4 @@
-"""Batches of samples too large for memory, read ahead by worker processes. N = batch."""
-
-from __future__ import annotations
+"""Batches of samples too large for memory, which worker processes read ahead. N = batch."""
 
 import signal
 import threading
@@ -17,31 +15,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ganserve_training.data.sample_info import to_network
+from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
-from ganserve_training.data.sequence import SampleSequence
 from ganserve_training.errors import DataError
 
-_BATCHES_AHEAD = 3  # Of each worker.
-_SIGNAL_S = 1.0  # Most between the end of a worker's pipe and the signal of its death.
+_BATCHES_AHEAD = 3  # By each worker.
+_SIGNAL_S = 1.0  # Longest time from the end of a worker's pipe to the signal of its death.
 
 
-class LoaderBatches:
-    """Batches that worker processes read ahead; which ones is a pure function of seed, position and count.
+class PrefetchedBatches:
+    """Batches that worker processes read ahead; their contents depend only on seed, position and count.
 
-    What is read ahead are batches of the last count at the last observed stride, so that a process that takes every
-    k-th batch reads only its own. A request that doesn't go on like this is answered too, but has to wait for its
-    reading.
+    Workers read batches of the last count at the last stride, so a process that takes every k-th batch reads only its
+    own. Any other request works too, but waits for its batch.
 
     Args:
-        samples: What to read.
-        seed: Seed of the order, and of what is mirrored.
-        device: Where the batches are wanted.
-        flip: Show half of the images mirrored.
+        samples: All samples.
+        seed: Seed of the order and of mirroring.
+        device: Where the batches go.
+        flip: Mirror half of the images.
         class_balanced: Show each label equally often.
-        workers: Processes that read ahead; 0: this process reads, when asked.
+        workers: Processes that read ahead; 0: this process reads on request.
 
     Raises:
-        DataError: Vectors are to be mirrored, or unlabelled samples balanced.
+        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class LoaderBatches:
         self._loader: DataLoader[Any] | None = None
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return sample `position` to `position + count - 1` of the endless sequence, and their labels.
+        """Return samples `position` to `position + count - 1` of the endless sequence, and their labels.
 
         Raises:
             DataError: A sample can't be read any more, or a worker died.
@@ -77,7 +74,7 @@ class LoaderBatches:
         assert self._batches is not None
         try:
             found = next(self._batches)
-        except (RuntimeError, OSError, EOFError) as error:  # What torch and the pipe say of a worker that was killed.
+        except (RuntimeError, OSError, EOFError) as error:  # A worker was killed.
             said = _said_of_death(error)
             self.close()
             raise DataError(
@@ -98,7 +95,7 @@ class LoaderBatches:
         self._batches = self._loader = self._last = None
 
     def _go_on_from(self, position: int, count: int) -> None:
-        """Read from `position` on, at the stride from the last request, or else batch after batch."""
+        """Restart reading at `position`, at the stride from the last request if there was one."""
         stride = count
         if self._last is not None and self._last[1] == count and position > self._last[0]:
             stride = position - self._last[0]
@@ -114,17 +111,16 @@ class LoaderBatches:
             sampler=self._requests,
             batch_size=None,  # The sampler gives the indices of whole batches.
             num_workers=self._workers,
-            collate_fn=_as_it_is,
             pin_memory=self._device.type == "cuda",
             worker_init_fn=_leave_signals_to_parent,
             prefetch_factor=_BATCHES_AHEAD if self._workers else None,
             persistent_workers=self._workers > 0,
-            generator=torch.Generator(),  # Else it would draw from the global one, on which networks may depend.
+            generator=torch.Generator(),  # By default it would draw from the global one, which networks may use.
         )
 
 
 class _Requests(Sampler[NDArray[np.int64]]):
-    """The batches to read ahead, endlessly; remembers which of them were not taken yet."""
+    """The endless sequence of batches to read ahead; remembers which were not taken yet."""
 
     def __init__(self, sequence: SampleSequence) -> None:
         self._sequence = sequence
@@ -132,16 +128,16 @@ class _Requests(Sampler[NDArray[np.int64]]):
         self._pending: deque[NDArray[np.int64]] = deque()
 
     def start(self, position: int, count: int, stride: int) -> None:
-        """What the next iteration begins with."""
+        """Set the first batch of the next iteration."""
         self._position, self._count, self._stride = position, count, stride
         self._pending = deque()
 
     def awaits(self, position: int, count: int) -> bool:
-        """Return whether the next batch to be taken is this one."""
+        """Return whether this is the next batch."""
         return (position, count) == (self._position, self._count)
 
     def take(self) -> NDArray[np.int64]:
-        """Return the indices of the next batch, which is taken with this."""
+        """Take the next batch; return its indices."""
         self._position += self._stride
         return self._pending.popleft()
 
@@ -155,7 +151,7 @@ class _Requests(Sampler[NDArray[np.int64]]):
 
 
 class _Reading(Dataset[Any]):
-    """Reads in a worker. An error comes back as a value: raised there, torch would wrap it in its own traceback."""
+    """Read samples in a worker. Return errors as values: torch would wrap a raised one in its own traceback."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -169,7 +165,7 @@ class _Reading(Dataset[Any]):
 
 @contextmanager
 def _keep_child_handler() -> Iterator[None]:
-    """Torch's own handler raises wherever the main thread is when a worker dies; the next batch will tell, too."""
+    """Restore the SIGCHLD handler: torch's raises anywhere in the main thread; the next batch reports a death, too."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield
         return
@@ -181,7 +177,7 @@ def _keep_child_handler() -> Iterator[None]:
 
 
 def _said_of_death(error: Exception) -> str:
-    """What to tell of a worker's death: where its pipe ended first, what torch's signal handler raises only then."""
+    """Return why a worker died. After a broken pipe, wait for torch's signal handler, which says more."""
     try:
         if not isinstance(error, RuntimeError):
             time.sleep(_SIGNAL_S)
@@ -190,11 +186,7 @@ def _said_of_death(error: Exception) -> str:
     return str(error)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
 def _leave_signals_to_parent(_worker: int) -> None:
-    """A stop request reaches the whole process group; the parent still needs its workers up to the checkpoint."""
+    """Ignore stop signals, which reach the whole process group: the parent needs its workers until the checkpoint."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,6 +1,4 @@
-"""A training run in a folder: start or resume, and a good end whatever happens."""
-
-from __future__ import annotations
+"""Start or resume a training run in its folder."""
 
 import time
 from collections.abc import Callable
@@ -25,25 +23,24 @@ from ganserve_training.run.checkpoint import (
 )
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
-from ganserve_training.run.folder import RunFolder
-from ganserve_training.run.loop import RunLoop, say
+from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.training_loop import RunLoop, say
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a call of `train` ended."""
+    """Result of one call of `train`."""
 
     step: int
-    """The run's step now, at least `config.steps` unless it stopped by itself."""
+    """The run's step now."""
     resumed_step: int
-    """The step that this call started from; the same as step: there was nothing left to do."""
+    """The step that this call started from; equal to `step` if nothing was left to do."""
     seconds: float
     """Wall time of this call's steps."""
     cpu_seconds: float = 0.0
-    """Processor time of this process meanwhile, over all of its threads."""
+    """Processor time of this process meanwhile, over all threads."""
     stopped: bool = False
-    """Whether the run stopped by itself before `config.steps`, because its quality had declined for long
-    (`config.diagnosis.patience`)."""
+    """True if the run stopped before `config.steps` because its quality declined (`config.diagnosis.patience`)."""
 
 
 def train(
@@ -57,25 +54,24 @@ def train(
 ) -> RunResult:
     """Train in the folder `out` until `config.steps`, from its newest checkpoint if it has one.
 
-    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or ``ganserve
-    train --processes`` started share each batch; the first one writes.
+    Seeds Python's, NumPy's and torch's global random generators. Processes that torchrun or `ganserve train
+    --processes` started share each batch; the first one writes.
 
     Args:
-        config: The run's configuration; on resume it must be the one that the run was started with, but for `steps`,
-            `diagnosis` and `output`.
+        config: The run's configuration; a resumed run may change only `steps`, `diagnosis` and `output`.
         out: The run's folder.
         device: Where to compute; auto takes CUDA if there is any.
         threads: CPU threads; None: see `default_threads`.
         console: Where progress and messages go; None: stderr.
-        stop_signal: Asked after every step; a number: write a checkpoint and stop because of that signal.
+        stop_signal: Called after every step; if it returns a signal's number, write a checkpoint and stop.
 
     Raises:
         ConfigError: The configuration does not work here: there is no CUDA, or the architecture doesn't fit the data.
         ConfigChangedError: The folder holds a run with another configuration.
         RunLockedError: Another process is training there.
-        DataError: The data are not those that the run was started with.
+        DataError: The data differ from those that the run was started with.
         DivergedError: A loss or a weight became NaN or infinite.
-        StoppedError: `stop_signal` said so.
+        StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
         LostProcessError: Another of the processes ended.
     """
@@ -83,7 +79,7 @@ def train(
         raise ConfigError(f"--threads {threads}: must be at least 1.")
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
-    # One process alone opens its device late, as a finished run has no use for it.
+    # A single process opens its device later: a finished run needs none.
     processes = open_processes(device) if launched.world() > 1 else None
     with ExitStack() as stack:
 
@@ -92,8 +88,9 @@ def train(
             return _find_checkpoint(config, folder, console)
 
         checkpoint = _shared_checkpoint(begin, processes or Processes())
-        if checkpoint is not None and _is_finished(checkpoint, config):
-            return _nothing_to_do(checkpoint, config)
+        step = 0 if checkpoint is None else checkpoint.state["step"]
+        if step >= config.steps or (checkpoint is not None and _has_stopped(checkpoint, config)):
+            return RunResult(step, step, 0.0, stopped=step < config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
         with cpu_threads(threads or default_threads(samples.info)):
@@ -109,7 +106,7 @@ def train(
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
-    """Return what `find` gives in the first process; the others read the same file."""
+    """Return the result of `find`, called in the first process; the others read the same file."""
     found: list[Checkpoint] = []
 
     def place() -> tuple[Path, str] | None:
@@ -130,24 +127,15 @@ def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Process
     return checkpoint
 
 
-def _is_finished(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    return checkpoint.state["step"] >= config.steps or _has_stopped(checkpoint, config)
-
-
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
-    """Return whether the run stopped by itself there, and would again."""
+    """Return whether the run stopped there because its quality declined, and would stop again."""
     diagnosis = checkpoint.state.get("diagnosis")
     stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
 
 
-def _nothing_to_do(checkpoint: Checkpoint, config: TrainConfig) -> RunResult:
-    step = checkpoint.state["step"]
-    return RunResult(step, step, 0.0, stopped=step < config.steps)
-
-
 def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -> Checkpoint | None:
-    """Tidy the folder and find where this configuration goes on; None: at the beginning."""
+    """Tidy the folder and return the checkpoint to resume from; None: start at the beginning."""
     started_with = folder.read_config()
     if started_with is not None:
         check_same_config(started_with, config, where=str(folder.root))

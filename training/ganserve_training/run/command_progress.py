@@ -1,7 +1,5 @@
 """Show what a command is doing: a bar on a terminal, nothing elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Steps:
-    """Receives what a command does next; this class shows nothing."""
+    """Steps of a command; this class shows nothing."""
 
     def expect(self, count: int) -> None:
         """Set the number of steps."""

@@ -1,10 +1,7 @@
-"""What a person sees while training: a bar on a terminal, plain occasional lines elsewhere."""
-
-from __future__ import annotations
+"""Show how training goes: a bar on a terminal, a line from time to time elsewhere."""
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,24 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _PLAIN_INTERVAL_S = 10.0
 
 
-class ProgressView(Protocol):
-    """Shows how training goes."""
-
-    def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Show a new line of the log."""
-        ...
-
-    def say(self, message: str) -> None:
-        """Show a message that stays."""
-        ...
-
-    def close(self) -> None:
-        """Leave the terminal clean."""
-        ...
-
-
 class BarProgress:
-    """A bar with losses, critic accuracy, speed and the time that is left."""
+    """Draw a bar with losses, critic accuracy, speed and the remaining time."""
 
     def __init__(self, console: Console, first_step: int, steps: int) -> None:
         self._progress = Progress(
@@ -43,7 +24,7 @@ class BarProgress:
         self._progress.start()
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Move the bar."""
+        """Move the bar to `step`."""
         measures = (
             f"loss D {record['critic_loss']:.3f} G {record['generator_loss']:.3f}  "
             f"D right {record['critic_accuracy']:.0%}  {record['samples_per_second']:,.0f}/s"
@@ -60,7 +41,7 @@ class BarProgress:
 
 
 class PlainProgress:
-    """A line at the first record, then at most one every ten seconds: for log files and CI."""
+    """Print a line at the first record, then at most one every ten seconds: for log files and CI."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
@@ -70,7 +51,7 @@ class PlainProgress:
         self._last_shown = -_PLAIN_INTERVAL_S
 
     def show(self, step: int, record: Mapping[str, float]) -> None:
-        """Print a line if it is time for one."""
+        """Print a line if one is due."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._started = step, now
@@ -92,9 +73,9 @@ class PlainProgress:
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Nothing to clean up."""
+        """Do nothing."""
 
 
-def open_progress(console: Console, first_step: int, steps: int) -> ProgressView:
+def open_progress(console: Console, first_step: int, steps: int) -> BarProgress | PlainProgress:
     """Return the view that fits the console."""
     return BarProgress(console, first_step, steps) if console.is_terminal else PlainProgress(console, steps)

@@ -1,7 +1,4 @@
-"""Images that stay where they are stored and are decoded when read.
-
-N = images, M = images read, S = side, C = channels.
-"""
+"""Images that stay on disk and are decoded when read. N = images, M = images read, S = side, C = channels."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data.memory_images import Images
-from ganserve_training.data.picture import ImageForm, PictureFacts, UnreadableError
+from ganserve_training.data.image_decoding import ImageForm, PictureFacts, UnreadableError
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.samples import Samples, digest_arrays
+from ganserve_training.data.samples_in_memory import Images
 from ganserve_training.errors import DataError
 
 IN_MEMORY_BYTES = 512 * 2**20
@@ -26,47 +23,39 @@ _SLICE = 1024
 
 
 class PictureStore(Protocol):
-    """Where pictures are stored, good ones and bad ones; safe to read from several threads and to pickle."""
+    """Stored pictures, good and bad; threads may read it at the same time, and it can be pickled."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Return what a person calls the picture at `index`."""
-        ...
+        """Return the name of the picture at `index` for messages."""
 
     def inspect(self) -> Sequence[PictureFacts | str]:
-        """Decode each picture: its facts, or in words why it can't be read."""
-        ...
+        """Decode each picture; return its facts, or why it can't be read."""
 
     def read(self, index: int, form: ImageForm) -> NDArray[np.uint8]:
-        """Return the picture at `index` in a form, uint8 [S, S, C].
-
-        Raises:
-            UnreadableError: It can't be decoded.
-        """
-        ...
+        """Return the picture at `index` in a form, uint8 [S, S, C], or raise UnreadableError."""
 
     def sha256(self) -> str:
-        """Return a digest of the contents of all pictures, and of their names."""
-        ...
+        """Return a digest of all pictures and their names."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredImages(Samples):
-    """A set of images that are decoded when read."""
+    """Images that are decoded when read."""
 
     rows = "indices"
 
     store: PictureStore
-    """Where they are."""
+    """The store with the images."""
     indices: NDArray[np.int64]
-    """int64 [N], which of the store's pictures these are."""
+    """int64 [N], places of these images in the store."""
     form: ImageForm
-    """What each is brought into."""
+    """Size and channels that each image gets."""
 
     @property
     def in_memory(self) -> bool:
-        """Never: each reading decodes."""
+        """Return false: each read decodes."""
         return False
 
     @property
@@ -83,7 +72,7 @@ class StoredImages(Samples):
         """
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         places = self.indices[indices]
-        for row in np.argsort(places, kind="stable"):  # Neighbours in a file are read together.
+        for row in np.argsort(places, kind="stable"):  # Read neighbours in a file together.
             place = int(places[row])
             try:
                 pixels[row] = self.store.read(place, self.form)
@@ -95,16 +84,13 @@ class StoredImages(Samples):
         return pixels
 
     def sha256(self) -> str:
-        """Return a digest of the store's contents, of which pictures these are, their form, labels and names.
-
-        It is over the stored bytes, not over pixels, so nothing is decoded for it.
-        """
+        """Return a digest of the stored bytes, `indices`, form, labels and names; it decodes nothing."""
         return digest_arrays(
             repr((self.store.sha256(), self.form, self.label_names, len(self.indices))), self.indices, self.labels
         )
 
     def loaded_if_small(self) -> Images | StoredImages:
-        """Return the same images read into memory, where they take at most `IN_MEMORY_BYTES`; else as they are."""
+        """Return the images in memory if they take at most `IN_MEMORY_BYTES`, else unchanged."""
         if len(self) * int(np.prod(self.info.sample_shape)) > IN_MEMORY_BYTES:
             return self
         slices = [np.arange(start, min(start + _SLICE, len(self))) for start in range(0, len(self), _SLICE)]
@@ -114,5 +100,5 @@ class StoredImages(Samples):
 
 
 def open_pool() -> ThreadPoolExecutor:
-    """Threads that decode; Pillow lets go of Python's lock while it does."""
+    """Return threads for decoding; Pillow releases Python's lock while it decodes."""
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="ganserve-decode")

@@ -1,9 +1,7 @@
-"""Load one side of the split into training and held-out samples, which training and judging share.
+"""Load the training samples or the held-out samples of any source.
 
-Each source's file registers itself when it is imported here.
+Importing a source's file here registers the source.
 """
-
-from __future__ import annotations
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DataConfig, SplitName
@@ -19,24 +17,23 @@ from ganserve_training.data.sources import (  # noqa: F401 - each registers itse
     patches,
     stacked_digits,
 )
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 
 def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles | None = None) -> Samples:
-    """Return one side of the split.
+    """Return one side of the split: "train", which generators learn from, or "held_out".
 
-    The split is ``sklearn.model_selection.train_test_split(test_size=held_out_fraction, random_state=split_seed,
-    stratify=labels)``, whether labels are then used or not; see `split_indices`
-    for labels with a single sample. Patches are split by area, stacked digits by digit.
+    `split_indices` describes the split, which ignores `data.labels`. Patches are split by area, stacked digits by
+    digit.
 
     Args:
-        config: Which data, and how to split them.
-        split: `"train"`, the only samples that a generator may learn from, or `"held_out"`.
-        report: Called with the images that can't be read and are skipped.
+        config: Source and split.
+        split: The wanted side.
+        report: Called with the unreadable images that are skipped.
 
     Raises:
-        DataError: Data are missing, unreadable, or not what the configuration says.
+        DataError: Data are missing, unreadable, or differ from the configuration.
     """
     config.check_complete()
     samples = config.load_side(split, report)

@@ -1,4 +1,4 @@
-"""The folder of one run: where everything lies, and who may write to it."""
+"""Paths, small files and the lock of a run's folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
 
 Which = Literal["auto", "latest", "best"]
-"""Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it and stayed so."""
+"""Choice of a run's checkpoint. auto: the latest, or the best if quality declined after it and did not recover."""
 
 
 class RunFolder:
-    """Paths and small files of a run.
-
-    config.json, log.jsonl, observations.jsonl, diagnosis.jsonl, checkpoints/, samples/, tensorboard/, metrics.json,
-    report.html.
-    """
+    """Paths and small files of a run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,20 +38,19 @@ class RunFolder:
 
     @property
     def how_to_train(self) -> str:
-        """What to do where a run is missing, for the end of an error."""
+        """Return the fix for a missing run, to end an error message."""
         preset = self.root.name if self.root.name in ABOUT else "PRESET"
         missing = "" if self.root.is_dir() else "there is no such folder; "
         return f"{missing}name a run's, or train first, with `ganserve train {preset} --out {self.root}`"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that trains here; the lock goes with the process, however it ends.
+        """Lock the folder, so that only this process trains here; the lock ends with the process.
 
-        Afterwards the lock's file is gone, and so are folders that were made for it and have stayed empty: a run that
-        is refused leaves nothing.
+        Afterwards the lock file and folders that were created for it and stayed empty are deleted.
 
         Raises:
-            RunLockedError: Another process holds it.
+            RunLockedError: Another process holds the lock.
         """
         with _made(self.root), _locked(self.root / ".lock") as owner:
             if owner is not None:
@@ -90,7 +85,7 @@ class RunFolder:
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 
     def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
-        """Return the evaluation of this very checkpoint; empty if the latest one was of another, or there was none."""
+        """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none."""
         try:
             evaluation = json.loads(self.metrics.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -100,26 +95,26 @@ class RunFolder:
         return {name: float(value) for name, value in evaluation["metrics"].items()}
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of what was evaluated."""
+        """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of the evaluated checkpoint."""
         write_text_atomically(self.metrics, json.dumps(evaluation, indent=2) + "\n")
 
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and its parents; afterwards, remove those of them that have stayed empty."""
+    """Create a folder and its parents; afterwards, delete those of them that stayed empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with suppress(OSError):  # One that is not empty: neither are its parents.
+        with suppress(OSError):  # A folder that is not empty stays, and so do its parents.
             for path in made:
                 path.rmdir()
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[str | None]:
-    """Hold a lock file, which is gone afterwards; gives the pid of the process that holds it already, else None."""
+    """Hold a lock file and delete it afterwards; yield the pid of its holder if there is one, else None."""
     while True:
         with path.open("a+", encoding="utf-8") as file:
             try:
@@ -129,7 +124,7 @@ def _locked(path: Path) -> Iterator[str | None]:
                 yield file.read().strip() or "unknown"
                 return
             if not _is_at(path, file.fileno()):
-                continue  # Whoever held it has just removed it: it locks nothing any more.
+                continue  # Its holder has just deleted it, so locking it is useless.
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()

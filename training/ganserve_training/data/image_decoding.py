@@ -1,4 +1,4 @@
-"""Encoded pictures: what they are, and as pixels of the wanted form. S = side, C = channels."""
+"""Decode pictures and bring them into one form. S = side, C = channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a picture is before anything is done to it."""
+    """Size and channels of a picture as it is stored."""
 
     width: int
     """In pixels, the right way up."""
@@ -40,7 +40,7 @@ class PictureFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageForm:
-    """The form that every picture of a set is brought into."""
+    """Size and channels that every picture of a set gets."""
 
     side: int
     """S, width and height in pixels."""
@@ -50,7 +50,7 @@ class ImageForm:
     def apply(self, picture: Image.Image) -> NDArray[np.uint8]:
         """Return the middle square of a picture, resized with Lanczos' filter, antialiased: uint8 [S, S, C].
 
-        Alpha that the form doesn't have is laid over white; alpha that the picture doesn't have is opaque.
+        If the form has no alpha, the picture is laid over white; if only the form has alpha, the picture is opaque.
         """
         from PIL import Image
 
@@ -58,7 +58,7 @@ class ImageForm:
         width, height = picture.size
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
-        if width != height:  # Before resizing, so that nothing from outside of the square comes in.
+        if width != height:  # Crop before resizing, so that pixels outside the square have no effect.
             picture = picture.crop((left, top, left + short, top + short))
         if short != self.side:
             picture = picture.resize((self.side, self.side), Image.Resampling.LANCZOS)
@@ -66,9 +66,9 @@ class ImageForm:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """Return the picture in an encoded PNG, JPEG or WebP, turned as its EXIF orientation says, with 8 bits a channel.
+    """Return the picture in an encoded PNG, JPEG or WebP, turned by its EXIF orientation, with 8 bits a channel.
 
-    Its mode is L, LA, RGB or RGBA; of an animation, the first frame.
+    Its mode is L, LA, RGB or RGBA; of an animation, only the first frame is read.
 
     Raises:
         UnreadableError: It can't be decoded.
@@ -82,26 +82,26 @@ def decode_picture(data: bytes) -> Image.Image:
             picture.load()
             return _to_eight_bits(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
-        raise UnreadableError("it is no PNG, JPEG or WebP") from None
-    # What Pillow raises for damaged files, by format and kind of damage.
+        raise UnreadableError("it is not a PNG, JPEG or WebP image") from None
+    # Pillow raises all of these for damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from error
 
 
 def picture_facts(picture: Image.Image) -> PictureFacts:
-    """Facts of a picture that `decode_picture` or `picture_of_array` gave."""
+    """Return the size and channels of a picture that `decode_picture` or `picture_of_array` returned."""
     return PictureFacts(picture.width, picture.height, len(picture.getbands()))
 
 
 def picture_of_array(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return a picture of uint8 [H, W, C]."""
+    """Return pixels, uint8 [H, W, C], as a picture."""
     from PIL import Image
 
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Return any of Pillow's modes -> L, LA, RGB or RGBA."""
+    """Convert any of Pillow's modes to L, LA, RGB or RGBA."""
     from PIL import Image
 
     if picture.mode in _SIXTEEN_BIT:  # Pillow's own conversion clips at 255.

@@ -1,6 +1,4 @@
-"""What a run has learned, ready to use: for evaluation, export and your own scripts."""
-
-from __future__ import annotations
+"""Load the networks of a trained run, for evaluation, export and scripts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from ganserve_training.errors import CheckpointError
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
-from ganserve_training.run.folder import RunFolder, Which
+from ganserve_training.run.run_folder import RunFolder, Which
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +33,7 @@ class TrainedModel:
     data: DataInfo
     prior: LatentPrior
     label_names: tuple[str, ...]
-    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
+    """Names of the generator's labels: those of the data, InfoGAN's "code-0" and so on, or none."""
     checkpoint: Path
     checkpoint_sha256: str
     metrics: dict[str, float]
@@ -43,13 +41,11 @@ class TrainedModel:
 
 
 def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
-    """Return the networks that a run has come to.
+    """Return the networks of a run.
 
-    Args:
-        run: The run's folder.
-        which: The latest checkpoint, or the one with the best quality. The measure that training can afford is noisy,
-            and the best of many noisy values is not always better than the last: auto takes the latest unless the
-            diagnosis found that the quality has declined.
+    `which` chooses the latest checkpoint or the one with the best quality. Training's quality measure is noisy, so the
+    best of many values may be no better than the last: auto takes the latest unless the diagnosis found a lasting
+    decline.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
@@ -79,7 +75,7 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
-    """Return the checkpoint that `which` means, read and found whole; `load_trained` says more.
+    """Return the checkpoint that `which` chooses, as `load_trained` describes.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
@@ -104,25 +100,12 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
 
 
 def draw_samples(
-    generator: nn.Module,
-    prior: LatentPrior,
-    data: DataInfo,
-    labels: NDArray[np.int64] | None,
-    count: int,
-    seed: int,
+    generator: nn.Module, prior: LatentPrior, data: DataInfo, labels: NDArray[np.int64] | None, count: int, seed: int
 ) -> NDArray[Any]:
-    """Return sample as people see them, computed on the generator's device.
+    """Return samples for users, computed on the generator's device: uint8 [count, H, W, C] or float32 [count, D].
 
-    Args:
-        generator: A generator in eval mode.
-        prior: What latents are drawn from.
-        data: What a sample looks like.
-        labels: Int64 [count], or None for an unconditional generator.
-        count: How many.
-        seed: Of the latents; the same seed gives the same latents on every device.
-
-    Returns:
-        uint8 [count, H, W, C] or float32 [count, D].
+    The generator must be in eval mode. `labels` are int64 [count], or None for an unconditional generator. The same
+    `seed` gives the same latents on every device.
     """
     device = next(generator.parameters()).device
     latents = prior.draw(count, torch.Generator().manual_seed(seed)).to(device)

@@ -1,6 +1,4 @@
-"""Pixels that are arrays already, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
-
-from __future__ import annotations
+"""Images in an array, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.config import StoredDataConfig
-from ganserve_training.data.picture import ImageForm, PictureFacts, picture_of_array
-from ganserve_training.data.picture_form import build_stored_images
-from ganserve_training.data.storage.images import StoredImages
+from ganserve_training.data.image_decoding import ImageForm, PictureFacts, picture_of_array
+from ganserve_training.data.storage.check_images import build_stored_images
+from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _SLICE_BYTES = 2**26
@@ -19,10 +17,10 @@ _SLICE_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayStore:
-    """Images of one shape in an array."""
+    """Images of one shape in an array, uint8 [N, H, W, C]."""
 
     where: str
-    """What the array was read from."""
+    """The array's file, for messages."""
     pixels: NDArray[np.uint8]
     """uint8 [N, H, W, C]."""
 
@@ -34,7 +32,7 @@ class ArrayStore:
         return f"{self.where} [{index}]"
 
     def inspect(self) -> list[PictureFacts | str]:
-        """Return the array's shape, for each."""
+        """Return the array's shape for each image."""
         _, height, width, channels = self.pixels.shape
         return [PictureFacts(width, height, channels)] * len(self.pixels)
 
@@ -61,27 +59,18 @@ def images_of_array(
     config: StoredDataConfig,
     where: str,
 ) -> StoredImages:
-    """Return images from an array of any usual layout.
-
-    Args:
-        pixels: Uint8 [N, H, W] or [N, H, W, C].
-        labels: Int64 [N]; None: unlabelled.
-        label_names: What they are called.
-        config: Size, crop and channels.
-        where: What they were read from, for messages.
+    """Return images, uint8 [N, H, W] or [N, H, W, C], with labels, int64 [N]; `where` names their file in messages.
 
     Raises:
-        DataError: It has another form, or is empty.
+        DataError: The array has another form, or is empty.
     """
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape:
-        raise DataError(f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {_form(pixels)})")
+        raise DataError(
+            f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {pixels.dtype} {list(pixels.shape)})"
+        )
     if pixels.shape[-1] > 4:
         hint = ": transpose it with array.transpose(0, 2, 3, 1)" if pixels.shape[1] <= 4 else ""
         raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)}){hint}")
     return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None)
-
-
-def _form(values: NDArray[np.uint8]) -> str:
-    return f"{values.dtype} {list(values.shape)}"

@@ -1,6 +1,4 @@
-"""The IDX format, in which MNIST is distributed (LeCun et al. 1998): big-endian sizes, then the bytes."""
-
-from __future__ import annotations
+"""Read the IDX format of MNIST (LeCun et al. 1998): big-endian sizes, then the bytes."""
 
 import gzip
 import math
@@ -18,14 +16,12 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return the array in an IDX file of unsigned bytes, packed by gzip or not.
+    """Return the array in an IDX file of unsigned bytes, plain or gzipped.
 
-    Args:
-        path: The file.
-        dimensions: How many it may have: 1 for labels, 3 or 4 for images.
+    `dimensions` lists the allowed numbers of axes: 1 for labels, 3 or 4 for images.
 
     Raises:
-        DataError: Its magic number, its dimensions or its length are others.
+        DataError: The file's magic number, dimensions or length are wrong.
     """
     try:
         data = path.read_bytes()
@@ -35,7 +31,7 @@ def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
         raise DataError(f"{path} can't be read: {error}") from error
     expected = " or ".join(f"0x0000080{count}" for count in dimensions)
     if len(data) < 4:
-        raise DataError(f"{path} is no IDX file: it has {len(data)} bytes, and its magic number alone would have 4")
+        raise DataError(f"{path} is not an IDX file: it has {len(data)} bytes, fewer than the 4 of the magic number")
     zeros, kind, count = struct.unpack(">HBB", data[:4])
     if zeros != 0 or kind != _UNSIGNED_BYTE or count not in dimensions:
         raise DataError(f"{path} must start with the IDX magic number {expected} (got 0x{data[:4].hex()})")

@@ -1,10 +1,8 @@
-"""`ganserve train --processes N`: start N processes on this machine, pass signals on, and say how they ended.
+"""Run `ganserve train --processes N`: start N processes on this machine, forward signals, and report how they ended.
 
-The processes get the environment variables that torchrun sets, so that training has one way to start. Restarts and
-several machines are torchrun's job; this module adds one plain sentence about how the run ended.
+The processes get the environment variables of torchrun, so that training has one way to start. This module does not
+restart processes or use several machines: torchrun does.
 """
-
-from __future__ import annotations
 
 import os
 import signal
@@ -22,13 +20,13 @@ from typing import IO
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ganserve_training.run.checkpoint import checkpoint_paths
-from ganserve_training.run.folder import RunFolder
 from ganserve_training.run.launcher_environment import LOST_PEER_STATUS, SUPERVISOR
+from ganserve_training.run.run_folder import RunFolder
 
 _GRACE_S = 30.0
-"""How long after the first process has ended the others may take to notice and end, too."""
+"""Time that the others have to end after the first process has ended."""
 _POLL_S = 0.05
-_SAID = "ganserve train: error: "
+_PREFIX = "ganserve train: error: "
 
 
 @dataclass(slots=True)
@@ -36,11 +34,11 @@ class _Child:
     rank: int
     process: subprocess.Popen[bytes]
     said: IO[bytes] | None
-    """What it wrote to stdout and stderr; None: the first, which speaks to the user itself."""
+    """Its stdout and stderr; None: the first process, which writes to the user directly."""
     given_up: bool = False
-    """Whether we killed it."""
+    """True if we killed it after the timeout."""
 
-    def last_words(self) -> str:
+    def output(self) -> str:
         if self.said is None:
             return ""
         self.said.seek(0)
@@ -50,26 +48,16 @@ class _Child:
 def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int]) -> int:
     """Run `ganserve train` with `argv` in several processes until all have ended.
 
-    Args:
-        argv: The command's arguments.
-        processes: How many.
-        out: The run's folder.
-        requests: Signals to pass on; a handler appends to it.
+    A signal handler appends the signals to forward to `requests`.
 
     Returns:
-        The command's exit status: the first process's, unless another one ended in a way of its own.
+        The exit status: the first process's, unless another process failed by itself.
     """
     with ExitStack() as stack:
-        # The children meet at a store of ours: it has a port before they start, and outlives any of them.
+        # The children meet at our store: it has a port before they start, and outlives all of them.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = listener.getsockname()[1]
-        store = TCPStore(
-            "127.0.0.1",
-            port,
-            is_master=True,
-            wait_for_workers=False,
-            master_listen_fd=listener.detach(),
-        )
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
         children: list[_Child] = []
         stack.callback(_end_all, children)
         for rank in range(processes):
@@ -88,14 +76,14 @@ def _start(argv: Sequence[str], rank: int, processes: int, port: int, stack: Exi
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on.
+        start_new_session=True,  # Ctrl-C then reaches only this process, which forwards it.
     )
     return _Child(rank, process, said)
 
 
 def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    told = {
+    variables = {
         "TORCHELASTIC_RUN_ID": "ganserve",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "MASTER_ADDR": "127.0.0.1",
@@ -106,18 +94,18 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         SUPERVISOR: str(os.getpid()),
-        # They import what this process would, such as a user's networks.
+        # So that they can import a user's networks as this process can.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback and "GLOO_SOCKET_IFNAME" not in os.environ:
-        told["GLOO_SOCKET_IFNAME"] = loopback[0]  # Else gloo asks what the host's name resolves to, often to nothing.
-    return told
+        variables["GLOO_SOCKET_IFNAME"] = loopback[0]  # Gloo would resolve the host's name, which often fails.
+    return variables
 
 
 def _wait(children: Sequence[_Child], requests: list[int]) -> None:
-    """Until all have ended; once one has, the others get a while."""
+    """Wait until all processes have ended; kill those that still run a while after the first has ended."""
     passed_on = 0
     ended_at: float | None = None
     while True:
@@ -141,7 +129,7 @@ def _wait(children: Sequence[_Child], requests: list[int]) -> None:
 
 
 def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) -> int:
-    """Return the exit status, after a sentence about what the first process can't have said itself."""
+    """Return the exit status; write a sentence if the first process could not report the failure itself."""
     first = children[0].process.returncode
     if all(child.process.returncode == 0 for child in children):
         return 0
@@ -150,23 +138,23 @@ def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) ->
     for child in children:
         number = -child.process.returncode
         if number > 0 and not child.given_up:
-            memory = ", as the system does where memory runs out" if number == signal.SIGKILL else ""
+            memory = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
             what = f"was killed by {signal.Signals(number).name}{memory}"
             return _fail(child, len(children), what, 1, out)
     if first > 0 and first != LOST_PEER_STATUS:
-        return first  # It has said why.
+        return first  # It has reported why.
     for child in children:
         status = child.process.returncode
         if status > 0 and status != LOST_PEER_STATUS:
-            words = child.last_words()
+            words = child.output()
             lines = words.splitlines()
-            if lines and lines[-1].startswith(_SAID):  # It knows what was wrong, and that it is not the first.
+            if lines and lines[-1].startswith(_PREFIX):  # It reported a known error.
                 sys.stderr.write(f"{lines[-1]}\n")
                 return status
             sys.stderr.write(f"{words}\n")
             return _fail(child, len(children), f"ended with status {status}", 1, out)
     child = next(child for child in children if child.process.returncode)
-    reason = child.last_words().rpartition("\n")[2].removeprefix(_SAID)
+    reason = child.output().rpartition("\n")[2].removeprefix(_PREFIX)
     return _fail(child, len(children), f"lost touch with the others{f' ({reason})' if reason else ''}", 1, out)
 
 
@@ -176,7 +164,7 @@ def _fail(child: _Child, count: int, what: str, status: int, out: Path) -> int:
     if paths:
         begins = f"goes on from the checkpoint of step {int(paths[-1].stem.removeprefix('step-'))}"
     sys.stderr.write(
-        f"{_SAID}process {child.rank + 1} of {count} (pid {child.process.pid}) {what}; the others were stopped. "
+        f"{_PREFIX}process {child.rank + 1} of {count} (pid {child.process.pid}) {what}; the others were stopped. "
         f"The same command {begins}, with {count} processes or any other number\n"
     )
     return status

@@ -1,1 +1,0 @@
-"""Read file formats that several sources share."""
