@@ -25,7 +25,7 @@ class ServeCommand(Command):
 def _serve(configuration: Configuration) -> int:
     as_json = configuration.config.log_format == "json"
     if as_json:
-        # gRPC's core would write its own lines into the JSON. `monitoring.descriptors` reports the one that matters.
+        # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if sys.platform == "linux":
         # gRPC's event engine reads on its own threads. Without it a message changes threads once less on its way to

@@ -152,10 +152,10 @@ def test_a_grown_network_is_exported_without_its_fades_and_a_growing_one_is_refu
     assert {name for name in names if name.startswith("to_image")} == {"to_image.0.weight", "to_image.0.bias"}
     assert len(pair.generator.to_image) == 3
     for player in (pair.generator, pair.critic):
-        player.set_phase(2, 0.25)
+        player.phase.set(2, 0.25)
         with pytest.raises(UnfinishedNetworkError, match=r"level 2 of 2 \(16 of 16 pixels\), 25% faded in"):
             fold(player)
-        player.set_phase(1, 1.0)
+        player.phase.set(1, 1.0)
         with pytest.raises(UnfinishedNetworkError, match=r"level 1 of 2 \(8 of 16 pixels\)"):
             fold(player)
 

@@ -20,7 +20,7 @@ from ganserve_training.config import (
 from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import build_networks
-from ganserve_training.networks.growth import Growth, Phase, growing_levels, reals_at
+from ganserve_training.networks.growth import Growth, Phase, reals_at, stage_of
 from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config
 
@@ -216,6 +216,8 @@ def test_timetables_that_cannot_be_kept_are_refused(changes: dict[str, object], 
 
 def test_only_progressive_networks_grow() -> None:
     info = load_split(DigitsConfig(), "train").info
-    assert growing_levels(build_networks(PROGRESSIVE, info).generator) == 1
-    assert growing_levels(build_networks(ConvolutionalConfig(), info).generator) is None
+    stage = stage_of(build_networks(PROGRESSIVE, info).generator)
+    assert stage is not None
+    assert stage.final_level == 1
+    assert stage_of(build_networks(ConvolutionalConfig(), info).generator) is None
     assert not hasattr(ConvolutionalConfig(), "fade_kimg")

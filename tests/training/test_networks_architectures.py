@@ -150,7 +150,7 @@ def test_every_weight_gets_a_gradient_the_input_gradient_too(architecture: str) 
                 nn.init.normal_(parameter)
     if architecture == "progressive":  # While it fades, the image layers of two levels take part.
         for player in (pair.generator, pair.critic):
-            player.set_phase(2, 0.5)
+            player.phase.set(2, 0.5)
     labels = torch.tensor([0, 1, 2, 0])
     made = pair.generator(torch.randn(4, LATENT), labels)
     scores = pair.critic(made, labels)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from ganserve_training.config import CodesConfig, owners
+from ganserve_training.config import CodesConfig, ConvolutionalConfig, TrainConfig, owners
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
@@ -114,6 +114,13 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
 def test_contradictions_of_options_are_refused_in_words(changes: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         config_from_dict({"networks": changes})
+
+
+def test_python_refuses_a_value_that_is_no_choice() -> None:
+    with pytest.raises(ConfigError, match=r"^networks\.generator_conditioning 'batch-norm': is not a choice\. Use one"):
+        ConvolutionalConfig(generator_conditioning="batch-norm")
+    with pytest.raises(ConfigError, match=r"^precision 'float16': is not a choice\. Use one of float32, bfloat16"):
+        TrainConfig(precision="float16")
 
 
 @pytest.mark.parametrize(

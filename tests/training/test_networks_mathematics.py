@@ -206,7 +206,7 @@ def test_r3gan_resampling_interpolates_and_its_halving_is_the_adjoint() -> None:
 
 
 def test_r3gan_refuses_groups_that_do_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"group_size 16 does not divide the 24 inner channels .* multiples of 8"):
+    with pytest.raises(ConfigError, match=r"group-size 16: does not divide the 24 inner channels .* multiples of 8"):
         Block(12, group_size=16, block_count=1)
 
 

@@ -23,8 +23,8 @@ LABELS = torch.tensor([0, 1, 1])
 
 
 def set_phase(pair: NetworkPair, level: int, alpha: float) -> None:
-    pair.generator.set_phase(level, alpha)
-    pair.critic.set_phase(level, alpha)
+    pair.generator.phase.set(level, alpha)
+    pair.critic.phase.set(level, alpha)
 
 
 def test_every_level_makes_and_takes_its_size(pair: NetworkPair) -> None:
@@ -46,7 +46,7 @@ def test_the_generator_fades_from_the_enlarged_level_before(pair: NetworkPair) -
     latents = torch.randn(3, 5)
     pictures = {}
     for level, alpha in ((1, 1.0), (2, 0.0), (2, 1.0), (2, 0.3)):
-        pair.generator.set_phase(level, alpha)
+        pair.generator.phase.set(level, alpha)
         pictures[level, alpha] = pair.generator(latents, LABELS)
     enlarged = pictures[1, 1.0].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     torch.testing.assert_close(pictures[2, 0.0], enlarged)
@@ -55,11 +55,11 @@ def test_the_generator_fades_from_the_enlarged_level_before(pair: NetworkPair) -
 
 def test_the_critic_fades_from_the_score_of_the_shrunk_image(pair: NetworkPair) -> None:
     images = torch.randn(3, 2, 16, 16)
-    pair.critic.set_phase(1, 1.0)
+    pair.critic.phase.set(1, 1.0)
     before = pair.critic(F.avg_pool2d(images, 2), LABELS)
-    pair.critic.set_phase(2, 0.0)
+    pair.critic.phase.set(2, 0.0)
     torch.testing.assert_close(pair.critic(images, LABELS), before)
-    pair.critic.set_phase(2, 1.0)
+    pair.critic.phase.set(2, 1.0)
     assert not torch.allclose(pair.critic(images, LABELS), before)
 
 
@@ -81,7 +81,7 @@ def test_checkpoints_and_copies_carry_the_phase(pair: NetworkPair) -> None:
     file = io.BytesIO()
     torch.save(pair.generator.state_dict(), file)
     file.seek(0)
-    pair.generator.set_phase(2, 1.0)
+    pair.generator.phase.set(2, 1.0)
     pair.generator.load_state_dict(torch.load(file, weights_only=True))
     assert (pair.generator.phase.level, pair.generator.phase.alpha) == (1, 0.25)
     assert torch.equal(pair.generator(latents, LABELS), expected)
@@ -90,4 +90,4 @@ def test_checkpoints_and_copies_carry_the_phase(pair: NetworkPair) -> None:
 @pytest.mark.parametrize(("level", "alpha"), [(3, 1.0), (-1, 1.0), (1, 1.5)])
 def test_phases_that_do_not_exist_are_refused(pair: NetworkPair, level: int, alpha: float) -> None:
     with pytest.raises(ValueError, match=r"levels 0 to 2|from 0 to 1"):
-        pair.generator.set_phase(level, alpha)
+        pair.generator.phase.set(level, alpha)

@@ -1,6 +1,6 @@
-"""Trains GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation.
+"""Train GANs in PyTorch: data, networks, losses, the training loop, checkpoints, evaluation.
 
-The names below are imported when they are first used, so that `import ganserve_training` does not import torch.
+Each name below is imported when it is first used, so `import ganserve_training` does not load torch.
 """
 
 from __future__ import annotations
@@ -20,28 +20,18 @@ if TYPE_CHECKING:
     from ganserve_training.run.start_or_resume import RunResult, train
     from ganserve_training.run.trained_model import TrainedModel, draw_samples, load_trained
 
-_HOMES = {
-    "PRESETS": "presets",
-    "DataInfo": "data",
-    "Images": "data",
-    "Evaluation": "evaluation.result",
-    "Judgement": "evaluation.judge",
-    "RunResult": "run.start_or_resume",
-    "Samples": "data",
-    "TrainConfig": "config",
-    "TrainedModel": "run.trained_model",
-    "TrainingError": "errors",
-    "Vectors": "data",
-    "config_from_dict": "config.serialisation",
-    "config_to_dict": "config.serialisation",
-    "draw_samples": "run.trained_model",
-    "evaluate_run": "evaluation.evaluate",
-    "evaluate_samples": "evaluation.evaluate",
-    "load_split": "data",
-    "load_trained": "run.trained_model",
-    "train": "run.start_or_resume",
+_MODULES = {
+    "config": ["TrainConfig"],
+    "config.serialisation": ["config_from_dict", "config_to_dict"],
+    "data": ["DataInfo", "Images", "Samples", "Vectors", "load_split"],
+    "errors": ["TrainingError"],
+    "evaluation.evaluate": ["evaluate_run", "evaluate_samples"],
+    "evaluation.judge": ["Judgement"],
+    "evaluation.result": ["Evaluation"],
+    "presets": ["PRESETS"],
+    "run.start_or_resume": ["RunResult", "train"],
+    "run.trained_model": ["TrainedModel", "draw_samples", "load_trained"],
 }
-
 __all__ = [
     "PRESETS",
     "DataInfo",
@@ -66,6 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

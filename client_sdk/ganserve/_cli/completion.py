@@ -40,7 +40,7 @@ def _completion(arguments: CompletionArguments) -> int:
         cases = command.cases() if command else {}
         app: Any = app_of(name, command.options() if command and not cases else [], entry.summary)
         for case, options in cases.items():
-            app.command(app_of(case, options))
+            app.command(app_of(case, options, ""))
         root.command(app)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
     sys.stdout.write(_adapted(script, arguments.shell))

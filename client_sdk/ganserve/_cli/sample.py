@@ -171,13 +171,9 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
         check_count(arguments.count, *info.sample.shape[:2])
 
 
-def _save_npy(batch: SampleBatch, out: Path) -> None:
-    np.save(out, batch.samples, allow_pickle=False)
-
-
 _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
     "npz": SampleBatch.save_npz,
-    "npy": _save_npy,
+    "npy": lambda batch, out: np.save(out, batch.samples, allow_pickle=False),
     "csv": SampleBatch.save_csv,
 }
 

@@ -74,14 +74,8 @@ def _expand(files: Sequence[Path]) -> list[Path]:
 
 
 def _facts(file: Path, scores: Scores) -> dict[str, Any]:
-    return {
-        "file": str(file),
-        "model": scores.model,
-        "version": scores.version,
-        "labels": scores.labels,
-        "scores": scores.scores,
-        "probabilities": scores.probabilities,
-    }
+    names = ("model", "version", "labels", "scores", "probabilities")
+    return {"file": str(file), **{name: getattr(scores, name) for name in names}}
 
 
 def _rows(file: Path, scores: Scores) -> list[list[str]]:

@@ -1,4 +1,1 @@
-"""The command line that all commands share: options declared as dataclasses, parsing, help, exit codes.
-
-It imports none of the components, and the parser (cyclopts) only when arguments are parsed.
-"""
+"""The command line that all commands share; it imports none of the components, and cyclopts only to parse."""

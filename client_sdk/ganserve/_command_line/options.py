@@ -156,12 +156,11 @@ def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
     `base` is a dataclass, whose defaults are the other values, or an instance, which has them.
     """
     changes: dict[str, Any] = {}
-    # The name of a class among several is no field: whoever made the base has chosen it.
-    names = {item.name for item in fields(base)}
-    for name in dict.fromkeys(path[0] for path in values if path[0] in names):
+    for name in [item.name for item in fields(base)]:  # A registry's key is no field: the base is of that class.
         inside = {path[1:]: value for path, value in values.items() if path[0] == name}
-        nested = typing.get_type_hints(base)[name] if isinstance(base, type) else getattr(base, name)
-        changes[name] = inside[()] if () in inside else build(nested, inside)
+        if inside:
+            nested = typing.get_type_hints(base)[name] if isinstance(base, type) else getattr(base, name)
+            changes[name] = inside[()] if () in inside else build(nested, inside)
     return base(**changes) if isinstance(base, type) else replace(base, **changes)
 
 

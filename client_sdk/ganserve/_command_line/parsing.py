@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import MISSING
-from itertools import starmap
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ganserve._command_line.options import UsageError
@@ -33,8 +33,7 @@ def parse(
     import cyclopts
 
     try:
-        app = app_of(prog, options, help_flags=())
-        _, bound, unused, _ = app.parse_known_args([_normal(word) for word in argv])
+        _, bound, unused, _ = app_of(prog, options).parse_known_args([_normal(word) for word in argv])
     except cyclopts.CycloptsError as error:
         raise UsageError(_explain(error, options, prog)) from None
     if unused and not some:
@@ -50,20 +49,24 @@ def parse(
     return values
 
 
-def app_of(name: str, options: Sequence[Option], summary: str = "", **settings: Any) -> cyclopts.App:
-    """Return a command of cyclopts, which reads the options from a signature; nobody calls the function."""
+def app_of(name: str, options: Sequence[Option], summary: str | None = None) -> cyclopts.App:
+    """Return a command of cyclopts, which reads the options from a signature; nobody calls the function.
+
+    With a `summary`, options have their help, which takes a while to read; it is for completion.
+    """
     from cyclopts import App
 
     def command(**_: Any) -> None: ...
 
-    parameters = sorted(starmap(_parameter, enumerate(options)), key=lambda parameter: parameter.kind)
+    helps = ["" if summary is None else option.help for option in options]
+    parameters = sorted(map(_parameter, count(), options, helps), key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = App(name, help=summary, version_flags=(), **settings)
+    app = App(name, help=summary or "", help_flags=() if summary is None else ("--help", "-h"), version_flags=())
     app.default(command)
     return app
 
 
-def _parameter(number: int, option: Option) -> inspect.Parameter:
+def _parameter(number: int, option: Option, text: str) -> inspect.Parameter:
     from cyclopts import Parameter
 
     parameter = Parameter(
@@ -73,7 +76,7 @@ def _parameter(number: int, option: Option) -> inspect.Parameter:
         allow_repeating=True,
         consume_multiple=option.many and not option.repeat,
         json_list=False,
-        help=option.help,
+        help=text,
     )
     # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
     kind: Any = str if option.kind in (int, float) else option.kind
@@ -91,14 +94,14 @@ def _normal(word: str) -> str:
 
 
 def _explain(error: cyclopts.CycloptsError, options: Sequence[Option], prog: str) -> str:
-    import cyclopts
+    from cyclopts import CoercionError, MissingArgumentError, UnknownOptionError
 
-    if isinstance(error, cyclopts.UnknownOptionError):
+    if isinstance(error, UnknownOptionError):
         return _unknown(error.token.keyword or error.token.value, options, prog)
     option = options[int(error.argument.field_info.name[1:])] if error.argument else None
-    if option and isinstance(error, cyclopts.CoercionError) and error.token:
+    if option and isinstance(error, CoercionError) and error.token:
         return str(option.refusal(error.token.value, option.name))
-    if option and isinstance(error, cyclopts.MissingArgumentError):
+    if option and isinstance(error, MissingArgumentError):
         return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
     error.verbose = False
     return " ".join(str(error).split())

@@ -1,9 +1,7 @@
-"""A training run's configuration: typed, frozen, validated once. Presets are values of `TrainConfig`.
+"""The configuration of a training run: typed, frozen, checked once. Presets are values of `TrainConfig`.
 
-Each loss, architecture, data source and optimiser has its options beside its code; `TrainConfig` puts them together.
+Each loss, architecture, data source and optimiser has its options beside its code; `TrainConfig` joins them.
 """
-
-from __future__ import annotations
 
 from ganserve_training.config.choices import allowed_choices, owners, with_choices
 from ganserve_training.config.train import OutputConfig, Precision, ScheduleConfig, TrainConfig

@@ -1,7 +1,5 @@
 """Build configurations from dictionaries: each value by the type of its field."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 import typing
@@ -9,17 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganserve_training.errors import ConfigError
+from ganserve_training.options.checks import expect_choice
 from ganserve_training.options.registry import Registry
 
 
 def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) -> Any:
     """Return `value` as `kind`: a dataclass, a Literal, an optional, a tuple, or one of bool, int, float and str.
 
-    Args:
-        kind: The field's type.
-        value: From JSON, or a value of that type.
-        path: The field's path, for messages.
-        default: For a part that is one of several classes: the class where `value` doesn't name one.
+    `value` comes from JSON, or is a `kind` already; `path` is its place, for messages. Where a part can have several
+    classes and `value` names none, `default` is taken.
 
     Raises:
         ConfigError: The value has another type, or a field of it is unknown, missing or out of range.
@@ -28,9 +24,7 @@ def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) ->
         return value if isinstance(value, kind) else _build_dataclass(kind, value, path, default)  # type: ignore[arg-type]
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
-        options = typing.get_args(kind)
-        if value not in options:
-            raise ConfigError(f"{path} {value!r}: is not a choice. Use one of {', '.join(map(str, options))}.")
+        expect_choice(path, value, typing.get_args(kind))
         return value
     if origin in (typing.Union, types.UnionType):
         (inner,) = (arm for arm in typing.get_args(kind) if arm is not types.NoneType)
@@ -50,7 +44,7 @@ def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) ->
 
 
 def registry_of(kind: type[Any]) -> Registry[Any] | None:
-    """Return the registry of a part's base class; None: the part has one class only."""
+    """Return the registry of a part's base class, or None where the part has only one class."""
     registry: Registry[Any] | None = vars(kind).get("registry")
     return registry
 
@@ -80,5 +74,5 @@ def _is_required(item: dataclasses.Field[Any]) -> bool:
 
 
 def _class_of(item: dataclasses.Field[Any]) -> type[Any] | None:
-    """Return the class that a field's default is made by."""
+    """Return the class that makes a field's default."""
     return item.default_factory if isinstance(item.default_factory, type) else None

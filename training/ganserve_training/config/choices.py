@@ -1,10 +1,7 @@
-"""Parts of the configuration that are one of several classes: by which option they are chosen, and how they change.
+"""Parts of the configuration that can have several classes, such as the loss: which there are, and how to change them.
 
-A choosing path is that of the option which names the class: `networks.architecture`, `data.source`, `loss.name`,
-`optimisers.generator.name`, `optimisers.critic.name`.
+An option chooses the class of each part. Its path, such as `loss.name`, is called the choosing path.
 """
-
-from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
@@ -31,18 +28,18 @@ CHOICES: dict[str, Registry[Any]] = {
     "optimisers.generator.name": OPTIMISERS,
     "optimisers.critic.name": OPTIMISERS,
 }
-"""The registry of each choosing path."""
+"""Registry of the classes, by choosing path."""
 
 
 def allowed_choices() -> dict[str, tuple[str, ...]]:
-    """Return the names that each choosing path may have now, those registered from outside included."""
+    """Return the values that each choosing path can have, those of other packages included."""
     return {path: registry.names for path, registry in CHOICES.items()}
 
 
 def owners(path: str) -> tuple[str, ...]:
     """Return the names of the architectures, sources, losses or optimisers that have the option at `path`.
 
-    `owners("networks.group_size")` is `("r3gan",)`. Empty: none has it, or it doesn't depend on a choice.
+    `owners("networks.group_size")` is `("r3gan",)`. It is empty if none has the option, or if all configurations do.
     """
     for choosing, registry in CHOICES.items():
         part = choosing.rpartition(".")[0] + "."
@@ -53,12 +50,7 @@ def owners(path: str) -> tuple[str, ...]:
 
 
 def misplaced(config: TrainConfig, name: str) -> ConfigError | None:
-    """Return the error for a flag that only other classes have than those of `config`; None: it is none.
-
-    Args:
-        config: A configuration, or a template.
-        name: A flag, such as `--loss.label-smoothing`.
-    """
+    """Return an error if only classes other than those of `config` have a flag, such as `--loss.label-smoothing`."""
     path = name.removeprefix("--").replace("-", "_")
     names = owners(path)
     for choosing in CHOICES if names else ():
@@ -71,14 +63,10 @@ def misplaced(config: TrainConfig, name: str) -> ConfigError | None:
 
 
 def with_choices(config: TrainConfig, chosen: Mapping[str, str]) -> TrainConfig:
-    """Return `config` with other classes of some parts: what both classes have in common stays, the rest is dropped.
+    """Return `config` with other classes for some parts, given by choosing path. Options of both classes stay.
 
-    The result is a template for further values: it is not checked as a whole, as a data source may still lack its path
-    and a loss the penalty that it needs. `changed_config` sets those values and checks everything.
-
-    Args:
-        config: Such as a preset.
-        chosen: Names by choosing path.
+    The result is a template that may still lack a value, such as the path of a data source. `changed_config` sets such
+    values and checks everything.
 
     Raises:
         ConfigError: There is no such path or name.
@@ -95,7 +83,7 @@ def with_choices(config: TrainConfig, chosen: Mapping[str, str]) -> TrainConfig:
 
 
 def converted(old: Any, kind: type[PartT]) -> PartT:
-    """Return a `kind` with those values of `old` that it takes too."""
+    """Return a `kind` with the values of `old` that it accepts."""
     if type(old) is kind:
         return old
     new: Any = kind()
@@ -111,7 +99,7 @@ def _field_names(kind: type[Any]) -> list[str]:
 
 
 def _unchecked(config: TrainConfig, name: str, part: object) -> TrainConfig:
-    """Return `config` with another part, without the checks of what goes together."""
+    """Return `config` with another part, without the checks of the whole."""
     new = object.__new__(TrainConfig)
     for item in fields(config):
         object.__setattr__(new, item.name, part if item.name == name else getattr(config, item.name))

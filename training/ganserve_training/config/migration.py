@@ -1,10 +1,8 @@
 """Read configurations that earlier versions wrote: in runs' config.json, in checkpoints and in packages' manifests.
 
-Until 2026-11 every configuration held every option of every architecture, source, loss and optimiser; those without a
-use were left at the values below. Growth had a table of its own, `progressive`.
+Until 2026-11 a configuration had the options of all architectures, sources, losses and optimisers. Those without a use
+had the values below. Growth had a table of its own, `progressive`.
 """
-
-from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
@@ -59,7 +57,7 @@ _UNUSED: dict[str, dict[str, Any]] = {
 
 
 def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration's dictionary, of this form or of an earlier one, in this form."""
+    """Return a configuration's dictionary, of the present or an earlier form, in the present form."""
     new = dict(values)
     if isinstance(growth := new.pop("progressive", None), Mapping):
         new["networks"] = {**growth, **new.get("networks", {})}
@@ -75,12 +73,12 @@ def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_unused(part: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return a part's dictionary without the options that its class has no use for."""
+    """Return a part's dictionary without the unused options that its class does not have."""
     chosen, _, key = path.rpartition(".")
     default = operator.attrgetter(path)(TrainConfig())
     try:
         known = {item.name for item in fields(CHOICES[path].kind(part.get(key, default), path))}
-    except ConfigError:  # For whoever builds the configuration to say.
+    except ConfigError:  # `build` reports the unknown name.
         return dict(part)
     unused = _UNUSED[chosen]
     return {

@@ -1,6 +1,4 @@
-"""Configurations as JSON-able dictionaries, and the difference of two in words."""
-
-from __future__ import annotations
+"""Convert configurations to JSON-able dictionaries and back, and list how two differ."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -14,21 +12,20 @@ from ganserve_training.config.train import TrainConfig
 from ganserve_training.errors import ConfigChangedError, ConfigError
 from ganserve_training.options.checks import flag
 
-# Changing these does not change what the weights are at any step that two runs both reach.
-# Where data lie is free because what they are is compared by their digest.
+# These options do not affect the weights at a given step. The place of data is free, as their digest is compared.
 FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "data.labels_path")
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as nested dictionaries of JSON-able values; `config_from_dict` gives it back exactly."""
+    """Return the configuration as nested dictionaries of JSON-able values, the inverse of `config_from_dict`."""
     values: dict[str, Any] = _plain(config)
     return values
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """Return the configuration that `config_to_dict` (or its JSON) describes.
+    """Return the configuration that a dictionary of `config_to_dict`, or its JSON, describes.
 
-    A field that is missing gets its default, so that configurations written before a field existed stay readable.
+    Missing fields get their defaults, so that configurations from before a field existed stay readable.
 
     Raises:
         ConfigError: A field is unknown, has the wrong type, or its value is out of range.
@@ -44,13 +41,13 @@ def flat_config(config: TrainConfig) -> dict[str, Any]:
 
 
 def anneals(config: TrainConfig) -> bool:
-    """Return whether any value moves over the burn-in."""
+    """Return True if any value changes over the burn-in."""
     values = flat_config(config)
     return any(values[path] != values[f"{path.removesuffix('end')}start"] for path in values if path.endswith(".end"))
 
 
 def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """`config` with other values at some paths `a.b.c`, validated as a whole.
+    """Return `config` with other values at some paths `a.b.c`, checked as a whole.
 
     Raises:
         ConfigError: The values are out of range, or contradict each other or the rest.
@@ -76,13 +73,10 @@ def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
 
 
 def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None:
-    """Refuse to continue a run with a configuration that would have led to other weights.
-
-    `steps` and everything under `diagnosis` and `output` may differ: they decide how long a run goes on, how it
-    is watched and what it writes, not what its weights are at a given step. So may the place of the data.
+    """Refuse to resume a run with a configuration that would have led to other weights at the same step.
 
     Raises:
-        ConfigChangedError: Another field differs; the message lists each with its old and new value.
+        ConfigChangedError: An option not in `FREE_ON_RESUME` differs; the message lists the old and new values.
     """
     lines = [line for line in config_diff(old, new) if not _is_free(line)]
     if lines:
@@ -94,10 +88,12 @@ def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None
 
 
 def _plain(value: Any) -> Any:
-    """Return a dataclass as a dictionary that names its class where there are several to choose from."""
+    """Return a dataclass as a dictionary, which names its class if the class is registered."""
     if is_dataclass(value):
         registry = getattr(value, "registry", None)
-        named = {registry.key: registry.name_of(value)} if registry is not None and registry.has(type(value)) else {}
+        named = (
+            {registry.key: getattr(value, registry.key)} if registry is not None and registry.has(type(value)) else {}
+        )
         return named | {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 

@@ -1,7 +1,5 @@
 """Everything that decides what a run's weights become."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +14,7 @@ from ganserve_training.networks.progressive import ProgressiveConfig
 from ganserve_training.objectives.augmentation import AugmentationConfig
 from ganserve_training.objectives.losses import Loss, RelativisticPairingLoss, WassersteinLoss
 from ganserve_training.objectives.penalties import RegularisersConfig
-from ganserve_training.options.checks import expect, expect_seed, refusal
+from ganserve_training.options.checks import expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.run.optimisers import OptimisersConfig
 
 Precision = Literal["float32", "bfloat16"]
@@ -24,22 +22,22 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """How the players alternate, and how annealed values (start, end) move."""
+    """How updates alternate, and how values with a start and an end move."""
 
     burn_in_steps: int = 5000
-    """Steps over which annealed values go from start to end, along half a cosine; an error where none is annealed."""
+    """Steps over which values with a start and an end move from one to the other, along half a cosine. Give it only
+    where some value has two ends."""
     critic_steps: int = 1
-    """Updates of the critic in one step, each on a fresh batch (WGAN's n_critic)."""
+    """Updates of the critic in one step, each on a new batch (WGAN's n_critic)."""
     generator_steps: int = 1
     """Updates of the generator in one step."""
     unrolled_steps: int = 0
-    """Updates that the critic is imagined to make, and through which the generator's gradient flows (Metz et al.
+    """Updates of the critic that the generator looks ahead, with gradients through them (unrolled GAN, Metz et al.
     2017); 0: off."""
 
     def __post_init__(self) -> None:
-        for name in ("burn_in_steps", "critic_steps", "generator_steps"):
-            expect(getattr(self, name) >= 1, f"schedule.{name}", getattr(self, name), "at least 1")
-        expect(self.unrolled_steps >= 0, "schedule.unrolled_steps", self.unrolled_steps, "0 or more")
+        expect_at_least(1, self, "schedule", "burn_in_steps", "critic_steps", "generator_steps")
+        expect_at_least(0, self, "schedule", "unrolled_steps")
 
     def burn_in_progress(self, step: int) -> float:
         """Return the share of the burn-in that has passed at `step`, in [0, 1]."""
@@ -48,22 +46,22 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputConfig:
-    """What a run writes and how often. None of it changes the weights, so it may change when a run is resumed."""
+    """What a run writes and how often. It does not affect the weights, so it may change when a run is resumed."""
 
     log_every_steps: int = 50
-    """Steps that one line of log.jsonl averages over."""
+    """Steps between lines of log.jsonl; each line has the averages over them."""
     checkpoint_every_steps: int = 500
-    """Steps between checkpoints; a killed run loses at most that many."""
+    """Steps between checkpoints; a run that is killed loses at most that many."""
     samples_every_steps: int = 1000
-    """Steps between pictures in samples/."""
+    """Steps between pictures of samples, in the run's samples/."""
     keep_checkpoints: int = 3
-    """How many of the last checkpoints stay on disk."""
+    """Number of the newest checkpoints to keep."""
     tensorboard: bool = False
-    """Whether to write TensorBoard's event files too, into tensorboard/ in the run's folder."""
+    """Also write TensorBoard's event files, into the run's tensorboard/."""
 
     def __post_init__(self) -> None:
-        for name in ("log_every_steps", "checkpoint_every_steps", "samples_every_steps", "keep_checkpoints"):
-            expect(getattr(self, name) >= 1, f"output.{name}", getattr(self, name), "at least 1")
+        names = ("log_every_steps", "checkpoint_every_steps", "samples_every_steps", "keep_checkpoints")
+        expect_at_least(1, self, "output", *names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,15 +69,15 @@ class TrainConfig:
     """Everything that decides what a run's weights become."""
 
     seed: int = 0
-    """Seed of initial weights, data order, latents and augmentation."""
+    """Seed of the initial weights, the order of the data, latents and augmentation."""
     steps: int = 10_000
-    """Training steps: by default one update of the critic, one of the generator. May be raised later to go on."""
+    """Training steps; by default a step is one update of the critic and one of the generator. To train on, raise it."""
     batch_size: int = 64
-    """Real samples, and generated samples, of one update; over all processes together."""
+    """Real samples in one update, and as many generated ones; over all processes together."""
     accumulate_batches: int = 1
-    """Parts into which a batch is cut to fit into memory; gradients add up over them before an update."""
+    """Parts into which a batch is split to fit into memory; their gradients are added before an update."""
     precision: Precision = "float32"
-    """bfloat16: the networks' products in bfloat16, weights and penalties in float32 (mixed precision)."""
+    """bfloat16: mixed precision, with the networks' products in bfloat16 and weights and penalties in float32."""
     data: DataConfig = field(default_factory=DigitsConfig)
     networks: NetworksConfig = field(default_factory=ConvolutionalConfig)
     loss: Loss = field(default_factory=RelativisticPairingLoss)
@@ -93,8 +91,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         expect_seed("seed", self.seed)
-        for name in ("steps", "batch_size", "accumulate_batches"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        expect_choices(self, "")
+        expect_at_least(1, self, "", "steps", "batch_size", "accumulate_batches")
         self.data.check_complete()
         self.networks.check_complete()
         self._check_loss()
@@ -105,7 +103,7 @@ class TrainConfig:
             raise refusal("schedule.unrolled_steps", unrolled, problem, "Choose another --networks.architecture")
 
     def _check_loss(self) -> None:
-        """Refuse a loss without what it needs, and parts that need another loss."""
+        """Refuse a loss that lacks what it needs, and options that need another loss."""
         loss, penalties, networks = self.loss, self.regularisers, self.networks
         roth, ada, clip = penalties.roth_gamma, self.augmentation.ada.target, penalties.weight_clip
         if roth.most and not loss.gives_logits:
@@ -127,18 +125,11 @@ class TrainConfig:
             raise refusal("regularisers.weight_clip", clip, problem, "Leave out either")
 
     def _check_heads(self) -> None:
-        """Refuse weights of terms that belong to heads which the critic lacks, and no weight for those it has."""
+        """Refuse weights for heads that the critic lacks, and a weight of 0 for those it has."""
+        classifier, codes = self.networks.critic_conditioning == "classifier", self.networks.codes.any
         for name, there, needs in (
-            (
-                "classification_weight",
-                self.networks.critic_conditioning == "classifier",
-                "--networks.critic-conditioning classifier",
-            ),
-            (
-                "information_weight",
-                self.networks.codes.any,
-                "--networks.codes.categories or --networks.codes.continuous",
-            ),
+            ("classification_weight", classifier, "--networks.critic-conditioning classifier"),
+            ("information_weight", codes, "--networks.codes.categories or --networks.codes.continuous"),
         ):
             weight = getattr(self.loss, name)
             if not there and weight != 1.0:

@@ -13,7 +13,7 @@ from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.split_indices import split_indices
 from ganserve_training.errors import DataError
-from ganserve_training.options.checks import expect, expect_seed, refusal
+from ganserve_training.options.checks import expect, expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.options.registry import Registry
 
 PathKind = Literal["file", "folder", "either"]
@@ -61,7 +61,8 @@ class DataConfig:
     """Seed of the split, and of what is drawn; runs with the same value hold out the same samples."""
 
     def __post_init__(self) -> None:
-        expect(self.workers >= 0, "data.workers", self.workers, "0 or more")
+        expect_choices(self, "data")
+        expect_at_least(0, self, "data", "workers")
         expect(0.0 < self.held_out_fraction < 1.0, "data.held_out_fraction", self.held_out_fraction, "between 0 and 1")
         expect_seed("data.split_seed", self.split_seed)
         if self.labels == "ignore":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from ganserve_training.options.checks import expect, refusal
+from ganserve_training.options.checks import expect, expect_choices, refusal
 
 QualityName = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
 
@@ -27,6 +27,7 @@ class DiagnosisConfig:
     """Training stops by itself after that many looks in a row at a quality that has declined; 0: never."""
 
     def __post_init__(self) -> None:
+        expect_choices(self, "diagnosis")
         expect(self.every_steps >= 1, "diagnosis.every_steps", self.every_steps, "at least 1")
         expect(self.samples >= 16, "diagnosis.samples", self.samples, "at least 16", "A share of fewer says nothing")
         expect(self.patience >= 0, "diagnosis.patience", self.patience, "0 (never stop) or more")

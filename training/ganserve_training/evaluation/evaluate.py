@@ -135,7 +135,7 @@ def evaluate(
         modes=reference.modes,
         seed=options.seed,
     )
-    measured = measure(metrics, material, steps)
+    figures, by_label = measure(metrics, material, steps)
     return Evaluation(
         step=subject.step,
         checkpoint_sha256=subject.checkpoint_sha256,
@@ -146,9 +146,9 @@ def evaluate(
         held_out_samples=len(reference.held_out),
         reference_sha256=train.sha256(),
         features=report,
-        label_names=names if measured.by_label else (),
-        metrics=measured.metrics,
-        by_label=measured.by_label,
+        label_names=names if by_label else (),
+        metrics=figures,
+        by_label=by_label,
     )
 
 

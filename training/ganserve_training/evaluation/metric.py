@@ -109,16 +109,6 @@ class Metric:
     """Place among the metrics of a table; metrics with the same place are sorted by name."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """Figures of several metrics."""
-
-    metrics: dict[str, float]
-    """Figures by name, such as fid, precision and recall."""
-    by_label: dict[str, tuple[float, ...]]
-    """One value per label, in the order of the data's names."""
-
-
 _METRICS: dict[str, Metric] = {}  # those from outside the package
 
 
@@ -154,14 +144,18 @@ def choose_metrics(names: Sequence[str], traits: DataTraits) -> tuple[Metric, ..
     return tuple(metric for metric in metrics if metric.name in names)
 
 
-def measure(metrics: Sequence[Metric], material: Material, steps: Steps) -> Measured:
-    """Measure metrics one after the other, each as a step; raise DataError if there are too few samples for one."""
+def measure(
+    metrics: Sequence[Metric], material: Material, steps: Steps
+) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
+    """Measure metrics one after the other, each as a step; raise DataError if there are too few samples for one.
+
+    Return figures by name, such as fid, and those with one value per label, in the order of the data's names.
+    """
     found: dict[str, float | tuple[float, ...]] = {}
     for metric in metrics:
         steps.next(f"measuring {metric.name}")
         if not set(metric.figures) <= set(found):  # else another metric gave these figures, too
             found |= metric.measure(material)
-    return Measured(
-        metrics={name: float(value) for name, value in found.items() if not isinstance(value, tuple)},
-        by_label={name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)},
-    )
+    figures = {name: float(value) for name, value in found.items() if not isinstance(value, tuple)}
+    by_label = {name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)}
+    return figures, by_label

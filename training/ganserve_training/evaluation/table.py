@@ -25,18 +25,15 @@ def show(model: str, evaluation: Evaluation) -> None:
         markup=False,
         soft_wrap=True,
     )
-    console.print(_metrics_table(evaluation))
+    figures = {name: figure for metric in all_metrics() for name, figure in metric.figures.items()}
+    console.print(_metrics_table(evaluation, figures))
     if evaluation.by_label:
-        console.print(_label_table(evaluation))
+        console.print(_label_table(evaluation, figures))
     for line in _protocol(evaluation):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _figures() -> dict[str, Figure]:
-    return {name: figure for metric in all_metrics() for name, figure in metric.figures.items()}
-
-
-def _metrics_table(evaluation: Evaluation) -> Table:
+def _metrics_table(evaluation: Evaluation, figures: dict[str, Figure]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -45,21 +42,21 @@ def _metrics_table(evaluation: Evaluation) -> Table:
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("good", no_wrap=True)
     table.add_column("meaning")
-    for name, figure in _figures().items():
+    for name, figure in figures.items():
         if name in evaluation.metrics:
             value = format(evaluation.metrics[name], figure.form)
             table.add_row(figure.title, value, figure.good, figure.meaning)
     return table
 
 
-def _label_table(evaluation: Evaluation) -> Table:
+def _label_table(evaluation: Evaluation, figures: dict[str, Figure]) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("label")
     for name in evaluation.by_label:
-        table.add_column(_figures()[name].title, justify="right")
+        table.add_column(figures[name].title, justify="right")
     for label, values in zip(evaluation.label_names, zip(*evaluation.by_label.values(), strict=True), strict=True):
         table.add_row(label, *("-" if math.isnan(value) else f"{value:.3f}" for value in values))
     return table

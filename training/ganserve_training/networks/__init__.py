@@ -1,12 +1,9 @@
 """Networks: pairs of a generator and a critic, by name.
 
-Every generator is called as `generator(latents [N, Z], labels int64 [N] | None) -> samples` in about [-1, 1] for
-images [N, C, H, W], standardised for vectors [N, D]; every critic as `critic(samples, labels) -> scores [N]`, or a
-`CriticOutput` where it has other heads. In eval mode neither draws random numbers, and each sample is scored
-alone (but by a packed critic).
+A generator maps latents [N, Z] and labels int64 [N], or None, to samples: images [N, C, H, W] in about [-1, 1], or
+standardised vectors [N, D]. A critic maps samples and labels to scores [N], or to a `CriticOutput` if it has other
+heads. In eval mode neither draws random numbers, and only a packed critic scores several samples together.
 """
-
-from __future__ import annotations
 
 from ganserve_training.networks.batch_statistics import MinibatchStddev, PackedCritic, looks_across_batch
 from ganserve_training.networks.build import NetworkPair, build_networks

@@ -1,9 +1,7 @@
-"""What all built-in generators share, and what all built-in critics share: labels, codes, and heads.
+"""Base classes of the built-in generators and critics: labels, codes and heads.
 
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, D = values of a vector, K = labels.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -17,7 +15,7 @@ from ganserve_training.networks.critic_output import CriticOutput
 
 
 class Generator(nn.Module):
-    """Takes latents and labels; an architecture adds `generate`."""
+    """Checks labels and appends their embedding to the latents; an architecture adds `generate`."""
 
     def __init__(self, config: BuiltInConfig, conditioning: Conditioning) -> None:
         super().__init__()
@@ -26,12 +24,12 @@ class Generator(nn.Module):
         concatenated = conditioning.generator == "concatenation"
         self.embedding = nn.Embedding(self.label_count, config.label_embedding_dim) if concatenated else None
         self.input_dim = config.latent_dim + (config.label_embedding_dim if concatenated else 0)
-        """Length of what `generate` is given."""
+        """Length of the inputs of `generate`."""
         self.norm_labels = self.label_count if conditioning.generator == "batch-norm" else 0
-        """Labels of its batch normalisations; 0: they are not conditional."""
+        """Number of labels for conditional batch normalisation; 0: it is not conditional."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return latents float32 [N, Z], labels int64 [N] (conditional) -> samples [N, C, H, W] or [N, D].
+        """Map latents float32 [N, Z] and labels int64 [N] (if conditional) to samples [N, C, H, W] or [N, D].
 
         Raises:
             ValueError: Labels for an unconditional generator, or none for a conditional one.
@@ -43,17 +41,14 @@ class Generator(nn.Module):
         return self.generate(inputs, labels)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
-        """Latents, with the label embedding behind them where there is one, [N, input_dim] -> samples."""
+        """Map latents and any label embedding, [N, input_dim], to samples."""
         raise NotImplementedError
 
 
 class Critic(nn.Module):
-    """Scores features of samples, and reads labels and codes from them; an architecture adds `extract`.
+    """Scores features of samples, and predicts labels and codes from them; an architecture adds `extract`.
 
-    Args:
-        config: Widths and options.
-        shape: Of one sample; a packed critic's holds m samples.
-        conditioning: How labels enter, and which heads there are.
+    `shape` is that of one sample, or of m samples for a packed critic.
     """
 
     def __init__(self, config: BuiltInConfig, shape: Shape, conditioning: Conditioning) -> None:
@@ -62,7 +57,7 @@ class Critic(nn.Module):
         concatenated = conditioning.critic == "concatenation"
         self.label_input = nn.Embedding(conditioning.label_count, config.label_embedding_dim) if concatenated else None
         self.input_channels = shape[0] + (config.label_embedding_dim if concatenated else 0)
-        """Channels, or values, of what `extract` is given."""
+        """Channels, or values, of the inputs of `extract`."""
         group = config.minibatch_stddev_group
         self.minibatch_stddev = MinibatchStddev(group) if group else None
         self.extra_channels = 1 if group else 0
@@ -74,12 +69,7 @@ class Critic(nn.Module):
         self.code_values: nn.Linear | None = None
 
     def add_heads(self, width: int, initialise: Callable[[nn.Module], None]) -> None:
-        """Make the heads on features [N, width]; the last thing that a constructor does.
-
-        Args:
-            width: Length of what `extract` gives.
-            initialise: The architecture's initialisation, applied to the whole critic.
-        """
+        """Make the heads on features [N, width], then `initialise` the whole critic. Constructors call this last."""
         conditioning = self._conditioning
         self.score = nn.Linear(width, 1)
         if conditioning.critic == "classifier":
@@ -94,11 +84,11 @@ class Critic(nn.Module):
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Sample [N, C, H, W] or [N, D], labels int64 [N] -> scores [N], with the other heads where there are any.
+        """Map samples [N, C, H, W] or [N, D] and labels int64 [N] to scores [N], with other heads if there are any.
 
         Raises:
-            ValueError: Labels for an unconditional critic, or none for a conditional one. A critic that guesses labels
-                or codes may be given them and does not look at them.
+            ValueError: Labels for an unconditional critic, or none for a conditional one. A critic that predicts
+                labels or codes ignores them.
         """
         conditioning = self._conditioning
         if conditioning.critic_uses_labels or not conditioning.critic_has_label_head:
@@ -110,11 +100,11 @@ class Critic(nn.Module):
         return self._read(self.extract(samples), labels)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """Return what is done to samples before the label embedding joins them; an architecture may flatten."""
+        """Return samples as the label embedding joins them; an architecture can flatten them."""
         return samples
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Sample, with the label embedding as further channels where there is one, -> features [N, width]."""
+        """Map samples, with any label embedding as further channels, to features [N, width]."""
         raise NotImplementedError
 
     def compare(self, features: Tensor) -> Tensor:
@@ -125,7 +115,7 @@ class Critic(nn.Module):
         return compared
 
     def _read(self, features: Tensor, labels: Tensor | None) -> Tensor | CriticOutput:
-        """Return features [N, width] -> scores [N] and the other heads."""
+        """Map features [N, width] to scores [N] and the other heads."""
         scores: Tensor = self.score(features).squeeze(1)
         if self.embedding is not None:  # Projection (Miyato & Koyama 2018, equation 2).
             scores = scores + (features * self.embedding(labels)).sum(dim=1)
@@ -136,7 +126,7 @@ class Critic(nn.Module):
 
 
 def check_labels(label_count: int, labels: Tensor | None) -> None:
-    """Refuse labels for an unconditional network, and none for a conditional one; neither is ever ignored."""
+    """Refuse labels for an unconditional network, and no labels for a conditional one."""
     if label_count == 0 and labels is not None:
         raise ValueError("this network is unconditional and takes no labels: call it without them")
     if label_count > 0 and labels is None:

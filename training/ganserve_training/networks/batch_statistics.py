@@ -1,10 +1,8 @@
 """Critics that look across their batch. N = batch, C = channels, H = height, W = width, D = values, m = packed samples.
 
-What such a critic says of a sample depends on the samples beside it, so real and generated samples must be scored
-apart; in eval mode all but a packed critic score each sample alone.
+Their score of a sample depends on the other samples, so real and generated samples must be scored separately. In eval
+mode all except a packed critic score each sample alone.
 """
-
-from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +12,10 @@ from ganserve_training.networks.critic_output import CriticOutput
 
 
 class MinibatchStddev(nn.Module):
-    """Appends one channel: how much the samples of a group differ (Karras et al. 2017, section 3).
+    """Appends a channel that tells how much the samples of a group differ (Karras et al. 2017, section 3).
 
-    In training the statistic is sqrt(variance + 1e-8) over each group, averaged over everything else, and its running
-    mean is tracked. In eval mode the running mean takes its place, so that each sample is scored alone.
-
-    Args:
-        group: Samples of one group; a batch that is smaller is one group.
+    In training it is sqrt(variance + 1e-8) over each `group` of samples, averaged over everything else. In eval mode it
+    is the running mean from training, so that each sample is scored alone. A smaller batch is one group.
     """
 
     running_mean: Tensor
@@ -33,10 +28,10 @@ class MinibatchStddev(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C + 1, H, W], or [N, D] -> [N, D + 1].
+        """Map [N, C, H, W] to [N, C + 1, H, W], or [N, D] to [N, D + 1].
 
         Raises:
-            ValueError: In training, the batch can't be cut into groups.
+            ValueError: In training, the batch is not a multiple of the group.
         """
         count = features.shape[0]
         place = (1, *features.shape[2:])
@@ -58,22 +53,20 @@ class MinibatchStddev(nn.Module):
 
     @torch.no_grad()
     def _track(self, value: Tensor) -> None:
-        # A plain mean at first, an exponential one of the last hundred batches later.
+        # A plain mean over the first hundred batches, then an exponential one.
         self.batches += 1
         weight = (1.0 / self.batches).clamp(min=0.01)
         self.running_mean.lerp_(value.to(self.running_mean.dtype), weight.to(self.running_mean.dtype))
 
     def extra_repr(self) -> str:
-        """For print."""
+        """Return the text for print."""
         return f"group={self.group}"
 
 
 class PackedCritic(nn.Module):
-    """Judges m samples at once (PacGAN, Lin et al. 2018): their channels, or values, side by side make one input.
+    """Judges m = `packing` samples together (PacGAN, Lin et al. 2018).
 
-    Args:
-        critic: A critic for samples of m times the channels [N, m C, H, W], or values [N, m D].
-        packing: m.
+    `critic` takes their channels, or values, side by side: [N, m C, H, W] or [N, m D].
     """
 
     def __init__(self, critic: nn.Module, packing: int) -> None:
@@ -82,10 +75,10 @@ class PackedCritic(nn.Module):
         self.packing = packing
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Return sample [N, C, H, W] or [N, D] -> scores [N / m], one for each m samples in a row.
+        """Map samples [N, C, H, W] or [N, D] to scores [N / m], one for each m samples in a row.
 
         Raises:
-            ValueError: The batch is no multiple of m, or there are labels.
+            ValueError: The batch is not a multiple of m, or there are labels.
         """
         count = samples.shape[0]
         if count % self.packing:
@@ -101,10 +94,10 @@ class PackedCritic(nn.Module):
 
 
 def looks_across_batch(critic: nn.Module) -> bool:
-    """Whether, in training, a score depends on the other samples of the batch.
+    """Return True if, in training, a score depends on the other samples of the batch.
 
-    Batch normalisation, minibatch standard deviation and packing do so; a custom critic that does so in a way of its
-    own says it with an attribute `looks_across_batch = True`.
+    Batch normalisation, minibatch standard deviation and packing have this effect. A custom critic with another such
+    effect sets the attribute `looks_across_batch = True`.
     """
     return any(
         isinstance(module, _BatchNorm | MinibatchStddev | PackedCritic)

@@ -1,6 +1,4 @@
-"""Pieces that architectures share. N = batch, C = channels, H = height, W = width."""
-
-from __future__ import annotations
+"""Layers and helpers that architectures share. N = batch, C = channels, H = height, W = width."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +11,7 @@ LEAK = 0.2
 class UpsampleConv(nn.Module):
     """Doubles the resolution: nearest-neighbour upsampling, then a 3 x 3 convolution.
 
-    The two are one linear map, a 4 x 4 transposed convolution of stride 2; export may fold them into it.
+    Together they are a 4 x 4 transposed convolution of stride 2, into which export can fold them.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -27,7 +25,7 @@ class UpsampleConv(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """He initialisation for leaky ReLUs, biases zero (He et al. 2015)."""
+    """Initialise for leaky ReLUs (He et al. 2015), with biases of zero."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, a=LEAK, nonlinearity="leaky_relu")
@@ -36,10 +34,10 @@ def init_weights(module: nn.Module) -> None:
 
 
 def resolution_levels(shape: tuple[int, ...]) -> int:
-    """Return how many doublings lead from 4 x 4 to an image of this shape, (C, H, W).
+    """Return the number of doublings from 4 x 4 to an image of this shape, (C, H, W).
 
     Raises:
-        ConfigError: Not a square image with a side of 8, 16, 32 … 512 pixels.
+        ConfigError: The shape is not that of a square image of 8, 16, 32 … 512 pixels.
     """
     if len(shape) != 3:
         raise ConfigError(
@@ -56,5 +54,5 @@ def resolution_levels(shape: tuple[int, ...]) -> int:
 
 
 def level_widths(width: int, max_width: int, levels: int) -> list[int]:
-    """Channels from 4 x 4 up to the full resolution: [levels + 1] numbers, each half of the one before."""
+    """Return the channels at each of `levels + 1` resolutions, from 4 x 4 up; each is half of the one before."""
     return [min(width << level, max_width) for level in range(levels, -1, -1)]

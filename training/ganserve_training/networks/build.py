@@ -1,9 +1,4 @@
-"""A configuration of networks and the data -> the two players.
-
-Each architecture's file registers itself when it is imported here.
-"""
-
-from __future__ import annotations
+"""Build the generator and the critic. Each architecture registers itself when it is imported here."""
 
 from dataclasses import dataclass
 
@@ -28,20 +23,20 @@ from ganserve_training.options.checks import flag, refusal
 
 @dataclass(frozen=True, slots=True)
 class NetworkPair:
-    """The two players."""
+    """A generator and its critic."""
 
     generator: nn.Module
     """latents float32 [N, Z], labels int64 [N] or None -> samples float32 [N, C, H, W] or [N, D]."""
     critic: nn.Module
     """samples float32 [N, C, H, W] or [N, D], labels int64 [N] or None -> scores float32 [N], or a CriticOutput."""
     label_names: tuple[str, ...] = ()
-    """Of the labels that the generator takes: the data's, InfoGAN's "code-0" and so on, or none."""
+    """Names of the generator's labels: the data's, "code-0", "code-1", … of InfoGAN, or none."""
     critic_uses_labels: bool = False
-    """Whether the critic's scores depend on labels, so that it can't be called without them."""
+    """True if the critic needs labels for its scores."""
 
 
 def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
-    """Return a fresh pair for samples of this shape, with weights drawn from torch's global generator.
+    """Return a new pair for these data, with weights from torch's global random number generator.
 
     Raises:
         ConfigError: The architecture can't make samples of this shape, or conditioning contradicts the data.
@@ -63,19 +58,16 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
 
 
 def resolve_conditioning(config: NetworksConfig, data: DataInfo) -> Conditioning:
-    """Decide what "auto" means, and refuse what contradicts the data.
+    """Resolve "auto", and refuse a configuration that contradicts the data.
 
     Raises:
-        ConfigError: Labels are asked for and the data have none, or the data have labels and a network takes none.
+        ConfigError: A network needs labels and the data have none, or the data have labels that a network ignores.
     """
     codes = config.codes
     if codes.categories and data.label_names:
-        raise refusal(
-            "networks.codes.categories",
-            codes.categories,
-            f"takes the place of labels, and the data have {len(data.label_names)} labels",
-            "Add --data.labels ignore, or --networks.codes.categories 0",
-        )
+        problem = f"takes the place of labels, and the data have {len(data.label_names)} labels"
+        fix = "Add --data.labels ignore, or --networks.codes.categories 0"
+        raise refusal("networks.codes.categories", codes.categories, problem, fix)
     names = tuple(f"code-{index}" for index in range(codes.categories)) or data.label_names
     generator, critic = config.generator_conditioning, config.critic_conditioning
     if codes.categories and generator == "none":

@@ -3,8 +3,6 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +35,7 @@ class ConvolutionalConfig(UnnormalisedConfig, SpectralNormConfig):
 
 
 class ConvolutionalGenerator(Generator):
-    """Latent and label embedding, concatenated, to 4 x 4 features, then doubled up to the image."""
+    """Projects the latent to 4 x 4 features, then doubles them up to the image."""
 
     def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
@@ -60,7 +58,7 @@ class ConvolutionalGenerator(Generator):
 
 
 class ConvolutionalCritic(Critic):
-    """The image halved down to 4 x 4, then one hidden layer."""
+    """Halves the image down to 4 x 4, then applies one hidden layer."""
 
     def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)

@@ -1,9 +1,7 @@
 """Your own networks, by import path. N = batch, Z = latent, C = channels, H = height, W = width, K = labels.
 
-The contract is in docs/networks.md; what can be checked on two samples is checked here, before training starts.
+docs/networks.md has the contract. What two samples can show is checked here, before training starts.
 """
-
-from __future__ import annotations
 
 import copy
 import importlib
@@ -24,9 +22,9 @@ from ganserve_training.options.checks import refusal
 
 _TOLERANCE = 1e-4
 _ROUNDING = 1e-6
-"""Of a score, relative: what two sums of the same numbers may differ by."""
+"""Relative difference between two sums of the same numbers."""
 _MOVES = (0.01, 0.1)
-"""Deviations of the noise on weights that makes a label show which the first weights hide."""
+"""Standard deviations of noise on the weights, which shows the effect of labels that the first weights hide."""
 _HEAD_SETTINGS = {
     "class_logits": "networks.critic_conditioning classifier",
     "code_logits": "networks.codes.categories",
@@ -37,7 +35,7 @@ _HEAD_SETTINGS = {
 @register_architecture
 @dataclass(frozen=True, kw_only=True)
 class CustomConfig(SpectralNormConfig, GrowthConfig):
-    """Your own two classes, which decide how labels enter them."""
+    """Your own two classes; they decide how labels enter them."""
 
     architecture = "custom"
 
@@ -51,7 +49,7 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
     """Your critic decides how the label enters it. classifier: it returns class_logits (AC-GAN, Odena et al. 2017)."""
 
     def check_complete(self) -> None:
-        """Refuse a missing import path."""
+        """Refuse missing or malformed import paths."""
         for name in ("generator_class", "critic_class"):
             module, _, attribute = getattr(self, name).partition(":")
             if not (module and attribute):
@@ -61,15 +59,15 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
 
     @property
     def players(self) -> tuple[Player, Player]:
-        """Your two classes, checked."""
+        """Functions that build your two classes and check them."""
         return custom_generator, custom_critic
 
 
 def custom_generator(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """Return the generator that `networks.generator_class` names, checked.
+    """Build the generator that `networks.generator_class` names, and check it.
 
     Raises:
-        ConfigError: It can't be imported, made or called, or what it gives is not what generators give.
+        ConfigError: It can't be imported, built or called, or breaks the contract of generators.
     """
     path = config.generator_class
     offered = {"latent_dim": config.latent_dim, "sample_shape": shape, "label_count": conditioning.label_count}
@@ -93,15 +91,10 @@ def custom_generator(config: CustomConfig, shape: Shape, conditioning: Condition
 
 
 def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """Return the critic that `networks.critic_class` names, checked.
-
-    Args:
-        config: Names the class.
-        shape: Of one sample; a packed critic's holds m samples.
-        conditioning: Labels that it takes or guesses, codes that it reads.
+    """Build the critic that `networks.critic_class` names, and check it.
 
     Raises:
-        ConfigError: It can't be imported, made or called, or what it gives is not what critics give.
+        ConfigError: It can't be imported, built or called, or breaks the contract of critics.
     """
     path = config.critic_class
     guesses = conditioning.critic == "classifier"
@@ -148,12 +141,10 @@ def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning
 
 
 def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
-    """Return whether what the network gives depends on its labels, as far as can be told: it has more than one.
+    """Return True if the network's output depends on its labels, or if there is at most one label.
 
-    `differ` tells, of what it gives for the same two inputs with several labels, [labels, 2, …].
-
-    An embedding, a modulation or a gate may start at zero, so that no label shows yet: then copies whose weights are
-    moved a little are asked as well.
+    `differ` compares the outputs for the same two inputs with several labels, [labels, 2, …]. An embedding, a
+    modulation or a gate may start at zero and hide the labels, so copies with slightly changed weights are tried, too.
     """
 
     def shows(candidate: nn.Module) -> bool:
@@ -167,15 +158,15 @@ def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, dif
 
 
 def _differ(given: Tensor) -> bool:
-    """Return whether anything differs from label to label."""
+    """Return True if labels change the output."""
     return bool((given != given[0]).any())
 
 
 def _judge_differently(scores: Tensor) -> bool:
-    """Return whether a label changes how samples compare, [labels, 2].
+    """Return True if labels change the difference between the scores of two samples, [labels, 2].
 
-    One that adds the same to all scores, D(x, y) = f(x) + b(y), has the same gradient by x for each label, and real and
-    generated samples come with the same labels: it teaches a generator no more than f does.
+    Where labels only add to the score, D(x, y) = f(x) + b(y), the gradient with respect to x is the same for all
+    labels, so the generator can't learn them.
     """
     preferences = scores[:, 0] - scores[:, 1]
     rounding = _ROUNDING * scores.abs().max()
@@ -183,7 +174,7 @@ def _judge_differently(scores: Tensor) -> bool:
 
 
 def _moved(network: nn.Module, by: float) -> nn.Module:
-    """Return a copy with noise of its own random numbers on all that is trained."""
+    """Return a copy with noise on all trained weights; torch's global random numbers do not change."""
     moved, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in moved.parameters():
@@ -193,7 +184,7 @@ def _moved(network: nn.Module, by: float) -> nn.Module:
 
 
 def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
-    """Return an instance, made with those of the offered keywords that its constructor names."""
+    """Return an instance, built with the offered keywords that its constructor takes."""
     factory = _import(path)
     parameters = inspect.signature(factory).parameters.values()
     takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
@@ -207,8 +198,8 @@ def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
     ]
     if needed:
         raise ConfigError(
-            f"{path} needs the arguments {', '.join(needed)}, which nothing gives it: its constructor is called with "
-            f"those of {', '.join(offered)} that it names; give the others defaults"
+            f"{path} needs the arguments {', '.join(needed)}, which nothing gives it: its constructor gets "
+            f"those of {', '.join(offered)} that it takes; give the others defaults"
         )
     try:
         made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
@@ -242,7 +233,7 @@ def _import(path: str) -> Any:
 
 
 def _call(path: str, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Any:
-    """Two samples through the network in eval mode, without a trace in its state."""
+    """Run two samples through the network in eval mode, without an effect on its state."""
     training = network.training
     network.eval()
     try:

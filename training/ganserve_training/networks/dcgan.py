@@ -16,7 +16,7 @@ from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import ImageConfig, NormConfig, Player, Shape, register_architecture
-from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm, norm_kind
+from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 
 
 @register_architecture
@@ -25,6 +25,7 @@ class DcganConfig(ImageConfig, NormConfig):
     """Strided convolutions and batch normalisation (Radford et al. 2016), for square images of 8 to 512 pixels."""
 
     architecture = "dcgan"
+    auto_norms = ("batch", "batch")
 
     @property
     def players(self) -> tuple[Player, Player]:
@@ -33,13 +34,13 @@ class DcganConfig(ImageConfig, NormConfig):
 
 
 class DcganGenerator(Generator):
-    """Projected to 4 x 4, then doubled by transposed convolutions; ReLU within, tanh at the end."""
+    """Projects the latent to 4 x 4 features, then doubles them by transposed convolutions; tanh at the end."""
 
     def __init__(self, config: DcganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)[:-1]
-        norm = norm_kind(config.generator_norm, auto="batch")
+        norm = config.norms[0]
         bias = norm != "batch"
         self.stem = nn.Linear(self.input_dim, widths[0] * 16, bias=bias)
         self.norms = nn.ModuleList(
@@ -69,16 +70,16 @@ class DcganGenerator(Generator):
 
 
 class DcganCritic(Critic):
-    """Halved by strided convolutions down to 4 x 4, which is scored as it is; no normalisation at the image.
+    """Halves the image by strided convolutions down to 4 x 4 features, and scores those.
 
-    At 8 x 8 the image's convolution is the only one, so that `networks.critic_norm` has nothing to normalise.
+    The first convolution has no normalisation. At 8 x 8 it is the only one, so `networks.critic_norm` has no effect.
     """
 
     def __init__(self, config: DcganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.critic_width, config.max_width, levels)[-2::-1]
-        norm = norm_kind(config.critic_norm, auto="batch")
+        norm = config.norms[1]
         self.from_image = nn.Conv2d(self.input_channels, widths[0], 4, stride=2, padding=1)
         self.downsample = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=norm != "batch") for i in range(levels - 1)

@@ -1,7 +1,5 @@
 """The exponential moving average of a network's weights."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 
@@ -13,12 +11,12 @@ from ganserve_training.options.checks import expect_not_negative, refusal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmaConfig:
-    """The exponential moving average of the generator's weights, which is what is evaluated and exported."""
+    """The exponential moving average of the generator's weights, which evaluation and export use."""
 
     half_life_kimg: float = 10.0
-    """After this many thousand training samples an old weight counts half; 0: no averaging."""
+    """Half-life of old weights in the average, in thousands of training samples; 0: no averaging."""
     warm_up_fraction: float = 0.05
-    """The half-life is at most this share of the samples seen so far (Karras et al. 2020); 0: no warm-up."""
+    """Largest half-life, as a share of the samples so far (Karras et al. 2020); 0: no limit."""
 
     def __post_init__(self) -> None:
         expect_not_negative("ema.half_life_kimg", self.half_life_kimg)
@@ -29,10 +27,9 @@ class EmaConfig:
 
 
 def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:
-    """Return what the old average keeps in one update: 0.5 ^ (batch / half-life), 0 without averaging.
+    """Return the weight of the old average in one update: 0.5 ^ (batch / half-life), or 0 without averaging.
 
-    The half-life is at most `warm_up_fraction` of the samples seen, so that the first, poor weights are soon
-    forgotten (Karras et al. 2020).
+    The half-life is at most `warm_up_fraction` of the samples seen, so that the first weights soon lose their effect.
     """
     half_life = config.half_life_kimg * 1000.0
     if config.warm_up_fraction > 0.0:
@@ -41,12 +38,7 @@ def ema_decay(config: EmaConfig, batch_size: int, samples_seen: int) -> float:
 
 
 class Ema:
-    """A copy of a network that follows it slowly.
-
-    Args:
-        source: The network to follow; the copy starts equal to it.
-        config: Half-life and warm-up.
-    """
+    """An average of a network's weights over time; it starts as a copy of `source`."""
 
     def __init__(self, source: nn.Module, config: EmaConfig) -> None:
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
@@ -57,7 +49,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, batch_size: int, samples_seen: int) -> None:
-        """Move towards the source's current weights; buffers are copied."""
+        """Move the average towards the source's weights, and copy its buffers."""
         decay = ema_decay(self._config, batch_size, samples_seen)
         torch._foreach_lerp_(self._ours, self._theirs, 1.0 - decay)
         for ours, theirs in self._buffers:

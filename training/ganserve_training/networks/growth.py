@@ -1,9 +1,7 @@
-"""Progressive growing: which level trains when, and what the reals look like there (Karras et al. 2017).
+"""Progressive growing: the timetable of levels, and real images at each level (Karras et al. 2017).
 
 N = batch, C = channels, S = side of the full image, s = side at a level, 4 * 2^level.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -19,15 +17,15 @@ from ganserve_training.options.checks import expect, refusal
 
 @dataclass(frozen=True, kw_only=True)
 class GrowthConfig(NetworksConfig):
-    """When networks grow: each level fades in, then trains in full; levels start at 4 x 4."""
+    """An architecture that grows from 4 x 4: each level fades in, then trains in full."""
 
     fade_kimg: float = 600.0
-    """Thousand real samples over which a new level is faded in."""
+    """Thousands of real samples over which a new level fades in."""
     stable_kimg: float = 600.0
-    """Thousand real samples for which a level trains in full before the next one."""
+    """Thousands of real samples for which a level trains in full before the next one starts."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch size of each level from 4 x 4 up, in place of batch_size; empty: batch_size at every level. On the command
-    line --batch-size takes the place of a preset's."""
+    """Batch size of each level from 4 x 4 up. Empty: --batch-size at every level; --batch-size also replaces those of a
+    preset."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,38 +37,32 @@ class GrowthConfig(NetworksConfig):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Where growing stands."""
+    """How far growing has come."""
 
     level: int
-    """0: 4 x 4, and one more for each doubling."""
+    """0 for 4 x 4, one more for each doubling."""
     alpha: float
-    """Share of the newest level in what is seen; 1: fully faded in."""
+    """Share of the newest level in the images; 1: fully faded in."""
     batch_size: int
-    """Of this level."""
+    """Batch size of this level."""
 
 
 class Growth:
     """The timetable: level 0 trains in full for `stable_kimg`; each further one fades in first.
 
-    Args:
-        config: Lengths and batch sizes.
-        last_level: The level of the full image.
-        batch_size: Where `config` has none of its own.
+    `batch_size` is used where `config` has no batch sizes.
 
     Raises:
-        ConfigError: The number of batch sizes isn't that of levels.
+        ConfigError: The number of batch sizes is not the number of levels.
     """
 
     def __init__(self, config: GrowthConfig, last_level: int, batch_size: int) -> None:
         sizes = config.batch_sizes or (batch_size,) * (last_level + 1)
         if len(sizes) != last_level + 1:
-            raise refusal(
-                "networks.batch_sizes",
-                _spaced(sizes),
-                f"must have {last_level + 1} values, one for each level from 4 x 4 to {4 << last_level} x "
-                f"{4 << last_level}",
-                "Give as many, or one to all with --batch-size",
-            )
+            side = 4 << last_level
+            problem = f"must have {last_level + 1} values, one for each level from 4 x 4 to {side} x {side}"
+            fix = "Give as many, or one to all with --batch-size"
+            raise refusal("networks.batch_sizes", _spaced(sizes), problem, fix)
         self._sizes = sizes
         self._fade = config.fade_kimg * 1000.0
         self._stable = config.stable_kimg * 1000.0
@@ -83,11 +75,7 @@ class Growth:
         return (self._stable + self._fade) * self.last_level
 
     def steps_until_grown(self, critic_steps: int) -> int:
-        """Training steps of which the last is the first one with the last level fully in.
-
-        Args:
-            critic_steps: Batches that the critic is shown in one step.
-        """
+        """Return the number of the first step with the last level fully in, with `critic_steps` batches in a step."""
         seen, steps = 0, 0
         for level, size in enumerate(self._sizes):
             last = level == self.last_level
@@ -97,9 +85,9 @@ class Growth:
         return steps + 1
 
     def phase(self, samples_seen: int) -> Phase:
-        """Return the phase after so many real samples."""
+        """Return the phase after `samples_seen` real samples."""
         level, into = divmod(max(0.0, samples_seen - self._stable), self._fade + self._stable)
-        # Level 0 has no fade: what comes after its stable phase are cycles of fade and stable for levels 1, 2, …
+        # Level 0 has no fade. After its stable phase each further level has a fade and a stable phase.
         number = 0 if samples_seen < self._stable else int(level) + 1
         if number > self.last_level:
             return Phase(self.last_level, 1.0, self._sizes[-1])
@@ -108,46 +96,36 @@ class Growth:
 
 
 def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> Growth | None:
-    """Return the timetable of networks that grow; None: they don't.
-
-    Args:
-        generator: One of the networks.
-        config: Their configuration.
-        batch_size: Of the levels that have none of their own.
+    """Return the timetable of networks that grow, or None; `batch_size` is for levels without one of their own.
 
     Raises:
-        ConfigError: The number of batch sizes isn't that of levels.
+        ConfigError: The number of batch sizes is not the number of levels.
     """
-    levels = growing_levels(generator)
-    return Growth(config, levels, batch_size) if levels is not None and isinstance(config, GrowthConfig) else None
+    stage = stage_of(generator)
+    if stage is None or not isinstance(config, GrowthConfig):
+        return None
+    return Growth(config, stage.final_level, batch_size)
 
 
 def stage_of(network: nn.Module) -> GrowthState | None:
-    """Return where a network that grows stands, within a packed critic or not; None: it doesn't grow.
+    """Return the growth state of a network that grows, also inside a packed critic, or None.
 
-    The timetable is ahead of it by up to a batch: networks enter a phase with the batch after.
+    The timetable is up to one batch ahead of it: networks enter a phase with the next batch.
     """
     return next((module for module in network.modules() if isinstance(module, GrowthState)), None)
 
 
-def growing_levels(network: nn.Module) -> int | None:
-    """Return the last level of a network that grows; None: it doesn't."""
-    stage = stage_of(network)
-    return None if stage is None else stage.final_level
-
-
 def enter_phase(network: nn.Module, phase: Phase) -> None:
-    """Let a network that grows, within a packed critic or not, work at a phase's level."""
+    """Set the level of a network that grows, also inside a packed critic."""
     for module in network.modules():
         if isinstance(module, GrowthState):
             module.set(phase.level, phase.alpha)
 
 
 def reals_at(images: Tensor, phase: Phase | GrowthState) -> Tensor:
-    """Full images [N, C, S, S] as the critic of a phase takes them, [N, C, s, s].
+    """Return full images [N, C, S, S] at the level of a phase, [N, C, s, s], by a box filter.
 
-    They are box-filtered down; while a level fades in, they are blended with what the level before would have shown,
-    as the generator's images are.
+    While a level fades in, they are blended with the images of the level before, like the generator's images.
     """
     side = 4 << phase.level
     factor = images.shape[-1] // side
@@ -159,5 +137,5 @@ def reals_at(images: Tensor, phase: Phase | GrowthState) -> Tensor:
 
 
 def _spaced(sizes: tuple[int, ...]) -> str:
-    """Show sizes as the command line takes them."""
+    """Return sizes in the form of the command line."""
     return " ".join(map(str, sizes))

@@ -1,6 +1,4 @@
-"""How far a progressively grown network has grown."""
-
-from __future__ import annotations
+"""How far a growing network has grown."""
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +7,10 @@ from ganserve_training.errors import UnfinishedNetworkError
 
 
 class GrowthState(nn.Module):
-    """The level that a network works at, and how far it is faded in; part of the network's state.
+    """The current level of a network, and its share; saved with the network's state.
 
-    Plain numbers, not tensors, so that no branch on them waits for a device or stands in the way of an export.
-
-    Args:
-        final_level: Level L makes images of 4 * 2^L pixels; a fresh network is fully grown.
+    At level L images have 4 * 2^L pixels. A new network is fully grown. Level and share are plain numbers, not
+    tensors, so that a branch on them neither waits for a device nor prevents an export.
     """
 
     def __init__(self, final_level: int) -> None:
@@ -23,10 +19,10 @@ class GrowthState(nn.Module):
         self.level = final_level
         """0 (4 x 4) to `final_level`."""
         self.alpha = 1.0
-        """Share of the level in what leaves or enters the network; the rest is the level's before it."""
+        """Share of the level in the images; the rest comes from the level before."""
 
     def set(self, level: int, alpha: float) -> None:
-        """Grow to a level.
+        """Set the level and its share `alpha`.
 
         Raises:
             ValueError: There is no such level, or alpha is not from 0 to 1.
@@ -39,12 +35,12 @@ class GrowthState(nn.Module):
 
     @property
     def fading(self) -> bool:
-        """Whether the level before takes part."""
+        """True while the level before contributes."""
         return self.level > 0 and self.alpha < 1.0
 
     @property
     def grown(self) -> bool:
-        """Whether the final level is fully in."""
+        """True once the final level is fully in."""
         return self.level == self.final_level and not self.fading
 
     def check_grown(self) -> None:
@@ -57,14 +53,14 @@ class GrowthState(nn.Module):
             )
 
     def get_extra_state(self) -> Tensor:
-        """[level, alpha], float64."""
+        """Return [level, alpha], float64."""
         return torch.tensor([self.level, self.alpha], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """What `get_extra_state` gave."""
+        """Set the state that `get_extra_state` returned."""
         level, alpha = state.tolist()
         self.set(int(level), alpha)
 
     def extra_repr(self) -> str:
-        """For print."""
+        """Return the text for print."""
         return f"level={self.level}, alpha={self.alpha:.3g}, final_level={self.final_level}"

@@ -1,8 +1,7 @@
-"""What a generator's latents are drawn from. N = batch, Z = latent."""
-
-from __future__ import annotations
+"""The distribution of a generator's latents. N = batch, Z = latent."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,18 +11,18 @@ from ganserve_training.networks.config import LatentDistribution, NetworksConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentPrior:
-    """Independent values, the last of which may be InfoGAN's continuous codes."""
+    """A prior of independent values; the last ones can be InfoGAN's continuous codes."""
 
     dim: int
     """Z, codes included."""
     distribution: LatentDistribution
-    """Of the values that are not codes."""
+    """Distribution of the values that are not codes."""
     continuous_codes: int
-    """How many of the last values are codes, uniform on [-1, 1)."""
+    """Number of the last values that are codes, uniform on [-1, 1)."""
 
     @classmethod
-    def of(cls, config: NetworksConfig) -> LatentPrior:
-        """Return the prior that the networks of `config` are trained with."""
+    def of(cls, config: NetworksConfig) -> Self:
+        """Return the prior of the networks of `config`."""
         return cls(
             dim=config.latent_dim,
             distribution=config.latent_distribution,
@@ -31,7 +30,7 @@ class LatentPrior:
         )
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return latents float32 [count, Z], on the generator's device."""
+        """Draw latents float32 [count, Z] on the generator's device."""
         shape = (count, self.dim)
         if self.distribution == "uniform":
             return _uniform(shape, generator)

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import NormConfig, Player, Shape, register_architecture
-from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
+from ganserve_training.networks.config import NormConfig, NormKind, Player, Shape, register_architecture
+from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 from ganserve_training.options.checks import expect
 
 GeneratorActivation = Literal["relu", "leaky-relu", "tanh"]
@@ -32,20 +32,20 @@ class MlpConfig(NormConfig):
     """Fully connected, for vectors and small images."""
 
     architecture = "mlp"
-    auto_generator_norm = "none"
+    auto_norms = ("none", "none")
 
     generator_width: int = 32
-    """Units of each hidden layer."""
+    """Units in each hidden layer of the generator."""
     generator_layers: int = 3
-    """Hidden layers of the generator, each of generator_width units."""
+    """Hidden layers of the generator."""
     critic_layers: int = 3
     """Hidden layers of the critic."""
     generator_activation: GeneratorActivation = "leaky-relu"
-    """After each hidden layer."""
+    """Activation after each hidden layer of the generator."""
     critic_activation: CriticActivation = "leaky-relu"
-    """After each hidden layer; maxout (Goodfellow et al. 2013) takes the largest of maxout_pieces."""
+    """Activation after each hidden layer of the critic; maxout is that of Goodfellow et al. (2013)."""
     maxout_pieces: int = 5
-    """Linear pieces of each maxout unit."""
+    """Linear pieces of each maxout unit, which returns the largest."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,12 +97,12 @@ class HiddenLayer(nn.Module):
 
 
 class MlpGenerator(Generator):
-    """Hidden layers, then one value for each of a sample's; images end in tanh."""
+    """Hidden layers, then one output for each value of a sample; tanh for images."""
 
     def __init__(self, config: MlpConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         self._shape = shape
-        norm = norm_kind(config.generator_norm, auto="none")
+        norm = config.norms[0]
         widths = [self.input_dim, *[config.generator_width] * config.generator_layers]
         self.hidden = nn.ModuleList(
             HiddenLayer(inputs, units, config.generator_activation, norm=norm, label_count=self.norm_labels)
@@ -127,7 +127,7 @@ class MlpCritic(Critic):
 
     def __init__(self, config: MlpConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, (math.prod(shape),), conditioning)
-        norm = norm_kind(config.critic_norm, auto="none")
+        norm = config.norms[1]
         widths = [self.input_channels, *[config.critic_width] * config.critic_layers]
         self.hidden = nn.ModuleList(
             HiddenLayer(inputs, units, config.critic_activation, config.maxout_pieces, norm)

@@ -1,8 +1,6 @@
 """Normalisation layers, conditional or not. N = batch, C = channels or units, H = height, W = width, K = labels."""
 
-from __future__ import annotations
-
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,27 +9,21 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganserve_training.networks.config import Norm
+from ganserve_training.networks.config import NormKind
 from ganserve_training.options.checks import refusal
 
-NormKind = Literal["none", "batch", "layer"]
 _Layer = TypeVar("_Layer", bound=nn.Module)
-
-
-def norm_kind(setting: Norm, auto: NormKind) -> NormKind:
-    """Return what a setting means for an architecture whose own choice is `auto`."""
-    return auto if setting == "auto" else setting
 
 
 class Normalisation(nn.Module):
     """Batch normalisation (Ioffe & Szegedy 2015), layer normalisation over all but the batch (Ba et al. 2016), or none.
 
     Args:
-        kind: which.
+        kind: Batch, layer or none.
         channels: C.
-        image: Features are [N, C, H, W], or else [N, C].
-        label_count: K, of conditional batch normalisation (de Vries et al. 2017): gain and bias are learned for each
-            label. 0: one gain and bias for all.
+        image: Features are [N, C, H, W], not [N, C].
+        label_count: K, for conditional batch normalisation (de Vries et al. 2017): each label has a gain and a bias of
+            its own. 0: all labels have the same.
     """
 
     def __init__(self, kind: NormKind, channels: int, *, image: bool, label_count: int = 0) -> None:
@@ -50,7 +42,7 @@ class Normalisation(nn.Module):
                 nn.init.zeros_(self.bias.weight)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """[N, C, …] -> the same shape; labels int64 [N] where it is conditional."""
+        """Normalise features [N, C, …], with labels int64 [N] where it is conditional."""
         normal: Tensor = self.norm(features)
         if self.gain is None or self.bias is None:
             return normal
@@ -60,14 +52,10 @@ class Normalisation(nn.Module):
 
 
 def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
-    """In eval mode a batch normalisation is linear, and can be part of the weights of the layer before it.
+    """Return a layer that does the work of `layer` and of the batch normalisation `after` it in eval mode.
 
-    Args:
-        layer: The layer before.
-        after: What follows it; left with the label's gain and bias where it is conditional, otherwise without effect.
-
-    Returns:
-        The layer to use in place of `layer`: itself if there is nothing to absorb, or if it is parametrized.
+    `after` keeps only the gain and bias of labels, if it is conditional. `layer` itself comes back where it is
+    parametrized, or where `after` is no batch normalisation.
     """
     norm = after.norm if isinstance(after, Normalisation) else None
     if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or parametrize.is_parametrized(layer):
@@ -88,10 +76,10 @@ def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
 def normalise_spectrally(network: nn.Module) -> None:
     """Divide every weight of layers and projections by its largest singular value (Miyato et al. 2018).
 
-    One step of power iteration in each training pass, none in eval mode.
+    Each training pass makes one step of power iteration.
 
     Raises:
-        ConfigError: There is nothing to divide.
+        ConfigError: The network has no such weights.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     if not layers:

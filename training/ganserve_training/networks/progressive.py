@@ -84,10 +84,6 @@ class ProgressiveGenerator(Generator):
         for layer in self.to_image:
             equalise(layer, gain=1.0)
 
-    def set_phase(self, level: int, alpha: float) -> None:
-        """Work at a level, of which `alpha` is faded in."""
-        self.phase.set(level, alpha)
-
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
         """[N, Z + E] -> images [N, C, 4 * 2^L, 4 * 2^L], about in [-1, 1]."""
         level = self.phase.level
@@ -109,11 +105,7 @@ class ProgressiveGenerator(Generator):
         return images
 
     def for_inference(self) -> ProgressiveGenerator:
-        """Return a copy without what only growing needed.
-
-        Raises:
-            UnfinishedNetworkError: It is still growing.
-        """
+        """Return a copy without the image layers of lower levels; raise UnfinishedNetworkError while it grows."""
         self.phase.check_grown()
         grown = copy.deepcopy(self)
         grown.to_image = grown.to_image[-1:]
@@ -134,10 +126,6 @@ class ProgressiveCritic(Critic):
         for layer in (*self.from_image, self.refine, self.features):
             equalise(layer)
         self.add_heads(widths[0], _equalise_heads)
-
-    def set_phase(self, level: int, alpha: float) -> None:
-        """Work at a level, of which `alpha` is faded in."""
-        self.phase.set(level, alpha)
 
     def extract(self, samples: Tensor) -> Tensor:
         """[N, C, 4 * 2^L, 4 * 2^L] -> [N, width at 4 x 4]."""
@@ -161,11 +149,7 @@ class ProgressiveCritic(Critic):
         return F.leaky_relu(self.from_image[level - self.phase.final_level - 1](images), LEAK)
 
     def for_inference(self) -> ProgressiveCritic:
-        """Return a copy without what only growing needed.
-
-        Raises:
-            UnfinishedNetworkError: It is still growing.
-        """
+        """Return a copy without the image layers of lower levels; raise UnfinishedNetworkError while it grows."""
         self.phase.check_grown()
         grown = copy.deepcopy(self)
         grown.from_image = grown.from_image[-1:]

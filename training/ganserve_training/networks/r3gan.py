@@ -3,8 +3,6 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, L = residual blocks of a network.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganserve_training.errors import ConfigError
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.options.checks import refusal
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
@@ -32,9 +30,9 @@ class R3ganConfig(UnnormalisedConfig):
     architecture = "r3gan"
 
     blocks_per_level: int = 1
-    """Residual blocks at each resolution; the paper's is 2."""
+    """Residual blocks at each resolution; the paper uses 2."""
     group_size: int = 16
-    """Channels of one group of the grouped 3 x 3 convolutions; the paper's is 16."""
+    """Channels in each group of the grouped 3 x 3 convolutions; the paper uses 16."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +45,7 @@ class R3ganConfig(UnnormalisedConfig):
 
 
 class Block(nn.Module):
-    """x + conv 1x1 (act (grouped conv 3x3 (act (conv 1x1 (x))))), twice as wide within; act: bias, leaky ReLU.
+    """Computes x + conv 1x1 (act (grouped conv 3x3 (act (conv 1x1 (x))))), twice as wide inside; act is a leaky ReLU.
 
     The last convolution starts at zero, so that the block starts as the identity; the other two are scaled by L^-1/4
     (Fixup, Zhang et al. 2019).
@@ -58,11 +56,10 @@ class Block(nn.Module):
         inner = channels * EXPANSION
         groups = inner // group_size if inner > group_size else 1
         if inner > group_size and inner % group_size:
-            raise ConfigError(
-                f"--networks.group-size {group_size}: does not divide the {inner} inner channels of a block (twice "
-                f"{channels}): use a --networks.generator-width and --networks.critic-width that are multiples of "
-                f"{max(group_size // EXPANSION, 1)}, or another group"
-            )
+            problem = f"does not divide the {inner} inner channels of a block, twice its {channels}"
+            widths = f"multiples of {max(group_size // EXPANSION, 1)}"
+            fix = f"Use a --networks.generator-width and --networks.critic-width that are {widths}"
+            raise refusal("networks.group_size", group_size, problem, fix)
         self.widen = nn.Conv2d(channels, inner, 1)
         self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=groups)
         self.narrow = nn.Conv2d(inner, channels, 1, bias=False)
@@ -79,7 +76,7 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Doubles or halves the resolution by the filter [1, 2, 1] along both axes, and changes the channels if need be.
+    """Doubles or halves the resolution by the filter [1, 2, 1] along both axes, and changes the channels if needed.
 
     Doubling puts a zero beside each pixel and filters, which is linear interpolation; halving is its adjoint: filter,
     then every second pixel.
@@ -108,7 +105,7 @@ class Resample(nn.Module):
 
 
 class R3ganGenerator(Generator):
-    """A learned 4 x 4 picture of features, scaled by the latent, then doubled; no tanh, no normalisation."""
+    """Scales learned 4 x 4 features by the latent, then doubles them; no tanh, no normalisation."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
@@ -130,7 +127,7 @@ class R3ganGenerator(Generator):
 
 
 class R3ganCritic(Critic):
-    """Halved down to 4 x 4, then a depthwise 4 x 4 convolution and a linear layer."""
+    """Halves the image down to 4 x 4, then applies a depthwise 4 x 4 convolution and a linear layer."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
@@ -159,7 +156,7 @@ def _blocks(config: R3ganConfig, width: int, levels: int) -> nn.Sequential:
 
 
 def _init_weight(layer: _Layer, gain: float) -> _Layer:
-    """N(0, gain^2 / fan_in), biases zero."""
+    """Draw weights from N(0, gain^2 / fan_in), and set biases to zero."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, Player, Shape, register_architecture
-from ganserve_training.networks.normalisation import Normalisation, NormKind, absorb_batch_norm, norm_kind
+from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Player, Shape, register_architecture
+from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 
 
 @register_architecture
@@ -28,8 +28,8 @@ class ResidualConfig(ImageConfig, NormConfig):
 
     @property
     def conditions_by_norm(self) -> bool:
-        """As the paper does, where there is batch normalisation."""
-        return self.generator_is_batch_normalised
+        """True with batch normalisation, as in the paper."""
+        return self.norms[0] == "batch"
 
     @property
     def players(self) -> tuple[Player, Player]:
@@ -38,7 +38,7 @@ class ResidualConfig(ImageConfig, NormConfig):
 
 
 class UpBlock(nn.Module):
-    """Norm, ReLU, upsampling 3 x 3, norm, ReLU, 3 x 3, beside an upsampled 1 x 1."""
+    """Adds two branches: norm, ReLU, upsampling 3 x 3, norm, ReLU, 3 x 3; and an upsampled 1 x 1."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormKind, label_count: int) -> None:
         super().__init__()
@@ -58,21 +58,16 @@ class UpBlock(nn.Module):
         return total
 
     def for_inference(self) -> UpBlock:
-        """Return a copy with the second batch normalisation in the weights of the convolution before it."""
+        """Return a copy whose first convolution absorbs the second batch normalisation."""
         block = copy.deepcopy(self).eval()
         block.conv1.conv = absorb_batch_norm(block.conv1.conv, block.norm2)
         return block
 
 
 class DownBlock(nn.Module):
-    """Norm, ReLU, 3 x 3, norm, ReLU, 3 x 3, average pooling, beside a 1 x 1 and average pooling.
+    """Adds two branches: norm, ReLU, 3 x 3, norm, ReLU, 3 x 3; and a 1 x 1. Average pooling halves both.
 
-    Args:
-        in_channels: C_in.
-        out_channels: C_out.
-        norm: Before each ReLU.
-        first: The block at the image: no activation and no normalisation before its first convolution.
-        halve: Pool at the end.
+    The `first` block, at the image, has no norm and no ReLU before its first convolution.
     """
 
     def __init__(
@@ -99,13 +94,13 @@ class DownBlock(nn.Module):
 
 
 class ResidualGenerator(Generator):
-    """Projected to 4 x 4, then residual blocks that double; tanh at the end."""
+    """Projects the latent to 4 x 4 features, then doubles them by residual blocks; tanh at the end."""
 
     def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
-        norm = norm_kind(config.generator_norm, auto="batch")
+        norm = config.norms[0]
         self.stem = nn.Linear(self.input_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(UpBlock(widths[i], widths[i + 1], norm, self.norm_labels) for i in range(levels))
         self.norm = Normalisation(norm, widths[-1], image=True)
@@ -122,13 +117,13 @@ class ResidualGenerator(Generator):
 
 
 class ResidualCritic(Critic):
-    """Residual blocks that halve down to 4 x 4, one more, then the sum over all pixels."""
+    """Halves the image by residual blocks down to 4 x 4, adds one more block, and sums over all pixels."""
 
     def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
         levels = resolution_levels(shape)
         widths = [self.input_channels, *level_widths(config.critic_width, config.max_width, levels)[-2::-1]]
-        norm = norm_kind(config.critic_norm, auto="none")
+        norm = config.norms[1]
         self.blocks = nn.ModuleList(DownBlock(widths[i], widths[i + 1], norm, first=i == 0) for i in range(levels))
         self.last = DownBlock(widths[-1] + self.extra_channels, widths[-1], norm, halve=False)
         self.add_heads(widths[-1], _init_weights)
@@ -142,7 +137,7 @@ class ResidualCritic(Critic):
 
 
 def _init_weights(network: nn.Module) -> None:
-    """Glorot's uniform initialisation; a gain of sqrt 2 within residual branches, as in the authors' code."""
+    """Initialise as Glorot (uniform), with a gain of sqrt 2 within residual branches, as the authors' code does."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             in_branch = "conv1" in name or "conv2" in name

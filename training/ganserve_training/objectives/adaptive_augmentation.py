@@ -1,14 +1,12 @@
 """The controller of adaptive discriminator augmentation (Karras et al. 2020, section 3.1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganserve_training.options.checks import expect, refusal
+from ganserve_training.options.checks import expect, expect_at_least, refusal
 from ganserve_training.run.distributed import Processes
 
 
@@ -16,22 +14,22 @@ from ganserve_training.run.distributed import Processes
 class AdaConfig:
     """The controller of adaptive discriminator augmentation (Karras et al. 2020).
 
-    It raises the probability of every augmentation while the critic is too sure of real samples. Its signal does not
-    fit relativistic losses.
+    It raises the probability of every augmentation while the critic overfits. Relativistic losses
+    can't use it.
     """
 
     target: float = 0.0
-    """Where E sign(D(real)) is kept; the paper's is 0.6. 0: no controller, `probability` is a schedule."""
+    """Value at which the controller keeps E sign(D(real)); the paper uses 0.6. 0: no controller."""
     kimg: float = 500.0
-    """Thousand real samples in which the probability can rise from 0 to 1."""
+    """Thousands of real samples over which the probability can rise from 0 to 1."""
     every_steps: int = 4
-    """Steps between adjustments."""
+    """Steps between adjustments of the probability."""
 
     def __post_init__(self) -> None:
         path = "augmentation.ada"
         expect(0.0 <= self.target < 1.0, f"{path}.target", self.target, "from 0 (off) to below 1")
         expect(self.kimg > 0.0, f"{path}.kimg", self.kimg, "positive")
-        expect(self.every_steps >= 1, f"{path}.every_steps", self.every_steps, "at least 1")
+        expect_at_least(1, self, path, "every_steps")
         for name, default in (("kimg", 500.0), ("every_steps", 4)):
             value = getattr(self, name)
             if self.target == 0.0 and value != default:
@@ -40,36 +38,29 @@ class AdaConfig:
 
 
 class AdaController:
-    """Moves the probability of augmentation so that E sign(D(real)), a sign of overfitting, stays at its target.
+    """Adjusts the probability of augmentation so that E sign(D(real)), which measures overfitting, stays at its target.
 
     Every `every_steps` steps: p += sign(E sign(D(real)) - target) * samples / (1000 kimg), kept in [0, 1].
-
-    Args:
-        config: Target and speed.
-        processes: Which average what each has seen.
     """
 
     def __init__(self, config: AdaConfig, processes: Processes) -> None:
         self._config = config
         self._processes = processes
         self.probability = 0.0
-        """p, now."""
+        """p, the current probability."""
         self._signs: list[Tensor] = []
         self._samples = 0
 
     def watch(self, real_scores: Tensor, threshold: Tensor, samples: int) -> None:
-        """Take note of one update of the critic.
+        """Record the scores [N] of augmented real samples in one update of the critic.
 
-        Args:
-            real_scores: Of augmented real samples, [N].
-            threshold: The score above which the critic takes a sample for real.
-            samples: Real samples that all processes showed in this update.
+        Scores above `threshold` mean "real"; `samples` counts the real samples of this update in all processes.
         """
         self._signs.append((real_scores - threshold).sign().mean())
         self._samples += samples
 
     def adjust(self, step: int) -> None:
-        """After step `step`, counted from 1: adjust if it is time."""
+        """Adjust the probability after step `step` (from 1), if it is time."""
         if step % self._config.every_steps or not self._signs:
             return
         self.share()
@@ -80,19 +71,19 @@ class AdaController:
         self._samples = 0
 
     def share(self) -> None:
-        """Make what was seen since the last adjustment that of all processes; to do it again changes nothing."""
+        """Average what the processes recorded since the last adjustment; to repeat it changes nothing."""
         if self._signs:
-            device = self._signs[-1].device  # Those of a checkpoint may lie elsewhere.
+            device = self._signs[-1].device  # A checkpoint's may be on another device.
             signs = torch.stack([sign.to(device) for sign in self._signs])
             self._processes.average([signs])
             self._signs = list(signs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next adjustment depends on."""
+        """Return the state that the next adjustment depends on."""
         return {"probability": self.probability, "signs": list(self._signs), "samples": self._samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from a state that `state_dict` returned."""
         self.probability = state["probability"]
         self._signs = list(state["signs"])
         self._samples = state["samples"]

@@ -1,12 +1,12 @@
-"""Differentiable augmentation: what the critic sees of every sample. N = batch, C, H, W = image.
+"""Differentiable augmentation of the samples that the critic sees. N = batch, C, H, W = image.
 
-Every change is made to each sample on its own, with a probability, and gradients flow through it (DiffAugment, Zhao et
-al. 2020). The same changes meet real and generated samples, in the critic's updates and in the generator's.
+Each sample changes on its own, with a probability, and gradients flow through the change (DiffAugment, Zhao et al.
+2020). Real and generated samples get the same kinds of changes, in the updates of both networks.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,46 +14,43 @@ from torch import Tensor
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.objectives.adaptive_augmentation import AdaConfig
 from ganserve_training.options.anneal import Anneal
-from ganserve_training.options.checks import expect, expect_not_negative, flag, refusal
+from ganserve_training.options.checks import expect, expect_at_least, expect_not_negative, flag, refusal
 from ganserve_training.run.random_state import Noise
 
 CHANGES = ("translation_px", "cutout_fraction", "brightness", "saturation", "contrast")
-"""Options that each switch on a change of images; noise can be added to all samples."""
-BACKGROUND = -1.0  # Black, in the networks' range: what is shifted in.
-MID_GRAY = 0.0  # What cut-out squares show.
+"""Options that each switch on a change of images. Noise is separate: it works for vectors, too."""
+BACKGROUND = -1.0  # Black in the networks' range; fills what a shift leaves empty.
+MID_GRAY = 0.0  # Fills cut-out squares.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
-    """What is done to every sample, real or generated, before the critic sees it (DiffAugment, Zhao et al. 2020)."""
+    """Changes of every sample, real or generated, before the critic sees it (DiffAugment, Zhao et al. 2020)."""
 
     translation_px: int = 0
-    """Shift by a random whole number of pixels up to this, filled with the background; the paper: an eighth of the
-    side. 0: off."""
+    """Shift images by up to this many pixels, at random, and fill in black; the paper uses an eighth of the side.
+    0: off."""
     cutout_fraction: float = 0.0
-    """Paint a square of this share of the side, at a random place, in mid-gray; the paper: 0.5. 0: off."""
+    """Paint a gray square of this share of the side at a random place; the paper uses 0.5. 0: off."""
     brightness: float = 0.0
-    """Add a number from U(-b, b) to a sample, in units of half the range; the paper: 0.5. 0: off."""
+    """b: add a random number from -b to b to an image, where the range of values is 2; the paper uses 0.5. 0: off."""
     saturation: float = 0.0
-    """Scale each pixel's distance from its gray by U(1 - s, 1 + s), RGB and RGBA only; the paper: 1. 0: off."""
+    """s: scale each pixel's distance from its gray by 1 - s to 1 + s, at random; the paper uses 1. For colour images.
+    0: off."""
     contrast: float = 0.0
-    """Scale each value's distance from the sample's mean by U(1 - c, 1 + c); the paper: 0.5. 0: off."""
+    """c: scale each value's distance from the image's mean by 1 - c to 1 + c, at random; the paper uses 0.5. 0: off."""
     probability: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
-    """Of each augmentation, for each sample independently. With `ada.target` it must be left at 1."""
+    """Probability of each augmentation, for each sample independently. Leave it at 1 with --augmentation.ada.target."""
     ada: AdaConfig = field(default_factory=AdaConfig)
-    """The controller of the probability."""
+    """Adaptive augmentation (ADA): a controller chooses the probability."""
     instance_noise: Anneal = field(default_factory=lambda: Anneal.constant(0.0))
-    """Standard deviation of noise added to every sample last, in the networks' units (Sonderby et al. 2017; Arjovsky &
-    Bottou 2017); anneal it to 0. Probability does not apply to it."""
+    """Standard deviation of noise that is added to every sample last, where images range from -1 to 1 (Sonderby et al.
+    2017; Arjovsky & Bottou 2017). Let it end at 0. The probability does not apply to it."""
 
     def __post_init__(self) -> None:
-        expect(self.translation_px >= 0, "augmentation.translation_px", self.translation_px, "0 or more")
-        expect(
-            0.0 <= self.cutout_fraction < 1.0,
-            "augmentation.cutout_fraction",
-            self.cutout_fraction,
-            "from 0 (off) to below 1",
-        )
+        expect_at_least(0, self, "augmentation", "translation_px")
+        cutout = self.cutout_fraction
+        expect(0.0 <= cutout < 1.0, "augmentation.cutout_fraction", cutout, "from 0 (off) to below 1")
         for name in ("brightness", "saturation", "contrast", "instance_noise"):
             expect_not_negative(f"augmentation.{name}", getattr(self, name))
         path, probability, adapted = "augmentation.probability", self.probability, self.ada.target > 0.0
@@ -69,20 +66,19 @@ class AugmentationConfig:
 
     @property
     def on_samples(self) -> bool:
-        """Whether any augmentation but the noise is on."""
+        """True if any augmentation except the noise is on."""
         return any(getattr(self, name) for name in CHANGES)
 
 
-class Augmentation:
-    """Random changes of single samples.
+_Change = Callable[[Tensor, Any, Noise], Tensor]
+"""Images [N, C, H, W], how strong, random numbers -> changed images."""
 
-    Args:
-        config: Which, and how strong.
-        data: What a sample looks like.
-        noise: Where the random numbers come from.
+
+class Augmentation:
+    """Changes samples at random, each on its own.
 
     Raises:
-        ConfigError: The configuration asks for what these data don't have: pixels, colours, so large a shift.
+        ConfigError: The changes do not suit these data.
     """
 
     def __init__(self, config: AugmentationConfig, data: DataInfo, noise: Noise) -> None:
@@ -92,30 +88,21 @@ class Augmentation:
         self._full_width = data.width if data.is_image else 0
 
     def __call__(self, samples: Tensor, probability: float, noise_std: float) -> Tensor:
-        """Changed samples.
-
-        Args:
-            samples: [N, C, H, W], smaller than the data's while networks grow, or [N, D] where only noise is on.
-            probability: Of each change.
-            noise_std: Standard deviation of the noise added last.
-
-        Returns:
-            The same shape.
-        """
+        """Return changed samples, [N, C, H, W] (smaller than the data's while networks grow) or [N, D] (noise only)."""
         config, noise = self._config, self._noise
         if probability > 0.0 and config.on_samples:
-            if config.brightness:
-                samples = self._sometimes(samples, random_brightness(samples, config.brightness, noise), probability)
-            if config.saturation:
-                samples = self._sometimes(samples, random_saturation(samples, config.saturation, noise), probability)
-            if config.contrast:
-                samples = self._sometimes(samples, random_contrast(samples, config.contrast, noise), probability)
             # Pixels of the full image: while networks grow, the same share of a smaller one.
             most_px = round(config.translation_px * samples.shape[-1] / self._full_width)
-            if most_px:
-                samples = self._sometimes(samples, random_translation(samples, most_px, noise), probability)
-            if config.cutout_fraction:
-                samples = self._sometimes(samples, random_cutout(samples, config.cutout_fraction, noise), probability)
+            changes: tuple[tuple[Any, _Change], ...] = (
+                (config.brightness, random_brightness),
+                (config.saturation, random_saturation),
+                (config.contrast, random_contrast),
+                (most_px, random_translation),
+                (config.cutout_fraction, random_cutout),
+            )
+            for strength, change in changes:
+                if strength:
+                    samples = self._sometimes(samples, change(samples, strength, noise), probability)
         if noise_std > 0.0:
             samples = samples + noise.normal(*samples.shape).to(samples.dtype) * noise_std
         return samples
@@ -144,19 +131,10 @@ def random_contrast(images: Tensor, most: float, noise: Noise) -> Tensor:
 
 
 def random_translation(images: Tensor, most_px: int, noise: Noise) -> Tensor:
-    """Shift each image by its own whole number of pixels in [-most_px, most_px] along both axes.
-
-    Args:
-        images: [N, C, H, W].
-        most_px: The largest shift.
-        noise: Where the shifts come from.
-
-    Returns:
-        [N, C, H, W]; what moves in is background.
-    """
-    count, _, height, width = images.shape
+    """Shift each image [N, C, H, W] by up to `most_px` pixels along both axes; background fills the gap."""
+    count = images.shape[0]
     shifts = noise.integers(-most_px, most_px + 1, count, 2)
-    return _shift(_shift(images, shifts[:, 0], 2, height), shifts[:, 1], 3, width)
+    return _shift(_shift(images, shifts[:, 0], 2), shifts[:, 1], 3)
 
 
 def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
@@ -165,12 +143,10 @@ def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
     inside = None
     for axis, size in ((2, height), (3, width)):
         length = max(1, int(size * fraction + 0.5))
-        # The centre may lie at the very edge: parts of the rectangle then fall outside. An even length has its centre
-        # between two pixels, and one more place to be.
+        # The centre may lie at the edge; parts of the rectangle then fall outside. An even length has its centre
+        # between two pixels, and so one more possible place.
         first = noise.integers(-(length // 2), size - length // 2 + 1 - length % 2, count).view(-1, 1, 1, 1)
-        view = [1, 1, 1, 1]
-        view[axis] = size
-        place = torch.arange(size, device=images.device).view(view)
+        place = _places(images, axis)
         hit = (place >= first) & (place < first + length)
         inside = hit if inside is None else inside & hit
     assert inside is not None
@@ -178,7 +154,7 @@ def random_cutout(images: Tensor, fraction: float, noise: Noise) -> Tensor:
 
 
 def _colours(images: Tensor) -> Tensor:
-    """Return the channels that are not alpha: 1 of 1 or 2, 3 of 3 or 4."""
+    """Return the channels without alpha: 1 of 1 or 2, 3 of 3 or 4."""
     return images[:, : 3 if images.shape[1] > 2 else 1]
 
 
@@ -194,40 +170,33 @@ def _spread_changed(images: Tensor, most: float, noise: Noise, axes: tuple[int, 
     return _colours_changed(images, centre + (colours - centre) * factor)
 
 
-def _shift(images: Tensor, shifts: Tensor, axis: int, size: int) -> Tensor:
-    """Image n moved by shifts[n] along `axis`."""
-    view = [1, 1, 1, 1]
-    view[axis] = size
-    source = torch.arange(size, device=images.device).view(view) - shifts.view(-1, 1, 1, 1)
+def _places(images: Tensor, axis: int) -> Tensor:
+    """Return 0, 1, … along `axis` of images [N, C, H, W]; the other axes are 1."""
+    places = torch.arange(images.shape[axis], device=images.device)
+    return places.view([-1 if index == axis else 1 for index in range(4)])
+
+
+def _shift(images: Tensor, shifts: Tensor, axis: int) -> Tensor:
+    """Move image n by shifts[n] along `axis`."""
+    size = images.shape[axis]
+    source = _places(images, axis) - shifts.view(-1, 1, 1, 1)
     inside = (source >= 0) & (source < size)
     index = source.clamp(0, size - 1).expand_as(images)
     return torch.where(inside, images.gather(axis, index), BACKGROUND)
 
 
 def check_augmentation(config: AugmentationConfig, data: DataInfo) -> None:
-    """Refuse what these data don't have: pixels, colours, so large a shift.
-
-    Raises:
-        ConfigError: With the value and a fix.
-    """
+    """Refuse changes that do not suit these data: of vectors, of the colours of gray images, too large a shift."""
     if not config.on_samples:
         return
     if not data.is_image:
         on = next(name for name in CHANGES if getattr(config, name))
-        raise refusal(
-            f"augmentation.{on}",
-            getattr(config, on),
-            "changes images, and these data are vectors",
-            "Leave it out; --augmentation.instance-noise.start works for vectors, too",
-        )
+        problem = "changes images, and these data are vectors"
+        fix = "Leave it out; --augmentation.instance-noise.start works for vectors, too"
+        raise refusal(f"augmentation.{on}", getattr(config, on), problem, fix)
     if config.saturation and data.channels < 3:
         problem = f"needs colours, and these images have {data.channels} channel(s)"
         raise refusal("augmentation.saturation", config.saturation, problem, "Leave it out")
-    side = min(data.height, data.width)
-    expect(
-        config.translation_px < side,
-        "augmentation.translation_px",
-        config.translation_px,
-        f"less than the images' side, {side}",
-        "An eighth of the side is usual",
-    )
+    side, shift = min(data.height, data.width), config.translation_px
+    expected = f"less than the images' side, {side}"
+    expect(shift < side, "augmentation.translation_px", shift, expected, "An eighth of the side is usual")

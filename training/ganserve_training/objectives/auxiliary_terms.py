@@ -1,7 +1,5 @@
 """Terms that a critic's further heads add to both players' losses. N = batch, K = classes, V = continuous codes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +22,9 @@ class Codes:
 
 
 def classification_term(output: CriticOutput, labels: Tensor | None) -> Tensor | None:
-    """AC-GAN's cross-entropy of the auxiliary classifier (Odena et al. 2017); None: the critic has no such head.
+    """Return the auxiliary classifier's cross-entropy (AC-GAN, Odena et al. 2017) for the samples' labels int64 [N].
 
-    Args:
-        output: The critic's, for samples real or generated.
-        labels: The labels that they have or were asked for, int64 [N].
+    It is None where the critic has no such head.
     """
     if output.class_logits is None:
         return None
@@ -38,10 +34,10 @@ def classification_term(output: CriticOutput, labels: Tensor | None) -> Tensor |
 
 
 def information_term(output: CriticOutput, codes: Codes) -> Tensor | None:
-    """InfoGAN's bound on the mutual information, negated: -E log q(c | G(z, c)), without constants (Chen et al. 2016).
+    """Return InfoGAN's negative bound on the mutual information, -E log q(c | G(z, c)) (Chen et al. 2016).
 
     The discrete code's q is the softmax of the logits, a continuous code's a normal distribution of variance 1 around
-    the value that the critic reads: (c - c')^2 / 2, added over the codes.
+    the value that the critic reads: (c - c')^2 / 2, added over the codes. Constants are left out.
     """
     terms = []
     if output.code_logits is not None and codes.categories is not None:
@@ -52,12 +48,7 @@ def information_term(output: CriticOutput, codes: Codes) -> Tensor | None:
 
 
 class Heads:
-    """The weighted terms, for the trainer.
-
-    Args:
-        loss: Their weights.
-        codes: Which codes there are.
-    """
+    """The weighted terms of the critic's heads: AC-GAN's with a `classifier`, InfoGAN's with `codes`."""
 
     def __init__(self, loss: Loss, codes: CodesConfig, *, classifier: bool) -> None:
         self._loss = loss
@@ -66,17 +57,17 @@ class Heads:
             *(("classification",) if classifier else ()),
             *(("information",) if codes.any else ()),
         )
-        """What the log calls the terms that there are."""
+        """The terms' names in the log."""
 
     def read_codes(self, latents: Tensor, labels: Tensor | None) -> Codes:
-        """Return the codes that generated samples were asked for: the last values of the latent, and the label."""
+        """Return the codes of generated samples: the last values of the latent, and the label."""
         values = latents[:, latents.shape[1] - self._codes.continuous :] if self._codes.continuous else None
         return Codes(labels if self._codes.categories else None, values)
 
     def critic_terms(
         self, real: CriticOutput, fake: CriticOutput, labels: Tensor | None, codes: Codes
     ) -> dict[str, Tensor]:
-        """AC-GAN on real and generated samples; InfoGAN on generated ones (only they have codes)."""
+        """Return AC-GAN's term on real and generated samples, and InfoGAN's on generated ones, which have codes."""
         terms = {}
         on_real, on_fake = classification_term(real, labels), classification_term(fake, labels)
         if on_real is not None and on_fake is not None:

@@ -1,6 +1,4 @@
-"""The critic's view of one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
-
-from __future__ import annotations
+"""The critic's output for one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
 
 from collections.abc import Callable
 
@@ -14,18 +12,18 @@ Scorer = Callable[[Tensor, Tensor | None], CriticOutput]
 
 
 class CriticPass:
-    """Outputs for real and generated samples, and gradients by them, kept for the loss and the penalties.
+    """Outputs for real and generated samples, and gradients with respect to them, for the loss and the penalties.
 
-    Gradients are those with respect to the samples before augmentation.
+    Gradients are with respect to the samples before augmentation.
 
     Args:
-        scorer: The critic, behind the augmentation.
+        scorer: The augmentation, then the critic.
         real: Real samples [N, ...].
-        fake: Generated samples [N, ...]; without a graph, but for an unrolled critic.
-        labels: Int64 [N], shared by both, or None.
-        with_gradients: Whether gradients will be asked for.
-        together: Real and generated samples go through the critic as one batch, so that a gradient with respect to
-            either costs one pass; not for a critic that looks across its batch.
+        fake: Generated samples [N, ...]; they have a graph only for an unrolled critic.
+        labels: int64 [N], the same for both, or None.
+        with_gradients: Prepare for gradients.
+        together: Put real and generated samples through the critic as one batch, so that both gradients take one
+            pass; not for a critic that looks across its batch.
     """
 
     def __init__(
@@ -50,8 +48,8 @@ class CriticPass:
         else:
             if with_gradients:
                 real = real.detach().requires_grad_()
-                # An unrolled critic's weights depend on the generated samples too: the gradient by the samples as its
-                # input must be that by a tensor of their own.
+                # An unrolled critic's weights depend on the generated samples, too; a tensor of its own separates the
+                # gradient with respect to the input.
                 fake = fake.view_as(fake) if fake.requires_grad else fake.detach().requires_grad_()
             self.real, self.fake = scorer(real, labels), scorer(fake, labels)
             self._batches, self._scores = [real, fake], [self.real.scores, self.fake.scores]
@@ -70,7 +68,7 @@ class CriticPass:
         return self.fake.scores
 
     def input_gradients(self) -> tuple[Tensor, Tensor]:
-        """Return gradient of each score by its own sample, differentiable: real and generated, [N, ...] each."""
+        """Return each score's gradient with respect to its sample, differentiable: real, generated, [N, ...] each."""
         if self._gradients is None:
             total = torch.stack([scores.sum() for scores in self._scores]).sum()
             gradients = torch.autograd.grad(total, self._batches, create_graph=True)
@@ -79,9 +77,9 @@ class CriticPass:
         return self._gradients
 
     def squared_gradient_norms(self) -> tuple[Tensor, Tensor]:
-        """Return squared Euclidean norm of each score's gradient, differentiable: real and generated, [M] each.
+        """Return the squared Euclidean norm of each score's gradient, differentiable: real, generated, [M] each.
 
-        A packed critic's score has one gradient by all of its samples.
+        A packed critic's score has one gradient with respect to all of its samples.
         """
         if self._squared_norms is None:
             real, fake = (

@@ -1,6 +1,6 @@
-"""Adversarial losses: the options of each, and what the critic and the generator minimise, given scores.
+"""Adversarial losses: their options, and what the critic and the generator minimise, given scores.
 
-N = batch, sigma = sigmoid. To add one, write a class like these; `register_loss` makes `--loss.name` know it.
+N = batch, sigma = sigmoid. To add one, write a class like these; `register_loss` adds it to `--loss.name`.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from ganserve_training.options.registry import Registry
 
 LOSSES: Registry[Loss] = Registry("name")
 register_loss = LOSSES.register
-"""Makes a class a choice of `--loss.name`."""
+"""Decorator that adds a class to the choices of `--loss.name`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """The adversarial loss, and the weights of the terms beside it.
+    """The adversarial loss, and the weights of the further terms.
 
-    Scores are the critic's raw outputs; higher always means "more like the data".
+    Scores are the critic's raw outputs; a higher score always means "more like the data".
     """
 
     registry: ClassVar = LOSSES
     name: ClassVar[str]
-    """Which game is played; docs/training.md has the formulas and their papers."""
+    """Adversarial loss; docs/training.md has the formulas and their papers."""
     generator_needs_real_scores: ClassVar[bool] = False
-    """Whether `generator` reads the scores of real samples."""
+    """True if `generator` reads the scores of real samples."""
     relativistic: ClassVar[bool] = False
-    """Whether only differences between real and generated scores mean anything."""
+    """True if only differences between real and generated scores have a meaning."""
     has_zero: ClassVar[bool] = False
-    """Whether a fixed score divides real from generated, as adaptive augmentation needs."""
+    """True if a fixed score separates real from generated samples, as adaptive augmentation needs."""
     gives_logits: ClassVar[bool] = False
-    """Whether sigma(score) is the probability of "real", as Roth's penalty needs."""
+    """True if sigma(score) is the probability of "real", as Roth's penalty needs."""
 
     classification_weight: float = 1.0
-    """Weight of AC-GAN's cross-entropy, in both players, where critic_conditioning is classifier."""
+    """Weight of AC-GAN's cross-entropy in both networks' losses, with --networks.critic-conditioning classifier."""
     information_weight: float = 1.0
-    """Weight of InfoGAN's mutual information, in both players, where there are codes."""
+    """Weight of InfoGAN's mutual information in both networks' losses, with --networks.codes."""
 
     def __post_init__(self) -> None:
         for name in ("classification_weight", "information_weight"):
@@ -92,20 +92,20 @@ class MinimaxLoss(Loss):
     gives_logits = True
 
     label_smoothing: float = 0.0
-    """The critic's target for real samples is 1 - s/2 (TF-GAN's default s is 0.25, Salimans et al. 2016)."""
+    """s, where 1 - s/2 is the critic's target for real samples (Salimans et al. 2016; TF-GAN's default is 0.25)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         expect(0.0 <= self.label_smoothing < 1.0, "loss.label_smoothing", self.label_smoothing, "from 0 to below 1")
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return binary cross-entropy of both kinds, added."""
+        """Return the binary cross-entropy on real samples plus that on generated ones."""
         # BCE(s, t) = softplus(s) - t s = t softplus(-s) + (1 - t) softplus(s).
         real = F.softplus(real_scores) - (1.0 - self.label_smoothing / 2) * real_scores
         return real.mean() + F.softplus(fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Return mean log-probability that the critic gives to "generated"."""
+        """Return the mean log-probability of "generated"."""
         return -F.softplus(fake_scores).mean()
 
 
@@ -117,7 +117,7 @@ class ModifiedMinimaxLoss(MinimaxLoss):
     name = "modified-minimax"
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Return mean negative log-probability that the critic gives to "real"."""
+        """Return the mean negative log-probability of "real"."""
         return F.softplus(-fake_scores).mean()
 
 
@@ -150,7 +150,7 @@ class HingeLoss(Loss):
     has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return how far scores fall short of a margin of 1, added over both kinds."""
+        """Return how far scores fall short of a margin of 1, on real plus on generated samples."""
         return F.relu(1.0 - real_scores).mean() + F.relu(1.0 + fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
@@ -167,7 +167,7 @@ class LeastSquaresLoss(Loss):
     has_zero = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return half the squared distance to the targets 1 and 0, added over both kinds."""
+        """Return half the squared distance to the targets 1 (real) and 0 (generated)."""
         return ((real_scores - 1.0).square().mean() + fake_scores.square().mean()) / 2
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
@@ -175,7 +175,7 @@ class LeastSquaresLoss(Loss):
         return (fake_scores - 1.0).square().mean() / 2
 
     def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:  # noqa: ARG002
-        """Halfway between the targets."""
+        """Return the middle of the two targets."""
         return real_scores.new_full((), 0.5)
 
 
@@ -193,12 +193,12 @@ class RelativisticAverageLoss(Loss):
     relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return real above the mean fake, fake below the mean real."""
+        """Return the cross-entropy of each score minus the mean score of the other kind."""
         real, fake = real_scores - fake_scores.mean(), fake_scores - real_scores.mean()
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
-        """Return fake above the mean real, real below the mean fake."""
+        """Return the critic's term with real and fake swapped."""
         return self.critic(fake_scores, _needed(real_scores, "relativistic average"))
 
 
@@ -217,11 +217,11 @@ class RelativisticPairingLoss(Loss):
     relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return mean softplus of how far each fake scores above its real partner."""
+        """Return the mean softplus of how far each fake scores above its real partner."""
         return F.softplus(fake_scores - real_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
-        """Return mean softplus of how far each real scores above its fake partner."""
+        """Return the mean softplus of how far each real sample scores above its fake partner."""
         return F.softplus(_needed(real_scores, "relativistic pairing") - fake_scores).mean()
 
 

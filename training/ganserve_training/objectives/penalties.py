@@ -1,14 +1,14 @@
-"""Penalties and constraints on the critic: the options of each, and the term that it adds. N = batch, M = scores.
+"""Penalties and constraints on the critic: their options, and the terms they add. N = batch, M = scores.
 
 To add one, write a class like these, a field of `RegularisersConfig` and a line of its `penalties`. A package of your
-own registers its class with `register_penalty` and passes an instance in `RegularisersConfig(more=(...))`.
+own registers its class with `register_penalty` and gives an instance in `RegularisersConfig(more=(...))`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,28 +21,22 @@ from ganserve_training.run.random_state import Noise
 
 PENALTIES: Registry[Penalty] = Registry("name")
 register_penalty = PENALTIES.register
-"""Makes a class one that `RegularisersConfig.more` may hold."""
+"""Decorator that allows instances of a class in `RegularisersConfig.more`."""
 _OFF = Anneal.constant(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Penalty:
-    """A term that the critic minimises beside its loss."""
+    """A term that the critic minimises together with its loss."""
 
     registry: ClassVar = PENALTIES
     name: ClassVar[str]
-    """What the log calls it."""
+    """Name of its column in the log."""
     needs_input_gradients: ClassVar[bool] = False
-    """Whether it reads the gradients of a `CriticPass`."""
+    """True if it reads the gradients of a `CriticPass`."""
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:
-        """Return the weighted term, a scalar.
-
-        Args:
-            critic_pass: Scores and gradients for one batch.
-            progress: Share of the burn-in that has passed, in [0, 1].
-            noise: Where random numbers come from.
-        """
+        """Return the weighted term, a scalar, after `progress` in [0, 1] of the burn-in."""
         raise NotImplementedError
 
 
@@ -53,35 +47,31 @@ class R1(Penalty):
     name = "r1"
     needs_input_gradients = True
 
+    generated: ClassVar[bool] = False
+    """True if it is over generated samples."""
+
     gamma: Anneal
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """Return half gamma times the mean squared norm of the real samples' gradients."""
-        real, _ = critic_pass.squared_gradient_norms()
-        return real.mean() * (self.gamma.at(progress) / 2)
+        """Return half gamma times the mean squared norm of the gradients."""
+        squares = critic_pass.squared_gradient_norms()[self.generated]
+        return squares.mean() * (self.gamma.at(progress) / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class R2(Penalty):
+class R2(R1):
     """gamma / 2 * E |grad D(G(z))|^2 over generated samples (Mescheder et al. 2018)."""
 
     name = "r2"
-    needs_input_gradients = True
-
-    gamma: Anneal
-
-    def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
-        """Return half gamma times the mean squared norm of the generated samples' gradients."""
-        _, fake = critic_pass.squared_gradient_norms()
-        return fake.mean() * (self.gamma.at(progress) / 2)
+    generated = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roth(Penalty):
     """The f-GAN regulariser of Roth et al. 2017 for logits, sigma = sigmoid.
 
-    gamma / 2 * (E (1 - sigma(D(x)))^2 |grad D(x)|^2 + E sigma(D(G(z)))^2 |grad D(G(z))|^2): the critic's gradient is
-    penalised where it is unsure, which is what noise on its inputs does to first order, without the noise.
+    gamma / 2 * (E (1 - sigma(D(x)))^2 |grad D(x)|^2 + E sigma(D(G(z)))^2 |grad D(G(z))|^2). It penalises the critic's
+    gradient where the critic is unsure: the first-order effect of noise on its inputs, without the noise.
     """
 
     name = "roth"
@@ -107,9 +97,9 @@ class GradientPenalty(Penalty):
     name = "gradient_penalty"  # It takes gradients at points of its own.
 
     weight: float = 0.0
-    """lambda; the paper's is 10. 0: off."""
+    """Weight of the penalty. 0: off; the paper uses 10."""
     target: float = 1.0
-    """The norm that costs nothing."""
+    """Norm of the gradient at which the penalty is zero."""
     one_sided: bool = False
     """Penalise only norms above the target (Petzka et al. 2018)."""
 
@@ -137,7 +127,7 @@ class GradientPenalty(Penalty):
 
 
 def _safe_norm(rows: Tensor) -> Tensor:
-    """Return euclidean norm of each row, [M, V] -> [M]; its gradient at 0 is 0 instead of NaN."""
+    """Return the Euclidean norm of each row, [M, V] -> [M]; its gradient at 0 is 0 instead of NaN."""
     squares = rows.square().sum(dim=1)
     is_zero = squares == 0.0
     return torch.where(is_zero, 0.0, torch.where(is_zero, 1.0, squares).sqrt())
@@ -158,7 +148,7 @@ class Drift(Penalty):
 
 @torch.no_grad()
 def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
-    """Cut every weight off to [-bound, bound], in place (Arjovsky et al. 2017); bound 0: leave them."""
+    """Clip every weight to [-bound, bound], in place (Arjovsky et al. 2017). A bound of 0 changes nothing."""
     if bound > 0.0:
         for parameter in parameters:
             parameter.clamp_(-bound, bound)
@@ -166,26 +156,26 @@ def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegularisersConfig:
-    """Penalties and constraints on the critic, applied at every critic step; 0 switches one off."""
+    """Penalties and constraints on the critic, in each of its updates; 0 switches one off."""
 
     r1_gamma: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
     """Weight of R1, gamma / 2 * E |grad D(real)|^2 (Mescheder et al. 2018)."""
     r2_gamma: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
-    """Weight of R2, the same on generated samples."""
+    """Weight of R2, gamma / 2 * E |grad D(generated)|^2 (Mescheder et al. 2018)."""
     roth_gamma: Anneal = _OFF
-    """Weight of Roth et al.'s penalty: as R1 and R2, each sample weighted by how unsure the discriminator is of it."""
+    """Weight of Roth et al.'s penalty (2017): R1 plus R2, with more weight on samples of which the critic is unsure."""
     gradient_penalty: GradientPenalty = field(default_factory=GradientPenalty)
-    """The gradient penalty between real and generated samples."""
+    """Gradient penalty at points between real and generated samples (Gulrajani et al. 2017)."""
     drift: float = 0.0
-    """Weight of E D(real)^2, which keeps a Wasserstein critic near zero (Karras et al. 2017 use 0.001)."""
+    """Weight of E D(real)^2, which keeps a Wasserstein critic's scores near zero (Karras et al. 2017 use 0.001)."""
     weight_clip: float = 0.0
-    """After each step every weight of the critic is cut off to [-c, c] (Arjovsky et al. 2017 use 0.01)."""
+    """c: clip every weight of the critic to [-c, c] after each update (Arjovsky et al. 2017 use 0.01). 0: off."""
     more: tuple[Penalty, ...] = field(default=(), metadata={"flag": False})
-    """Penalties of your own package, from Python alone."""
+    """Penalties of your own package; only in Python."""
 
     @classmethod
-    def none(cls) -> RegularisersConfig:
-        """Return none at all: R1 and R2, which are on by default, are off too."""
+    def none(cls) -> Self:
+        """Return a configuration with everything off, R1 and R2 included."""
         return cls(r1_gamma=_OFF, r2_gamma=_OFF)
 
     def __post_init__(self) -> None:
@@ -206,6 +196,6 @@ class RegularisersConfig:
 
     @property
     def bounds_critic(self) -> bool:
-        """Whether any of them may keep a Wasserstein critic's scores from growing without end."""
+        """True if any of them can keep a Wasserstein critic's scores from growing without end."""
         gammas = (self.r1_gamma.most, self.r2_gamma.most)
         return any((self.weight_clip, self.gradient_penalty.weight, *gammas, self.more))

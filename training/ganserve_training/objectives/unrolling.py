@@ -1,7 +1,7 @@
-"""Unrolled GANs: the generator looks ahead at how the critic would answer (Metz et al. 2017).
+"""Unrolled GANs: the generator looks ahead at the critic's next updates (Metz et al. 2017).
 
-The generator's loss is taken with the critic's weights after k updates that the critic only imagines, and its gradient
-flows through those updates. The critic itself is left as it was.
+The generator's loss uses the critic's weights after k imagined updates, and its gradient flows through those updates.
+The critic itself does not change.
 """
 
 from __future__ import annotations
@@ -16,21 +16,17 @@ from ganserve_training.run.optimisers import AdamConfig, RmspropConfig, Updater
 Parameters = dict[str, Tensor]
 """A network's weights by name."""
 EPSILON = 1e-8  # Adam's and RMSprop's, as torch has it.
-TINY = 1e-30  # Keeps the derivative of a square root finite where a gradient is exactly zero.
+TINY = 1e-30  # Keeps the derivative of the square root finite at zero.
 
 
 class ImaginedCritic:
-    """The critic with other weights, through `torch.func.functional_call`; its own weights and buffers never change.
-
-    Args:
-        critic: The network.
-    """
+    """The critic with other weights, through `torch.func.functional_call`; its own weights and buffers never change."""
 
     def __init__(self, critic: nn.Module) -> None:
         self._critic = critic
         weights = dict(critic.named_parameters())
         self.parameters: Parameters = {name: weight for name, weight in weights.items() if weight.requires_grad}
-        """Its trained weights now; a later call of `advance` replaces them here only."""
+        """Its imagined weights, which `advance` updates."""
         self._fixed: Parameters = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self._fixed |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
 
@@ -41,19 +37,19 @@ class ImaginedCritic:
         )
 
     def advance(self, loss: Callable[[], Tensor], rule: DifferentiableRule) -> None:
-        """One imagined update that minimises `loss`, differentiable with respect to everything that the loss used."""
+        """Make one imagined update that minimises `loss`, differentiable with respect to all that the loss used."""
         gradients = torch.autograd.grad(loss(), list(self.parameters.values()), create_graph=True, allow_unused=True)
         self.parameters = rule.update(self.parameters, dict(zip(self.parameters, gradients, strict=True)))
 
 
 class DifferentiableRule:
-    """An optimiser's update as plain tensor arithmetic, going on from the moments that the real one has now.
+    """An optimiser's update in plain tensor arithmetic, which starts from the real optimiser's moments.
 
     Args:
         names: The weights' names, in the order of the updater's parameters.
         updater: The critic's.
         progress: Share of the burn-in that has passed.
-        clip: Every weight is cut off to [-clip, clip] after an update; 0: not.
+        clip: Clip weights to [-clip, clip] after each update; 0: don't.
     """
 
     def __init__(self, names: Mapping[int, str], updater: Updater, progress: float, clip: float) -> None:
@@ -76,12 +72,12 @@ class DifferentiableRule:
             self._second[name] = torch.zeros_like(parameter) if second is None else second.clone()
             steps.append(torch.as_tensor(state.get("step", 0.0), dtype=torch.float32))
             self._steps[name] = 0
-        if steps:  # One look at the device for all of them.
+        if steps:  # One transfer from the device for all of them.
             counts = torch.stack([step.to(steps[0].device) for step in steps]).tolist()
             self._steps = {name: int(count) for name, count in zip(self._steps, counts, strict=True)}
 
     def update(self, parameters: Parameters, gradients: Mapping[str, Tensor | None]) -> Parameters:
-        """Return the next weights; a weight without a gradient stays."""
+        """Return the next weights; a weight without a gradient does not change."""
         updated = {}
         for name, value in parameters.items():
             gradient = gradients[name]

@@ -1,36 +1,35 @@
-"""Values that change over a run."""
-
-from __future__ import annotations
+"""Values that change during a run."""
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Anneal:
-    """A hyper-parameter that moves from one value to another over `schedule.burn_in_steps`, then stays there."""
+    """A value that moves from `start` to `end` over `schedule.burn_in_steps`, then stays there."""
 
     start: float
     """Value at step 0."""
     end: float
-    """Value after the burn-in; the same as start: constant."""
+    """Value after the burn-in. Constant if it equals start."""
 
     def __str__(self) -> str:
         return f"{self.start:g}" if self.start == self.end else f"{self.start:g} to {self.end:g}"
 
     @classmethod
-    def constant(cls, value: float) -> Anneal:
-        """Return a hyper-parameter that stays at `value`."""
+    def constant(cls, value: float) -> Self:
+        """Return a value that does not change."""
         return cls(start=value, end=value)
 
     @property
     def least(self) -> float:
-        """The smaller end."""
+        """The smaller of the two values."""
         return min(self.start, self.end)
 
     @property
     def most(self) -> float:
-        """The larger end; 0 switches the hyper-parameter off for the whole run."""
+        """The larger of the two values; 0 means off for the whole run."""
         return max(self.start, self.end)
 
     def at(self, progress: float) -> float:

@@ -1,10 +1,8 @@
-"""Parts of the configuration that are one of several classes, such as the loss or the architecture.
+"""Registries of the classes that one part of the configuration can have, such as all losses or all architectures.
 
-A part's base class sets `registry`; each subclass names itself in the attribute that the registry calls its key, and
-joins with the decorator `registry.register`. The configuration's dictionary holds that name beside the fields.
+A part's base class has an attribute `registry`. Each subclass sets its name in the attribute that `registry.key` names,
+and is added by the decorator `registry.register`. In the configuration's dictionary the name stands beside the fields.
 """
-
-from __future__ import annotations
 
 from typing import Generic, TypeVar
 
@@ -26,7 +24,7 @@ class Registry(Generic[PartT]):
         self._kinds: dict[str, type[PartT]] = {}
 
     def register(self, kind: KindT) -> KindT:
-        """Add a class under the name that it gives itself; a decorator.
+        """Add a class, as a decorator; the class attribute `key` is its name.
 
         Raises:
             ConfigError: Another class has that name.
@@ -43,11 +41,7 @@ class Registry(Generic[PartT]):
         return tuple(sorted(self._kinds))
 
     def kind(self, name: str, path: str = "") -> type[PartT]:
-        """Return the class called `name`.
-
-        Args:
-            name: What the configuration or the command line gives.
-            path: Where it stands, for the message; empty: the key.
+        """Return the class called `name`; `path` is the option that chooses it, for the message.
 
         Raises:
             ConfigError: There is no such class.
@@ -62,8 +56,3 @@ class Registry(Generic[PartT]):
     def has(self, kind: type[object]) -> bool:
         """Return whether this very class is registered."""
         return kind in self._kinds.values()
-
-    def name_of(self, part: object) -> str:
-        """Return the name of the class that `part` is an instance of."""
-        name: str = getattr(part, self.key)
-        return name

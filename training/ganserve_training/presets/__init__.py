@@ -1,6 +1,6 @@
-"""Configurations that are known to work, by name. A preset is a value; variations are `dataclasses.replace`.
+"""Configurations that are known to work, by name; make variations with `dataclasses.replace`.
 
-`PRESETS` is imported when it is first used, as it imports PyTorch; `ABOUT` is not.
+`PRESETS` loads PyTorch, so it is imported when it is first used. `ABOUT` does not.
 """
 
 from __future__ import annotations

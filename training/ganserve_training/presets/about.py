@@ -1,6 +1,4 @@
-"""Each preset in a few words, for lists that must not import PyTorch."""
-
-from __future__ import annotations
+"""One line about each preset, for lists that must not import PyTorch."""
 
 ABOUT: dict[str, str] = {
     "digits": "scikit-learn's digits, 8 x 8, by label: a minute; start here",

@@ -1,7 +1,5 @@
 """All presets by name."""
 
-from __future__ import annotations
-
 from ganserve_training.config import TrainConfig
 from ganserve_training.presets.digits import DIGITS, DIGITS_ACGAN, DIGITS_INFOGAN
 from ganserve_training.presets.images import (

@@ -1,10 +1,9 @@
 """The literature's recipes for images, on 32 x 32 patches of scikit-learn's two photographs, labelled by photograph.
 
-They are real RGB data that need no download. For your own pictures take the recipe and name the data:
-`ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32`. Widths are chosen for two CPU cores.
+They are real RGB data that need no download. To use your own pictures, name them:
+`ganserve train dcgan-32 --data.source folder --data.path photos --data.size 32`. The widths suit two CPU cores;
+benchmarks/presets has the results.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 
@@ -53,10 +52,9 @@ DCGAN_32 = TrainConfig(
     diagnosis=DiagnosisConfig(every_steps=300),
     output=_OUTPUT,
 )
-"""Batch normalisation in both players, Adam 2e-4 with beta1 0.5 (Radford et al. 2016).
+"""Batch normalisation in both networks, Adam 2e-4 with beta1 0.5 (Radford et al. 2016).
 
-Measured: 140 CPU seconds; one image a label until about step 1,000 (diversity 0.1), then varied (0.98 at the end). R1
-of 0.5 in place of the critic's batch normalisation had not left that state by step 800.
+It makes one image a label until about step 1,000; with R1 of 0.5 in place of batch normalisation no sooner.
 """
 
 _RMSPROP = RmspropConfig(learning_rate=Anneal.constant(2e-4))
@@ -70,11 +68,9 @@ WGAN_32 = replace(
     optimisers=OptimisersConfig.both(_RMSPROP),
     schedule=ScheduleConfig(critic_steps=5),
 )
-"""Weights clipped to 0.01, RMSprop, five critic updates, batch normalisation in both players as in their DCGAN
-(Arjovsky et al. 2017); their learning rate of 5e-5 is 2e-4 here.
+"""Weights clipped to 0.01, RMSprop, five critic updates, batch normalisation in both networks (Arjovsky et al. 2017).
 
-Measured: 141 CPU seconds; as varied as the photographs from step 200 on (diversity 0.98 at the end), grainy. Without
-batch normalisation in the critic, at 5e-5, there was one image a label at step 400, and the scores swung.
+The paper's learning rate is 5e-5. Without batch normalisation in the critic the scores swing.
 """
 
 WGAN_GP_32 = replace(
@@ -84,11 +80,7 @@ WGAN_GP_32 = replace(
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0)),
     optimisers=OptimisersConfig.both(_adam(1e-4, 0.0, 0.9)),
 )
-"""Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017).
-
-Measured: 143 CPU seconds. Noise and one image a label for 300 steps, while the
-distance stays at 60; then it falls to 10, and at the end roofs stand before the sky and petals before leaves.
-"""
+"""Gradient penalty of weight 10 in place of clipping, Adam 1e-4 (Gulrajani et al. 2017)."""
 
 SNGAN_32 = replace(
     DCGAN_32,
@@ -106,11 +98,7 @@ SNGAN_32 = replace(
     loss=HingeLoss(),
     optimisers=OptimisersConfig.both(_adam(2e-4, 0.0, 0.9)),
 )
-"""Residual blocks, spectral norm, hinge loss (Miyato et al. 2018), conditional batch norm and projection (Miyato and
-Koyama 2018).
-
-Measured: 183 CPU seconds; petals and edges of roofs, with faint grids, little varied within a label.
-"""
+"""Residual blocks, spectral norm, hinge loss, conditional batch norm, projection (Miyato et al. 2018)."""
 
 PROGRESSIVE_32 = replace(
     DCGAN_32,
@@ -130,10 +118,9 @@ PROGRESSIVE_32 = replace(
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001),
     optimisers=OptimisersConfig.both(_adam(1e-3, 0.0, 0.99)),
 )
-"""Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017);
-their 600 thousand samples a phase are 12 here.
+"""Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017).
 
-Measured: 168 CPU seconds, the last 312 of 2,000 steps with 32 x 32 fully in; petals, and roofs before the sky.
+The paper has 600 thousand samples in each phase. Here the last 312 of 2,000 steps have 32 x 32 fully in.
 """
 
 _GAMMA = Anneal(start=1.0, end=0.1)
@@ -149,8 +136,7 @@ R3GAN_32 = replace(
     optimisers=OptimisersConfig.both(_R3GAN_ADAM),
     schedule=ScheduleConfig(burn_in_steps=540),
 )
-"""R3GAN's blocks, loss and penalties, everything annealed (Huang et al. 2024); their CIFAR-10 run is 2e-4 -> 5e-5.
+"""R3GAN's blocks, loss and annealed penalties (Huang et al. 2024; their learning rate for CIFAR-10 is 2e-4 to 5e-5).
 
-Measured: 137 CPU seconds; every colour and as varied as the photographs (diversity 1.0), but still soft. With gamma
-0.1 -> 0.01 and twice the learning rate the generator fell behind (critic accuracy 90 %, diversity 0.66).
+With gamma 0.1 to 0.01 and twice the learning rate the generator fell behind (diversity 0.66).
 """
