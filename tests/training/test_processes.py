@@ -314,7 +314,7 @@ def test_a_process_that_dies_ends_the_command_in_words_and_the_run_goes_on(tmp_p
         assert process.returncode == 1
         (line,) = [line for line in errors.splitlines() if "error" in line]
         assert line == (
-            f"ganserve train: error: process 2 of 2 (pid {ranks[1]}) was killed by SIGKILL, as the system does where "
+            f"ganserve train: error: process 2 of 2 (pid {ranks[1]}) was killed by SIGKILL, as the system does when "
             f"memory runs out; the others were stopped. The same command goes on from the checkpoint of step "
             f"{killed_at}, with 2 processes or any other number"
         )
