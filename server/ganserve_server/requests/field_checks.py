@@ -143,7 +143,7 @@ def check_answer_size(
     if count > most:
         findings.invalid(
             field,
-            f"makes it {count} samples, at {sample_bytes} bytes each, with their latents, more than the "
+            f"is {count} samples of {sample_bytes} bytes with their latents, more than the "
             f"{limits.max_response_bytes} bytes of one answer; ask for at most {most}{instead}",
         )
 

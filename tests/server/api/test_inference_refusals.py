@@ -104,7 +104,7 @@ def test_requests_for_more_than_one_answer_holds(tmp_path: Path) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await stub.ModelInfer(raw_request("tiny", inputs, parameters=parameters), timeout=TIMEOUT_S)
                 found = violations(caught.value)[field]
-                assert "makes it 11 samples, at 16 bytes each" in found
+                assert "is 11 samples of 16 bytes" in found
                 assert "ask for at most 10 at a time" in found
             await stub.ModelInfer(raw_request("tiny", {"seeds": seeds[:10]}), timeout=TIMEOUT_S)
 
