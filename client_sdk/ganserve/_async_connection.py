@@ -59,7 +59,7 @@ class AsyncConnection:
 
         Args:
             models: The folder of model packages, NAME/VERSION/; packages that come later are found.
-            provider: Where models run.
+            provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
         Raises:

@@ -95,12 +95,12 @@ class Client(Connection):
                 Others are drawn; setting one changes no other value of a latent.
             select: Lets the critic choose among more samples than are returned: `BestOf(8)` keeps the best of each 8,
                 `Rejection(max_proposals=64)` the first that it accepts. See `SampleBatch.selection`. Default: none.
-            encoding: How the samples travel. "raw" and "png" give the same arrays, "png" in fewer bytes and more time
+            encoding: Format on the wire. "raw" and "png" give the same arrays, "png" in fewer bytes and more time
                 ("png", "jpeg" and "webp" need the extra `images`); "jpeg" and "webp" lose a little; "float32" gives
                 float32 images, 0 to 1.
             priority: The request's place in the server's queue: "high" if somebody waits, "low" for work in bulk.
-            return_scores: Whether to return the critic's scores and probabilities of the samples.
-            return_latents: Whether to return the latents.
+            return_scores: Also return the critic's scores and probabilities of the samples.
+            return_latents: Also return the latents.
             timeout_s: Deadline in seconds, retries included; math.inf is none. Default: the client's.
 
         Returns:
@@ -206,7 +206,7 @@ class Client(Connection):
         """Score samples with a model's critic.
 
         Args:
-            images: What to score, or a sequence of such. Samples and batches that were drawn, which know their labels.
+            images: Samples to score, or a sequence of such. Drawn samples and batches, which know their labels.
                 Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
                 [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
                 as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the

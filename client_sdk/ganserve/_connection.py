@@ -56,7 +56,7 @@ class Connection:
 
         Args:
             models: The folder of model packages, NAME/VERSION/; packages that come later are found.
-            provider: Where models run.
+            provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
         Raises:

@@ -17,7 +17,7 @@ class FieldViolation:
     field: str
     """The argument: `n`, `label`, `images`, …"""
     description: str
-    """What is wrong, and what was expected."""
+    """The problem, and the expected value."""
 
 
 class GanserveError(Exception):
@@ -37,7 +37,7 @@ class GanserveError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        """What went wrong, and what to do."""
+        """The problem, and its fix."""
         self.code = code
         """Name of the gRPC status, such as "INVALID_ARGUMENT"; None if nothing was sent."""
         self.details = details
@@ -120,7 +120,7 @@ class MissingExtra(GanserveError, ImportError):
 
         Args:
             extra: The extra of ganserve that brings it.
-            package: What is missing.
-            purpose: Who needs it.
+            package: The missing package.
+            purpose: The part of the SDK that needs it.
         """
         return cls(f"{purpose} needs {package}, which is not installed: pip install 'ganserve[{extra}]'")

@@ -85,7 +85,7 @@ class _Thread(threading.Thread):
             except StartupError as error:
                 argument = "provider" if isinstance(error, ProviderError) else "models"
                 self._ready.set_exception(LocalServerError(argument, _without_flags(error)))
-            except Exception as error:  # noqa: BLE001 - whoever waits for the server gets it
+            except Exception as error:  # noqa: BLE001 - the caller that waits for the server gets it
                 if not self._ready.done():
                     self._ready.set_exception(error)
                 elif not self._ended.is_set():  # else the process ended meanwhile, and with it the threads
@@ -121,7 +121,7 @@ def _new_folder() -> Path:
 
 
 def _remove_dead(parent: Path) -> None:
-    """Remove the folders of processes that were killed: nobody listens on their sockets."""
+    """Remove the folders of processes that were killed: their sockets refuse connections."""
     for file in parent.glob(f"{_PREFIX}*/socket"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             if time.time() - file.stat().st_mtime > _STARTING_S:

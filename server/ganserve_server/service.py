@@ -86,7 +86,7 @@ class GanService:
 
             def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
                 task = asyncio.create_task(answer(start))
-                # If the stream ends early, nobody awaits this task: mark its error as seen.
+                # If the stream ends early, nothing awaits this task: mark its error as seen.
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
                 return task
 

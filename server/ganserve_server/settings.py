@@ -46,7 +46,7 @@ class ServerConfig:
     """TCP port of /metrics, /healthz and /readyz (HTTP, on --host). Without it they are off. 0: a free one; the server
     prints it."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
-    """Where models run. auto: on CUDA if available, else on the CPU. cuda, tensorrt: refuse to start without it."""
+    """Execution provider. auto: CUDA if available, else the CPU. cuda, tensorrt: refuse to start without it."""
     devices: tuple[int, ...] = (0,)
     """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1
@@ -64,12 +64,12 @@ class ServerConfig:
     """Batch sizes that calls are padded to; max_batch_size is always one. Without it: powers of 4 on GPUs, any size on
     the CPU."""
     queue_delay_ms: float = 0.0
-    """How long a free worker waits for a model call to fill up. 0: it starts at once with what is there."""
+    """Longest wait of a free worker for a full model call. 0: start at once with the waiting requests."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Replay model calls as CUDA graphs. auto: if all nodes of a model's graph run on CUDA."""
     conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
-    """How cuDNN chooses algorithms. measure: time heuristic and exhaustive when a model
-    is loaded, and take the faster one."""
+    """Choice of algorithms by cuDNN. measure: time heuristic and exhaustive when a model is loaded, and take the faster
+    one."""
     conv_layout: Literal["measure", "nchw", "nhwc"] = "measure"
     """Memory layout of images on CUDA. measure: time both when a model is loaded, and take the faster one."""
     tf32: bool = False
@@ -87,7 +87,7 @@ class ServerConfig:
     newest_versions: int = 0
     """Load this many of each model's newest versions; LoadModel loads others. 0: all."""
     drain_timeout_s: float = 30.0
-    """How long running calls may take to finish, after SIGTERM or when their version is unloaded."""
+    """Seconds that running calls have to finish, after SIGTERM or when their version is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log messages to write to stderr."""
     log_format: Literal["text", "json"] = "text"
@@ -120,7 +120,7 @@ class ServerConfig:
 
     @property
     def address(self) -> str:
-        """Where to listen, as HOST:PORT."""
+        """Address to listen on, as HOST:PORT."""
         return f"{self.bracketed_host}:{self.port}"
 
     @property

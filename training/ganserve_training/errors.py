@@ -1,4 +1,4 @@
-"""What can go wrong in training, by name. Every message says what was wrong, what was expected and what to do."""
+"""Errors of training. Every message says what was wrong, what was expected and what to do."""
 
 
 class TrainingError(Exception):

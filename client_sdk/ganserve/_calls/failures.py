@@ -48,7 +48,7 @@ _CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
     grpc.StatusCode.CANCELLED: RequestCancelled,
 }  # every other status is a ServerError
 
-# What gRPC says if there never was a connection.
+# gRPC's messages if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
 
@@ -100,7 +100,7 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
     """Return the SDK's error for a call that failed; the caller raises it `from error`.
 
     Args:
-        error: What grpc or grpc.aio raised.
+        error: The exception of grpc or grpc.aio.
         target: The server's address.
         request_id: The id that was sent with the request.
         timeout_s: The call's deadline in seconds.
@@ -167,7 +167,7 @@ def _message(
         code: The call's status.
         details: The status's message.
         rich: The status's details.
-        answered: Whether the server sent this status; otherwise gRPC on this side made it.
+        answered: True if the server sent this status; otherwise gRPC on this side made it.
         target: The server's address.
         timeout_s: The call's deadline in seconds.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ganserve._errors import GanserveError
 
-# Linux's names (15 characters) of the threads of gRPC's core, whoever in this process uses it.
+# Linux's names (15 characters) of the threads of gRPC's core, which other libraries in this process may use, too.
 _THREADS = {"event_engine", "grpc_global_tim", "lifeguard"}
 # Longest wait for the core's threads to end after the last channel was closed, or to return after a fork.
 _SETTLE_S = 1.0
@@ -23,7 +23,7 @@ class Forks:
 
     def __init__(self) -> None:
         self.inherited = False
-        """Whether this process was forked from one that used gRPC."""
+        """True if this process was forked from one that used gRPC."""
         self._closed_at = -_SETTLE_S
         self._in_use = False
 

@@ -108,9 +108,9 @@ def latents_between(
         a: The start, float32 [Z].
         b: The end, float32 [Z].
         steps: N.
-        spherical: Whether to follow a great circle (White 2016, "Sampling Generative Networks"): a straight line
+        spherical: True to follow a great circle (White 2016, "Sampling Generative Networks"): a straight line
             between normal latents passes through latents shorter than any in the training.
-        linear_indices: Which of the Z values to interpolate linearly all the same.
+        linear_indices: Indices of latent values to interpolate linearly all the same.
     """
     t = np.linspace(0.0, 1.0, steps)[:, None]
     start, end = a.astype(np.float64), b.astype(np.float64)

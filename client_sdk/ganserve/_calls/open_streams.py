@@ -146,6 +146,6 @@ class AsyncOpenStream:
             self._requests.put(None)  # ends gRPC's task
 
     def drop(self) -> None:
-        """End the call from the garbage collector, which runs in any thread; gRPC keeps a call that nobody reads."""
+        """End the call from the garbage collector, which runs in any thread; gRPC keeps a call that is not read."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.cancel)

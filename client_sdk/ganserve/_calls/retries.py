@@ -45,8 +45,8 @@ class Attempts:
         """Return the seconds to wait before the next attempt, or None if there is none.
 
         Args:
-            failure: Why the last attempt failed; `may_pass` is true of it.
-            elsewhere: Whether the next attempt goes to another server, which needs no pause.
+            failure: Error of the last attempt; `may_pass` is true of it.
+            elsewhere: True if the next attempt goes to another server, which needs no pause.
         """
         asked_s = (failure.retry_after_s if isinstance(failure, ServerOverloaded) else None) or 0.0
         if self._most is not None and self.made >= self._most:

@@ -49,7 +49,7 @@ class _Piece:
     source: Source
     """Its name in errors."""
     picture: bool
-    """Whether it is a picture: it must have the model's size, and its channels may be converted."""
+    """True for a picture: it must have the model's size, and its channels may be converted."""
     labels: tuple[str | int, ...] | None = None
     """Each sample's label, if the source tells it."""
     model: str | None = None
@@ -87,7 +87,7 @@ class ScoreInputs:
 
     @property
     def needs_model(self) -> bool:
-        """Whether reading on takes the model: its shape for pictures, its critic for labels that the sources tell."""
+        """True if the next checks need the model: its shape for pictures, its critic for labels from the sources."""
         return any(bool(piece.picture or piece.labels is not None or piece.channels_last) for piece in self.pieces)
 
     @property

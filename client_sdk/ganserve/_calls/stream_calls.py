@@ -43,24 +43,24 @@ class SampleStreamCall:
 
     @property
     def begun(self) -> bool:
-        """Whether a batch has come."""
+        """True once a batch has come."""
         return self._received > 0
 
     @property
     def complete(self) -> bool:
-        """Whether all samples have come."""
+        """True once all samples have come."""
         return self._received == self._request.request.count
 
     @property
     def progress(self) -> str:
-        """Its progress in words."""
+        """Its progress, for error messages."""
         wanted = self._request.request
         model = f", model={wanted.model!r}" if wanted.model else ""
         return f"{self._received} of {wanted.count} samples, seed={self.seed}{model}"
 
     @property
     def slow(self) -> bool:
-        """Whether `parse` takes too long for an event loop."""
+        """True if `parse` takes too long for an event loop."""
         return self._request.request.encoding != 0
 
     def describe(self) -> unary_calls.Call[ModelInfo] | None:
@@ -141,7 +141,7 @@ class ScoreStreamCall:
         self.items: Iterator[ImagesLike] | AsyncIterator[ImagesLike] = _iterator(images)
         """The items to score."""
         self.exhausted = False
-        """Whether `items` has no more."""
+        """True once `items` has ended."""
         self.failure: Exception | None = None
         """The error of `items`, if it had one; raised after the results of the items before."""
         self._labels = _labels(label)
@@ -155,24 +155,24 @@ class ScoreStreamCall:
 
     @property
     def begun(self) -> bool:
-        """Whether a result has come."""
+        """True once a result has come."""
         return self._scored > 0
 
     @property
     def progress(self) -> str:
-        """Its progress in words."""
+        """Its progress, for error messages."""
         model = f", model={self._model!r}" if self._model is not None else ""
         return f"{self._scored} items scored, {len(self._pending)} under way{model}"
 
     @property
     def wants_more(self) -> bool:
-        """Whether to read the next item before waiting for a result."""
+        """True to read the next item before waiting for a result."""
         room = len(self._pending) < READ_AHEAD_ITEMS and self._pending_bytes < READ_AHEAD_BYTES
         return not self.exhausted and (room or not self._pending)
 
     @property
     def complete(self) -> bool:
-        """Whether all items have their results."""
+        """True once all items have their results."""
         return self.exhausted and not self._pending
 
     def read(self, images: ImagesLike) -> ScoreInputs:

@@ -44,12 +44,12 @@ class _Base:
 
     @property
     def closed(self) -> bool:
-        """Whether `close()` was called."""
+        """True once `close()` was called."""
         return self._is_closed()
 
     @property
     def forked(self) -> bool:
-        """Whether this process is a fork of the one that made the client."""
+        """True if this process is a fork of the one that made the client."""
         return os.getpid() != self._process
 
     def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
@@ -262,7 +262,7 @@ class AsyncTransport(_Base):
         raise self._failure_when_closed(failure)
 
     def raise_if_closed(self, what: str, request_id: str, error: asyncio.CancelledError) -> None:
-        """Raise RequestCancelled if a cancellation came from `close()`, not from whoever cancelled this task."""
+        """Raise RequestCancelled if a cancellation came from `close()`, not from the code that cancelled this task."""
         task = asyncio.current_task()
         if self.closed and (task is None or not task.cancelling()):
             raise closed_during(what, request_id) from error

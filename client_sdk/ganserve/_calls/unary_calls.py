@@ -37,7 +37,7 @@ class Call(Generic[Result_co]):
     timeout_s: float
     """Deadline in seconds; math.inf is none."""
     slow: bool = False
-    """Whether `parse` takes too long for an event loop."""
+    """True if `parse` takes too long for an event loop."""
 
 
 def needs_description(request: gan_service_pb2.SampleRequest) -> bool:

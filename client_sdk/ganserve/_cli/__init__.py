@@ -10,14 +10,14 @@ from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is."""
+    """Location and summary of a command."""
 
     module: str
     """Has `COMMAND` and its `main(argv: Sequence[str]) -> int`."""
     extra: str | None
     """The extra that installs what the module needs; None: nothing beyond the SDK."""
     summary: str
-    """What it does, in one line."""
+    """One line of help."""
 
 
 GROUPS = {
@@ -30,14 +30,14 @@ GROUPS = {
     },
     "Make a model and serve it": {
         "train": Entry("ganserve_training.cli.train", "training", "train a GAN; resumes after an interruption"),
-        "report": Entry("ganserve_training.cli.report", "training", "write one page about a run, for people"),
+        "report": Entry("ganserve_training.cli.report", "training", "write one web page about a run"),
         "evaluate": Entry("ganserve_export.cli.evaluate", "export", "measure how good a model's samples are"),
         "export-onnx": Entry("ganserve_export.cli.export_onnx", "export", "export a run as a verified model package"),
         "package": Entry("ganserve_export.cli.package", "export", "wrap ONNX files made elsewhere as a package"),
         "serve": Entry("ganserve_server.cli", "server", "serve model packages over gRPC"),
     },
     "Look after this machine": {
-        "doctor": Entry("ganserve._cli.doctor", None, "check what is installed, the GPU and the server, in words"),
+        "doctor": Entry("ganserve._cli.doctor", None, "check the installation, the GPU and the server"),
         "completion": Entry("ganserve._cli.completion", None, "let bash, zsh or fish complete the command line"),
     },
 }

@@ -62,9 +62,9 @@ class BenchArguments(ModelArguments):
     count: int = flag(1, aliases=("-n",))
     """Samples in each call."""
     label: str | None = None
-    """Their label, by name or index. Without it, a conditional model draws a label for each sample."""
+    """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     encoding: Encoding = "raw"
-    """How samples travel."""
+    """Format of samples on the wire."""
     out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE", repeat=True)
     """Also write the figures: NAME.csv has a line for each level, NAME.json everything with histograms of latencies,
     NAME.svg is a picture. Repeat it for several."""

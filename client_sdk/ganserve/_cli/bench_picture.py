@@ -16,7 +16,7 @@ _BINS_PER_DECADE = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Axis:
-    """Where a quantity lies: pixels from `start` to `end` for values from `low` to `high`."""
+    """Place of a quantity: pixels from `start` to `end` for values from `low` to `high`."""
 
     low: float
     high: float
@@ -47,7 +47,7 @@ def picture(outcomes: Sequence[Outcome], *, title: str) -> str:
     """Return calls a second and latencies by load, and histograms of latencies, as SVG.
 
     Args:
-        outcomes: Of the stages.
+        outcomes: The figures of the stages.
         title: Its headline.
     """
     by_level = sorted((outcome for outcome in outcomes), key=lambda outcome: outcome.stage.level)

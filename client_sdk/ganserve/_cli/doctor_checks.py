@@ -44,7 +44,7 @@ _NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """Result of a check."""
 
     OK = "ok"
     NOTE = "note"
@@ -60,9 +60,9 @@ class Check:
     name: str
     state: State
     message: str
-    """The finding in words."""
+    """The finding, as a sentence."""
     fix: str | None = None
-    """How to fix it."""
+    """Advice for fixing it."""
 
 
 def all_checks(target: str | None) -> Iterator[Check]:
@@ -183,7 +183,7 @@ def check_server(target: str | None) -> Check:
 
 def distributions(extra: str) -> list[str]:
     """Return what an extra installs on this system, by the metadata of the distributions."""
-    if extra == "cuda":  # What it adds to the server.
+    if extra == "cuda":  # Without the extra `server`, which it includes.
         return _required("onnxruntime-gpu", "cuda|cudnn") or ["onnxruntime-gpu"]
     names = _required("ganserve", extra)
     return list(dict.fromkeys("onnxruntime" if name in _ONNXRUNTIMES else name for name in names))

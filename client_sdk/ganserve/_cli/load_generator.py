@@ -17,7 +17,7 @@ from ganserve._cli.latencies import Latencies
 from ganserve._errors import GanserveError, ServerUnavailable
 
 Arrivals = Literal["poisson", "even"]
-"""How an open loop's calls are spread over time: at random, as independent callers do, or at equal distances."""
+"""Spread of an open loop's calls over time: at random, as independent callers do, or at equal distances."""
 
 MOST_IN_FLIGHT = 10_000  # Further calls wait; the wait is part of their latency.
 _TICK_S = 0.1
@@ -36,7 +36,7 @@ class Stage:
     warm_up_s: float
     """Time under the same load before the measurement."""
     arrivals: Arrivals = "poisson"
-    """When an open loop's calls come."""
+    """Spread of an open loop's calls over time."""
     seed: int = 0
     """Seed of random arrivals."""
 
@@ -49,13 +49,13 @@ class Outcome:
     calls: int = 0
     """Calls that were due during the measurement."""
     latencies: Latencies = field(default_factory=Latencies)
-    """Latencies of those that were answered."""
+    """Latencies of answered calls."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Number of those that failed, by the error's name."""
+    """Number of failed calls, by the error's name."""
     answered_meanwhile: int = 0
     """Answers that came during the measurement, whenever their calls were sent."""
     lateness: Latencies = field(default_factory=Latencies)
-    """How late an open loop's calls were sent. This delay of the load generator is part of their latencies."""
+    """Delays of an open loop's calls in the load generator. They are part of their latencies."""
     busy: float = 0.0
     """Share of the time that this process's event loop was busy; near 1, the figures describe the load generator."""
 
@@ -71,9 +71,9 @@ async def run_stage(
     """Put a stage's load on a server.
 
     Args:
-        stage: What load.
+        stage: The load.
         call: Makes one call.
-        report: Told ten times a second the seconds since the beginning and what came so far.
+        report: Called ten times a second with the seconds since the beginning and the figures so far.
     """
     outcome = Outcome(stage=stage)
     run = _Run(outcome, call, time.perf_counter())

@@ -15,8 +15,8 @@ class Progress:
     """A bar with words behind it, on stderr; a context manager that leaves the line empty.
 
     Args:
-        total: What counts as all.
-        stream: Where to. Default: stderr.
+        total: The amount of all work.
+        stream: The output. Default: stderr.
     """
 
     def __init__(self, total: float, stream: TextIO | None = None) -> None:
@@ -29,8 +29,8 @@ class Progress:
         """Draw the bar again, unless it was drawn a moment ago.
 
         Args:
-            done: How much of the total.
-            words: What to say beside it.
+            done: The part of the total that is done.
+            words: Text beside the bar.
         """
         now = time.monotonic()
         if not self._shown or now - self._drawn < _REDRAW_S:

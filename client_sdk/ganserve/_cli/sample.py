@@ -39,14 +39,14 @@ class SampleArguments(ModelArguments):
     """Draw samples from a model of a server, and write them."""
 
     count: int = flag(16, aliases=("-n",))
-    """How many samples."""
+    """Number of samples."""
     label: str | None = None
-    """Their label, by name or index. Without it, a conditional model draws a label for each sample."""
+    """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     out: Path | None = flag(None, aliases=("-o",))
-    """Where to write: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a
-    table of vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
+    """Output: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a table of
+    vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
     seed: int | None = None
-    """The same seed draws the same samples. Without it, a random one, which is printed."""
+    """Seed of the samples: the same seed draws the same ones. Without it, a random one, which is printed."""
     offset: int = 0
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
@@ -60,8 +60,8 @@ class SampleArguments(ModelArguments):
     walk_to: int | None = flag(None, metavar="SEED")
     """Draw --count samples along the way from the first sample of --seed to the first of this seed, both included."""
     encoding: Encoding = "raw"
-    """How samples travel. png: smaller and slower; jpeg, webp: with small losses; float32: images from 0 to 1, in
-    NAME.npz and NAME.npy too."""
+    """Format of samples on the wire. png: smaller and slower; jpeg, webp: with small losses; float32: images from 0 to
+    1, in NAME.npz and NAME.npy too."""
     scores: bool = False
     """Ask for the critic's scores too."""
     json: bool = False

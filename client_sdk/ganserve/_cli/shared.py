@@ -1,4 +1,4 @@
-"""What the SDK's commands share: errors and output."""
+"""Arguments, errors and output that the SDK's commands share."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ class ServerArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class CallArguments(ServerArguments):
-    """How to call it."""
+    """Options of a call to the server."""
 
     timeout_s: float = flag(60.0, last=True)
     """Most seconds to wait for an answer."""

@@ -29,7 +29,7 @@ class Command:
     wording: Callable[[Exception], str] = str
     """Puts such an error into words."""
     interrupted: str = ""
-    """What to say after Ctrl-C."""
+    """Message after Ctrl-C."""
 
     @property
     def prog(self) -> str:

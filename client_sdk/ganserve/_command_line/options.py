@@ -39,7 +39,7 @@ class Option:
     path: tuple[str, ...]
     """The fields that lead to the value."""
     flags: tuple[str, ...]
-    """How it is written, the main form first."""
+    """Spellings on the command line, the main one first."""
     kind: Any
     """Type of the value; of a tuple, of each of its values."""
     choices: tuple[str, ...]
@@ -56,7 +56,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """How errors call it."""
+        """Its name in errors."""
         return self.flags[0] if self.flags else self.metavar.strip("[]").partition(" ")[0]
 
     @property

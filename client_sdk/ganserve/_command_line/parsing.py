@@ -50,7 +50,7 @@ def parse(
 
 
 def app_of(name: str, options: Sequence[Option], summary: str | None = None) -> cyclopts.App:
-    """Return a command of cyclopts, which reads the options from a signature; nobody calls the function.
+    """Return a command of cyclopts, which reads the options from a signature; the function is never called.
 
     With a `summary`, options have their help, which takes a while to read; it is for completion.
     """

@@ -16,11 +16,11 @@ class ModelState(StrEnum):
     UNLOADING = "unloading"
     """Finishes its requests, and takes no more."""
     UNLOADED = "unloaded"
-    """In the repository, not loaded."""
+    """Is in the repository, not loaded."""
     FAILED = "failed"
     """Did not load; the reason says why."""
     UNKNOWN = "unknown"
-    """Unknown to this version of the SDK."""
+    """Is unknown to this version of the SDK."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ class VersionSummary:
     version: int
     """Version of the model."""
     state: ModelState
-    """Whether it answers requests."""
+    """State of the version, such as ready."""
     reason: str
     """Why it is in that state; empty if obvious."""
     sample: SampleShape | None
@@ -74,7 +74,7 @@ class VersionSummary:
     providers: tuple[str, ...]
     """The execution providers that run it, such as "CPUExecutionProvider"."""
     has_critic: bool
-    """Whether it can score; False unless the version is ready."""
+    """True if it can score; False unless the version is ready."""
     controls: tuple[LatentControl, ...]
     """The values that a request may set by name; empty for most models, and unless ready."""
 
@@ -204,7 +204,7 @@ class ModelInfo:
     critic_absence: str
     """Why there is no critic; empty with a critic, or if unknown."""
     critic_takes_labels: bool
-    """Whether scores need labels; False without a critic, or if the critic ignores labels."""
+    """True if scores need labels; False without a critic, or if the critic ignores labels."""
     critic_loss: str | None
     """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
     calibration: Calibration | None
@@ -212,13 +212,13 @@ class ModelInfo:
     files: tuple[PackageFile, ...]
     """The package's files, with their digests."""
     provenance: Provenance
-    """Where the package came from."""
+    """Origin of the package."""
     engines: tuple[EngineInfo, ...]
     """The graphs in this server."""
 
     @property
     def conditional(self) -> bool:
-        """Whether the model takes labels."""
+        """True if the model takes labels."""
         return bool(self.label_names)
 
     @property

@@ -28,7 +28,7 @@ def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PI
 
     Args:
         file: Its path, or the open file.
-        source: What the errors call it.
+        source: Its name in errors.
 
     Raises:
         InvalidRequest: The file is missing, or not a picture.
@@ -74,7 +74,7 @@ def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.
 
     Args:
         image: Any Pillow image; only one read from a PNG file can be a grid.
-        source: What the errors call it.
+        source: Its name in errors.
 
     Raises:
         InvalidRequest: Its mode is not 8-bit gray or RGB, with or without alpha, or the grid was changed.

@@ -37,7 +37,7 @@ def import_pillow(purpose: str) -> ModuleType:
     """Return the module PIL.Image.
 
     Args:
-        purpose: Who needs Pillow, for the error.
+        purpose: The part of the SDK that needs Pillow, for the error.
 
     Raises:
         MissingExtra: Pillow is not installed.

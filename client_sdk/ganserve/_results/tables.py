@@ -44,7 +44,7 @@ def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str
 
     Args:
         file: The file.
-        source: What the errors call it.
+        source: Its name in errors.
 
     Raises:
         InvalidRequest: The file is missing or has another format.

@@ -43,7 +43,7 @@ class ServedModel:
     version: int
     """The version."""
     latest: bool
-    """Whether it is the model's default version."""
+    """True if it is the model's default version."""
 
     @property
     def key(self) -> str:
@@ -80,7 +80,7 @@ class Drawn:
     took_ms: float
     """Milliseconds from the request to the answer."""
     within_labels: bool = False
-    """Whether scores compare only within a label, because the critic takes labels."""
+    """True if scores compare only within a label, because the critic takes labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,9 +92,9 @@ class Scored:
     scores: Scores
     """A score for each picture, or for each label."""
     each_label: bool
-    """Whether one picture was scored under each label."""
+    """True if one picture was scored under each label."""
     fitted: bool
-    """Whether the picture was resized to fit the model."""
+    """True if the picture was resized to fit the model."""
     took_ms: float
     """Milliseconds from the request to the answer."""
 
@@ -196,7 +196,7 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
         info: The model whose critic scores.
         file: The picture.
         label: A label's index, or ANY_LABEL.
-        fit: Whether to cut and resize a picture of another size.
+        fit: True to cut and resize a picture of another size.
 
     Raises:
         InvalidRequest: The file is not a picture, or does not fit the model.

@@ -44,7 +44,7 @@ class TinyModel:
     latent_dimension: int = 4
     """Z, the number of values in one latent."""
     critic: bool = True
-    """Whether it can score."""
+    """True if it can score."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -63,7 +63,7 @@ class TinyModel:
 
     @property
     def is_image(self) -> bool:
-        """Whether its samples are images, uint8; otherwise vectors, float32."""
+        """True if its samples are images, uint8; otherwise vectors, float32."""
         return len(self.shape) == 3
 
 

@@ -48,7 +48,7 @@ class RunningServer:
         """Return a new client, which the caller closes.
 
         Args:
-            options: Those of `Client` but the target.
+            options: Options of `Client`, except the target.
         """
         from ganserve import Client
 

@@ -31,7 +31,7 @@ class Options:
     out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
-    """Which of the run's checkpoints. auto: the latest, but the best where the quality declined after it."""
+    """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     precision: Literal["float32", "float16"] = "float32"

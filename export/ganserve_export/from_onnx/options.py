@@ -38,7 +38,7 @@ class OnnxOptions:
     critic_output: OutputKind = "auto"
     """Meaning of the critic's output. auto: a probability if it ends in a sigmoid, else a score."""
     score_higher: Literal["real", "generated"] = "real"
-    """Which samples the critic gives higher outputs."""
+    """Samples that get the higher outputs from the critic."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
     """Real data whose held-out samples calibrate the critic's probabilities: a source such as digits, or a file or
     folder. Without it, probability = sigmoid(score)."""

@@ -60,9 +60,9 @@ def export_run(
     Args:
         run: The folder of the training run.
         model_folder: Made if it does not exist.
-        checkpoint: Which checkpoint, as `ganserve_training.load_trained` takes it.
+        checkpoint: The checkpoint, as `ganserve_training.load_trained` takes it.
         generator_only: Leave the critic out. A critic that cannot score single samples is always left out.
-        precision: What the networks compute in; inputs, outputs, pre- and post-processing stay as they are.
+        precision: Number format of the networks; inputs, outputs, pre- and post-processing stay as they are.
         steps: Takes a message before each step.
 
     Raises:

@@ -36,7 +36,7 @@ _OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "alloca
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """How graphs run."""
+    """Options for running graphs."""
 
     provider: str
     """onnxruntime's name of the execution provider, from `providers.choose_provider`."""
@@ -49,7 +49,7 @@ class EngineConfig:
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Replay calls as CUDA graphs. auto: if CUDA runs all nodes."""
     conv_search: Literal["measure", "heuristic", "exhaustive", "default"] = "measure"
-    """How cuDNN chooses a convolution's algorithm: by its heuristics A ("heuristic") or B ("exhaustive", onnxruntime's
+    """Choice of a convolution's algorithm by cuDNN: its heuristics A ("heuristic") or B ("exhaustive", onnxruntime's
     name), or an algorithm that works everywhere ("default"). measure: the faster of A and B for the largest bucket."""
     conv_layout: Literal["measure", "nchw", "nhwc"] = "measure"
     """Memory layout of convolutions. measure: the faster one for the largest bucket."""

@@ -48,7 +48,7 @@ class Repository:
         self.ignored: list[str] = []
         """Folders that are no packages, each with the reason."""
         self.unreadable = ""
-        """What could not be read at the last scan, and why; empty if all could."""
+        """Paths that could not be read at the last scan, and why; empty if all could."""
         self._newest = newest
         self._table = VersionTable()
         self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s)

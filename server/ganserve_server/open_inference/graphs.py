@@ -106,7 +106,7 @@ class Graph:
 
     @property
     def engine(self) -> gan_service_pb2.EngineInfo:
-        """How it runs."""
+        """Its execution provider and options."""
         return self.model.describe().engines[self.is_critic]
 
 

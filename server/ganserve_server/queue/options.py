@@ -13,7 +13,7 @@ _SMALL_BYTES = 16 * 2**10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchConfig:
-    """How requests are joined."""
+    """Options for joining requests."""
 
     max_batch_size: int
     """Most samples in one call."""
@@ -25,7 +25,7 @@ class BatchConfig:
     max_small_batch_size: int = 0
     """Replaces max_batch_size for samples of at most 16 KiB, if it is larger: they take a GPU almost no time."""
     queue_delay_s: float = 0.0
-    """How long a free worker waits for a full call, from the arrival of the first waiting request."""
+    """Longest time that a free worker waits for a full call, from the arrival of the first waiting request."""
     inline_below_s: float = 0.0
     """Calls that take less time run on the event loop; see `Batcher`. 0: none."""
 
@@ -38,7 +38,7 @@ class BatchConfig:
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
 class QueueOptions:
-    """How work waits."""
+    """Options for waiting work."""
 
     deadline: float | None = None
     """`time.monotonic()` after which work that has not started is dropped."""

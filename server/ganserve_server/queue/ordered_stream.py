@@ -12,7 +12,7 @@ ResponseT = TypeVar("ResponseT")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadAhead:
-    """How far a stream is read ahead of the response that is due."""
+    """Limits for reading a stream ahead of the response that is due."""
 
     requests: int = 64
     """Most requests at once: enough to fill a call with requests of one sample."""

@@ -27,9 +27,9 @@ class Drawn:
     probabilities: NDArray[np.float32] | None
     """[N], if requested."""
     proposed: int = 0
-    """With a selection: the number of proposals."""
+    """Number of proposals, if there is a selection."""
     accepted: int = 0
-    """With a selection: the number of these samples that its rule accepted."""
+    """Number of these samples that the rule accepted, if there is a selection."""
 
 
 async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:

@@ -34,9 +34,9 @@ class EvaluateArguments:
     model: Path = flag(positional=True, metavar="MODEL")
     """A run's folder, such as runs/digits, or a model package's: models/digits or models/digits/1."""
     measurement: EvaluationOptions = field(default_factory=EvaluationOptions, metadata={"flat": True})
-    """What to compare with what."""
+    """The samples to compare, and the metrics."""
     checkpoint: Which = "auto"
-    """Which of a run's checkpoints. auto: the latest, but the best where the quality declined after it."""
+    """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
     json: bool = False
     """Print one JSON object instead of a table."""
 

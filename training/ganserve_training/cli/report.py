@@ -1,4 +1,4 @@
-"""The command `ganserve report`: one page about a run, for people."""
+"""The command `ganserve report`: one web page about a run."""
 
 from __future__ import annotations
 

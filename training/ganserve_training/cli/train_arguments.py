@@ -38,7 +38,7 @@ class TrainArguments:
     out: Path = flag(aliases=("-o",))
     """The run's folder. An existing run goes on where it stopped."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU if torch can use one."""
+    """Device to train on; auto takes a GPU if torch can use one."""
     threads: int | None = None
     """CPU threads of each process; one for images up to 16 x 16 pixels, else all cores, at most 8, shared evenly."""
     processes: int = 1

@@ -1,4 +1,4 @@
-"""Parts of the configuration that can have several classes, such as the loss: which there are, and how to change them.
+"""List and change the classes of the parts that can have several, such as the loss.
 
 An option chooses the class of each part. Its path, such as `loss.name`, is called the choosing path.
 """

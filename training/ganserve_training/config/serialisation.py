@@ -47,7 +47,7 @@ def anneals(config: TrainConfig) -> bool:
 
 
 def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """Return `config` with other values at some paths `a.b.c`, checked as a whole.
+    """Return `config` with the values of `changes`, by path `a.b.c`; check the result as a whole.
 
     Raises:
         ConfigError: The values are out of range, or contradict each other or the rest.

@@ -22,7 +22,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """How updates alternate, and how values with a start and an end move."""
+    """Alternation of updates and length of the burn-in."""
 
     burn_in_steps: int = 5000
     """Steps over which values with a start and an end move from one to the other, along half a cosine. Give it only

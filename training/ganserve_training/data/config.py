@@ -40,7 +40,7 @@ OnBadFile = Literal["fail", "skip"]
 
 SOURCES: Registry[DataConfig] = Registry("source")
 register_source = SOURCES.register
-"""Makes a class a choice of `--data.source`."""
+"""Decorator that adds a class to the choices of `--data.source`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +101,12 @@ class DataConfig:
 
     @property
     def flip(self) -> bool:
-        """Return true to mirror half of the images; false for sources without this option."""
+        """True if half of the images are shown mirrored; False for sources without this option."""
         return False
 
     @property
     def class_balanced(self) -> bool:
-        """Return true to show each label equally often; false for sources without this option."""
+        """True if each label is shown equally often; False for sources without this option."""
         return False
 
 
@@ -187,5 +187,5 @@ class StoredDataConfig(LabelledImageDataConfig):
 
     @property
     def on_bad_file(self) -> OnBadFile:
-        """Return the action for images that can't be read."""
+        """Action for images that can't be read."""
         return "fail"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CHANNEL_NAMES = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "rgba"}
 """Names of channel counts, as `data.channels` has them."""
 CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
-"""Their inverse."""
+"""Channel counts by name."""
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -31,9 +31,9 @@ class PictureFacts:
     """Size and channels of a picture as it is stored."""
 
     width: int
-    """In pixels, the right way up."""
+    """Width in pixels, the right way up."""
     height: int
-    """In pixels, the right way up."""
+    """Height in pixels, the right way up."""
     channels: int
     """1 gray, 2 gray + alpha, 3 RGB, 4 RGBA."""
 

@@ -32,7 +32,7 @@ class PrefetchedBatches:
     Args:
         samples: All samples.
         seed: Seed of the order and of mirroring.
-        device: Where the batches go.
+        device: Device that receives the batches.
         flip: Mirror half of the images.
         class_balanced: Show each label equally often.
         workers: Processes that read ahead; 0: this process reads on request.

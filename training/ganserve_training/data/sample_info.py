@@ -24,7 +24,7 @@ class DataInfo:
     sample_shape: tuple[int, ...]
     """(H, W, C) for images (C: 1 gray, 2 gray + alpha, 3 RGB, 4 RGBA), (D,) for vectors."""
     label_names: tuple[str, ...] = ()
-    """In the order of their indices; empty: unlabelled data."""
+    """Names of the labels, in the order of their indices; empty: unlabelled data."""
     mean: tuple[float, ...] = ()
     """Vectors only: the training samples' mean in each dimension, [D]."""
     std: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""How a run is watched."""
+"""Options of a run's diagnosis."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -10,21 +10,21 @@ QualityName = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnosisConfig:
-    """How a run is watched. None of it changes the weights, so all of it may change when a run is resumed."""
+    """Checks of a run during training. They do not change the weights, so all may change when a run is resumed."""
 
     enabled: bool = True
-    """Whether to look at the players at all."""
+    """Observe the generator and the critic during training."""
     every_steps: int = 200
-    """Steps between two looks; one look costs about as much as two to five steps."""
+    """Steps between two looks; a look takes about as long as two to five steps."""
     samples: int = 256
-    """Samples of each kind (training, held-out, generated) that one look takes; fewer are cheaper and noisier."""
+    """Samples of each kind (training, held-out, generated) in one look; fewer are cheaper and noisier."""
     quality: QualityName = "auto"
     """The measure that chooses the best checkpoint and sees a decline. auto: mode coverage where the modes are known,
     else the sliced Wasserstein distance."""
     keep_best: bool = True
-    """Whether checkpoints/best.pt keeps what had the best quality so far."""
+    """Keep the checkpoint with the best quality so far, besides the newest ones."""
     patience: int = 0
-    """Training stops by itself after that many looks in a row at a quality that has declined; 0: never."""
+    """Stop training after this many looks in a row with a declined quality; 0: never."""
 
     def __post_init__(self) -> None:
         expect_choices(self, "diagnosis")

@@ -60,8 +60,8 @@ def evaluate_run(
 
     Args:
         run: The run's folder.
-        options: What to measure.
-        which: Which checkpoint, as `load_trained` takes it.
+        options: The choices of the evaluation.
+        which: The checkpoint, as `load_trained` takes it.
         load_features: Makes features from files that are not TorchScript.
         samples: Number of samples to draw if `options` is None.
         steps: Takes a message before each step.

@@ -1,4 +1,4 @@
-"""How labels and InfoGAN's codes enter and leave the networks, for one configuration and its data."""
+"""Ways of labels and InfoGAN's codes into and out of the networks, for one configuration and its data."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +9,9 @@ class Conditioning:
     """The use of labels and codes, with "auto" resolved."""
 
     generator: Literal["none", "concatenation", "batch-norm"] = "none"
-    """How the label, or InfoGAN's discrete code, enters the generator."""
+    """Way of the label, or of InfoGAN's discrete code, into the generator."""
     critic: Literal["none", "concatenation", "projection", "classifier"] = "none"
-    """How the label enters the critic. classifier: it does not enter; the critic predicts it."""
+    """Way of the label into the critic. classifier: it does not enter; the critic predicts it."""
     label_names: tuple[str, ...] = ()
     """Names of the generator's labels: the data's, or "code-0", "code-1", …."""
     code_categories: int = 0

@@ -60,11 +60,11 @@ class NetworksConfig:
     latent_distribution: LatentDistribution = "normal"
     """Distribution of each value of a latent: standard normal, or uniform on [-1, 1)."""
     generator_conditioning: GeneratorConditioning = "auto"
-    """How the label enters the generator: as a learned vector concatenated to the latent, or by conditional batch
+    """Way of the label into the generator: a learned vector concatenated to the latent, or conditional batch
     normalisation (de Vries et al. 2017). auto: concatenation if the data have labels, else none."""
     critic_conditioning: CriticConditioning = "auto"
-    """How the label enters the critic: as a learned vector concatenated to its input, by projection (Miyato & Koyama
-    2018), or by an auxiliary classifier (AC-GAN, Odena et al. 2017). auto: projection if the data have labels."""
+    """Way of the label into the critic: a learned vector concatenated to its input, projection (Miyato & Koyama 2018),
+    or an auxiliary classifier (AC-GAN, Odena et al. 2017). auto: projection if the data have labels, else none."""
     packing: int = 1
     """Samples that the critic judges together (PacGAN, Lin et al. 2018). Above 1 only without labels and codes."""
     codes: CodesConfig = field(default_factory=CodesConfig)
@@ -128,7 +128,8 @@ class BuiltInConfig(NetworksConfig):
     label_embedding_dim: int = 32
     """Length of the learned label vector, if the label is concatenated."""
     generator_width: int = 32
-    """The generator's channels at full resolution; each halving of the resolution doubles them, up to max_width."""
+    """The generator's channels at full resolution; each halving of the resolution doubles them, up to
+    --networks.max-width."""
     critic_width: int = 32
     """The critic's channels, as for the generator."""
     minibatch_stddev_group: int = 0
@@ -159,8 +160,8 @@ class UnnormalisedConfig(ImageConfig):
     """An architecture for images without batch normalisation."""
 
     generator_conditioning: Literal["auto", "none", "concatenation"] = "auto"
-    """How the label enters the generator: as a learned vector concatenated to the latent. auto: concatenation if the
-    data have labels, else none."""
+    """Way of the label into the generator: a learned vector concatenated to the latent. auto: concatenation if the data
+    have labels, else none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +169,11 @@ class NormConfig(BuiltInConfig, SpectralNormConfig):
     """An architecture with a choice of normalisation layers."""
 
     generator_norm: Norm = "auto"
-    """The generator's normalisation before each activation. auto: batch for dcgan and residual, none for mlp."""
+    """The generator's normalisation before each activation. auto depends on --networks.architecture: batch for dcgan
+    and residual, none for mlp."""
     critic_norm: Norm = "auto"
-    """The critic's normalisation. auto: batch for dcgan, none for mlp and residual. With a gradient penalty choose none
-    or layer, as batch normalisation mixes samples."""
+    """The critic's normalisation. auto depends on --networks.architecture: batch for dcgan, none for mlp and residual.
+    With a gradient penalty choose none or layer, as batch normalisation mixes samples."""
 
     auto_norms: ClassVar[tuple[NormKind, NormKind]] = ("batch", "none")
     """Meaning of "auto" for the generator and for the critic."""

@@ -1,6 +1,6 @@
 """Your own networks, by import path. N = batch, Z = latent, C = channels, H = height, W = width, K = labels.
 
-docs/networks.md has the contract. What two samples can show is checked here, before training starts.
+docs/networks.md has the contract. This module checks it on two samples before training starts.
 """
 
 import copy

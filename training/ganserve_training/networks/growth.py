@@ -75,7 +75,7 @@ class Growth:
         return (self._stable + self._fade) * self.last_level
 
     def steps_until_grown(self, critic_steps: int) -> int:
-        """Return the number of the first step with the last level fully in, with `critic_steps` batches in a step."""
+        """Return the first step at which the last level is fully in, if a step takes `critic_steps` batches."""
         seen, steps = 0, 0
         for level, size in enumerate(self._sizes):
             last = level == self.last_level

@@ -1,4 +1,4 @@
-"""How far a growing network has grown."""
+"""State of a network that grows: its level, and the share of that level in the images."""
 
 import torch
 from torch import Tensor, nn

@@ -112,7 +112,7 @@ class MinimaxLoss(Loss):
 @register_loss
 @dataclass(frozen=True, kw_only=True)
 class ModifiedMinimaxLoss(MinimaxLoss):
-    """The same critic with the non-saturating generator, -E log sigma(D(G(z))) (Goodfellow et al. 2014, section 3)."""
+    """Minimax with the non-saturating generator, -E log sigma(D(G(z))) (Goodfellow et al. 2014, section 3)."""
 
     name = "modified-minimax"
 

@@ -40,7 +40,7 @@ labels than 1 and more variety than 0.1; shifts by a pixel cost 3 % of GAN-train
 """
 
 DIGITS_ACGAN = replace(DIGITS, networks=replace(DIGITS.networks, critic_conditioning="classifier"))
-"""The same with an auxiliary classifier in place of projection (Odena et al. 2017)."""
+"""`DIGITS` with an auxiliary classifier in place of projection (Odena et al. 2017)."""
 
 DIGITS_INFOGAN = replace(
     DIGITS,
@@ -52,4 +52,4 @@ DIGITS_INFOGAN = replace(
         codes=CodesConfig(categories=10, continuous=2),
     ),
 )
-"""Without labels: training gives one discrete and two continuous codes a meaning (Chen et al. 2016)."""
+"""InfoGAN without labels: one discrete and two continuous codes get their meaning in training (Chen et al. 2016)."""

@@ -19,7 +19,7 @@ from ganserve_training.run.distributed import Processes
 
 OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
 register_optimiser = OPTIMISERS.register
-"""Makes a class a choice of `--optimisers.{generator,critic}.name`."""
+"""Decorator that adds a class to the choices of `--optimisers.{generator,critic}.name`."""
 _EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know its network.
 
 
@@ -34,7 +34,7 @@ class OptimiserConfig:
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""
     beta1: float = 0.0
-    """Decay of the mean of gradients, or momentum; GANs train best with little or none."""
+    """Decay rate of the running mean of gradients, or momentum; GANs train best with little or none."""
     weight_decay: float = 0.0
     """Pull of every weight towards zero, decoupled from the gradient (Loshchilov & Hutter 2019)."""
 
@@ -58,7 +58,7 @@ class _SquareMeanConfig(OptimiserConfig):
     """An optimiser that divides by the root of a mean of squared gradients."""
 
     beta2: Anneal = field(default_factory=lambda: Anneal.constant(0.99))
-    """Decay of the mean of squared gradients."""
+    """Decay rate of the running mean of squared gradients."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,9 +117,9 @@ class OptimisersConfig:
     """The optimisers of both networks."""
 
     generator: OptimiserConfig = field(default_factory=AdamConfig)
-    """The generator's."""
+    """The generator's optimiser."""
     critic: OptimiserConfig = field(default_factory=AdamConfig)
-    """The critic's."""
+    """The critic's optimiser."""
 
     @classmethod
     def both(cls, optimiser: OptimiserConfig) -> OptimisersConfig:

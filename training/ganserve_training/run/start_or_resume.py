@@ -60,9 +60,9 @@ def train(
     Args:
         config: The run's configuration; a resumed run may change only `steps`, `diagnosis` and `output`.
         out: The run's folder.
-        device: Where to compute; auto takes CUDA if there is any.
+        device: Device to train on; auto takes CUDA if there is any.
         threads: CPU threads; None: see `default_threads`.
-        console: Where progress and messages go; None: stderr.
+        console: Output for progress and messages; None: stderr.
         stop_signal: Called after every step; if it returns a signal's number, write a checkpoint and stop.
 
     Raises:

@@ -24,7 +24,7 @@ class TrainedModel:
     """The networks of one of a run's checkpoints, on the CPU, float32, in eval mode."""
 
     generator: nn.Module
-    """With the averaged weights: latents float32 [N, Z], labels int64 [N] or None -> images [N, C, H, W]."""
+    """Averaged generator: latents float32 [N, Z], labels int64 [N] or None -> images [N, C, H, W]."""
     critic: nn.Module
     """images [N, C, H, W], labels -> scores [N]."""
     config: TrainConfig

@@ -66,7 +66,7 @@ class FileStore(EncodedStore):
     root: Path
     """The folder."""
     files: list[str]
-    """Their paths below it, with forward slashes."""
+    """Paths of the files below `root`, with forward slashes."""
     _inspected: list[Inspected] = field(default_factory=list)
 
     def __len__(self) -> int:
