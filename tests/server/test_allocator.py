@@ -22,7 +22,9 @@ libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 said = keep_freed_memory()
 before = resident()
-blocks = [libc.malloc(100_000) for _ in range(320)]
+blocks = (ctypes.c_void_p * 320)()  # made before the blocks: a list that grows between them would pin the heap's top
+for number in range(320):
+    blocks[number] = libc.malloc(100_000)
 for block in blocks:
     ctypes.memset(block, 1, 100_000)
 for block in blocks:
