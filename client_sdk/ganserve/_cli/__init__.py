@@ -46,11 +46,11 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 _HELP = """\
 usage: ganserve COMMAND [ARGUMENTS]
 
-Train a GAN, export it to ONNX, serve it over gRPC, sample it from any application.
+Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
 {groups}
 
 options:
-  -h, --help     this help; `ganserve COMMAND --help` lists the command's options
+  -h, --help     this help; `ganserve COMMAND --help` lists a command's options
   -V, --version  the version
 
 examples:
@@ -59,8 +59,8 @@ examples:
   ganserve serve --models models
   ganserve sample -n 64 --label 7 --out sevens.png
 
-exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C),
-141 the reader of the output has gone
+exit codes: 0 done, 1 failed, 2 bad usage or configuration,
+3 no server answers, 130 interrupted (Ctrl-C), 141 the reader of the output has gone
 """
 
 
@@ -107,7 +107,16 @@ def _answer(word: str) -> int:
 
 
 def _help() -> str:
+    import textwrap
+
+    from ganserve._command_line.help import terminal_width
+
     groups = ""
     for title, group in GROUPS.items():
         groups += f"\n{title}:\n" + "".join(f"  {name:11}  {entry.summary}\n" for name, entry in group.items())
-    return _HELP.format(groups=groups.rstrip("\n"))
+    width, lines = terminal_width(), _HELP.format(groups=groups.rstrip("\n")).splitlines()
+    indents = ["      " if line.startswith(" ") else "" for line in lines]
+    wrapped = [
+        textwrap.fill(line, width, subsequent_indent=indent) for line, indent in zip(lines, indents, strict=True)
+    ]
+    return "\n".join(wrapped) + "\n"

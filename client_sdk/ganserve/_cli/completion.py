@@ -18,8 +18,8 @@ class CompletionArguments:
     It knows the options of the commands whose extras are installed; write it again after an upgrade.
     """
 
-    shell: Literal["bash", "zsh", "fish"] = flag(positional=True, metavar="{bash,zsh,fish}")
-    """The shell that reads the script."""
+    shell: Literal["bash", "zsh", "fish"] = flag(positional=True, metavar="SHELL")
+    """The shell that reads the script: bash, zsh or fish."""
 
 
 def command_of(name: str) -> Command | None:

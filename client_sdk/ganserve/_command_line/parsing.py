@@ -33,10 +33,13 @@ def parse(
     import cyclopts
 
     try:
-        _, bound, unused, _ = app_of(prog, options).parse_known_args([_normal(word) for word in argv])
+        words = [_normal(word) for word in argv]
+        _, bound, unused, _ = app_of(prog, options).parse_known_args(words)
     except cyclopts.CycloptsError as error:
         raise UsageError(_explain(error, options, prog)) from None
     if unused and not some:
+        if unused[0].startswith("-") and "--" in words and unused[0] in words[words.index("--") :]:
+            raise UsageError(f"{unused[0]}: stands after `--`. Options stand before it.")
         raise UsageError(_unknown(unused[0], options, prog))
     values: Values = {}
     for name, given in bound.arguments.items():

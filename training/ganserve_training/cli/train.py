@@ -50,10 +50,11 @@ class TrainCommand(Command):
         """Return the list of presets, or the help of a preset."""
         preset, *arguments = argv
         if preset not in ABOUT:
-            width = max(map(len, ABOUT))
-            presets = "\n".join(["presets:", *(f"  {name:{width}}  {ABOUT[name]}" for name in ABOUT)])
-            more = f"{presets}\n\n`ganserve train PRESET --help` lists a preset's options with its values."
-            return help_text(f"{self.prog} PRESET", _SUMMARY, {"options": []}, self.examples, more)
+            if arguments and preset in ("-h", "--help") and not arguments[0].startswith("-"):
+                right = f"{arguments[0]} --help" if arguments[0] in ABOUT else f"digits --help {arguments[0]}"
+                raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
+            about = f"{_SUMMARY}\n\n`ganserve train PRESET --help` lists a preset's options with its values."
+            return help_text(f"{self.prog} PRESET", about, {"options": []}, self.examples, {"presets": ABOUT})
         from ganserve_training.cli.train_arguments import preset_help
 
         return preset_help(preset, arguments)
@@ -68,6 +69,10 @@ class TrainCommand(Command):
         from ganserve_training.cli.train_arguments import read_arguments
 
         return read_arguments(argv), argv
+
+    def _run(self, argv: Sequence[str]) -> int:
+        words = [word.split("=", 1) if word.startswith("--help=") else [word] for word in argv]
+        return super()._run([part for parts in words for part in parts])
 
 
 def _run(call: tuple[TrainArguments, Sequence[str]]) -> int:

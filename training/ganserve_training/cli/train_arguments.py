@@ -120,20 +120,22 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
     sections: dict[str, list[Option]] = {}
     for name, option in every.items():
         sections.setdefault(name.partition(".")[0] if "." in name else "run", []).append(option)
-    more, shown = "", {section: sections[section]} if section in sections else sections
+    if section and not section.startswith("-") and section not in sections:
+        raise UsageError(f"--help {section}: no such section. Give one of {', '.join(sections)}.")
+    more, shown = {}, {section: sections[section]} if section in sections else sections
     if shown is sections and "--help-all" not in words:
         shown = {"options that matter most": [every[name] for name in _FIRST if name in every]}
-        lines = [f"  --help {name:12} {len(of):2} options: {_about(defaults, name)}" for name, of in sections.items()]
-        more = "\n".join(["all options, by section:", *lines, "  --help-all          all of them"])
+        lines = {f"--help {name}": f"{len(of):2} options: {_about(defaults, name)}" for name, of in sections.items()}
+        more = {"all options, by section": {**lines, "--help-all": "all of them"}}
     prog = f"ganserve train {preset}"
     examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
     return help_text(prog, TrainArguments.__doc__ or "", shown, examples, more)
 
 
 def _about(defaults: TrainArguments, section: str) -> str:
-    """Return what a section is about, short enough for a line of 80 columns."""
+    """Return what a section is about: the beginning of its docstring."""
     part = getattr(defaults.config, section, None)
     if part is None:
         return "where, how long and on what to train"
-    about = re.split(r"[,.:;]| \(", type(part).__doc__ or "")[0]
+    about = " ".join(re.split(r"[,.:;](?=\s|$)| \(", (type(part).__doc__ or "").strip())[0].split())
     return f"{about[:1].lower()}{about[1:]}"

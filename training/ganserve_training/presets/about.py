@@ -3,7 +3,7 @@
 ABOUT: dict[str, str] = {
     "digits": "scikit-learn's digits, 8 x 8, by label: a minute; start here",
     "digits-acgan": "the same, labels by an auxiliary classifier (AC-GAN)",
-    "digits-infogan": "the same without labels: codes that training gives a meaning (InfoGAN)",
+    "digits-infogan": "the same without labels: codes that gain a meaning (InfoGAN)",
     "ring": "8 Gaussians in the plane, an MLP",
     "grid": "25 Gaussians in the plane, an MLP",
     "stacked-digits": "three digits as colours, 1,000 modes, an MLP",
