@@ -134,6 +134,14 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "there is no such folder. Write one with `ganserve export-onnx" in result.stderr
 
 
+def test_a_missing_folder_is_blamed_on_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('models = "nowhere"')
+    result = serve("--config", str(file))
+    assert result.returncode == 2
+    assert f"ganserve serve: error: {file}: models nowhere: there is no such folder. Write one" in result.stderr
+
+
 def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`\.$"):

@@ -161,12 +161,6 @@ def test_values_of_several_sources_are_checked_together(write: Write) -> None:
     assert read_configuration([f"--config={file}", "--max-batch-size", "8"], {}).config.max_queued_samples == 32
 
 
-def test_a_missing_folder_is_blamed_on_its_source(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write('models = "nowhere"')
-    assert main(["--config", file]) == 2
-    assert f"ganserve serve: error: {file}: models nowhere: there is no such folder" in capsys.readouterr().err
-
-
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "serve.toml").write_bytes(b"\xef\xbb\xbfport = 7\n")
     assert read_configuration(["--config", str(tmp_path / "serve.toml")], {}).config.port == 7
