@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ganserve._command_line.command import BAD_USAGE, FAILED, Command, complain
 from ganserve_server.errors import GanserveServerError, StartupError
 from ganserve_server.settings import ServerConfig
-from ganserve_server.settings_sources import Configuration, read_configuration
+from ganserve_server.settings_sources import Configuration, blame, read_configuration
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +38,11 @@ def _serve(configuration: Configuration) -> int:
     try:
         return _run(configuration)
     except GanserveServerError as error:
+        text = blame(error, configuration.sources)
         if as_json:
-            _log.critical("%s", error)
+            _log.critical("%s", text)
         else:
-            complain(f"ganserve serve: error: {error}")
+            complain(f"ganserve serve: error: {text}")
         return BAD_USAGE if isinstance(error, StartupError) else FAILED
 
 

@@ -11,14 +11,14 @@ from typing import Literal
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _RANGES = (  # setting, least, most, advice
-    ("port", 0, 65535, "; 0 picks a free one"),
-    ("metrics_port", 0, 65535, "; 0 picks a free one"),
-    ("workers", 0, math.inf, "; 0 chooses for you"),
-    ("threads", 0, math.inf, "; 0 chooses for you"),
+    ("port", 0, 65535, " 0 picks a free one."),
+    ("metrics_port", 0, 65535, " 0 picks a free one."),
+    ("workers", 0, math.inf, " 0 chooses for you."),
+    ("threads", 0, math.inf, " 0 chooses for you."),
     ("instances", 1, math.inf, ""),
     ("queue_delay_ms", 0, 60_000, ""),
-    ("gpu_memory_limit_mib", 0, math.inf, "; 0: no limit"),
-    ("max_batch_size", 0, math.inf, "; 0 chooses for you"),
+    ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
+    ("max_batch_size", 0, math.inf, " 0 chooses for you."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
     ("drain_timeout_s", 0, math.inf, ""),
@@ -96,21 +96,22 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         if self.host == "*":
-            raise ValueError("host *: not an address; 0.0.0.0 or [::] lets other machines in")
+            raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
-                raise ValueError(f"{name} must be {expected} (got {value}){advice}")
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be {expected}.{advice}")
         if self.metrics_port and self.metrics_port == self.port:
-            raise ValueError(f"port and metrics_port must be two ports (got {self.port} for both)")
+            raise ValueError(f"--metrics-port {self.port}: is also the port of the calls. Give another one.")
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
-            raise ValueError(f"devices must be distinct numbers of at least 0 (got {list(self.devices)})")
-        buckets, most, queued = list(self.batch_buckets), self.batch_size, self.max_queued_samples
-        if any(not 1 <= bucket <= most for bucket in buckets):
-            raise ValueError(f"batch_buckets must be 1 to max_batch_size (got {buckets} and {most})")
+            raise ValueError(f"--devices {' '.join(map(str, self.devices))}: must be distinct numbers of at least 0.")
+        most, queued = self.batch_size, self.max_queued_samples
+        for bucket in self.batch_buckets:
+            if not 1 <= bucket <= most:
+                raise ValueError(f"--batch-buckets {bucket}: must be 1 to max_batch_size, which is {most}.")
         if queued < most:
-            raise ValueError(f"max_queued_samples must be at least max_batch_size (got {queued} and {most})")
+            raise ValueError(f"--max-queued-samples {queued}: must be at least max_batch_size, which is {most}.")
 
     @property
     def batch_size(self) -> int:

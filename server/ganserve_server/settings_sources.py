@@ -53,7 +53,7 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
         found = dict(_variables(options, environment))
         found |= {name: (value, options[name].name) for (name,), value in flags.items()}
         if file := found.get("config", (None, ""))[0]:
-            found = dict(_settings(options, file)) | found
+            found = dict(_settings(options, file, found["config"][1])) | found
     except UsageError as error:
         raise StartupError(str(error)) from None
     others = [name for name, option in options.items() if name in found and found[name][0] != option.default]
@@ -61,19 +61,25 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
     try:
         config = ServerConfig(**{name: value for name, (value, _) in found.items()})
     except ValueError as error:
-        named = [name for name in sources if re.search(rf"\b{name}\b", str(error))]
-        blame = ", ".join(f"{name} is from {sources[name]}" for name in named)
-        raise StartupError(f"{error}; {blame}" if blame else str(error)) from error
+        raise StartupError(blame(error, sources)) from error
     return Configuration(config=config, sources=sources)
 
 
-def _settings(options: Mapping[str, Option], file: Path) -> Found:
+def blame(error: Exception, sources: Mapping[str, str]) -> str:
+    """Return an error's text; if it begins with a flag, the source of the value takes the flag's place."""
+    flag, _, rest = str(error).partition(" ")
+    name = flag[2:].replace("-", "_")
+    source = sources.get(name, flag)
+    return f"{source} {rest}" if source == flag or source.startswith(_PREFIX) else f"{source}: {name} {rest}"
+
+
+def _settings(options: Mapping[str, Option], file: Path, source: str) -> Found:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"the configuration file {file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration file {file} is not TOML: {error}") from error
+        raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
     names = [name for name in options if name != "config"]
     for name, value in table.items():
         if name not in names:

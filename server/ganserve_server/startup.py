@@ -63,20 +63,20 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
 
 def _no_folder(config: ServerConfig) -> str:
     is_file = config.models.exists()
-    wait = f"; --allow-empty needs an existing folder: create it with `mkdir -p {config.models}`"
+    wait = f" --allow-empty needs an existing folder: create it with `mkdir -p {config.models}`."
     return (
-        f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}; write one with "
-        f"`ganserve export-onnx RUN --out {config.models}/NAME`{wait * (config.allow_empty and not is_file)}"
+        f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}. Write one with "
+        f"`ganserve export-onnx RUN --out {config.models}/NAME`.{wait * (config.allow_empty and not is_file)}"
     )
 
 
 def _wrong_folder(models: Path) -> str:
     """Suggest another folder if the packages lie one level higher or lower than expected; else return ""."""
     if any(models.glob("*/manifest.json")):
-        return f"--models {models} is one model's folder: give the folder above it, --models {models.parent}"
+        return f"--models {models}: is one model's folder. Give the folder above it, {models.parent}."
     below = sorted({manifest.parents[2] for manifest in models.glob("*/*/*/manifest.json")})
     if below:
-        return f"there is nothing to serve in {models}, and there are packages below: did you mean --models {below[0]}?"
+        return f"--models {models}: has no packages, but there are some below. Did you mean {below[0]}?"
     return ""
 
 

@@ -259,15 +259,15 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
 @pytest.mark.parametrize(
     ("code", "arguments", "message"),
     [
-        (2, ("sample", "-n", "0"), "--count: is 0; expected at least 1"),
+        (2, ("sample", "-n", "0"), "--count 0: expected at least 1"),
         (2, ("sample",), "--model: this server has several models; name one: tiny"),
-        (2, ("sample", "--model", "tiny", "--label", "9"), "--label: is 9; model 'tiny' has the labels 0 to 2"),
-        (2, ("sample", "--model", "tiny", "--label", "x"), "--label: is 'x'; model 'tiny' has the labels 'zero'"),
-        (2, ("sample", "--model", "tiny", "--seed", "-1"), "--seed: is -1; expected at least 0"),
-        (2, ("sample", "--model", "tiny", "--truncation", "0"), "--truncation: is 0.0; expected a finite number"),
-        (2, ("models", "--timeout-s", "0"), "--timeout-s: is 0.0; expected"),
-        (2, ("sample", "--model", "tiny", "--out", "-"), "--out: is '-', and samples are not written to stdout"),
-        (2, ("score", "-"), "FILE: is '-', and nothing is read from stdin"),
+        (2, ("sample", "--model", "tiny", "--label", "9"), "--label 9: model 'tiny' has the labels 0 to 2"),
+        (2, ("sample", "--model", "tiny", "--label", "x"), "--label x: model 'tiny' has the labels 'zero'"),
+        (2, ("sample", "--model", "tiny", "--seed", "-1"), "--seed -1: expected at least 0"),
+        (2, ("sample", "--model", "tiny", "--truncation", "0"), "--truncation 0.0: expected a finite number"),
+        (2, ("models", "--timeout-s", "0"), "--timeout-s 0.0: expected"),
+        (2, ("sample", "--model", "tiny", "--out", "-"), "--out -: samples are not written to stdout"),
+        (2, ("score", "-"), "FILE -: nothing is read from stdin"),
         (
             1,
             ("sample", "--model", "tiny-vector", "--encoding", "png"),
@@ -276,35 +276,35 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
         (
             2,
             ("sample", "--model", "tiny", "--out", "x.jpg"),
-            "--out: is 'x.jpg'; expected NAME.png, NAME.npz, NAME.npy, NAME.csv or a folder",
+            "--out x.jpg: expected NAME.png, NAME.npz, NAME.npy, NAME.csv or a folder",
         ),
-        (2, ("sample", "--model", "tiny", "--out", "no/x.png"), "--out: is 'no/x.png', and there is no folder 'no'"),
+        (2, ("sample", "--model", "tiny", "--out", "no/x.png"), "--out no/x.png: there is no folder 'no'"),
         (1, ("sample", "--model", "nope"), "there is no model 'nope'; there are: tiny"),
         (
             2,
             ("sample", "--model", "tiny-vector", "--out", "x.png"),
-            "--out: is 'x.png', and model 'tiny-vector' makes no pictures but vector",
+            "--out x.png: model 'tiny-vector' makes no pictures but vector",
         ),
         (
             2,
             ("sample", "--model", "tiny", "--out", "x.csv"),
-            "--out: is 'x.csv', and model 'tiny' makes no vectors but image uint8 [8, 8, 1]; expected NAME.png",
+            "--out x.csv: model 'tiny' makes no vectors but image uint8 [8, 8, 1]. Expected NAME.png",
         ),
-        (2, ("sample", "--select", "best"), "--select: is 'best'; expected best-of:N or rejection:N, N from 1 to 1024"),
-        (2, ("sample", "--select", "best-of:1025"), "--select: is 'best-of:1025'; expected best-of:N or rejection:N"),
+        (2, ("sample", "--select", "best"), "--select best: expected best-of:N or rejection:N, N from 1 to 1024"),
+        (2, ("sample", "--select", "best-of:1025"), "--select best-of:1025: expected best-of:N or rejection:N"),
         (2, ("sample", "--walk-to", "2"), "--walk-to: has no --seed to begin at"),
         (2, ("sample", "--walk-to", "2", "--seed", "1", "--offset", "1"), "--offset: cannot go with --walk-to"),
         (2, ("bench", "x", "--target", "y"), "--target: is given beside HOST:PORT: leave one of them out"),
-        (2, ("sample", "--control", "c0"), "--control: is 'c0'; expected NAME=FLOAT, such as c0=0.5"),
-        (2, ("sample", "--control", "c0=half"), "--control: is 'c0=half'; expected NAME=FLOAT"),
+        (2, ("sample", "--control", "c0"), "--control c0: expected NAME=FLOAT, such as c0=0.5"),
+        (2, ("sample", "--control", "c0=half"), "--control c0=half: expected NAME=FLOAT"),
         (2, ("sample", "--control", "c0=1", "--control", "c0=2"), "--control: sets c0 twice"),
         (1, ("sample", "--model", "tiny", "--control", "c0=1"), "model 'tiny' has no controls (got 'c0')"),
-        (2, ("score", "no.npy", "--model", "tiny-vector"), "FILE: 'no.npy' does not exist"),
+        (2, ("score", "no.npy", "--model", "tiny-vector"), "FILE no.npy: does not exist"),
         (1, ("sample", "--model", "tiny-uncritical", "--scores"), "version 1 of model 'tiny-uncritical' has no critic"),
         (2, ("score",), "FILE: missing. Write it like this: ganserve score sevens.png"),
-        (2, ("score", "no.png", "--model", "tiny"), "FILE: 'no.png' does not exist"),
-        (2, ("score", "."), "FILE: '.' is a folder without pictures; expected files that end in .png, .jpg"),
-        (2, ("models", "--target", "http://x"), "--target: is 'http://x'; expected"),
+        (2, ("score", "no.png", "--model", "tiny"), "FILE no.png: does not exist"),
+        (2, ("score", "."), "FILE .: is a folder without pictures. Expected files that end in .png, .jpg"),
+        (2, ("models", "--target", "http://x"), "--target http://x: expected"),
     ],
 )
 def test_errors_are_one_line(shell: Shell, code: int, arguments: tuple[str, ...], message: str) -> None:
@@ -361,6 +361,7 @@ def test_a_server_that_is_not_there(shell: Shell, closed_port: str) -> None:
     assert message.startswith(
         f"no server answers at {closed_port} (Connection refused): start one with `ganserve serve"
     )
+    assert "or say where it is: --target or the environment variable GANSERVE_TARGET" in message
 
 
 def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:

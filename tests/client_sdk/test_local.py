@@ -196,7 +196,7 @@ def test_nothing_to_serve(connect_local: Callable[..., Api], tmp_path: Path) -> 
     assert "--models" not in str(caught.value)
     assert "--allow-empty" not in str(caught.value)
     folder = build_tiny_package(tmp_path)
-    with pytest.raises(InvalidRequest, match=r"is one model's folder: give the folder above it"):
+    with pytest.raises(InvalidRequest, match=r"is one model's folder\. Give the folder above it"):
         connect_local(folder.parent).models()
 
 

@@ -131,14 +131,22 @@ def test_cpu_is_used_on_request(repository: Path) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     result = serve("--models", str(tmp_path / "nowhere"), "--port", "0")
     assert result.returncode == 2
-    assert "there is no such folder; write one with `ganserve export-onnx" in result.stderr
+    assert "there is no such folder. Write one with `ganserve export-onnx" in result.stderr
+
+
+def test_a_missing_folder_is_blamed_on_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('models = "nowhere"')
+    result = serve("--config", str(file))
+    assert result.returncode == 2
+    assert f"ganserve serve: error: {file}: models nowhere: there is no such folder. Write one" in result.stderr
 
 
 def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
-    with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`$"):
+    with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`\.$"):
         load(ServerConfig(models=missing, allow_empty=True))
-    with pytest.raises(StartupError, match=r"there is no such folder; write one with `[^`]+`$"):
+    with pytest.raises(StartupError, match=r"there is no such folder\. Write one with `[^`]+`\.$"):
         load(ServerConfig(models=missing))
 
 
@@ -176,12 +184,12 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--host", "*"], "host *: not an address; 0.0.0.0 or [::] lets other machines in; host is from --host"),
-        (["--port", "70000"], "port must be 0 to 65535 (got 70000)"),
-        (["--threads", "-1"], "threads must be at least 0"),
-        (["--max-batch-size", "-1"], "max_batch_size must be at least 0 (got -1); 0 chooses for you"),
-        (["--max-queued-samples", "10"], "max_queued_samples must be at least max_batch_size (got 10 and 64)"),
-        (["--drain-timeout-s", "nan"], "drain_timeout_s must be at least 0"),
+        (["--host", "*"], "--host *: not an address. 0.0.0.0 or [::] lets other machines in."),
+        (["--port", "70000"], "--port 70000: must be 0 to 65535. 0 picks a free one."),
+        (["--threads", "-1"], "--threads -1: must be at least 0. 0 chooses for you."),
+        (["--max-batch-size", "-1"], "--max-batch-size -1: must be at least 0. 0 chooses for you."),
+        (["--max-queued-samples", "10"], "--max-queued-samples 10: must be at least max_batch_size, which is 64."),
+        (["--drain-timeout-s", "nan"], "--drain-timeout-s nan: must be at least 0."),
         (["--provider", "tpu"], "--provider"),
         (["--prot", "1"], "--prot"),
     ],
@@ -278,13 +286,14 @@ def test_one_models_folder_instead_of_the_repository_is_recognised(tmp_path: Pat
     build_tiny_package(tmp_path, "tiny")
     result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
     assert result.returncode == 2
-    assert f"give the folder above it, --models {tmp_path}" in result.stderr
+    assert f"--models {tmp_path}/tiny: is one model's folder. Give the folder above it, {tmp_path}." in result.stderr
 
 
 def test_the_folder_above_the_repository_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", "tiny")
     with pytest.raises(
-        StartupError, match=rf"packages below: did you mean --models {re.escape(f'{tmp_path}/models')}\?$"
+        StartupError,
+        match=rf"has no packages, but there are some below\. Did you mean {re.escape(f'{tmp_path}/models')}\?$",
     ):
         load(ServerConfig(models=tmp_path, provider="cpu"))
 

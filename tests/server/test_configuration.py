@@ -104,8 +104,8 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
         ("batch_buckets = 8", r"batch_buckets 8: not a list\. Give one, such as \[1\]\."),
         ('batch_buckets = ["8"]', r'batch_buckets "8": not a whole number'),
-        ("port = ", r"serve\.toml is not TOML: Invalid value"),
-        ("port = 70000", r"port must be 0 to 65535 \(got 70000\).*; port is from .*serve\.toml"),
+        ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
+        ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
 def test_bad_files_are_refused_with_words(write: Write, text: str, message: str) -> None:
@@ -121,8 +121,11 @@ def test_bad_files_are_refused_with_words(write: Write, text: str, message: str)
         ({"GANSERVE_SPINNING": "maybe"}, r"GANSERVE_SPINNING maybe: not a choice"),
         ({"GANSERVE_LOG_LEVEL": "loud"}, r"GANSERVE_LOG_LEVEL loud: not a choice\. Give one of debug, info, "),
         ({"GANSERVE_BATCH_BUCKETS": "1,x"}, r"GANSERVE_BATCH_BUCKETS x: not a whole number"),
-        ({"GANSERVE_PORT": "70000"}, r"port must be .*; port is from GANSERVE_PORT"),
-        ({"GANSERVE_CONFIG": "/nowhere.toml"}, r"the configuration file /nowhere\.toml cannot be read: No such file"),
+        ({"GANSERVE_PORT": "70000"}, r"^GANSERVE_PORT 70000: must be 0 to 65535\. 0 picks a free one\.$"),
+        (
+            {"GANSERVE_CONFIG": "/nowhere.toml"},
+            r"^GANSERVE_CONFIG /nowhere\.toml: cannot be read: No such .*\. Name a readable TOML file\.$",
+        ),
     ],
 )
 def test_bad_environments_are_refused_with_words(environment: dict[str, str], message: str) -> None:
@@ -151,7 +154,9 @@ def test_what_others_put_into_the_environment_is_left_alone() -> None:
 
 def test_values_of_several_sources_are_checked_together(write: Write) -> None:
     file = write("max_queued_samples = 32")
-    with pytest.raises(StartupError, match=r"max_queued_samples must be at least max_batch_size \(got 32 and 64\)"):
+    with pytest.raises(
+        StartupError, match=r"serve\.toml: max_queued_samples 32: must be at least max_batch_size, which is 64\.$"
+    ):
         read_configuration(["--config", file], {})
     assert read_configuration([f"--config={file}", "--max-batch-size", "8"], {}).config.max_queued_samples == 32
 

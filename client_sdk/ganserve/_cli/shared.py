@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _ARGUMENTS = {
     "images": "files",
     "path": "out",
 }
+# How the SDK says what is wrong with a value: is 3; is 'x', and …; 'x' does not exist.
+_VALUE = re.compile(r"""(?:is (-?(?:\d[\w.+-]*|inf|nan)); |(?:is )?(['"])(.+?)\2(?:; |, and |, which | ))(.+)""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +76,18 @@ def command(name: str, arguments: type[Any], action: Callable[[Any], int], examp
 
 def _in_flags(arguments: type[Any], error: Exception) -> str:
     """Return an error's text with the command's flags in place of the SDK's arguments, as one line."""
-    text = str(error)
+    text = str(error).replace('Client("host:port"), ', "")
     known = {field.name for field in dataclasses.fields(arguments)}
     for violation in error.violations if isinstance(error, GanserveError) else ():
-        name = _ARGUMENTS.get(violation.field, violation.field)
-        if name in known:
-            flag = "FILE" if name == "files" else f"--{name.replace('_', '-')}"
-            text = text.replace(f"{violation.field}: {violation.description}", f"{flag}: {violation.description}")
-    return "; ".join(text.splitlines())
+        field, wrong = violation.field, violation.description
+        name = _ARGUMENTS.get(field, field)
+        flag = field if name not in known else "FILE" if name == "files" else f"--{name.replace('_', '-')}"
+        said = f"{flag}: {wrong}"
+        if flag.startswith(("--", "FILE")) and (parts := _VALUE.fullmatch(wrong)):
+            number, _, word, problem = parts.groups()
+            said = f"{flag} {number or word}: {problem.replace('; expected', '. Expected')}."
+        text = text.replace(f"{field}: {wrong}", said)
+    return "; ".join(text.splitlines()).replace(".; ", ". ")
 
 
 def say(text: str) -> None:

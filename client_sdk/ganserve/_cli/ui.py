@@ -70,7 +70,7 @@ def _check_host(host: str) -> None:
     except UnicodeError as error:  # such as a label of more than 63 characters
         raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
     except OSError as error:
-        raise InvalidRequest.of("--host", f"is {host!r} ({error.strerror}); {expected}") from error
+        raise InvalidRequest.of("--host", f"is {host!r}, and {error.strerror}; {expected}") from error
 
 
 COMMAND = command("ui", UiArguments, _ui, _EXAMPLES)
