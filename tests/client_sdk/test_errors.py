@@ -88,7 +88,7 @@ def test_unimplemented(connect: Callable[..., Api], script: Script) -> None:
 
 
 def test_too_large_an_answer_is_refused_with_the_way_out(api: Api) -> None:
-    with pytest.raises(ganserve.InvalidRequest, match=r"n: makes it 10000000 samples.*ask for at most"):
+    with pytest.raises(ganserve.InvalidRequest, match=r"n: is 10000000.*ask for at most"):
         api.sample(10_000_000, model="tiny")
 
 
