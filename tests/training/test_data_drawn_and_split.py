@@ -1,0 +1,150 @@
+"""Test the sources that are drawn instead of read, and the split of every source."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from ganserve_training.config import (
+    ArrayConfig,
+    DigitsConfig,
+    PatchesConfig,
+    StackedDigitsConfig,
+)
+from ganserve_training.data import (
+    GRID_SIGMA,
+    RING_SIGMA,
+    Samples,
+    grid_centres,
+    load_split,
+    ring_centres,
+)
+from ganserve_training.data.config import SOURCES
+from ganserve_training.errors import DataError
+from image_files import random_pixels
+
+
+def everything(samples: Samples) -> np.ndarray:
+    return samples.read(np.arange(len(samples)))
+
+
+def test_the_ring_has_eight_modes_and_the_grid_twenty_five() -> None:
+    ring, grid = ring_centres(), grid_centres()
+    np.testing.assert_allclose(np.hypot(*ring.T), 1.0)
+    neighbours = np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1)
+    np.testing.assert_allclose(neighbours, 2 * np.sin(np.pi / 8))  # Evenly spaced, none of them twice.
+    assert {tuple(row) for row in grid.tolist()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+
+
+@pytest.mark.parametrize(
+    ("source", "centres", "sigma"), [("ring", ring_centres(), RING_SIGMA), ("grid", grid_centres(), GRID_SIGMA)]
+)
+def test_points_are_drawn_about_each_mode_as_often(source: Any, centres: np.ndarray, sigma: float) -> None:
+    config = SOURCES[source]()
+    train, held_out = load_split(config, "train"), load_split(config, "held_out")
+    assert (len(train), len(held_out)) == (64_000, 16_000)
+    assert train.labels is None
+    assert train.info == held_out.info
+    points = np.concatenate([everything(train), everything(held_out)])
+    distances = np.linalg.norm(points[:, None] - centres, axis=2)
+    assert np.bincount(distances.argmin(axis=1)).tolist() == [80_000 // len(centres)] * len(centres)
+    offsets = points - centres[distances.argmin(axis=1)]
+    assert offsets.std() == pytest.approx(sigma, rel=0.02)
+    # Real data themselves score 1 - exp(-9/2) = 98.9 % within three sigma.
+    assert (distances.min(axis=1) < 3 * sigma).mean() == pytest.approx(1 - np.exp(-4.5), abs=0.002)
+    np.testing.assert_array_equal(everything(load_split(config, "train")), everything(train))
+    assert load_split(SOURCES[source](split_seed=1), "train").sha256() != train.sha256()
+    assert len(load_split(SOURCES[source](count=100), "held_out")) == 20
+
+
+def test_stacks_are_made_of_their_own_sides_digits() -> None:
+    for side in ("train", "held_out"):
+        own = {item.tobytes() for item in everything(load_split(DigitsConfig(), side))}
+        stacks = load_split(StackedDigitsConfig(count=500), side)
+        assert (len(stacks), stacks.info.sample_shape, stacks.labels) == (
+            400 if side == "train" else 100,
+            (8, 8, 3),
+            None,
+        )
+        channels = everything(stacks).transpose(0, 3, 1, 2).reshape(-1, 8, 8)
+        assert {item.tobytes() for item in channels} <= own
+    assert len(load_split(StackedDigitsConfig(), "train")) == 40_000
+    everyone = load_digits().target
+    assert len(set(everyone.tolist())) ** 3 == 1000
+
+
+@pytest.mark.parametrize(("size", "split_seed"), [(16, 0), (32, 1), (64, 2), (128, 3)])
+def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_seed: int) -> None:
+    config = PatchesConfig(size=size, count=400, split_seed=split_seed)
+    train, held_out = config.load_side("train", None), config.load_side("held_out", None)
+    assert (len(train), len(held_out)) == (320, 80)
+    assert train.info.sample_shape == (size, size, 3)
+    assert train.info.label_names == ("china", "flower")
+    covered = []
+    for patches in (train, held_out):
+        mask = np.zeros((2, *train.pictures.shape[1:3]), bool)
+        for picture, top, left in patches.corners.tolist():
+            assert top + size <= 427
+            assert left + size <= 640
+            mask[picture, top : top + size, left : left + size] = True
+        covered.append(mask)
+    assert not (covered[0] & covered[1]).any()
+    picture, top, left = train.corners[7].tolist()
+    assert picture == train.labels[7]  # type: ignore[index]
+    np.testing.assert_array_equal(
+        train.read(np.array([7]))[0], train.pictures[picture, top : top + size, left : left + size]
+    )
+    np.testing.assert_array_equal(config.load_side("train", None).corners, train.corners)
+
+
+def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -> None:
+    lefts = {
+        int(PatchesConfig(split_seed=seed).load_side("held_out", None).corners[:, 2].min() > 320) for seed in range(8)
+    }
+    assert lefts == {0, 1}
+    with pytest.raises(DataError, match="held_out part of the photographs is 64 of their 640 pixels wide"):
+        PatchesConfig(size=128, held_out_fraction=0.1).load_side("train", None)
+    gray = load_split(PatchesConfig(channels="gray", labels="ignore", count=10), "train")
+    assert gray.info.sample_shape == (32, 32, 1)
+    assert gray.labels is None
+    assert gray.in_memory
+    assert everything(gray.take(np.array([3, 1]))).shape == (2, 32, 32, 1)
+
+
+# The split
+
+
+def test_a_labels_only_sample_is_trained_on() -> None:
+    labels = np.array([0] * 10 + [1] + [2] * 10, np.int64)
+    train, held_out = DigitsConfig().split_indices(21, labels)
+    assert sorted([*train, *held_out]) == list(range(21))
+    assert 10 in train
+    assert np.bincount(labels[held_out]).tolist() == [2, 0, 2]
+
+
+def test_splits_that_cannot_be_stratified_say_why(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"4 samples of 2 labels, split into 3 and 1, can't have each label"):
+        DigitsConfig().split_indices(4, np.array([0, 0, 1, 1], np.int64))
+    with pytest.raises(DataError, match="at least 2 samples"):
+        DigitsConfig().split_indices(1, None)
+    with pytest.raises(DataError, match="leaves none to train on"):
+        DigitsConfig(held_out_fraction=0.9).split_indices(2, None)
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 2)), y=np.array([0, 0, 1, 1]))
+    with pytest.raises(DataError, match=r"--data\.labels ignore"):
+        load_split(ArrayConfig(path=str(tmp_path / "x.npz")), "train")
+    assert len(load_split(ArrayConfig(path=str(tmp_path / "x.npz"), labels="ignore"), "train")) == 3
+
+
+def test_dropped_labels_leave_the_split_as_it_is() -> None:
+    for side in ("train", "held_out"):
+        with_labels, without = load_split(DigitsConfig(), side), load_split(DigitsConfig(labels="ignore"), side)
+        assert without.info.label_names == ()
+        np.testing.assert_array_equal(everything(without), everything(with_labels))
+
+
+def test_balancing_unlabelled_data_is_an_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", random_pixels(4))
+    with pytest.raises(DataError, match=r"--data\.class-balanced: needs labels"):
+        load_split(ArrayConfig(path=str(tmp_path / "x.npy"), class_balanced=True), "train")
