@@ -1,5 +1,5 @@
 # make demo       train on real digits, export, serve and sample them: demo/digits.png
-# make test       run the quick tests, which touch everything: about five minutes on two cores
+# make test       run the quick tests, which touch everything: about six minutes on two cores
 # make test-slow  run the other tests: training that fails in each way, killed runs, benchmarks, an install from the wheel
 # make test-all   run all tests
 # make coverage   measure how much of the SDK its tests reach; fail below 95 %
