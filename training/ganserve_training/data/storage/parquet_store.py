@@ -21,7 +21,7 @@ def open_parquet(path: Path) -> Any:
     """Return a memory-mapped `pyarrow.parquet.ParquetFile`.
 
     Raises:
-        DataError: It is no Parquet file, or pyarrow is not installed.
+        DataError: The file is not Parquet, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
