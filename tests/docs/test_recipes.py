@@ -22,11 +22,11 @@ EXTENSIONS = [block for block in blocks(PAGE, "python") if block.name]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run all programs in one process, because registries keep what they are given; return its folder."""
+    """Run all programs in one process, the last first, so that none can need the one before it; return its folder."""
     folder = tmp_path_factory.mktemp("recipes")
     for block in EXTENSIONS:
         (folder / block.name).write_text(block.code)
-    program = "".join(f"import {block.name.removesuffix('.py')}\n" for block in EXTENSIONS)
+    program = "".join(f"import {block.name.removesuffix('.py')}\n" for block in reversed(EXTENSIONS))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )

@@ -4,7 +4,7 @@ Each test is a recipe; CONTRIBUTING.md quotes them.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,11 @@ from torch import nn
 from ganserve_training import evaluate_run, load_trained, train
 from ganserve_training.cli.train_arguments import read_arguments
 from ganserve_training.config import (
+    DcganConfig,
+    HingeLoss,
+    MinimaxLoss,
     RegularisersConfig,
+    ScheduleConfig,
     TrainConfig,
     register_architecture,
     register_loss,
@@ -24,16 +28,18 @@ from ganserve_training.config import (
     register_source,
 )
 from ganserve_training.config.choices import CHOICES
-from ganserve_training.data import Vectors
+from ganserve_training.data import DataInfo, Vectors
 from ganserve_training.data.config import DrawnDataConfig
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation import metric as metric_module
 from ganserve_training.evaluation.metric import Figure, Metric, register_metric
 from ganserve_training.evaluation.options import EvaluationOptions
+from ganserve_training.networks import build_networks
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.config import BuiltInConfig
 from ganserve_training.objectives.losses import Loss
 from ganserve_training.objectives.penalties import PENALTIES, Penalty
+from ganserve_training.run.compatibility import check_pair
 from ganserve_training.run.optimisers import OptimiserConfig
 from tiny_runs import tiny_config
 
@@ -97,20 +103,6 @@ def test_a_penalty(tmp_path: Path) -> None:
 
 
 def test_an_architecture(tmp_path: Path) -> None:
-    @register_architecture
-    @dataclass(frozen=True, kw_only=True)
-    class LinearConfig(BuiltInConfig):
-        """One layer each, for samples of any shape."""
-
-        architecture = "linear"
-
-        scale: float = 1.0
-        """Factor of the samples."""
-
-        @property
-        def players(self):
-            return LinearGenerator, LinearCritic
-
     class LinearGenerator(Generator):
         def __init__(self, config, shape, conditioning):
             super().__init__(config, conditioning)
@@ -131,6 +123,17 @@ def test_an_architecture(tmp_path: Path) -> None:
 
         def extract(self, samples):
             return torch.relu(self.layer(samples))
+
+    @register_architecture
+    @dataclass(frozen=True, kw_only=True)
+    class LinearConfig(BuiltInConfig):
+        """One layer each, for samples of any shape."""
+
+        architecture = "linear"
+        players = (LinearGenerator, LinearCritic)
+
+        scale: float = 1.0
+        """Factor of the samples."""
 
     config = tiny_config(networks=LinearConfig(latent_dim=4, scale=0.5))
     assert trained(config, tmp_path) == config
@@ -190,6 +193,66 @@ def test_a_metric(tmp_path: Path) -> None:
     train(tiny_config(), tmp_path, device="cpu")
     evaluation = evaluate_run(tmp_path, EvaluationOptions(samples=40, metrics=("brightness",)))
     assert 0.0 < evaluation.metrics["brightness"] < 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbounded(Loss):
+    """A loss whose scores need a bound."""
+
+    name = "unbounded"
+    needs_bounded_critic = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sure(Penalty):
+    """A penalty that reads scores as logits of single samples."""
+
+    name = "sure"
+    needs_logits = True
+    needs_unmixed_samples = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loose(Penalty):
+    """A penalty that leaves scores unbounded."""
+
+    name = "loose"
+    bounds_critic = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing(DcganConfig):
+    """Networks that grow, with a bounded critic."""
+
+    architecture = "growing"
+    grows = True
+    bounds_critic = True
+
+
+def test_a_loss_says_what_it_needs_of_the_critic() -> None:
+    off = RegularisersConfig.none()
+    with pytest.raises(ConfigError, match=r"^--loss.name unbounded: needs a bounded critic"):
+        TrainConfig(loss=Unbounded(), networks=DcganConfig(), regularisers=off)
+    with pytest.raises(ConfigError, match=r"^--loss.name unbounded: needs a bounded critic"):
+        TrainConfig(loss=Unbounded(), regularisers=replace(off, more=(Loose(),)))
+    TrainConfig(loss=Unbounded(), regularisers=replace(off, weight_clip=0.01))
+    TrainConfig(loss=Unbounded(), networks=Growing(), regularisers=off)
+
+
+def test_a_penalty_says_what_it_needs_of_the_loss_and_the_critic() -> None:
+    penalties = replace(RegularisersConfig.none(), more=(Sure(),))
+    with pytest.raises(ConfigError, match=r"^--regularisers.more .*Sure.*: needs scores that are logits"):
+        TrainConfig(loss=HingeLoss(), regularisers=penalties)
+    config = TrainConfig(loss=MinimaxLoss(), regularisers=penalties, networks=DcganConfig())
+    with pytest.raises(ConfigError, match=r"^--regularisers.more .*: needs a critic without batch normalisation"):
+        check_pair(config, build_networks(config.networks, DataInfo(sample_shape=(16, 16, 1))), 1)
+    config = replace(config, networks=DcganConfig(critic_norm="none"))
+    check_pair(config, build_networks(config.networks, DataInfo(sample_shape=(16, 16, 1))), 1)
+
+
+def test_an_architecture_says_that_it_grows() -> None:
+    with pytest.raises(ConfigError, match=r"^--schedule.unrolled-steps 2: needs a critic that does not grow"):
+        TrainConfig(networks=Growing(), schedule=ScheduleConfig(unrolled_steps=2))
 
 
 def test_a_name_is_registered_once() -> None:

@@ -8,11 +8,9 @@ from ganserve_training.data.sources.digits import DigitsConfig
 from ganserve_training.diagnosis.config import DiagnosisConfig
 from ganserve_training.networks.config import NetworksConfig
 from ganserve_training.networks.convolutional import ConvolutionalConfig
-from ganserve_training.networks.custom import CustomConfig
 from ganserve_training.networks.ema import EmaConfig
-from ganserve_training.networks.progressive import ProgressiveConfig
 from ganserve_training.objectives.augmentation import AugmentationConfig
-from ganserve_training.objectives.losses import Loss, RelativisticPairingLoss, WassersteinLoss
+from ganserve_training.objectives.losses import Loss, RelativisticPairingLoss
 from ganserve_training.objectives.penalties import RegularisersConfig
 from ganserve_training.options.checks import expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.run.optimisers import OptimisersConfig
@@ -95,26 +93,22 @@ class TrainConfig:
         expect_at_least(1, self, "", "steps", "batch_size", "accumulate_batches")
         self.data.check_complete()
         self.networks.check_complete()
-        self._check_loss()
+        self._check_critic()
         self._check_heads()
-        unrolled = self.schedule.unrolled_steps
-        if unrolled and isinstance(self.networks, ProgressiveConfig):
-            problem = "needs a critic that does not grow"
-            raise refusal("schedule.unrolled_steps", unrolled, problem, "Choose another --networks.architecture")
 
-    def _check_loss(self) -> None:
-        """Refuse a loss that lacks what it needs, and options that need another loss."""
+    def _check_critic(self) -> None:
+        """Refuse a critic, or a loss, that lacks what other parts need of it."""
         loss, penalties, networks = self.loss, self.regularisers, self.networks
-        roth, ada, clip = penalties.roth_gamma, self.augmentation.ada.target, penalties.weight_clip
-        if roth.most and not loss.gives_logits:
-            problem = f"needs scores that are logits, and those of --loss.name {loss.name} are not"
-            raise refusal("regularisers.roth_gamma", roth, problem, "Use --loss.name minimax or modified-minimax")
+        ada, clip, unrolled = self.augmentation.ada.target, penalties.weight_clip, self.schedule.unrolled_steps
+        for penalty in penalties.penalties:
+            if penalty.needs_logits and not loss.gives_logits:
+                problem = f"needs scores that are logits, and those of --loss.name {loss.name} are not"
+                raise penalties.refusal(penalty, problem, "Use --loss.name minimax or modified-minimax")
         if ada and not loss.has_zero:
             problem = f"needs scores with a fixed zero, and those of --loss.name {loss.name} have none"
             fix = "Anneal --augmentation.probability.end instead, or use --loss.name modified-minimax or hinge"
             raise refusal("augmentation.ada.target", ada, problem, fix)
-        bounded = penalties.bounds_critic or networks.spectral_norm != "off" or isinstance(networks, CustomConfig)
-        if isinstance(loss, WassersteinLoss) and not bounded:
+        if loss.needs_bounded_critic and not (penalties.bounds_critic or networks.bounds_critic):
             fix = (
                 "Add --regularisers.gradient-penalty.weight 10, --regularisers.weight-clip 0.01 or "
                 "--networks.spectral-norm critic"
@@ -123,6 +117,9 @@ class TrainConfig:
         if clip and networks.spectral_norm != "off":
             problem = f"bounds the critic's weights, as --networks.spectral-norm {networks.spectral_norm} does"
             raise refusal("regularisers.weight_clip", clip, problem, "Leave out either")
+        if unrolled and networks.grows:
+            problem = "needs a critic that does not grow"
+            raise refusal("schedule.unrolled_steps", unrolled, problem, "Choose another --networks.architecture")
 
     def _check_heads(self) -> None:
         """Refuse weights for heads that the critic lacks, and a weight of 0 for those it has."""

@@ -43,8 +43,9 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     """
     conditioning = resolve_conditioning(config, data)
     shape = data.network_shape
-    generator = config.build_generator(shape, conditioning)
-    critic = config.build_critic((shape[0] * config.packing, *shape[1:]), conditioning)
+    make_generator, make_critic = config.players
+    generator = make_generator(config, shape, conditioning)
+    critic = make_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
     if config.spectral_norm != "off":
         normalise_spectrally(critic)
     if config.spectral_norm == "both":

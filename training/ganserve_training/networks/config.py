@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.options.checks import expect, expect_at_least, expect_choices
+from ganserve_training.options.checks import expect, expect_at_least, expect_choices, refusal
 from ganserve_training.options.registry import Registry
 
 Shape = tuple[int, ...]
@@ -54,6 +54,10 @@ class NetworksConfig:
     registry: ClassVar = ARCHITECTURES
     architecture: ClassVar[str]
     """Architecture of the generator and the critic; docs/networks.md describes each."""
+    players: ClassVar[tuple[Player, Player]]
+    """Classes, or functions, that build the generator and the critic; the shape for a packed critic holds m samples."""
+    grows: ClassVar[bool] = False
+    """True if the networks start small and get further layers during the run."""
 
     latent_dim: int = 32
     """Number of values in one latent, continuous codes included."""
@@ -82,18 +86,8 @@ class NetworksConfig:
     def check_complete(self) -> None:
         """Refuse a configuration that lacks what no default can give."""
 
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The classes, or functions, that build the generator and the critic."""
-        raise NotImplementedError
-
-    def build_generator(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a generator of samples of this shape."""
-        return self.players[0](self, shape, conditioning)
-
-    def build_critic(self, shape: Shape, conditioning: Conditioning) -> nn.Module:
-        """Return a critic of samples of this shape; the input shape of a packed critic holds m samples."""
-        return self.players[1](self, shape, conditioning)
+    def check_effects(self, generator: nn.Module, conditioning: Conditioning) -> None:
+        """Refuse options that have no effect on these networks."""
 
     # Values for architectures that have no such option.
 
@@ -106,6 +100,16 @@ class NetworksConfig:
     def minibatch_stddev_group(self) -> int:
         """Group size of the critic's minibatch standard deviation; 0: off."""
         return 0
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Batch size of each level, for networks that grow."""
+        return ()
+
+    @property
+    def bounds_critic(self) -> bool:
+        """True if the scores of a Wasserstein critic can't grow without end."""
+        return self.spectral_norm != "off"
 
     @property
     def conditions_by_norm(self) -> bool:
@@ -141,6 +145,17 @@ class BuiltInConfig(NetworksConfig):
         self._expect_positive("label_embedding_dim", "generator_width", "critic_width")
         group = self.minibatch_stddev_group
         expect(group == 0 or group >= 2, "networks.minibatch_stddev_group", group, "0 (off) or at least 2")
+
+    def check_effects(self, generator: nn.Module, conditioning: Conditioning) -> None:
+        """Refuse a length for label vectors if neither network has one."""
+        super().check_effects(generator, conditioning)
+        length, ways = self.label_embedding_dim, (conditioning.generator, conditioning.critic)
+        if length != BuiltInConfig.label_embedding_dim and "concatenation" not in ways:
+            problem = "has no effect where no network has a label concatenated"
+            flags = "--networks.generator-conditioning or --networks.critic-conditioning"
+            raise refusal(
+                "networks.label_embedding_dim", length, problem, f"Leave it out, or add {flags} concatenation"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

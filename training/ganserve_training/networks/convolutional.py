@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -12,26 +14,7 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import (
-    Player,
-    Shape,
-    SpectralNormConfig,
-    UnnormalisedConfig,
-    register_architecture,
-)
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class ConvolutionalConfig(UnnormalisedConfig, SpectralNormConfig):
-    """Plain convolutions without normalisation, for square images of 8 to 512 pixels."""
-
-    architecture = "convolutional"
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return ConvolutionalGenerator, ConvolutionalCritic
+from ganserve_training.networks.config import Shape, SpectralNormConfig, UnnormalisedConfig, register_architecture
 
 
 class ConvolutionalGenerator(Generator):
@@ -77,3 +60,12 @@ class ConvolutionalCritic(Critic):
         for downsample in self.downsample:
             features = F.leaky_relu(downsample(features), LEAK)
         return F.leaky_relu(self.features(self.compare(features).flatten(1)), LEAK)
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalConfig(UnnormalisedConfig, SpectralNormConfig):
+    """Plain convolutions without normalisation, for square images of 8 to 512 pixels."""
+
+    architecture = "convolutional"
+    players = (ConvolutionalGenerator, ConvolutionalCritic)

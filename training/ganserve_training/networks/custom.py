@@ -3,6 +3,8 @@
 docs/networks.md has the contract. This module checks it on two samples before training starts.
 """
 
+from __future__ import annotations
+
 import copy
 import importlib
 import inspect
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Player, Shape, SpectralNormConfig, register_architecture
+from ganserve_training.networks.config import Shape, SpectralNormConfig, register_architecture
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
@@ -30,37 +32,6 @@ _HEAD_SETTINGS = {
     "code_logits": "networks.codes.categories",
     "code_values": "networks.codes.continuous",
 }
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class CustomConfig(SpectralNormConfig, GrowthConfig):
-    """Your own two classes; they decide how labels enter them."""
-
-    architecture = "custom"
-
-    generator_class: str = ""
-    """Import path of your generator's class, such as my_package.models:MyGenerator."""
-    critic_class: str = ""
-    """Import path of your critic's class."""
-    generator_conditioning: Literal["auto"] = "auto"
-    """Your generator decides how the label enters it."""
-    critic_conditioning: Literal["auto", "classifier"] = "auto"
-    """Your critic decides how the label enters it. classifier: it returns class_logits (AC-GAN, Odena et al. 2017)."""
-
-    def check_complete(self) -> None:
-        """Refuse missing or malformed import paths."""
-        for name in ("generator_class", "critic_class"):
-            module, _, attribute = getattr(self, name).partition(":")
-            if not (module and attribute):
-                problem = "must be an import path with --networks.architecture custom"
-                fix = "Give one such as my_package.models:MyClass"
-                raise refusal(f"networks.{name}", getattr(self, name) or "(not given)", problem, fix)
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """Functions that build your two classes and check them."""
-        return custom_generator, custom_critic
 
 
 def custom_generator(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
@@ -138,6 +109,34 @@ def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning
             "classifier), or train without: --data.labels ignore"
         )
     return critic
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class CustomConfig(SpectralNormConfig, GrowthConfig):
+    """Your own two classes; they decide how labels enter them."""
+
+    architecture = "custom"
+    players = (custom_generator, custom_critic)
+    bounds_critic = True  # Only its code knows whether it does.
+
+    generator_class: str = ""
+    """Import path of your generator's class, such as my_package.models:MyGenerator."""
+    critic_class: str = ""
+    """Import path of your critic's class."""
+    generator_conditioning: Literal["auto"] = "auto"
+    """Your generator decides how the label enters it."""
+    critic_conditioning: Literal["auto", "classifier"] = "auto"
+    """Your critic decides how the label enters it. classifier: it returns class_logits (AC-GAN, Odena et al. 2017)."""
+
+    def check_complete(self) -> None:
+        """Refuse missing or malformed import paths."""
+        for name in ("generator_class", "critic_class"):
+            module, _, attribute = getattr(self, name).partition(":")
+            if not (module and attribute):
+                problem = "must be an import path with --networks.architecture custom"
+                fix = "Give one such as my_package.models:MyClass"
+                raise refusal(f"networks.{name}", getattr(self, name) or "(not given)", problem, fix)
 
 
 def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:

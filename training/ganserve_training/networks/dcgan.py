@@ -15,22 +15,8 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, Player, Shape, register_architecture
+from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class DcganConfig(ImageConfig, NormConfig):
-    """Strided convolutions and batch normalisation (Radford et al. 2016), for square images of 8 to 512 pixels."""
-
-    architecture = "dcgan"
-    auto_norms = ("batch", "batch")
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return DcganGenerator, DcganCritic
 
 
 class DcganGenerator(Generator):
@@ -100,6 +86,16 @@ class DcganCritic(Critic):
         for index, norm in enumerate(network.norms):
             network.downsample[index] = absorb_batch_norm(network.downsample[index], norm)
         return network
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class DcganConfig(ImageConfig, NormConfig):
+    """Strided convolutions and batch normalisation (Radford et al. 2016), for square images of 8 to 512 pixels."""
+
+    architecture = "dcgan"
+    players = (DcganGenerator, DcganCritic)
+    auto_norms = ("batch", "batch")
 
 
 def _init_weights(network: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import NetworksConfig
 from ganserve_training.networks.growth_state import GrowthState
 from ganserve_training.options.checks import expect, refusal
@@ -33,6 +34,14 @@ class GrowthConfig(NetworksConfig):
         expect(self.stable_kimg > 0.0, "networks.stable_kimg", self.stable_kimg, "positive")
         sizes = self.batch_sizes
         expect(all(size >= 1 for size in sizes), "networks.batch_sizes", _spaced(sizes), "all at least 1")
+
+    def check_effects(self, generator: nn.Module, conditioning: Conditioning) -> None:
+        """Refuse the options of growth if the networks do not grow."""
+        super().check_effects(generator, conditioning)
+        for name in ("fade_kimg", "stable_kimg", "batch_sizes") if stage_of(generator) is None else ():
+            value = getattr(self, name)
+            if value != getattr(GrowthConfig, name):
+                raise refusal(f"networks.{name}", value, "needs networks that grow", "Leave it out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,7 @@ class Growth:
             problem = f"must have {last_level + 1} values, one for each level from 4 x 4 to {side} x {side}"
             fix = "Give as many, or one to all with --batch-size"
             raise refusal("networks.batch_sizes", _spaced(sizes), problem, fix)
+        self._config = config
         self._sizes = sizes
         self._fade = config.fade_kimg * 1000.0
         self._stable = config.stable_kimg * 1000.0
@@ -83,6 +93,18 @@ class Growth:
             taken = max(0, math.ceil((ends - seen) / (size * critic_steps)))
             seen, steps = seen + taken * size * critic_steps, steps + taken
         return steps + 1
+
+    def check_steps(self, steps: int, critic_steps: int) -> None:
+        """Refuse a run that ends before the networks have grown."""
+        needed, side = self.steps_until_grown(critic_steps), 4 << self.last_level
+        if steps < needed:
+            raise refusal(
+                "steps",
+                steps,
+                f"ends before the networks have grown to {side} x {side}, so that nothing can be exported",
+                f"Use --steps {needed} or more, or less of --networks.fade-kimg ({self._config.fade_kimg:g}) and "
+                f"--networks.stable-kimg ({self._config.stable_kimg:g})",
+            )
 
     def phase(self, samples_seen: int) -> Phase:
         """Return the phase after `samples_seen` real samples."""

@@ -18,44 +18,12 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import NormConfig, NormKind, Player, Shape, register_architecture
+from ganserve_training.networks.config import NormConfig, NormKind, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 from ganserve_training.options.checks import expect
 
 GeneratorActivation = Literal["relu", "leaky-relu", "tanh"]
 CriticActivation = Literal["relu", "leaky-relu", "tanh", "maxout"]
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class MlpConfig(NormConfig):
-    """Fully connected, for vectors and small images."""
-
-    architecture = "mlp"
-    auto_norms = ("none", "none")
-
-    generator_width: int = 32
-    """Units in each hidden layer of the generator."""
-    generator_layers: int = 3
-    """Hidden layers of the generator."""
-    critic_layers: int = 3
-    """Hidden layers of the critic."""
-    generator_activation: GeneratorActivation = "leaky-relu"
-    """Activation after each hidden layer of the generator."""
-    critic_activation: CriticActivation = "leaky-relu"
-    """Activation after each hidden layer of the critic; maxout is that of Goodfellow et al. (2013)."""
-    maxout_pieces: int = 5
-    """Linear pieces of each maxout unit, which returns the largest."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._expect_positive("generator_layers", "critic_layers")
-        expect(self.maxout_pieces >= 2, "networks.maxout_pieces", self.maxout_pieces, "at least 2")
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return MlpGenerator, MlpCritic
 
 
 class HiddenLayer(nn.Module):
@@ -145,6 +113,34 @@ class MlpCritic(Critic):
         for layer in self.hidden:
             features = layer(features)
         return self.compare(features)
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class MlpConfig(NormConfig):
+    """Fully connected, for vectors and small images."""
+
+    architecture = "mlp"
+    players = (MlpGenerator, MlpCritic)
+    auto_norms = ("none", "none")
+
+    generator_width: int = 32
+    """Units in each hidden layer of the generator."""
+    generator_layers: int = 3
+    """Hidden layers of the generator."""
+    critic_layers: int = 3
+    """Hidden layers of the critic."""
+    generator_activation: GeneratorActivation = "leaky-relu"
+    """Activation after each hidden layer of the generator."""
+    critic_activation: CriticActivation = "leaky-relu"
+    """Activation after each hidden layer of the critic; maxout is that of Goodfellow et al. (2013)."""
+    maxout_pieces: int = 5
+    """Linear pieces of each maxout unit, which returns the largest."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_positive("generator_layers", "critic_layers")
+        expect(self.maxout_pieces >= 2, "networks.maxout_pieces", self.maxout_pieces, "at least 2")
 
 
 def _init_linear(linear: nn.Linear, activation: CriticActivation) -> None:

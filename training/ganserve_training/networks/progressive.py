@@ -17,23 +17,10 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.networks.equalised import equalise, pixel_norm
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.networks.growth_state import GrowthState
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
-    """Grown from 4 x 4 (Karras et al. 2017), for square images of 8 to 512 pixels."""
-
-    architecture = "progressive"
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return ProgressiveGenerator, ProgressiveCritic
 
 
 class UpBlock(nn.Module):
@@ -154,6 +141,16 @@ class ProgressiveCritic(Critic):
         grown = copy.deepcopy(self)
         grown.from_image = grown.from_image[-1:]
         return grown
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
+    """Grown from 4 x 4 (Karras et al. 2017), for square images of 8 to 512 pixels."""
+
+    architecture = "progressive"
+    players = (ProgressiveGenerator, ProgressiveCritic)
+    grows = True
 
 
 def _activate(features: Tensor) -> Tensor:

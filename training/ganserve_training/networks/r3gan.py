@@ -3,6 +3,8 @@
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width, L = residual blocks of a network.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,34 +16,12 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Player, Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.options.checks import refusal
 
 EXPANSION = 2
 _Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 _LEAKY_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class R3ganConfig(UnnormalisedConfig):
-    """Residual blocks without normalisation (Huang et al. 2024), for square images of 8 to 512 pixels."""
-
-    architecture = "r3gan"
-
-    blocks_per_level: int = 1
-    """Residual blocks at each resolution; the paper uses 2."""
-    group_size: int = 16
-    """Channels in each group of the grouped 3 x 3 convolutions; the paper uses 16."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._expect_positive("blocks_per_level", "group_size")
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return R3ganGenerator, R3ganCritic
 
 
 class Block(nn.Module):
@@ -148,6 +128,24 @@ class R3ganCritic(Critic):
         features = self.compare(self.blocks[-1](features))
         flat: Tensor = self.basis(features).flatten(1)
         return flat
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class R3ganConfig(UnnormalisedConfig):
+    """Residual blocks without normalisation (Huang et al. 2024), for square images of 8 to 512 pixels."""
+
+    architecture = "r3gan"
+    players = (R3ganGenerator, R3ganCritic)
+
+    blocks_per_level: int = 1
+    """Residual blocks at each resolution; the paper uses 2."""
+    group_size: int = 16
+    """Channels in each group of the grouped 3 x 3 convolutions; the paper uses 16."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_positive("blocks_per_level", "group_size")
 
 
 def _blocks(config: R3ganConfig, width: int, levels: int) -> nn.Sequential:

@@ -15,26 +15,8 @@ from torch.nn import functional as F
 from ganserve_training.networks.base import Critic, Generator
 from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Player, Shape, register_architecture
+from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
-
-
-@register_architecture
-@dataclass(frozen=True, kw_only=True)
-class ResidualConfig(ImageConfig, NormConfig):
-    """SNGAN's residual blocks (Miyato et al. 2018), for square images of 8 to 512 pixels."""
-
-    architecture = "residual"
-
-    @property
-    def conditions_by_norm(self) -> bool:
-        """True with batch normalisation, as in the paper."""
-        return self.norms[0] == "batch"
-
-    @property
-    def players(self) -> tuple[Player, Player]:
-        """The generator and the critic."""
-        return ResidualGenerator, ResidualCritic
 
 
 class UpBlock(nn.Module):
@@ -134,6 +116,20 @@ class ResidualCritic(Critic):
         for block in self.blocks:
             features = block(features)
         return F.relu(self.last(self.compare(features))).sum(dim=(2, 3))
+
+
+@register_architecture
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig(ImageConfig, NormConfig):
+    """SNGAN's residual blocks (Miyato et al. 2018), for square images of 8 to 512 pixels."""
+
+    architecture = "residual"
+    players = (ResidualGenerator, ResidualCritic)
+
+    @property
+    def conditions_by_norm(self) -> bool:
+        """True with batch normalisation, as in the paper."""
+        return self.norms[0] == "batch"
 
 
 def _init_weights(network: nn.Module) -> None:

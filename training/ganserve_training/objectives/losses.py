@@ -32,8 +32,8 @@ class Loss:
     """Adversarial loss; docs/training.md has the formulas and their papers."""
     generator_needs_real_scores: ClassVar[bool] = False
     """True if `generator` reads the scores of real samples."""
-    relativistic: ClassVar[bool] = False
-    """True if only differences between real and generated scores have a meaning."""
+    needs_bounded_critic: ClassVar[bool] = False
+    """True if scores grow without end unless a penalty or the networks bound the critic."""
     has_zero: ClassVar[bool] = False
     """True if a fixed score separates real from generated samples, as adaptive augmentation needs."""
     gives_logits: ClassVar[bool] = False
@@ -131,6 +131,7 @@ class WassersteinLoss(Loss):
     """
 
     name = "wasserstein"
+    needs_bounded_critic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return minus the estimated distance."""
@@ -190,7 +191,6 @@ class RelativisticAverageLoss(Loss):
 
     name = "relativistic-average"
     generator_needs_real_scores = True
-    relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return the cross-entropy of each score minus the mean score of the other kind."""
@@ -214,7 +214,6 @@ class RelativisticPairingLoss(Loss):
 
     name = "relativistic-pairing"
     generator_needs_real_scores = True
-    relativistic = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return the mean softplus of how far each fake scores above its real partner."""

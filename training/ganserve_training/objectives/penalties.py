@@ -6,6 +6,7 @@ own registers its class with `register_penalty` and gives an instance in `Regula
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -13,6 +14,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from ganserve_training.errors import ConfigError
 from ganserve_training.objectives.critic_pass import CriticPass
 from ganserve_training.options.anneal import Anneal
 from ganserve_training.options.checks import expect, expect_not_negative, refusal
@@ -32,8 +34,16 @@ class Penalty:
     registry: ClassVar = PENALTIES
     name: ClassVar[str]
     """Name of its column in the log."""
+    option: ClassVar[str] = "more"
+    """The option of `RegularisersConfig` that switches it on."""
     needs_input_gradients: ClassVar[bool] = False
     """True if it reads the gradients of a `CriticPass`."""
+    needs_logits: ClassVar[bool] = False
+    """True if it reads scores as logits."""
+    needs_unmixed_samples: ClassVar[bool] = False
+    """True if batch normalisation in the critic, which mixes samples, makes it meaningless."""
+    bounds_critic: ClassVar[bool] = True
+    """True if it keeps the scores of a Wasserstein critic from growing without end."""
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:
         """Return the weighted term, a scalar, after `progress` in [0, 1] of the burn-in."""
@@ -45,6 +55,7 @@ class R1(Penalty):
     """gamma / 2 * E |grad D(x)|^2 over real samples (Mescheder et al. 2018)."""
 
     name = "r1"
+    option = "r1_gamma"
     needs_input_gradients = True
 
     generated: ClassVar[bool] = False
@@ -63,6 +74,7 @@ class R2(R1):
     """gamma / 2 * E |grad D(G(z))|^2 over generated samples (Mescheder et al. 2018)."""
 
     name = "r2"
+    option = "r2_gamma"
     generated = True
 
 
@@ -75,7 +87,10 @@ class Roth(Penalty):
     """
 
     name = "roth"
+    option = "roth_gamma"
     needs_input_gradients = True
+    needs_logits = True
+    bounds_critic = False
 
     gamma: Anneal
 
@@ -95,6 +110,8 @@ class GradientPenalty(Penalty):
     """
 
     name = "gradient_penalty"  # It takes gradients at points of its own.
+    option = "gradient_penalty.weight"
+    needs_unmixed_samples = True
 
     weight: float = 0.0
     """Weight of the penalty. 0: off; the paper uses 10."""
@@ -138,6 +155,8 @@ class Drift(Penalty):
     """epsilon * E D(x)^2, which keeps the scores of an unanchored critic near zero (Karras et al. 2017)."""
 
     name = "drift"
+    option = "drift"
+    bounds_critic = False
 
     weight: float
 
@@ -196,6 +215,9 @@ class RegularisersConfig:
 
     @property
     def bounds_critic(self) -> bool:
-        """True if any of them can keep a Wasserstein critic's scores from growing without end."""
-        gammas = (self.r1_gamma.most, self.r2_gamma.most)
-        return any((self.weight_clip, self.gradient_penalty.weight, *gammas, self.more))
+        """True if any of them keeps the scores of a Wasserstein critic from growing without end."""
+        return self.weight_clip > 0.0 or any(penalty.bounds_critic for penalty in self.penalties)
+
+    def refusal(self, penalty: Penalty, problem: str, fix: str) -> ConfigError:
+        """Return an error about one of the penalties."""
+        return refusal(f"regularisers.{penalty.option}", operator.attrgetter(penalty.option)(self), problem, fix)
