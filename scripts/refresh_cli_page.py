@@ -8,14 +8,15 @@ has the name of its group. tests/client_sdk/test_cli_page.py fails where the pag
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
-from ganserve._cli import GROUPS
+from ganserve._cli import GROUPS, main
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -44,15 +45,14 @@ def _commands(block: str) -> list[str]:
 
 
 def _shown(command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command)],
-        env={**os.environ, "COLUMNS": COLUMNS, "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
-    text = f"{done.stdout}{done.stderr}"
+    with (
+        io.StringIO() as printed,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        mock.patch.dict(os.environ, COLUMNS=COLUMNS),
+    ):
+        main(shlex.split(command)[1:])
+        text = printed.getvalue()
     if command.endswith(" --help") and command != "ganserve --help":
         usage, about, *parts = text.split("\n\n")
         if command != "ganserve train digits --help":

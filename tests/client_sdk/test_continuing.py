@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ganserve import Client, SampleBatch
+from ganserve import BestOf, Client, SampleBatch
 from server_process import ServerProcess, running_server
 from tiny_packages import build_tiny_package
 
@@ -72,20 +72,28 @@ def test_a_server_killed_in_mid_stream(
             assert joined.label_names == expected.label_names
 
 
-def test_a_selecting_stream_goes_on_too(connect: Callable[..., Api], repository: Path) -> None:
-    from ganserve import BestOf
-
+def test_selections_and_scores_go_on_too(connect: Callable[..., Api], repository: Path) -> None:
+    """Scores that were due are asked for again."""
     with running_server(repository) as first:
         api = connect(first.address)
-        stream = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)
-        batches = [api.next(stream) for _ in range(2)]
+        selecting = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)
+        batches = [api.next(selecting) for _ in range(2)]
+        items = [api.sample(5, model="tiny", seed=seed) for seed in range(40)]
+        scoring = api.score_stream(items)
+        scores = [api.next(scoring) for _ in range(3)]
         with successor(repository, first) as second:
-            batches += rest(api, stream)
-            second.wait_until_serving()
-            expected = api.sample(3_000, model="tiny", seed=stream.seed, select=BestOf(4))
+            scores += rest(api, scoring)
+            batches += rest(api, selecting)
+            second.wait_until_serving()  # the rest may have been in the client's buffers
+            expected = api.sample(3_000, model="tiny", seed=selecting.seed, select=BestOf(4))
+            expected_scores = [api.score(item) for item in items]
     joined = SampleBatch.concatenate(batches)
     np.testing.assert_array_equal(joined.samples, expected.samples)
     assert joined.selection == expected.selection
+    assert len(scores) == 40
+    for got, wanted in zip(scores, expected_scores, strict=True):
+        np.testing.assert_array_equal(got.scores, wanted.scores)
+        assert got.labels == wanted.labels
 
 
 def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository: Path, server: str) -> None:
@@ -100,22 +108,6 @@ def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository:
     with Client(server) as client:
         expected = client.sample(9_000, model="tiny", seed=4)
     np.testing.assert_array_equal(SampleBatch.concatenate(batches).samples, expected.samples)
-
-
-def test_scores_that_were_due_are_asked_for_again(connect: Callable[..., Api], repository: Path) -> None:
-    with running_server(repository) as first:
-        api = connect(first.address)
-        items = [api.sample(5, model="tiny", seed=seed) for seed in range(40)]
-        stream = api.score_stream(items)
-        scores = [api.next(stream) for _ in range(3)]
-        with successor(repository, first) as second:
-            scores += rest(api, stream)
-            second.wait_until_serving()
-            expected = [api.score(item) for item in items]
-    assert len(scores) == 40
-    for got, wanted in zip(scores, expected, strict=True):
-        np.testing.assert_array_equal(got.scores, wanted.scores)
-        assert got.labels == wanted.labels
 
 
 def test_a_server_that_drains_hands_its_streams_over(

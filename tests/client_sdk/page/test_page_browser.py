@@ -1,134 +1,26 @@
-"""The page of `ganserve ui` in a real Chromium: each of its features is clicked through, as its visitors do.
-
-Without a Chromium these tests are skipped. With PAGE_SCREENSHOTS=FOLDER they leave a picture of what they saw.
-"""
+"""Each feature of the page of `ganserve ui` is clicked through in a real Chromium, as its visitors do."""
 
 from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-import shutil
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganserve import Client
-from page_process import free_port, running_page
-from server_process import running_server
+from page_reading import IN_A_BROWSER, choose, draw, drawn, fill, pictures, said, tab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from server_process import ServerProcess
-
-playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'ganserve[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright"),
-]
-TIMEOUT_MS = 60_000  # a busy machine; nothing here waits for time to pass
+pytestmark = IN_A_BROWSER
 PHONE = (390, 844)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def talked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("page") / "talked.txt"
-
-
-@pytest.fixture(scope="module")
-def address(server_process: ServerProcess, talked: Path) -> Iterator[str]:
-    with running_page(talked, "--target", server_process.address) as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end, checks that the browser asked no other host, and that nothing broke in it."""
-    contexts: list[Any] = []
-    asked: set[str] = set()
-    broke: list[str] = []
-
-    def open_(url: str = address, size: tuple[int, int] = (1280, 900), scheme: str = "light") -> Any:
-        viewport = {"width": size[0], "height": size[1]}
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, accept_downloads=True)
-        context.set_default_timeout(TIMEOUT_MS)
-        contexts.append(context)
-        context.on("request", lambda sent: asked.add(_host(sent.url)))
-        page = context.new_page()
-        page.on("pageerror", lambda error: broke.append(str(error)))
-        page.on("console", lambda said: broke.append(said.text) if "Content Security Policy" in said.text else None)
-        page.goto(url)
-        return page
-
-    open_.broke = broke  # type: ignore[attr-defined]
-    yield open_
-    if folder := os.environ.get("PAGE_SCREENSHOTS"):
-        for i, context in enumerate(contexts):
-            file = Path(folder, f"{request.node.name}-{i}.png")
-            context.pages[0].screenshot(path=str(file), full_page=True)
-    for context in contexts:
-        context.close()
-    assert broke == []
-    assert asked <= {"127.0.0.1", "data:", "blob:"}, asked
-
-
-def _host(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}:" if parts.scheme in ("data", "blob") else str(parts.hostname)
-
-
-def drawn(page: Any) -> Any:
-    """The page, once its first samples are there."""
-    page.wait_for_selector(".gs-tile")
-    return page
-
-
-def said(page: Any, words: str) -> str:
-    """What the page says of what was done, once it says these words."""
-    line = page.locator("#gs-status p", has_text=re.compile(words))
-    line.wait_for()
-    return str(line.inner_text())
-
-
-def pictures(page: Any, within: str = ".gs-tile") -> np.ndarray[Any, Any]:
-    """The pictures that are shown, uint8 [N, H, W]."""
-    urls = page.locator(f"{within} img").evaluate_all("all => all.map(each => each.src)")
-    return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls])
-
-
-def choose(page: Any, dropdown: str, option: str) -> None:
-    page.locator(f"{dropdown} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def fill(page: Any, field: str, text: str) -> Any:
-    box = page.locator(f"{field} input, {field} textarea").first
-    box.fill(text)
-    return box
-
-
-def draw(page: Any) -> None:
-    page.get_by_role("button", name="Draw").click()
-
-
-def tab(page: Any, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
 
 
 def test_the_first_samples_come_by_themselves(open_page: Callable[..., Any], server: str) -> None:
@@ -333,37 +225,6 @@ def test_refusals_are_said_and_the_page_lives_on(open_page: Callable[..., Any]) 
     said(page, "to: is sample 99; expected one of those drawn, 0 to 35")
 
 
-def test_a_server_that_dies_and_comes_back(
-    open_page: Callable[..., Any], repository: Path, talked: Path, tmp_path: Path
-) -> None:
-    port = str(free_port())
-    target = f"127.0.0.1:{port}"
-    with running_page(talked, "--target", target) as url:
-        page = open_page(url)
-        said(page, f"no server answers at {target}")
-        page.get_by_text("No samples yet").wait_for()
-        draw(page)
-        said(page, "model: is not chosen; press Reload")
-        with running_server(repository, "--port", port):
-            page.get_by_role("button", name="Reload").click()
-            drawn(page)
-            said(page, "36 samples")
-        draw(page)
-        said(page, f"no server answers at {target}")
-        assert page.locator(".gs-tile").count() == 36
-        with running_server(repository, "--port", port):
-            draw(page)
-            said(page, "36 samples")
-
-
-def test_without_a_server(open_page: Callable[..., Any], repository: Path, talked: Path) -> None:
-    with running_page(talked, "--models", str(repository)) as url:
-        page = drawn(open_page(url))
-        assert f"local:{repository}" in page.locator("#gs-header").inner_text()
-        fill(page, "#gs-seed", "-1").press("Enter")
-        said(page, "seed: is -1")
-
-
 @pytest.mark.parametrize("name", ["Samples", "Walk", "Score", "Model"])
 def test_on_a_phone(open_page: Callable[..., Any], name: str) -> None:
     page = drawn(open_page(size=PHONE, scheme="dark"))
@@ -431,24 +292,3 @@ def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
     tab_to("#gs-position input[type=range]")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector('.gs-frame.gs-on[data-step="1"]')
-
-
-def test_the_pages_own_process_talks_to_nobody_else(open_page: Callable[..., Any], talked: Path) -> None:
-    drawn(open_page())
-    lines = talked.read_text().splitlines()
-    assert lines, "the audit hook heard of nothing, not even of the page's own start"
-    # A path is the Unix socket of the page's own server.
-    here = ("127.0.0.1", "localhost", "connect /")
-    others = [line for line in lines if not any(place in line for place in here)]
-    assert others == []
-
-
-def test_the_policy_keeps_a_browser_from_other_hosts(open_page: Any) -> None:
-    page = drawn(open_page())
-    policy = page.request.get(page.url).headers["content-security-policy"]
-    assert "default-src 'self'" in policy
-    refused = page.evaluate("fetch('http://192.0.2.1/').then(() => 'asked', (error) => String(error))")
-    assert "TypeError" in refused
-    assert open_page.broke
-    assert all("192.0.2.1" in words or "has been blocked" in words for words in open_page.broke)
-    open_page.broke.clear()

@@ -1,0 +1,59 @@
+"""Reads and presses what the page of `ganserve ui` shows in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+IN_A_BROWSER = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright"),
+]
+"""Marks of the modules whose tests need one."""
+TIMEOUT_MS = 60_000  # a busy machine; nothing here waits for time to pass
+
+
+def drawn(page: Any) -> Any:
+    """The page, once its first samples are there."""
+    page.wait_for_selector(".gs-tile")
+    return page
+
+
+def said(page: Any, words: str) -> str:
+    """What the page says of what was done, once it says these words."""
+    line = page.locator("#gs-status p", has_text=re.compile(words))
+    line.wait_for()
+    return str(line.inner_text())
+
+
+def pictures(page: Any, within: str = ".gs-tile") -> np.ndarray[Any, Any]:
+    """The pictures that are shown, uint8 [N, H, W]."""
+    urls = page.locator(f"{within} img").evaluate_all("all => all.map(each => each.src)")
+    return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls])
+
+
+def choose(page: Any, dropdown: str, option: str) -> None:
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def fill(page: Any, field: str, text: str) -> Any:
+    box = page.locator(f"{field} input, {field} textarea").first
+    box.fill(text)
+    return box
+
+
+def draw(page: Any) -> None:
+    page.get_by_role("button", name="Draw").click()
+
+
+def tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
