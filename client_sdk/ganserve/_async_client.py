@@ -160,7 +160,7 @@ class AsyncClient(AsyncConnection):
     ) -> AsyncSampleStream:
         """Draw any number of samples and return them in batches as they arrive: those that `sample` would draw.
 
-        The arguments are those of `sample` but for `latents`, and two:
+        The arguments are those of `sample` except `latents`, and two more:
 
         - `chunk_size`: most samples in one batch; by default the server chooses;
         - `timeout_s`: most seconds to wait for each batch, without the time that the caller takes between batches.

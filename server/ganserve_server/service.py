@@ -56,7 +56,7 @@ class GanService:
     ) -> gan_service_pb2.SampleResponse:
         """Draw samples."""
         with self.repository.lease(request.model, request.version) as model:
-            # Refuse before planning: in overload, the time that a refusal takes is lost for answers.
+            # Refuse before planning: in overload, refusals must take as little time as possible.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
                 model.generator.check_room(request.count, priority=priority_of(request.priority))
             plan = plan_sample(model, request, self.limits)

@@ -1,4 +1,4 @@
-"""Streams whose connection breaks go on where they stopped: nothing is lost, nothing comes twice."""
+"""Test that streams continue after a broken connection, without losing or repeating samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS = ("samples", "indices", "labels", "scores", "probabilities", "latents")
 
 @contextlib.contextmanager
 def successor(models: Path, killed: ServerProcess) -> Iterator[ServerProcess]:
-    """Kills a server, and lets another one start on its port while the block runs."""
+    """Kill a server, and start another one on its port while the block runs."""
     killed.process.kill()
     killed.process.wait()
     server = ServerProcess(models, "--port", killed.address.rpartition(":")[2])
@@ -54,7 +54,7 @@ def test_a_server_killed_in_mid_stream(
     connect: Callable[..., Api], repository: Path, tmp_path: Path, label: Any
 ) -> None:
     newer = shutil.copytree(repository, tmp_path / "newer")
-    build_tiny_package(newer, "tiny", 3)  # which nobody who began with version 2 shall get
+    build_tiny_package(newer, "tiny", 3)  # streams that began with version 2 must not get it
     ask: dict[str, Any] = {"model": "tiny", "offset": 3, "return_scores": True, "return_latents": True}
     with running_server(repository) as first:
         api = connect(first.address)
@@ -62,7 +62,7 @@ def test_a_server_killed_in_mid_stream(
         batches = [api.next(stream) for _ in range(4)]
         with successor(newer, first) as second:
             batches += rest(api, stream)
-            second.wait_until_serving()  # the rest may have been in the client's buffers
+            second.wait_until_serving()  # the client may have buffered the rest
             assert {batch.version for batch in batches} == {2}
             joined = SampleBatch.concatenate(batches)
             assert joined.indices.tolist() == list(range(3, 20_003))
@@ -72,7 +72,7 @@ def test_a_server_killed_in_mid_stream(
             assert joined.label_names == expected.label_names
 
 
-def test_a_selecting_stream_goes_on_too(connect: Callable[..., Api], repository: Path) -> None:
+def test_a_stream_with_selection_continues(connect: Callable[..., Api], repository: Path) -> None:
     from ganserve import BestOf
 
     with running_server(repository) as first:
@@ -88,7 +88,7 @@ def test_a_selecting_stream_goes_on_too(connect: Callable[..., Api], repository:
     assert joined.selection == expected.selection
 
 
-def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository: Path, server: str) -> None:
+def test_another_server_continues_without_a_pause(connect: Callable[..., Api], repository: Path, server: str) -> None:
     with running_server(repository) as first:
         api = connect([first.address, server])
         stream = api.stream(9_000, model="tiny", seed=4, chunk_size=500)
@@ -102,7 +102,7 @@ def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository:
     np.testing.assert_array_equal(SampleBatch.concatenate(batches).samples, expected.samples)
 
 
-def test_scores_that_were_due_are_asked_for_again(connect: Callable[..., Api], repository: Path) -> None:
+def test_missing_scores_are_requested_again(connect: Callable[..., Api], repository: Path) -> None:
     with running_server(repository) as first:
         api = connect(first.address)
         items = [api.sample(5, model="tiny", seed=seed) for seed in range(40)]
@@ -118,7 +118,7 @@ def test_scores_that_were_due_are_asked_for_again(connect: Callable[..., Api], r
         assert got.labels == wanted.labels
 
 
-def test_a_server_that_drains_hands_its_streams_over(
+def test_streams_of_a_draining_server_continue_at_another(
     connect: Callable[..., Api], repository: Path, server: str
 ) -> None:
     with running_server(repository, "--drain-timeout-s", "1") as first:
@@ -127,7 +127,7 @@ def test_a_server_that_drains_hands_its_streams_over(
         had = len(api.next(stream))
         assert stream._endpoint.target == first.address
         first.terminate()
-        while stream._endpoint.target == first.address:  # what was under way still comes from there
+        while stream._endpoint.target == first.address:  # chunks in flight still come from the draining server
             batch = api.next(stream)
             assert batch.offset == had
             had += len(batch)

@@ -1,6 +1,6 @@
-"""The page of `ganserve ui` in a real Chromium: each of its features is clicked through, as its visitors do.
+"""Test each feature of the page of `ganserve ui` in a real Chromium.
 
-Without a Chromium these tests are skipped. With PAGE_SCREENSHOTS=FOLDER they leave a picture of what they saw.
+Without Chromium these tests are skipped. With PAGE_SCREENSHOTS=FOLDER they save screenshots.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright"),
 ]
-TIMEOUT_MS = 60_000  # a busy machine; nothing here waits for time to pass
+TIMEOUT_MS = 60_000  # for a busy machine; no test waits for a fixed time
 PHONE = (390, 844)
 
 
@@ -59,7 +59,7 @@ def address(server_process: ServerProcess, talked: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end, checks that the browser asked no other host, and that nothing broke in it."""
+    """Open the page; at the end, check that the browser contacted no other host and reported no error."""
     contexts: list[Any] = []
     asked: set[str] = set()
     broke: list[str] = []
@@ -94,20 +94,20 @@ def _host(url: str) -> str:
 
 
 def drawn(page: Any) -> Any:
-    """The page, once its first samples are there."""
+    """Open the page and wait for its first samples."""
     page.wait_for_selector(".gs-tile")
     return page
 
 
 def said(page: Any, words: str) -> str:
-    """What the page says of what was done, once it says these words."""
+    """Return the page's message, once it contains these words."""
     line = page.locator("#gs-status p", has_text=re.compile(words))
     line.wait_for()
     return str(line.inner_text())
 
 
 def pictures(page: Any, within: str = ".gs-tile") -> np.ndarray[Any, Any]:
-    """The pictures that are shown, uint8 [N, H, W]."""
+    """Return the pictures shown, uint8 [N, H, W]."""
     urls = page.locator(f"{within} img").evaluate_all("all => all.map(each => each.src)")
     return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls])
 
@@ -131,7 +131,7 @@ def tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
-def test_the_first_samples_come_by_themselves(open_page: Callable[..., Any], server: str) -> None:
+def test_the_first_samples_are_drawn_without_a_click(open_page: Callable[..., Any], server: str) -> None:
     page = drawn(open_page())
     line = said(page, r"36 samples")
     seed = re.search(r"seed (\d+)", line)
@@ -188,7 +188,7 @@ def test_samples_are_sorted_by_score(open_page: Callable[..., Any]) -> None:
 
     as_drawn = scores()
     labels = page.locator(".gs-tile .gs-caption b").all_inner_texts()
-    # The labels zero, one, two, one after the other: scores compare only within one.
+    # Labels zero, one, two in turn: scores compare only within a label.
     rising = sorted(zip(map(["zero", "one", "two"].index, labels), as_drawn, strict=True))
     falling = sorted(rising, key=lambda each: (each[0], -each[1]))
     for rule, expected in [
@@ -274,7 +274,7 @@ def test_a_picture_is_dropped_and_scored(open_page: Callable[..., Any], server: 
     page.locator(".gs-verdict", has_text="for real as one").wait_for()
 
 
-def test_pictures_of_another_size_and_files_that_are_none(open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_pictures_of_another_size_and_other_files(open_page: Callable[..., Any], tmp_path: Path) -> None:
     page = drawn(open_page())
     tab(page, "Score")
     photo, notes = tmp_path / "photo.jpg", tmp_path / "notes.png"
@@ -312,7 +312,7 @@ def test_models_and_their_facts(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector("#gs-way polyline")
 
 
-def test_refusals_are_said_and_the_page_lives_on(open_page: Callable[..., Any]) -> None:
+def test_refusals_are_shown_and_the_page_keeps_working(open_page: Callable[..., Any]) -> None:
     page = drawn(open_page())
     before = pictures(page)
     for field, text, words in [
@@ -333,7 +333,7 @@ def test_refusals_are_said_and_the_page_lives_on(open_page: Callable[..., Any]) 
     said(page, "to: is sample 99; expected one of those drawn, 0 to 35")
 
 
-def test_a_server_that_dies_and_comes_back(
+def test_a_server_that_stops_and_restarts(
     open_page: Callable[..., Any], repository: Path, talked: Path, tmp_path: Path
 ) -> None:
     port = str(free_port())
@@ -381,7 +381,7 @@ def test_on_a_phone(open_page: Callable[..., Any], name: str) -> None:
     assert outside == []
 
 
-def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
+def test_by_keyboard_only(open_page: Callable[..., Any]) -> None:
     page = drawn(open_page())
     reached: list[str] = []
 
@@ -433,11 +433,11 @@ def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector('.gs-frame.gs-on[data-step="1"]')
 
 
-def test_the_pages_own_process_talks_to_nobody_else(open_page: Callable[..., Any], talked: Path) -> None:
+def test_the_pages_process_contacts_no_other_host(open_page: Callable[..., Any], talked: Path) -> None:
     drawn(open_page())
     lines = talked.read_text().splitlines()
     assert lines, "the audit hook heard of nothing, not even of the page's own start"
-    # A path is the Unix socket of the page's own server.
+    # A path is the Unix socket of the page's local server.
     here = ("127.0.0.1", "localhost", "connect /")
     others = [line for line in lines if not any(place in line for place in here)]
     assert others == []

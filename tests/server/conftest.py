@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stubs(server: str) -> Iterator[Stubs]:
-    """Stubs on the session's server."""
+    """Make stubs for the session's server."""
     with connected(server) as stubs:
         yield stubs

@@ -1,10 +1,10 @@
-"""Steps that a test can read."""
+"""Record steps for tests."""
 
 from ganserve_training.run.command_progress import Steps
 
 
 class HeardSteps(Steps):
-    """Keeps what it is told."""
+    """Record messages of steps."""
 
     def __init__(self) -> None:
         self.expected = 0

@@ -1,4 +1,4 @@
-"""Small real image files and data sets in every format that training reads."""
+"""Write small real image files and data sets in every format that training reads."""
 
 import gzip
 import io

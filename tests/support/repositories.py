@@ -1,4 +1,4 @@
-"""Helpers for tests of repositories."""
+"""Help tests of repositories."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if _is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # whatever http_proxy says
+        options.append(("grpc.enable_http_proxy", 0))  # ignore http_proxy
     return options
 
 

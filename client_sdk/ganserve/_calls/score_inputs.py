@@ -184,7 +184,7 @@ def _read(given: Any, argument: str) -> list[_Piece]:
         array = as_array(given)
     except ValueError as error:
         raise source.refuse(f"is {kind_of(given)}, not an array ({error}); {_FORMS}") from error
-    # the fix in PyTorch's words, or in NumPy's
+    # the fix for PyTorch or for NumPy
     return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
 
 

@@ -118,7 +118,7 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
             self._open = None
 
     def close(self) -> None:
-        """End the call; the stream gives nothing more. Again: nothing."""
+        """End the call and the stream; do nothing if they have ended."""
         self._over = True
         if self._open is not None:
             self._open.cancel()

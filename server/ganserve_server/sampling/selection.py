@@ -125,7 +125,7 @@ class Selector:
             return await asyncio.wait_for(asyncio.shield(task), patience_s)
         except TimeoutError:
             raise DeadlineExpiredError(
-                "the deadline passed while the model's acceptance was measured, once after it is loaded: ask again"
+                "the deadline passed during the measurement of the model's acceptance, which runs once per load: retry"
             ) from None
 
     async def _estimate(self, model: Model) -> RejectionConstants:

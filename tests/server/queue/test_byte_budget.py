@@ -1,4 +1,4 @@
-"""A budget of bytes that requests share."""
+"""Test a budget of bytes that requests share."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Observation:
         return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary for JSON, which has no infinities and no NaN: they become words."""
+        """Return a dictionary for JSON; infinities and NaN become words, because JSON lacks them."""
         values = asdict(self) | {"centre": [_write(value) for value in self.centre]}
         return {name: _write(value) for name, value in values.items()}
 

@@ -123,7 +123,7 @@ def mode_collapse(history: History) -> str | None:
 
 
 def oscillation(history: History) -> str | None:
-    """Find players that chase each other: the generated samples or the critic's accuracy swing."""
+    """Find players that chase each other, so that the generated samples or the critic's accuracy swing."""
     recent = history[-SWING_WINDOW:]
     if len(recent) < SWING_WINDOW:
         return None

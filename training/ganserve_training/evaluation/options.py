@@ -20,7 +20,7 @@ def built_in_metrics() -> tuple[str, ...]:
 
 
 if TYPE_CHECKING:
-    MetricName = str  # Python code may name metrics of its own, too
+    MetricName = str  # Python code may name its own metrics, too
 else:
     MetricName = Literal[built_in_metrics()]  # choices of the command line
 
