@@ -287,9 +287,9 @@ def test_inconsistent_scores(connect: Callable[..., Api], script: Script) -> Non
 @pytest.mark.parametrize(
     ("chunks", "message"),
     [
-        ([answer(2), answer(2, offset=3)], "sent 2 samples from 3 on; due were those from 2"),
-        ([answer(2), answer(4, offset=2)], "sent 4 samples from 2 on; due were those from 2"),
-        ([answer(0)], "sent 0 samples from 0 on; due were those from 0"),
+        ([answer(2), answer(2, offset=3)], "sent 2 samples from 3 on; expected those from 2"),
+        ([answer(2), answer(4, offset=2)], "sent 4 samples from 2 on; expected those from 2"),
+        ([answer(0)], "sent 0 samples from 0 on; expected those from 0"),
         ([answer(2), answer(1, offset=2)], "ended after 3 of 5 samples"),
         ([], "ended after 0 of 5 samples"),
     ],
