@@ -27,7 +27,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:
-    """Set up the whole run."""
     # Ctrl-C must reach the processes that tests start; in a shell's background job it would be ignored.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,7 +58,6 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server_process(repository: Path) -> Iterator[ServerProcess]:
-    """Run a real server process that serves `repository`."""
     with running_server(repository) as server:
         yield server
 

@@ -78,7 +78,6 @@ class _Thread(threading.Thread):
             self._loop.call_soon_threadsafe(self._ended.set)
 
     def run(self) -> None:
-        """Serve until `end` is called."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
                 runner.run(self._serve())

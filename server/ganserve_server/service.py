@@ -189,7 +189,6 @@ class GanService:
     async def _stream_score(
         self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None
     ) -> gan_service_pb2.StreamScoresResponse:
-        """Score one request of a stream."""
         try:
             if not request.HasField("request"):
                 raise invalid_field("", "is missing; expected a ScoreRequest")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 class SyncApi:
-    """Use `Client`."""
-
     def __init__(self, client: Client) -> None:
         self.client = client
 

@@ -84,7 +84,6 @@ def tanh_nchw(file: Path, shape: tuple[int, int, int] = (3, 4, 4), **options: An
 
 
 def tanh_nchw_values(latents: np.ndarray, shape: tuple[int, int, int] = (3, 4, 4)) -> np.ndarray:
-    """Return the output of `tanh_nchw` for latents."""
     return np.tanh(latents @ weight(Z, int(np.prod(shape)))).reshape(-1, *shape)
 
 

@@ -4,8 +4,6 @@ from ganserve_training.run.command_progress import Steps
 
 
 class HeardSteps(Steps):
-    """Record messages of steps."""
-
     def __init__(self) -> None:
         self.expected = 0
         self.words: list[str] = []

@@ -111,8 +111,6 @@ _RARE = {path for path in METHODS if "AdminService" in path or "RepositoryModel"
 
 
 class Hostile:
-    """Generate hostile requests."""
-
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 

@@ -31,7 +31,6 @@ sys.exit(main(["ui", *sys.argv[2:]]))
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -32,8 +32,6 @@ _ARCHITECTURES = {
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-    """A module and its graph."""
-
     module: nn.Module
     """The module as trained: float32, unfolded, on the CPU."""
     content: bytes

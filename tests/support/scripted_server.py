@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """A status that ends a call."""
-
     code: grpc.StatusCode
     message: str = ""
     details: tuple[Message, ...] = ()

@@ -49,8 +49,6 @@ def sample(gan: GanService, message: gan_service_pb2.SampleRequest) -> gan_servi
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """Result of selection for one sample."""
-
     proposal: int
     proposed: int
     accepted: bool

@@ -40,7 +40,6 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """Return its output so far."""
         # Open the file again: a seek would move the process's position in it.
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode()

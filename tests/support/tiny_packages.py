@@ -243,7 +243,6 @@ def write_package(
 
 
 def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
-    """Read a package's manifest."""
     return json_format.Parse(folder.joinpath("manifest.json").read_text(), model_spec_pb2.ModelSpec())
 
 

@@ -247,7 +247,6 @@ def _iterator(images: Any) -> Any:
 
 
 def _labels(label: Any) -> Iterator[Labels | None]:
-    """Return an iterator of each item's label."""
     single = label is None or isinstance(label, str | int | np.integer)
     if single or (isinstance(label, np.ndarray) and not label.ndim):
         return itertools.repeat(label)

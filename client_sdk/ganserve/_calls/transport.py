@@ -53,7 +53,6 @@ class _Base:
         return os.getpid() != self._process
 
     def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the metadata of a request."""
         return ((REQUEST_ID_KEY, request_id), *self.config.metadata)
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:

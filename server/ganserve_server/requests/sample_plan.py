@@ -145,7 +145,6 @@ def _check_encoding(
 
 
 def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection:
-    """Check the requested selection and return it."""
     most = request.selection.max_proposals_per_sample
     method = request.selection.method
     if method not in (_BEST_OF_N, _REJECTION):

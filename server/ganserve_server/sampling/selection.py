@@ -266,7 +266,6 @@ def _round(selection: Selection, at_once: int) -> int:
 
 
 def _most_at_once(info: ModelInfo) -> int:
-    """Return the number of proposals to draw at once."""
     size = info.sample_bytes + 4 * info.latent_dimension
     return max(1, min(_MOST_PROPOSALS, _MOST_BYTES // size))
 

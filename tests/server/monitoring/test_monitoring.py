@@ -51,8 +51,6 @@ def fetch(url: str, method: str = "GET", headers: dict[str, str] | None = None) 
 
 
 class Scrape:
-    """Parse an answer of /metrics."""
-
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
         self.samples = {

@@ -141,7 +141,6 @@ class _Observer:
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
     def observe(self) -> Observation:
-        """Observe the players as they are now."""
         trainer = self._trainer
         stage = stage_of(trainer.generator)
         return self._probe.look(

@@ -102,7 +102,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Return the key that is present, or None."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")
