@@ -203,7 +203,7 @@ def own_server(repository: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def closed_port() -> str:
-    """An address where nothing listens."""
+    """Return an address without a listener."""
     import socket
 
     with socket.socket() as probe:

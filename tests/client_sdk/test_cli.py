@@ -1,4 +1,4 @@
-"""The SDK's commands against a real server."""
+"""Test the SDK's commands with a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layer that all commands share: options of dataclasses, errors in one line, help at every width."""
+"""Test the layer that all commands share: options of dataclasses, one-line errors, help at every width."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_help_fits_every_width(
     output = capsys.readouterr()
     assert output.err == ""
     text = output.out
-    # A line is longer than the terminal only where one word is.
+    # A line is longer than the terminal only if a single word is.
     assert [line for line in text.splitlines() if len(line) > width and len(line.split()) > 2] == []
     if not words:
         return
@@ -147,7 +147,7 @@ def test_a_presets_help_is_short_and_its_sections_have_the_rest(monkeypatch: pyt
     assert "--data.source" not in loss
 
 
-def test_a_section_of_a_presets_help_is_named_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_section_of_a_presets_help_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     networks = run("train", "digits", "--help", "networks")
     assert networks.returncode == 0
@@ -166,7 +166,7 @@ def test_help_shows_only_options_that_the_choices_have() -> None:
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}], ids=str)
 def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, str]) -> None:
-    """Nor have they in a pipe: help is the same text everywhere."""
+    """Help is the same text on a terminal and in a pipe."""
     for words in (("--help",), ("sample", "--help"), ("train", "digits", "--help"), ("sample", "--seed", "x")):
         outside, inside = pty.openpty()
         with subprocess.Popen(
@@ -180,7 +180,7 @@ def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, st
             while True:
                 try:
                     part = os.read(outside, 65536)
-                except OSError:  # Linux reports the end of a terminal like this.
+                except OSError:  # Linux reports a closed terminal by this error.
                     break
                 if not part:
                     break
@@ -208,7 +208,7 @@ def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, st
 @pytest.mark.parametrize(
     "closed", [">&-", "<&- >&- 2>&-", *(pytest.param(other, marks=pytest.mark.slow) for other in ("2>&-", ">&- 2>&-"))]
 )
-def test_closed_streams_are_no_error(line: str, code: int, closed: str) -> None:
+def test_closed_streams_are_not_an_error(line: str, code: int, closed: str) -> None:
     command = f"{sys.executable} -m ganserve {line} {closed}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done
@@ -316,6 +316,6 @@ def test_help_comes_from_docstrings_of_fields_and_of_their_bases() -> None:
     }
 
 
-def test_what_the_user_wrote_is_shown_without_its_escapes() -> None:
+def test_errors_quote_input_without_its_escapes() -> None:
     with pytest.raises(UsageError, match=r"^--sizes '\\x1b\[31m': not a whole number"):
         read("x --sizes \x1b[31m")

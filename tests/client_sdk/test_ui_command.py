@@ -1,4 +1,4 @@
-"""The command `ganserve ui`, without a browser."""
+"""Test the command `ganserve ui` without a browser."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def dcgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Dcgan, DcganCritic]:
-    """The networks of PyTorch's tutorial, exported with their weights in separate files."""
+    """Export the networks of PyTorch's tutorial with their weights in separate files."""
     folder = tmp_path_factory.mktemp("dcgan")
     torch.manual_seed(0)
     generator, critic = Dcgan(), DcganCritic()
@@ -173,7 +173,7 @@ def test_a_package_can_be_packaged_again(tmp_path: Path, generator: Path) -> Non
 
 @pytest.fixture(scope="module")
 def of_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A noise generator with labels, and a critic that scores by a label's brightness."""
+    """Write a noise generator with labels, and a critic that scores by a label's brightness."""
     folder = tmp_path_factory.mktemp("of_digits")
     tail = [
         node("Gather", "table y", "row", axis=0), node("Add", "flat row", "sum"), node("Tanh", "sum", "t"),

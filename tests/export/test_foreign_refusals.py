@@ -63,7 +63,7 @@ def test_a_batch_axis_that_only_looks_dynamic(tmp_path: Path, batch: int) -> Non
     refused(tmp_path, "fails for 64 samples: .*reshape", file)
 
 
-def test_a_batch_that_breaks_when_small(tmp_path: Path) -> None:
+def test_a_graph_that_fails_for_small_batches(tmp_path: Path) -> None:
     """Refuse a reshape to pairs, as in packing or minibatch statistics."""
     tail = [node("Reshape", "flat pairs", "p"), node("Tanh", "p", "t"), node("Reshape", "t shape", "img")]
     constants = {"pairs": np.array([-1, 96]), "shape": np.array([-1, 3, 4, 4])}

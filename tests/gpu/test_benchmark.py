@@ -80,7 +80,7 @@ def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: P
 
 
 @pytest.mark.slow
-def test_training_is_measured_beside_the_bare_loop(
+def test_training_is_compared_with_the_bare_loop(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainings = importlib.import_module("trainings")

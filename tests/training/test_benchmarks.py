@@ -122,7 +122,7 @@ def test_rows_without_training_are_drawn_and_measured_like_the_others(modules: d
     assert all(line.endswith(" | - |") for line in run.table(trials).splitlines()[2:])  # These rows are not trained.
 
 
-def test_a_row_that_fails_is_a_result(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_row_is_recorded(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object, **__: object) -> None:
         raise ArithmeticError("everything is infinite\nand more")
 
@@ -133,7 +133,7 @@ def test_a_row_that_fails_is_a_result(modules: dict[str, ModuleType], monkeypatc
     assert "| 0 of 1 | 3 | diverged |" in run.table([failed])
 
 
-def test_the_speed_is_measured_beside_the_bare_loop(
+def test_the_speed_is_compared_with_the_bare_loop(
     modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "speed.json"

@@ -182,7 +182,7 @@ def test_help_lists_presets_and_options() -> None:
         assert flag in options
 
 
-def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_a_missing_run_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_command.main([str(tmp_path)]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: name a run's, or train first")
@@ -214,7 +214,7 @@ def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(
     }
 
 
-def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_is_a_file_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert train_command.main(["digits", "--out", str(tmp_path / "file")]) == 1
     errors = capsys.readouterr().err

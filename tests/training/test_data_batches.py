@@ -194,7 +194,7 @@ def _sources(samples: StoredImages) -> Iterator[BatchSource]:
     yield PrefetchedBatches(samples, 3, CPU, flip=True, workers=0)
 
 
-def test_half_of_the_images_are_mirrored_whatever_the_batch_size(stored: StoredImages) -> None:
+def test_half_of_the_images_are_mirrored_at_any_batch_size(stored: StoredImages) -> None:
     plain = InMemoryBatches(in_memory(stored), 3, CPU).batch(1000, 64)[0]
     mask = torch.from_numpy(flips(1000, 64, 3))
     for source in _sources(stored):

@@ -1,4 +1,4 @@
-"""A loss, a penalty, an architecture, a data source, an optimiser and a metric of your own, added from outside.
+"""Add a loss, a penalty, an architecture, a data source, an optimiser and a metric from outside.
 
 Each test is a recipe; CONTRIBUTING.md quotes them.
 """

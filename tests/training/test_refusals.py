@@ -191,7 +191,7 @@ def test_problems_of_the_built_networks_are_refused_before_training(change: dict
         digits_trainer(change)
 
 
-def test_groups_that_divide_and_layer_normalisation_train() -> None:
+def test_valid_groups_and_layer_normalisation_train() -> None:
     trainer = digits_trainer(
         {
             "accumulate_batches": 2,

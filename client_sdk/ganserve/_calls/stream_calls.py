@@ -234,7 +234,7 @@ class ScoreStreamCall:
             raise ServerError(f"the stream ended without the last {len(self._pending)} results")
 
     def explain(self, failure: GanserveError) -> None:
-        """Add nothing: the caller has the items, and can send the rest again."""
+        """Add nothing: the caller can send the remaining items again."""
 
     def _model_of(self, inputs: ScoreInputs) -> str | None:
         return self._model if self._model is not None else inputs.model
