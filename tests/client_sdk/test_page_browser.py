@@ -436,7 +436,7 @@ def test_by_keyboard_only(open_page: Callable[..., Any]) -> None:
 def test_the_pages_process_contacts_no_other_host(open_page: Callable[..., Any], talked: Path) -> None:
     drawn(open_page())
     lines = talked.read_text().splitlines()
-    assert lines, "the audit hook heard of nothing, not even of the page's own start"
+    assert lines, "the audit hook recorded nothing, not even the page's start"
     # A path is the Unix socket of the page's local server.
     here = ("127.0.0.1", "localhost", "connect /")
     others = [line for line in lines if not any(place in line for place in here)]

@@ -63,7 +63,7 @@ def test_float16_stays_within_its_bounds(device: Device, architecture: str, kind
         if kind == "generator":
             assert far.largest <= HALF_LEVELS, (name, far)
             assert far.mean <= HALF_MEAN_LEVELS, (name, far)
-            assert far.unequal > 0, "float16 gives what float32 gives: the package is not in float16"
+            assert far.unequal > 0, "equal results: the package is not in float16"
         else:
             assert far.largest <= HALF_RELATIVE, (name, far)
 

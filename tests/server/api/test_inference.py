@@ -351,7 +351,7 @@ def test_both_services_share_calls_and_their_statistics_show_it(tmp_path: Path) 
                 await asyncio.sleep(0.001)
             go_on.set()
             await asyncio.gather(first, *requests)
-            assert model.generator.statistics.calls == 2, "one alone, then all that waited"
+            assert model.generator.statistics.calls == 2, "one request alone, then all waiting ones"
 
             samples = CONDITIONAL.samples(LATENTS, LABELS)
             await stub.ModelInfer(raw_request("tiny.critic", {"samples": samples, "labels": LABELS}), timeout=TIMEOUT_S)

@@ -214,7 +214,7 @@ def test_a_timeout_shortens_the_deadline_and_never_lengthens_it(tmp_path: Path) 
             inference = Inference(server.repository)
             for timeout, deadline in ((2**62, 5.0), (1, 5.0)):
                 request = InferenceRequest(model="tiny", inputs={}, parameters={"timeout": timeout})
-                assert inference.plan(request, deadline=deadline).deadline == deadline, "long past already"
+                assert inference.plan(request, deadline=deadline).deadline == deadline, "already passed"
             stub = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
             model = server.repository.resolve("", 0)
             gate = Gate(model)

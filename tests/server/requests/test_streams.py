@@ -63,7 +63,7 @@ def test_the_server_does_not_compute_far_ahead_of_a_slow_reader(tmp_path: Path) 
         assert ahead * 48 * 2**10 < 24 * 2**20
         for _ in range(ahead // 16 + 50):
             await call.read()
-        assert computed(server) > ahead, "it goes on when the client reads on"
+        assert computed(server) > ahead, "it continues when the client reads"
         call.cancel()
 
     run(tmp_path, scenario)
