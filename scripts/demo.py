@@ -93,7 +93,7 @@ def report(judgement: Judgement) -> bool:
     meanings = [
         "generated digits that a judge trained on real ones reads as asked",
         f"unseen real digits that a judge trained on these reads right (on real ones: {judgement.judge_accuracy:.3f})",
-        "distance to the training digits, beside unseen real ones: low, copies; high, noise",
+        "distance to the training digits, divided by that of unseen real ones: low, copies; high, noise",
     ]
     print(f"\nHow good the samples are: {JUDGED:,} that came through the server")
     for (name, value, expected, met), meaning in zip(figures, meanings, strict=True):

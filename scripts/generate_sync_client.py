@@ -1,8 +1,7 @@
-"""Generates the blocking client from the asyncio client; with --check, compares instead and fails on any difference.
+"""Generate the blocking client from the asyncio client; with --check, compare instead and fail on any difference.
 
-It drops `async` and `await`, takes `Async` and `async_` off names, and changes a few words of the docstrings. What
-blocks in another way than it awaits lives in pairs written by hand: `channel`, `transport`, `open_streams` and
-`waiting` of `ganserve._calls`.
+It drops `async` and `await`, removes `Async` and `async_` from names, and changes a few phrases of docstrings. What
+differs more is written by hand in pairs: `channel`, `transport`, `open_streams` and `waiting` of `ganserve._calls`.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ NAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
 }
-# What the docstrings say otherwise; each must occur once.
+# Different phrases of the docstrings; each must occur once.
 PHRASES = {
     "The asyncio client: draw": "The blocking client: draw",
     "An asyncio client of a ganserve server; its methods are those of `Client`.": "A client of a ganserve server.",
-    "The first call connects and binds the client to its event loop, of which any number of tasks may use it. "
-    "Cancelling a task cancels its call.": "The first call connects, and any number of threads may use the client.",
+    "The first call connects and binds the client to its event loop, whose tasks may all use it. Cancelling a task "
+    "cancels its call.": "The first call connects, and any number of threads may use the client.",
     "GRPC's asyncio interceptors, the first one outermost.": "GRPC's client interceptors "
     "(`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one outermost.",
     "The first call starts the server, waits until the models are loaded, and raises what is wrong with them. "
@@ -77,7 +76,7 @@ def wrapped(line: re.Match[str]) -> str:
 
 
 def blocking(source: str, used: set[str]) -> str:
-    """The blocking code of asyncio code."""
+    """Return the blocking code of asyncio code."""
     lines = source.splitlines(keepends=True)
     out, at = [], (1, 0)
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))

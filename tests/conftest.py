@@ -21,30 +21,29 @@ if TYPE_CHECKING:
 
     from server_process import ServerProcess
 
-# Tiny networks are quickest on one thread, by far where another worker keeps the other core busy. Set before torch is
+# Tiny networks are fastest on one thread, above all while another worker uses the other core. Set before torch is
 # imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:
-    """Settings of the whole run."""
-    # Ctrl-C must reach the processes that tests start: a shell's background job has it ignored, and so have they.
+    # Ctrl-C must reach the processes that tests start; in a shell's background job it would be ignored.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # How long an example takes says nothing on a busy machine.
+    # Ignore the time of an example: the machine may be busy.
     settings.register_profile("ganserve", deadline=None)
     settings.load_profile("ganserve")
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the model packages that `tiny_packages.build_tiny_repository` describes."""
+    """Build the model packages of `tiny_packages.build_tiny_repository`."""
     return build_tiny_repository(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the digits preset, stopped after a few steps: real networks, data and checkpoint. Leave it as it is."""
+    """Train the digits preset for a few steps: real networks, data and checkpoint. Do not change the folder."""
 
     def train_it(folder: Path) -> None:
         from rich.console import Console
@@ -59,14 +58,13 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server_process(repository: Path) -> Iterator[ServerProcess]:
-    """A real server process that serves `repository`."""
     with running_server(repository) as server:
         yield server
 
 
 @pytest.fixture
 def server(server_process: ServerProcess) -> Iterator[str]:
-    """The address "127.0.0.1:PORT" of a server process that serves `repository`; its log is shown if a test fails."""
+    """Return the address of a server process that serves `repository`; show its log if a test fails."""
     before = len(server_process.log)
     yield server_process.address
     assert server_process.process.poll() is None, f"the server died:\n{server_process.log}"

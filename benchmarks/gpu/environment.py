@@ -35,5 +35,5 @@ def _nvidia_smi() -> dict[str, str]:
     if shutil.which("nvidia-smi") is None:
         return {}
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader", "--id=0"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return dict(zip(_QUERY.split(","), [part.strip() for part in told.split(",")], strict=False))
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return dict(zip(_QUERY.split(","), [part.strip() for part in output.split(",")], strict=False))

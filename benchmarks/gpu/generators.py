@@ -1,4 +1,4 @@
-"""Measure the generators alone, one factor at a time, beside PyTorch on the same device."""
+"""Measure the generators alone, one factor at a time, and PyTorch on the same device."""
 
 from __future__ import annotations
 
@@ -123,11 +123,11 @@ def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
         if name.startswith("dcgan"):
             for precision in ("float32", "float16"):
                 pair = (find(record, name, Way(precision, graphs=graphs), 1) for graphs in (True, False))
-                found.append((f"{name}, N=1, {precision}: CUDA graphs beside none", _ratio(*pair), 1.5))
+                found.append((f"{name}, N=1, {precision}: CUDA graphs compared with none", _ratio(*pair), 1.5))
         # The server also takes the fastest layout and search.
         rates = [find(record, name, way, 64) for way in (HALF, HALF_LAST, HALF_SEARCHED)]
         pair = max((rate for rate in rates if rate), default=None), find(record, name, COMPILED, 64)
-        found.append((f"{name}, N=64: float16 package beside torch.compile bfloat16", _ratio(*pair), 0.9))
+        found.append((f"{name}, N=64: float16 package compared with torch.compile bfloat16", _ratio(*pair), 0.9))
     return found
 
 

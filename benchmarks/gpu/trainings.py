@@ -1,4 +1,4 @@
-"""Measure training beside a bare PyTorch loop, with and without torch.compile."""
+"""Measure training and a bare PyTorch loop, with and without torch.compile."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def measure(context: Context, record: dict[str, Any]) -> None:
         try:
             record["rows"].append(compare(name, config, context, context.budget.part(1 / (len(kinds) - index))))
         except Exception as error:  # noqa: BLE001 - measure the other rows all the same
-            told = (str(error).splitlines() or [repr(error)])[0][:300]
-            record["failed"].append({"preset": name, "precision": config.precision, "error": told})
+            message = (str(error).splitlines() or [repr(error)])[0][:300]
+            record["failed"].append({"preset": name, "precision": config.precision, "error": message})
         gc.collect()
         context.save()
 
@@ -151,6 +151,6 @@ def table(record: dict[str, Any]) -> list[str]:
 def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
     """Return the goals: text, measured value, least value."""
     return [
-        (f"{row['preset']}, {row['precision']}: training beside the bare loop", row["of_bare"], 0.95)
+        (f"{row['preset']}, {row['precision']}: training compared with the bare loop", row["of_bare"], 0.95)
         for row in record["rows"]
     ]

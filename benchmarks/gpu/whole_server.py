@@ -1,4 +1,4 @@
-"""Measure the whole server over gRPC on loopback beside bare onnxruntime, and where its time goes."""
+"""Measure the whole server over gRPC on loopback, bare onnxruntime, and the server's stages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SMALL_LOADS = (Load(4, 2, 2), Load(1, 2), Load(200, 0))
 
 
 def measure(context: Context, record: dict[str, Any]) -> None:
-    """Fill `record` with rounds of each network's loads beside bare onnxruntime, and with what was left out."""
+    """Fill `record` with rounds of each network's loads and of bare onnxruntime, and with the loads left out."""
     record |= {"way": str(WAY), "networks": {}, "left_out": []}
     subjects = [context.subjects[0], context.subjects[-1]] if len(context.subjects) > 1 else list(context.subjects)
     loads = SMALL_LOADS if context.small else LOADS
@@ -212,4 +212,4 @@ def goals(record: dict[str, Any]) -> list[tuple[str, float | None, float]]:
     network = record["networks"].get("r3gan-256")
     asked = [str(one) for one in LOADS if one.count == BATCH]
     best = max((of_bare(network["rounds"], one) for one in asked), default=None) if network else None
-    return [("r3gan-256, server at n=64 C=8 beside bare onnxruntime with IOBinding", best, 0.9)]
+    return [("r3gan-256, server at n=64 C=8 compared with bare onnxruntime with IOBinding", best, 0.9)]

@@ -62,9 +62,9 @@ def best() -> list[Method]:
 def literature() -> list[Method]:
     """Return methods with the same networks and number of steps, in two settings where a plain GAN loses modes.
 
-    Most rows have PacGAN's two latent values, and both players learn at equal rates, which fall to a fiftieth.
-    Unrolling is a remedy for another failure, so its rows, and the plain GAN beside them, have 256 latent values as in
-    the paper (Metz et al. 2017), and constant rates, the generator's ten times the critic's.
+    Most rows have PacGAN's two latent values, and both players learn at equal rates, which fall to 1/50 of their start.
+    Unrolling is a remedy for another failure, so its rows and their plain GAN have 256 latent values as in
+    the paper (Metz et al. 2017), and constant rates; the generator's is ten times the critic's.
     """
     modified = _small("modified-minimax")
     slow_critic = replace(modified, networks=replace(modified.networks, latent_dim=256), optimisers=_metz())

@@ -1,7 +1,7 @@
 """Keep requests for samples in flight: client.py ADDRESS MODEL COUNT CONCURRENCY SECONDS.
 
 Prints JSON: requests, samples, seconds, the client's CPU seconds, and the 50th and 99th percentile of the latencies in
-ms. All requests of one event loop share at most four channels, like those of one application.
+ms. All requests share one event loop and at most four channels, like those of one application.
 """
 
 from __future__ import annotations

@@ -94,7 +94,6 @@ def load(address: str, model: str, count: int, concurrency: int, seconds: float)
 
 
 def memory_mib(pid: int) -> float:
-    """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -3,10 +3,10 @@
     python benchmarks/serving/overload.py [--rounds 3] [--seconds 60] [--times 10] [--shared-cores] [--json FILE]
 
 First the peak: 8 requests of 64 samples in flight, closed loop. Then one process sends requests of 64 samples at
-`--times` that rate whatever the answers, each with a deadline of a minute. Peak and overload alternate. Reported:
-answers by status code, samples/s of the good answers beside the mean of the peaks before and after, latencies, and the
-server's memory every second. Goals: goodput of at least 0.9 of the peak, only answers and RESOURCE_EXHAUSTED, bounded
-memory. The queue holds 4,096 samples.
+`--times` that rate, each with a deadline of a minute, without waiting for answers. Peak and overload alternate. It
+reports answers by status code, samples/s of the good answers (goodput), latencies, and the server's memory every
+second. Goals: goodput of at least 0.9 of the mean of the peaks before and after, no statuses but OK and
+RESOURCE_EXHAUSTED, bounded memory. The queue holds 4,096 samples.
 
 Server and sender have half of the cores each, like two machines: otherwise sending ten times as many requests would
 take CPU time from the server. With `--shared-cores` they share all cores, and the sender's extra CPU time is reported.

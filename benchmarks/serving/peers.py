@@ -1,4 +1,4 @@
-"""Measure the server beside bare onnxruntime, a bare gRPC echo and a sketch of a server, in one run.
+"""Compare the server with bare onnxruntime, a bare gRPC echo and a sketch of a server, in one run.
 
     python benchmarks/serving/peers.py [--rounds 5] [--seconds 3] [--json FILE] [--serve-flags "--workers 1"]
 

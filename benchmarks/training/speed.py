@@ -38,8 +38,6 @@ _BLOCK = 20
 
 @dataclass
 class Clock:
-    """CPU and wall seconds."""
-
     cpu: float = 0.0
     wall: float = 0.0
 
@@ -98,7 +96,6 @@ def main() -> None:
 
 
 def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
-    """Run both loops in turn."""
     config = PRESETS[name]
     alternation = Alternation(BareLoop(config).run, steps)
     run_step = Trainer.run_step

@@ -1,4 +1,4 @@
-"""Connect to a server, ask which models it has, and close: the part of the client that draws and scores nothing.
+"""Connect to a server, ask which models it has, and close: the client without drawing and scoring.
 
 `scripts/generate_sync_client.py` makes `_connection.py` of this file.
 """
@@ -58,7 +58,7 @@ class AsyncConnection:
         `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; packages that come later are found.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
             provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
@@ -121,7 +121,7 @@ class AsyncConnection:
             await async_sleep(pause_s)
 
     async def close(self) -> None:
-        """Close the connection; calls of other tasks end with `RequestCancelled`. Again: nothing."""
+        """Close the connection; calls of other tasks end with `RequestCancelled`. Do nothing if it is closed."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

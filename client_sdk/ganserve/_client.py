@@ -35,7 +35,7 @@ class Client(Connection):
 
     The first call connects, and any number of threads may use the client.
 
-    If the server is unreachable, draining, starting, or full and says when to come again, the client repeats the same
+    If the server is unreachable, draining, starting, or full and says when to retry, the client repeats the same
     request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
     retries to the logger "ganserve" at the level INFO.
 
@@ -86,7 +86,7 @@ class Client(Connection):
                 conditional model draws each sample's label.
             model: The model's name. Default: the server's only model.
             version: The model's version. Default: the latest that is ready.
-            seed: Chooses the latents, 0 to 2^64 - 1. Default: a random one, which the batch tells.
+            seed: Chooses the latents, 0 to 2^64 - 1. Default: a random one, which the batch contains.
             offset: Index of the first sample in the seed's sequence; offset + n is at most 2^48.
             truncation: Restricts each latent value to [-truncation, truncation]: less varied, more typical. Default:
                 none.
@@ -110,7 +110,7 @@ class Client(Connection):
             InvalidRequest: An argument is wrong.
             ModelNotFound: There is no such model or version.
             UnsupportedByModel: A label for an unconditional model, an unknown control, scores or a selection from a
-                model without a critic and the like.
+                model without a critic, and similar problems.
             MissingExtra: The encoding needs Pillow, which is not installed.
             ServerUnavailable: The server cannot be reached.
             GanserveError: Any other failure; see the error's class.
@@ -158,14 +158,14 @@ class Client(Connection):
     ) -> SampleStream:
         """Draw any number of samples and return them in batches as they arrive: those that `sample` would draw.
 
-        The arguments are those of `sample` but for `latents`, and two:
+        The arguments are those of `sample` except `latents`, and two more:
 
         - `chunk_size`: most samples in one batch; by default the server chooses;
         - `timeout_s`: most seconds to wait for each batch, without the time that the caller takes between batches.
 
         The server draws only a little ahead. Leaving the loop early ends the call. When the connection breaks, the
         stream continues where it stopped, at the same version of the model. Before the first batch it gives up after
-        the client's `max_attempts`, later when no batch came for `timeout_s`; the error tells how to continue.
+        the client's `max_attempts`, later when no batch came for `timeout_s`; the error says how to continue.
 
         Returns:
             An iterator of batches and a context manager.
@@ -206,7 +206,7 @@ class Client(Connection):
         """Score samples with a model's critic.
 
         Args:
-            images: Samples to score, or a sequence of such. Drawn samples and batches, which know their labels.
+            images: Samples to score, or a sequence of these. Drawn samples and batches, with their labels.
                 Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
                 [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
                 as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the
@@ -216,7 +216,7 @@ class Client(Connection):
             label: As for `sample`; conditional models need it, unless their critic takes none
                 (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
                 critic takes any.
-            model: The model's name. Default: the one that drew the samples, batches or PNGs, if they tell, else the
+            model: The model's name. Default: the one that drew the samples, batches or PNGs, if known, else the
                 server's only model.
             version: The model's version. Default: the latest that is ready.
             priority: As for `sample`.
@@ -256,7 +256,7 @@ class Client(Connection):
         scores all items. When the connection breaks, the stream sends what has no scores yet again.
 
         Args:
-            images: The items, each as for `score`: `client.stream(…)` will do. For a live source, whose next item
+            images: The items, each as for `score`, such as `client.stream(…)`. For a live source, whose next item
                 depends on the last answer, use `score`.
             label: One label for all, or an iterable with one entry an item, each as for `score`. Default: the labels
                 that samples, batches and PNGs carry, if the critic takes any.
@@ -295,7 +295,7 @@ class Client(Connection):
         """Draw samples on the way from one latent to another; the ends are exact to the last bit.
 
         The way between normal latents is spherical (White 2016, "Sampling Generative Networks"), so that latents on it
-        are as long as those of the training; uniform latents, and a model's controls, go straight.
+        are as long as those of the training; uniform latents and controls are interpolated linearly.
 
         Args:
             a: The start: a seed, which stands for the latent of its sample 0, or a latent, float32 [Z].

@@ -1,5 +1,5 @@
 # Generated from _async_connection.py by scripts/generate_sync_client.py: edit that file, then `make generate`.
-"""Connect to a server, ask which models it has, and close: the part of the client that draws and scores nothing."""
+"""Connect to a server, ask which models it has, and close: the client without drawing and scoring."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Connection:
         The models are loaded when this returns. `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; packages that come later are found.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
             provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
@@ -118,7 +118,7 @@ class Connection:
             sleep(pause_s)
 
     def close(self) -> None:
-        """Close the connection; calls of other threads end with `RequestCancelled`. Again: nothing."""
+        """Close the connection; calls of other threads end with `RequestCancelled`. Do nothing if it is closed."""
         self._transport.close()
 
     def __enter__(self) -> Self:

@@ -84,7 +84,7 @@ class ServerOverloaded(GanserveError):
 
 
 class MessageTooLarge(GanserveError):
-    """A request or an answer exceeds the size of a message: stream, or ask for less."""
+    """A request or an answer exceeds the size of a message: stream, or request fewer samples."""
 
 
 class DeadlineExceeded(GanserveError):

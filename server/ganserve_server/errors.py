@@ -1,4 +1,4 @@
-"""The server's errors. They know no transport: `api.grpc.error_status` maps them to gRPC status codes."""
+"""The server's errors, independent of the transport. `api.grpc.error_status` maps them to gRPC status codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class FieldViolation:
 
 
 class InvalidRequestError(RequestError):
-    """The request is wrong in itself, whatever the server's state."""
+    """The request is invalid, whatever the state of the server."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         self.violations = tuple(violations)

@@ -1,6 +1,6 @@
 """Run the server inside a program's own process, on a Unix socket: the other end of the SDK's `Client.local`.
 
-It is the server of `ganserve serve` on an event loop in a thread of its own, so that a local client is an ordinary
+It is the server of `ganserve serve` on an event loop in a separate thread, so that a local client is an ordinary
 client. The socket lies in a new folder that only this user may enter, and no port is opened.
 """
 
@@ -57,7 +57,7 @@ class LocalServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the server, wait for the model calls that run, and free the models. Again: nothing."""
+        """Stop the server, wait for the model calls that run, and free the models; do nothing if it has stopped."""
         self._end_thread()
         self._thread.join()
         self._remove_folder()
@@ -78,7 +78,6 @@ class _Thread(threading.Thread):
             self._loop.call_soon_threadsafe(self._ended.set)
 
     def run(self) -> None:
-        """Serve until `end` is called."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             try:
                 runner.run(self._serve())

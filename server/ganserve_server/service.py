@@ -56,7 +56,7 @@ class GanService:
     ) -> gan_service_pb2.SampleResponse:
         """Draw samples."""
         with self.repository.lease(request.model, request.version) as model:
-            # Refuse before planning: in overload, the time that a refusal takes is lost for answers.
+            # Refuse before planning: in overload, refusals must take as little time as possible.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
                 model.generator.check_room(request.count, priority=priority_of(request.priority))
             plan = plan_sample(model, request, self.limits)
@@ -189,7 +189,6 @@ class GanService:
     async def _stream_score(
         self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None
     ) -> gan_service_pb2.StreamScoresResponse:
-        """Score one request of a stream."""
         try:
             if not request.HasField("request"):
                 raise invalid_field("", "is missing; expected a ScoreRequest")

@@ -88,7 +88,7 @@ def _settings(options: Mapping[str, Option], file: Path, source: str) -> Found:
 
 
 def _from_toml(option: Option, value: Any, source: str) -> Any:
-    """Convert a value of TOML, which has types of its own: port = "3" is refused."""
+    """Convert a value of TOML, which has types: port = "3" is refused."""
     if option.many and not isinstance(value, list):
         raise UsageError(f"{source} {value}: not a list. Give one, such as [{option.example}].")
     items = value if option.many else [value]

@@ -1,4 +1,4 @@
-"""One interface to both clients, so that one suite of tests runs against each."""
+"""Give both clients one interface, so that each test runs against both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 
 class SyncApi:
-    """`Client` as it is."""
-
     def __init__(self, client: Client) -> None:
         self.client = client
 
@@ -61,7 +59,7 @@ class SyncApi:
         self.client.wait_until_ready(*args, **kwargs)
 
     def carry_out(self, call: Any) -> Any:
-        """Sends what the public methods would not."""
+        """Send a call that the public methods would refuse."""
         return self.client._transport.unary(call)
 
     def close(self) -> None:
@@ -69,7 +67,7 @@ class SyncApi:
 
 
 class AsyncApi:
-    """`AsyncClient`, run to the end of each call."""
+    """Run each call of an `AsyncClient` to its end."""
 
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
@@ -121,7 +119,7 @@ class AsyncApi:
         self.runner.run(self.client.wait_until_ready(*args, **kwargs))
 
     def carry_out(self, call: Any) -> Any:
-        """Sends what the public methods would not."""
+        """Send a call that the public methods would refuse."""
         return self.runner.run(self.client._transport.unary(call))
 
     def close(self) -> None:
@@ -134,7 +132,7 @@ Api = SyncApi | AsyncApi
 
 @pytest.fixture(params=["Client", "AsyncClient"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
-    """Makes clients of one kind, and closes them at the end."""
+    """Make clients of one kind, and close them at the end."""
     made: list[Api] = []
 
     def make(target: str, **options: Any) -> Api:
@@ -149,7 +147,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture(params=["Client.local", "AsyncClient.local"])
 def connect_local(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]]:
-    """Makes clients with the service in this process, of one kind, and closes them at the end."""
+    """Make clients of one kind with the service in this process, and close them at the end."""
     made: list[Api] = []
 
     def make(models: Path, **options: Any) -> Api:
@@ -164,7 +162,7 @@ def connect_local(request: pytest.FixtureRequest) -> Iterator[Callable[..., Api]
 
 @pytest.fixture(scope="session")
 def local_apis(repository: Path) -> Iterator[dict[str, Api]]:
-    """Clients with the tiny models in this process."""
+    """Make clients with the tiny models in this process."""
     apis = {
         "Client.local": _api(Client.local(repository)),
         "AsyncClient.local": _api(AsyncClient.local(repository)),
@@ -176,7 +174,7 @@ def local_apis(repository: Path) -> Iterator[dict[str, Api]]:
 
 @pytest.fixture(params=["Client", "AsyncClient", "Client.local", "AsyncClient.local"])
 def api(request: pytest.FixtureRequest) -> Iterator[Api]:
-    """A client of each kind: of the real server that serves the tiny models, or with these in this process."""
+    """Return each kind of client: of the real server with the tiny models, or with them in this process."""
     if "local" in request.param:
         yield request.getfixturevalue("local_apis")[request.param]
         return
@@ -198,14 +196,14 @@ def _end(api: Api) -> None:
 
 @pytest.fixture(scope="session")
 def own_server(repository: Path) -> Iterator[ServerProcess]:
-    """A server that a test may stop for a while."""
+    """Run a server that a test may suspend."""
     with running_server(repository) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def closed_port() -> str:
-    """An address where nothing listens."""
+    """Return an address without a listener."""
     import socket
 
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Batches: what they hold and how they are taken apart and put together."""
+"""Test batches: their fields, slicing and joining."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_index_of_two_axes_is_refused() -> None:
         images()[1, 2]  # type: ignore[call-overload]  # what is tested
 
 
-def test_batches_are_put_together_again() -> None:
+def test_concatenate_joins_batches() -> None:
     batch = images()
     joined = SampleBatch.concatenate([batch[:2], batch[2:5], batch[5:]])
     for name in ("samples", "indices", "labels", "scores", "probabilities"):
@@ -117,7 +117,7 @@ def test_batches_are_put_together_again() -> None:
         SampleBatch.concatenate([batch, images(seed=8)])
 
 
-def test_vectors_are_no_images() -> None:
+def test_vectors_have_no_images() -> None:
     batch = vectors()
     for use in (
         lambda: batch.images,
@@ -171,7 +171,7 @@ def test_an_archive_holds_everything(tmp_path: Path) -> None:
         batch.save_npz(tmp_path / "x.zip")
 
 
-def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_csv_table_of_vectors_is_read_back_unchanged(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     samples = random.standard_normal((40, 3)).astype(np.float32) * np.float32([1e-9, 1, 1e9])
     labels = np.arange(40) % 2
@@ -202,7 +202,7 @@ def test_a_table_of_vectors_comes_back_as_it_was(tmp_path: Path) -> None:
         ("x.npz", b"PK\x03\x04", "cannot be read as samples"),
     ],
 )
-def test_a_file_that_holds_no_samples_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_a_file_without_samples_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidRequest, match=reason):
         read_samples(tmp_path / name, Source())

@@ -1,4 +1,4 @@
-"""`ganserve bench`: what it counts, how open loops schedule, what it writes."""
+"""Test `ganserve bench`: counts, the schedule of open loops, output files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
     return ganserve("bench", *arguments, folder=cwd)
 
 
-def test_percentiles_are_right_to_one_percent() -> None:
+def test_percentiles_are_accurate_to_one_percent() -> None:
     values = np.random.default_rng(1).lognormal(-5, 1.5, 20_000)
     latencies = Latencies()
     for value in values:
@@ -45,7 +45,7 @@ def test_percentiles_are_right_to_one_percent() -> None:
     assert bounds == sorted(set(bounds))
 
 
-def test_percentiles_of_few_and_of_none() -> None:
+def test_percentiles_of_few_or_no_values() -> None:
     latencies = Latencies()
     assert np.isnan(latencies.percentile_s(50))
     assert np.isnan(latencies.mean_s)
@@ -64,11 +64,11 @@ def test_due_times() -> None:
     assert all(0 < before < after < 10 for before, after in pairwise(random_ones))
     gaps = np.diff(random_ones)
     assert 9_500 < len(random_ones) < 10_500
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # of an exponential distribution
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # exponentially distributed
 
 
-def test_an_open_loop_counts_every_call_that_a_stall_would_have_met() -> None:
-    """Coordinated omission: of a service that stalls for 0.4 s, a closed loop sees one slow call, an open one all."""
+def test_an_open_loop_counts_the_delay_of_every_call_during_a_stall() -> None:
+    """If a service stalls for 0.4 s, a closed loop measures one slow call, an open loop all of them."""
     stall_s, rate = 0.4, 50
 
     def service() -> Any:
@@ -93,8 +93,8 @@ def test_an_open_loop_counts_every_call_that_a_stall_would_have_met() -> None:
     assert sum(count for upper_s, count in closed.latencies.buckets() if upper_s >= 0.4) == 1
 
 
-def test_calls_that_wait_in_the_generator_count_from_when_they_were_due() -> None:
-    """A generator that itself is held up (here by a call that blocks its thread) says so, and hides nothing."""
+def test_a_delay_inside_the_load_generator_counts_as_latency() -> None:
+    """A load generator that is late, here because a call blocks its thread, reports it."""
     import time
 
     blocked: list[bool] = []
@@ -112,7 +112,7 @@ def test_calls_that_wait_in_the_generator_count_from_when_they_were_due() -> Non
     assert sum(count for upper_s, count in outcome.latencies.buckets() if upper_s >= 0.1) >= 18
 
 
-def test_warm_up_does_not_count_and_failures_do() -> None:
+def test_failures_count_but_the_warm_up_does_not() -> None:
     chance = random.Random(0)
 
     async def call() -> None:
@@ -128,7 +128,7 @@ def test_warm_up_does_not_count_and_failures_do() -> None:
     assert 20 < outcome.failures.total() < 80
 
 
-def test_a_closed_loop_has_so_many_callers_and_no_more() -> None:
+def test_a_closed_loop_has_exactly_the_given_number_of_callers() -> None:
     running, most = 0, 0
 
     async def call() -> None:
@@ -145,7 +145,7 @@ def test_a_closed_loop_has_so_many_callers_and_no_more() -> None:
     assert outcome.calls == outcome.latencies.count >= 7
 
 
-def test_a_server_that_refuses_is_not_called_in_a_tight_loop() -> None:
+def test_a_refusing_server_is_called_only_after_pauses() -> None:
     calls = 0
 
     async def call() -> None:
@@ -209,7 +209,7 @@ def test_scores_in_an_open_loop(server: str, model: str) -> None:
         (1, ("--model", "tiny-uncritical", "--call", "score"), "model 'tiny-uncritical' has no critic"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_load(
+def test_invalid_options_are_refused_before_any_call(
     server: str, tmp_path: Path, code: int, arguments: tuple[str, ...], message: str
 ) -> None:
     done = bench(server, *arguments, cwd=tmp_path)

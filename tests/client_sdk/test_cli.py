@@ -1,4 +1,4 @@
-"""The SDK's commands against a real server."""
+"""Test the SDK's commands with a real server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shell:
         return done.stdout
 
     def refused(self, code: int, *arguments: str) -> str:
-        """The one line of an error."""
+        """Return the only line of an error."""
         done = self(*arguments)
         assert done.returncode == code, (done.stdout, done.stderr)
         assert done.stdout == ""
@@ -83,9 +83,9 @@ def test_every_help_has_examples(shell: Shell, command: str) -> None:
     help_text = shell.ok(command, "--help")
     assert help_text.startswith(f"usage: ganserve {command}")
     assert re.search(rf"^examples:\n(?:  # .*\n)*  .*\bganserve {command}\b", help_text, re.MULTILINE)
-    # What an option is without its flag, its text says.
+    # An argument without a flag is described by its text.
     assert not re.search(r"default: (None|False|\)|\(\))|\{None\}|\bNone:", help_text)
-    # One voice: Draw, not Draws; so for a flag, too.
+    # Use the imperative everywhere: Draw, not Draws.
     first_words = re.findall(r"^(?:  --[a-z-]+ {2,})?([A-Z]\w+s) ", help_text, re.MULTILINE)
     assert not {
         "Asks",
@@ -149,7 +149,9 @@ def test_a_folder_of_pictures(shell: Shell, label: str) -> None:
     facts = json.loads(shell.ok("score", "new", "--json"))
     assert [fact["file"] for fact in facts] == [str(file.relative_to(shell.folder)) for file in files]
     np.testing.assert_array_equal(np.array([fact["scores"][0] for fact in facts], np.float32), drawn.scores)
-    (fact,) = json.loads(shell.ok("score", "new/000007-two.png", "--label", label, "--json"))  # its model still counts
+    (fact,) = json.loads(
+        shell.ok("score", "new/000007-two.png", "--label", label, "--json")
+    )  # the file's model applies
     assert (fact["model"], fact["scores"]) == ("tiny", facts[0]["scores"])
 
 
@@ -174,7 +176,7 @@ def test_vectors_in_files_of_numbers(shell: Shell) -> None:
     assert header == "x0,x1"
     np.testing.assert_array_equal(np.array([row.split(",") for row in rows], np.float32), drawn.samples)
     for name in ("x.npz", "x.npy", "x.csv"):
-        model = () if name == "x.npz" else ("--model", "tiny-vector")  # an archive tells which
+        model = () if name == "x.npz" else ("--model", "tiny-vector")  # an archive names its model
         (facts,) = json.loads(shell.ok("score", name, *model, "--json"))
         np.testing.assert_array_equal(np.array(facts["scores"], np.float32), drawn.scores)
 
@@ -187,7 +189,7 @@ def test_controls(shell: Shell) -> None:
     np.testing.assert_array_equal(np.load(shell.folder / "x.npy"), drawn.samples)
 
 
-def test_a_selection_of_the_critics(shell: Shell) -> None:
+def test_the_critic_selects_samples(shell: Shell) -> None:
     at = ("sample", "-n", "6", "--model", "tiny", "--seed", "3", "--encoding", "png", "-o", "x.npy")
     with Client(shell.target) as client:
         for words, select in (("best-of:4", BestOf(4)), ("rejection:9", Rejection(max_proposals=9))):
@@ -220,7 +222,7 @@ def test_images_as_floats(shell: Shell) -> None:
     np.testing.assert_array_equal(np.array(scored[0]["scores"], np.float32), drawn)
 
 
-def test_facts_without_files(shell: Shell) -> None:
+def test_a_summary_is_printed_without_files(shell: Shell) -> None:
     facts = json.loads(
         shell.ok("sample", "-n", "4", "--model", "tiny", "--version", "1", "--truncation", "0.5", "--scores", "--json")
     )
@@ -307,12 +309,12 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
         (2, ("models", "--target", "http://x"), "--target http://x: expected"),
     ],
 )
-def test_errors_are_one_line(shell: Shell, code: int, arguments: tuple[str, ...], message: str) -> None:
+def test_errors_have_one_line(shell: Shell, code: int, arguments: tuple[str, ...], message: str) -> None:
     assert shell.refused(code, *arguments).startswith(message)
     assert list(shell.folder.iterdir()) == []
 
 
-def test_more_than_a_picture_holds_is_refused_before_it_is_drawn(shell: Shell) -> None:
+def test_too_many_samples_for_a_picture_are_refused_before_drawing(shell: Shell) -> None:
     message = shell.refused(2, "sample", "-n", "1000000000", "--model", "tiny", "--out", "x.png")
     assert message.startswith("samples: are 1000000000, too many for one picture of 80 megapixels at most")
 
@@ -346,7 +348,7 @@ sys.modules["ganserve._cli.models"] = types.SimpleNamespace(main=entry)
 """
 
 
-def test_an_interruption_while_python_runs_a_text(shell: Shell) -> None:
+def test_an_interruption_during_exec(shell: Shell) -> None:
     (shell.folder / "sitecustomize.py").write_text(INTERRUPTED_IN_A_TEXT)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(shell.folder), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
@@ -356,7 +358,7 @@ def test_an_interruption_while_python_runs_a_text(shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_server_that_is_not_there(shell: Shell, closed_port: str) -> None:
+def test_a_missing_server_is_reported(shell: Shell, closed_port: str) -> None:
     message = shell.refused(3, "sample", "--target", closed_port)
     assert message.startswith(
         f"no server answers at {closed_port} (Connection refused): start one with `ganserve serve"
@@ -364,13 +366,13 @@ def test_a_server_that_is_not_there(shell: Shell, closed_port: str) -> None:
     assert "or say where it is: --target or the environment variable GANSERVE_TARGET" in message
 
 
-def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+def test_a_closed_pipe_is_not_an_error(shell: Shell) -> None:
     line = f"{sys.executable} -m ganserve models --json --target {shell.target} | head -1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("[\n", "")
 
 
-def test_a_reader_that_has_seen_enough_causes_no_traceback() -> None:
+def test_a_reader_that_stops_early_causes_no_traceback() -> None:
     call = f"set -o pipefail; {sys.executable} -m ganserve sample --help | head -n 1"
     done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, check=False)
     assert len(done.stdout.splitlines()) == 1

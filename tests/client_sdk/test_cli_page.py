@@ -1,4 +1,4 @@
-"""docs/cli.md says what the commands say."""
+"""Test that docs/cli.md shows the commands' own output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _spec.loader.exec_module(script)
 
 
 @pytest.mark.parametrize("block", script.BLOCK.findall(PAGE), ids=lambda block: block.partition("\n")[0])
-def test_a_block_is_what_its_commands_print(block: str) -> None:
+def test_a_block_shows_what_its_commands_print(block: str) -> None:
     shown = f"```text\n{block}```\n"
     assert script.refreshed(shown) == shown, "run scripts/refresh_cli_page.py"
 

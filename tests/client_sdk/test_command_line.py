@@ -1,4 +1,4 @@
-"""The layer that all commands share: options of dataclasses, errors in one line, help at every width."""
+"""Test the layer that all commands share: options of dataclasses, one-line errors, help at every width."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_help_fits_every_width(
     output = capsys.readouterr()
     assert output.err == ""
     text = output.out
-    # A line is longer than the terminal only where one word is.
+    # A line is longer than the terminal only if a single word is.
     assert [line for line in text.splitlines() if len(line) > width and len(line.split()) > 2] == []
     if not words:
         return
@@ -150,7 +150,7 @@ def test_a_presets_help_is_short_and_its_sections_have_the_rest(monkeypatch: pyt
     assert "--data.source" not in loss
 
 
-def test_a_section_of_a_presets_help_is_named_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_section_of_a_presets_help_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     networks = run("train", "digits", "--help", "networks")
     assert networks.returncode == 0
@@ -329,6 +329,6 @@ def test_help_comes_from_docstrings_of_fields_and_of_their_bases() -> None:
     }
 
 
-def test_what_the_user_wrote_is_shown_without_its_escapes() -> None:
+def test_errors_quote_input_without_its_escapes() -> None:
     with pytest.raises(UsageError, match=r"^--sizes '\\x1b\[31m': not a whole number"):
         read("x --sizes \x1b[31m")

@@ -1,4 +1,4 @@
-"""Completion of the command line, in the shells themselves."""
+"""Test completion of the command line in real shells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The script of each shell."""
+    """Write the script of each shell."""
     folder = tmp_path_factory.mktemp("completion")
     files = {}
     for shell in SHELLS:
@@ -35,7 +35,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def complete(shell: str, script: Path, line: str) -> list[str]:
-    """What the Tab key offers at the end of a line."""
+    """Return the words that the Tab key offers at the end of a line."""
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     if shell == "fish":
@@ -76,7 +76,7 @@ def test_words_are_offered(scripts: dict[str, Path], shell: str, line: str, offe
 
 @LINES
 def test_words_are_offered_by_the_tab_key_of_zsh(scripts: dict[str, Path], line: str, offered: set[str]) -> None:
-    """In a terminal, as zsh completes nowhere else."""
+    """Run zsh in a terminal, because it completes only there."""
     if shutil.which("zsh") is None:
         pytest.skip("there is no zsh here")
     process, terminal = pty.fork()
@@ -103,7 +103,7 @@ def wait_for(terminal: int, words: set[str], timeout_s: float = 30) -> None:
             seen += os.read(terminal, 65536).decode(errors="replace")
 
 
-def test_files_are_completed_where_no_word_is_known(scripts: dict[str, Path]) -> None:
+def test_files_are_completed_if_no_word_fits(scripts: dict[str, Path]) -> None:
     assert complete("bash", scripts["bash"], "ganserve score pic") == [""]  # `-o default` lets bash offer files
     assert "complete -o default -F _ganserve ganserve" in scripts["bash"].read_text()
 

@@ -1,4 +1,4 @@
-"""How a client finds its server."""
+"""Test how a client finds its server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_bad_targets(target: Any) -> None:
     assert caught.value.violations[0].field == "target"
 
 
-def test_the_target_comes_from_the_environment_and_the_argument_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_argument_target_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GANSERVE_TARGET", raising=False)
     assert Client().target == "localhost:50051"
     monkeypatch.setenv("GANSERVE_TARGET", "gpu-box:6000")
@@ -58,7 +58,7 @@ def test_bad_default_deadlines(timeout_s: Any) -> None:
         Client("localhost", timeout_s=timeout_s)
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_localhost() -> None:
+def test_calls_to_localhost_ignore_the_proxy_of_the_environment() -> None:
     for target in ("localhost:50051", "127.0.0.1:50051", "[::1]:50051", "unix:/run/x.sock"):
         assert ("grpc.enable_http_proxy", 0) in channel_options(target)
     assert ("grpc.enable_http_proxy", 0) not in channel_options("example.org:50051")

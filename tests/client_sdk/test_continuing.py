@@ -1,4 +1,4 @@
-"""Streams whose connection breaks go on where they stopped: nothing is lost, nothing comes twice."""
+"""Test that streams continue after a broken connection, without losing or repeating samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS = ("samples", "indices", "labels", "scores", "probabilities", "latents")
 
 @contextlib.contextmanager
 def successor(models: Path, killed: ServerProcess) -> Iterator[ServerProcess]:
-    """Kills a server, and lets another one start on its port while the block runs."""
+    """Kill a server, and start another one on its port while the block runs."""
     killed.process.kill()
     killed.process.wait()
     server = ServerProcess(models, "--port", killed.address.rpartition(":")[2])
@@ -54,7 +54,7 @@ def test_a_server_killed_in_mid_stream(
     connect: Callable[..., Api], repository: Path, tmp_path: Path, label: Any
 ) -> None:
     newer = shutil.copytree(repository, tmp_path / "newer")
-    build_tiny_package(newer, "tiny", 3)  # which nobody who began with version 2 shall get
+    build_tiny_package(newer, "tiny", 3)  # streams that began with version 2 must not get it
     ask: dict[str, Any] = {"model": "tiny", "offset": 3, "return_scores": True, "return_latents": True}
     with running_server(repository) as first:
         api = connect(first.address)
@@ -62,7 +62,7 @@ def test_a_server_killed_in_mid_stream(
         batches = [api.next(stream) for _ in range(4)]
         with successor(newer, first) as second:
             batches += rest(api, stream)
-            second.wait_until_serving()  # the rest may have been in the client's buffers
+            second.wait_until_serving()  # the client may have buffered the rest
             assert {batch.version for batch in batches} == {2}
             joined = SampleBatch.concatenate(batches)
             assert joined.indices.tolist() == list(range(3, 20_003))
@@ -96,7 +96,7 @@ def test_selections_and_scores_go_on_too(connect: Callable[..., Api], repository
         assert got.labels == wanted.labels
 
 
-def test_another_server_goes_on_at_once(connect: Callable[..., Api], repository: Path, server: str) -> None:
+def test_another_server_continues_without_a_pause(connect: Callable[..., Api], repository: Path, server: str) -> None:
     with running_server(repository) as first:
         api = connect([first.address, server])
         stream = api.stream(9_000, model="tiny", seed=4, chunk_size=500)
@@ -119,7 +119,7 @@ def test_a_server_that_drains_hands_its_streams_over(
         had = len(api.next(stream))
         assert stream._endpoint.target == first.address
         first.terminate()
-        while stream._endpoint.target == first.address:  # what was under way still comes from there
+        while stream._endpoint.target == first.address:  # chunks in flight still come from the draining server
             batch = api.next(stream)
             assert batch.offset == had
             had += len(batch)

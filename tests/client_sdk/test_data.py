@@ -1,4 +1,4 @@
-"""SampleDataset: shared out among workers and ranks, each sample once, the same whatever their number."""
+"""Test that SampleDataset gives each sample once, for any number of workers and ranks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ganserve.data import SampleDataset
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Not whole numbers of batches, nor of batches for each worker and rank.
+# The samples fill no whole number of batches, and the batches no whole number for each worker and rank.
 N, BATCH = 103, 8
 
 
-# Forks of a process that has imported all and used nothing: as quick as forks of this one, where other tests use gRPC.
+# Forks of a server process that has imported everything but not used gRPC, unlike this process.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["ganserve.data"])
 
@@ -38,7 +38,7 @@ def batches(dataset: SampleDataset, workers: int, context: Any = FORKSERVER) -> 
 
 @pytest.fixture(scope="module")
 def drawn(server_process: Any) -> np.ndarray:
-    """Samples 0 to N - 1 of the seed, as one call draws them; all differ."""
+    """Return samples 0 to N - 1 of the seed from one call; all differ."""
     with Client(server_process.address) as client:
         samples = client.sample(N, model="tiny-vector", seed=5).samples
     assert len(np.unique(samples, axis=0)) == N
@@ -46,14 +46,14 @@ def drawn(server_process: Any) -> np.ndarray:
 
 
 def indices(samples: torch.Tensor, drawn: np.ndarray) -> list[int]:
-    """Which samples these are."""
+    """Return the indices of these samples."""
     known = {sample.tobytes(): index for index, sample in enumerate(drawn)}
     return [known[sample.tobytes()] for sample in samples.numpy()]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_the_union_is_every_sample_once(server: str, drawn: np.ndarray, workers: int, ranks: int) -> None:
+def test_all_workers_together_give_every_sample_once(server: str, drawn: np.ndarray, workers: int, ranks: int) -> None:
     found: list[int] = []
     for rank in range(ranks):
         dataset = SampleDataset(
@@ -61,7 +61,7 @@ def test_the_union_is_every_sample_once(server: str, drawn: np.ndarray, workers:
         )
         of_rank = batches(dataset, workers)
         assert len(of_rank) == len(dataset)
-        # The same batches in the same order, however many workers there are.
+        # The order of the batches does not depend on the number of workers.
         expected = [list(range(b * BATCH, min(N, (b + 1) * BATCH))) for b in range(rank, -(-N // BATCH), ranks)]
         assert [indices(batch, drawn) for batch in of_rank] == expected
         found += [index for batch in of_rank for index in indices(batch, drawn)]
@@ -70,7 +70,7 @@ def test_the_union_is_every_sample_once(server: str, drawn: np.ndarray, workers:
 
 @pytest.mark.parametrize("context", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 def test_workers_beside_an_open_client(server: str, drawn: np.ndarray, context: str) -> None:
-    with Client(server) as client:  # as a training script has that also samples by itself
+    with Client(server) as client:  # like that of a training script that also draws samples
         client.sample(1, model="tiny-vector")
         dataset = SampleDataset(N, batch_size=BATCH, connect=server, model="tiny-vector", seed=5)
         found = [index for batch in batches(dataset, 2, context) for index in indices(batch, drawn)]
@@ -105,7 +105,7 @@ assert samples(2) == alone
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds gRPC's threads as Linux lists them")
 def test_forked_workers_need_a_parent_without_clients(server: str) -> None:
-    # In a process of its own: gRPC must not be used in it but by this.
+    # Run in a new process, which has not used gRPC.
     command = [sys.executable, "-c", FORKED, server]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -144,7 +144,7 @@ def test_a_label_for_each_sample(server: str, workers: int) -> None:
     )
 
 
-def test_options_are_those_of_the_client(server: str) -> None:
+def test_options_are_passed_to_the_client(server: str) -> None:
     options: dict[str, Any] = {"truncation": 0.5, "select": BestOf(3), "version": 1, "encoding": "float32"}
     dataset = SampleDataset(6, "one", batch_size=6, connect=server, model="tiny", seed=1, **options)
     ((images, _),) = batches(dataset, 0)
@@ -159,7 +159,7 @@ def test_options_are_those_of_the_client(server: str) -> None:
     np.testing.assert_array_equal(images.numpy(), direct.images.transpose(0, 3, 1, 2))
 
 
-def test_it_pickles_and_a_client_can_be_made_by_the_caller(server: str, drawn: np.ndarray) -> None:
+def test_it_pickles_with_a_function_that_makes_the_client(server: str, drawn: np.ndarray) -> None:
     connect = partial(Client, server, timeout_s=30)
     dataset = SampleDataset(N, batch_size=BATCH, connect=connect, model="tiny-vector", seed=5)
     copy: SampleDataset = pickle.loads(pickle.dumps(dataset))
@@ -168,14 +168,14 @@ def test_it_pickles_and_a_client_can_be_made_by_the_caller(server: str, drawn: n
     assert indices(torch.cat(list(pickle.loads(pickle.dumps(dataset)))), drawn) == list(range(N))
 
 
-def test_a_seed_that_is_not_given_is_the_same_in_all_workers(server: str) -> None:
+def test_all_workers_share_a_drawn_seed(server: str) -> None:
     dataset = SampleDataset(40, batch_size=4, connect=server, model="tiny-vector")
     assert torch.cat(batches(dataset, 3)).tolist() == torch.cat(batches(dataset, 0)).tolist()
     other = SampleDataset(40, batch_size=4, connect=server, model="tiny-vector")
     assert other.seed != dataset.seed
 
 
-def test_epochs_go_on_in_the_sequence(server: str, drawn: np.ndarray) -> None:
+def test_epochs_continue_the_sequence(server: str, drawn: np.ndarray) -> None:
     dataset = SampleDataset(50, batch_size=8, connect=server, model="tiny-vector", seed=5)
     found = []
     for epoch in range(2):
@@ -184,7 +184,7 @@ def test_epochs_go_on_in_the_sequence(server: str, drawn: np.ndarray) -> None:
     assert found == list(range(100))
 
 
-def test_the_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rank_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (SampleDataset(1).rank, SampleDataset(1).world_size) == (0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
@@ -201,7 +201,7 @@ def process_group(tmp_path: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("process_group")
-def test_the_process_group_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_group_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     dataset = SampleDataset(4)
@@ -221,12 +221,12 @@ def test_the_process_group_beats_the_environment(monkeypatch: pytest.MonkeyPatch
         ({"n": 4, "rank": 0, "world_size": 2}, "seed: is None with 2 ranks; expected one and the same in all"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{message}"):
         SampleDataset(**arguments)
 
 
-def test_a_failure_in_a_worker_names_itself(closed_port: str) -> None:
+def test_a_failure_in_a_worker_is_reported_with_its_cause(closed_port: str) -> None:
     dataset = SampleDataset(4, connect=partial(Client, closed_port, max_attempts=1))
     with pytest.raises(ServerUnavailable, match="no server answers at"):
         next(iter(dataset))
@@ -249,7 +249,7 @@ except ImportError as error:
     assert done.stdout == expected
 
 
-def test_a_pass_that_is_left_early_ends_its_calls(server: str) -> None:
+def test_leaving_a_pass_early_ends_its_calls(server: str) -> None:
     import threading
 
     dataset = SampleDataset(10_000, batch_size=4, connect=server, model="tiny-vector", seed=5)

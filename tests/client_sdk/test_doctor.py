@@ -1,4 +1,4 @@
-"""`ganserve doctor`: on this machine, and on one where something is broken."""
+"""Test `ganserve doctor` on this machine, and where something is broken."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_this_machine(server: str) -> None:
     assert checks["server"]["message"].startswith(f"{server} serves tiny 2, tiny-codes 1")
 
 
-def test_what_is_installed_and_does_not_load_is_broken(tmp_path: Path, closed_port: str) -> None:
+def test_an_installed_package_that_does_not_load_is_reported_as_broken(tmp_path: Path, closed_port: str) -> None:
     for module in ("onnxruntime", "torch"):
         (tmp_path / f"{module}.py").write_text(f"raise ImportError('lib{module}.so: wrong ELF class')\n")
     done = doctor("--target", closed_port, PYTHONPATH=str(tmp_path))
@@ -60,7 +60,7 @@ def test_what_is_installed_and_does_not_load_is_broken(tmp_path: Path, closed_po
     assert lines[-1] == "broken: onnxruntime, PyTorch"
 
 
-def test_where_nothing_is_installed_and_where_there_is_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_and_a_present_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks, "installed_onnxruntimes", lambda: ())
     monkeypatch.setattr(_checks, "_version", lambda _: None)
     monkeypatch.setattr(_checks, "check_server", lambda target: Check("server", State.NOTE, f"{target} was not asked"))
@@ -93,7 +93,7 @@ def test_the_extras_are_those_of_the_package(extra: str) -> None:
     assert set(_checks.distributions(extra)) == wanted
 
 
-def test_the_cuda_extra_is_among_onnxruntimes() -> None:
+def test_onnxruntime_of_the_cuda_extra_is_recognised() -> None:
     cuda = set(_checks.distributions("cuda"))
     names = {Requirement(line).name for line in requires("onnxruntime-gpu") or () if "extra ==" in line}
     assert {"nvidia-cuda-runtime", "nvidia-cudnn-cu13"} <= cuda <= names
@@ -116,7 +116,7 @@ def found(**values: Any) -> subprocess.Popen[str]:
         (True, "the driver is too old", True, State.BROKEN, "although there is a GPU: the driver is too old"),
     ],
 )
-def test_cuda_in_words(
+def test_messages_about_cuda(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, obstacle: str | None, cuda_libraries: bool, state: State, words: str
 ) -> None:
     monkeypatch.setattr(_checks, "_version", lambda name: "1" if cuda_libraries else None)
@@ -128,7 +128,7 @@ def test_cuda_in_words(
     assert (cuda.fix == "pip install 'ganserve[cuda]'") == (state is State.NOTE and gpu)
 
 
-def test_two_onnxruntimes_are_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_installed_onnxruntimes_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks, "_installed", lambda name: "1.31")
     first, *_ = _checks.check_onnxruntime(found(version="1", providers=[], obstacle=None), has_gpu=False)
     assert first.state is State.BROKEN
@@ -146,7 +146,7 @@ def test_two_onnxruntimes_are_one_too_many(monkeypatch: pytest.MonkeyPatch) -> N
         (False, "13.0", True, State.BROKEN, "trains on the CPU (2 threads), though there is a GPU"),
     ],
 )
-def test_pytorch_in_words(works: bool, cuda: str | None, gpu: bool, state: State, words: str) -> None:
+def test_messages_about_pytorch(works: bool, cuda: str | None, gpu: bool, state: State, words: str) -> None:
     answered = found(version="2.13", cuda=cuda, works=works, device="H200", threads=2)
     check = _checks.check_torch(answered, has_gpu=gpu)
     assert check.state is state
@@ -165,14 +165,14 @@ def test_pytorch_in_words(works: bool, cuda: str | None, gpu: bool, state: State
         ("", State.NOTE, "nvidia-smi lists none: exit code 0"),
     ],
 )
-def test_gpus_in_words(code: str, state: State, words: str) -> None:
+def test_messages_about_gpus(code: str, state: State, words: str) -> None:
     check = _checks.check_gpu(probe(code))
     assert check.state is state
     assert words in check.message
     assert _checks.check_gpu(None).state is State.NOTE
 
 
-def test_something_else_at_the_target() -> None:
+def test_a_target_that_is_not_a_ganserve_server() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -185,14 +185,14 @@ def test_something_else_at_the_target() -> None:
                 while True:
                     other.accept()[0].close()
             except OSError:
-                pass  # the test is over
+                pass  # the test has ended
 
         thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
         assert _checks.check_server(target).state is State.NOTE
 
 
-def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_probe_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks, "_PROBE_TIMEOUT_S", 0.2)
     check = _checks.check_torch(probe("import time; time.sleep(60)"), has_gpu=False)
     assert check.state is State.BROKEN

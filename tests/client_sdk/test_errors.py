@@ -1,4 +1,4 @@
-"""Each status as an error of its own: from the real server where it gives it, else from one that is told to."""
+"""Test the error class of each status, from the real server or from a scripted one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_invalid_argument(api: Api) -> None:
     assert isinstance(error, GanserveError)
 
 
-def test_the_fields_of_a_streams_request_are_named_as_the_arguments(api: Api) -> None:
+def test_errors_of_a_stream_name_the_arguments(api: Api) -> None:
     with pytest.raises(ganserve.InvalidRequest) as caught:
         api.batches(2, 9, model="tiny")
     assert [violation.field for violation in caught.value.violations] == ["label"]
@@ -87,12 +87,12 @@ def test_unimplemented(connect: Callable[..., Api], script: Script) -> None:
     assert api.client.target in str(caught.value)
 
 
-def test_too_large_an_answer_is_refused_with_the_way_out(api: Api) -> None:
+def test_a_too_large_answer_is_refused_with_the_fix(api: Api) -> None:
     with pytest.raises(ganserve.InvalidRequest, match=r"n: is 10000000.*ask for at most"):
         api.sample(10_000_000, model="tiny")
 
 
-def test_too_large_a_request_is_refused(connect: Callable[..., Api], server: str) -> None:
+def test_a_too_large_request_is_refused(connect: Callable[..., Api], server: str) -> None:
     images = np.zeros((270 * 2**20 // 64, 8, 8), np.uint8)
     with pytest.raises(ganserve.MessageTooLarge, match="larger than max") as caught:
         connect(server).score(images, 1, model="tiny")
@@ -109,15 +109,15 @@ def test_unavailable(connect: Callable[..., Api], closed_port: str) -> None:
     assert caught.value.request_id
 
 
-def test_a_connection_that_breaks(connect: Callable[..., Api], repository: Path) -> None:
+def test_a_broken_connection(connect: Callable[..., Api], repository: Path) -> None:
     with running_server(repository) as server:
         api = connect(server.address)
         stream = api.stream(10**9, model="tiny", seed=3)
         batches = [api.next(stream)]
         server.process.kill()
-        stream._call.timeout_s = 1.0  # only now: on a busy machine the first batch takes longer
+        stream._call.timeout_s = 1.0  # after the first batch, which takes longer on a busy machine
         with pytest.raises(ganserve.ServerUnavailable, match=f"at {server.address}") as caught:
-            _drain(api, stream, batches)  # what was under way still arrives
+            _drain(api, stream, batches)  # batches in flight still arrive
     had = sum(map(len, batches))
     told = f"; {had} of 1000000000 samples came; the others are seed=3, offset={had}, model='tiny', version=2"
     assert told in str(caught.value)
@@ -128,7 +128,7 @@ def _drain(api: Api, stream: Any, batches: list[Any]) -> None:
         batches.append(api.next(stream))
 
 
-def test_a_name_that_does_not_exist(connect: Callable[..., Api]) -> None:
+def test_an_unknown_host_name(connect: Callable[..., Api]) -> None:
     with pytest.raises(ganserve.ServerUnavailable, match=r"no server answers at no-such-host\.invalid:50051 \("):
         connect("no-such-host.invalid", timeout_s=20).models()
 
@@ -142,7 +142,7 @@ def test_deadline_exceeded(connect: Callable[..., Api], own_server: ServerProces
             api.sample(1, model="tiny", timeout_s=0.3)
     finally:
         os.kill(own_server.process.pid, signal.SIGCONT)
-    assert str(caught.value).startswith(f"{own_server.address} did not answer within 0.3 s: allow more")
+    assert str(caught.value).startswith(f"{own_server.address} did not answer within 0.3 s: raise timeout_s")
     assert api.sample(1, model="tiny").model == "tiny"
 
 
@@ -190,12 +190,12 @@ def test_every_status_has_its_class(
         assert isinstance(error.__cause__, grpc.RpcError)
 
 
-def test_an_overloaded_server_says_when_to_come_again(connect: Callable[..., Api], script: Script) -> None:
+def test_an_overloaded_server_says_when_to_retry(connect: Callable[..., Api], script: Script) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000))
     script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", (retry,))]
     api = connect(script.address)
     with pytest.raises(ganserve.ServerOverloaded, match=r"the queue is full: try again in 2\.5 s") as caught:
-        api.models(timeout_s=2)  # which would be over by then
+        api.models(timeout_s=2)  # the deadline would pass before a retry
     assert caught.value.retry_after_s == 2.5
     script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")]
     with pytest.raises(ganserve.ServerOverloaded) as caught:
@@ -203,7 +203,7 @@ def test_an_overloaded_server_says_when_to_come_again(connect: Callable[..., Api
     assert caught.value.retry_after_s is None
 
 
-def test_the_request_id_that_was_sent_finds_the_error_in_the_log(connect: Callable[..., Api], script: Script) -> None:
+def test_the_sent_request_id_is_in_the_error(connect: Callable[..., Api], script: Script) -> None:
     api = connect(script.address)
     script.answers = [Status(grpc.StatusCode.INTERNAL)] * 2
     ids = []
@@ -231,7 +231,7 @@ def test_details_that_contradict_the_status_are_left_out(connect: Callable[..., 
         connect(script.address).models()
 
 
-def test_unavailable_is_tried_again_with_the_same_request(connect: Callable[..., Api], script: Script) -> None:
+def test_unavailable_is_retried_with_the_same_request(connect: Callable[..., Api], script: Script) -> None:
     refused = Status(grpc.StatusCode.UNAVAILABLE, "starting", metadata=(("x-request-id", "abc"),))
     api = connect(script.address)
     script.answers = [refused, refused, answer(count=2)]
@@ -239,7 +239,7 @@ def test_unavailable_is_tried_again_with_the_same_request(connect: Callable[...,
     assert len(script.requests) == 3
     assert script.requests[0] == script.requests[1] == script.requests[2]
     assert script.requests[0].HasField("seed")
-    assert batch.seed == 5  # what the answer says; the request's own seed was drawn by the client
+    assert batch.seed == 5  # the answer's seed; the client drew the request's
     script.answers = [[refused], [gan_service_pb2.StreamSamplesResponse(chunk=answer(count=2))]]
     assert len(api.batches(2)) == 1
     script.answers = [refused] * 9
@@ -266,13 +266,13 @@ def answer(count: int = 1, offset: int = 0, **changes: Any) -> gan_service_pb2.S
         (answer(scores=[1.0, 2.0]), "2 scores for 1 samples"),
     ],
 )
-def test_answers_that_make_no_sense(connect: Callable[..., Api], script: Script, response: Any, message: str) -> None:
+def test_inconsistent_answers(connect: Callable[..., Api], script: Script, response: Any, message: str) -> None:
     script.answers = [response]
     with pytest.raises(ganserve.ServerError, match=message):
         connect(script.address).sample(1, return_scores="scores" in message)
 
 
-def test_scores_that_make_no_sense(connect: Callable[..., Api], script: Script) -> None:
+def test_inconsistent_scores(connect: Callable[..., Api], script: Script) -> None:
     api = connect(script.address)
     script.answers = [
         gan_service_pb2.ScoreResponse(),
@@ -287,16 +287,14 @@ def test_scores_that_make_no_sense(connect: Callable[..., Api], script: Script) 
 @pytest.mark.parametrize(
     ("chunks", "message"),
     [
-        ([answer(2), answer(2, offset=3)], "sent 2 samples from 3 on; due were those from 2"),
-        ([answer(2), answer(4, offset=2)], "sent 4 samples from 2 on; due were those from 2"),
-        ([answer(0)], "sent 0 samples from 0 on; due were those from 0"),
+        ([answer(2), answer(2, offset=3)], "sent 2 samples from 3 on; expected those from 2"),
+        ([answer(2), answer(4, offset=2)], "sent 4 samples from 2 on; expected those from 2"),
+        ([answer(0)], "sent 0 samples from 0 on; expected those from 0"),
         ([answer(2), answer(1, offset=2)], "ended after 3 of 5 samples"),
         ([], "ended after 0 of 5 samples"),
     ],
 )
-def test_streams_that_make_no_sense(
-    connect: Callable[..., Api], script: Script, chunks: list[Any], message: str
-) -> None:
+def test_inconsistent_streams(connect: Callable[..., Api], script: Script, chunks: list[Any], message: str) -> None:
     script.answers = [[gan_service_pb2.StreamSamplesResponse(chunk=chunk) for chunk in chunks]]
     with pytest.raises(ganserve.ServerError, match=message):
         connect(script.address).batches(5)
@@ -313,7 +311,7 @@ def test_use_after_close(connect: Callable[..., Api], server: str) -> None:
             ask()
 
 
-def test_closing_ends_the_calls_of_other_tasks_and_a_cancelled_task_is_cancelled(script: Script) -> None:
+def test_closing_ends_other_tasks_calls_and_cancelling_a_task_works(script: Script) -> None:
     asked, hold = threading.Semaphore(0), threading.Event()
     script.next = lambda request, context: (asked.release(), hold.wait(20))  # type: ignore[method-assign,assignment]
 

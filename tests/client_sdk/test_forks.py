@@ -1,4 +1,4 @@
-"""What is seen of a fork before it happens; that real ones are looked at is in test_data.py."""
+"""Test the check before a fork; test_data.py tests real forks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def others() -> Iterator[None]:
-    """Someone else's gRPC in this process."""
+    """Use gRPC in this process without ganserve."""
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -31,16 +31,16 @@ def others() -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds gRPC's threads as Linux lists them")
 @pytest.mark.usefixtures("others")
-def test_grpc_is_seen_whoever_uses_it() -> None:
+def test_any_use_of_grpc_is_detected() -> None:
     forks = Forks()
     forks.before()
-    forks.check()  # not in the parent
+    forks.check()  # the parent may go on using it
     forks.after_in_child()
     with pytest.raises(GanserveError, match="was forked while its parent used gRPC, which can crash or hang here"):
         forks.check()
 
 
-def test_a_process_without_grpc_forks_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_grpc_may_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks_module, "_core_runs", lambda: False)
     forks = Forks()
     forks.before()
@@ -48,7 +48,7 @@ def test_a_process_without_grpc_forks_as_it_likes(monkeypatch: pytest.MonkeyPatc
     forks.check()
 
 
-def test_what_a_client_that_was_just_closed_leaves_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_waits_for_the_threads_of_a_closed_client(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = iter([True, True, False, False])
     monkeypatch.setattr(forks_module, "_core_runs", lambda: next(runs))
     forks = Forks()
@@ -58,7 +58,7 @@ def test_what_a_client_that_was_just_closed_leaves_is_waited_for(monkeypatch: py
     assert not forks.inherited
 
 
-def test_a_fork_waits_until_grpc_is_back_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_waits_until_grpc_runs_again_in_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     # gRPC ends its threads for a fork, and starts them again, at first without names.
     runs = iter([True, False, False, True])
     monkeypatch.setattr(forks_module, "_core_runs", lambda: next(runs))
@@ -68,7 +68,7 @@ def test_a_fork_waits_until_grpc_is_back_in_the_parent(monkeypatch: pytest.Monke
     assert next(runs, None) is None
 
 
-def test_no_client_can_be_made_in_such_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_cannot_make_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     forks = Forks()
     forks.inherited = True
     monkeypatch.setattr(channel_module, "forks", forks)

@@ -1,4 +1,4 @@
-"""What is loaded when: told by `sys.modules`, in processes of their own."""
+"""Test in new processes which modules each import loads."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def run(code: str) -> str:
 
 
 def loaded(code: str) -> set[str]:
-    """The top-level packages of HEAVY that are loaded after some code."""
+    """Return the top-level packages of HEAVY that some code loads."""
     output = run(
         f"{code}\nimport json, sys\nprint('\\n' + json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
     )
     return HEAVY & set(json.loads(output.strip().rpartition("\n")[2]))
 
 
-def test_importing_the_package_loads_nothing() -> None:
+def test_importing_the_package_loads_no_heavy_package() -> None:
     assert loaded("import ganserve; dir(ganserve)") == set()
 
 
@@ -60,7 +60,7 @@ def test_the_errors_load_without_grpc() -> None:
     assert loaded("from ganserve import GanserveError, ModelNotFound") == set()
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert len(set(ganserve.__all__)) == len(ganserve.__all__)
     for name in ganserve.__all__:
         assert getattr(ganserve, name) is not None
@@ -110,7 +110,7 @@ for use in (
 """
 
 
-def test_without_pillow_what_needs_it_says_how_to_install_it() -> None:
+def test_without_pillow_errors_say_how_to_install_it() -> None:
     lines = run(WITHOUT_PILLOW).splitlines()
     assert len(lines) == 5
     for line in lines:
@@ -135,7 +135,7 @@ from ganserve._cli import main
 sys.exit(main([{command!r}, "--help"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode == 0:  # its help needs nothing yet
+    if done.returncode == 0:  # its help works without the extra
         assert done.stdout.startswith(f"usage: ganserve {command}")
     else:
         assert done.stderr == (
@@ -144,7 +144,7 @@ sys.exit(main([{command!r}, "--help"]))
         assert done.returncode == 2
 
 
-def test_a_missing_module_of_our_own_is_not_taken_for_an_extra() -> None:
+def test_a_missing_module_of_ganserve_is_not_reported_as_an_extra() -> None:
     code = """
 import sys
 sys.modules["ganserve_server.cli"] = None

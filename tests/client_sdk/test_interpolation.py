@@ -1,4 +1,4 @@
-"""Walks between latents, through every client."""
+"""Test interpolation with every client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conftest import Api
 
 
-def test_between_seeds_both_ends_are_their_samples(api: Api) -> None:
+def test_an_interpolation_between_seeds_begins_and_ends_with_their_samples(api: Api) -> None:
     batch = api.interpolate(1, 2, 9, "one", model="tiny", return_scores=True)
     assert len(batch) == 9
     assert batch.label_names == ("one",) * 9
@@ -31,7 +31,7 @@ def test_between_seeds_both_ends_are_their_samples(api: Api) -> None:
     np.testing.assert_array_equal(batch.scores, tiny_packages.CONDITIONAL.scores(batch.samples, np.full(9, 1)))
 
 
-def test_normal_latents_keep_their_length_on_the_way(api: Api) -> None:
+def test_normal_latents_keep_their_length(api: Api) -> None:
     a, b = np.array([3.0, 0, 0, 0]), [0, 0, 1.0, 0]
     batch = api.interpolate(a, b, 5, 0, model="tiny")
     assert batch.latents is not None
@@ -40,19 +40,19 @@ def test_normal_latents_keep_their_length_on_the_way(api: Api) -> None:
     np.testing.assert_allclose(angles, [0, 22.5, 45, 67.5, 90], atol=1e-4)
 
 
-def test_uniform_latents_go_straight(api: Api) -> None:
+def test_uniform_latents_are_interpolated_linearly(api: Api) -> None:
     batch = api.interpolate([-1.0, 0.5], [1.0, 0.5], 5, model="tiny-vector")
     np.testing.assert_array_equal(batch.latents, [[-1, 0.5], [-0.5, 0.5], [0, 0.5], [0.5, 0.5], [1, 0.5]])
     np.testing.assert_array_equal(batch.samples, tiny_packages.VECTOR.samples(batch.latents))
 
 
-def test_controls_go_straight_and_the_rest_around(api: Api) -> None:
+def test_controls_are_interpolated_linearly_and_latents_spherically(api: Api) -> None:
     batch = api.interpolate([2.0, 0, -1], [0, 2.0, 1], 3, "code-0", model="tiny-codes")
     assert batch.latents is not None
     np.testing.assert_allclose(batch.latents[1], [2**0.5, 2**0.5, 0], rtol=1e-6)
 
 
-def test_without_a_label_the_ends_are_asked(api: Api) -> None:
+def test_without_a_label_the_labels_of_the_ends_are_used(api: Api) -> None:
     first = api.sample(1, model="tiny", seed=7)
     assert api.interpolate(7, np.zeros(4), 3, model="tiny").labels.tolist() == first.labels.tolist() * 3
     assert api.interpolate(np.ones(4), 7, 3, model="tiny").labels.tolist() == first.labels.tolist() * 3
@@ -61,12 +61,12 @@ def test_without_a_label_the_ends_are_asked(api: Api) -> None:
     assert each.labels.tolist() == [0, 1, 2]
 
 
-def test_without_a_label_between_latents_the_server_says_what_is_missing(api: Api) -> None:
+def test_latents_without_a_label_are_refused_by_the_server(api: Api) -> None:
     with pytest.raises(InvalidRequest, match="label"):
         api.interpolate(np.ones(4), np.zeros(4), 3, model="tiny")
 
 
-def test_truncation_is_of_the_seeds(api: Api) -> None:
+def test_truncation_applies_to_seeds(api: Api) -> None:
     batch = api.interpolate(1, np.full(4, 3.0), 2, 0, model="tiny", truncation=0.25)
     assert batch.latents is not None
     assert np.abs(batch.latents[0]).max() <= 0.25
@@ -93,7 +93,7 @@ def test_another_version_and_encoding(api: Api) -> None:
         (1, ["x"], 3, {}, "b: is <U1; expected real numbers"),
         (1, [1.0, [2]], 3, {}, "b: is not an array; expected a seed, or one latent"),
         (1, [np.nan, 1], 3, {}, "b: has NaN or infinity"),
-        ([1.0], [2.0], 3, {"truncation": 1}, "truncation: is given beside two latents"),
+        ([1.0], [2.0], 3, {"truncation": 1}, "truncation: cannot be combined with two latents"),
         (1, 2, 3, {"truncation": -1}, "truncation: is -1; expected a finite number above 0"),
         (1, 2, 3, {"label": [1, 2]}, "label: has 2 entries"),
         (1, 2, 3, {"encoding": "gif"}, "encoding: is 'gif'; expected one of 'raw', 'png'"),
@@ -101,7 +101,7 @@ def test_another_version_and_encoding(api: Api) -> None:
         (1, 2, 3, {"timeout_s": -1}, "timeout_s: is -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+def test_invalid_arguments_are_refused_before_sending(
     connect: Callable[..., Api], closed_port: str, a: Any, b: Any, steps: Any, options: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=told):
@@ -115,7 +115,7 @@ def test_latents_of_another_model_are_refused(api: Api) -> None:
         api.interpolate(1, 2, 3, model="nope")
 
 
-def test_ways_that_have_no_direction() -> None:
+def test_interpolation_between_opposite_or_equal_latents() -> None:
     zero, one = np.zeros(3, np.float32), np.array([0, 2, 0], np.float32)
     np.testing.assert_array_equal(latents_between(zero, one, 3, True), [[0, 0, 0], [0, 1, 0], [0, 2, 0]])
     np.testing.assert_array_equal(latents_between(one, one, 3, True), [one] * 3)

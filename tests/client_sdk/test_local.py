@@ -1,4 +1,4 @@
-"""What is special about the service in this process; what is not, the tests of all clients show."""
+"""Test what only `Client.local` does; other tests run with all clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from conftest import Api
 
 
-def test_it_is_the_service_and_no_port(repository: Path) -> None:
+def test_it_runs_the_service_without_a_port(repository: Path) -> None:
     code = f"""
 import os
 from ganserve import Client
@@ -47,7 +47,7 @@ for table in ("tcp", "tcp6", "udp", "udp6"):
     lines = open(f"/proc/self/net/{{table}}").read().splitlines()[1:]
     assert not inodes & {{line.split()[9] for line in lines}}, table
 print(client.target)
-"""  # which ends without close(), too
+"""  # it also ends without close()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"local:{repository}\n", "")
 
@@ -77,13 +77,11 @@ elif how == "drop":
 
 
 @pytest.mark.parametrize("how", ["close", "drop", "exit"])
-def test_it_leaves_nothing_in_the_temporary_folder_and_needs_no_proxy(
-    repository: Path, tmp_path: Path, how: str
-) -> None:
+def test_it_cleans_up_the_temporary_folder_and_ignores_proxies(repository: Path, tmp_path: Path, how: str) -> None:
     dead = "http://127.0.0.1:1"
     environment = os.environ | {"TMPDIR": str(tmp_path), "http_proxy": dead, "https_proxy": dead, "grpc_proxy": dead}
     with tempfile.TemporaryDirectory(prefix="t-") as short:
-        killed = Path(short, "ganserve-local-killed", "socket")  # what a process leaves that was killed
+        killed = Path(short, "ganserve-local-killed", "socket")  # the leftovers of a killed process
         killed.parent.mkdir()
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(killed))
@@ -117,7 +115,7 @@ def test_any_thread_may_use_it(repository: Path) -> None:
         assert [batch.seed for batch in batches] == list(range(16))
 
 
-def test_event_loops_of_several_threads_have_clients_of_their_own(repository: Path) -> None:
+def test_event_loops_in_several_threads_each_have_a_client(repository: Path) -> None:
     async def use(seed: int) -> int | None:
         async with AsyncClient.local(repository) as client:
             batches = await asyncio.gather(*(client.sample(2, model="tiny", seed=seed) for _ in range(20)))
@@ -127,7 +125,7 @@ def test_event_loops_of_several_threads_have_clients_of_their_own(repository: Pa
         assert list(pool.map(lambda seed: asyncio.run(use(seed)), range(3))) == [0, 1, 2]
 
 
-def test_the_same_samples_as_from_a_server(connect_local: Callable[..., Api], repository: Path, server: str) -> None:
+def test_samples_equal_those_of_a_server(connect_local: Callable[..., Api], repository: Path, server: str) -> None:
     api = connect_local(repository)
     assert api.client.target == f"local:{repository}"
     with Client(server) as remote:
@@ -158,7 +156,7 @@ def test_the_same_samples_as_from_a_server(connect_local: Callable[..., Api], re
         assert api.model("tiny").files == remote.model("tiny").files
 
 
-def test_a_package_that_comes_later_is_found(connect_local: Callable[..., Api], tmp_path: Path) -> None:
+def test_a_package_added_later_is_found(connect_local: Callable[..., Api], tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "first")
     api = connect_local(tmp_path)
     assert [model.name for model in api.models()] == ["first"]
@@ -176,7 +174,7 @@ def test_a_package_that_comes_later_is_found(connect_local: Callable[..., Api], 
         ("", {"timeout_s": 0}, "timeout_s", "is 0"),
     ],
 )
-def test_arguments_that_make_no_sense(
+def test_invalid_arguments(
     connect_local: Callable[..., Api], tmp_path: Path, models: Any, options: dict[str, Any], field: str, told: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=told) as caught:
@@ -200,7 +198,7 @@ def test_nothing_to_serve(connect_local: Callable[..., Api], tmp_path: Path) -> 
         connect_local(folder.parent).models()
 
 
-def test_a_provider_that_cannot_be_had(connect_local: Callable[..., Api], repository: Path) -> None:
+def test_an_unavailable_provider(connect_local: Callable[..., Api], repository: Path) -> None:
     if "CUDAExecutionProvider" in _providers(repository):
         pytest.skip("this machine has a GPU")
     with pytest.raises(InvalidRequest, match="CUDA was requested but is not available") as caught:
@@ -213,7 +211,7 @@ def _providers(repository: Path) -> set[str]:
         return {provider for engine in client.model("tiny").engines for provider in engine.providers}
 
 
-def test_without_its_extra_it_says_how_to_install_it(repository: Path) -> None:
+def test_without_the_extra_the_error_says_how_to_install_it(repository: Path) -> None:
     code = f"""
 import sys
 sys.modules["onnxruntime"] = None  # as if it were not installed
@@ -323,7 +321,7 @@ def test_closing_the_async_client_ends_its_calls(repository: Path) -> None:
 
 
 def _threads() -> set[threading.Thread]:
-    """Those of all services in this process; other tests' clients may have some."""
+    """Return the threads of all services in this process; other tests' clients may have some."""
     return {thread for thread in threading.enumerate() if thread.name == "ganserve-local"}
 
 
@@ -332,7 +330,7 @@ async def _ask_on(client: AsyncClient) -> None:
         await client.sample(50_000, model="tiny")
 
 
-def test_a_client_that_is_dropped_ends_its_service(repository: Path) -> None:
+def test_dropping_a_client_ends_its_service(repository: Path) -> None:
     before = _threads()
     client: Client | None = Client.local(repository)
     threads = _threads() - before
@@ -345,7 +343,7 @@ def test_a_client_that_is_dropped_ends_its_service(repository: Path) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_of_the_service_is_told_as_a_server_tells_it(
+def test_a_failure_of_the_service_gives_the_error_of_a_server(
     connect_local: Callable[..., Api],
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -356,7 +354,7 @@ def test_a_failure_of_the_service_is_told_as_a_server_tells_it(
     api = connect_local(repository)
     api.models()
     monkeypatch.setattr(GanService, "list_models", lambda self: 1 / 0)
-    with pytest.raises(ServerError, match="its log says why beside the request id") as caught:
+    with pytest.raises(ServerError, match="its log has the reason at request id") as caught:
         api.models()
     assert caught.value.code == "INTERNAL"
     assert any(str(caught.value.request_id) in record.getMessage() for record in caplog.records)

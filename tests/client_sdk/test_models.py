@@ -1,4 +1,4 @@
-"""What a server tells of its models."""
+"""Test the descriptions of models."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_other_kinds_of_models(api: Api) -> None:
     assert codes.controls == (LatentControl(name="c0", index=2, low=-1.0, high=1.0, description="the code c0"),)
 
 
-def test_the_only_model_needs_no_name_and_a_broken_one_says_why(connect: Callable[..., Api], tmp_path: Path) -> None:
+def test_the_only_model_needs_no_name_and_gives_its_reason_if_broken(
+    connect: Callable[..., Api], tmp_path: Path
+) -> None:
     build_tiny_package(tmp_path, "good", 7)
     build_tiny_package(tmp_path, "good", 8).joinpath("generator.onnx").write_bytes(b"broken")
     with running_server(tmp_path) as server:

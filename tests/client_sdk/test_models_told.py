@@ -1,4 +1,4 @@
-"""How models are told where they lack something: `ganserve models`, and the page's facts."""
+"""Test descriptions of incomplete models in `ganserve models` and on the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Answering:
-    """A client of a server with these models."""
+    """Stand in for a client of a server with these models."""
 
     target = "here:1"
 
@@ -62,7 +62,7 @@ def test_a_server_without_models_and_one_with_a_broken_version(
     assert "notes" not in shown
 
 
-def test_facts_of_a_package_that_says_little(server: str) -> None:
+def test_facts_of_a_package_with_little_information(server: str) -> None:
     with Client(server) as client:
         info = client.model("tiny")
     origin = dataclasses.replace(info.provenance, created=None, step=0, metrics={})
@@ -84,7 +84,7 @@ def test_facts_of_a_package_that_says_little(server: str) -> None:
     assert "3.21" in markup.facts(full)
 
 
-def test_labels_in_two_dimensions_are_refused_before_anything_is_sent(server: str) -> None:
+def test_labels_with_two_axes_are_refused_before_sending(server: str) -> None:
     with Client(server) as client, pytest.raises(InvalidRequest, match=r"label"):
         client.sample(4, np.zeros((2, 2), np.int64), model="tiny")
 

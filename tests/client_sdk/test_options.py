@@ -1,4 +1,4 @@
-"""Encodings, selections, priorities, and what goes along with calls."""
+"""Test encodings, selections, priorities, metadata, interceptors, compression, forks and threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("encoding", ["png", "raw"])
 @pytest.mark.parametrize(("model", "shape"), [("tiny", (8, 8, 1)), ("tiny-rgb", (16, 12, 3))])
-def test_lossless_encodings_give_the_same_arrays(api: Api, encoding: Any, model: str, shape: tuple[int, ...]) -> None:
+def test_lossless_encodings_give_equal_arrays(api: Api, encoding: Any, model: str, shape: tuple[int, ...]) -> None:
     plain = api.sample(5, model=model, seed=1)
     encoded = api.sample(5, model=model, seed=1, encoding=encoding)
     assert encoded.samples.shape == (5, *shape)
@@ -55,13 +55,13 @@ def test_float32_gives_fractions(api: Api) -> None:
     np.testing.assert_array_equal(encoded[0].image, plain[0].image)
 
 
-def test_vectors_are_no_pictures(api: Api) -> None:
+def test_vectors_cannot_be_encoded_as_pictures(api: Api) -> None:
     with pytest.raises((InvalidRequest, UnsupportedByModel), match=r"png|PNG|encod"):
         api.sample(1, model="tiny-vector", encoding="png")
     assert api.sample(2, model="tiny-vector", encoding="float32").samples.dtype == np.float32
 
 
-def test_the_best_of_several(api: Api) -> None:
+def test_best_of_n(api: Api) -> None:
     batch = api.sample(20, "one", model="tiny", seed=1, select=BestOf(8), return_scores=True)
     assert batch.selection == SelectionReport(proposed=160, accepted=20)
     assert batch.selection.acceptance_rate == 0.125
@@ -98,7 +98,7 @@ def test_bad_selections(connect: Callable[..., Api], closed_port: str, proposals
         api.sample(1, select=8)
     with pytest.raises(InvalidRequest, match=r"offset: is .*proposals of at most 2\^48: use another seed"):
         api.sample(1, select=BestOf(1024), offset=2**40)
-    with pytest.raises(InvalidRequest, match="select: is given beside latents"):
+    with pytest.raises(InvalidRequest, match="select: cannot be combined with latents"):
         api.sample(1, select=BestOf(8), latents=[[0.0]])
 
 
@@ -190,7 +190,7 @@ def test_interceptors_see_streams(server: str) -> None:
 
 @contextlib.contextmanager
 def counting_relay(target: str) -> Iterator[tuple[str, list[int]]]:
-    """A TCP relay to a server, and how many bytes clients sent through it."""
+    """Run a TCP relay to a server that counts the bytes that clients send."""
     sent = [0]
     host, port = target.split(":")
 
@@ -215,7 +215,7 @@ def counting_relay(target: str) -> Iterator[tuple[str, list[int]]]:
         yield f"127.0.0.1:{listener.getsockname()[1]}", sent
 
 
-def test_compression_makes_what_is_sent_smaller(connect: Callable[..., Api], server: str) -> None:
+def test_compression_reduces_the_bytes_sent(connect: Callable[..., Api], server: str) -> None:
     images = np.zeros((4096, 8, 8), np.uint8)
     sent = {}
     for compression in ("none", "deflate", "gzip"):
@@ -262,7 +262,7 @@ print("done")
 
 
 @pytest.mark.parametrize("kind", ["remote", "local"])
-def test_a_fork_is_told_so_and_leaves_its_parent_alone(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_fork_is_refused_and_does_not_disturb_its_parent(kind: str, request: pytest.FixtureRequest) -> None:
     where = request.getfixturevalue("server" if kind == "remote" else "repository")
     made = f"Client({where!r})" if kind == "remote" else f"Client.local({str(where)!r})"
     code = FORKED.replace("make()", made)

@@ -1,4 +1,4 @@
-"""What the page does, without a page: actions on a real server, markup and files."""
+"""Test the page's actions on a real server, its markup and its files, without a browser."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_latest_versions_come_before_the_older_ones(client: Client) -> None:
         actions.describe(client, "tiny/7")
 
 
-def test_large_pictures_are_shown_in_smaller_numbers(client: Client, tiny: ModelInfo) -> None:
+def test_fewer_large_pictures_are_shown(client: Client, tiny: ModelInfo) -> None:
     import dataclasses
 
     assert actions.most_samples(tiny) == 256
@@ -53,7 +53,7 @@ def test_large_pictures_are_shown_in_smaller_numbers(client: Client, tiny: Model
     assert actions.most_samples(actions.describe(client, "tiny-vector/1")) == 256
 
 
-def test_what_is_drawn_is_what_the_sdk_draws(client: Client, tiny: ModelInfo) -> None:
+def test_the_page_draws_the_same_samples_as_the_sdk(client: Client, tiny: ModelInfo) -> None:
     drawn = actions.draw(client, tiny, Wish(label=1, count=5, seed=" 42 ", truncation="0,7"))
     expected = client.sample(5, 1, model="tiny", version=2, seed=42, truncation=0.7, return_scores=True)
     assert (drawn.batch.samples == expected.samples).all()
@@ -87,7 +87,7 @@ def test_refusals(client: Client, tiny: ModelInfo, wish: Wish, words: str) -> No
     assert 'role="alert"' in markup.refused(refusal.value)
 
 
-def test_a_walk_ends_at_the_samples_themselves(client: Client, tiny: ModelInfo) -> None:
+def test_a_walk_begins_and_ends_with_the_given_samples(client: Client, tiny: ModelInfo) -> None:
     batch = actions.draw(client, tiny, Wish(count=6, seed="3")).batch
     assert batch.labels is not None
     a, b = 0, int(np.argmax(batch.labels != batch.labels[0]))
@@ -112,7 +112,7 @@ def test_order(client: Client, tiny: ModelInfo) -> None:
     assert (np.diff(batch.scores[actions.order(drawn, "worst first")]) >= 0).all()
 
 
-def test_scores_are_ordered_within_labels_as_they_do_not_compare_across_them(client: Client, tiny: ModelInfo) -> None:
+def test_samples_are_ordered_by_score_within_each_label(client: Client, tiny: ModelInfo) -> None:
     drawn = actions.draw(client, tiny, Wish(count=20, seed="3"))
     assert drawn.batch.labels is not None
     assert drawn.batch.scores is not None
@@ -157,7 +157,7 @@ def test_a_picture_that_does_not_fit_is_cut_or_refused(client: Client, tiny: Mod
     assert (seen.scores.scores == RGB.scores(seen.images, np.zeros(1, np.int64))).all()
 
 
-def test_transparency_becomes_paper_and_cameras_are_believed(client: Client, tmp_path: Path) -> None:
+def test_transparency_becomes_white_and_exif_orientation_is_applied(client: Client, tmp_path: Path) -> None:
     rgb = actions.describe(client, "tiny-rgb/1")
     clear, turned = tmp_path / "clear.png", tmp_path / "turned.jpg"
     Image.new("RGBA", (12, 16), (0, 0, 0, 0)).save(clear)
@@ -165,7 +165,7 @@ def test_transparency_becomes_paper_and_cameras_are_believed(client: Client, tmp
     half = np.zeros((12, 16, 3), np.uint8)
     half[:, 8:] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned right: the right half is below
+    exif[0x0112] = 6  # turned clockwise: the right half is at the bottom
     Image.fromarray(half).save(turned, exif=exif, quality=100)
     seen = actions.score(client, rgb, turned, 0, fit=True)
     assert not seen.fitted
@@ -184,7 +184,7 @@ def test_a_grid_is_cut_into_its_samples(client: Client, tiny: ModelInfo, tmp_pat
     assert html.count("<li>") == 7
 
 
-def test_what_cannot_be_scored(client: Client, tiny: ModelInfo, tmp_path: Path) -> None:
+def test_unsuitable_pictures_are_refused(client: Client, tiny: ModelInfo, tmp_path: Path) -> None:
     file = tmp_path / "notes.png"
     file.write_text("no picture")
     with pytest.raises(InvalidRequest, match=r"'notes\.png' cannot be read as a picture"):
@@ -194,12 +194,12 @@ def test_what_cannot_be_scored(client: Client, tiny: ModelInfo, tmp_path: Path) 
             actions.score(client, actions.describe(client, key), file, 0, fit=True)
 
 
-def test_a_dead_server(closed_port: str) -> None:
+def test_a_stopped_server(closed_port: str) -> None:
     with Client(closed_port, max_attempts=1) as client, pytest.raises(ServerUnavailable, match="no server answers"):
         actions.served_models(client)
 
 
-def test_tiles_show_the_very_pictures(client: Client, tiny: ModelInfo) -> None:
+def test_tiles_show_the_exact_pixels(client: Client, tiny: ModelInfo) -> None:
     import base64
 
     batch = actions.draw(client, tiny, Wish(count=4, seed="3")).batch
@@ -233,7 +233,7 @@ def test_vectors_are_points_or_rows(client: Client) -> None:
     assert "<polyline" in tiles.steps(way)
 
 
-def test_names_are_text(client: Client, tiny: ModelInfo) -> None:
+def test_names_are_escaped(client: Client, tiny: ModelInfo) -> None:
     import dataclasses
 
     hostile = dataclasses.replace(tiny, name="<script>", label_names=("<b>", "&"))
@@ -245,7 +245,7 @@ def test_names_are_text(client: Client, tiny: ModelInfo) -> None:
     assert "<i>" not in markup.refused(InvalidRequest.of("seed", "<i>"))
 
 
-def test_facts_tell_what_a_model_is(client: Client, tiny: ModelInfo) -> None:
+def test_facts_describe_a_model(client: Client, tiny: ModelInfo) -> None:
     html = markup.facts(tiny)
     for fact in ("image uint8 [8, 8, 1]", "zero, one, two", "4 values, normal", "CPU", "1000 real", "2026-01-01"):
         assert fact in html
@@ -273,7 +273,7 @@ def test_downloads(client: Client, tiny: ModelInfo, tmp_path: Path, kind: downlo
                 assert (np.asarray(image) == batch.images[0, ..., 0]).all()
 
 
-def test_vectors_are_no_pictures_to_take_away(client: Client, tmp_path: Path) -> None:
+def test_vectors_cannot_be_downloaded_as_pictures(client: Client, tmp_path: Path) -> None:
     batch = actions.draw(client, actions.describe(client, "tiny-vector/1"), Wish(count=3)).batch
     with pytest.raises(UnsupportedByModel, match=r"makes float32 \[2\], not images"):
         downloads.write(batch, "zip", tmp_path)

@@ -1,4 +1,4 @@
-"""Grids and pictures: what is written can be cut again, exactly."""
+"""Test that grid pictures can be cut into exactly their samples."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_chosen_part_keeps_its_indices(tmp_path: Path) -> None:
     assert grid.indices == (8, 4, 10)
 
 
-def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
+def test_the_chunk_holds_every_field_as_json(tmp_path: Path) -> None:
     path = batch_of(3, 8, 6, 1, [1, 0, 0]).save_grid(tmp_path / "x.png")
     with Image.open(path) as picture:
         described = json.loads(picture.text[CHUNK])  # type: ignore[attr-defined]
@@ -103,8 +103,8 @@ def test_the_chunk_is_json_that_says_everything(tmp_path: Path) -> None:
         (None, 100, (1, 10)),
         ([4] * 10, None, (3, 4)),  # one label: near square, too
         ([1] * 5 + [0] * 5, None, (2, 5)),  # one row a label
-        ([0] * 5 + [1] * 5, 2, (6, 2)),  # each label begins a row of its own
-        ([0, 1] * 5, None, (3, 4)),  # not one label after the other: near square, in order
+        ([0] * 5 + [1] * 5, 2, (6, 2)),  # each label starts a new row
+        ([0, 1] * 5, None, (3, 4)),  # labels are mixed: near square, in order
         ([0] * 8 + [1] * 2, None, (2, 8)),
     ],
 )
@@ -114,7 +114,7 @@ def test_layouts(labels: list[int] | None, columns: int | None, expected: tuple[
 
 
 @pytest.mark.parametrize("labels", [[1] * 3 + [0] * 2, [0, 1, 0, 2, 1]])
-def test_samples_stay_in_their_order(labels: list[int]) -> None:
+def test_samples_keep_their_order(labels: list[int]) -> None:
     grid = arrange(batch_of(5, 8, 8, 1, labels), columns=2, scale=None)
     cells = range(5) if grid.cells is None else grid.cells
     assert list(cells) == sorted(cells)
@@ -165,7 +165,7 @@ def test_other_refusals(tmp_path: Path) -> None:
         batch_of(4, 8, 8, 1).save_grid(tmp_path / "no" / "x.png")
 
 
-def test_each_sample_a_file_that_knows_itself(tmp_path: Path) -> None:
+def test_each_saved_file_describes_its_sample(tmp_path: Path) -> None:
     batch = batch_of(3, 8, 6, 3, [1, 0, 1])
     paths = batch.save(tmp_path / "new" / "folder")
     assert [path.name for path in paths] == ["000003-n_1.png", "000004-n_0.png", "000005-n_1.png"]
@@ -224,7 +224,7 @@ def test_a_notebook_shows_vectors_of_two_values_as_points() -> None:
     shown = points([(0, 0), (2, 1), (np.nan, 5)], [0, 1, 2])._repr_png_()
     assert shown is not None
     pixels = np.asarray(Image.open(io.BytesIO(shown)))
-    # x over twice the range of y, so that the points' colours stand left below and right above the middle.
+    # x has twice the range of y, so the points are at the lower left and the upper right of the middle.
     blue, orange = ((pixels == colour).all(axis=-1).nonzero() for colour in ((0, 114, 178), (230, 159, 0)))
     assert len(blue[0]) == len(orange[0]) == 9
     assert orange[1].mean() - blue[1].mean() == pytest.approx(2 * (blue[0].mean() - orange[0].mean()), abs=1)
@@ -244,7 +244,7 @@ def test_a_grid_that_was_changed_is_refused(tmp_path: Path) -> None:
         read_pixels(open_picture(tmp_path / "small.png", Source()), Source())
 
 
-def test_a_grid_that_an_optimiser_made_a_palette_of_is_still_cut(tmp_path: Path) -> None:
+def test_a_grid_converted_to_a_palette_can_still_be_cut(tmp_path: Path) -> None:
     batch = batch_of(4, 8, 8, 1)
     path = batch.save_grid(tmp_path / "x.png")
     with Image.open(path) as picture:
@@ -272,7 +272,7 @@ def test_a_grid_that_an_optimiser_made_a_palette_of_is_still_cut(tmp_path: Path)
         {"format": None},
     ],
 )
-def test_a_chunk_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+def test_a_damaged_chunk_is_refused(changes: dict[str, Any]) -> None:
     batch = batch_of(4, 8, 8, 1, [0, 0, 1, 1])
     described = json.loads(arrange(batch, columns=None, scale=None).to_json()) | changes
     info = PngInfo()
@@ -283,12 +283,12 @@ def test_a_chunk_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None
         read_pixels(Image.open(file), Source())
 
 
-def test_pictures_have_a_bound() -> None:
+def test_pictures_have_a_largest_size() -> None:
     tiny = batch_of(300_000, 1, 1, 1)
     with pytest.raises(InvalidRequest, match="samples: are 100001, too many"):
         arrange(tiny[::2][[*range(100_000), 5]], columns=None, scale=None)  # 28 pixels wide each
     with pytest.raises(InvalidRequest, match="samples: are 200001, too many"):
-        arrange(tiny[[*range(200_000), 5]], columns=None, scale=1)  # their indices are more text than Pillow reads
+        arrange(tiny[[*range(200_000), 5]], columns=None, scale=1)  # Pillow does not read such a long text of indices
     assert arrange(tiny, columns=None, scale=1).count == 300_000
     assert MAX_PIXELS < Image.MAX_IMAGE_PIXELS  # type: ignore[operator]  # Pillow would warn
 
@@ -314,7 +314,7 @@ OPAQUE = np.full((1, 2, 1), 255, np.uint8)
         (np.concatenate([GRAY, OPAQUE - 1], -1), 1, "is transparent in places"),
     ],
 )
-def test_channels_are_converted_where_nothing_is_lost(pixels: Any, channels: int, expected: Any) -> None:
+def test_channels_are_converted_if_nothing_is_lost(pixels: Any, channels: int, expected: Any) -> None:
     if isinstance(expected, str):
         with pytest.raises(InvalidRequest, match=expected):
             fit_channels(pixels, channels, Source())

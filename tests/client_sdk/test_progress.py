@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, which leaves nothing behind; nothing in a pipe."""
+"""Test progress: a bar on a terminal, which is erased at the end; nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_bar_on_a_terminal() -> None:
     assert erased == "\x1b[2K"
 
 
-def test_nothing_elsewhere() -> None:
+def test_nothing_without_a_terminal() -> None:
     pipe = io.StringIO()
     with Progress(10, pipe) as progress:
         progress.show(5, "5 of 10")
@@ -45,7 +45,7 @@ def test_sample_shows_it_on_a_terminal_only(server: str, tmp_path: Path) -> None
     try:
         while chunk := os.read(controller, 65536):
             seen += chunk
-    except OSError:  # the terminal's end
+    except OSError:  # read the terminal's output
         pass
     finally:
         os.close(controller)

@@ -1,4 +1,4 @@
-"""Waiting for a server."""
+"""Test waiting for a server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from conftest import Api
 
 
-def test_a_server_that_is_ready(api: Api) -> None:
+def test_a_ready_server(api: Api) -> None:
     api.wait_until_ready(10)
     api.wait_until_ready(10, model="tiny-rgb")
     name: Any = "tiny"
@@ -33,7 +33,7 @@ def test_a_server_that_is_ready(api: Api) -> None:
 
 
 @pytest.mark.parametrize("timeout_s", [2.0, 30, math.inf])
-def test_a_model_that_the_server_does_not_know(api: Api, timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_model(api: Api, timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_readiness, "_UNKNOWN_S", 2.5)
     with pytest.raises(
         ganserve.ModelNotFound, match=r"there is no model 'nope' after \d+\.\d s; there are: tiny, tiny-codes"
@@ -41,7 +41,7 @@ def test_a_model_that_the_server_does_not_know(api: Api, timeout_s: float, monke
         api.wait_until_ready(timeout_s, model="nope")
 
 
-def test_a_model_may_be_unknown_for_a_while_more_than_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_may_be_unknown_for_a_while_repeatedly(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(_readiness, "time", SimpleNamespace(monotonic=lambda: now))
     wait = _readiness.Readiness("a", math.inf)
@@ -67,7 +67,7 @@ def test_a_server_without_any_model(connect: Callable[..., Api]) -> None:
 def test_a_server_that_is_just_starting(connect: Callable[..., Api], repository: Path, closed_port: str) -> None:
     api = connect(closed_port)
     started: list[ServerProcess] = []
-    # Started while the client waits already.
+    # It starts while the client waits.
     timer = threading.Timer(
         0.2, lambda: started.append(ServerProcess(repository, "--port", closed_port.rpartition(":")[2]))
     )
@@ -111,7 +111,7 @@ LOADING, READY, FAILED = (
         ([Status(grpc.StatusCode.UNAVAILABLE, "starting"), models(("a", 1, READY))], None),
     ],
 )
-def test_what_counts_as_ready(connect: Callable[..., Api], answers: list[Any], model: str | None) -> None:
+def test_readiness_of_models(connect: Callable[..., Api], answers: list[Any], model: str | None) -> None:
     with scripted_server() as script:
         script.answers = list(answers)
         connect(script.address).wait_until_ready(30, model=model)
@@ -121,14 +121,14 @@ def test_what_counts_as_ready(connect: Callable[..., Api], answers: list[Any], m
 @pytest.mark.parametrize(
     ("state", "message"), [(LOADING, r"a version 1 is loading"), (FAILED, r"a version 1 is failed \(it is torn\)")]
 )
-def test_what_was_missing(connect: Callable[..., Api], state: Any, message: str) -> None:
+def test_the_error_says_what_was_missing(connect: Callable[..., Api], state: Any, message: str) -> None:
     with scripted_server() as script:
         script.answers = [models(("a", 0, state))] * 1000
         with pytest.raises(ganserve.ServerUnavailable, match=message):
             connect(script.address).wait_until_ready(2.0)
 
 
-def test_a_failure_that_will_not_pass_ends_the_wait(connect: Callable[..., Api]) -> None:
+def test_a_permanent_failure_ends_the_wait(connect: Callable[..., Api]) -> None:
     with scripted_server() as script:
         script.answers = [Status(grpc.StatusCode.UNIMPLEMENTED, "no such method")]
         with pytest.raises(ganserve.UnsupportedByServer):

@@ -1,4 +1,4 @@
-"""What the clients refuse before anything is sent: they are asked with nobody listening, and don't notice."""
+"""Test what the clients refuse before sending, without a server."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ BAD_LATENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("latents", "has 3 rows and n is 2", {"latents": np.ones((3, 4))}),
     ("latents", "has NaN or infinity", {"latents": [[math.nan], [1.0]]}),
     ("latents", "has NaN or infinity", {"latents": [[1e300], [1.0]]}),
-    ("seed", "is given beside latents", {"latents": np.ones((2, 4)), "seed": 0}),
-    ("offset", "is given beside latents", {"latents": np.ones((2, 4)), "offset": 1}),
-    ("truncation", "is given beside latents", {"latents": np.ones((2, 4)), "truncation": 1.0}),
-    ("controls", "is given beside latents", {"latents": np.ones((2, 4)), "controls": {"c0": 1.0}}),
+    ("seed", "cannot be combined with latents", {"latents": np.ones((2, 4)), "seed": 0}),
+    ("offset", "cannot be combined with latents", {"latents": np.ones((2, 4)), "offset": 1}),
+    ("truncation", "cannot be combined with latents", {"latents": np.ones((2, 4)), "truncation": 1.0}),
+    ("controls", "cannot be combined with latents", {"latents": np.ones((2, 4)), "controls": {"c0": 1.0}}),
 ]
 BAD_IMAGES: list[tuple[str, str, Any]] = [
     ("images", "is None; expected uint8 images", None),
@@ -105,7 +105,7 @@ def test_bad_arguments_of_sample_and_stream(
     connect: Callable[..., Api], closed_port: str, argument: str, description: str, args: Any, kwargs: Any
 ) -> None:
     api = connect(closed_port)
-    for method in (api.sample, api.stream):  # a stream refuses when it is made, not with its first batch
+    for method in (api.sample, api.stream):  # a stream refuses at once, not at its first batch
         with pytest.raises(InvalidRequest) as caught:
             method(*args, **kwargs)
         _check(caught.value, argument, description)
@@ -136,7 +136,7 @@ def test_bad_images(
     _check(caught.value, argument, description)
 
 
-def test_a_file_that_is_no_picture(connect: Callable[..., Api], closed_port: str, tmp_path: Any) -> None:
+def test_a_file_that_is_not_a_picture(connect: Callable[..., Api], closed_port: str, tmp_path: Any) -> None:
     path = tmp_path / "notes.png"
     path.write_text("no picture")
     with pytest.raises(InvalidRequest) as caught:
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_picture(connect: Callable[..., Api], closed_port: str
     _check(caught.value, "images", "cannot be read as a picture")
 
 
-def test_labels_of_scores_are_checked_as_those_of_samples(connect: Callable[..., Api], closed_port: str) -> None:
+def test_score_checks_labels_as_sample_does(connect: Callable[..., Api], closed_port: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         connect(closed_port).score(np.zeros((3, 8, 8, 1), np.uint8), [1, 2])
     _check(caught.value, "label", "has 2 entries; expected one label for all, or one for each of the 3 samples")
@@ -166,7 +166,7 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
         blocking, asynchronous = (inspect.signature(getattr(client, name)) for client in (Client, AsyncClient))
         assert str(blocking.return_annotation) in str(asynchronous.return_annotation), name
         parameters, others = dict(blocking.parameters), dict(asynchronous.parameters)
-        if name == "score_stream":  # the one takes any iterable, the other an asynchronous one, too
+        if name == "score_stream":  # AsyncClient also takes asynchronous iterables
             assert str(parameters.pop("images").annotation) in str(others.pop("images").annotation)
         assert parameters == others, name
     for one, other in ((SampleStream, AsyncSampleStream), (ScoreStream, AsyncScoreStream)):

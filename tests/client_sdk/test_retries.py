@@ -1,4 +1,4 @@
-"""What is tried again, when, where, and what is said about it."""
+"""Test retries: which calls, when, at which server, and the log."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def script() -> Iterator[Script]:
         yield script
 
 
-def test_a_full_server_is_asked_again_when_it_says_so_and_only_then(
-    connect: Callable[..., Api], script: Script
-) -> None:
+def test_a_full_server_is_retried_after_the_time_that_it_gives(connect: Callable[..., Api], script: Script) -> None:
     api = connect(script.address)
     script.answers = [full(0.05), full(0.01), one_sample()]
     assert len(api.sample(1)) == 1
@@ -81,12 +79,12 @@ def test_attempts_are_bounded(connect: Callable[..., Api], script: Script) -> No
         api.models()
     assert len(script.answers) == 1
     script.answers = [full(5), NOTHING]
-    with pytest.raises(ServerOverloaded):  # the deadline would be over by then: no use to wait
+    with pytest.raises(ServerOverloaded):  # the deadline would pass before a retry
         connect(script.address).models(timeout_s=3)
     assert len(script.answers) == 1
 
 
-def test_every_attempt_has_the_same_id_and_is_logged(
+def test_all_attempts_have_the_same_id_and_are_logged(
     connect: Callable[..., Api], script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = connect(script.address)
@@ -101,7 +99,7 @@ def test_every_attempt_has_the_same_id_and_is_logged(
         assert message.endswith("s, request id abc")
 
 
-def test_pauses_grow_are_random_and_never_shorter_than_asked() -> None:
+def test_pauses_grow_randomly_and_are_at_least_as_long_as_requested() -> None:
     failure = ServerUnavailable("gone")
     pauses = [[], [], [], []]
     for _ in range(200):
@@ -129,11 +127,11 @@ def test_pauses_grow_are_random_and_never_shorter_than_asked() -> None:
     assert 1 <= pause_s <= 2
 
 
-def test_a_deadline_that_is_over_is_one_that_grpc_takes() -> None:
+def test_a_passed_deadline_becomes_a_valid_grpc_timeout() -> None:
     assert Attempts(1e-9, None).left_s == 1e-3
 
 
-def test_what_may_pass() -> None:
+def test_which_errors_may_be_temporary() -> None:
     assert may_pass(ServerUnavailable("x"))
     assert may_pass(RequestCancelled("x"))
     assert not may_pass(ServerOverloaded("x"))
@@ -152,17 +150,17 @@ def test_many_addresses_take_turns(connect: Callable[..., Api]) -> None:
             assert (len(one.requests), len(other.requests)) == (5, 5)
 
 
-def test_one_that_fails_is_stood_in_for_at_once(connect: Callable[..., Api], closed_port: str) -> None:
+def test_another_server_replaces_a_failed_one_at_once(connect: Callable[..., Api], closed_port: str) -> None:
     with scripted_server() as well, scripted_server() as ill:
         api = connect([closed_port, ill.address, well.address], max_attempts=3)
         ill.answers = [full(60)] * 3
         well.answers = [one_sample("well")] * 6
         for _ in range(6):
             assert api.sample(1).model == "well"
-        assert len(ill.requests) == 1  # then it rests for the minute that it asked for
+        assert len(ill.requests) == 1  # it pauses for the minute that it requested
 
 
-def test_when_all_fail_the_last_ones_error_is_told(connect: Callable[..., Api], script: Script) -> None:
+def test_if_all_servers_fail_the_last_error_is_raised(connect: Callable[..., Api], script: Script) -> None:
     api = connect([script.address, script.address], max_attempts=2)
     script.answers = [STARTING] * 9
     with pytest.raises(ServerUnavailable, match="the server is starting"):
@@ -170,7 +168,7 @@ def test_when_all_fail_the_last_ones_error_is_told(connect: Callable[..., Api], 
     assert len(script.requests) == 2
 
 
-def test_one_attempt_asks_one_server(connect: Callable[..., Api], script: Script) -> None:
+def test_one_attempt_uses_one_server(connect: Callable[..., Api], script: Script) -> None:
     api = connect([script.address, script.address], max_attempts=1)
     script.answers = [STARTING, NOTHING]
     with pytest.raises(ServerUnavailable, match="the server is starting"):
@@ -178,13 +176,13 @@ def test_one_attempt_asks_one_server(connect: Callable[..., Api], script: Script
     assert len(script.requests) == 1
 
 
-def test_by_default_each_server_is_asked(connect: Callable[..., Api], closed_port: str) -> None:
+def test_by_default_each_server_is_tried(connect: Callable[..., Api], closed_port: str) -> None:
     with scripted_server() as well:
         well.answers = [NOTHING]
         assert connect([closed_port] * 8 + [well.address]).models() == []
 
 
-def test_the_rest_of_an_endpoint_grows_and_ends_with_an_answer() -> None:
+def test_the_pause_of_an_endpoint_grows_and_ends_with_an_answer() -> None:
     ends = [Endpoint(name, None, lambda: None) for name in ("a", "b")]
     rotation = Rotation(ends)
     assert [rotation.next().target for _ in range(4)] == ["a", "b", "a", "b"]
@@ -192,7 +190,7 @@ def test_the_rest_of_an_endpoint_grows_and_ends_with_an_answer() -> None:
     assert {rotation.next().target for _ in range(4)} == {"b"}
     first_rest = ends[0].rests_until
     assert not rotation.failed(ends[1], 100.0)
-    assert {rotation.next().target for _ in range(4)} == {"a"}  # both rest: the one that is up sooner
+    assert {rotation.next().target for _ in range(4)} == {"a"}  # both pause: take the one whose pause ends first
     rotation.failed(ends[0], None)
     assert ends[0].rests_until > first_rest
     rotation.answered(ends[0])
@@ -208,13 +206,13 @@ def test_keepalive_agrees_with_the_servers() -> None:
 
 
 @pytest.mark.parametrize("max_attempts", [0, 1001, 1.5, True, "3"])
-def test_bad_numbers_of_attempts(connect: Callable[..., Api], max_attempts: object) -> None:
+def test_invalid_numbers_of_attempts(connect: Callable[..., Api], max_attempts: object) -> None:
     with pytest.raises(ganserve.InvalidRequest, match="max_attempts: is "):
         connect("localhost", max_attempts=max_attempts)
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["in a call", "in a pause"])
-def test_closing_ends_what_other_threads_wait_for(script: Script, paused: bool) -> None:
+def test_closing_ends_the_calls_of_other_threads(script: Script, paused: bool) -> None:
     asked, hold = threading.Event(), threading.Event()
 
     def answer(*_: object) -> Any:

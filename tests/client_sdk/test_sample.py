@@ -1,4 +1,4 @@
-"""Sampling, through both clients, from a real server."""
+"""Test sampling from a real server with both clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Api
 
 
-def test_the_samples_are_what_the_generator_makes_of_the_latents(api: Api) -> None:
+def test_samples_are_the_generators_output_for_the_latents(api: Api) -> None:
     batch = api.sample(5, "one", model="tiny", seed=42, return_latents=True)
     assert batch.latents is not None
     assert batch.labels is not None
@@ -46,7 +46,7 @@ def test_the_samples_are_what_the_generator_makes_of_the_latents(api: Api) -> No
         ([1, 1, 1], [1, 1, 1]),
     ],
 )
-def test_labels_by_name_by_index_and_one_a_sample(api: Api, label: object, expected: list[int]) -> None:
+def test_labels_by_name_by_index_and_one_per_sample(api: Api, label: object, expected: list[int]) -> None:
     batch = api.sample(3, label, model="tiny", seed=1)
     assert batch.labels is not None
     assert batch.labels.dtype == np.int64
@@ -55,13 +55,13 @@ def test_labels_by_name_by_index_and_one_a_sample(api: Api, label: object, expec
     np.testing.assert_array_equal(batch.samples, same.samples)
 
 
-def test_without_a_label_each_sample_gets_one_of_the_models(api: Api) -> None:
+def test_without_a_label_each_sample_gets_a_random_label(api: Api) -> None:
     batch = api.sample(100, model="tiny", seed=0)
     assert batch.label_names is not None
     assert set(batch.label_names) == {"zero", "one", "two"}
 
 
-def test_without_a_seed_each_call_draws_another_and_tells_it(api: Api) -> None:
+def test_without_a_seed_each_call_draws_and_returns_a_new_one(api: Api) -> None:
     first, second = api.sample(4, model="tiny"), api.sample(4, model="tiny")
     assert first.seed is not None
     assert first.seed != second.seed
@@ -103,12 +103,12 @@ def test_controls_set_values_of_the_latents(api: Api) -> None:
             "tiny-codes",
             {"c9": 0},
             InvalidRequest,
-            "controls: 'c9' is no control; model 'tiny-codes' has the controls c0",
+            "controls: 'c9' is not a control; model 'tiny-codes' has the controls c0",
         ),
         ("tiny", {"c0": 0}, UnsupportedByModel, "model 'tiny' has no controls (got 'c0'): leave them out"),
     ],
 )
-def test_controls_that_the_model_has_not(
+def test_unknown_controls(
     api: Api, model: str, controls: dict[str, float], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
@@ -164,7 +164,7 @@ def test_results_beyond_grpcs_default_limit_of_4_mib_arrive(api: Api) -> None:
     np.testing.assert_array_equal(batch.images[-1:], api.sample(1, 0, model="tiny-rgb", seed=1, offset=19_999).images)
 
 
-def test_results_are_the_callers_to_change(api: Api) -> None:
+def test_results_are_writable(api: Api) -> None:
     batch = api.sample(2, model="tiny")
     batch.images[0] = 0
     assert not batch.images[0].any()

@@ -1,4 +1,4 @@
-"""Scoring, through both clients, with a real server."""
+"""Test scoring with a real server and both clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = np.array([2, 0, 1, 1, 0])
 EXPECTED = tiny_packages.CONDITIONAL.scores(GRAY, LABELS)
 
 
-def test_scores_are_the_critics(api: Api) -> None:
+def test_scores_are_the_critics_output(api: Api) -> None:
     scores = api.score(GRAY, LABELS, model="tiny")
     assert (scores.scores.dtype, scores.probabilities.dtype) == (np.float32, np.float32)
     np.testing.assert_array_equal(scores.scores, EXPECTED)
@@ -45,7 +45,7 @@ def test_scores_are_the_critics(api: Api) -> None:
         (GRAY[..., 0], 5),
         (GRAY[0], 1),
         (GRAY[0, ..., 0], 1),
-        (GRAY[:3, ..., 0], 3),  # no channels first: the model is gray
+        (GRAY[:3, ..., 0], 3),  # not channels first: the model is gray
         (list(GRAY), 5),
         ([GRAY[0, ..., 0], GRAY[1]], 2),
         ([GRAY[:2], GRAY[2:]], 5),
@@ -97,7 +97,7 @@ def test_vectors(api: Api) -> None:
     assert scores[0].label is None
 
 
-def test_a_grid_knows_its_samples_labels_and_model(api: Api, tmp_path: Path) -> None:
+def test_a_grid_holds_its_samples_labels_and_model(api: Api, tmp_path: Path) -> None:
     batch = api.sample(40, model="tiny-rgb", return_scores=True)
     scores = api.score(batch.save_grid(tmp_path / "grid.png"))
     np.testing.assert_array_equal(scores.scores, batch.scores)
@@ -110,7 +110,7 @@ def test_a_grid_knows_its_samples_labels_and_model(api: Api, tmp_path: Path) -> 
         np.testing.assert_array_equal(api.score(picture).scores, batch.scores)
 
 
-def test_given_labels_and_models_go_before_the_grids(api: Api, tmp_path: Path) -> None:
+def test_given_labels_and_models_override_the_grids(api: Api, tmp_path: Path) -> None:
     batch = api.sample(6, "zero", model="tiny")
     path = batch.save_grid(tmp_path / "grid.png")
     expected = tiny_packages.CONDITIONAL.scores(batch.images, np.full(6, 1))
@@ -152,7 +152,7 @@ def test_a_picture_that_would_lose_something_is_refused(api: Api) -> None:
         api.score(Image.fromarray(colours), 1, model="tiny")
 
 
-def test_pictures_are_no_vectors(api: Api) -> None:
+def test_pictures_are_not_vectors(api: Api) -> None:
     with pytest.raises(InvalidRequest, match=r"images: is a picture, and model 'tiny-vector' scores vectors \[2\]"):
         api.score(Image.new("L", (8, 8)), model="tiny-vector")
 
@@ -167,7 +167,7 @@ def test_a_critic_that_takes_no_labels(api: Api, tmp_path: Path) -> None:
     np.testing.assert_array_equal(api.score(GRAY, model="tiny-codes").scores, expected)
     with pytest.raises(UnsupportedByModel, match="scores without labels, though the generator takes them"):
         api.score(GRAY, "code-1", model="tiny-codes")
-    # The labels in a picture of ganserve's are nobody's wish to have it scored by them.
+    # The labels in a picture are not a request to score by them.
     batch = api.sample(4, "code-1", model="tiny-codes", seed=1, return_scores=True)
     scored = api.score(batch.save_grid(tmp_path / "grid.png"))
     assert (scored.model, scored.labels) == ("tiny-codes", None)
@@ -181,7 +181,7 @@ def test_a_conditional_model_needs_labels(api: Api) -> None:
     assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_samples_know_their_labels_and_model(api: Api) -> None:
+def test_samples_hold_their_labels_and_model(api: Api) -> None:
     batch = api.sample(4, model="tiny-rgb", return_scores=True)
     for given, chosen in (
         (batch, [0, 1, 2, 3]),
@@ -197,7 +197,7 @@ def test_samples_know_their_labels_and_model(api: Api) -> None:
     assert api.score(vectors[1]).scores.tolist() == [vectors[1].score]
 
 
-def test_a_folder_is_its_pictures_by_name(api: Api, tmp_path: Path) -> None:
+def test_a_folder_gives_its_pictures_in_order_of_name(api: Api, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"images: '.*' is a folder without pictures; expected files that end in"):
         api.score(tmp_path, model="tiny")
     for name, image in (("b.png", GRAY[1]), ("a.BMP", GRAY[0]), ("c.tiff", GRAY[2])):
@@ -221,18 +221,18 @@ def test_a_folder_is_its_pictures_by_name(api: Api, tmp_path: Path) -> None:
         (np.zeros((2, 3, 16, 12)), ".astype(numpy.uint8), channels last: .transpose(0, 2, 3, 1)"),
     ],
 )
-def test_channels_first_are_told(api: Api, images: Any, refusal: str) -> None:
+def test_channels_first_are_refused_with_the_fix(api: Api, images: Any, refusal: str) -> None:
     with pytest.raises(InvalidRequest, match=re.escape(refusal)):
         api.score(images, 1, model="tiny-rgb")
 
 
-def test_channels_first_of_a_tensor_are_told_in_its_words(api: Api) -> None:
+def test_channels_first_of_a_tensor_are_refused_with_its_fix(api: Api) -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(InvalidRequest, match=r"channels first; expected \[N, H, W, C\]: .permute\(0, 2, 3, 1\)"):
         api.score(torch.zeros(2, 3, 16, 12, dtype=torch.uint8), 1, model="tiny-rgb")
 
 
-def test_torch_tensors_are_arrays_too(api: Api) -> None:
+def test_torch_tensors_are_accepted(api: Api) -> None:
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(api.score(torch.from_numpy(GRAY), LABELS, model="tiny").scores, EXPECTED)
 
@@ -248,7 +248,7 @@ def test_encoded_pictures_without_a_path(api: Api, tmp_path: Path, kind: str) ->
     np.testing.assert_array_equal(scores.scores, EXPECTED[:1])
 
 
-def test_a_tensor_of_a_graph_and_one_that_numpy_does_not_have(api: Api) -> None:
+def test_tensors_with_gradients_and_of_bfloat16(api: Api) -> None:
     torch = pytest.importorskip("torch")
     vectors = np.random.default_rng(1).standard_normal((2, 2), np.float32)
     expected = api.score(vectors, model="tiny-vector").scores
@@ -268,7 +268,7 @@ def test_numbers_are_one_vector(api: Api) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["raw", "float32"])
-def test_an_archive_knows_its_labels_and_model(api: Api, tmp_path: Path, encoding: Any) -> None:
+def test_an_archive_holds_its_labels_and_model(api: Api, tmp_path: Path, encoding: Any) -> None:
     batch = api.sample(6, [0, 1, 2, 2, 1, 0], model="tiny", seed=3, encoding=encoding, return_scores=True)
     scores = api.score(batch.save_npz(tmp_path / "d.npz"))
     np.testing.assert_array_equal(scores.scores, batch.scores)

@@ -1,4 +1,4 @@
-"""Scoring streams, through every client."""
+"""Test scoring streams with every client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GRAY = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
 
 
-def test_each_item_has_the_scores_that_score_gives(api: Api, tmp_path: Path) -> None:
+def test_each_item_gets_the_scores_of_score(api: Api, tmp_path: Path) -> None:
     batch = api.sample(4, "one", model="tiny", seed=1)
     Image.fromarray(GRAY[0, ..., 0]).save(tmp_path / "picture.png")
     items = [GRAY[:3], tmp_path / "picture.png", batch, Image.fromarray(GRAY[1, ..., 0]), list(GRAY[:2]), GRAY[2]]
@@ -35,7 +35,7 @@ def test_each_item_has_the_scores_that_score_gives(api: Api, tmp_path: Path) -> 
         assert (scores.labels, scores.model, scores.version) == (expected.labels, "tiny", 2)
 
 
-def test_what_stream_gives_is_scored_as_it_comes(api: Api) -> None:
+def test_the_batches_of_a_stream_can_be_scored(api: Api) -> None:
     streamed = api.stream(500, model="tiny", seed=3, chunk_size=30, return_scores=True)
     scored = api.scored(streamed)  # labels and model come with the batches
     expected = api.sample(500, model="tiny", seed=3, return_scores=True)
@@ -43,14 +43,14 @@ def test_what_stream_gives_is_scored_as_it_comes(api: Api) -> None:
     np.testing.assert_array_equal(np.concatenate([scores.scores for scores in scored]), expected.scores)
 
 
-def test_labels_one_an_item_or_many(api: Api) -> None:
+def test_labels_per_item_or_for_all(api: Api) -> None:
     scored = api.scored([GRAY[0], GRAY[1], GRAY[2:4]], ["two", 0, [1, 2]], model="tiny")
     assert [scores.labels for scores in scored] == [("two",), (0,), (1, 2)]
     scored = api.scored(iter(GRAY[:2]), np.int64(1), model="tiny")
     assert [scores.labels for scores in scored] == [(1,), (1,)]
 
 
-def test_nothing_gives_nothing(api: Api) -> None:
+def test_an_empty_iterable_gives_no_scores(api: Api) -> None:
     stream = api.score_stream([], 1, model="tiny")
     assert repr(stream).endswith("ScoreStream(0 items scored, 0 under way, model='tiny')")
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_nothing_gives_nothing(api: Api) -> None:
             api.next(stream)
 
 
-def test_what_is_wrong_with_an_item_comes_after_the_scores_before_it(api: Api) -> None:
+def test_an_invalid_item_raises_after_the_scores_before_it(api: Api) -> None:
     for items, label, told in (
         ([GRAY[0], GRAY[1], "missing.png", GRAY[2]], 1, "'missing.png' does not exist"),
         ([GRAY[0], GRAY[1], 5.0], 1, "images: is a float"),
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_an_item_comes_after_the_scores_before_it(api: Api) -
             api.next(stream)
 
 
-def test_what_the_iterable_raises_comes_after_the_scores_before_it(api: Api) -> None:
+def test_an_error_of_the_iterable_is_raised_after_the_scores_before_it(api: Api) -> None:
     def source() -> Iterator[Any]:
         yield GRAY[0]
         raise RuntimeError("the disk is gone")
@@ -86,7 +86,7 @@ def test_what_the_iterable_raises_comes_after_the_scores_before_it(api: Api) -> 
         api.next(stream)
 
 
-def test_arguments_that_make_no_sense(api: Api) -> None:
+def test_invalid_arguments(api: Api) -> None:
     with pytest.raises(InvalidRequest, match="images: is an int; expected an iterable of what `score` takes"):
         api.score_stream(5)
     with pytest.raises(InvalidRequest, match="images: is a str; expected an iterable"):
@@ -99,7 +99,7 @@ def test_arguments_that_make_no_sense(api: Api) -> None:
         api.next(api.score_stream([GRAY], 1, model="nope"))
 
 
-def test_it_reads_no_further_ahead_than_it_says(api: Api) -> None:
+def test_it_reads_at_most_eight_items_ahead(api: Api) -> None:
     read = 0
 
     def source() -> Iterator[Any]:
@@ -140,7 +140,7 @@ def test_a_with_block_ends_it(server: str) -> None:
     assert list(stream) == []
 
 
-def test_asynchronous_iterables_are_for_the_async_client(repository: Path, server: str) -> None:
+def test_only_the_async_client_takes_asynchronous_iterables(repository: Path, server: str) -> None:
     async def main(client: AsyncClient) -> None:
         async with client:
             streamed = client.stream(100, model="tiny", seed=3, chunk_size=30, return_scores=True)
@@ -153,15 +153,15 @@ def test_asynchronous_iterables_are_for_the_async_client(repository: Path, serve
     asyncio.run(main(AsyncClient.local(repository)))
 
 
-def test_dropping_one_lets_its_thread_go(server: str) -> None:
+def test_dropping_a_stream_ends_its_thread(server: str) -> None:
     with Client(server) as client:
         before = set(threading.enumerate())
         streams = [client.score_stream(iter(GRAY), 1, model="tiny") for _ in range(5)]
         for stream in streams:
             next(stream)
-        # A timer, of the wait for a result, knows its stream.
+        # A timer of the wait for a result refers to its stream.
         new = {thread for thread in threading.enumerate() if not isinstance(thread, threading.Timer)} - before
-        assert len(new) >= 5  # gRPC's, which wait for the next requests
+        assert len(new) >= 5  # gRPC's threads that wait for requests
         streams.clear()
         del stream
         gc.collect()

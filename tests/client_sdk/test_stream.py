@@ -1,4 +1,4 @@
-"""Streaming, through both clients, from a real server."""
+"""Test streams from a real server with both clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from server_process import ServerProcess
 
 
-def test_a_stream_gives_what_sample_gives(api: Api) -> None:
+def test_a_stream_gives_the_same_samples_as_sample(api: Api) -> None:
     batches = api.batches(1000, model="tiny", seed=9, offset=5, chunk_size=300, return_scores=True, return_latents=True)
     assert [len(batch) for batch in batches] == [300, 300, 300, 100]
     assert [batch.offset for batch in batches] == [5, 305, 605, 905]
@@ -34,7 +34,7 @@ def test_a_stream_gives_what_sample_gives(api: Api) -> None:
     assert (joined.seed, joined.model, joined.version) == (9, "tiny", 2)
 
 
-def test_one_label_a_sample_is_dealt_over_the_chunks(api: Api) -> None:
+def test_labels_per_sample_are_divided_among_the_chunks(api: Api) -> None:
     labels = [i % 3 for i in range(100)]
     batches = api.batches(100, labels, model="tiny", chunk_size=30)
     given = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
@@ -46,7 +46,7 @@ def test_the_seed_is_known_before_the_first_batch(api: Api) -> None:
     assert api.next(stream).seed == stream.seed
 
 
-def test_a_stream_says_how_far_it_has_come(api: Api) -> None:
+def test_the_repr_of_a_stream_shows_its_progress(api: Api) -> None:
     stream = api.stream(10, model="tiny", seed=3, chunk_size=4)
     kind = "AsyncSampleStream" if isinstance(api.client, AsyncClient) else "SampleStream"
     assert repr(stream) == f"{kind}(0 of 10 samples, seed=3, model='tiny')"
@@ -55,14 +55,14 @@ def test_a_stream_says_how_far_it_has_come(api: Api) -> None:
     api.end(stream)
 
 
-def test_a_stream_of_asyncio_in_a_plain_loop_is_told(closed_port: str) -> None:
+def test_an_asyncio_stream_in_a_plain_loop_is_an_error(closed_port: str) -> None:
     client = AsyncClient(closed_port)
     for stream in (client.stream(10), client.score_stream([])):
         with pytest.raises(TypeError, match=r"Stream belongs to asyncio: use `async for`"):
             list(stream)  # type: ignore[call-overload]
 
 
-def test_a_stream_that_is_over_stays_over(api: Api) -> None:
+def test_a_finished_stream_stays_finished(api: Api) -> None:
     stream = api.stream(3, model="tiny")
     assert len(api.next(stream)) == 3
     for _ in range(2):
@@ -98,7 +98,7 @@ def test_leaving_the_loop_ends_the_call(repository: Path) -> None:
         async with other, other.stream(10**9, model="tiny") as stream:
             await anext(stream)
         assert stream._open._rpc.cancelled()
-        # A server that drains waits for the calls that it has: it ends with 0 if none had to be cut off.
+        # A draining server waits for its calls: it exits with 0 if it cut off none.
         process.terminate()
         assert await asyncio.to_thread(process.wait) == 0
         assert "cut off" not in process.log
@@ -108,15 +108,15 @@ def test_leaving_the_loop_ends_the_call(repository: Path) -> None:
         asyncio.run(leave_async(process.address))
 
 
-def test_the_deadline_is_each_batchs(connect: Callable[..., Api], own_server: ServerProcess) -> None:
+def test_the_deadline_applies_to_each_batch(connect: Callable[..., Api], own_server: ServerProcess) -> None:
     api = connect(own_server.address)
     stream = api.stream(10**9, model="tiny", timeout_s=60, chunk_size=50_000)
     api.next(stream)
     os.kill(own_server.process.pid, signal.SIGSTOP)
-    stream._call.timeout_s = 1.0  # only now: on a busy machine the first batch takes longer
+    stream._call.timeout_s = 1.0  # after the first batch, which takes longer on a busy machine
     try:
         with pytest.raises(DeadlineExceeded, match="no batch came within 1 s") as caught:
-            _drain(api, stream)  # what was under way when the server stopped still arrives
+            _drain(api, stream)  # batches in flight when the server stopped still arrive
     finally:
         os.kill(own_server.process.pid, signal.SIGCONT)
     assert caught.value.request_id == stream._request_id

@@ -1,4 +1,4 @@
-"""`ganserve.testing`: its packages are valid, its server is real, its page's examples run as they stand."""
+"""Test `ganserve.testing`: its packages are valid, and its server is real."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_packages_are_valid(model: TinyModel, tmp_path: Path) -> None:
         build_package(tmp_path, model)
 
 
-def test_all_of_them_are_served(tmp_path: Path) -> None:
+def test_all_models_are_served(tmp_path: Path) -> None:
     with running_server(MODELS) as server, server.client() as client:
         assert {summary.name for summary in client.models()} == {model.name for model in MODELS}
         for model in MODELS:
@@ -72,7 +72,7 @@ def test_all_of_them_are_served(tmp_path: Path) -> None:
         ({"label_names": ("a", "a")}, "label_names: are"),
     ],
 )
-def test_models_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
+def test_invalid_models_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         TinyModel(**values)  # type: ignore[arg-type]
 
@@ -106,7 +106,7 @@ def test_the_environment_does_not_reach_the_server(monkeypatch: pytest.MonkeyPat
     assert "GANSERVE_MAX_BATCH_SIZE" in os.environ
 
 
-def test_the_extra_that_is_missing_is_named() -> None:
+def test_a_missing_extra_is_named() -> None:
     code = """
 import sys
 sys.modules["onnxruntime"] = None  # as if it were not installed

@@ -1,4 +1,4 @@
-"""Strictly typed code of users passes mypy --strict and pyright, and gets the types that it expects; so do the docs."""
+"""Test that strictly typed code, the docs' included, passes mypy --strict and pyright with the expected types."""
 
 from __future__ import annotations
 
@@ -137,19 +137,19 @@ client.score_stream(5)
 WRONG_LINES = list(range(5, len(WRONG.splitlines()) + 1))
 
 Errors: TypeAlias = "Mapping[str, list[tuple[int, str]]]"
-"""By the file's name: the line, and what the checker says."""
+"""Lines and messages of a checker, by file name."""
 
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of all that is to be checked, so that each checker starts once."""
+    """Write all code into one folder, so that each checker starts once."""
     folder = tmp_path_factory.mktemp("code")
     (folder / "user.py").write_text(USER)
     (folder / "wrong.py").write_text(WRONG)
     for page in PAGES:
         for block in blocks(page, "python"):
             if USES_THE_SDK.search(block.code):
-                # The name tells where it stands, and is one that a module may have.
+                # The name gives the block's place, and is a valid module name.
                 (folder / f"{page.stem.replace('-', '_')}_md_{block.line}.py").write_text(block.code)
     (folder / "pyrightconfig.json").write_text(
         json.dumps({"typeCheckingMode": "strict", "extraPaths": [str(ROOT / "client_sdk")]})
@@ -197,15 +197,15 @@ def run(module: str, *arguments: str, folder: Path, **environment: str) -> str:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 1, done.stdout + done.stderr  # wrong.py has errors; 2 would be an accident
+    assert done.returncode == 1, done.stdout + done.stderr  # 1: wrong.py has errors; 2: the checker itself failed
     return done.stdout
 
 
-def test_typed_to_the_last_argument(errors: Errors) -> None:
+def test_correct_code_passes_with_the_expected_types(errors: Errors) -> None:
     assert errors.get("user.py", []) == []
 
 
-def test_what_is_wrong_is_found(errors: Errors) -> None:
+def test_every_type_error_is_found(errors: Errors) -> None:
     assert sorted({line for line, _ in errors["wrong.py"]}) == WRONG_LINES, errors["wrong.py"]
 
 

@@ -1,4 +1,4 @@
-"""The command `ganserve ui`, without a browser."""
+"""Test the command `ganserve ui` without a browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ui(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def error(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that is no import's time."""
+    """Return the only line that does not report the time of an import."""
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     return line
 
@@ -33,21 +33,21 @@ def test_help_needs_no_gradio() -> None:
     assert "gradio" not in done.stderr
 
 
-def test_a_server_and_a_folder_are_refused_together(tmp_path: Path) -> None:
+def test_a_target_and_a_folder_together_are_refused(tmp_path: Path) -> None:
     done = ui("--target", "localhost", "--models", str(tmp_path))
     assert done.returncode == 2
     assert error(done) == "ganserve ui: error: --models: cannot go with --target: leave one of them out"
     assert "gradio" not in done.stderr
 
 
-def test_a_folder_that_is_none() -> None:
+def test_a_missing_folder() -> None:
     done = ganserve("ui", "--models", "/no/such/folder")
     assert done.returncode == 2
     assert "--models /no/such/folder: expected a folder of model packages" in error(done)
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 64])  # unknown; another's; no name
-def test_a_host_that_is_none_of_this_machine(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 64])  # unknown; another's; not a name
+def test_a_host_of_another_machine(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", host]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"ganserve ui: error: --host {host}: ")
@@ -55,13 +55,13 @@ def test_a_host_that_is_none_of_this_machine(host: str, capsys: pytest.CaptureFi
     assert said.endswith((f": e{advice}", f". E{advice}"))
 
 
-def test_a_port_that_is_none() -> None:
+def test_an_invalid_port() -> None:
     done = ganserve("ui", "--port", "99999")
     assert done.returncode == 2
     assert error(done) == "ganserve ui: error: --port 99999: expected a number up to 65535."
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_taken_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = ganserve("ui", "--target", "127.0.0.1:1", "--port", str(port))

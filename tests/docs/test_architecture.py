@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md and CONTRIBUTING.md name files, folders and functions that exist, and the map leaves none out."""
+"""Test that ARCHITECTURE.md and CONTRIBUTING.md name existing files and functions, and that the map is complete."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def functions(path: Path) -> set[str]:
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def test_functions_of_the_walks_are_where_the_walks_say() -> None:
+def test_the_walks_name_the_right_file_of_each_function() -> None:
     calls = re.findall(r"`([\w./]+\.py)`\s+`(\w+)\(\)`", ARCHITECTURE)
     assert len(calls) > 30
     missing = {

@@ -1,4 +1,4 @@
-"""Every flag that a page names exists, and every training command of a page is one that training accepts."""
+"""Test that every flag on a page exists, and that training accepts every training command."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ganserve_training.presets import PRESETS
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Of torchrun, curl, uvicorn and mypy; and one that shows how a mistake is told.
+# Flags of torchrun, curl, uvicorn and mypy, and one misspelt on purpose.
 OTHERS = {"--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
-# One command: up to where the next begins, or the line or the code ends.
+# One command ends at the next command, or at the end of the line or of the code.
 COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 
 
@@ -39,7 +39,7 @@ def flags_of(command: str) -> frozenset[str]:
 def test_every_flag_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     exist = {"--version"}.union(*map(flags_of, COMMANDS))
-    if page in BENCHMARKS:  # The scripts beside it have flags of their own.
+    if page in BENCHMARKS:  # Scripts on the page have their own flags.
         exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
     tables = {flag.rpartition(".")[0] for flag in exist}
     assert flags_in(text) - exist - tables - OTHERS == set()
@@ -79,7 +79,7 @@ TRAINING = [
 
 
 class Accepted(Exception):  # noqa: N818 - what the command line is meant to come to
-    """The command line was understood."""
+    """The command line was accepted."""
 
 
 @pytest.mark.parametrize("words", TRAINING, ids=" ".join)
@@ -94,10 +94,10 @@ def test_training_accepts_the_command_line(words: list[str], tmp_path: Path, mon
     monkeypatch.setattr("ganserve_training.run.process_supervisor.supervise", accept)
     with pytest.raises(Accepted):
         ganserve(*words[1:], folder=tmp_path)
-    # A line that changes nothing shows nothing.
+    # A command that changes no value would prove nothing.
     plain = {word for word in words[3:] if word.startswith("--")} <= {"--out", "--processes"}
     assert plain or configs[0] != PRESETS[words[2]]
 
 
-def test_every_page_that_should_has_training_commands() -> None:
+def test_training_commands_are_found_on_each_page() -> None:
     assert len(TRAINING) > 10

@@ -1,4 +1,4 @@
-"""The programs of examples/, and the commands of docs/examples.md, against a real server."""
+"""Run the programs of examples/ and the commands of docs/examples.md against a real server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fastapi_app() -> Any:
     return module.app
 
 
-def test_the_web_application_draws_what_the_client_draws(target: str, tmp_path: Path) -> None:
+def test_the_web_application_draws_the_clients_samples(target: str, tmp_path: Path) -> None:
     with TestClient(fastapi_app()) as browser:
         answer = browser.get("/samples/7", params={"n": 4, "seed": 7})
         again = browser.get("/samples/7", params={"n": 4, "seed": answer.headers["X-Seed"]})
@@ -88,7 +88,7 @@ def test_the_commands_of_the_web_application(target: str, tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    # exec: the signal at the end must reach the application, not its shell.
+    # exec, so that the signal at the end reaches the application instead of its shell.
     with subprocess.Popen(
         ["bash", "-c", f"exec {SERVE.replace('8000', port)}"],
         cwd=ROOT,
@@ -103,7 +103,7 @@ def test_the_commands_of_the_web_application(target: str, tmp_path: Path) -> Non
             command = CURL.replace("localhost:8000", f"127.0.0.1:{port}")
             deadline = time.monotonic() + 30
             while subprocess.run(["bash", "-c", command], cwd=tmp_path, timeout=60, check=False).returncode == 7:
-                assert time.monotonic() < deadline, "the application does not listen"  # it does so after that line
+                assert time.monotonic() < deadline, "the application does not listen"  # it listens only after that line
                 time.sleep(0.05)
             assert Image.open(tmp_path / "samples.png").format == "PNG"
         finally:
@@ -135,7 +135,7 @@ def node(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with its packages, so that the repository stays clean."""
+    """Copy the example and install its packages, so that the repository stays clean."""
     folder = tmp_path_factory.mktemp("node")
     shutil.copytree(EXAMPLES / "node", folder / "examples" / "node", ignore=shutil.ignore_patterns("node_modules"))
     (folder / "protos").symlink_to(ROOT / "protos")
@@ -149,7 +149,7 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
     )
     assert first.returncode == 0, first.stderr
     assert "digits version 1, seed " in first.stdout
-    # A seed that no number of JavaScript holds.
+    # A JavaScript number cannot hold this seed.
     done = node(node_folder, "7", "3", str(2**64 - 1))
     assert (done.returncode, done.stderr) == (0, "")
     with Client(target) as client:

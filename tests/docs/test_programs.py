@@ -1,4 +1,4 @@
-"""The programs and commands of the pages do what the pages say."""
+"""Test that the programs and commands of the pages do what the pages say."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
-"""Executed from top to bottom, in an empty folder."""
+"""Pages to execute from top to bottom in an empty folder."""
 SERVED = ["synthetic-data.md", "open-inference-protocol.md"]
-"""Every program is executed beside a server of one small model, `digits`."""
+"""Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
     "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "serving.md",  # test_serving_page.py
     "examples.md",  # test_examples.py
-    "presets.md", "training.md",  # test_commands.py: they need data that nobody has, or a second process
+    "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
     "page.md",  # test_commands.py, and the tests of the page itself
 }  # fmt: skip
 SETTING_UP = {"pip", "make", "git", "cd", "."}
-"""Commands that install, for which tests have other ways."""
+"""Commands that install packages; the tests have them already."""
 
 
 def executable(page: Path) -> list[Block]:
-    """Return the blocks that a reader executes, but for those that install."""
+    """Return the blocks that a reader executes, except those that install packages."""
     shell = blocks(page, "sh", "bash")
     setting_up = [block for block in shell if any(words[0] in SETTING_UP for words in commands(block))]
     return [block for block in blocks(page, "sh", "bash", "python") if block not in setting_up]
 
 
-def test_no_page_with_programs_is_forgotten() -> None:
-    """A page in Markdown whose code has a language is named by a test that runs it."""
+def test_every_page_with_programs_is_tested() -> None:
+    """Check that a test runs each page that has code in a language."""
     pages = {page.name for page in PAGES if blocks(page, *LANGUAGES)}
     assert pages - {*WHOLE, *SERVED, *ELSEWHERE, "cli.md"} == set()
 
@@ -66,7 +66,7 @@ def test_readme_begins_with_what_ci_runs() -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_page_from_top_to_bottom(name: str, tmp_path: Path) -> None:
+def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     page = ROOT / name if name == "README.md" else DOCS / name
     reader = Reader(tmp_path)
     try:
@@ -74,7 +74,7 @@ def test_a_page_from_top_to_bottom(name: str, tmp_path: Path) -> None:
             reader.do(block)
     finally:
         reader.close()
-    if name == "tutorial.md":  # A file for each sample, besides what the page itself prints.
+    if name == "tutorial.md":  # The commands also write files.
         assert len(list((tmp_path / "flowers").glob("*.png"))) == 8
         assert (tmp_path / "runs/pictures/report.html").stat().st_size > 100_000
 
@@ -89,11 +89,11 @@ PRINTED = {
     "get_model_repository_index": r"\['digits 1 READY', 'digits\.critic 1 READY'\]\n\[ *0\.\d+ +0\.\d+ +0\.\d+ *\]\n",
     "stream_infer": "".join(rf"{seed} \(16, 8, 8, 1\)\n" for seed in range(100)),
 }
-"""What a program prints that has no such block on its page, by a call in it."""
+"""Output of programs whose page does not show it, by a call in the program."""
 
 
 @pytest.mark.parametrize("block", [block for name in SERVED for block in executable(DOCS / name)], ids=str)
-def test_a_program_beside_a_server(block: Block, target: str, tmp_path: Path) -> None:
+def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Path) -> None:
     printed = Reader(tmp_path, target).do(block)
     for call, expected in PRINTED.items():
         if call in block.code:
@@ -115,7 +115,7 @@ def test_evaluation_from_python(small_run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_networks_of_the_page_are_a_pair(data: DataInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For images and for vectors, and both become graphs."""
+    """Train and convert it for images and for vectors."""
     module = types.ModuleType("my_package.models")
     exec(the_block("python", "class MyGenerator").code, module.__dict__)
     monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
@@ -133,7 +133,7 @@ def test_the_networks_of_the_page_are_a_pair(data: DataInfo, monkeypatch: pytest
 
 
 def test_onnx_files_made_elsewhere_are_packaged(tmp_path: Path) -> None:
-    """One of the commands answers what the page shows, but for its figures."""
+    """The output of one command equals that on the page, except for figures."""
 
     def without_figures(text: str) -> str:
         return re.sub(r"[\d.]+e-\d\d|\d of 255|\d\.\d+%", "0", text)
@@ -155,8 +155,8 @@ TESTING = blocks(DOCS / "testing.md", "python")
 
 
 @pytest.mark.parametrize("first", [block for block in TESTING if block.name == "conftest.py"], ids=str)
-def test_the_tests_of_a_page_pass(first: Block, tmp_path: Path) -> None:
-    """Each conftest.py with the file that follows it."""
+def test_tests_on_a_page_pass(first: Block, tmp_path: Path) -> None:
+    """Run each conftest.py with the file that follows it."""
     second = TESTING[TESTING.index(first) + 1]
     for block in (first, second):
         (tmp_path / block.name).write_text(block.code)

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md run as they stand, in a package of somebody else's."""
+"""Run the recipes of CONTRIBUTING.md unchanged, in another package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/serving.md: its commands, its configuration file and the metrics of its alarms, against real servers."""
+"""Test the commands, the configuration file and the alarms' metrics of docs/serving.md with real servers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_version_is_rolled_back_and_alarms_have_their_metrics(tmp_path: Path) 
         assert Reader(tmp_path, server.address).do(ADMIN) == "digits 1\n"
 
 
-def test_the_configuration_file_as_it_stands(tmp_path: Path) -> None:
+def test_the_configuration_file_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "ganserve.toml"
     file.write_text(TOML.code)
     config = read_configuration(["--config", str(file), "--max-batch-size", "32"], {}).config
@@ -61,7 +61,7 @@ def test_the_configuration_file_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_each_way_to_configure(tmp_path: Path) -> None:
-    """The commands as they stand; the file's folder and addresses are this test's."""
+    """Run the commands; only the folder and the addresses are replaced."""
     build_package(tmp_path / "models")
     file = TOML.code
     for line, mine in {
@@ -75,7 +75,7 @@ def test_each_way_to_configure(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     sources = []
     for command in CONFIGURE.code.splitlines():
-        # `env` makes this process the server, so that the signal reaches it.
+        # `env` replaces itself by the server, so that the signal reaches it.
         with subprocess.Popen(
             ["bash", "-c", f"exec env {command}"],
             cwd=tmp_path,

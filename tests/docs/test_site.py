@@ -1,4 +1,4 @@
-"""The site of docs/: built without a warning, complete in both references, and silent towards other hosts."""
+"""Test the site of docs/: no warnings, complete references, no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Page(HTMLParser):
-    """The anchors of a page, and what a browser loads for it."""
+    """Collect a page's anchors and the addresses that a browser loads for it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_every_message_and_field_is_in_the_protocols_reference(site: Path) -> No
     assert comment in text
 
 
-def test_pages_name_nothing_of_another_host(site: Path) -> None:
+def test_pages_load_nothing_from_other_hosts(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 10
     for path in pages:
@@ -124,7 +124,7 @@ def address(site: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium")
-def test_a_browser_asks_no_other_host_and_the_search_finds(address: str) -> None:
+def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as driver:
@@ -165,7 +165,7 @@ def test_links_that_leave_the_folder(hooks: Any, caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_names_of_code_blocks_become_titles(hooks: Any) -> None:
+def test_file_names_of_code_blocks_become_titles(hooks: Any) -> None:
     assert rewritten(hooks, "```python conftest.py\nx\n```") == '```python title="conftest.py"\nx\n```'
 
 

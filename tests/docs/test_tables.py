@@ -1,4 +1,4 @@
-"""Tables and lists of the pages are complete: presets, losses, options of the game, diagnoses, networks, metrics."""
+"""Test that the pages' tables are complete: presets, losses, options, diagnoses, networks, metrics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_preset_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(DOCS.glob("*.md"))])
-def test_rows_have_as_many_cells_as_the_head(name: str) -> None:
+def test_rows_have_as_many_cells_as_the_header(name: str) -> None:
     rows = re.findall(r"^\|[-:| ]+\|\n(?:\|.*\n?)+", text(name), re.MULTILINE)
     for table in rows:
         lines = [re.sub(r"`[^`]*`|\\\|", "", line) for line in table.splitlines()]
@@ -72,7 +72,7 @@ def test_every_diagnosis_has_its_section() -> None:
     assert titles == list(KINDS)
 
 
-def test_no_option_of_the_game_is_forgotten() -> None:
+def test_every_training_option_is_documented() -> None:
     tables = ("--loss.", "--regularisers.", "--augmentation.", "--ema.", "--schedule.")
     leaves = {flag for flag in flags_of(TrainConfig) if flag.startswith(tables)}
     leaves = {flag for flag in leaves if not any(other.startswith(flag + ".") for other in leaves)}
@@ -82,7 +82,7 @@ def test_no_option_of_the_game_is_forgotten() -> None:
         assert f"`{name}`" in page
 
 
-def test_no_option_of_the_networks_is_forgotten() -> None:
+def test_every_network_option_is_documented() -> None:
     kinds = [ARCHITECTURES[name] for name in ARCHITECTURES.names]
     fields = {"architecture"} | {item.name for kind in kinds for item in dataclasses.fields(kind)} - {"codes"}
     fields -= {"fade_kimg", "stable_kimg", "batch_sizes"}  # Growing is in training.md.

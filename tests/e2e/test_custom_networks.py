@@ -1,4 +1,4 @@
-"""Networks of one's own, in a package that only the user has: trained, exported, served and sampled by the commands."""
+"""Train, export, serve and sample networks from a user's own package with the commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-# Labels enter each in a way of its own; the critic has a batch normalisation, which export freezes.
+# The two networks use labels differently; the critic has batch normalisation, which export freezes.
 NETWORKS = """
 import math
 
@@ -49,7 +49,9 @@ class MyCritic(nn.Module):
 """
 
 
-def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_networks_are_trained_exported_served_and_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "code" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -62,7 +64,7 @@ def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path, monkeypatch: pyte
         *("--networks.generator-class", "my_package.models:MyGenerator"),
         *("--networks.critic-class", "my_package.models:MyCritic"),
     )
-    # A penalty on the gradient of single samples wants a critic without batch normalisation.
+    # A penalty on the gradient of single samples needs a critic without batch normalisation.
     penalties = [f"--regularisers.{name}-gamma.{end}" for name in ("r1", "r2") for end in ("start", "end")]
     game = ("--loss.name", "hinge", *(part for penalty in penalties for part in (penalty, 0)))
     sizes = ("--steps", 6, "--batch-size", 16)
@@ -84,7 +86,7 @@ def test_networks_of_ones_own_go_the_whole_way(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(package.parent)
     printed = said("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
     assert printed.startswith("mine version 1, from step 6\nverified against PyTorch")
-    # The server has neither torch's classes nor the package.
+    # The server imports neither torch nor the package.
     with running_server(tmp_path / "models") as server, Client(server.address) as client:
         batch = client.sample(12, "7", seed=3, return_scores=True)
         assert (batch.images.shape, set(batch.label_names)) == ((12, 8, 8, 1), {"7"})

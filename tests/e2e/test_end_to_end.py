@@ -1,4 +1,4 @@
-"""The whole way: train -> export-onnx -> serve (a process) -> sample and score through both clients."""
+"""Train, export, serve in a process, sample and score through both clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tiny_runs import TINY_FLAGS
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which a model was trained briefly and exported twice."""
+    """Train a model briefly and export it twice; return the working folder."""
     folder = tmp_path_factory.mktemp("work")
     said("train", "digits", "--out", "runs/digits", "--steps", 6, *TINY_FLAGS, folder=folder)
     said("export-onnx", "runs/digits", "--out", "models/digits", folder=folder)
@@ -90,7 +90,7 @@ def test_commands_use_the_server(target: str, folder: Path) -> None:
 METRICS = ("--metrics", "gan-train-test", "nn-distance")
 
 
-def test_evaluation_goes_into_the_next_package(folder: Path) -> None:
+def test_the_next_package_contains_the_evaluation(folder: Path) -> None:
     figures = json.loads(said("evaluate", "runs/digits", *METRICS, "-n", 300, "--json", folder=folder))
     assert {"gan_test", "gan_train", "nn_distance_ratio"} <= figures["metrics"].keys()
     said("export-onnx", "runs/digits", "--out", "evaluated/digits", folder=folder)

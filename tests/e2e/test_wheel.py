@@ -1,4 +1,4 @@
-"""The wheel: its top-level names, and what a bare install of it does without torch and onnxruntime."""
+"""Test the wheel: its top-level names, and an install without torch and onnxruntime."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_top_level_names_are_exactly_the_four(wheel: Path) -> None:
+def test_the_wheel_has_exactly_four_top_level_names(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
@@ -54,7 +54,7 @@ def test_top_level_names_are_exactly_the_four(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_bare_install_uses_the_sdk_without_torch_or_onnxruntime(wheel: Path, server: str, tmp_path: Path) -> None:
-    # Away from the checkout, so that only what was installed can be imported.
+    # Run outside the checkout, so that only installed packages can be imported.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     where = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True}
     venv.create(tmp_path / "bare", with_pip=True)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `small_run`, which evaluation may write into."""
+    """Copy `small_run`, so that evaluation may write into it."""
     return shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "digits")
 
 
 @pytest.fixture(scope="session")
 def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The package `digits`, version 1, exported from `run`. Leave it as it is."""
+    """Export `run` as version 1 of the package `digits`. Do not change the folder."""
     from ganserve_export import export_run
 
     return export_run(run, tmp_path_factory.mktemp("repository") / "digits")

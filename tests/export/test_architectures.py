@@ -84,7 +84,7 @@ def test_conditional_players_convert(architecture: str, tmp_path) -> None:
     check(tmp_path, pair.critic, "critic", (2, 8, 8), LABELS if pair.critic_uses_labels else 0)
 
 
-# The one whose blocks nest deepest is quick enough; the others take as long again.
+# In quick runs r3gan stands for all: its blocks nest deepest.
 HALF = [case if case == "r3gan" else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
 
 
@@ -92,7 +92,7 @@ HALF = [case if case == "r3gan" else pytest.param(case, marks=pytest.mark.slow) 
 def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
     torch.manual_seed(0)
     data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))
-    # A pixel norm over four features magnifies what float16 rounds off where all of them are small.
+    # A pixel norm over four features magnifies float16's rounding where all of them are small.
     wider = {"generator_width": 16, "critic_width": 16} | ({"max_width": 32} if architecture != "mlp" else {})
     pair = build_networks(config(architecture, **CASES[architecture] | wider), data)
     train_a_little(pair, (2, 8, 8), LABELS)
@@ -141,7 +141,7 @@ def test_players_of_vectors_with_codes_convert(tmp_path) -> None:
     check(tmp_path, pair.critic, "critic", (2,), 0)
 
 
-def test_a_grown_network_is_exported_without_its_fades_and_a_growing_one_is_refused() -> None:
+def test_a_grown_network_loses_its_fades_and_a_growing_one_is_refused() -> None:
     data = DataInfo(sample_shape=(16, 16, 1))
     pair = build_networks(config("progressive"), data)
     latents = torch.randn(2, LATENT)
@@ -165,9 +165,9 @@ def test_a_grown_network_is_exported_without_its_fades_and_a_growing_one_is_refu
     [
         ("mlp", {"generator_norm": "batch"}, 0),
         ("mlp", {"generator_norm": "batch", "generator_conditioning": "batch-norm"}, 0),
-        ("dcgan", {"generator_conditioning": "batch-norm"}, 1),  # after the stem, which is reshaped in between
+        ("dcgan", {"generator_conditioning": "batch-norm"}, 1),  # after the stem, with a reshape between them
         ("dcgan", {"spectral_norm": "both"}, 1),
-        ("residual", {}, 3),  # those before a convolution and after a sum
+        ("residual", {}, 3),  # before a convolution, and after a sum
     ],
 )
 def test_batch_normalisation_becomes_weights(architecture: str, changes: dict, left: int) -> None:

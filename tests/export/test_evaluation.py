@@ -26,7 +26,7 @@ ONLY = ("--samples", "60", "--metrics", "gan-train-test", "fid", "sliced-wassers
 
 @pytest.fixture
 def channel_means(tmp_path: Path) -> Path:
-    """A network whose features are the means of the channels, for batches of exactly 4 gray images of 8 x 8."""
+    """Write a network that computes the means of channels, for batches of exactly 4 gray images of 8 x 8."""
     graph = helper.make_graph(
         [helper.make_node("GlobalAveragePool", ["images"], ["means"])],
         "means",
@@ -72,7 +72,7 @@ def test_onnx_features_fill_batches_of_a_fixed_size(channel_means: Path) -> None
     features = onnx_features(channel_means, DataInfo(sample_shape=(16, 16, 3)), side_px=99, values="0..255")
     assert features.resizer == "Pillow bicubic, antialiased, to 8 x 8 pixels"
     luma = pixels.mean(axis=(1, 2)) @ [0.299, 0.587, 0.114]
-    assert features.extract(pixels) == pytest.approx(luma[:, None], rel=0.02)  # Resizing hardly moves the mean.
+    assert features.extract(pixels) == pytest.approx(luma[:, None], rel=0.02)  # Resizing hardly changes the mean.
     small = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
     exact = onnx_features(channel_means, DataInfo(sample_shape=(8, 8, 1)), side_px=None, values="0..1")
     assert exact.extract(small) == pytest.approx(small.mean(axis=(1, 2)) / 255, rel=1e-5)
@@ -84,7 +84,9 @@ def test_a_report_names_the_onnx_features(run: Path, channel_means: Path, capsys
     assert json.loads(capsys.readouterr().out)["features"]["name"] == "means.onnx"
 
 
-def test_errors_are_one_line(exported: Exported, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_have_one_line(
+    exported: Exported, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     options = ("--metrics", "fid", "--features", str(tmp_path / "broken.onnx"))
     assert evaluate_command.main([str(run), *options]) == 1

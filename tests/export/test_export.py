@@ -49,7 +49,7 @@ def test_manifest_describes_the_package(exported: Exported, run: Path) -> None:
         assert graph.verification.max_abs_difference <= graph.verification.tolerance
 
 
-def test_graphs_have_the_contract_and_score_each_sample_alone(exported: Exported, run: Path) -> None:
+def test_graphs_keep_the_contract_and_score_each_sample_alone(exported: Exported, run: Path) -> None:
     for name in ("generator.onnx", "critic.onnx"):
         model = onnx.load(exported.folder / name)
         onnx.checker.check_model(model, full_check=True)
@@ -140,9 +140,7 @@ def test_a_name_that_cannot_be_a_models_is_refused(run: Path, tmp_path: Path, na
         export_run(run, tmp_path / name)
 
 
-def test_the_command_publishes_the_next_version_and_leaves_nothing_behind(
-    exported: Exported, run: Path, tmp_path: Path
-) -> None:
+def test_the_command_publishes_the_next_version_and_cleans_up(exported: Exported, run: Path, tmp_path: Path) -> None:
     shutil.copytree(exported.folder, tmp_path / "digits" / "1")
     done = ganserve("export-onnx", run, "--out", tmp_path / "digits", "--json")
     assert done.returncode == 0, done.stderr

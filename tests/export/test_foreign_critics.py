@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def dcgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Dcgan, DcganCritic]:
-    """The networks of PyTorch's tutorial, exported with their weights in separate files."""
+    """Export the networks of PyTorch's tutorial with their weights in separate files."""
     folder = tmp_path_factory.mktemp("dcgan")
     torch.manual_seed(0)
     generator, critic = Dcgan(), DcganCritic()
     with torch.no_grad():
         generator.main[3].weight.mul_(10)
-        critic.main[3].weight.mul_(300)  # so sure that its sigmoid saturates
+        critic.main[3].weight.mul_(300)  # large weights, so that the sigmoid saturates
     critic(generator(torch.randn(64, Z, 1, 1)))
     files = (
         export(generator.eval(), folder / "g.onnx", torch.randn(2, Z, 1, 1), external_data=True),
@@ -62,7 +62,7 @@ def test_dcgan_with_weights_in_separate_files(tmp_path: Path, dcgan: tuple[Path,
     with torch.no_grad():
         images = generator(torch.from_numpy(LATENTS).reshape(-1, Z, 1, 1))
         assert_same_pixels(samples, levels(images.numpy()))
-        # The log odds before the sigmoid, which itself has saturated and ranks no more.
+        # The saturated sigmoid no longer ranks samples; the log odds before it do.
         seen = torch.from_numpy(samples.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
         logits = critic.main[:-1](seen).flatten().numpy()
     scores, probabilities = run(packaged, "critic.onnx", samples=samples)
@@ -173,7 +173,7 @@ def test_a_package_can_be_packaged_again(tmp_path: Path, generator: Path) -> Non
 
 @pytest.fixture(scope="module")
 def of_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A noise generator with labels, and a critic that scores by a label's brightness."""
+    """Write a noise generator with labels, and a critic that scores by a label's brightness."""
     folder = tmp_path_factory.mktemp("of_digits")
     tail = [
         node("Gather", "table y", "row", axis=0), node("Add", "flat row", "sum"), node("Tanh", "sum", "t"),
@@ -207,7 +207,7 @@ def test_calibration_on_data(tmp_path: Path, of_digits: tuple[Path, Path]) -> No
     scores, probabilities = run(packaged, "critic.onnx", samples=samples, labels=labels)
     log_odds = calibration.slope * scores + np.array(calibration.intercepts)[labels]
     np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-log_odds)), atol=1e-5)
-    # The bias of each label is no merit: it is evened out by the label's intercept.
+    # The intercept of each label cancels the critic's bias for that label.
     assert np.ptp(np.array(calibration.intercepts) + calibration.slope * np.arange(10)) < calibration.slope
 
 

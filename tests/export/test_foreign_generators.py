@@ -123,7 +123,7 @@ def test_uint8_images(tmp_path: Path, layout: str) -> None:
     values = (255 / (1 + np.exp(-(LATENTS @ weight(Z, 48))))).astype(np.uint8).reshape(-1, *shape)
     expected = values.transpose(0, 2, 3, 1) if layout == "nchw" else values
     assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
-    # A critic of the same images may still take floats, whose range is then asked for.
+    # A critic of the same images may take floats, which need a range.
     critic = flat_critic(tmp_path / "c.onnx", shape)
     packaged = wrap(tmp_path, file, critic, layout=layout, range="0..1")
     scores, _ = run(packaged, "critic.onnx", samples=expected)
@@ -144,7 +144,7 @@ def test_half_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        ({FLOAT16: 5, TensorProto.INT64: 900}, "float16"),  # tables of numbers are no weights
+        ({FLOAT16: 5, TensorProto.INT64: 900}, "float16"),  # integer tables are not weights
         ({TensorProto.INT8: 900, FLOAT16: 5}, "float16"),
         ({FLOAT16: 5, FLOAT: 6}, "float32"),
         ({FLOAT16: 7, FLOAT: 6, TensorProto.BFLOAT16: 8}, "bfloat16"),
@@ -179,7 +179,7 @@ def test_vectors(tmp_path: Path, element: int) -> None:
 
 
 def test_name_clashes_and_branches(tmp_path: Path) -> None:
-    """A graph of an old exporter whose values have a package's names, one of them inside a branch only."""
+    """Package a graph of an old exporter whose values have a package's names, one of them only in a branch."""
     branch = [
         helper.make_graph([node("Add", "labels samples", out)], f"by {out}", [], [helper.make_tensor_value_info(
             out, FLOAT, ["n", 3, 4, 4])]) for out in ("p", "q")
@@ -210,7 +210,7 @@ def test_name_clashes_and_branches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [9, 10, 11])
 def test_resizes_of_old_operator_sets(tmp_path: Path, opset: int) -> None:
-    """Resizes as old versions of torch write them; ONNX's converter alone would shift their pixels."""
+    """Convert the Resize nodes of old versions of torch; ONNX's converter alone would shift their pixels."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.ConvTranspose2d(Z, 3, 4), nn.Upsample(scale_factor=2), nn.Conv2d(3, 3, 3),
@@ -218,7 +218,7 @@ def test_resizes_of_old_operator_sets(tmp_path: Path, opset: int) -> None:
     ).eval()  # fmt: skip
     file, axes = tmp_path / "g.onnx", {"z": {0: "batch"}, "img": {0: "batch"}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is the old exporter
+        warnings.simplefilter("ignore")  # the old exporter warns about itself
         torch.onnx.export(
             network, (torch.randn(2, Z, 1, 1),), file, dynamo=False, opset_version=opset, input_names=["z"],
             output_names=["img"], dynamic_axes=axes,

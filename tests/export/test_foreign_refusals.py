@@ -63,8 +63,8 @@ def test_a_batch_axis_that_only_looks_dynamic(tmp_path: Path, batch: int) -> Non
     refused(tmp_path, "fails for 64 samples: .*reshape", file)
 
 
-def test_a_batch_that_breaks_when_small(tmp_path: Path) -> None:
-    """A reshape to pairs, as packing or minibatch statistics use."""
+def test_a_graph_that_fails_for_small_batches(tmp_path: Path) -> None:
+    """Refuse a reshape to pairs, as in packing or minibatch statistics."""
     tail = [node("Reshape", "flat pairs", "p"), node("Tanh", "p", "t"), node("Reshape", "t shape", "img")]
     constants = {"pairs": np.array([-1, 96]), "shape": np.array([-1, 3, 4, 4])}
     file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
@@ -83,9 +83,7 @@ def test_statistics_across_the_batch(tmp_path: Path) -> None:
     ones, zeros = np.ones(48, np.float32), np.zeros(48, np.float32)
     constants = {"shape": np.array([-1, 3, 4, 4]), "one": ones, "zero": zeros, "mean": zeros, "var": ones}
     file = flat_generator(tmp_path / "g.onnx", norm, (FLOAT, ["n", 3, 4, 4]), constants=constants)
-    refused(
-        tmp_path, r"generator g\.onnx looks across its batch: .* export it in eval mode \(model\.eval", file, **NCHW
-    )
+    refused(tmp_path, r"generator g\.onnx mixes its samples: .* export it in eval mode \(model\.eval", file, **NCHW)
 
     nodes = [
         node("ReduceMean", "x", "values", axes=[1, 2, 3], keepdims=0),
@@ -93,9 +91,7 @@ def test_statistics_across_the_batch(tmp_path: Path) -> None:
         node("Sub", "values mean", "s"),
     ]
     critic = save(tmp_path / "c.onnx", nodes, {"x": (FLOAT, ["n", 3, 4, 4])}, {"s": (FLOAT, ["n"])})
-    refused(
-        tmp_path, r"critic c\.onnx looks across its batch: .* or package the generator alone", generator, critic, **NCHW
-    )
+    refused(tmp_path, r"critic c\.onnx mixes its samples: .* or package the generator alone", generator, critic, **NCHW)
 
 
 def test_random_operators(tmp_path: Path) -> None:
@@ -345,7 +341,7 @@ def test_the_command_reports_an_error_in_one_line(
     assert said.out == ""
     assert said.err.startswith("ganserve package: error: the generator g.onnx has 2 inputs that could be its latents")
     assert said.err.count("\n") == 1
-    # onnxruntime itself says nothing beside it.
+    # onnxruntime prints nothing of its own.
     tail = [node("Reshape", "flat shape", "img")]
     broken = flat_generator(
         tmp_path / "b.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants={"shape": np.array([1, 3, 4, 4])}

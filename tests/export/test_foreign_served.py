@@ -1,4 +1,4 @@
-"""A model made elsewhere: packaged by the command, served by the real server, used through the SDK."""
+"""Package a model made elsewhere, serve it with the real server, and use it through the SDK."""
 
 from __future__ import annotations
 

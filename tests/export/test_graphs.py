@@ -37,13 +37,13 @@ def test_every_level_survives_the_conversion_to_floats_and_back() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
-def test_folded_upsampling_is_the_same_map_borders_included(size: int) -> None:
+def test_folded_upsampling_computes_the_same_including_borders(size: int) -> None:
     block = UpsampleConv(3, 4).double()
     features = torch.randn(2, 3, size, size, dtype=torch.float64)
     torch.testing.assert_close(fold_upsampling(block).double()(features), block(features), rtol=1e-6, atol=1e-6)
 
 
-def test_folding_leaves_the_network_alone_and_removes_parametrizations() -> None:
+def test_folding_copies_the_network_and_removes_parametrizations() -> None:
     network = nn.Sequential(spectral_norm(nn.Conv2d(3, 3, 3, padding=1)), nn.Sequential(UpsampleConv(3, 2))).eval()
     folded = fold(network)
     features = torch.randn(2, 3, 4, 4)
@@ -77,7 +77,7 @@ def latents(batch: int, random: torch.Generator) -> dict[str, torch.Tensor]:
     return {"latents": torch.randn(batch, 4, generator=random)}
 
 
-def test_unconditional_graph_has_a_dynamic_batch_and_no_paths_of_this_machine(tmp_path) -> None:
+def test_unconditional_graph_has_a_dynamic_batch_and_no_local_paths(tmp_path) -> None:
     module = GeneratorGraph(TinyGenerator(3), RGB).eval()
     model = to_onnx(module, latents(2, torch.Generator()), ("samples",))
     content = model.SerializeToString()
@@ -142,7 +142,7 @@ def test_a_graph_that_computes_something_else_is_refused(tmp_path) -> None:
         verify(file, GeneratorGraph(TinyGenerator(3), RGB).eval(), latents, ("samples",), seed=1)
 
 
-# Far from zero and of very different spreads, so that no absolute tolerance would do.
+# Far from zero, with very different spreads: one absolute tolerance would not fit both.
 VECTORS = DataInfo(sample_shape=(2,), mean=(5000.0, -2e-6), std=(10.0, 1e-6))
 
 
@@ -155,7 +155,7 @@ class VectorGenerator(nn.Module):
         return latents[:, :2] * torch.tensor([1.0, self.factor])
 
 
-def test_vectors_leave_in_their_own_units_and_are_compared_in_their_own_spread(tmp_path) -> None:
+def test_vectors_have_the_datas_units_and_tolerances_by_spread(tmp_path) -> None:
     module = GeneratorGraph(VectorGenerator(), VECTORS).eval()
     file = tmp_path / "generator.onnx"
     file.write_bytes(to_onnx(module, latents(2, torch.Generator()), ("samples",)).SerializeToString())
@@ -168,13 +168,13 @@ def test_vectors_leave_in_their_own_units_and_are_compared_in_their_own_spread(t
     same = verify(file, module, latents, ("samples",), seed=1, scale=VECTORS.std)
     assert not same.is_pixels
     assert same.largest <= same.tolerance
-    # A thousandth of the second value's spread is 1e-9, which no tolerance in the first one's units would find.
+    # A thousandth of the second value's spread is 1e-9, far below a tolerance in the first value's units.
     wrong = GeneratorGraph(VectorGenerator(1.001), VECTORS).eval()
     with pytest.raises(VerificationError, match="differs from PyTorch by"):
         verify(file, wrong, latents, ("samples",), seed=1, scale=VECTORS.std)
 
 
-def test_vectors_enter_the_critic_in_their_own_units() -> None:
+def test_the_critic_takes_vectors_in_the_datas_units() -> None:
     class Sum(nn.Module):
         def forward(self, vectors, labels=None):
             return CriticOutput(vectors.sum(dim=1), code_values=vectors)

@@ -22,7 +22,7 @@ SAMPLES = [torch.randn(64, 6, generator=torch.Generator().manual_seed(0))]
 
 
 class Looking(nn.Module):
-    """A critic that compares each sample with its batch."""
+    """Compare each sample with its batch."""
 
     def __init__(self, critic: nn.Module | None = None) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Looking(nn.Module):
 
 
 def frozen() -> nn.Module:
-    """Batch and minibatch statistics that have seen a few batches."""
+    """Make a network with batch and minibatch statistics of a few batches."""
     critic = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), MinibatchStddev(4), nn.Linear(9, 1), nn.Flatten(0))
     for seed in range(3):
         critic(torch.randn(16, 6, generator=torch.Generator().manual_seed(seed)))
@@ -50,36 +50,36 @@ def test_frozen_statistics_score_each_sample_alone() -> None:
     ("network", "reason"),
     [
         (frozen().train(), "critic Mine gives another result|cannot be called with 1 samples: Expected more than 1"),
-        (Looking(), r"looks across its batch: a sample's result differs by .* between a batch of 1 and one of 64"),
+        (Looking(), r"mixes its samples: a sample's result differs by .* between a batch of 1 and one of 64"),
         (nn.Sequential(nn.Linear(6, 1), nn.Flatten(0), nn.Dropout(0.5)), "draws random numbers"),
         (nn.Linear(6, 1), r"gives \[64, 1\] for 64 samples; expected \[64\]"),
         (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Flatten(0, 1), nn.Linear(3, 1), nn.Flatten(0)), r"gives \[128\]"),
     ],
     ids=["training mode", "looking", "dropout", "column", "two a sample"],
 )
-def test_a_network_that_no_server_can_batch_is_refused(network: nn.Module, reason: str) -> None:
+def test_a_network_that_cannot_be_batched_is_refused(network: nn.Module, reason: str) -> None:
     with pytest.raises(ExportError, match=reason):
         check_alone(network, SAMPLES, (), "critic Mine")
 
 
-def test_a_small_influence_of_the_batch_is_seen_and_rounding_is_not() -> None:
+def test_a_small_influence_of_the_batch_is_found_but_rounding_ignored() -> None:
     linear = nn.Linear(6, 1)
 
     def slightly(samples: torch.Tensor) -> torch.Tensor:
         scores = linear(samples).squeeze(1)
         return 1000.0 + scores + 0.1 * len(samples) ** 0.5
 
-    with pytest.raises(ExportError, match="looks across its batch"):
+    with pytest.raises(ExportError, match="mixes its samples"):
         check_alone(slightly, SAMPLES, (), "critic")
     check_alone(lambda samples: 1000.0 + linear(samples).squeeze(1), SAMPLES, (), "critic")
 
 
 def test_the_error_names_the_network_and_a_fix(run: Path, tmp_path: Path, monkeypatch) -> None:
     trained = load_trained(run)
-    # Training refuses such a critic of one's own at its start; here it comes another way.
+    # Training would refuse this critic at its start, so replace it afterwards.
     mixing = dataclasses.replace(trained, critic=Looking(trained.critic).eval())
     monkeypatch.setattr(exporter, "load_trained", lambda *_: mixing)
-    with pytest.raises(ExportError, match=r"critic Looking looks across its batch.*MinibatchStddev.*--generator-only"):
+    with pytest.raises(ExportError, match=r"critic Looking mixes its samples.*MinibatchStddev.*--generator-only"):
         export_run(run, tmp_path / "digits")
     assert not (tmp_path / "digits").exists()
     package = export_run(run, tmp_path / "digits", generator_only=True)

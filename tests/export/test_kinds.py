@@ -66,7 +66,7 @@ CONFIGS = {
         loss=ModifiedMinimaxLoss(),
         regularisers=UNREGULARISED,
     ),
-    # What leaves no trace in a package but spectral norm, which is folded.
+    # Remedies that do not change the graph, and spectral norm, which is folded.
     "remedied": TrainConfig(
         data=RING,
         networks=dataclasses.replace(MLP, spectral_norm="both"),
@@ -115,7 +115,7 @@ def client(exported: dict[str, Exported]) -> Iterator[Client]:
 
 
 def ours(trained: TrainedModel, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """Return PyTorch's samples, from the network as it was trained."""
+    """Return the samples of the PyTorch network as it was trained."""
     with torch.inference_mode():
         given = None if labels is None else torch.from_numpy(labels)
         return from_network(trained.generator(torch.from_numpy(latents), given), trained.data).numpy()
@@ -189,7 +189,7 @@ def test_a_packed_critic_is_left_out_with_a_reason(client: Client, exported: dic
             refused()
 
 
-def test_batch_norm_is_frozen_and_a_classifying_critic_takes_no_labels(client: Client, runs: dict[str, Path]) -> None:
+def test_batch_norm_is_frozen_and_acgans_critic_takes_no_labels(client: Client, runs: dict[str, Path]) -> None:
     trained = load_trained(runs["classified"])
     info = client.model("classified")
     assert (len(info.label_names), info.critic_takes_labels) == (10, False)
@@ -215,24 +215,24 @@ def test_a_grown_network_is_served_at_its_final_level(client: Client, runs: dict
     np.testing.assert_allclose(batch.scores, our_scores(trained, batch.images), rtol=1e-3, atol=1e-4)
 
 
-def test_training_remedies_leave_no_trace_in_serving(client: Client, runs: dict[str, Path]) -> None:
+def test_training_remedies_do_not_change_serving(client: Client, runs: dict[str, Path]) -> None:
     trained = load_trained(runs["remedied"])
     batch = client.sample(8, model="remedied", seed=1, return_latents=True, return_scores=True)
     np.testing.assert_allclose(batch.samples, ours(trained, batch.latents, None), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(batch.scores, our_scores(trained, batch.samples), rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_that_still_grows_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+def test_a_growing_network_is_refused_with_the_missing_samples(tmp_path: Path) -> None:
     often = OutputConfig(checkpoint_every_steps=4)
     run = trained_run(tmp_path / "run", dataclasses.replace(CONFIGS["grown"], output=often))
     for newest in (run / "checkpoints").glob("step-00000006.pt*"):
-        newest.unlink()  # as if training had come to step 4 only
-    # 64 samples were seen; the last level is in after 64, which the networks learn of with one batch more.
+        newest.unlink()  # as if training had stopped at step 4
+    # 64 samples were seen, and the last level is complete after 64, but takes effect with the next batch.
     with pytest.raises(
         ExportError, match=r"still growing: level 1 of 1 \(8 of 8 pixels\), 50% faded in\. Train on for 16"
     ):
         export_run(run, tmp_path / "models" / "grown")
-    # As a run's best was before no look at growing networks could become it.
+    # Earlier versions kept best checkpoints of growing networks.
     (grown,) = (run / "checkpoints").glob("step-00000004.pt")
     shutil.copy(grown, best := grown.with_name("best-00000004.pt"))
     best.with_name(f"{best.name}.sha256").write_text(grown.with_name(f"{grown.name}.sha256").read_text())
@@ -263,7 +263,7 @@ def test_a_critic_with_too_little_data_is_served_uncalibrated(
             client.sample(2, select=Rejection())
 
 
-def test_the_generator_alone_on_request(
+def test_generator_only_exports_no_critic(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main([str(runs["codes"]), "--out", str(tmp_path / "alone"), "--generator-only"]) == 0

@@ -1,4 +1,4 @@
-"""Tests take `device`: the CPU, where their own logic is tried out everywhere, and CUDA, which is what they are for."""
+"""Run each test on CUDA, its purpose, and on the CPU, to try out the test itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", params=[ON_CPU, ON_CUDA])
 def device(request: pytest.FixtureRequest) -> Device:
-    """A device; a test skips where it cannot be had."""
+    """Return a device; skip the test where it is missing."""
     skip_without(request.param)
     return request.param

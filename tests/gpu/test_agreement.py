@@ -1,4 +1,4 @@
-"""Graphs on a device compute what PyTorch computes there, every heavy node on that device."""
+"""Test that graphs on a device agree with PyTorch and run every heavy node on that device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from random_players import random_player
 if TYPE_CHECKING:
     from random_players import Kind, Player
 
-# In float32: a share of the largest value, and levels of pixels, of which one in a thousand may differ at all.
+# In float32: a share of the largest value; levels of pixels, in at most one of a thousand values.
 RELATIVE, LEVELS, UNEQUAL = 1e-4, 1.0, 1e-3
 # In float16, with 11 bits of mantissa in each of some ten layers, against PyTorch in float32.
 HALF_RELATIVE, HALF_LEVELS, HALF_MEAN_LEVELS = 2e-2, 4.0, 0.3
@@ -23,7 +23,7 @@ ARCHITECTURES = ["dcgan", "residual", "r3gan"]
 
 
 def cases(kinds: list[Kind], on_cpu: Kind) -> list[object]:
-    """Everything on CUDA, and one player on the CPU: a graph takes seconds to make."""
+    """Return all players for CUDA and one for the CPU, because making a graph takes seconds."""
     return [pytest.param(*ON_CPU.values, "dcgan", on_cpu, id=f"cpu-dcgan-{on_cpu}")] + [
         pytest.param(*ON_CUDA.values, architecture, kind, id=f"cuda-{architecture}-{kind}", marks=ON_CUDA.marks)
         for architecture in ARCHITECTURES
@@ -32,7 +32,7 @@ def cases(kinds: list[Kind], on_cpu: Kind) -> list[object]:
 
 
 def compared(device: Device, player: Player, **engine: Any) -> dict[str, Distance]:
-    """How far each output is from PyTorch's, over some batch sizes; checks where nodes run."""
+    """Return each output's distance from PyTorch's for some batch sizes, and check where nodes run."""
     config = device.engine(buckets=(1, 4, 64), **engine)
     session = BoundSession("graph.onnx", player.content, config, player.outputs, 0)
     assert session.session.get_providers()[0] == device.provider
@@ -63,7 +63,7 @@ def test_float16_stays_within_its_bounds(device: Device, architecture: str, kind
         if kind == "generator":
             assert far.largest <= HALF_LEVELS, (name, far)
             assert far.mean <= HALF_MEAN_LEVELS, (name, far)
-            assert far.unequal > 0, "float16 gives what float32 gives: the package is not in float16"
+            assert far.unequal > 0, "equal results: the package is not in float16"
         else:
             assert far.largest <= HALF_RELATIVE, (name, far)
 

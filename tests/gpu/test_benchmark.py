@@ -25,11 +25,11 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[ModuleType]:
-    """Import its main module, and forget its helper modules afterwards: other benchmarks use the same names."""
+    """Import the benchmark, and remove its helper modules afterwards: other benchmarks use the same names."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        for name in ("run", "common", "packages", "bare"):  # those of other tests' benchmarks
+        for name in ("run", "common", "packages", "bare"):  # modules of other benchmarks
             patch.delitem(sys.modules, name, raising=False)
         yield importlib.import_module("run")
         for name in set(sys.modules) - before:
@@ -48,9 +48,7 @@ def measured(run: ModuleType, section: str, tmp_path: Path) -> tuple[dict[str, A
 
 
 @pytest.mark.slow
-def test_generators_are_measured_in_ways_of_each_kind(
-    run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generators_are_measured_in_each_way(run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generators = importlib.import_module("generators")
     ways = (generators.HALF, generators.TorchWay(torch.bfloat16), generators.COMPILED)
     assert set(ways) <= {way for way, _ in generators.STEPS}
@@ -82,7 +80,7 @@ def test_the_whole_server_is_measured_by_its_stages(run: ModuleType, tmp_path: P
 
 
 @pytest.mark.slow
-def test_training_is_measured_beside_the_bare_loop(
+def test_training_is_compared_with_the_bare_loop(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainings = importlib.import_module("trainings")
@@ -96,7 +94,7 @@ def test_training_is_measured_beside_the_bare_loop(
     assert "\n| r3gan-16 | bfloat16 | 4 |" in table
 
 
-def test_without_a_gpu_cuda_is_refused_in_words(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_cuda_is_refused_with_a_message(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     if obstacle() is None:
         pytest.skip("CUDA can be had here")
     with pytest.raises(SystemExit):

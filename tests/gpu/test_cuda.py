@@ -1,4 +1,4 @@
-"""On a real GPU: the CUDA provider really runs the graphs, and draws what the CPU draws to within a level."""
+"""Test on a real GPU that CUDA runs the graphs and draws the CPU's samples to within a level."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
 @pytest.mark.parametrize("provider", ["cuda", "auto"])
-def test_models_run_on_cuda_and_draw_what_the_cpu_draws(device: Device, provider: str, tmp_path: Path) -> None:
+def test_models_run_on_cuda_and_draw_the_cpus_samples(device: Device, provider: str, tmp_path: Path) -> None:
     build_convolutional_package(tmp_path, "convolutional")
     build_dense_package(tmp_path, "dense")
     with running_server(tmp_path, "--provider", provider) as server, connected(server.address) as gpu:

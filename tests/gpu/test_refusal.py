@@ -1,4 +1,4 @@
-"""Without CUDA's libraries, `--provider cuda` refuses to start. Needs onnxruntime's CUDA build, but mostly no GPU."""
+"""Test that `--provider cuda` refuses to start without CUDA's libraries. Most tests need no GPU."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("what", ["all", pytest.param("cudnn", marks=pytest.mark.gpu)])
-def test_cuda_without_its_libraries_is_refused_with_what_is_missing(
-    what: str, repository: Path, tmp_path: Path
-) -> None:
+def test_cuda_without_its_libraries_is_refused_and_names_them(what: str, repository: Path, tmp_path: Path) -> None:
     if what == "cudnn":
-        skip_without(Device("cuda"))  # where the others are there
+        skip_without(Device("cuda"))  # the other libraries are present
     hidden = tmp_path / "hidden"
     hidden_cuda.hide(what, hidden)
     paths = [str(hidden), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
@@ -49,8 +47,8 @@ def test_cuda_without_its_libraries_is_refused_with_what_is_missing(
     assert "--provider cpu" in result.stderr
 
 
-def test_cuda_without_cudnn_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxruntime itself would make the session, and fail at the first convolution."""
+def test_cuda_without_cudnn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse early: onnxruntime would make the session and fail at the first convolution."""
 
     def load(name: str, *_: Any, **__: Any) -> None:
         if name.startswith("libcudnn"):

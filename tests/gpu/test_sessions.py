@@ -1,4 +1,4 @@
-"""A server's sessions on a device: the same samples in any company, with CUDA graphs and without; short of memory."""
+"""Test sessions on a device: samples independent of other requests and CUDA graphs, and lack of memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ganserve.v1.gan_service_pb2 import SampleRequest
 
 LENGTH = 24
-# Of a package whose generator needs 4 KiB a sample for its widest layer: much more than the limit for so many.
+# The generator needs 4 KiB a sample for its widest layer, which for so many samples exceeds the limit.
 MANY, LIMIT_MIB = 65536, 128
 
 
@@ -40,7 +40,9 @@ def request(model: str, offset: int = 0, count: int = LENGTH, seed: int = 5) -> 
 
 
 @pytest.mark.parametrize(("model", "most"), [("convolutional", 1.0), ("dense", 1e-4)])
-def test_samples_are_the_same_in_any_company(device: Device, model: str, most: float, tmp_path: Path) -> None:
+def test_samples_do_not_depend_on_other_requests_in_the_batch(
+    device: Device, model: str, most: float, tmp_path: Path
+) -> None:
     build = build_convolutional_package if model == "convolutional" else build_dense_package
     build(tmp_path, model)
 
@@ -59,7 +61,7 @@ def test_samples_are_the_same_in_any_company(device: Device, model: str, most: f
         assert distance(part, alone[start : start + 5]).largest <= most
 
 
-def test_cuda_graphs_change_nothing(device: Device, tmp_path: Path) -> None:
+def test_cuda_graphs_do_not_change_samples(device: Device, tmp_path: Path) -> None:
     content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
     sessions = {
         graphs: BoundSession("g", content, device.engine(cuda_graphs=graphs), ["samples"], 0)
@@ -76,14 +78,14 @@ def test_cuda_graphs_change_nothing(device: Device, tmp_path: Path) -> None:
         }
         expected = sessions["off"].run(feed)[0]
         for graphs in ("on", "auto"):
-            # The same kernels: but some of cuDNN's add in any order.
+            # The kernels are the same, but some of cuDNN's add in any order.
             far = distance(sessions[graphs].run(feed)[0], expected)
             assert far.largest <= 1.0, graphs
             assert far.unequal <= 1e-2, graphs
 
 
 @pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
-def test_float16_has_tensor_cores_and_float32_keeps_its_bits(device: Device) -> None:
+def test_only_float16_uses_tensor_cores(device: Device) -> None:
     for half in (False, True):
         player = random_player("dcgan", "generator", half=half)
         session = BoundSession("g", player.content, device.engine(), player.outputs, 0)
@@ -92,7 +94,7 @@ def test_float16_has_tensor_cores_and_float32_keeps_its_bits(device: Device) -> 
 
 
 @pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
-def test_the_quickest_way_is_chosen(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_fastest_session_is_chosen(device: Device, caplog: pytest.LogCaptureFixture) -> None:
     player = random_player("dcgan", "generator", half=True)
     config = device.engine(conv_search="measure", conv_layout="measure")
     with caplog.at_level("INFO"):
@@ -104,7 +106,7 @@ def test_the_quickest_way_is_chosen(device: Device, caplog: pytest.LogCaptureFix
     assert distance(session.run(feed)[0], expected).largest <= 4.0
 
 
-def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
+def test_memory_is_allocated_before_a_graph_is_captured(tmp_path: Path) -> None:
     content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
     bound = BoundSession("g", content, Device("cpu").engine(), ["samples"], 0)
     feed = {"latents": np.zeros((3, CONVOLUTIONAL.latent_dimension), np.float32), "labels": np.zeros(3, np.int64)}
@@ -123,7 +125,7 @@ def test_memory_is_taken_before_a_graph_is_captured(tmp_path: Path) -> None:
     assert Listening.graphs == ["-1", "-1", "2"]  # -1: not captured; 2: the second bucket's
 
 
-def test_small_samples_are_joined_to_larger_calls(device: Device, tmp_path: Path) -> None:
+def test_small_samples_share_larger_calls(device: Device, tmp_path: Path) -> None:
     build_convolutional_package(tmp_path, "convolutional")
     with core(tmp_path, max_small_batch_size=32, engine=device.engine()) as gan:
         described = gan.get_model(gan_service_pb2.GetModelRequest(model="convolutional")).engines[0]
@@ -133,8 +135,8 @@ def test_small_samples_are_joined_to_larger_calls(device: Device, tmp_path: Path
         assert gan.repository.resolve("convolutional", 0).generator.statistics.calls == 1
 
 
-def test_memory_that_a_graph_was_captured_with_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph reads and writes where it did when it was captured, as it is while algorithms are chosen."""
+def test_a_captured_graph_keeps_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph reads and writes the memory of its capture, also of one made while algorithms are compared."""
     content = (build_convolutional_package(tmp_path, "g") / "generator.onnx").read_bytes()
     make, captured = BoundSession._make, []
 
@@ -152,7 +154,7 @@ def test_memory_that_a_graph_was_captured_with_stays(tmp_path: Path, monkeypatch
 
 
 def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has the convolutional package fail as it does where memory is full; on the GPU itself the limit does it."""
+    """Make the convolutional package fail for lack of memory: by the limit on a GPU, by a patch on the CPU."""
     if device.name == "cuda":
         return
     run = BoundSession._run
@@ -169,13 +171,13 @@ def short_of_memory(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("graphs", ["auto", "off"])
-def test_running_out_of_memory_ends_that_request_alone(
+def test_running_out_of_memory_ends_only_that_request(
     device: Device, graphs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(device, monkeypatch)
     build_convolutional_package(tmp_path, "convolutional")
     engine = device.engine(buckets=(1, MANY), cuda_graphs=graphs, gpu_memory_limit_mib=LIMIT_MIB)
-    # A server tries its largest call out before it serves; here it must not, as if memory had been free by then.
+    # Skip the trial of the largest call at load, as if memory had been free then.
     warm_up = Engine.warm_up
     monkeypatch.setattr(Engine, "warm_up", lambda self, feeds: [warm_up(self, feeds[:1])[0]] * len(feeds))
 
@@ -186,7 +188,7 @@ def test_running_out_of_memory_ends_that_request_alone(
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await server.gan.Sample(request("convolutional", count=MANY))
                 assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-                assert "the device has no memory left for this call" in caught.value.details()
+                assert "the device has no memory left" in caught.value.details()
                 after = await server.gan.Sample(request("convolutional", count=1))
                 assert distance(to_array(after.samples.tensor), to_array(before.samples.tensor)).largest <= 1.0
 
@@ -194,7 +196,7 @@ def test_running_out_of_memory_ends_that_request_alone(
 
 
 @pytest.mark.parametrize("search", ["heuristic", "measure"])
-def test_a_model_that_finds_no_memory_is_not_served_and_others_are(
+def test_a_model_without_enough_memory_is_not_served_but_others_are(
     device: Device, search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(device, monkeypatch)

@@ -1,4 +1,4 @@
-"""A preset trained in bfloat16 on a device, checkpointed, exported and served there."""
+"""Train a preset in bfloat16 on a device, resume, export and serve it there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from devices import Device
 
 
-# The CPU passes it, too, but takes half a minute: there, tests/e2e has the whole way.
+# Not on the CPU, where it takes half a minute; tests/e2e does the same there.
 @pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
 def test_a_preset_is_trained_in_bfloat16_exported_and_served(device: Device, tmp_path: Path) -> None:
     steps = 200
@@ -32,7 +32,7 @@ def test_a_preset_is_trained_in_bfloat16_exported_and_served(device: Device, tmp
     run, console = tmp_path / "run", Console(file=io.StringIO())
     result = train(config, run, device=device.name, console=console)
     assert result.step == steps
-    # It goes on from its checkpoint, on the same device.
+    # It resumes from its checkpoint on the same device.
     result = train(dataclasses.replace(config, steps=steps + 2), run, device=device.name, console=console)
     assert (result.resumed_step, result.step) == (steps, steps + 2)
 

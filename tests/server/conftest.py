@@ -12,6 +12,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stubs(server: str) -> Iterator[Stubs]:
-    """Stubs on the session's server."""
     with connected(server) as stubs:
         yield stubs

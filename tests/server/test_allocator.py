@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless the environment sets the allocator's thresholds."""
+"""Test that the process keeps freed memory, unless the environment sets the allocator's thresholds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# Frees 32 MiB at the top of the heap, block by block, and tells how many of them the process still has.
+# Free 32 MiB at the top of the heap, block by block, and print whether the process kept most of them.
 _PROGRAM = """
 import ctypes, pathlib, resource
 from ganserve_server.allocator import keep_freed_memory
@@ -33,7 +33,7 @@ print(said, resident() - before > 16_000_000)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is no glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize(
     ("environment", "kept"), [({}, "True True"), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, "False False")]
 )

@@ -1,4 +1,4 @@
-"""The benchmarks of serving run; their figures are not checked."""
+"""Test that the benchmarks of serving run, whatever their figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "serving"
 
 
 def measured(name: str, json_file: Path, *flags: str) -> tuple[dict[str, Any], str]:
-    """What a benchmark writes as JSON, and what it prints."""
+    """Run a benchmark; return its JSON and its output."""
     command = [sys.executable, str(BENCHMARKS / name), *flags, "--json", str(json_file)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr
@@ -60,11 +60,11 @@ def test_each_question_is_answered(name: str, flags: list[str], tmp_path: Path) 
 
 @pytest.fixture
 def peers() -> Iterator[ModuleType]:
-    """The module; what it imports by names that are nobody's outside of its folder goes again."""
+    """Import the benchmark, and remove its helper modules afterwards: other benchmarks use the same names."""
     names = ("peers", "client", "overhead", "packages", "common")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
-        for name in names:  # those of other tests' benchmarks
+        for name in names:  # modules of other benchmarks
             patch.delitem(sys.modules, name, raising=False)
         importlib.import_module("client")
         yield importlib.import_module("peers")
@@ -72,7 +72,7 @@ def peers() -> Iterator[ModuleType]:
             sys.modules.pop(name)
 
 
-def test_the_server_is_measured_beside_its_peers(
+def test_peers_measures_the_server(
     peers: ModuleType, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = sys.modules["client"]
@@ -80,7 +80,7 @@ def test_the_server_is_measured_beside_its_peers(
     @contextlib.contextmanager
     def running(models: Path, flags: list[str]) -> Iterator[tuple[Any, str]]:
         assert (flags, {package.name for package in models.iterdir()}) == (["--workers", "1"], {"tiny", "g32"})
-        yield SimpleNamespace(pid=os.getpid()), server  # which has a model "tiny", too
+        yield SimpleNamespace(pid=os.getpid()), server  # which also has a model "tiny"
 
     def load(*arguments: Any) -> dict[str, float]:
         with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -1,4 +1,4 @@
-"""`ganserve serve` as a process: how it starts, refuses to start, and stops."""
+"""Test the process `ganserve serve`: starting, refusing to start, stopping."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from stubs import Stubs
 
-# Large enough that an answer of it fills the buffers between server and client.
+# Large enough that one answer fills the buffers between server and client.
 LARGE = TinyModel(shape=(128, 128, 3), label_names=())
 
 
@@ -63,7 +63,7 @@ def test_a_taken_port_is_refused(repository: Path) -> None:
     assert result.stdout == ""
 
 
-def test_the_port_of_another_server_is_refused(server: str, repository: Path) -> None:
+def test_another_servers_port_is_refused(server: str, repository: Path) -> None:
     result = serve("--models", str(repository), "--port", server.rpartition(":")[2])
     assert result.returncode == 2
     assert "another process uses the port" in result.stderr
@@ -134,7 +134,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "there is no such folder. Write one with `ganserve export-onnx" in result.stderr
 
 
-def test_a_missing_folder_is_blamed_on_its_source(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_with_its_source(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text('models = "nowhere"')
     result = serve("--config", str(file))
@@ -210,7 +210,7 @@ def test_help_lists_the_flags() -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
-def test_it_serves_where_stderr_cannot_be_written(closed: str, repository: Path) -> None:
+def test_it_serves_if_stderr_cannot_be_written(closed: str, repository: Path) -> None:
     command = f"exec {sys.executable} -m ganserve_server --models {repository} --port 0 --provider cpu {closed}"
     with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -230,7 +230,7 @@ def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: P
         watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         server.terminate()
-        # The stream waits for its reader, so the server is still there.
+        # The stream waits for its reader, so the server still runs.
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         answer = health.Check(health_pb2.HealthCheckRequest(service="ganserve.v1.GanService"), timeout=TIMEOUT_S)
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -251,7 +251,7 @@ def test_sigterm_without_calls_exits_at_once_with_0(repository: Path) -> None:
 
 
 def stalled(stubs: Stubs) -> grpc.Call:
-    """A stream that its client does not read on, which therefore never ends."""
+    """Open a stream that its client stops reading, so that it never ends."""
     stream = stubs.open_stream(count=2**40, seed=1)
     next(stream)
     return stream
@@ -268,7 +268,7 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
             list(stream)
 
 
-def test_a_cut_off_stream_learns_how_to_continue(tmp_path: Path) -> None:
+def test_a_cut_off_stream_is_told_how_to_continue(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=2**40, seed=1)
@@ -282,7 +282,7 @@ def test_a_cut_off_stream_learns_how_to_continue(tmp_path: Path) -> None:
         assert server.wait() == 1
 
 
-def test_one_models_folder_instead_of_the_repository_is_recognised(tmp_path: Path) -> None:
+def test_the_folder_of_one_model_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     result = serve("--models", str(tmp_path / "tiny"), "--port", "0")
     assert result.returncode == 2
@@ -309,7 +309,7 @@ def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
         assert stream.is_active() or stream.code() is not None
 
 
-def test_concurrent_clients_of_one_server(server: str) -> None:
+def test_one_server_serves_concurrent_clients(server: str) -> None:
     errors: list[BaseException] = []
 
     def work(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the configuration comes from: flags over the environment over a file over defaults."""
+"""Test the sources of the configuration: flags override the environment, which overrides a file and defaults."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def test_without_sources_all_is_default() -> None:
+def test_without_sources_all_values_are_defaults() -> None:
     configuration = read_configuration([], {})
     assert configuration.config == ServerConfig()
     assert configuration.sources == {}
 
 
-def test_flags_beat_the_environment_which_beats_the_file(write: Write) -> None:
+def test_flags_override_the_environment_which_overrides_the_file(write: Write) -> None:
     file = write("port = 1\nthreads = 1\nworkers = 1\n")
     environment = {"GANSERVE_PORT": "2", "GANSERVE_THREADS": "2"}
     configuration = read_configuration(["--config", file, "--port", "3"], environment)
@@ -108,7 +108,7 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
-def test_bad_files_are_refused_with_words(write: Write, text: str, message: str) -> None:
+def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: str) -> None:
     with pytest.raises(StartupError, match=message):
         read_configuration(["--config", write(text)], {})
 
@@ -128,17 +128,17 @@ def test_bad_files_are_refused_with_words(write: Write, text: str, message: str)
         ),
     ],
 )
-def test_bad_environments_are_refused_with_words(environment: dict[str, str], message: str) -> None:
+def test_bad_environments_are_refused_with_a_message(environment: dict[str, str], message: str) -> None:
     with pytest.raises(StartupError, match=message):
         read_configuration([], environment)
 
 
-def test_what_others_put_into_the_environment_is_left_alone() -> None:
+def test_variables_of_kubernetes_are_ignored() -> None:
     environment = {
         "GANSERVE_TARGET": "gpu-box:6000",
         "GANSERVE_TRAIN_SUPERVISOR": "1",
         "GANSERVE_HOST": "",
-        # Kubernetes, about a service named ganserve and another one named ganserve-blue.
+        # Kubernetes sets these for services named ganserve and ganserve-blue.
         "GANSERVE_PORT": "tcp://10.0.0.1:50051",
         "GANSERVE_SERVICE_HOST": "10.0.0.1",
         "GANSERVE_SERVICE_PORT": "50051",
@@ -175,7 +175,7 @@ def test_help_needs_no_sources(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         assert f"--{name.replace('_', '-')}" in text
 
 
-def test_a_server_says_what_its_values_are_and_where_they_are_from(repository: Path, write: Write) -> None:
+def test_a_server_prints_its_values_with_their_sources(repository: Path, write: Write) -> None:
     file = write("threads = 1\nmax_batch_size = 16\n")
     with running_server(
         repository, "--provider", "cpu", environment={"GANSERVE_CONFIG": file, "GANSERVE_WORKERS": "2"}

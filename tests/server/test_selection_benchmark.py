@@ -1,4 +1,4 @@
-"""The benchmark of selection runs; its figures are not checked."""
+"""Test that the benchmark of selection runs, whatever its figures."""
 
 from __future__ import annotations
 

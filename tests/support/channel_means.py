@@ -1,11 +1,11 @@
-"""A feature network whose features are known. N = batch, C = channels."""
+"""Define a feature network with known features. N = batch, C = channels."""
 
 import torch
 from torch import Tensor, nn
 
 
 class ChannelMeans(nn.Module):
-    """A network of a convolution, so that its channels are seen, whose features are known: means of the channels."""
+    """Compute the means of the channels by a convolution, whose input channels a reader can see."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

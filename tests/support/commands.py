@@ -13,7 +13,7 @@ from unittest import mock
 from ganserve import _cli
 
 GANSERVE = Path(sys.executable).with_name("ganserve")
-"""The installed command, for the few tests of which a process of its own is the subject."""
+"""The installed command, for tests that need a separate process."""
 
 
 def ganserve(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A batcher's computation that tests can hold, fail and inspect."""
+"""Define a batcher's computation that tests can hold, fail and inspect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Call = list[tuple[str, int, int]]
 
 
 class Computation:
-    """Numbers each sample of a work named "a" as its index; can be held, and remembers its calls."""
+    """Return each sample's index in work named "a"; can be held, and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -84,19 +84,19 @@ def values(parts: list[tuple[np.ndarray, ...]]) -> list[int]:
 
 
 async def started(computation: Computation) -> None:
-    """Waits until one more call has started."""
+    """Wait until one more call has started."""
     assert await asyncio.to_thread(computation.started.acquire, timeout=20)
 
 
 async def submitted(batcher: Batcher[str], work: str, count: int, **options: object) -> asyncio.Task:
-    """Submits and waits until the request is in the queue."""
+    """Submit a request and wait until it is in the queue."""
     task = asyncio.ensure_future(batcher.submit(work, count, QueueOptions(**options)))
     await asyncio.sleep(0)
     return task
 
 
 async def behind_a_held_call(batcher: Batcher[str], computation: Computation) -> asyncio.Task:
-    """Keeps the only worker busy, so that what is submitted next waits."""
+    """Keep the only worker busy, so that later requests wait."""
     computation.hold()
     first = await submitted(batcher, "first", 1)
     await started(computation)

@@ -1,4 +1,4 @@
-"""The devices that a test runs on: this machine's CPU, and its GPU if onnxruntime can use it."""
+"""Find the devices for tests: the CPU, and the GPU if onnxruntime can use it."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from ganserve_server.engine.sessions import EngineConfig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# As onnxruntime calls them before and after it has fused them: FusedConv, NhwcConv, FusedMatMul, LayerNormalization …
+# Names before and after onnxruntime fuses them: FusedConv, NhwcConv, FusedMatMul, LayerNormalization …
 _HEAVY = re.compile(r"Conv|MatMul|Gemm|Norm")
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One device, by torch's name of it."""
+    """A device with torch's name of it."""
 
     name: Literal["cpu", "cuda"]
 
     @property
     def provider(self) -> str:
-        """onnxruntime's execution provider on it."""
+        """onnxruntime's execution provider."""
         return CUDA if self.name == "cuda" else CPU
 
     def engine(self, **changes: Any) -> EngineConfig:
-        """How the server runs graphs there, with buckets on both."""
+        """Return the server's options for this device, with buckets on CPU and GPU."""
         fields = {"threads": 1, "buckets": (1, 4, 16), "conv_search": "heuristic", "conv_layout": "nchw"}
         return EngineConfig(provider=self.provider, **(fields | changes))
 
 
 ON_CPU = pytest.param(Device("cpu"), id="cpu")
 ON_CUDA = pytest.param(Device("cuda"), id="cuda", marks=pytest.mark.gpu)
-# The CUDA libraries are loaded once, and only where a test asks.
+# Load the CUDA libraries once, and only if a test needs them.
 obstacle = functools.cache(cuda_obstacle)
 
 
 def skip_without(device: Device) -> None:
-    """Skips a test whose device cannot be had here, with the reason."""
+    """Skip a test whose device is missing, with the reason."""
     if device.name == "cuda" and (reason := obstacle()) is not None:
         pytest.skip(f"CUDA cannot be had here: {reason}")
 
 
 def heavy_nodes(session: Any) -> dict[str, set[str]]:
-    """The convolutions, matrix products and normalisations of a session: {execution provider: operations}.
+    """Return the convolutions, matrix products and normalisations of a session: {execution provider: operations}.
 
     The session must have been made with session.record_ep_graph_assignment_info.
     """
@@ -64,7 +64,7 @@ def heavy_nodes(session: Any) -> dict[str, set[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """How far an array is from the one that was expected."""
+    """Distance of an array from the expected one."""
 
     largest: float
     """Largest difference: levels of pixels, else a share of the largest expected magnitude."""
@@ -75,7 +75,7 @@ class Distance:
 
 
 def distance(found: NDArray[np.generic], expected: NDArray[np.generic]) -> Distance:
-    """Compares two arrays of the same shape and type, all of whose values must be finite."""
+    """Compare two arrays of the same shape and type; all values must be finite."""
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     mine, theirs = found.astype(np.float64), expected.astype(np.float64)
     assert np.isfinite(mine).all()

@@ -1,6 +1,6 @@
-"""The pages that people read, as a test sees them: code blocks (found by sybil), tables and flags.
+"""Read the documents for tests: code blocks (by sybil), tables and flags.
 
-A test asks for structure (blocks, first columns, flags) and never for sentences, so that pages can be rewritten freely.
+Tests use only structure (blocks, first columns, flags), never sentences, so that pages can be rewritten.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*/README.md"))
 TARGET = "localhost:50051"
-"""The server's address on every page; a test's own server takes its place."""
+"""The server's address on every page; a test replaces it by its own server's."""
 STEPS = 20
-"""Training steps where a page trains for minutes."""
+"""Training steps in place of the number on the page."""
 
 _FENCE = RawFencedCodeBlockLexer(re.compile(r"(?P<language>\w*)[ \t]*(?P<name>[\w./-]*)[ \t]*$\n", re.MULTILINE))
 _PRINTS = re.compile(r"(this |it )?prints:?", re.IGNORECASE)
@@ -48,10 +48,10 @@ class Block:
     line: int
     language: str
     name: str
-    """The second word after the fence, a file's name."""
+    """File name: the second word after the fence."""
     code: str
     printed: str | None
-    """The text block that follows after a line such as "prints:"."""
+    """Text block that follows a line such as "prints:"."""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -72,7 +72,7 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 
 def the_block(language: str, part: str) -> Block:
-    """Return the only block of a language that has a part, on whichever page."""
+    """Return the only block on any page that has this language and text."""
     found = [block for page in PAGES for block in blocks(page, language) if part in block.code]
     assert len(found) == 1, f"{part!r} is in {[str(block) for block in found]}"
     return found[0]
@@ -86,7 +86,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 def first_cells(page: Path) -> list[list[str]]:
-    """Return the `code` that begins each row, for each table of a page; rows that begin otherwise are left out."""
+    """Return the `code` at the beginning of each row, for each table of a page; skip other rows."""
     found: list[list[str]] = []
     inside = False
     for line in page.read_text(encoding="utf-8").splitlines():
@@ -120,7 +120,7 @@ def shortened(words: list[str]) -> list[str]:
 
 
 class Reader:
-    """Does what a page says, in one folder, as its reader would.
+    """Do what a page says in one folder, as its reader would.
 
     Python and blocks of `ganserve …` run in the test's process; `ganserve serve` and other shell blocks in their own.
     """
@@ -140,7 +140,7 @@ class Reader:
         return printed
 
     def close(self) -> None:
-        """Stop the server, which must then end as it should."""
+        """Stop the server and check its exit code."""
         if self._server is not None:
             self._server.terminate()
             self._server.communicate(timeout=60)
@@ -148,7 +148,7 @@ class Reader:
 
     def _python(self, block: Block) -> str:
         text = block.code.replace(TARGET, self.target)
-        if "num_workers" in text:  # Workers are forks, and this process uses gRPC.
+        if "num_workers" in text:  # Workers would be forks, but this process uses gRPC.
             return self._process(block, [sys.executable, "-c", text])
         code = compile(text, str(block), "exec")
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.chdir(self.folder):

@@ -1,4 +1,4 @@
-"""ONNX files as other tools write them: small, with outputs that numpy repeats. N = batch, Z = latent, K = labels."""
+"""Write small ONNX files like other tools', which numpy can compute. N = batch, Z = latent, K = labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def save(
     constants_as_inputs: bool = False,
     domains: Sequence[str] = (),
 ) -> Path:
-    """Writes a graph; ports are name -> (element type, shape)."""
+    """Write a graph; ports are name -> (element type, shape)."""
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
     infos = [helper.make_tensor_value_info(name, *form) for name, form in inputs.items()]
     if constants_as_inputs:
@@ -52,7 +52,7 @@ def save(
 
 
 def node(operation: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    """A node, its inputs separated by blanks."""
+    """Return a node; inputs are separated by spaces."""
     return helper.make_node(operation, inputs.split(), [output], **attributes)
 
 
@@ -75,7 +75,7 @@ def flat_generator(
 
 
 def tanh_nchw(file: Path, shape: tuple[int, int, int] = (3, 4, 4), **options: Any) -> Path:
-    """A generator of images in [-1, 1], [N, C, H, W], and nothing special."""
+    """Write a plain generator of images in [-1, 1], [N, C, H, W]."""
     tail = [node("Tanh", "flat", "t"), node("Reshape", "t shape", "img")]
     constants = {"shape": np.array([-1, *shape]), **options.pop("constants", {})}
     return flat_generator(
@@ -84,7 +84,6 @@ def tanh_nchw(file: Path, shape: tuple[int, int, int] = (3, 4, 4), **options: An
 
 
 def tanh_nchw_values(latents: np.ndarray, shape: tuple[int, int, int] = (3, 4, 4)) -> np.ndarray:
-    """What `tanh_nchw` makes of latents."""
     return np.tanh(latents @ weight(Z, int(np.prod(shape)))).reshape(-1, *shape)
 
 
@@ -102,7 +101,7 @@ def flat_critic(
 
 
 class Dcgan(nn.Module):
-    """As in PyTorch's DCGAN tutorial: latents [N, Z, 1, 1], transposed convolutions, batch norm, tanh."""
+    """The generator of PyTorch's DCGAN tutorial: latents [N, Z, 1, 1], transposed convolutions, batch norm, tanh."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +118,7 @@ class Dcgan(nn.Module):
 
 
 class DcganCritic(nn.Module):
-    """As in that tutorial: a sigmoid, [N, 1, 1, 1]."""
+    """The critic of that tutorial: a sigmoid, [N, 1, 1, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +146,7 @@ class OneHot(nn.Module):
 
 
 def export(module: nn.Module, file: Path, *inputs: Tensor, **options: Any) -> Path:
-    """torch.onnx.export, with a dynamic batch unless told otherwise."""
+    """Call torch.onnx.export, by default with a dynamic batch."""
     options.setdefault("dynamic_shapes", tuple({0: torch.export.Dim("batch", min=1)} for _ in inputs))
     torch.onnx.export(module, inputs, file, dynamo=True, verbose=False, **options)
     return file

@@ -1,11 +1,9 @@
-"""Steps that a test can read."""
+"""Record steps for tests."""
 
 from ganserve_training.run.command_progress import Steps
 
 
 class HeardSteps(Steps):
-    """Keeps what it is told."""
-
     def __init__(self) -> None:
         self.expected = 0
         self.words: list[str] = []

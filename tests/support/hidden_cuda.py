@@ -1,8 +1,8 @@
 """`python hidden_cuda.py WHAT FLAGS…` is `ganserve serve FLAGS…` with a GPU's driver, but without CUDA's libraries.
 
-WHAT is all, or cudnn. Those that packages bring are not loaded ahead, and those that the system has are hidden by what
-is in the folder that LD_LIBRARY_PATH names: `hide` makes it, and the caller sets the variable, as it is read when a
-process starts.
+WHAT is all, or cudnn. Libraries from Python packages are not preloaded. Empty files hide those of the system: `hide`
+makes a folder of them, and the caller names it in LD_LIBRARY_PATH before the process starts, because the variable is
+read only then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def hide(what: str, folder: Path) -> None:
-    """Makes a folder of empty files with the libraries' names: they are found first, and cannot be loaded."""
+    """Make a folder of empty files with the libraries' names, which are found first but cannot be loaded."""
     major = onnxruntime.cuda_version.partition(".")[0]
     cuda = [f"cublas.so.{major}", f"cublasLt.so.{major}", f"cudart.so.{major}"] if what == "all" else []
     folder.mkdir()

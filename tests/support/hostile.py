@@ -1,7 +1,7 @@
-"""Requests that no client of good will sends, for every RPC of a server: made from the protocol's own descriptors.
+"""Generate hostile requests for every RPC of a server from the protocol's descriptors.
 
-Each field of each message is left out, set to something plausible, or to something nasty; whole messages are garbage,
-cut off or grown; one seed decides it all. tests/server/api/test_hostile.py and benchmarks/serving/bad_input.py use it.
+Each field of each message is missing, plausible or nasty; whole messages are garbage, truncated or extended. The seed
+determines everything. tests/server/api/test_hostile.py and benchmarks/serving/bad_input.py use it.
 """
 
 from __future__ import annotations
@@ -105,19 +105,17 @@ METHODS: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 """Every RPC of the server."""
-# Watching a service's health has no end; loading and unloading, rarely, so that the other requests find models.
+# Without Watch, which never ends. Load and unload rarely, so that other requests find models.
 _UNENDING = {"/grpc.health.v1.Health/Watch"}
 _RARE = {path for path in METHODS if "AdminService" in path or "RepositoryModel" in path}
 
 
 class Hostile:
-    """A source of hostile requests."""
-
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
     def request(self) -> tuple[str, MethodDescriptor, list[bytes]]:
-        """An RPC and its serialised messages: one, or a few for those that take a stream."""
+        """Return an RPC and its serialised messages: one, or a few for a request stream."""
         path = self.random.choice(tuple(METHODS))
         if path in _RARE and self.random.random() < 0.97:
             path = "/ganserve.v1.GanService/Sample"
@@ -131,7 +129,7 @@ class Hostile:
             return self.random.randbytes(self.random.choice((0, 1, 2, 10, 1000)))
         message = self.sensible(kind) if chance < 0.5 else None
         data = (message or self.message(kind)).SerializeToString()
-        if chance < 0.1:  # bits flipped, cut off or doubled on the way
+        if chance < 0.1:  # flip bits, truncate or double the message
             data = bytearray(data)
             for _ in range(self.random.randint(1, 4)):
                 if data:
@@ -140,7 +138,7 @@ class Hostile:
         return data
 
     def message(self, kind: Descriptor, depth: int = 0) -> Message:
-        """A message in which any field may be anything of its type."""
+        """Return a message in which any field may have any value of its type."""
         message = GetMessageClass(kind)()
         for field in kind.fields:
             if self.random.random() < (0.5 if depth < 2 else 0.35):
@@ -148,7 +146,7 @@ class Hostile:
         return message
 
     def sensible(self, kind: Descriptor) -> Message | None:
-        """Of the messages that matter most, one that is right but for a field or two."""
+        """Return one of the most important messages, valid except for a field or two."""
         choice = self.random.choice
         count = self.random.randint(1, 5)
         sample = gan_service_pb2.SampleRequest(model=choice(MODELS), count=count)
@@ -192,7 +190,7 @@ class Hostile:
             else:
                 setattr(message, field.name, self._value(field))
         except (ValueError, TypeError, UnicodeEncodeError):
-            return  # not even protobuf's own library would send that
+            return  # protobuf's own library cannot send it
 
     def _set_map(self, values: Any, field: FieldDescriptor, depth: int) -> None:
         key, value = field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
@@ -220,19 +218,19 @@ class Hostile:
 
 
 class Caller:
-    """Sends hostile requests over one channel, and counts the answers by method and status."""
+    """Send hostile requests over one channel, and count the answers by method and status."""
 
     def __init__(self, channel: grpc.Channel, source: Hostile, timeout_s: float = 30.0) -> None:
         self.answers: collections.Counter[tuple[str, str]] = collections.Counter()
         self.unexpected: list[str] = []
-        """What the server answered INTERNAL, UNKNOWN, or not at all."""
+        """Requests that got INTERNAL, UNKNOWN, or no answer."""
         self._channel = channel
         self._source = source
         self._timeout_s = timeout_s
         self._calls: dict[str, Any] = {}
 
     def send(self) -> None:
-        """Sends one request, and reads no more than a few answers of a stream."""
+        """Send one request, and read at most a few answers of a stream."""
         path, method, messages = self._source.request()
         call = self._calls.get(path) or self._calls.setdefault(path, self._multicallable(path, method))
         timeout = 0.05 if path in _UNENDING else self._timeout_s
@@ -264,7 +262,7 @@ class Caller:
 
 
 def _timed(messages: list[bytes]) -> bool:
-    """Whether a request names a timeout of its own (Triton's parameter)."""
+    """Return whether a request has a timeout (Triton's parameter)."""
     return any(b"timeout" in message for message in messages)
 
 
@@ -273,7 +271,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def garbage(address: str, source: Hostile, count: int) -> None:
-    """Opens connections that speak no gRPC, or stop doing so."""
+    """Open connections that do not speak gRPC, or stop speaking it."""
     host, _, port = address.rpartition(":")
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     frames = _frames(source)
@@ -298,7 +296,7 @@ def garbage(address: str, source: Hostile, count: int) -> None:
 
 
 def _frames(source: Hostile) -> Iterator[bytes]:
-    """HTTP/2 frames of every type with flags, streams and lengths that need not fit."""
+    """Return HTTP/2 frames of every type with random flags, streams and lengths."""
     while True:
         body = source.random.randbytes(source.random.choice((0, 4, 6, 8, 40)))
         length = source.random.choice((len(body), len(body), 0, 2**24 - 1))

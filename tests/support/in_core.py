@@ -1,4 +1,4 @@
-"""The service's core in the test's own process, without a transport."""
+"""Run the service's core in the test's process, without a transport."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def core(
     workers: int = 2,
     engine: EngineConfig | None = None,
 ) -> Iterator[GanService]:
-    """A service of the models in a folder, with batches so small that requests are cut up and joined."""
+    """Serve the models in a folder with small batches, so that requests are split and joined."""
     batch = BatchConfig(
         max_batch_size=max_batch_size,
         max_small_batch_size=max_small_batch_size,

@@ -1,4 +1,4 @@
-"""The real gRPC server in the test's own process and event loop, so that tests see its insides."""
+"""Run the real gRPC server in the test's process and event loop, so that tests can inspect it."""
 
 from __future__ import annotations
 

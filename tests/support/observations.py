@@ -1,4 +1,4 @@
-"""Observations as the rules of diagnosis meet them."""
+"""Make observations for tests of the diagnosis."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,11 +32,11 @@ HEALTHY = Observation(
     untrained_quality=1.0,
     higher_is_better=False,
 )
-"""What a healthy run shows in the middle of training."""
+"""An observation of a healthy run in the middle of training."""
 
 
 def history(count: int, **series: Any) -> list[Observation]:
-    """`count` looks at a healthy run, 200 steps apart; each of `series` is one value for all or a list of them."""
+    """Return `count` looks at a healthy run, 200 steps apart; each of `series` is one value or a list."""
     return [
         replace(HEALTHY, step=200 * (index + 1), **{name: _at(values, index) for name, values in series.items()})
         for index in range(count)

@@ -1,4 +1,4 @@
-"""Requests in the Open Inference Protocol, and what they answer."""
+"""Make requests in the Open Inference Protocol, and read their answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def infer_inputs(**arrays: NDArray[np.generic]) -> list[triton.InferInput]:
-    """The inputs of tritonclient, sync or aio."""
+    """Return inputs for tritonclient, sync or aio."""
     inputs = []
     for name, array in arrays.items():
         inputs.append(triton.InferInput(name, list(array.shape), datatype(array.dtype)))

@@ -30,7 +30,7 @@ def load(folder: Path) -> None:
 
 
 def edited(change: Callable[[model_spec_pb2.ModelSpec], object]) -> Callable[[Path], None]:
-    """A package whose manifest was changed."""
+    """Write a package with a changed manifest."""
 
     def edit(folder: Path) -> None:
         spec = read_manifest(folder)

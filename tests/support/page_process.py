@@ -1,4 +1,4 @@
-"""`ganserve ui` as a process of its own, which writes down whom it talks to."""
+"""Run `ganserve ui` as a process that records its connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Python tells an audit hook of every connection and look-up that is made in it; gRPC's own, to the target, it does not.
+# Python's audit hooks see every connection and look-up in Python code, but not gRPC's own to the target.
 _PROGRAM = """
 import sys
 file = open(sys.argv[1], "a", buffering=1)
@@ -31,7 +31,6 @@ sys.exit(main(["ui", *sys.argv[2:]]))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -40,7 +39,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_page(talked: Path, *arguments: str) -> Iterator[str]:
-    """Runs the command; yields the page's address once it answers, and ends the process with SIGTERM.
+    """Run the command; yield the page's address once it answers, and end the process with SIGTERM.
 
     Args:
         talked: A file that gets a line for every connection and every look-up of a host.

@@ -1,4 +1,4 @@
-"""Tiny models with gray, RGB, alpha and labelled pictures, and files of their samples."""
+"""Make tiny models with gray, RGB, alpha and labelled pictures, and files of their samples."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What the data of a configuration look like, without reading them."""
+"""Describe the data of a configuration without reading them."""
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import DataInfo
 
 
 def data_of(config: TrainConfig) -> DataInfo:
-    """For the sources of the presets."""
+    """Return the form of the data of a preset's source."""
     source = config.data.source
     if source in ("ring", "grid"):
         return DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))

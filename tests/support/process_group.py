@@ -1,6 +1,6 @@
-"""Two real processes that train together over gloo, for tests: one start for a list of jobs.
+"""Run two real processes that train together over gloo, once for a list of jobs.
 
-Started as a program, once in each process, it does the jobs of the file that is its argument. A job is one call of
+As a program, it does in each process the jobs of the file in its argument. A job is one call of
 `train`, or one of the functions below by name.
 """
 
@@ -18,20 +18,20 @@ DEADLINE_S = 240.0
 
 
 def train_job(config: Any, out: Path, stop_after: int | None = None) -> dict[str, Any]:
-    """Train `config` in `out`; with `stop_after` the last process alone gets a signal after so many steps."""
+    """Train `config` in `out`; after `stop_after` steps, only the last process gets a signal."""
     from ganserve_training import config_to_dict
 
     return {"config": config_to_dict(config), "out": str(out), "stop_after": stop_after}
 
 
 def do_together(jobs: dict[str, dict[str, Any]], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each job gave in each process, in the order of their ranks.
+    """Return the result of each job in each process, by rank.
 
     Of a call of train: `step` and `resumed_step`, or `error` and `message`; `said` on its console.
     """
     from torch.distributed import TCPStore
 
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # A port that nobody can snatch away.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # Keep the port reserved.
     (folder / "jobs.json").write_text(json.dumps(jobs))
     members = []
     try:
@@ -88,7 +88,7 @@ def _train(job: dict[str, Any], rank: int) -> dict[str, Any]:
 
 
 def _layers(rank: int) -> dict[str, Any]:
-    """Running statistics of one batch of four samples in two shares, averaged."""
+    """Average the running statistics of one batch of four samples in two shares."""
     import torch
 
     from ganserve_training.networks import MinibatchStddev
@@ -102,7 +102,7 @@ def _layers(rank: int) -> dict[str, Any]:
 
 
 def _players(job: dict[str, Any]) -> dict[str, Any]:
-    """All that differs between the processes after some steps, which should be nothing: a digest of the networks."""
+    """Return a digest of the networks after some steps, which must be equal in all processes."""
     import hashlib
 
     from ganserve_training.config.serialisation import config_from_dict

@@ -1,4 +1,4 @@
-"""Packages of real networks with random weights: matrix products and convolutions, whose sums might depend on batches.
+"""Build packages of real networks with random weights, whose sums might depend on the batch size.
 
 N = batch, Z = latent values.
 """
@@ -21,7 +21,7 @@ DENSE = TinyModel(shape=(37,), label_names=(), latent_dimension=50)
 
 
 def build_convolutional_package(models_dir: Path, name: str) -> Path:
-    """A conditional generator: dense to 4x4, two transposed convolutions, tanh, uint8 [N, 16, 16, 3]."""
+    """Build a conditional generator: dense to 4x4, two transposed convolutions, tanh, uint8 [N, 16, 16, 3]."""
     random = np.random.default_rng(0)
     weights = {
         "embedding": random.standard_normal((3, 24)),
@@ -51,7 +51,7 @@ def build_convolutional_package(models_dir: Path, name: str) -> Path:
 
 
 def build_dense_package(models_dir: Path, name: str) -> Path:
-    """An unconditional generator of three dense layers, float32 [N, 37]: nothing rounds small differences away."""
+    """Build an unconditional generator of three dense layers, float32 [N, 37], which shows small differences."""
     random = np.random.default_rng(1)
     weights = {
         "w1": random.standard_normal((50, 128)) * 0.2,

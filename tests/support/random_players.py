@@ -1,4 +1,4 @@
-"""Players with random weights, as PyTorch modules and as the graphs that export makes of them. N = batch."""
+"""Make players with random weights, as PyTorch modules and as exported graphs. N = batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganserve_training.networks import build_networks
 from ganserve_training.networks.config import ARCHITECTURES
 
 Kind = Literal["generator", "network", "critic"]
-"""The package's generator (to uint8), its network alone (to float32), the package's critic."""
+"""Players: the package's generator (uint8), its network alone (float32), the package's critic."""
 
 _LATENT, _SIZE, _LABELS = 16, 16, ("a", "b", "c")
 _DATA = DataInfo(sample_shape=(_SIZE, _SIZE, 3), label_names=_LABELS)
@@ -32,16 +32,14 @@ _ARCHITECTURES = {
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-    """A graph, and the module whose graph it is."""
-
     module: nn.Module
-    """As it was trained: float32, unfolded, on the CPU."""
+    """The module as trained: float32, unfolded, on the CPU."""
     content: bytes
-    """ONNX."""
+    """The graph as an ONNX file's content."""
     outputs: tuple[str, ...]
 
     def feed(self, count: int, seed: int) -> dict[str, Tensor]:
-        """Inputs by name, [N, ...], in the module's order."""
+        """Inputs by name, [N, ...], in the order of the module's arguments."""
         random = torch.Generator().manual_seed(seed)
         labels = torch.randint(0, len(_LABELS), (count,), generator=random)
         if "samples" in self.outputs:
@@ -50,7 +48,7 @@ class Player:
         return {"samples": samples, "labels": labels}
 
     def compute(self, feed: dict[str, Tensor], device: str) -> list[Tensor]:
-        """What PyTorch makes of the inputs, on a device, in float32 without TF32."""
+        """Compute the module on a device, in float32 without TF32."""
         module = copy.deepcopy(self.module).to(device)
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             outputs = module(*(value.to(device) for value in feed.values()))
@@ -58,7 +56,7 @@ class Player:
 
 
 class _Alone(nn.Module):
-    """A generator's network, in the generator's place."""
+    """A generator's network without post-processing."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -72,7 +70,7 @@ class _Alone(nn.Module):
 
 @functools.cache
 def random_player(architecture: str, kind: Kind, *, half: bool = False) -> Player:
-    """Makes one: `half` computes in float16."""
+    """Make a player; `half` computes in float16."""
     torch.manual_seed(0)
     networks = ARCHITECTURES[architecture](
         latent_dim=_LATENT,
@@ -83,7 +81,7 @@ def random_player(architecture: str, kind: Kind, *, half: bool = False) -> Playe
     )
     pair = build_networks(networks, _DATA)
     _scatter(pair.generator, pair.critic)
-    with torch.no_grad():  # running statistics and power iterations away from their first values
+    with torch.no_grad():  # change running statistics and power iterations from their initial values
         labels = torch.arange(32) % len(_LABELS)
         pair.critic(pair.generator(torch.randn(32, _LATENT), labels), labels if pair.critic_uses_labels else None)
     calibration = LogisticCalibration.uncalibrated(len(_LABELS) if pair.critic_uses_labels else 0)
@@ -102,7 +100,7 @@ def random_player(architecture: str, kind: Kind, *, half: bool = False) -> Playe
 
 
 def _scatter(*players: nn.Module) -> None:
-    """Gives weights that start at zero something to do."""
+    """Randomise the weights that start at zero."""
     with torch.no_grad():
         for weight in (weight for player in players for weight in player.parameters()):
             if not weight.any():

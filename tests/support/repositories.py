@@ -1,4 +1,4 @@
-"""Helpers for tests of repositories."""
+"""Help tests of repositories."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def states(repository: Repository) -> dict[str, dict[int, int]]:
 def wait_for(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""A gRPC server that answers as it is told: for what a healthy ganserve server never answers."""
+"""Run a scripted gRPC server, for answers that a healthy ganserve server never gives."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """A status to end a call with."""
-
     code: grpc.StatusCode
     message: str = ""
     details: tuple[Message, ...] = ()
@@ -32,7 +30,7 @@ class Status:
 
 @dataclass
 class Script:
-    """What to answer, one entry a call (a message, a Status, or a list of these for a stream), and what was asked."""
+    """The answers, one per call (a message, a Status, or a list of them for a stream), and the received requests."""
 
     answers: list[Any] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
@@ -80,7 +78,7 @@ class _Servicer(gan_service_pb2_grpc.GanServiceServicer):
 
 @contextlib.contextmanager
 def scripted_server() -> Iterator[Script]:
-    """Runs one on a free port; tell its `script` what to answer."""
+    """Run a server on a free port that answers by `script`."""
     script = Script()
     server = grpc.server(ThreadPoolExecutor(4))
     gan_service_pb2_grpc.add_GanServiceServicer_to_server(_Servicer(script), server)

@@ -1,4 +1,4 @@
-"""The rules of selection, computed sample by sample without groups, rounds or batches."""
+"""Compute the rules of selection sample by sample, without groups, rounds or batches."""
 
 from __future__ import annotations
 
@@ -49,8 +49,6 @@ def sample(gan: GanService, message: gan_service_pb2.SampleRequest) -> gan_servi
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What selection gives for one sample."""
-
     proposal: int
     proposed: int
     accepted: bool
@@ -60,7 +58,7 @@ class Chosen:
 
 
 class Rules:
-    """The rules for one model, one sample at a time."""
+    """Apply the rules to one model, one sample at a time."""
 
     def __init__(self, model: TinyModel) -> None:
         self.model = model
@@ -76,7 +74,7 @@ class Rules:
 
     @functools.cached_property
     def constants(self) -> tuple[float, float]:
-        """d_M and gamma, from the paper's formula."""
+        """Return d_M and gamma by the paper's formula."""
         labels = draw_labels(CALIBRATION_SEED, 0, CALIBRATION_SAMPLES, self.labels) if self.labels else None
         samples = self.model.samples(self.latents(CALIBRATION_SEED, 0, CALIBRATION_SAMPLES, None), labels)
         d = self.odds_slope * self.model.scores(samples, labels).astype(np.float64)
@@ -158,7 +156,7 @@ def check(
 
 @contextlib.contextmanager
 def stalled(gan: GanService, name: str = "tiny") -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Has a model's generator wait inside of each call: an event that lets it go on, and one that tells it waits."""
+    """Hold each call of a model's generator; yield an event that releases it, and one that is set while it waits."""
     release, running = threading.Event(), threading.Event()
     engine = gan.repository.resolve(name, 0)._generator
     run = engine.run

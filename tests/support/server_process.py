@@ -1,4 +1,4 @@
-"""Runs a real server process on a free port."""
+"""Run a real server process on a free port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _METRICS = re.compile(r'(?:^|"message": ")metrics  (http://\S+)/metrics', re.MUL
 
 
 class ServerProcess:
-    """A server process and what it prints; `address` is its HOST:PORT once `wait_until_serving` returned."""
+    """A server process and its output; `address` is its HOST:PORT after `wait_until_serving`."""
 
     def __init__(self, models: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `stop`
@@ -35,13 +35,12 @@ class ServerProcess:
 
     @property
     def metrics_url(self) -> str:
-        """Where metrics and probes are, for servers with --metrics-port."""
+        """Address of metrics and probes, for servers with --metrics-port."""
         return self.wait_for(_METRICS)[1]
 
     @property
     def log(self) -> str:
-        """Everything that it printed so far."""
-        # Read beside the process's own position in the file, which a seek would move.
+        # Open the file again: a seek would move the process's position in it.
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode()
 
@@ -49,7 +48,7 @@ class ServerProcess:
         self.address = self.wait_for(_SERVING, timeout_s)[1]
 
     def wait_for(self, pattern: re.Pattern[str], timeout_s: float = 60) -> re.Match[str]:
-        """Waits until what it printed matches; the process must live on until then."""
+        """Wait until its output matches; fail if the process ends first."""
         deadline = time.monotonic() + timeout_s
         while not (match := pattern.search(self.log)):
             assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
@@ -58,7 +57,7 @@ class ServerProcess:
         return match
 
     def wait(self, timeout_s: float = 60) -> int:
-        """Waits until it ends and returns its exit code."""
+        """Wait until it ends and return its exit code."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -68,7 +67,7 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """Ends it, the hard way if it must be."""
+        """Stop it; kill it if that fails."""
         if self.process.poll() is None:
             self.terminate()
             try:
@@ -81,7 +80,7 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def running_server(models: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[ServerProcess]:
-    """Runs a server until the block ends; shows what it printed if the block fails."""
+    """Run a server until the block ends; show its output if the block fails."""
     server = ServerProcess(models, *flags, environment=environment)
     try:
         server.wait_until_serving()

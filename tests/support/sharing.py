@@ -1,4 +1,4 @@
-"""Folders that one worker of pytest-xdist makes and all of them use."""
+"""Share folders among the workers of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def shared_folder(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that `make` filled, once in a run of pytest; tests must leave it as it is."""
+    """Return a folder that `make` fills once per run of pytest; tests must not change it."""
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = root / name

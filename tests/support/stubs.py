@@ -1,4 +1,4 @@
-"""The generated stubs on a channel, and what calls answer, as numpy."""
+"""Call the generated stubs, and convert answers to numpy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DTYPES = {tensor_pb2.DATA_TYPE_UINT8: "<u1", tensor_pb2.DATA_TYPE_FLOAT32: "<f4
 
 
 class Stubs:
-    """Both services of one server; `channel` for others."""
+    """Stubs of both services of one server; `channel` is for others."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
@@ -61,7 +61,7 @@ def to_array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
 
 
 def violations(error: grpc.RpcError) -> dict[str, str]:
-    """The field violations of an error, {field: description}; fails if a field has two."""
+    """Return an error's field violations, {field: description}; fail if a field has two."""
     status = rpc_status.from_call(error)
     assert status is not None, f"no google.rpc details: {error}"
     bad_request = error_details_pb2.BadRequest()

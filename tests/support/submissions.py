@@ -1,4 +1,4 @@
-"""Record what is submitted to a batcher."""
+"""Record submissions to a batcher."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Valid model packages that are built in milliseconds, with numbers that a test can work out for itself.
+"""Build valid model packages in milliseconds, whose numbers a test can compute.
 
-The graphs use only operations that numpy repeats to the last bit (products with powers of two, sums of integers), so
+The graphs use only operations that numpy computes exactly alike (products with powers of two, sums of integers), so
 that a test compares with `==`. N = batch, Z = latent values, P = values of one sample (H * W * C or D), K = labels.
 """
 
@@ -32,7 +32,7 @@ SCORE_SLOPE = 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TinyModel:
-    """What a tiny package does, as ONNX and as numpy.
+    """Define a tiny package, as ONNX and as numpy.
 
     A generator's value p is `gain[p] * latents[p % Z] + shift[label, p]`, for images mapped from [-1, 1] to 0..255. A
     critic's score is `sum(weight[p] * sample[p]) / 1024 + label / 4`.
@@ -43,9 +43,9 @@ class TinyModel:
     latent_dimension: int = 4
     distribution: model_spec_pb2.LatentDistribution = model_spec_pb2.LATENT_DISTRIBUTION_NORMAL
     controls: tuple[str, ...] = ()
-    """Names of the last latent values, which requests may set from -1 to 1."""
+    """Names of the last latent values, which requests may set from -1 to 1 (controls)."""
     label_free: bool = False
-    """The critic takes no labels, whatever the generator does."""
+    """True if the critic takes no labels, even if the generator does."""
 
     @property
     def is_image(self) -> bool:
@@ -53,7 +53,7 @@ class TinyModel:
 
     @property
     def size(self) -> int:
-        """P, the number of values of one sample."""
+        """Number of values of one sample, P."""
         return int(np.prod(self.shape))
 
     @property
@@ -62,22 +62,22 @@ class TinyModel:
 
     @property
     def gain(self) -> NDArray[np.float32]:
-        """[P], powers of two."""
+        """Powers of two, [P]."""
         return np.float32(2.0) ** -(np.arange(self.size) // self.latent_dimension % 4 + 1).astype(np.float32)
 
     @property
     def shift(self) -> NDArray[np.float32]:
-        """[K, P], eighths."""
+        """Eighths, [K, P]."""
         labels, values = np.arange(max(1, len(self.label_names))), np.arange(self.size)
         return ((labels[:, None] * 5 + values) % 8 / 8 - 0.5).astype(np.float32)
 
     @property
     def weight(self) -> NDArray[np.float32]:
-        """[P], small integers."""
+        """Small integers, [P]."""
         return (np.arange(self.size) % 3 + 1).astype(np.float32)
 
     def samples(self, latents: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> NDArray[np.generic]:
-        """Returns what the generator makes of latents [N, Z] and labels [N]: [N, *shape]."""
+        """Return the generator's samples for latents [N, Z] and labels [N]: [N, *shape]."""
         labels = np.zeros(len(latents), np.int64) if labels is None else labels
         values = latents[:, np.arange(self.size) % self.latent_dimension] * self.gain + self.shift[labels]
         if self.is_image:
@@ -85,13 +85,13 @@ class TinyModel:
         return values.astype(self.dtype).reshape(-1, *self.shape)
 
     def scores(self, samples: NDArray[np.generic], labels: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Returns the critic's scores [N] of samples [N, *shape] and labels [N]."""
+        """Return the critic's scores [N] of samples [N, *shape] and labels [N]."""
         labels = np.zeros(len(samples), np.int64) if labels is None or self.label_free else labels
         sums = (samples.reshape(-1, self.size).astype(np.float32) * self.weight).sum(1, dtype=np.float32)
         return sums * np.float32(2**-10) + labels.astype(np.float32) * np.float32(0.25)
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns the probabilities [N] that belong to scores [N], right to about 1e-6."""
+        """Return the probabilities [N] of scores [N], exact to about 1e-6."""
         return (1 / (1 + np.exp(-SCORE_SLOPE * scores.astype(np.float64)))).astype(np.float32)
 
 
@@ -101,7 +101,7 @@ RGB = TinyModel(shape=(16, 12, 3), label_names=("red", "green"), latent_dimensio
 VECTOR = TinyModel(
     shape=(2,), label_names=(), latent_dimension=2, distribution=model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM
 )
-# As InfoGAN has it: a discrete code, served as labels; a continuous one, served as a control; an unconditional critic.
+# Like InfoGAN: a discrete code served as labels, a continuous one as a control, and an unconditional critic.
 CODES = TinyModel(label_names=("code-0", "code-1"), latent_dimension=3, controls=("c0",), label_free=True)
 
 
@@ -113,7 +113,7 @@ def build_tiny_package(
     model: TinyModel = CONDITIONAL,
     critic: bool = True,
 ) -> Path:
-    """Writes a package to `models_dir/name/version` and returns that folder."""
+    """Write a package to `models_dir/name/version` and return that folder."""
     graphs = {"generator.onnx": generator_graph(model)}
     if critic:
         graphs["critic.onnx"] = critic_graph(model)
@@ -121,7 +121,7 @@ def build_tiny_package(
 
 
 def build_tiny_repository(models_dir: Path) -> Path:
-    """Writes the repository of the `repository` fixture into `models_dir` and returns it.
+    """Write the repository of the `repository` fixture into `models_dir` and return it.
 
     `tiny` (versions 1 and 2, the same), `tiny-codes`, `tiny-unconditional`, `tiny-rgb`, `tiny-vector`, and
     `tiny-uncritical`, which has no critic.
@@ -137,7 +137,7 @@ def build_tiny_repository(models_dir: Path) -> Path:
 
 
 def generator_graph(model: TinyModel) -> onnx.ModelProto:
-    """Returns latents f32 [N, Z], labels i64 [N] (conditional only) -> samples [N, *shape]."""
+    """Return the graph: latents f32 [N, Z], labels i64 [N] (conditional only) -> samples [N, *shape]."""
     constants = {
         "columns": np.arange(model.size, dtype=np.int64) % model.latent_dimension,
         "gain": model.gain,
@@ -169,7 +169,7 @@ LEVELS = {"one": 1.0, "half_range": 127.5, "lowest": 0.0, "highest": 255.0}
 
 
 def critic_graph(model: TinyModel) -> onnx.ModelProto:
-    """Returns samples [N, *shape], labels i64 [N] (conditional only) -> scores f32 [N], probabilities f32 [N]."""
+    """Return the graph: samples [N, *shape], labels i64 [N] (conditional only) -> scores, probabilities f32 [N]."""
     takes_labels = bool(model.label_names) and not model.label_free
     constants = {
         "flat_shape": np.array([-1, model.size], np.int64),
@@ -204,7 +204,7 @@ def critic_graph(model: TinyModel) -> onnx.ModelProto:
 def write_package(
     models_dir: Path, name: str, version: int, *, model: TinyModel, graphs: Mapping[str, onnx.ModelProto]
 ) -> Path:
-    """Writes graphs, preview and manifest to `models_dir/name/version` and returns that folder."""
+    """Write graphs, preview and manifest to `models_dir/name/version` and return that folder."""
     folder = models_dir / name / str(version)
     folder.mkdir(parents=True)
     for file, graph in graphs.items():
@@ -243,12 +243,11 @@ def write_package(
 
 
 def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
-    """Reads a package's manifest."""
     return json_format.Parse(folder.joinpath("manifest.json").read_text(), model_spec_pb2.ModelSpec())
 
 
 def write_manifest(folder: Path, spec: model_spec_pb2.ModelSpec, *, digests: bool = True) -> None:
-    """Writes a package's manifest, with fresh digests of the files that are there unless told otherwise."""
+    """Write a package's manifest, by default with new digests of its files."""
     if digests:
         del spec.files[:]
         for path in sorted(folder.iterdir()):
@@ -290,7 +289,7 @@ def _model(
 
 
 def _preview_png(model: TinyModel) -> bytes:
-    """One row a label, four samples a row."""
+    """Return a PNG with a row of four samples for each label."""
     labels = np.repeat(np.arange(max(1, len(model.label_names))), 4)
     latents = np.linspace(-1, 1, len(labels) * model.latent_dimension, dtype=np.float32)
     height, width, channels = model.shape

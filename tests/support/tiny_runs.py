@@ -1,4 +1,4 @@
-"""A training configuration that takes milliseconds a step, for tests of everything around the training itself."""
+"""Make a training configuration with fast steps, for tests of everything around training."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ TINY_FLAGS = [
 
 
 def tiny_config(**changes: Any) -> TrainConfig:
-    """Twelve steps with everything switched on and annealed; `changes` replace fields."""
+    """Return twelve steps with all options on and annealed; `changes` replace fields."""
     adam = AdamConfig(learning_rate=Anneal(start=3e-3, end=1e-3))
     fields = {
         "steps": 12,
@@ -42,7 +42,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
 
 
 def assert_same(ours: object, theirs: object, where: str = "state") -> None:
-    """Equal to the last bit, tensors, dictionaries and lists alike."""
+    """Assert that tensors, dictionaries and lists are equal bit for bit."""
     assert type(ours) is type(theirs), where
     if isinstance(ours, torch.Tensor):
         assert torch.equal(ours, theirs), where  # type: ignore[arg-type]

@@ -4,5 +4,5 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_torch_thread() -> None:
-    """Tiny networks are quickest on one thread, by far where other programs keep the cores busy."""
+    """Use one thread: tiny networks are fastest so, above all on busy cores."""
     torch.set_num_threads(1)

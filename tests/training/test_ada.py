@@ -1,4 +1,4 @@
-"""The controller of adaptive augmentation against its arithmetic, written out."""
+"""Compare the controller of adaptive augmentation with its arithmetic, written out."""
 
 import copy
 from dataclasses import replace
@@ -26,8 +26,8 @@ def scores(share_above: float, count: int = 20) -> torch.Tensor:
     return torch.tensor([2.0] * above + [-0.5] * (count - above))
 
 
-def test_p_moves_by_samples_over_kimg_in_the_direction_of_the_sign() -> None:
-    """p += sign(E sign(D(x)) - target) * batch * interval / (kimg * 1000), as in the authors' code."""
+def test_p_changes_by_samples_over_kimg_in_the_direction_of_the_sign() -> None:
+    """Check p += sign(E sign(D(x)) - target) * batch * interval / (kimg * 1000), as in the authors' code."""
     ada = controller()
     expected, batch = 0.0, 20
     # Signs of 0.8, 0.4, 0.6 and 1: above, below, at and above the target.
@@ -44,7 +44,7 @@ def test_p_moves_by_samples_over_kimg_in_the_direction_of_the_sign() -> None:
     assert expected == pytest.approx(0.08)
 
 
-def test_the_sign_is_of_the_mean_over_the_whole_interval() -> None:
+def test_the_sign_uses_the_mean_over_the_whole_interval() -> None:
     ada = controller(every_steps=2)
     for step, share in ((1, 1.0), (2, 0.5)):  # Signs of 1 and 0: 0.5, below the target.
         ada.watch(scores(share), ZERO, 20)
@@ -66,9 +66,9 @@ def test_p_stays_between_0_and_1() -> None:
     assert found == pytest.approx([0.0, 2 / 3, 1.0, 1.0, 1 / 3, 0.0, 0.0])
 
 
-def test_scores_are_taken_against_the_losss_threshold() -> None:
+def test_scores_are_compared_with_the_losss_threshold() -> None:
     ada = controller(every_steps=1)
-    ada.watch(torch.full((10,), 0.4), torch.tensor(0.5), 10)  # Least squares: 0.4 is taken for generated.
+    ada.watch(torch.full((10,), 0.4), torch.tensor(0.5), 10)  # Least squares: 0.4 counts as generated.
     ada.adjust(1)
     assert ada.probability == 0.0
     ada.watch(torch.full((10,), 0.6), torch.tensor(0.5), 10)
@@ -76,13 +76,13 @@ def test_scores_are_taken_against_the_losss_threshold() -> None:
     assert ada.probability == pytest.approx(10 / 1000)
 
 
-def test_nothing_seen_changes_nothing() -> None:
+def test_no_samples_change_nothing() -> None:
     ada = controller(every_steps=1)
     ada.adjust(1)
     assert ada.probability == 0.0
 
 
-def test_a_restored_controller_goes_on_within_its_interval() -> None:
+def test_a_restored_controller_continues_within_its_interval() -> None:
     ada = controller()
     for step in range(1, 7):
         ada.watch(scores(1.0), ZERO, 20)
@@ -106,13 +106,13 @@ def trainer_of(target: float, loss: str = "modified-minimax") -> Trainer:
 
 
 def bias_of_critic(trainer: Trainer, value: float) -> None:
-    """Make the critic call everything real, or nothing."""
+    """Make the critic score everything as real, or nothing."""
     with torch.no_grad():
         trainer.critic.get_parameter("score.bias").fill_(value)
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "hinge", "least-squares"])
-def test_p_rises_while_the_critic_is_too_sure_and_falls_when_it_is_not(loss: str) -> None:
+def test_p_rises_while_the_critic_is_too_sure_and_falls_otherwise(loss: str) -> None:
     trainer = trainer_of(0.6, loss)
     column = trainer.measures.index("augmentation_probability")
     bias_of_critic(trainer, 100.0)
@@ -123,8 +123,8 @@ def test_p_rises_while_the_critic_is_too_sure_and_falls_when_it_is_not(loss: str
     assert found == pytest.approx([64 / 1000, 32 / 1000, 32 / 1000, 0.0], abs=1e-7)
 
 
-def test_the_probability_is_that_of_the_augmentation() -> None:
-    """With p = 0 nothing is drawn for shifts; later some samples are shifted."""
+def test_the_augmentation_uses_the_probability() -> None:
+    """With p = 0 no shifts are drawn; later some samples are shifted."""
     trainer = trainer_of(0.6)
     assert trainer._ada is not None
     real = torch.ones(400, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""Each augmentation against the same change written out for one sample at a time."""
+"""Compare each augmentation with the same change written out for one sample at a time."""
 
 import math
 
@@ -32,7 +32,7 @@ def images(channels: int) -> Tensor:
 
 
 def uniforms(most: float, seed: int = 0) -> list[float]:
-    """U(-most, most) for each sample, from the numbers that the change draws."""
+    """Return U(-most, most) for each sample, from the same random numbers as the augmentation."""
     return [(u * 2 - 1) * most for u in torch.rand(COUNT, 1, 1, 1, generator=noise(seed).generator).flatten().tolist()]
 
 
@@ -44,7 +44,7 @@ def test_brightness_adds_one_number_to_the_colours_of_a_sample(channels: int) ->
     for old, new, shift in zip(before, after, uniforms(0.5), strict=True):
         assert -0.5 <= shift <= 0.5
         torch.testing.assert_close(new[:colours], old[:colours] + shift, atol=1e-6, rtol=0.0)
-        assert torch.equal(new[colours:], old[colours:])  # Alpha.
+        assert torch.equal(new[colours:], old[colours:])  # Alpha does not change.
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -87,7 +87,7 @@ def test_cutout_paints_one_square_in_mid_gray(fraction: float, length: int) -> N
 
 @pytest.mark.parametrize("fraction", [0.5, 0.34])
 def test_cutout_treats_both_edges_alike(fraction: float) -> None:
-    """Any row is hit as often as its mirror image, and the edge no less often than half of the middle."""
+    """Each row is hit as often as its mirror image, and the edge at least half as often as the middle."""
     after = random_cutout(torch.ones(20_000, 1, SIDE, SIDE), fraction, noise())
     hits = (after == 0.0).any(dim=3).float().mean(dim=(0, 1)).tolist()
     assert hits == pytest.approx(hits[::-1], abs=0.02)
@@ -100,7 +100,7 @@ VECTORS = DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))
 
 
 @pytest.mark.parametrize("name", ["translation_px", "cutout_fraction", "brightness", "saturation", "contrast"])
-def test_each_change_meets_its_share_of_the_samples(name: str) -> None:
+def test_each_change_applies_to_its_share_of_the_samples(name: str) -> None:
     config = AugmentationConfig(**{name: getattr(ALL, name)})
     before = images(3).repeat(100, 1, 1, 1)
     augmentation = Augmentation(config, RGB, noise(3))
@@ -108,7 +108,7 @@ def test_each_change_meets_its_share_of_the_samples(name: str) -> None:
     def share(probability: float) -> float:
         return (augmentation(before, probability, 0.0) != before).flatten(1).any(dim=1).float().mean().item()
 
-    always = share(1.0)  # Below 1 for translation, of which one in nine shifts by nothing.
+    always = share(1.0)  # Below 1 for translation, where one of nine shifts is zero.
     assert always > 0.85
     assert share(0.0) == 0.0
     assert share(0.3) == pytest.approx(0.3 * always, abs=4 * math.sqrt(0.3 * 0.7 / 1200))
@@ -125,7 +125,7 @@ def test_changes_are_independent_of_each_other_and_of_the_sample() -> None:
         assert kind.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-def test_gradients_flow_through_everything_twice() -> None:
+def test_second_gradients_flow_through_every_change() -> None:
     samples = images(4)[:2, :, :4, :4].clone().requires_grad_()
     data = DataInfo(sample_shape=(4, 4, 4))
 
@@ -136,7 +136,7 @@ def test_gradients_flow_through_everything_twice() -> None:
     assert torch.autograd.gradgradcheck(changed, (samples,))
 
 
-def test_noise_comes_last_and_has_its_deviation() -> None:
+def test_noise_is_added_last_with_its_deviation() -> None:
     before = torch.zeros(200, 1, 8, 8)
     after = Augmentation(AugmentationConfig(), DataInfo(sample_shape=(8, 8, 1)), noise())(before, 1.0, 0.25)
     assert after.std().item() == pytest.approx(0.25, rel=0.02)
@@ -178,14 +178,16 @@ def test_translation_counts_pixels_of_the_full_image_while_networks_grow() -> No
         ),
     ],
 )
-def test_what_the_data_do_not_have_is_refused(config: AugmentationConfig, data: DataInfo, message: str) -> None:
+def test_augmentations_that_do_not_suit_the_data_are_refused(
+    config: AugmentationConfig, data: DataInfo, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         Augmentation(config, data, noise())
     noisy = AugmentationConfig(instance_noise=Anneal.constant(0.1))
     Augmentation(noisy, data, noise())
 
 
-def test_translation_moves_real_and_generated_samples_alike() -> None:
+def test_translation_shifts_real_and_generated_samples_alike() -> None:
     """The distribution of shifts is uniform over the whole square."""
     spots = torch.full((9000, 1, 5, 5), -1.0)
     spots[:, :, 2, 2] = 1.0

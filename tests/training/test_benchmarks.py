@@ -1,4 +1,4 @@
-"""The benchmarks of training run, and what they compare is alike; what they measure is nothing for a test."""
+"""Test that the benchmarks of training run and compare equal work, whatever their figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    """As scripts import each other: by names that are nobody's outside of their folders."""
+    """Import the scripts by the short names that they use among themselves."""
     names = {"mode_coverage": ("methods", "run"), "training": ("bare", "speed")}
     with pytest.MonkeyPatch.context() as patch:
         for folder, inside in names.items():
@@ -46,7 +46,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
 
 
 class HereAndNow:
-    """An executor that does each job when it is asked to, in this process."""
+    """An executor that does each job at once in this process."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -67,7 +67,7 @@ def info_of(source: str) -> DataInfo:
 
 
 def trained_row(modules: dict[str, ModuleType]) -> str:
-    """The first that is no yardstick."""
+    """Return the first row that is trained."""
     return next(row.name for row in modules["methods"].SUITES["literature"]() if row.draw is None)
 
 
@@ -102,12 +102,12 @@ def test_a_row_is_trained_measured_written_and_shown(
     assert said.out == run.table([trial]) + "\n"
     assert said.out.splitlines()[2].startswith(f"| ring | {row} | 1 of 1 | 3 | {trial['modes']:.1f} ± 0.0 |")
 
-    monkeypatch.setattr(run, "run_trial", None)  # What is there is not run again.
+    monkeypatch.setattr(run, "run_trial", None)  # A second call repeats no trial.
     run.main()
     assert capsys.readouterr() == (said.out, "")
 
 
-def test_yardsticks_are_drawn_and_measured_like_the_others(modules: dict[str, ModuleType]) -> None:
+def test_rows_without_training_are_drawn_and_measured_like_the_others(modules: dict[str, ModuleType]) -> None:
     run, rows = modules["run"], modules["methods"].SUITES["literature"]()
     jobs = [
         {"suite": "literature", "method": row.name, "data": data, "seed": 0, "steps": 1}
@@ -118,11 +118,11 @@ def test_yardsticks_are_drawn_and_measured_like_the_others(modules: dict[str, Mo
     trials = [run.run_trial(job) for job in jobs]
     qualities = sorted(trial["high_quality"] for trial in trials)
     assert qualities[0] < 0.3  # Noise.
-    assert qualities[-1] == pytest.approx(0.989, abs=0.01)  # The data themselves: within 3 sigma, in the plane.
-    assert all(line.endswith(" | - |") for line in run.table(trials).splitlines()[2:])  # Nothing was trained.
+    assert qualities[-1] == pytest.approx(0.989, abs=0.01)  # Real data: within 3 sigma, in the plane.
+    assert all(line.endswith(" | - |") for line in run.table(trials).splitlines()[2:])  # These rows are not trained.
 
 
-def test_a_row_that_fails_is_a_result(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_row_is_recorded(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: object, **__: object) -> None:
         raise ArithmeticError("everything is infinite\nand more")
 
@@ -133,7 +133,7 @@ def test_a_row_that_fails_is_a_result(modules: dict[str, ModuleType], monkeypatc
     assert "| 0 of 1 | 3 | diverged |" in run.table([failed])
 
 
-def test_the_speed_is_measured_beside_the_bare_loop(
+def test_the_speed_is_compared_with_the_bare_loop(
     modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "speed.json"
@@ -153,10 +153,10 @@ SAME_WORK: dict[str, TrainConfig] = {
 
 
 @pytest.mark.parametrize("name", SAME_WORK)
-def test_the_bare_loop_and_the_trainer_do_the_same(
+def test_the_bare_loop_and_the_trainer_give_the_same_weights(
     name: str, modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same batches and latents, the same weights come out: so the speeds are those of the same work."""
+    """Equal batches and latents give equal weights, so the speeds compare the same work."""
     config, steps = SAME_WORK[name], 4
     bare = modules["bare"].BareLoop(config)
     trainer = Trainer(config, load_split(config.data, "train"))
@@ -195,5 +195,5 @@ def test_the_bare_loop_and_the_trainer_do_the_same(
     for player, (ours, theirs) in weights.items():
         assert any(not torch.equal(value, old) for value, old in zip(ours, before[player], strict=True)), player
         for value, other, old in zip(ours, theirs, before[player], strict=True):
-            # Adam makes a step of any gradient, even of one that is rounding alone: so all together.
+            # Adam steps even where a gradient is only rounding, so compare all weights together.
             assert (value - other).double().norm() <= 0.005 * (value - old).double().norm(), player

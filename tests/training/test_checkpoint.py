@@ -27,7 +27,7 @@ def no_report(message: str) -> None:
     raise AssertionError(f"unexpected message: {message}")
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_unchanged(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, state(7), keep=3)
     checkpoint = load_latest_checkpoint(tmp_path, no_report)
     assert checkpoint is not None
@@ -37,19 +37,19 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert checkpoint.sha256 == file_sha256(path)
 
 
-def test_a_checkpoint_of_another_version_is_refused_and_never_taken_for_damaged(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_format_is_refused_but_not_as_damaged(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(7), keep=3)
     save_checkpoint(tmp_path, {**state(8), "format": FORMAT + 1}, keep=3)
     with pytest.raises(CheckpointFormatError, match=rf"format {FORMAT + 1}, this version of ganserve reads {FORMAT}"):
         load_latest_checkpoint(tmp_path, no_report)
 
 
-def test_the_digest_is_what_sha256sum_checks(tmp_path: Path) -> None:
+def test_sha256sum_can_check_the_digest(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(7), keep=3)
     subprocess.run(["sha256sum", "--check", "step-00000007.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_the_last_few_are_kept(tmp_path: Path) -> None:
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 100_000_000):
         save_checkpoint(tmp_path, state(step), keep=2)
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -64,7 +64,7 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "flipped bit", "no digest", "empty digest", "other digest"])
-def test_a_damaged_checkpoint_is_reported_and_passed_over(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_reported_and_skipped(tmp_path: Path, damage: str) -> None:
     good = save_checkpoint(tmp_path, state(1), keep=3)
     bad = save_checkpoint(tmp_path, state(2), keep=3)
     digest = bad.with_name(bad.name + ".sha256")
@@ -96,7 +96,7 @@ def test_a_damaged_checkpoint_is_reported_and_passed_over(tmp_path: Path, damage
     assert (tmp_path / "step-00000002.pt.damaged").exists()
 
 
-def test_a_file_that_is_whole_but_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "step-00000003.pt"
     path.write_bytes(b"not a checkpoint")
     path.with_name(path.name + ".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
@@ -104,7 +104,7 @@ def test_a_file_that_is_whole_but_no_checkpoint_is_refused(tmp_path: Path) -> No
         load_checkpoint(path)
 
 
-def test_only_damaged_checkpoints_are_an_error_not_a_fresh_start(tmp_path: Path) -> None:
+def test_only_damaged_checkpoints_are_an_error_not_a_new_start(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), keep=3).write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"all 1 checkpoints .* are damaged: restore .* or delete"):
         load_latest_checkpoint(tmp_path, lambda message: None)
@@ -129,7 +129,7 @@ while True:
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
-    """The process is killed at another phase of its work each time: right after a line, a little later, and so on."""
+    """Kill the process at a different phase of its work each time: right after a line, a little later, and so on."""
     for kill_after, spin in ((3, 0), (5, 20_000), (4, 200_000)):
         folder = tmp_path / str(kill_after)
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)

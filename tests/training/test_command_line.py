@@ -1,4 +1,4 @@
-"""Refusals of the commands have one look: one line that says what was wrong, what was expected and what to do."""
+"""Test that refusals of the commands are one line with the problem, the expected value and the fix."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,7 +125,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("report", "error: RUN: missing. Write it like this: ganserve report runs/digits\n"),
     ],
 )
-def test_what_is_refused_is_one_line(
+def test_refusals_are_one_line(
     words: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,7 +139,7 @@ def test_what_is_refused_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_burn_in_steps_are_accepted_if_a_flag_anneals_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_command, "_train", lambda _: 0)
     noise = "--augmentation.instance-noise.start 0.1"
     assert train_command.main(f"dcgan-32 --schedule.burn-in-steps 100 {noise}".split()) == 0
@@ -166,7 +166,7 @@ def test_steps_of_a_burn_in_are_taken_where_a_flag_anneals_something(monkeypatch
         ("progressive-32 --seed 1", "networks.batch_sizes", (64, 64, 32, 32)),
     ],
 )
-def test_what_a_flag_leaves_no_use_for_falls_away_from_the_preset(
+def test_options_without_use_are_dropped_from_the_preset(
     words: str, path: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[TrainConfig] = []

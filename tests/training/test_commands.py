@@ -1,4 +1,4 @@
-"""The commands as people meet them: real processes, real signals."""
+"""Test the commands as real processes with real signals."""
 
 import json
 import random
@@ -59,8 +59,8 @@ def newest_step(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_never_was(tmp_path: Path) -> None:
-    """SIGKILL at random moments: while starting, between checkpoints, while writing one."""
+def test_a_repeatedly_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Send SIGKILL at random moments: while starting, between checkpoints, while writing one."""
     steps, out = 250, tmp_path / "killed"
     moments = random.Random(20)
     for more_steps in (None, 7, 21):
@@ -93,9 +93,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_nev
     [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
     ids=["SIGTERM", "SIGINT"],
 )
-def test_a_signal_leaves_a_checkpoint_and_the_run_locks_others_out(
-    number: signal.Signals, status: int, tmp_path: Path
-) -> None:
+def test_a_signal_leaves_a_checkpoint_and_a_run_is_locked(number: signal.Signals, status: int, tmp_path: Path) -> None:
     steps = 1_000_000
     with training(tmp_path, steps) as process:
         wait_for(lambda: newest_step(tmp_path) > 0, process)
@@ -184,7 +182,7 @@ def test_help_lists_presets_and_options() -> None:
         assert flag in options
 
 
-def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_a_missing_run_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_command.main([str(tmp_path)]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: name a run's, or train first")
@@ -194,7 +192,7 @@ def test_evaluating_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.fixture
 def _small_files() -> Iterator[None]:
-    """No file may grow past 24 KiB, less than a checkpoint needs."""
+    """Limit files to 24 KiB, less than a checkpoint needs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 1024, hard))
     yield
@@ -216,7 +214,7 @@ def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(
     }
 
 
-def test_an_output_that_cannot_be_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_that_is_a_file_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert train_command.main(["digits", "--out", str(tmp_path / "file")]) == 1
     errors = capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_a_configuration_survives_json(config: TrainConfig) -> None:
 
 
 def test_whole_floats_are_read_as_integers_and_back() -> None:
-    """Protobuf's Struct, which manifests hold the configuration in, turns every number into a float."""
+    """Protobuf's Struct, used for the configuration in manifests, turns every number into a float."""
     values = config_to_dict(tiny_config())
     values["steps"] = 12.0
     values["ema"]["half_life_kimg"] = 2
@@ -104,7 +104,7 @@ def test_the_difference_of_two_configurations_names_each_field_with_both_values(
     assert config_diff(old, new) == ["--seed: 0 -> 3", "--ema.half-life-kimg: 0.1 -> 7.5"]
 
 
-def test_only_what_leaves_the_weights_alone_may_change_on_resume() -> None:
+def test_only_options_without_effect_on_weights_may_change_on_resume() -> None:
     old = tiny_config()
     check_same_config(old, tiny_config(steps=99, output=OutputConfig(log_every_steps=1)), where="runs/x")
     with pytest.raises(ConfigChangedError, match=r"(?s)runs/x was trained .*\n  --batch-size: 16 -> 8\nGo back.*--out"):
@@ -125,7 +125,7 @@ def test_every_option_is_documented_for_the_command_line() -> None:
 
 
 def every_kind(kind: type) -> set[type]:
-    """A configuration's class, and all classes that its fields may hold."""
+    """Return a configuration's class and all classes that its fields may hold."""
     kinds = {kind}
     for hint in typing.get_type_hints(kind).values():
         if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint is not Anneal:

@@ -17,7 +17,7 @@ from ganserve_training.data import (
 from ganserve_training.errors import DataError
 
 
-def test_the_split_is_the_one_that_the_protocol_names() -> None:
+def test_the_split_follows_the_protocol() -> None:
     bunch = load_digits()
     pixels = np.round(bunch.images * 255 / 16).astype(np.uint8)[..., None]
     expected = train_test_split(pixels, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target)
@@ -40,7 +40,7 @@ def test_another_seed_holds_out_other_samples() -> None:
     assert load_split(DigitsConfig(split_seed=1), "train").sha256() != load_split(DigitsConfig(), "train").sha256()
 
 
-def test_every_byte_survives_the_way_to_floats_and_back() -> None:
+def test_every_byte_survives_conversion_to_floats_and_back() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).reshape(2, 8, 8, 2)
     info = DataInfo(sample_shape=(8, 8, 2))
     images = to_network(pixels, info)
@@ -86,7 +86,7 @@ def test_every_epoch_shows_every_sample_once(count: int, batch: int) -> None:
         assert sorted(epoch.tolist()) == list(range(count))
 
 
-def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
+def test_a_batch_does_not_depend_on_earlier_batches() -> None:
     forward = ShuffledOrder(10, seed=5)
     batches = [forward.indices(4 * i, 4) for i in range(20)]
     for i in (19, 0, 7, 3):
@@ -94,13 +94,13 @@ def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
         np.testing.assert_array_equal(forward.indices(4 * i, 4), batches[i])
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_each_epoch_and_seed_has_a_different_order() -> None:
     order = ShuffledOrder(100, seed=5)
     assert not np.array_equal(order.indices(0, 100), order.indices(100, 100))
     assert not np.array_equal(order.indices(0, 100), ShuffledOrder(100, seed=6).indices(0, 100))
 
 
-def test_no_samples_are_no_order() -> None:
+def test_an_order_of_no_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="count must be at least 1"):
         ShuffledOrder(0, seed=0)
 

@@ -1,4 +1,4 @@
-"""The sequence of batches: pure functions of seed and position, in memory or read ahead by workers."""
+"""Test that batches depend only on seed and position, in memory or read ahead by workers."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
-    """Images that stay on disk, as a large set would."""
+    """Keep the images on disk, like a large set."""
     monkeypatch.setattr(stored_images_module, "IN_MEMORY_BYTES", 0)
     samples = load_split(FolderConfig(path=str(folder)), "train")
     assert isinstance(samples, StoredImages)
@@ -62,26 +62,26 @@ def assert_equal_batches(ours: tuple[Tensor, Tensor | None], theirs: tuple[Tenso
 
 
 @pytest.mark.parametrize("balanced", [False, True], ids=["shuffled", "balanced"])
-def test_workers_give_what_memory_gives_wherever_they_start(stored: StoredImages, balanced: bool) -> None:
+def test_workers_give_the_same_batches_as_memory_from_any_position(stored: StoredImages, balanced: bool) -> None:
     expected = InMemoryBatches(in_memory(stored), 3, CPU, flip=True, class_balanced=balanced)
     loader = PrefetchedBatches(stored, 3, CPU, flip=True, class_balanced=balanced, workers=2)
     try:
-        requests = [(8 * step, 8) for step in range(9)]  # One after the other, over the end of the epoch.
-        requests += [(step, 4) for step in range(200, 300, 12)]  # A process of three, at another batch size.
-        requests += [(0, 8), (8, 8), (5, 3), (1_000_000, 8)]  # Back, elsewhere, far ahead.
+        requests = [(8 * step, 8) for step in range(9)]  # In order, across the end of an epoch.
+        requests += [(step, 4) for step in range(200, 300, 12)]  # One process of three, with another batch size.
+        requests += [(0, 8), (8, 8), (5, 3), (1_000_000, 8)]  # Backwards, elsewhere, far ahead.
         for position, count in requests:
             assert_equal_batches(loader.batch(position, count), expected.batch(position, count))
     finally:
         loader.close()
 
 
-def test_a_resumed_loader_goes_on_bit_for_bit(stored: StoredImages) -> None:
+def test_a_resumed_loader_continues_bit_for_bit(stored: StoredImages) -> None:
     whole = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
     uninterrupted = [whole.batch(5 * step, 5) for step in range(12)]
     whole.close()
     first = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
     parts = [first.batch(5 * step, 5) for step in range(5)]
-    first.close()  # In the middle of an epoch, with batches read ahead that nobody took.
+    first.close()  # In the middle of an epoch, with unused batches read ahead.
     second = PrefetchedBatches(stored, 9, CPU, flip=True, workers=1)
     parts += [second.batch(5 * step, 5) for step in range(5, 12)]
     second.close()
@@ -89,7 +89,7 @@ def test_a_resumed_loader_goes_on_bit_for_bit(stored: StoredImages) -> None:
         assert_equal_batches(ours, theirs)
 
 
-def test_what_is_read_ahead_follows_the_stride(stored: StoredImages) -> None:
+def test_reading_ahead_follows_the_stride(stored: StoredImages) -> None:
     loader = PrefetchedBatches(stored, 3, CPU, workers=0)
     loader.batch(0, 4)
     loader.batch(12, 4)
@@ -99,7 +99,7 @@ def test_what_is_read_ahead_follows_the_stride(stored: StoredImages) -> None:
     assert loader._batches is started
 
 
-def test_reading_leaves_the_global_generators_alone(stored: StoredImages) -> None:
+def test_reading_does_not_use_the_global_generators(stored: StoredImages) -> None:
     before = torch.get_rng_state()
     loader = PrefetchedBatches(stored, 3, CPU, workers=1)
     loader.batch(0, 4)
@@ -122,7 +122,7 @@ def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredI
         loader.close()
 
 
-def test_a_killed_worker_is_an_error_that_says_so(stored: StoredImages) -> None:
+def test_a_killed_worker_is_reported(stored: StoredImages) -> None:
     loader = PrefetchedBatches(stored, 3, CPU, workers=1)
     loader.batch(0, 4)
     (worker,) = loader._batches._workers  # type: ignore[union-attr]
@@ -134,7 +134,7 @@ def test_a_killed_worker_is_an_error_that_says_so(stored: StoredImages) -> None:
     loader.close()
 
 
-def test_a_death_that_the_pipe_tells_before_the_signal_is_one_error_too(stored: StoredImages) -> None:
+def test_a_broken_pipe_before_the_signal_gives_the_same_error(stored: StoredImages) -> None:
     def died(*_: object) -> None:
         raise RuntimeError("killed by signal")
 
@@ -167,7 +167,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch
     loader.close()
 
 
-def test_small_sets_are_read_into_memory_and_large_ones_ahead(
+def test_small_sets_are_read_into_memory_and_large_ones_read_ahead(
     folder: Path, stored: StoredImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = FolderConfig(path=str(folder), flip=True, class_balanced=True, workers=1)
@@ -194,7 +194,7 @@ def _sources(samples: StoredImages) -> Iterator[BatchSource]:
     yield PrefetchedBatches(samples, 3, CPU, flip=True, workers=0)
 
 
-def test_half_of_the_images_are_mirrored_whatever_the_batch_size(stored: StoredImages) -> None:
+def test_half_of_the_images_are_mirrored_at_any_batch_size(stored: StoredImages) -> None:
     plain = InMemoryBatches(in_memory(stored), 3, CPU).batch(1000, 64)[0]
     mask = torch.from_numpy(flips(1000, 64, 3))
     for source in _sources(stored):
@@ -205,7 +205,7 @@ def test_half_of_the_images_are_mirrored_whatever_the_batch_size(stored: StoredI
             assert torch.equal(mirrored[~mask], plain[~mask])
 
 
-def test_mirroring_is_a_fair_coin_of_seed_and_place() -> None:
+def test_mirroring_is_random_by_seed_and_position() -> None:
     coins = flips(0, 100_000, 5)
     assert abs(coins.mean() - 0.5) < 5 * 0.5 / np.sqrt(100_000)
     np.testing.assert_array_equal(flips(54_321, 3000, 5), coins[54_321:57_321])
@@ -229,7 +229,7 @@ def test_balanced_rounds_show_every_label_once_and_every_sample_in_turn() -> Non
     assert not np.array_equal(ClassBalancedOrder(labels, 8).indices(0, 120), rounds.reshape(-1))
 
 
-def test_what_cannot_be_balanced_or_mirrored_is_refused() -> None:
+def test_data_that_cannot_be_balanced_or_mirrored_are_refused() -> None:
     vectors = Vectors.standardised(np.zeros((4, 2), np.float32))
     with pytest.raises(DataError, match=r"--data\.flip: needs images"):
         make_batches(vectors, DigitsConfig(flip=True), 0, CPU)

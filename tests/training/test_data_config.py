@@ -44,7 +44,7 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
         ({"source": "mine"}, "^data.source mine: does not exist. Use one of .*digits"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config_from_dict({"data": values})
 
@@ -69,7 +69,7 @@ def test_a_source_has_only_the_options_that_it_uses(values: dict[str, Any], opti
     assert owners(f"data.{option}")
 
 
-def test_another_source_takes_over_what_it_has_a_use_for() -> None:
+def test_another_source_keeps_the_options_that_it_has() -> None:
     config = TrainConfig(data=PatchesConfig(size=64, channels="gray", flip=True, count=100, split_seed=3))
     kept = FolderConfig(size=64, channels="gray", flip=True, split_seed=3)
     assert with_choices(config, {"data.source": "patches"}) == config
@@ -78,14 +78,14 @@ def test_another_source_takes_over_what_it_has_a_use_for() -> None:
     assert with_choices(config, {"data.source": "grid"}).data == GridConfig(count=100, split_seed=3)
 
 
-def test_a_template_lacks_a_path_until_it_is_given_one() -> None:
+def test_a_template_may_lack_a_path() -> None:
     template = with_choices(TrainConfig(), {"data.source": "folder"})
     assert changed_config(template, {"data.path": "x"}).data == FolderConfig(path="x")
     with pytest.raises(ConfigError, match=r"Add --data\.path PATH"):
         changed_config(template, {"seed": 1})
 
 
-def test_every_option_survives_the_way_to_json_and_back() -> None:
+def test_every_option_survives_json() -> None:
     data = ParquetConfig(path="x", image_column="img", size=64, channels="rgba", flip=True, on_bad_file="skip")
     config = TrainConfig(data=data)
     assert config_from_dict(config_to_dict(config)) == config
@@ -98,7 +98,7 @@ def test_bad_files_have_a_short_flag_too(flag: str) -> None:
     assert config_to_dict(config)["data"]["on_bad_file"] == "skip"
 
 
-def test_data_may_move_between_two_calls_of_a_run_but_not_change_their_form() -> None:
+def test_data_may_move_but_not_change_form_on_resume() -> None:
     old = TrainConfig(data=FolderConfig(path="a", labels_path="a.csv"))
     new = TrainConfig(data=FolderConfig(path="b", labels_path="b.csv", workers=0))
     check_same_config(old, new, where="run")

@@ -1,4 +1,4 @@
-"""Test the sources that are drawn instead of read, and the split of every source."""
+"""Test the sources that draw samples, and the split of every source."""
 
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,14 @@ def test_the_ring_has_eight_modes_and_the_grid_twenty_five() -> None:
     ring, grid = ring_centres(), grid_centres()
     np.testing.assert_allclose(np.hypot(*ring.T), 1.0)
     neighbours = np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1)
-    np.testing.assert_allclose(neighbours, 2 * np.sin(np.pi / 8))  # Evenly spaced, none of them twice.
+    np.testing.assert_allclose(neighbours, 2 * np.sin(np.pi / 8))  # Evenly spaced, all different.
     assert {tuple(row) for row in grid.tolist()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
 
 
 @pytest.mark.parametrize(
     ("source", "centres", "sigma"), [("ring", ring_centres(), RING_SIGMA), ("grid", grid_centres(), GRID_SIGMA)]
 )
-def test_points_are_drawn_about_each_mode_as_often(source: Any, centres: np.ndarray, sigma: float) -> None:
+def test_points_are_drawn_equally_often_around_each_mode(source: Any, centres: np.ndarray, sigma: float) -> None:
     config = SOURCES[source]()
     train, held_out = load_split(config, "train"), load_split(config, "held_out")
     assert (len(train), len(held_out)) == (64_000, 16_000)
@@ -52,14 +52,14 @@ def test_points_are_drawn_about_each_mode_as_often(source: Any, centres: np.ndar
     assert np.bincount(distances.argmin(axis=1)).tolist() == [80_000 // len(centres)] * len(centres)
     offsets = points - centres[distances.argmin(axis=1)]
     assert offsets.std() == pytest.approx(sigma, rel=0.02)
-    # Real data themselves score 1 - exp(-9/2) = 98.9 % within three sigma.
+    # Of real data, 1 - exp(-9/2) = 98.9 % lie within three sigma.
     assert (distances.min(axis=1) < 3 * sigma).mean() == pytest.approx(1 - np.exp(-4.5), abs=0.002)
     np.testing.assert_array_equal(everything(load_split(config, "train")), everything(train))
     assert load_split(SOURCES[source](split_seed=1), "train").sha256() != train.sha256()
     assert len(load_split(SOURCES[source](count=100), "held_out")) == 20
 
 
-def test_stacks_are_made_of_their_own_sides_digits() -> None:
+def test_stacks_use_only_digits_of_their_side_of_the_split() -> None:
     for side in ("train", "held_out"):
         own = {item.tobytes() for item in everything(load_split(DigitsConfig(), side))}
         stacks = load_split(StackedDigitsConfig(count=500), side)
@@ -76,7 +76,7 @@ def test_stacks_are_made_of_their_own_sides_digits() -> None:
 
 
 @pytest.mark.parametrize(("size", "split_seed"), [(16, 0), (32, 1), (64, 2), (128, 3)])
-def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_seed: int) -> None:
+def test_training_patches_contain_no_held_out_pixel(size: int, split_seed: int) -> None:
     config = PatchesConfig(size=size, count=400, split_seed=split_seed)
     train, held_out = config.load_side("train", None), config.load_side("held_out", None)
     assert (len(train), len(held_out)) == (320, 80)
@@ -99,7 +99,7 @@ def test_no_held_out_pixel_of_the_photographs_is_trained_on(size: int, split_see
     np.testing.assert_array_equal(config.load_side("train", None).corners, train.corners)
 
 
-def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -> None:
+def test_either_side_of_the_photographs_can_be_held_out() -> None:
     lefts = {
         int(PatchesConfig(split_seed=seed).load_side("held_out", None).corners[:, 2].min() > 320) for seed in range(8)
     }
@@ -116,7 +116,7 @@ def test_both_sides_of_the_photographs_can_be_held_out_and_must_hold_a_patch() -
 # The split
 
 
-def test_a_labels_only_sample_is_trained_on() -> None:
+def test_a_labels_only_sample_is_for_training() -> None:
     labels = np.array([0] * 10 + [1] + [2] * 10, np.int64)
     train, held_out = DigitsConfig().split_indices(21, labels)
     assert sorted([*train, *held_out]) == list(range(21))
@@ -124,7 +124,7 @@ def test_a_labels_only_sample_is_trained_on() -> None:
     assert np.bincount(labels[held_out]).tolist() == [2, 0, 2]
 
 
-def test_splits_that_cannot_be_stratified_say_why(tmp_path: Path) -> None:
+def test_splits_that_cannot_be_stratified_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"4 samples of 2 labels, split into 3 and 1, can't have each label"):
         DigitsConfig().split_indices(4, np.array([0, 0, 1, 1], np.int64))
     with pytest.raises(DataError, match="at least 2 samples"):
@@ -137,7 +137,7 @@ def test_splits_that_cannot_be_stratified_say_why(tmp_path: Path) -> None:
     assert len(load_split(ArrayConfig(path=str(tmp_path / "x.npz"), labels="ignore"), "train")) == 3
 
 
-def test_dropped_labels_leave_the_split_as_it_is() -> None:
+def test_ignoring_labels_does_not_change_the_split() -> None:
     for side in ("train", "held_out"):
         with_labels, without = load_split(DigitsConfig(), side), load_split(DigitsConfig(labels="ignore"), side)
         assert without.info.label_names == ()

@@ -1,4 +1,4 @@
-"""Image folders: labels, decoding, forms, and files that can't be read."""
+"""Test image folders: labels, decoding, forms, and files that can't be read."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ def decoded(data: bytes, channels: int, side: int | None = None) -> np.ndarray:
     return ImageForm(side or min(picture.size), channels).apply(picture)
 
 
-def test_class_folders_become_labels_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_sub_folders_become_labels_in_order_of_name(tmp_path: Path) -> None:
     pixels = random_pixels(12)
     labels = ["cat", "ant", "bee"] * 4
     images = config(write_folder(tmp_path, pixels, labels)).load(None)
@@ -47,15 +47,15 @@ def test_class_folders_become_labels_in_the_order_of_their_names(tmp_path: Path)
     assert [images.info.label_names[label] for label in images.labels] == sorted(labels)
 
 
-def test_labels_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
+def test_numeric_labels_are_ordered_by_number(tmp_path: Path) -> None:
     write_folder(tmp_path, random_pixels(12), [str(index) for index in range(12)])
     assert config(tmp_path).load(None).info.label_names == tuple(map(str, range(12)))
 
 
-def test_both_sides_of_a_folder_are_read_and_share_nothing(tmp_path: Path) -> None:
+def test_both_sides_of_the_split_are_read_and_are_disjoint(tmp_path: Path) -> None:
     write_folder(tmp_path, random_pixels(20), ["a", "b"] * 10)
     train, held_out = (load_split(config(tmp_path), side) for side in ("train", "held_out"))
-    assert isinstance(train, Images)  # Small: in memory.
+    assert isinstance(train, Images)  # Small sets are in memory.
     assert (len(train), len(held_out)) == (16, 4)
     assert held_out.labels is not None
     assert np.bincount(held_out.labels).tolist() == [2, 2]
@@ -92,7 +92,7 @@ def test_csv_files_of_another_form_are_refused(tmp_path: Path, text: str, messag
         config(tmp_path, labels_path=str(tmp_path / "labels.csv")).load(None)
 
 
-def test_flat_folders_are_unlabelled_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_flat_folders_are_unlabelled_and_other_files_are_ignored(tmp_path: Path) -> None:
     pixels = random_pixels(4, channels=1)
     write_folder(tmp_path, pixels)
     (tmp_path / "0001.png").rename(tmp_path / "0001.PNG")
@@ -104,7 +104,7 @@ def test_flat_folders_are_unlabelled_and_other_files_are_passed_over(tmp_path: P
     np.testing.assert_array_equal(everything(images), pixels)
 
 
-def test_deeper_folders_count_to_the_first_one_and_ignoring_labels_keeps_the_split(tmp_path: Path) -> None:
+def test_deeper_folders_belong_to_the_first_and_ignoring_labels_keeps_the_split(tmp_path: Path) -> None:
     for label in "ab":
         for part in "12":
             write_folder(tmp_path / label / part, random_pixels(4, seed=ord(label) + int(part)))
@@ -128,7 +128,7 @@ def test_every_image_needs_a_label_and_every_label_an_image(tmp_path: Path) -> N
     assert len(load_split(config(tmp_path, labels="ignore"), "train")) == 5
 
 
-def test_missing_and_empty_folders_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_empty_folders_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data\.path /.*/nowhere: does not exist\."):
         config(tmp_path / "nowhere").load(None)
     with pytest.raises(DataError, match=r"holds no images .*: it is empty"):
@@ -149,7 +149,7 @@ def _spoil(folder: Path) -> None:
     (folder / "0003.png").write_text("<html>not found</html>")
 
 
-def test_bad_files_are_named_counted_and_the_fix_is_told(tmp_path: Path) -> None:
+def test_bad_files_are_named_and_counted_with_the_fix(tmp_path: Path) -> None:
     _spoil(write_folder(tmp_path, random_pixels(9)))
     with pytest.raises(DataError) as caught:
         load_split(config(tmp_path), "train")
@@ -162,7 +162,7 @@ def test_bad_files_are_named_counted_and_the_fix_is_told(tmp_path: Path) -> None
     assert lines[4].endswith("--data.on-bad-file skip")
 
 
-def test_skipped_files_are_reported_and_the_others_are_as_if_alone(tmp_path: Path) -> None:
+def test_skipped_files_are_reported_and_do_not_change_the_others(tmp_path: Path) -> None:
     _spoil(write_folder(tmp_path, random_pixels(9)))
     reports: list[BadFiles] = []
     skipping = load_split(config(tmp_path, on_bad_file="skip"), "train", report=reports.append)
@@ -174,7 +174,7 @@ def test_skipped_files_are_reported_and_the_others_are_as_if_alone(tmp_path: Pat
     np.testing.assert_array_equal(everything(skipping), everything(load_split(config(tmp_path), "train")))
 
 
-def test_nothing_left_is_an_error_and_so_is_a_label_without_images(tmp_path: Path) -> None:
+def test_no_good_images_or_a_label_without_any_are_errors(tmp_path: Path) -> None:
     write_folder(tmp_path / "all", random_pixels(2))
     for file in (tmp_path / "all").iterdir():
         file.write_bytes(b"x")
@@ -193,7 +193,7 @@ def test_a_listed_file_that_is_missing_is_a_bad_file(tmp_path: Path) -> None:
         config(tmp_path, labels_path=str(tmp_path / "labels.csv")).load(None)
 
 
-def test_sizes_and_channels_that_differ_ask_for_the_option(tmp_path: Path) -> None:
+def test_different_sizes_and_channels_are_refused_with_the_option(tmp_path: Path) -> None:
     for name, side, channels in (("a", 8, 3), ("b", 8, 3), ("c", 10, 3), ("d", 8, 4)):
         (tmp_path / f"{name}.png").write_bytes(encode(random_pixels(1, side, channels)[0]))
     with pytest.raises(DataError, match=r"differ in size: 8 px \(3 images\), 10 px \(1 images\).*--data.size"):
@@ -218,8 +218,8 @@ def test_images_that_are_not_square_are_cropped_or_refused(tmp_path: Path) -> No
     assert len(config(tmp_path, crop="none", on_bad_file="skip").load(None)) == 1
 
 
-def test_resizing_is_antialiased_and_sees_only_the_crop() -> None:
-    # A checkerboard between black margins: averaged, it is gray, and nothing of the margins comes in.
+def test_resizing_is_antialiased_and_uses_only_the_crop() -> None:
+    # A checkerboard between black margins becomes gray; the margins have no effect.
     board = np.zeros((16, 48, 1), np.uint8)
     board[:, 16:32, 0] = 255 * (np.indices((16, 16)).sum(axis=0) % 2)
     small = decoded(encode(board), 1, side=4)
@@ -235,11 +235,11 @@ def test_each_format_is_decoded(form: str) -> None:
     assert np.abs(ours.astype(int) - ramp).mean() < 3
 
 
-def test_cameras_that_were_held_sideways_are_turned() -> None:
+def test_exif_orientation_is_applied_to_training_images() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[:, :4] = 255  # White on the left.
+    pixels[:, :4] = 255  # White is on the left.
     exif = Image.Exif()
-    exif[0x0112] = 6  # Orientation: the left of what is stored is the top.
+    exif[0x0112] = 6  # EXIF orientation: the stored left side is the top.
     turned = decoded(encode(pixels, "PNG", exif=exif.tobytes()), 1)
     assert turned[:4].min() == 255
     assert turned[4:].max() == 0
@@ -248,13 +248,13 @@ def test_cameras_that_were_held_sideways_are_turned() -> None:
 def test_alpha_is_laid_over_white_and_added_opaque() -> None:
     pixels = np.zeros((2, 2, 4), np.uint8)
     pixels[0, 0] = (200, 0, 0, 255)
-    pixels[0, 1] = (200, 0, 0, 0)  # Colour that nobody sees.
+    pixels[0, 1] = (200, 0, 0, 0)  # Colour of fully transparent pixels.
     pixels[1, 0] = (0, 0, 0, 51)
     data = encode(pixels)
     np.testing.assert_array_equal(decoded(data, 4), pixels)
     rgb = decoded(data, 3)
     assert rgb[0].tolist() == [[200, 0, 0], [255, 255, 255]]
-    assert rgb[1, 0].tolist() == [204, 204, 204]  # A fifth of black over white.
+    assert rgb[1, 0].tolist() == [204, 204, 204]  # A fifth of black on white.
     gray = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
     np.testing.assert_array_equal(decoded(encode(gray), 4), np.dstack([gray, gray, gray, np.full_like(gray, 255)]))
     assert decoded(encode(gray), 2)[..., 1].min() == 255
@@ -266,7 +266,7 @@ def _saved(picture: Image.Image, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def test_every_way_to_store_pixels_becomes_eight_bits() -> None:
+def test_every_pixel_format_becomes_eight_bits() -> None:
     deep = np.array([[0, 257 * 7], [65535, 32768]], np.uint16)
     assert decoded(_saved(Image.fromarray(deep)), 1)[..., 0].tolist() == [[0, 7], [255, 128]]
     bits = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
@@ -283,13 +283,13 @@ def test_every_way_to_store_pixels_becomes_eight_bits() -> None:
 
 @pytest.mark.parametrize("cut", [1, 20, 40, 60, 100, 150])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
-def test_damaged_pictures_are_unreadable_and_nothing_worse(form: str, cut: int) -> None:
+def test_damaged_pictures_raise_only_unreadable_error(form: str, cut: int) -> None:
     data = encode(random_pixels(1, side=16)[0], form)
     with pytest.raises(UnreadableError):
         decode_picture(data[:cut])
 
 
-def test_flipped_bytes_never_escape_as_other_errors() -> None:
+def test_flipped_bytes_raise_only_unreadable_error() -> None:
     random = np.random.default_rng(0)
     for form in ("PNG", "JPEG", "WEBP"):
         whole = np.frombuffer(encode(random_pixels(1, side=16)[0], form), np.uint8)
@@ -300,7 +300,7 @@ def test_flipped_bytes_never_escape_as_other_errors() -> None:
                 assert decode_picture(damaged.tobytes()).mode in ("L", "LA", "RGB", "RGBA")
 
 
-def test_the_digest_is_of_contents_names_and_form_not_of_where_they_are(tmp_path: Path) -> None:
+def test_the_digest_depends_on_contents_names_and_form_not_on_the_folder(tmp_path: Path) -> None:
     pixels = random_pixels(6)
     first = config(write_folder(tmp_path / "one", pixels, list("ababab"))).load(None)
     same = config(write_folder(tmp_path / "two", pixels, list("ababab"))).load(None)

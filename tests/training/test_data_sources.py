@@ -1,4 +1,4 @@
-"""Test the sources that read files, but folders: arrays, IDX, CIFAR-10, Parquet."""
+"""Test the sources that read files: arrays, IDX, CIFAR-10, Parquet."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ def array(path: Path, **changes: Any) -> Samples:
 
 
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
-def test_npy_images_are_what_was_saved(tmp_path: Path, channels: int | None) -> None:
+def test_npy_images_are_read_unchanged(tmp_path: Path, channels: int | None) -> None:
     pixels = random_pixels(6, channels=channels or 1)
     np.save(tmp_path / "x.npy", pixels if channels else pixels[..., 0])
     np.save(tmp_path / "y.npy", np.array([7, 3, 7, 3, 3, 7]))
@@ -63,14 +63,14 @@ def test_arrays_larger_than_memory_stay_on_disk(tmp_path: Path, monkeypatch: pyt
     np.testing.assert_array_equal(everything(again), everything(samples))
 
 
-def test_arrays_are_resized_and_recoloured(tmp_path: Path) -> None:
+def test_arrays_are_resized_and_their_channels_converted(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((4, 28, 20), 77, np.uint8))
     samples = array(tmp_path / "x.npy", size=32, channels="rgb")
     assert everything(samples).shape == (4, 32, 32, 3)
     assert set(everything(samples).ravel().tolist()) == {77}
 
 
-def test_float_arrays_are_vectors_on_the_scale_of_the_whole_set(tmp_path: Path) -> None:
+def test_float_arrays_are_vectors_scaled_by_the_whole_set(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(5.0, 3.0, (50, 4))
     np.savez(tmp_path / "x.npz", x=values, y=np.array(["b", "a"] * 25))
     samples = array(tmp_path / "x.npz")
@@ -82,7 +82,7 @@ def test_float_arrays_are_vectors_on_the_scale_of_the_whole_set(tmp_path: Path) 
     assert held_out.info == samples.info
 
 
-def test_npz_files_may_name_their_labels(tmp_path: Path) -> None:
+def test_npz_files_may_have_label_names(tmp_path: Path) -> None:
     pixels = random_pixels(4)
     np.savez(tmp_path / "x.npz", images=pixels, labels=np.array([2, 0, 0, 2]), label_names=np.array(["u", "v", "w"]))
     with pytest.raises(DataError, match="no readable image is left of the label 'v'"):
@@ -124,7 +124,7 @@ def test_arrays_of_another_form_are_refused(tmp_path: Path, arrays: dict[str, np
 def test_label_files_and_image_options_must_fit_the_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 2)), y=np.arange(3))
     np.save(tmp_path / "y.npy", np.arange(3))
-    with pytest.raises(DataError, match="labels of its own under 'y'"):
+    with pytest.raises(DataError, match="its own labels under 'y'"):
         array(tmp_path / "x.npz", labels_path=str(tmp_path / "y.npy"))
     with pytest.raises(DataError, match=r"--data\.size 8: needs images, and .* holds vectors"):
         array(tmp_path / "x.npz", size=8)
@@ -236,7 +236,7 @@ def parquet(path: Path, **changes: Any) -> StoredImages:
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["struct", "bytes"])
-def test_parquet_rows_are_read_by_index_whatever_their_row_group(tmp_path: Path, plain: bool) -> None:
+def test_parquet_rows_are_read_by_index_from_any_row_group(tmp_path: Path, plain: bool) -> None:
     pixels = random_pixels(23)
     features = {"info": {"features": {"label": {"names": ["u", "v"], "_type": "ClassLabel"}}}}
     labels = [index % 2 for index in range(23)]
@@ -250,15 +250,13 @@ def test_parquet_rows_are_read_by_index_whatever_their_row_group(tmp_path: Path,
     np.testing.assert_array_equal(everything(samples), pixels)
     some = np.array([22, 0, 9, 10, 11, 0])
     np.testing.assert_array_equal(samples.read(some), pixels[some])
-    again = pickle.loads(pickle.dumps(samples))  # As a worker gets it where processes are spawned.
+    again = pickle.loads(pickle.dumps(samples))  # A spawned worker gets a pickled copy.
     np.testing.assert_array_equal(again.read(some), pixels[some])
     assert again.sha256() == samples.sha256()
     assert samples.store.name(12).endswith("train-1.parquet row 2")
 
 
-def test_parquet_row_groups_are_let_go_when_they_grow_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_parquet_row_groups_are_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganserve_training.data.storage.parquet_store._GROUP_BYTES", 1)
     pixels = random_pixels(12)
     samples = parquet(write_parquet(tmp_path / "x.parquet", pixels, list("ab" * 6)))
@@ -278,7 +276,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     assert len(parquet(tmp_path, on_bad_file="skip")) == 2
 
 
-def test_parquet_labels_are_text_or_integers_and_all_there(tmp_path: Path) -> None:
+def test_parquet_labels_are_text_or_integers_without_gaps(tmp_path: Path) -> None:
     pixels = random_pixels(4)
     path = tmp_path / "x.parquet"
     assert parquet(write_parquet(path, pixels, ["10", "9", "9", "10"])).info.label_names == ("9", "10")

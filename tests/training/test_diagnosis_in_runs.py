@@ -1,4 +1,4 @@
-"""Diagnose whole runs: it does not change them, survives interruptions, keeps the best step, and may end a run."""
+"""Test the diagnosis of whole runs: no effect on weights, interruptions, the best step, early stops."""
 
 import io
 import json
@@ -39,7 +39,7 @@ WATCHED = DiagnosisConfig(every_steps=2, samples=32)
 
 
 def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> RunResult:
-    """Train on the CPU; with `stop_after`, send a signal after that many steps."""
+    """Train on the CPU; send a signal after `stop_after` steps, if given."""
     countdown = iter(range(stop_after or 10**9, -1, -1))
     return train(
         config,
@@ -69,7 +69,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_watched_run_ends_bit_for_bit_like_an_unwatched_one(tmp_path: Path, watched: Path) -> None:
+def test_a_monitored_run_ends_bit_for_bit_like_one_without_a_monitor(tmp_path: Path, watched: Path) -> None:
     run(tiny_config(diagnosis=DiagnosisConfig(enabled=False)), tmp_path)
     ours, theirs = newest(watched), newest(tmp_path)
     for part in ("generator", "critic", "ema", "generator_optimiser", "critic_optimiser", "rng", "pending_measures"):
@@ -80,7 +80,7 @@ def test_a_watched_run_ends_bit_for_bit_like_an_unwatched_one(tmp_path: Path, wa
 
 
 @pytest.mark.parametrize("stops", [[1], [5, 1, 3], [8]])
-def test_an_interrupted_run_has_the_same_history(tmp_path: Path, watched: Path, stops: list[int]) -> None:
+def test_an_interrupted_run_has_the_same_observations(tmp_path: Path, watched: Path, stops: list[int]) -> None:
     for stop_after in stops:
         with pytest.raises(StoppedError):
             run(tiny_config(diagnosis=WATCHED), tmp_path, stop_after=stop_after)
@@ -130,7 +130,7 @@ def test_the_best_checkpoint_is_kept_beside_the_others(watched: Path) -> None:
     assert load_trained(watched).step == load_trained(watched, "latest").step == 12
 
 
-def test_a_run_without_a_best_says_so_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+def test_missing_and_damaged_best_checkpoints_are_reported(tmp_path: Path) -> None:
     run(tiny_config(steps=4, diagnosis=replace(WATCHED, keep_best=False)), tmp_path)
     with pytest.raises(CheckpointError, match=r"keeps no best checkpoint: .*--diagnosis.keep-best"):
         load_trained(tmp_path, "best")
@@ -158,7 +158,7 @@ def test_the_quality_before_training_is_known_at_any_step() -> None:
 
 @pytest.fixture
 def declining(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real loop, whose quality goes down to step 10 and then up: only the measured value is given."""
+    """Run the real loop with scripted qualities, which improve until step 10 and then decline."""
 
     def measure(observer: Any, _generator: Any) -> Quality:
         step = observer._trainer.step
@@ -179,8 +179,8 @@ def test_a_declining_run_stops_and_its_best_checkpoint_is_used(tmp_path: Path) -
     assert result.stopped
     assert best(tmp_path).name == "best-00000010.pt"
     (told,) = (item for item in findings(tmp_path) if item.kind == "decline")
-    # Over three looks the median is at best 0.15, at step 11; it passes 1.3 times that at step 13, and is told at
-    # the third look in a row; the fourth is where patience ends.
+    # The median of three looks is best at step 11, 0.15; it exceeds 1.3 times that at step 13. The report comes at
+    # the third look in a row, and patience ends at the fourth.
     assert (told.step, result.step) == (15, 16)
     assert said.getvalue().count("decline at step") == 1
     assert "was 0.1 then" in said.getvalue()
@@ -197,7 +197,7 @@ def test_a_declining_run_stops_and_its_best_checkpoint_is_used(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("declining")
-def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_succeeds_when_a_run_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["digits", "--out", str(tmp_path), *TINY_FLAGS, "--device", "cpu", "--steps", "60"]
     flags += ["--diagnosis.every-steps", "1", "--diagnosis.samples", "16", "--diagnosis.patience", "3"]
     for _ in range(2):
@@ -205,7 +205,7 @@ def test_the_command_ends_well_when_a_run_stops_by_itself(tmp_path: Path, capsys
         assert "is finished: it stopped by itself at step 1" in capsys.readouterr().out
 
 
-def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growing_network_is_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The quality gets worse from the first look on, but only fully grown networks can be the best."""
     monkeypatch.setattr(
         monitor_module._Observer,
@@ -224,18 +224,18 @@ def test_no_look_at_a_growing_network_is_the_best(tmp_path: Path, monkeypatch: p
         diagnosis=DiagnosisConfig(every_steps=1, samples=16),
     )
     with pytest.raises(StoppedError):
-        run(config, tmp_path, stop_after=5)  # While level 1 of 1 fades in.
+        run(config, tmp_path, stop_after=5)  # Level 1 of 1 fades in.
     with pytest.raises(CheckpointError, match=r"every-steps after its networks were fully grown; use the latest"):
         load_trained(tmp_path, "best")
     run(config, tmp_path)
-    # Two steps in full, fading from the third on, fully in at the sixth.
+    # Two steps at level 0, fading from the third step, complete at the sixth.
     assert [item.growing for item in observations(tmp_path)] == [True] * 5 + [False] * 7
     assert best(tmp_path).name == "best-00000006.pt"
     load_trained(tmp_path, "best").generator.phase.check_grown()  # type: ignore[union-attr, operator]
     assert "decline" not in [item.kind for item in findings(tmp_path) if item.step <= 6 + 6]
 
 
-def test_a_divergence_that_ends_a_run_is_in_its_diagnosis(tmp_path: Path) -> None:
+def test_a_divergence_that_ends_a_run_is_recorded(tmp_path: Path) -> None:
     config = tiny_config(regularisers=RegularisersConfig(r1_gamma=Anneal.constant(1e45)), diagnosis=WATCHED)
     with pytest.raises(DivergedError):
         run(config, tmp_path)
@@ -243,7 +243,7 @@ def test_a_divergence_that_ends_a_run_is_in_its_diagnosis(tmp_path: Path) -> Non
     assert (told.kind, told.message) == ("divergence", "r1 became inf at step 1.")
 
 
-def test_diagnosis_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
+def test_options_of_the_diagnosis_may_change_on_resume(tmp_path: Path) -> None:
     run(tiny_config(steps=4, diagnosis=WATCHED), tmp_path)
     run(tiny_config(steps=9, diagnosis=DiagnosisConfig(every_steps=3, samples=16, quality="gan-test")), tmp_path)
     assert [(item.step, item.quality_name) for item in observations(tmp_path)] == [
@@ -256,8 +256,8 @@ def test_diagnosis_may_change_when_a_run_goes_on(tmp_path: Path) -> None:
     assert load_trained(tmp_path).step == 10
 
 
-def test_the_best_step_is_the_best_by_the_newest_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # the untrained generator's at the start of each part
+def test_the_best_step_is_chosen_by_the_newest_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # at the start of each part, the untrained generator's
     names = {"sliced-wasserstein": False, "gan-test": True}
 
     def measure(observer: Any, generator: object) -> Quality:
@@ -272,9 +272,7 @@ def test_the_best_step_is_the_best_by_the_newest_metric(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("quality", "why"), [("mode-coverage", "modes are known"), ("gan-test", "labelled data")])
-def test_a_quality_metric_that_does_not_suit_the_data_is_refused_before_anything_is_written(
-    tmp_path: Path, quality: str, why: str
-) -> None:
+def test_an_unsuitable_quality_metric_is_refused_before_writing(tmp_path: Path, quality: str, why: str) -> None:
     data = DigitsConfig(labels="ignore")
     networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4)
     watched = DiagnosisConfig(samples=16, quality=quality)

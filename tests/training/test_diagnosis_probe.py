@@ -1,4 +1,4 @@
-"""Check the probe's numbers on players with known numbers, and that it changes nothing."""
+"""Test the probe's numbers on players with known numbers, and that it changes nothing."""
 
 import math
 import random
@@ -25,7 +25,7 @@ COUNT = 64
 
 
 class Affine(nn.Module):
-    """Latents times a weight plus a shift: a generator whose samples are known."""
+    """A generator with known samples: latents times a weight plus a shift."""
 
     def __init__(self, weight: float, shift: float, dim: int = 2) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Affine(nn.Module):
 
 
 class Linear(nn.Module):
-    """Scores are the first value times a slope."""
+    """A critic whose score is the first value times a slope."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def probe(
 
 
 def test_numbers_of_known_players() -> None:
-    """D(x) = 3 x_0 and G(z) = z - 5, so that every number has a closed form or is counted by hand."""
+    """With D(x) = 3 x_0 and G(z) = z - 5 every number has a closed form or can be counted."""
     generator, critic = Affine(1.0, -5.0), Linear(3.0)
     look = probe(generator, critic)
     seen = look.look(10, 160)
@@ -88,7 +88,7 @@ def test_numbers_of_known_players() -> None:
     assert seen.held_out_accuracy == pytest.approx(float((look._held_out[:, 0] > 0).float().mean()))
     assert seen.held_out_score == pytest.approx(3.0 * float(look._held_out[:, 0].mean()), rel=1e-5)
 
-    # The generator's loss is softplus(-D): its slope is 1 - sigma(D), its gradient by a sample 3 times that.
+    # The generator's loss is softplus(-D): its slope is 1 - sigma(D), its gradient by a sample three times that.
     scores = 3.0 * fake[:16, 0]
     slopes = 1.0 - torch.sigmoid(scores)
     assert seen.loss_slope == pytest.approx(float(slopes.mean()), rel=1e-5)
@@ -117,7 +117,7 @@ def test_a_saturated_loss_has_no_slope_and_collapsed_samples_no_diversity() -> N
     assert seen.regions_reached == 1
 
 
-def test_scores_without_a_zero_are_divided_at_the_middle_of_their_means() -> None:
+def test_scores_without_a_zero_are_divided_between_their_means() -> None:
     seen = probe(Affine(1.0, -5.0), Linear(3.0), "wasserstein").look(1, 1)
     assert seen.loss_slope == pytest.approx(1.0)
     assert seen.sample_gradient_norm == pytest.approx(3.0)
@@ -125,14 +125,14 @@ def test_scores_without_a_zero_are_divided_at_the_middle_of_their_means() -> Non
     assert seen.fake_accuracy > 0.95
 
 
-def test_two_looks_at_the_same_players_see_the_same() -> None:
+def test_two_looks_at_the_same_players_agree() -> None:
     look = probe(Affine(1.0, -1.0), Linear(3.0))
     assert look.look(5, 80) == look.look(5, 80)
     assert probe(Affine(1.0, -1.0), Linear(3.0)).look(5, 80) == look.look(5, 80)
 
 
 class Restless(nn.Module):
-    """Everything that a look could change: dropout, batch normalisation, a power iteration."""
+    """A critic with all that a look could change: dropout, batch normalisation, a power iteration."""
 
     def __init__(self, out: int) -> None:
         super().__init__()
@@ -171,14 +171,14 @@ def test_a_look_changes_nothing() -> None:
 
 
 class Pairs(nn.Module):
-    """Score three samples at once and refuse labels, as a packed critic does; has a second head."""
+    """Score three samples at once and refuse labels, like a packed critic; has a second head."""
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> CriticOutput:
         assert labels is None
         return CriticOutput(samples.reshape(-1, 6).sum(dim=1), code_values=samples)
 
 
-def test_packs_stay_whole() -> None:
+def test_packs_are_complete() -> None:
     config = TrainConfig(
         batch_size=16,
         networks=ConvolutionalConfig(packing=3),
@@ -191,7 +191,7 @@ def test_packs_stay_whole() -> None:
     assert look.look(1, 1).fake_score == pytest.approx(float(look._latents.sum()) / 10, rel=1e-4)
 
 
-def test_labels_are_shared_and_many_labels_are_thinned_out() -> None:
+def test_generated_samples_get_the_real_labels_and_few_of_many_labels() -> None:
     """A generator with one image per label is diverse over all labels, but not within a label."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 40, 2000)
@@ -238,7 +238,7 @@ def test_few_training_samples_are_repeated(train: Vectors) -> None:
 
 
 def test_features_keep_variation_and_drop_noise() -> None:
-    """Images that vary along two patterns only: distances along them stay, noise shrinks to its share in 32 of 64."""
+    """For images that vary along two patterns, distances along these stay and noise shrinks to 32 of 64 parts."""
     torch.manual_seed(0)
     patterns = torch.linalg.qr(torch.randn(64, 2))[0].T
     images = (torch.randn(400, 2) * 3.0 @ patterns).view(400, 1, 8, 8)
@@ -265,7 +265,7 @@ def two_blobs(count: int, share: float, seed: int = 0) -> Tensor:
     return torch.randn(count, 2, generator=generator) * 0.1 + torch.where(left, -3.0, 3.0)[:, None]
 
 
-def test_regions_count_what_is_reached() -> None:
+def test_regions_reached_are_counted() -> None:
     reference = two_blobs(400, 0.5)
     modes = GaussianModes(centres=np.array([[-3.0, -3.0], [3.0, 3.0]]), sigma=0.1)
     makers: list[Callable[[], Any]] = [
@@ -283,11 +283,11 @@ def test_regions_count_what_is_reached() -> None:
         assert regions.coverage(reference).relative_entropy == pytest.approx(1.0)
         left = regions.coverage(two_blobs(100, 1.0))
         assert (left.reached, left.relative_entropy) == (1, 0.0)
-        assert regions.coverage(two_blobs(100, 0.96)).reached == 1  # 4 % where 5 % would count.
+        assert regions.coverage(two_blobs(100, 0.96)).reached == 1  # 4 %; from 5 % on it would count.
         assert regions.coverage(two_blobs(100, 0.94)).reached == 2
     clusters = cluster_regions(FeatureSpace(reference), reference)
     assert clusters.coverage(reference).reached == 20
-    assert 5 < clusters.coverage(two_blobs(200, 1.0)).reached < 12  # k-means puts about half of its clusters there.
+    assert 5 < clusters.coverage(two_blobs(200, 1.0)).reached < 12  # k-means puts about half of the clusters there.
     assert cluster_regions(FeatureSpace(reference), reference[:1].repeat(9, 1)).coverage(reference[:1]).regions == 1
 
 

@@ -15,42 +15,42 @@ from ganserve_training.errors import ConfigError
 from observations import HEALTHY, history
 
 
-def test_a_healthy_run_is_silent() -> None:
+def test_a_healthy_run_has_no_finding() -> None:
     for count in range(1, 25):
         assert diagnose(history(count)) == {}
 
 
 @pytest.mark.parametrize(("slope", "told"), [(0.049, True), (0.051, False)])
-def test_a_saturated_loss_of_a_critic_that_wins_is_vanishing_gradients(slope: float, told: bool) -> None:
+def test_a_winning_critic_with_a_saturated_loss_is_vanishing_gradients(slope: float, told: bool) -> None:
     seen = history(1, real_accuracy=1.0, fake_accuracy=0.97, loss_slope=slope)
     assert ("vanishing-gradients" in diagnose(seen)) == told
     beaten = history(1, real_accuracy=1.0, fake_accuracy=0.94, loss_slope=slope)
     assert "vanishing-gradients" not in diagnose(beaten)
 
 
-def test_a_gradient_that_falls_far_below_its_usual_size_is_vanishing_gradients() -> None:
+def test_a_gradient_far_below_its_usual_size_is_vanishing_gradients() -> None:
     norms = [0.2, 0.3, 0.2, 0.2, 0.001]
     wins = {"real_accuracy": 0.99, "held_out_accuracy": 0.99, "fake_accuracy": 0.99}
     seen = history(5, **wins, sample_gradient_norm=norms)
     assert "0.50% of what it usually was" in diagnose(seen)["vanishing-gradients"]
     assert diagnose(seen[:4]) == {}
-    assert diagnose(history(5, sample_gradient_norm=norms)) == {}  # At an equilibrium gradients are small, and may be.
+    assert diagnose(history(5, sample_gradient_norm=norms)) == {}  # At an equilibrium small gradients are normal.
 
 
-def test_samples_that_stay_where_training_began_are_no_progress() -> None:
+def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
     stuck = {"quality": 0.95, "diversity": 0.5, "offset": 0.6, "fake_accuracy": 0.98}
     told = diagnose(history(10, **stuck))
     assert set(told) == {"no-progress"}
     assert "hardly moved for 10 looks" in told["no-progress"]
     assert "is 0.95 and was 1 before training, and the critic recognises 98% of them" in told["no-progress"]
     assert diagnose(history(9, **stuck)) == {}
-    assert diagnose(history(10, **{**stuck, "quality": 0.89})) == {}  # Something was gained.
-    assert diagnose(history(10, **{**stuck, "quality": None, "quality_name": None})) == {}  # Nobody knows.
+    assert diagnose(history(10, **{**stuck, "quality": 0.89})) == {}  # The quality improved.
+    assert diagnose(history(10, **{**stuck, "quality": None, "quality_name": None})) == {}  # The quality is unknown.
     moving = [(0.02 * look, 0.0) for look in range(10)]
     assert diagnose(history(10, **stuck, centre=moving)) == {}
     assert diagnose(history(10, **{**stuck, "diversity": [0.5 + 0.02 * look for look in range(10)]})) == {}
     saturated = history(10, **stuck, real_accuracy=1.0, held_out_accuracy=1.0, loss_slope=0.01)
-    assert set(diagnose(saturated)) == {"vanishing-gradients"}  # Which says why.
+    assert set(diagnose(saturated)) == {"vanishing-gradients"}  # This finding gives the cause.
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_samples_that_stay_where_training_began_are_no_progress() -> None:
         ({"regions_reached": 3, "regions": 8, "region_kind": "modes"}, "reach only 3 of the 8 modes"),
     ],
 )
-def test_similar_samples_or_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
+def test_similar_samples_and_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
     seen = history(5, **changes)
     assert told is None or told in diagnose(seen)["mode-collapse"]
     assert ("mode-collapse" in diagnose(seen)) == (told is not None)
-    assert "mode-collapse" not in diagnose(seen[:4])  # Too early to tell.
+    assert "mode-collapse" not in diagnose(seen[:4])  # Too early to know.
 
 
 def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> None:
@@ -80,7 +80,9 @@ def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> N
     untrained = {"diversity": 0.05, "regions_reached": 1, "quality": 1.0}
     assert diagnose(history(5, **untrained)) == {}
     assert set(diagnose(history(10, **untrained))) == {"no-progress"}
-    assert "mode-collapse" in diagnose(history(10, **{**untrained, "quality": 0.7}))  # Stuck, after it had learned.
+    assert "mode-collapse" in diagnose(
+        history(10, **{**untrained, "quality": 0.7})
+    )  # It stands still after it has learned.
 
 
 def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
@@ -93,7 +95,7 @@ def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
     assert "oscillation" not in diagnose(history(10, centre=trembling))
 
 
-def test_a_critic_that_is_fooled_every_other_time_is_oscillation() -> None:
+def test_a_critic_that_is_repeatedly_fooled_is_oscillation() -> None:
     seen = history(10, fake_accuracy=[0.9, 0.5, 0.1, 0.5, 0.9, 0.5, 0.1, 0.5, 0.9, 0.5])
     assert "4 times" in diagnose(seen)["oscillation"]
     seen = history(10, fake_accuracy=[0.9, 0.5, 0.3, 0.5, 0.9, 0.5, 0.3, 0.5, 0.9, 0.5])
@@ -103,14 +105,14 @@ def test_a_critic_that_is_fooled_every_other_time_is_oscillation() -> None:
 def test_a_gap_to_held_out_samples_is_critic_overfitting() -> None:
     told = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.5, 0.7, 0.9]))["critic-overfitting"]
     assert "takes 90% of its training samples for real, but only 70% of real samples that it never saw" in told
-    assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.9, 0.9, 0.6])) == {}  # By accident, once.
+    assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.9, 0.9, 0.6])) == {}  # Once, by chance.
     assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=None, held_out_score=None)) == {}
 
 
-def test_scores_that_run_away_are_divergence() -> None:
+def test_growing_scores_are_divergence() -> None:
     told = diagnose(history(6, fake_score=[-10.0, -20.0, -40.0, -80.0, -120.0, -160.0]))["divergence"]
     assert "160 apart, up from 10.5 5 looks ago" in told
-    assert diagnose(history(6, fake_score=-160.0)) == {}  # Wide apart, and at rest.
+    assert diagnose(history(6, fake_score=-160.0)) == {}  # Far apart, but constant.
     assert diagnose(history(6, fake_score=[-1.0, -2.0, -4.0, -8.0, -16.0, -32.0])) == {}
 
 
@@ -119,7 +121,7 @@ OVERSHOT_LOSS = [
     *(1.29, 1.59, 2.83, 1.63, 52.56, 42.93, 58.78, 28.97, 23.45, 11.98, 11.19, 20.48, 14.08, 1.34, 12.1, 5.82)
 ]
 OVERSHOT_QUALITY = [4.46, 4.46, 4.46, 4.46, 4.5, 4.48, 4.48, 4.5, 4.5, 4.44, 4.48, 4.48, 4.5, 4.46, 4.44, 4.48]
-# And healthy Wasserstein critics with a gradient penalty of 10: on the digits, and on patches of photographs.
+# Healthy Wasserstein critics with a gradient penalty of 10, on digits and on patches of photographs.
 DIGITS_LOSS = [-1.21, -2.49, -3.43, -3.94, -4.26, -4.39, -4.29, -4.15, -3.95, -3.75, -3.57, -3.41]
 PATCHES_LOSS = [-65.4, -67.4, -72.0, -54.5, -57.3, -61.4, -62.9, -62.8, -65.6, -65.4, -66.2, -66.4]
 
@@ -133,25 +135,25 @@ def when(kind: Kind, seen: list[Observation]) -> list[int]:
     return [look for look in range(1, len(seen) + 1) if kind in diagnose(seen[:look])]
 
 
-def test_a_critic_that_pays_far_more_than_one_that_knows_nothing_is_divergence() -> None:
+def test_a_critic_loss_far_above_an_ignorant_critics_is_divergence() -> None:
     seen = recorded(OVERSHOT_LOSS, OVERSHOT_QUALITY)
-    assert when("divergence", seen) == [6, 7, 8, 9, 10, 11, 12, 13, 15]  # Told at the third in a row, look 8.
+    assert when("divergence", seen) == [6, 7, 8, 9, 10, 11, 12, 13, 15]  # Reported at the third look in a row, look 8.
     assert "overshoots: its loss is 42.9, while a critic that knows nothing pays" in diagnose(seen[:6])["divergence"]
     unmeasured = history(16, critic_loss=OVERSHOT_LOSS, quality=None, quality_name=None)
     assert when("divergence", unmeasured) == when("divergence", seen)
 
 
-def test_a_healthy_loss_or_a_gain_is_no_divergence() -> None:
+def test_a_healthy_loss_or_a_better_quality_is_not_divergence() -> None:
     flat = [4.5] * 12
     for loss in (DIGITS_LOSS, PATCHES_LOSS, [2.4] * 12, [0.0] * 12):
         assert when("divergence", recorded(loss, flat)) == []
     falling = [4.5 * 0.95**look for look in range(16)]
     assert when("divergence", recorded(OVERSHOT_LOSS, falling)) == []
-    drifting = [10.0**look for look in range(16)]  # Both scores, together: the generator's loss alone.
+    drifting = [10.0**look for look in range(16)]  # Both scores move together: only the generator's loss changes.
     assert diagnose(history(16, generator_loss=drifting)) == {}
 
 
-def test_samples_that_leave_the_data_are_divergence_and_not_mode_collapse() -> None:
+def test_samples_far_from_the_data_are_divergence_not_mode_collapse() -> None:
     assert set(diagnose(history(5, offset=4.0, diversity=0.01))) == {"divergence"}
     assert set(diagnose(history(5, diversity=5.0))) == {"divergence"}
 
@@ -164,22 +166,22 @@ def test_numbers_that_are_not_finite_are_divergence_at_once() -> None:
 def test_good_samples_that_fool_the_critic_are_convergence() -> None:
     even = {"real_accuracy": 0.55, "fake_accuracy": 0.6}
     assert "right 57% of the time" in diagnose(history(7, **even))["convergence"]
-    assert diagnose(history(4, **even)) == {}  # So does a critic that has learned nothing yet.
+    assert diagnose(history(4, **even)) == {}  # An untrained critic is fooled, too.
     assert diagnose(history(7, real_accuracy=0.7, fake_accuracy=0.7)) == {}
     for poor in ({"diversity": 0.6}, {"offset": 0.3}):
         assert diagnose(history(7, **even, **poor)) == {}
     assert "convergence" not in diagnose(history(7, **even, regions_reached=5))
-    assert diagnose(history(7, **even, quality=0.6)) == {}  # Of 1 before training.
+    assert diagnose(history(7, **even, quality=0.6)) == {}  # The error was 1 before training.
     falling = [0.1] * 6 + [0.4] * 6
     assert "convergence" not in diagnose(history(12, **even, quality=falling))
 
 
-def test_a_quality_that_was_better_is_decline() -> None:
+def test_a_worse_quality_than_before_is_decline() -> None:
     errors = [1.0, 0.6, 0.3, 0.11, 0.10, 0.12, 0.11, 0.10, 0.15, 0.2, 0.3]
     told = diagnose(history(11, quality=errors))["decline"]
     assert "since step 1000: sliced_wasserstein was 0.1 then and is 0.3 now" in told
     assert "decline" not in diagnose(history(9, quality=errors[:9]))
-    noisy = [1.0, 0.5, 0.1, 0.4, 0.15, 0.45, 0.1, 0.4, 0.2, 0.45, 0.3]  # Up and down as ever.
+    noisy = [1.0, 0.5, 0.1, 0.4, 0.15, 0.45, 0.1, 0.4, 0.2, 0.45, 0.3]  # The usual noise.
     assert "decline" not in diagnose(history(11, quality=noisy))
     shares = [0.5, 0.9, 0.95, 0.96, 0.96, 0.95, 0.96, 0.9, 0.9, 0.88]
     assert "decline" in diagnose(history(10, quality=shares, quality_name="gan_test", higher_is_better=True))
@@ -187,7 +189,7 @@ def test_a_quality_that_was_better_is_decline() -> None:
     assert "decline" not in diagnose(history(10, quality=unbiased, quality_name="kid"))
 
 
-def test_networks_that_grow_are_neither_the_best_nor_a_reference() -> None:
+def test_growing_networks_are_neither_the_best_nor_a_reference() -> None:
     """Samples of growing networks that look better than the final ones."""
     grown = [0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3]
     seen = history(14, quality=[0.05] * 7 + grown, growing=[True] * 7 + [False] * 7)
@@ -198,7 +200,7 @@ def test_networks_that_grow_are_neither_the_best_nor_a_reference() -> None:
     assert not is_better(replace(seen[0], quality=0.01), best)
     assert not is_better(seen[0], None)
     assert is_better(seen[7], None)
-    # A decline is told of what came after, with its own peak.
+    # A decline is reported for later looks, with their own peak.
     falling = [*seen, *history(3, quality=0.6)]
     assert "was 0.3 then and is 0.6 now" in diagnose(falling)["decline"]
     assert "decline" not in diagnose([*falling, replace(falling[-1], growing=True)])
@@ -225,7 +227,7 @@ def test_the_best_observation_is_the_first_with_the_best_quality() -> None:
     assert best_observation(shares) == shares[1]
 
 
-def test_a_lasting_condition_is_reported_once_and_again_only_after_it_has_gone() -> None:
+def test_a_lasting_condition_is_reported_again_only_after_it_has_ended() -> None:
     debounce = Debounce()
     there: list[bool] = [True, True, False, True, True, True, True, False, True, False, False, False, True, True, True]
     told = [bool(debounce.feed({"decline"} if now else set())) for now in there]
@@ -234,7 +236,7 @@ def test_a_lasting_condition_is_reported_once_and_again_only_after_it_has_gone()
     assert debounce.streak("decline") == 3
 
 
-def test_a_debounce_resumes_from_its_state() -> None:
+def test_debounce_continues_from_its_state() -> None:
     straight, first = Debounce(), Debounce()
     looks = [{"decline"}, {"decline", "oscillation"}, {"oscillation"}, {"decline", "oscillation"}, {"decline"}]
     told = [straight.feed(now) for now in looks]
@@ -245,7 +247,7 @@ def test_a_debounce_resumes_from_its_state() -> None:
     assert second.state_dict() == straight.state_dict()
 
 
-def test_observations_and_findings_survive_their_form_on_disk() -> None:
+def test_observations_and_findings_are_read_back_unchanged() -> None:
     for observation in (
         HEALTHY,
         replace(HEALTHY, held_out_accuracy=None, held_out_score=None, quality=None, untrained_quality=None),

@@ -1,4 +1,4 @@
-"""Each diagnosis on a real run that is set up to fail in just that way, and silence on healthy ones.
+"""Test each diagnosis on a real run that is set up to fail in just that way, and no finding on healthy runs.
 
 benchmarks/diagnosis/README.md shows the result of each run. All are small, seeded, and take a few seconds of one core.
 """
@@ -46,7 +46,7 @@ def constant(value: float) -> Anneal:
 def setting(
     loss: str, *, steps: int, every: int, rates: tuple[float, float], gamma: Anneal | None = None, **changes: Any
 ) -> TrainConfig:
-    """A run of the MLP on the ring; `rates` are the generator's and the critic's learning rates."""
+    """Configure the MLP on the ring; `rates` are the generator's and the critic's learning rates."""
     gamma = gamma or constant(0.0)
     beta1 = changes.pop("beta1", 0.0)
     generator, critic = (AdamConfig(learning_rate=constant(rate), beta1=beta1) for rate in rates)
@@ -64,7 +64,7 @@ def setting(
 
 
 FAILING: dict[str, TrainConfig] = {
-    # The saturating loss and a discriminator that takes three steps for one, each twenty times as long.
+    # The saturating loss, and a discriminator with three updates per step and 20 times the learning rate.
     "vanishing-gradients": setting(
         "minimax",
         steps=200,
@@ -74,7 +74,7 @@ FAILING: dict[str, TrainConfig] = {
         networks=CONVOLUTIONAL,
         schedule=ScheduleConfig(critic_steps=3),
     ),
-    # A generator whose learning rate is next to nothing, beside a critic that learns well.
+    # A generator with a tiny learning rate, and a critic that learns well.
     "no-progress": setting(
         "relativistic-pairing",
         steps=260,
@@ -84,7 +84,7 @@ FAILING: dict[str, TrainConfig] = {
         data=DIGITS,
         networks=CONVOLUTIONAL,
     ),
-    # A vanilla GAN on the grid whose generator takes five steps for one of the discriminator.
+    # A plain GAN on the grid with five generator updates per discriminator update.
     "mode-collapse": setting(
         "modified-minimax",
         steps=700,
@@ -94,9 +94,9 @@ FAILING: dict[str, TrainConfig] = {
         data=GridConfig(count=4000),
         schedule=ScheduleConfig(generator_steps=5),
     ),
-    # Ten times the discriminator's learning rate: the generator runs from mode to mode before it can follow.
+    # The generator learns ten times as fast as the discriminator, so it jumps from mode to mode.
     "oscillation": setting("modified-minimax", steps=1400, every=100, rates=(1e-3, 1e-4), beta1=0.5),
-    # 50 training images and nothing that holds the discriminator back.
+    # 50 training images, and no penalty on the discriminator.
     "critic-overfitting": setting(
         "modified-minimax",
         steps=600,
@@ -105,7 +105,7 @@ FAILING: dict[str, TrainConfig] = {
         data=replace(DIGITS, held_out_fraction=0.972),
         networks=replace(CONVOLUTIONAL, critic_width=16),
     ),
-    # A Wasserstein critic with nothing that keeps it Lipschitz: a bound on the weights that they never reach.
+    # A Wasserstein critic that is not Lipschitz: the weights never reach their bound.
     "divergence": setting(
         "wasserstein",
         steps=800,
@@ -114,7 +114,7 @@ FAILING: dict[str, TrainConfig] = {
         schedule=ScheduleConfig(critic_steps=3),
         regularisers=RegularisersConfig(r1_gamma=constant(0.0), r2_gamma=constant(0.0), weight_clip=1e9),
     ),
-    # Penalties that fade away over the first half, at a learning rate that then is too high.
+    # Penalties that fade to 0 in the first half, with a learning rate too high without them.
     "decline": setting(
         "relativistic-pairing",
         steps=2000,
@@ -159,7 +159,7 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
     return told
 
 
-# The others are marked as slow; test_diagnosis_rules.py has all rules.
+# The other runs are marked slow; test_diagnosis_rules.py tests all rules.
 QUICK = {"mode-collapse", "oscillation", "ring"}
 
 
@@ -171,7 +171,7 @@ def quick_and_slow(names: Iterable[str]) -> list[Any]:
 def test_a_run_set_up_to_fail_gets_its_finding(kind: Kind, tmp_path: Path) -> None:
     told = findings(FAILING[kind], tmp_path)
     assert kind in told
-    if kind not in ("mode-collapse", "oscillation"):  # A generator that hops between modes shows both.
+    if kind not in ("mode-collapse", "oscillation"):  # A generator that jumps between modes gets both findings.
         assert set(told) <= {kind, "convergence"}
     assert len(told) == len(set(told))
 

@@ -9,7 +9,7 @@ from ganserve_training.objectives.augmentation import Augmentation, random_trans
 from ganserve_training.run.random_state import Noise
 
 
-def test_the_average_agrees_with_its_closed_form() -> None:
+def test_the_average_equals_its_closed_form() -> None:
     source = nn.Linear(2, 2)
     start = source.weight.detach().clone()
     ema = Ema(source, EmaConfig(half_life_kimg=0.1, warm_up_fraction=0.0))
@@ -18,7 +18,7 @@ def test_the_average_agrees_with_its_closed_form() -> None:
         source.weight.copy_(target)
     for step in range(1, 11):
         ema.update(batch_size=20, samples_seen=20 * step)
-    # 10 updates of 20 samples with a half-life of 100 samples: the start counts a quarter.
+    # After 10 updates of 20 samples with a half-life of 100 samples, the start weighs a quarter.
     torch.testing.assert_close(ema.module.weight.detach(), target + (start - target) * 0.25)
 
 
@@ -29,7 +29,7 @@ def test_the_decay_has_the_half_life_and_warms_up() -> None:
     assert ema_decay(EmaConfig(half_life_kimg=0.0), 64, samples_seen=10_000) == 0.0
 
 
-def test_no_half_life_follows_at_once() -> None:
+def test_without_a_half_life_the_average_equals_the_weights() -> None:
     source = nn.Linear(2, 2)
     ema = Ema(source, EmaConfig(half_life_kimg=0.0))
     nn.init.ones_(source.weight)
@@ -71,7 +71,7 @@ def test_translation_is_twice_differentiable() -> None:
     assert torch.autograd.gradgradcheck(moved, (images,))
 
 
-def test_no_augmentation_leaves_images_and_random_numbers_alone() -> None:
+def test_no_augmentation_changes_no_images_and_draws_no_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = torch.randn(2, 1, 4, 4)

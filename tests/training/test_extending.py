@@ -1,4 +1,4 @@
-"""A loss, a penalty, an architecture, a data source, an optimiser and a metric of your own, added from outside.
+"""Add a loss, a penalty, an architecture, a data source, an optimiser and a metric from outside.
 
 Each test is a recipe; CONTRIBUTING.md quotes them.
 """
@@ -46,10 +46,10 @@ from tiny_runs import tiny_config
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what a test registers out again."""
+    """Remove the classes that a test registers."""
     for registry in {*CHOICES.values(), PENALTIES}:
         monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
-    metric_module.all_metrics()  # Else those that are imported later would be forgotten, too.
+    metric_module.all_metrics()  # Otherwise classes imported later would be removed, too.
     monkeypatch.setattr(metric_module, "_METRICS", dict(metric_module._METRICS))
 
 
@@ -69,7 +69,7 @@ def test_a_loss(tmp_path: Path) -> None:
         has_zero = True
 
         rate: float = 1.0
-        """r, how fast a wrong score costs more."""
+        """Rate r at which the cost of a wrong score grows."""
 
         def critic(self, real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.Tensor:
             return torch.exp(-self.rate * real_scores).mean() + torch.exp(self.rate * fake_scores).mean()
@@ -87,12 +87,12 @@ def test_a_penalty(tmp_path: Path) -> None:
     @register_penalty
     @dataclass(frozen=True, kw_only=True)
     class Centre(Penalty):
-        """w * (E D(x) + E D(G(z)))^2, which keeps scores around zero."""
+        """Keep scores around zero: w * (E D(x) + E D(G(z)))^2."""
 
         name = "centre"
 
         weight: float = 0.1
-        """w."""
+        """Weight w."""
 
         def penalty(self, critic_pass, progress, noise):
             return (critic_pass.real_scores.mean() + critic_pass.fake_scores.mean()).square() * self.weight
@@ -151,7 +151,7 @@ def test_a_data_source(tmp_path: Path) -> None:
         default_count = 1000
 
         turns: float = 2.0
-        """How often the spiral goes round."""
+        """Number of turns of the spiral."""
 
         def load(self, report):
             way = np.random.default_rng(self.split_seed).random(self.total)

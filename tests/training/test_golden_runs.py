@@ -1,7 +1,7 @@
-"""Runs, presets and packages that an earlier version made: they load, and a run goes on bit for bit.
+"""Test that runs of an earlier version load and continue bit for bit, and that presets have not changed.
 
 tests/fixtures/golden/NAME is a run of six steps; expected.json has its command and the digest of its weights after
-twelve. Floating-point sums depend on the processor's instruction set, so the digests count where that is the same.
+twelve. Floating-point sums depend on the processor's instruction set, so digests are compared only for the same set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", EXPECTED["runs"])
-def test_an_earlier_run_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_an_earlier_run_continues_bit_for_bit(name: str, tmp_path: Path) -> None:
     run = tmp_path / name
     shutil.copytree(GOLDEN / name, run)
     arguments = [*EXPECTED["runs"][name]["arguments"], "--steps", "12", "--out", str(run)]

@@ -1,4 +1,4 @@
-"""Progressive growing: the timetable at its boundaries, what reals look like, and what the trainer does with both."""
+"""Test progressive growing: the timetable at its boundaries, faded real images, and the trainer."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ from tiny_runs import assert_same, tiny_config
 
 
 def growth(batch_sizes: tuple[int, ...] = ()) -> Growth:
-    """Levels 0 to 2, 4 x 4 to 16 x 16: 300 samples each in full, 200 to fade in."""
+    """Return a timetable of levels 0 to 2, 4 x 4 to 16 x 16, each with 300 samples in full and 200 to fade in."""
     return Growth(ProgressiveConfig(fade_kimg=0.2, stable_kimg=0.3, batch_sizes=batch_sizes), 2, 64)
 
 
@@ -63,7 +63,7 @@ def test_each_level_has_its_batch_size() -> None:
 
 @pytest.mark.parametrize("batch_sizes", [(), (100, 50, 25), (7, 11, 13), (2000, 3, 2), (300, 500, 200)])
 @pytest.mark.parametrize("critic_steps", [1, 3])
-def test_how_many_steps_it_takes_to_grow(batch_sizes: tuple[int, ...], critic_steps: int) -> None:
+def test_the_number_of_steps_to_grow(batch_sizes: tuple[int, ...], critic_steps: int) -> None:
     timetable, seen, steps = growth(batch_sizes), 0, 1
     while (timetable.phase(seen).level, timetable.phase(seen).alpha) != (2, 1.0):
         seen += timetable.phase(seen).batch_size * critic_steps
@@ -73,7 +73,7 @@ def test_how_many_steps_it_takes_to_grow(batch_sizes: tuple[int, ...], critic_st
 
 
 def block_mean(image: list[list[float]], side: int) -> list[list[float]]:
-    """Means over squares of `side` x `side` pixels."""
+    """Return means over squares of `side` x `side` pixels."""
     count = len(image) // side
     return [
         [
@@ -88,7 +88,7 @@ def picture() -> Tensor:
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_reals_shrink_by_box_means() -> None:
+def test_real_images_are_reduced_by_box_means() -> None:
     full = picture()
     for level, side in ((0, 4), (1, 2)):
         shown = reals_at(full, Phase(level, 1.0, 1))
@@ -98,7 +98,7 @@ def test_reals_shrink_by_box_means() -> None:
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_fading_reals_are_blended_with_the_level_before(level: int) -> None:
+def test_fading_real_images_are_blended_with_the_previous_level(level: int) -> None:
     full, alpha = picture(), 0.3
     shown = reals_at(full, Phase(level, alpha, 1))[0, 1]
     side = 4 << level
@@ -111,8 +111,8 @@ def test_fading_reals_are_blended_with_the_level_before(level: int) -> None:
             assert shown[row, column].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_new_level_that_is_not_seen_yet_changes_nothing() -> None:
-    """The picture at the end of one level is that at the start of the next, doubled."""
+def test_a_new_level_with_a_share_of_0_changes_nothing() -> None:
+    """The picture at the start of a level is that at the end of the previous one, doubled."""
     full = picture()
     before, after = reals_at(full, Phase(1, 1.0, 1)), reals_at(full, Phase(2, 0.0, 1))
     torch.testing.assert_close(F.interpolate(before, scale_factor=2.0, mode="nearest"), after)
@@ -152,7 +152,7 @@ def test_the_trainer_grows_both_players_and_the_average() -> None:
     assert trainer.growth.steps_until_grown(1) == 7
 
 
-def test_a_new_level_starts_with_fresh_moments() -> None:
+def test_a_new_level_resets_the_optimisers_moments() -> None:
     trainer = trainer_of(config_of())
     for _ in range(2):
         trainer.run_step()
@@ -168,12 +168,12 @@ def test_a_new_level_starts_with_fresh_moments() -> None:
     trainer.run_step()
     assert steps_taken() == {1}
     trainer.run_step()
-    assert steps_taken() == {2}  # Within a level they go on.
+    assert steps_taken() == {2}  # Within a level they continue.
 
 
 @pytest.mark.parametrize("at", [1, 2, 4])
-def test_growing_goes_on_from_a_checkpoint_bit_for_bit(at: int) -> None:
-    """Before a level ends, at its very end, and while the next one fades in."""
+def test_growing_continues_from_a_checkpoint_bit_for_bit(at: int) -> None:
+    """Resume before the end of a level, at its end, and while the next one fades in."""
     straight = trainer_of(config_of())
     for _ in range(at):
         straight.run_step()
@@ -185,7 +185,7 @@ def test_growing_goes_on_from_a_checkpoint_bit_for_bit(at: int) -> None:
     assert_same(dict(restored.generator.state_dict()), dict(straight.generator.state_dict()))
 
 
-def test_levels_that_have_not_grown_stay_as_they_were_drawn() -> None:
+def test_levels_not_yet_reached_keep_their_initial_weights() -> None:
     trainer = trainer_of(config_of())
     before = copy.deepcopy(dict(trainer.generator.named_parameters()))
     for _ in range(2):
@@ -193,7 +193,7 @@ def test_levels_that_have_not_grown_stay_as_they_were_drawn() -> None:
     still = {
         name for name, weight in trainer.generator.named_parameters() if torch.equal(weight.detach(), before[name])
     }
-    # The one block that doubles, and the layer from its features to the image.
+    # The doubling block, and the layer from its features to the image.
     assert {name for name in before if name.startswith(("blocks.", "to_image.1."))} == still
 
 
@@ -209,7 +209,7 @@ def test_levels_that_have_not_grown_stay_as_they_were_drawn() -> None:
         ({"accumulate_batches": 16}, "^--networks.batch-sizes 8: must be a multiple of 16"),
     ],
 )
-def test_timetables_that_cannot_be_kept_are_refused(changes: dict[str, object], message: str) -> None:
+def test_timetables_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         trainer_of(config_of(**{"batch_size": 16, "schedule": ScheduleConfig(), **changes}))
 

@@ -1,4 +1,4 @@
-"""AC-GAN's and InfoGAN's terms against sums written out by hand, and where their gradients go."""
+"""Compare AC-GAN's and InfoGAN's terms with sums written out, and test their gradients."""
 
 import math
 
@@ -31,7 +31,7 @@ def double(values: list[list[float]]) -> Tensor:
 
 
 def mean_surprise(logits: list[list[float]], labels: list[int]) -> float:
-    """Mean of -log softmax(logits)[label]."""
+    """Return the mean of -log softmax(logits)[label]."""
     return sum(
         math.log(sum(math.exp(value) for value in row)) - row[label] for row, label in zip(logits, labels, strict=True)
     ) / len(labels)
@@ -65,8 +65,8 @@ def test_information_adds_the_discrete_code_and_gaussians_of_the_continuous_ones
     assert information_term(output(), codes) is None
 
 
-def test_the_gaussian_is_a_log_likelihood_but_for_its_constant() -> None:
-    """-log N(c; mean, 1) = (c - mean)^2 / 2 + log(2 pi) / 2, for each code."""
+def test_the_gaussian_term_is_the_log_likelihood_without_its_constant() -> None:
+    """Check -log N(c; mean, 1) = (c - mean)^2 / 2 + log(2 pi) / 2 for each code."""
     term = information_term(output(code_values=double(VALUES)), Codes(None, double(ASKED)))
     normal = torch.distributions.Normal(double(VALUES), 1.0)
     surprise = -normal.log_prob(double(ASKED)).sum(dim=1).mean()
@@ -75,7 +75,7 @@ def test_the_gaussian_is_a_log_likelihood_but_for_its_constant() -> None:
 
 
 def test_constants_published_by_tf_gan() -> None:
-    """The values that tensorflow/gan's losses_impl_test.py expects, to the places it gives."""
+    """Compare with the values in tensorflow/gan's losses_impl_test.py, to the digits given there."""
     fake = [[10.0, 4.4, -5.5, 3.6], [-4.0, 4.4, 5.2, 4.6], [1.1, 2.4, -3.5, 5.6], [1.1, 2.4, -3.5, 5.6]]
     real = [[-2.0, 0.4, 12.5, 2.7], [-1.2, 1.9, 12.3, 2.6], [-2.4, -1.7, 2.5, 2.7], [1.1, 2.4, -3.5, 5.6]]
     labels = torch.tensor([1, 2, 0, 0])
@@ -145,13 +145,13 @@ def trainer_of(networks: NetworksConfig, data: DataConfig) -> Trainer:
     ],
 )
 def test_the_terms_teach_the_generator_and_the_critic(networks: NetworksConfig, data: DataConfig, term: str) -> None:
-    """None of the path from the term back to the generator's weights is cut."""
+    """The gradient of the term reaches the generator's weights."""
     trainer = trainer_of(networks, data)
     labels = torch.arange(16) % len(trainer.label_names)
     latents = trainer.prior.draw(16, torch.Generator().manual_seed(0))
     fake = trainer._score(trainer.generator(latents, labels), None)
     value = trainer._heads.generator_terms(fake, labels, trainer._heads.read_codes(latents, labels))[term]
-    # The last convolution: far from the heads, the whole generator in between.
+    # This convolution is farthest from the heads.
     for network, weight in (("generator", "to_image.weight"), ("critic", "from_image.weight")):
         (gradient,) = torch.autograd.grad(value, [getattr(trainer, network).get_parameter(weight)], retain_graph=True)
         assert gradient.norm() > 0.0
@@ -161,7 +161,7 @@ def test_the_terms_teach_the_generator_and_the_critic(networks: NetworksConfig, 
 
 
 def test_the_critic_learns_to_read_codes_back() -> None:
-    """On samples that follow their codes exactly the term falls; checks its sign as a whole."""
+    """On samples that follow their codes exactly, training reduces the term, so its sign is right."""
     torch.manual_seed(0)
     head = torch.nn.Linear(3, 3)
     optimiser = torch.optim.SGD(head.parameters(), lr=1.0)

@@ -15,16 +15,18 @@ from ganserve_training.evaluation.judge import judge_probabilities, judge_sample
 DIGITS = DigitsConfig()
 
 
-def test_the_judge_itself_gets_99_percent_of_held_out_digits() -> None:
+def test_the_judge_recognises_99_percent_of_held_out_digits() -> None:
     train_images = load_split(DIGITS, "train")
     judgement = evaluate_samples(train_images.pixels, train_images.labels, DIGITS)
     assert judgement.judge_accuracy >= 0.99
-    assert judgement.gan_train == judgement.judge_accuracy  # The training set as samples: the student is the judge.
+    assert (
+        judgement.gan_train == judgement.judge_accuracy
+    )  # With the training set as samples, the second judge equals the first.
     assert judgement.gan_test >= 0.99
-    assert judgement.nn_distance_ratio < 1e-6  # Nothing but copies.
+    assert judgement.nn_distance_ratio < 1e-6  # All samples are copies.
 
 
-def test_real_samples_that_were_never_seen_are_perfect() -> None:
+def test_held_out_real_samples_get_perfect_figures() -> None:
     held_out = load_split(DIGITS, "held_out")
     judgement = evaluate_samples(held_out.pixels, held_out.labels, DIGITS)
     assert judgement.nn_distance_ratio == 1.0
@@ -43,7 +45,7 @@ def test_noise_and_wrong_labels_are_recognised() -> None:
     assert wrong.gan_train < 0.05
 
 
-def test_the_figures_agree_with_the_protocol_written_out() -> None:
+def test_the_figures_agree_with_a_plain_implementation() -> None:
     train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
     shifted = np.roll(held_out.pixels, 1, axis=2)
     ours = judge_samples(shifted, held_out.labels, train_images, held_out)
@@ -56,13 +58,13 @@ def test_the_figures_agree_with_the_protocol_written_out() -> None:
     assert ours.nn_distance_ratio == pytest.approx(nearest[0] / nearest[1], rel=1e-9)
 
 
-def test_nearest_distances_are_euclidean_on_pixel_values_of_one() -> None:
+def test_nearest_distances_are_euclidean_on_pixels_from_0_to_1() -> None:
     pixels = np.array([[0, 0, 0, 0], [255, 255, 255, 255], [0, 0, 0, 51]], np.uint8).reshape(3, 2, 2, 1)
     values = flat_values(pixels, DataInfo(sample_shape=(2, 2, 1)))
     assert mean_nearest_distance(values[2:], values[:2]) == pytest.approx(0.2)
 
 
-def test_the_judge_sees_the_averages_of_big_images_and_standardised_vectors() -> None:
+def test_the_judge_gets_averaged_big_images_and_standardised_vectors() -> None:
     pixels = np.zeros((1, 33, 64, 1), np.uint8)
     pixels[0, 0, 4] = 255
     values = flat_values(pixels, DataInfo(sample_shape=(33, 64, 1)))  # 2 x 4 pixels each; row 33 is left out.
@@ -72,7 +74,7 @@ def test_the_judge_sees_the_averages_of_big_images_and_standardised_vectors() ->
     assert flat_values(np.float32([[3.0, 0.0]]), info).tolist() == [[1.0, -0.5]]
 
 
-def test_figures_by_label_are_those_of_the_label_alone() -> None:
+def test_figures_by_label_use_only_samples_of_the_label() -> None:
     train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
     shifted = np.roll(held_out.pixels, 1, axis=2)
     judgement = judge_samples(shifted, held_out.labels, train_images, held_out)
@@ -89,7 +91,7 @@ def test_probabilities_follow_the_judge() -> None:
     train_images, held_out = load_split(DIGITS, "train"), load_split(DIGITS, "held_out")
     values = flat_values(held_out.pixels, held_out.info)
     probabilities, real = judge_probabilities(values, train_images, held_out)
-    assert np.array_equal(probabilities, real)  # The held-out samples are the samples here.
+    assert np.array_equal(probabilities, real)  # Here the held-out samples are also the generated ones.
     assert probabilities.shape == (len(held_out), 10)
     assert np.allclose(probabilities.sum(axis=1), 1.0)
     assert np.mean(probabilities.argmax(axis=1) == held_out.labels) > 0.97

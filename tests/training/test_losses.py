@@ -1,4 +1,4 @@
-"""Every loss against its formula written with math, number by number, in double precision."""
+"""Compare every loss with its formula, written with math in double precision."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def sigmoid(score: float) -> float:
 
 
 def cross_entropy(scores: list[float], target: float) -> float:
-    """Mean of -t log sigma(s) - (1 - t) log(1 - sigma(s))."""
+    """Return the mean of -t log sigma(s) - (1 - t) log(1 - sigma(s))."""
     return mean([-target * math.log(sigmoid(s)) - (1.0 - target) * math.log(1.0 - sigmoid(s)) for s in scores])
 
 
@@ -64,12 +64,12 @@ def double(values: list[float]) -> torch.Tensor:
 
 
 def generator_loss(loss: Loss, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """As the trainer calls it: real scores only where they are asked for."""
+    """Call the loss as the trainer does: with real scores only if it needs them."""
     return loss.generator(fake, real if loss.generator_needs_real_scores else None)
 
 
 def nudged(formula: Formula, real: list[float], fake: list[float], of_real: bool, index: int) -> float:
-    """The derivative by one score, by central differences of the written formula."""
+    """Return the derivative by one score, by central differences of the formula."""
     ends = []
     for step in (1e-6, -1e-6):
         moved = [list(real), list(fake)]
@@ -94,7 +94,7 @@ def test_float32_values_agree_to_a_millionth(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_agree_with_differences_of_the_written_formulas(name: str) -> None:
-    # No score sits on the hinge, where there is no derivative.
+    # No score is at the hinge, which has no derivative.
     loss, real, fake = LOSSES[name](), double(REAL), double(FAKE)
     for value, formula in (
         (loss.critic(real, fake), CRITIC[name]),
@@ -109,7 +109,7 @@ def test_gradients_agree_with_differences_of_the_written_formulas(name: str) -> 
 
 @pytest.mark.parametrize("name", ["minimax", "modified-minimax"])
 @pytest.mark.parametrize("smoothing", [0.25, 0.5])
-def test_smoothed_labels_of_real_samples_only(name: str, smoothing: float) -> None:
+def test_only_labels_of_real_samples_are_smoothed(name: str, smoothing: float) -> None:
     loss = LOSSES[name](**({"label_smoothing": smoothing} if smoothing else {}))
     expected = cross_entropy(REAL, 1.0 - smoothing / 2) + cross_entropy(FAKE, 0.0)
     assert loss.critic(double(REAL), double(FAKE)).item() == pytest.approx(expected, abs=1e-12)
@@ -121,14 +121,14 @@ def test_smoothed_labels_of_real_samples_only(name: str, smoothing: float) -> No
     [
         ("least-squares", 0.0, 17.69625, 41.73375),
         ("modified-minimax", 0.25, 1.38582, 6.19637),
-        # Theirs has the discriminator's term for a real score of 1 in it, a constant.
+        # Theirs contains a constant: the discriminator's term for a real score of 1.
         ("minimax", 0.25, -4.82408 + math.log1p(math.exp(-1.0)), 6.19637),
         ("wasserstein", 0.0, -3.12500, 0.22500),
         ("hinge", 0.0, -3.12500, 6.75000),
     ],
 )
 def test_constants_published_by_tf_gan(name: str, smoothing: float, generator: float, critic: float) -> None:
-    """The values that tensorflow/gan's losses_impl_test.py expects for its four scores, to the places it gives."""
+    """Compare with the values for four scores in tensorflow/gan's losses_impl_test.py, to the digits given there."""
     real, fake = double([-5.0, 1.4, 12.5, 2.7]), double([10.0, 4.4, -5.5, 3.6])
     loss = LOSSES[name](**({"label_smoothing": smoothing} if smoothing else {}))
     assert loss.generator(fake, None).item() == pytest.approx(generator, abs=5e-6)
@@ -181,7 +181,7 @@ def test_the_saturating_generator_has_no_gradient_where_the_critic_is_sure() -> 
 
 
 @pytest.mark.parametrize("name", ["relativistic-average", "relativistic-pairing"])
-def test_relativistic_losses_see_only_differences(name: str) -> None:
+def test_relativistic_losses_depend_only_on_differences(name: str) -> None:
     loss, real, fake = LOSSES[name](), double(REAL), double(FAKE)
     assert loss.critic(real + 7, fake + 7).item() == pytest.approx(loss.critic(real, fake).item(), abs=1e-12)
 

@@ -17,14 +17,14 @@ from ganserve_training.evaluation.metrics import (
 
 
 def with_moments(rng: np.random.Generator, mean: np.ndarray, root: np.ndarray, count: int) -> np.ndarray:
-    """Points whose sample mean and covariance (n - 1) are exactly `mean` and `root @ root.T`."""
+    """Return points with exactly the sample mean `mean` and covariance (n - 1) `root @ root.T`."""
     points = rng.standard_normal((count, len(mean)))
     points -= points.mean(axis=0)
     points = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points.T)).T)
     return points @ root.T + mean
 
 
-def test_frechet_distance_of_commuting_gaussians_is_that_of_their_axes() -> None:
+def test_frechet_distance_of_commuting_gaussians_is_the_sum_over_axes() -> None:
     rng = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     ours = with_moments(rng, np.array([1.0, 0.0, -2.0]), rotation * [1.0, 2.0, 3.0], 400)
@@ -60,7 +60,7 @@ def test_kernel_distance_is_the_unbiased_discrepancy() -> None:
     assert kernel_distance(x, y) == (pytest.approx(direct, rel=1e-12), 0.0)
 
 
-def test_kernel_distance_averages_over_seeded_subsets_and_leaves_torch_alone() -> None:
+def test_kernel_distance_averages_over_seeded_subsets_without_torchs_generator() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((300, 4)), rng.standard_normal((200, 4))
     before = torch.get_rng_state()
@@ -90,16 +90,16 @@ def test_density_and_coverage_of_points_on_a_line() -> None:
     assert (measured.density, measured.coverage) == (pytest.approx(5 / 6), 0.75)
 
 
-def test_fidelity_and_diversity_tell_collapse_from_noise() -> None:
+def test_fidelity_and_diversity_distinguish_collapse_from_noise() -> None:
     rng = np.random.default_rng(0)
-    real, same = rng.standard_normal((2, 1500, 3))  # More rows than are computed at a time.
+    real, same = rng.standard_normal((2, 1500, 3))  # More rows than one block.
     both = precision_recall(same, real), density_coverage(same, real)
     assert both[0].precision == pytest.approx(both[0].recall, abs=0.05)
     assert both[0].precision > 0.8
     assert both[1].density == pytest.approx(1.0, abs=0.05)
     assert both[1].coverage > 0.9
     collapsed = 0.05 * same
-    assert precision_recall(collapsed, real).precision > 0.8  # Some lie between the balls, as some real ones would.
+    assert precision_recall(collapsed, real).precision > 0.8  # Some lie between the balls, like some real samples.
     assert precision_recall(collapsed, real).recall < 0.01
     assert density_coverage(collapsed, real).coverage < 0.05
     noise = 30.0 * same
@@ -115,7 +115,7 @@ def test_neighbourhoods_of_equal_points_are_empty_balls() -> None:
         precision_recall(np.zeros((3, 2)), real)
 
 
-def test_inception_score_by_hand() -> None:
+def test_inception_score_equals_a_manual_calculation() -> None:
     assert inception_score(np.eye(4)) == pytest.approx(4.0)
     assert inception_score(np.tile([[1.0, 0.0, 0.0]], (5, 1))) == pytest.approx(1.0)
     assert inception_score(np.full((5, 3), 1 / 3)) == pytest.approx(1.0)

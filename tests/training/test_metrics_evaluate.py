@@ -1,4 +1,4 @@
-"""Evaluate as a whole: default metrics, contents of a report, and refusals."""
+"""Test whole evaluations: default metrics, contents of a report, refusals."""
 
 import json
 import math
@@ -31,7 +31,7 @@ DIGITS = DigitsConfig()
 
 
 class Copies:
-    """Draw training samples instead of generating any."""
+    """Draw training samples in place of generated ones."""
 
     def __init__(self, config: DataConfig, *, labelled: bool = True) -> None:
         self._train = load_split(config, "train")
@@ -68,8 +68,8 @@ def test_real_digits_score_as_real_digits() -> None:
         *("fid", "kid", "kid_std", "precision", "recall", "density", "coverage", "sliced_wasserstein"),
         *("gan_test", "gan_train", "judge_accuracy", "nn_distance_ratio", "inception_score", "inception_score_real"),
     }
-    assert -0.01 < found["kid"] < 0.0  # Unbiased for independent samples; copies come out below zero.
-    assert found["precision"] == 1.0  # Each lies in its original's ball.
+    assert -0.01 < found["kid"] < 0.0  # Unbiased for independent samples; below zero for copies.
+    assert found["precision"] == 1.0  # Each copy lies in its original's ball.
     assert found["recall"] > 0.8
     assert found["gan_test"] > 0.99
     assert found["nn_distance_ratio"] < 1e-6
@@ -100,7 +100,7 @@ def test_points_with_known_modes_are_counted(source: Any, modes: int) -> None:
     assert evaluation.metrics["reverse_kl"] < 0.02
 
 
-def test_stacked_digits_are_read_channel_by_channel() -> None:
+def test_stacked_digits_are_recognised_in_each_channel() -> None:
     digits = load_split(DIGITS, "held_out")
     assert isinstance(digits, Images)
     assert digits.labels is not None
@@ -117,7 +117,7 @@ def test_stacked_digits_are_read_channel_by_channel() -> None:
     assert default_samples(modes, 40_000) == 26_000
 
 
-def test_modes_belong_to_their_data() -> None:
+def test_modes_are_known_only_for_their_data() -> None:
     grid = modes_of(GridConfig())
     assert isinstance(grid, GaussianModes)
     assert np.array_equal(grid.centres, grid_centres())
@@ -194,13 +194,13 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         data_config("nowhere", None, (8, 8, 1))
 
 
-def test_a_large_reference_is_a_fixed_part() -> None:
+def test_a_large_reference_is_reduced_to_a_fixed_part() -> None:
     reference = load_reference(RingConfig(count=30_000), (2,))
     assert len(reference.train) == 10_000
     assert reference.train.sha256() == load_reference(RingConfig(count=30_000), (2,)).train.sha256()
 
 
-def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) -> None:
+def test_an_evaluation_is_saved_for_its_checkpoint(tmp_path: Path) -> None:
     train(tiny_config(), tmp_path, device="cpu")
     options = EvaluationOptions(samples=40, metrics=("gan-train-test", "sliced-wasserstein"))
     evaluation = evaluate_run(tmp_path, options)
@@ -210,7 +210,7 @@ def test_an_evaluation_is_saved_and_belongs_to_its_checkpoint(tmp_path: Path) ->
     assert (evaluation.step, evaluation.checkpoint_sha256) == (12, model.checkpoint_sha256)
     assert evaluate_run(tmp_path, options) == evaluation
     train(tiny_config(steps=13), tmp_path, device="cpu")
-    assert load_trained(tmp_path).metrics == {}  # Those were of another checkpoint.
+    assert load_trained(tmp_path).metrics == {}  # The saved figures were of another checkpoint.
 
 
 def test_very_unequal_counts_are_noted_where_fid_depends_on_them() -> None:
@@ -229,7 +229,7 @@ def test_very_unequal_counts_are_noted_where_fid_depends_on_them() -> None:
     assert len(judged(3000).notes) == 1
 
 
-def test_notes_end_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_ends_with_the_notes(capsys: pytest.CaptureFixture[str]) -> None:
     options = EvaluationOptions(samples=500, metrics=("fid",), features="pixels")
     show("x", evaluate(Copies(DIGITS), options))
     assert capsys.readouterr().out.splitlines()[-1].startswith("note: FID compares 500 generated samples with 1,437")

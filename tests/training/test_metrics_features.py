@@ -52,20 +52,20 @@ def test_channels_are_converted_for_the_network() -> None:
         FeatureInput(height=1, width=1, channels=5).prepare(rgba[..., :3])
 
 
-def test_resizing_is_pillows_bicubic_without_rounding() -> None:
+def test_images_are_resized_by_pillows_bicubic_filter_without_rounding() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
     form = FeatureInput(height=5, width=7, channels=3, values="0..255")
     assert form.resizer(DataInfo(sample_shape=(12, 12, 3))) == "Pillow bicubic, antialiased, to 5 x 7 pixels"
     seen = form.prepare(pixels)
     rounded = np.asarray(Image.fromarray(pixels[1]).resize((7, 5), Image.Resampling.BICUBIC), np.float32)
-    assert np.abs(seen[1].transpose(1, 2, 0) - rounded).max() < 1.5  # Pillow's 8-bit way rounds after each axis.
+    assert np.abs(seen[1].transpose(1, 2, 0) - rounded).max() < 1.5  # On 8-bit images Pillow rounds after each axis.
     assert np.any(seen != np.round(seen))
 
 
 def test_torchscript_features(tmp_path: Path) -> None:
     file = tmp_path / "means.pt"
     torch.jit.script(ChannelMeans(3)).save(str(file))
-    pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), np.uint8)  # More than a batch.
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), np.uint8)  # More samples than one batch.
     features = torchscript_features(file, DataInfo(sample_shape=(8, 8, 1)), side_px=None, values="0..255")
     expected = pixels.mean(axis=(1, 2)).repeat(3, axis=1)
     assert features.extract(pixels) == pytest.approx(expected, rel=1e-5)
@@ -88,7 +88,7 @@ def test_plain_features_are_the_values() -> None:
     assert plain_features(DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))).name == "values"
 
 
-def test_the_classifier_learns_and_is_the_same_again() -> None:
+def test_the_classifier_learns_reproducibly() -> None:
     train, held_out = (load_split(DigitsConfig(), split) for split in ("train", "held_out"))
     before = torch.get_rng_state()
     features, accuracy = classifier_features(train, held_out)

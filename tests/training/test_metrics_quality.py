@@ -1,4 +1,4 @@
-"""Quality during training, sliced Wasserstein distance and mode coverage, against values made by hand."""
+"""Compare quality, sliced Wasserstein distance and mode coverage with manual calculations."""
 
 import math
 
@@ -27,18 +27,18 @@ def test_sliced_wasserstein_of_shifted_points_is_the_shift_along_each_direction(
 
 
 def test_sliced_wasserstein_of_different_counts_is_optimal_transport() -> None:
-    # One dimension: the only direction is +-1. 2 points against 3: quantiles in sixths, worked out by hand.
+    # In one dimension the only direction is +-1. Of 2 points and 3 points, compare quantiles in sixths.
     ours, theirs = np.array([[0.0], [6.0]]), np.array([[1.0], [2.0], [9.0]])
     # sixths: ours 0 0 0 6 6 6, theirs 1 1 2 2 9 9 -> squares 1 1 4 16 9 9 = 40
     assert sliced_wasserstein(ours, theirs) == pytest.approx(math.sqrt(40 / 6), rel=1e-6)
     rng = np.random.default_rng(1)
-    a, b = rng.standard_normal((7, 1)), rng.standard_normal((4, 1)) + 5.0  # Disjoint: W1 is a lower bound of W2.
+    a, b = rng.standard_normal((7, 1)), rng.standard_normal((4, 1)) + 5.0  # W1 is a lower bound of W2.
     assert sliced_wasserstein(a, b) >= wasserstein_distance_nd(a, b)
     repeated = sliced_wasserstein(np.repeat(a, 4, axis=0), np.repeat(b, 7, axis=0))
     assert sliced_wasserstein(a, b) == pytest.approx(repeated, rel=1e-6)
 
 
-def test_mode_coverage_by_hand() -> None:
+def test_mode_coverage_equals_a_manual_calculation() -> None:
     samples = np.array([[0.0, 0.1], [0.0, 0.29], [0.1, 4.0], [4.0, 0.31]])  # Two, one, none (0.31 > 3 sigma), none.
     coverage = mode_coverage(samples, SQUARE)
     assert (coverage.modes, coverage.high_quality) == (2, 0.75)
@@ -67,7 +67,7 @@ def test_mode_coverage_of_collapse_noise_and_the_data() -> None:
     assert divergences[0] < 0.005 < divergences[1] < divergences[2]
 
 
-def test_quality_tells_good_samples_from_bad() -> None:
+def test_quality_distinguishes_good_samples_from_bad() -> None:
     digits = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(digits))
@@ -89,13 +89,15 @@ def test_quality_of_vectors_is_standardised_and_prefers_known_modes() -> None:
     reference = Vectors.standardised(values)
     name, value, higher_is_better = QualityMeter(reference).measure(values + np.float32([2.0, 0.0]), None)
     assert (name, higher_is_better) == ("sliced_wasserstein", False)
-    assert value == pytest.approx(2.0 / math.sqrt(2.0), rel=0.2)  # Not drowned by the dimension of a thousand.
+    assert value == pytest.approx(
+        2.0 / math.sqrt(2.0), rel=0.2
+    )  # The dimension with a scale of a thousand does not dominate.
     assert QualityMeter(reference, modes=SQUARE).measure(values, None).name == "mode_divergence"
 
 
 def test_quality_of_large_images_averages_pixels() -> None:
     pixels = np.zeros((3, 64, 96, 1), np.uint8)
-    pixels[:, ::2] = 255  # Stripes of a pixel: gray after averaging.
+    pixels[:, ::2] = 255  # Stripes one pixel wide become gray by averaging.
     gray = Images(pixels=np.full((5, 64, 96, 1), 127, np.uint8))
     assert QualityMeter(gray).measure(pixels, None).value == pytest.approx(0.0, abs=0.01)
 

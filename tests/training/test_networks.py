@@ -19,7 +19,7 @@ def info(side: int = 8, channels: int = 1, labels: int = 3, width: int | None = 
 @pytest.mark.parametrize("side", [8, 16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("labels", [0, 3])
-def test_any_power_of_two_any_channels_with_and_without_labels(side: int, channels: int, labels: int) -> None:
+def test_sizes_channels_and_labels_of_samples(side: int, channels: int, labels: int) -> None:
     pair = build_networks(SMALL, info(side, channels, labels))
     label_tensor = torch.tensor([0, 2]) if labels else None
     images = pair.generator(torch.randn(2, 6), label_tensor)
@@ -34,11 +34,11 @@ def test_other_sizes_are_refused(height: int, width: int) -> None:
         build_networks(SMALL, info(height, width=width))
 
 
-def test_widths_double_with_each_halving_up_to_the_most() -> None:
+def test_widths_double_with_each_halving_up_to_the_maximum() -> None:
     assert level_widths(16, 100, 3) == [100, 64, 32, 16]
 
 
-def test_both_networks_look_at_the_label() -> None:
+def test_both_networks_use_the_label() -> None:
     pair = build_networks(SMALL, info())
     latents = torch.randn(1, 6)
     zero, one = torch.tensor([0]), torch.tensor([1])
@@ -47,7 +47,7 @@ def test_both_networks_look_at_the_label() -> None:
     assert not torch.equal(pair.critic(images, zero), pair.critic(images, one))
 
 
-def test_labels_are_never_ignored_and_never_forgotten() -> None:
+def test_unexpected_and_missing_labels_are_refused() -> None:
     latents, images, labels = torch.randn(2, 6), torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
     unconditional, conditional = build_networks(SMALL, info(labels=0)), build_networks(SMALL, info())
     for network, inputs in ((unconditional.generator, latents), (unconditional.critic, images)):
@@ -59,7 +59,7 @@ def test_labels_are_never_ignored_and_never_forgotten() -> None:
 
 
 def test_upsampling_and_convolution_are_one_transposed_convolution() -> None:
-    """What export may rely on: each of the 4 x 4 taps collects the 3 x 3 taps that read the same input pixel."""
+    """Export relies on this: each of the 4 x 4 taps is the sum of the 3 x 3 taps that read the same input pixel."""
     block = UpsampleConv(2, 3)
     features = torch.randn(1, 2, 5, 5)
     kernel = block.conv.weight.detach()

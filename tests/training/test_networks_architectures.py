@@ -1,4 +1,4 @@
-"""What holds for every architecture."""
+"""Test what all architectures have in common."""
 
 import copy
 
@@ -40,7 +40,7 @@ def vectors(dim: int = 2, labels: int = 0) -> DataInfo:
 
 @pytest.mark.parametrize("architecture", ALL)
 @pytest.mark.parametrize(("side", "channels", "labels"), [(8, 1, 3), (8, 4, 0), (16, 2, 0), (64, 3, 3)])
-def test_any_size_any_channels_with_and_without_labels(
+def test_every_size_and_number_of_channels_with_and_without_labels(
     architecture: str, side: int, channels: int, labels: int
 ) -> None:
     pair = build_networks(config(architecture, width=2), images(side, channels, labels))
@@ -80,10 +80,10 @@ def test_mlp_makes_vectors() -> None:
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_both_networks_look_at_the_label(architecture: str) -> None:
+def test_both_networks_use_the_label(architecture: str) -> None:
     pair = build_networks(config(architecture), images(8))
     generator, critic = pair.generator.eval(), pair.critic.eval()
-    if architecture == "residual":  # Conditional gains and biases start equal for all labels.
+    if architecture == "residual":  # Conditional gains and biases are initially equal for all labels.
         for name, parameter in generator.named_parameters():
             if "gain" in name or "bias.weight" in name:
                 nn.init.normal_(parameter)
@@ -95,11 +95,11 @@ def test_both_networks_look_at_the_label(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ALL)
 @pytest.mark.parametrize("stddev", [False, True])
-def test_in_eval_mode_each_sample_is_alone_and_nothing_is_random(architecture: str, stddev: bool) -> None:
+def test_eval_mode_is_deterministic_and_independent_of_the_batch(architecture: str, stddev: bool) -> None:
     options: dict = {"critic_norm": "batch"} if architecture in ("mlp", "dcgan", "residual") else {}
     options |= {"minibatch_stddev_group": 2} if stddev else {}
     pair = build_networks(config(architecture, **options), images(16))
-    for _ in range(3):  # Running statistics move away from their first values.
+    for _ in range(3):  # Change the running statistics from their initial values.
         labels = torch.randint(0, 3, (4,))
         pair.critic(pair.generator(torch.randn(4, LATENT), labels), labels)
     generator, critic = pair.generator.eval(), pair.critic.eval()
@@ -129,26 +129,26 @@ def test_in_eval_mode_each_sample_is_alone_and_nothing_is_random(architecture: s
         ("r3gan", {}, False),
     ],
 )
-def test_a_critic_that_looks_across_its_batch_says_so_and_does(architecture: str, options: dict, across: bool) -> None:
+def test_a_critic_reports_that_it_mixes_its_samples(architecture: str, options: dict, across: bool) -> None:
     pair = build_networks(config(architecture, **options), images(16, labels=0))
     assert looks_across_batch(pair.critic) is across
     samples, others = torch.randn(4, 1, 16, 16), torch.randn(4, 1, 16, 16)
     others[0] = samples[0]
-    # Spectral norm's power iteration moves in every training pass: so compare two passes of copies.
+    # Every training pass changes spectral norm's power iteration, so compare passes of two copies.
     first, second = (copy.deepcopy(pair.critic)(batch)[0] for batch in (samples, others))
     assert torch.allclose(first, second, rtol=1e-4, atol=1e-6) is not across
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_every_weight_gets_a_gradient_the_input_gradient_too(architecture: str) -> None:
-    """Of a loss with R1 in it: gradients of gradients flow through every part of the critic."""
+def test_every_weight_gets_a_gradient_through_r1(architecture: str) -> None:
+    """Second gradients of a loss with R1 reach every part of the critic."""
     changes = {"minibatch_stddev_group": 2, "critic_conditioning": "concatenation"}
     pair = build_networks(config(architecture, **changes), images(16))
-    if architecture == "r3gan":  # The last convolution of a block is zero at first, and nothing passes it.
+    if architecture == "r3gan":  # The last convolution of a block is initially zero and blocks gradients.
         for name, parameter in [*pair.generator.named_parameters(), *pair.critic.named_parameters()]:
             if "narrow" in name:
                 nn.init.normal_(parameter)
-    if architecture == "progressive":  # While it fades, the image layers of two levels take part.
+    if architecture == "progressive":  # While a level fades in, the image layers of two levels are in use.
         for player in (pair.generator, pair.critic):
             player.phase.set(2, 0.5)
     labels = torch.tensor([0, 1, 2, 0])

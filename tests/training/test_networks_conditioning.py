@@ -1,4 +1,4 @@
-"""Labels and codes: what "auto" means, what is refused, and how they enter."""
+"""Test labels and codes: the meaning of auto, refusals, and their effect on the networks."""
 
 import dataclasses
 import re
@@ -40,7 +40,7 @@ def test_auto(architecture: str, data: DataInfo, generator: str, critic: str) ->
     assert (resolved.generator, resolved.critic, resolved.label_names) == (generator, critic, data.label_names)
 
 
-def test_codes_take_the_place_of_labels() -> None:
+def test_codes_replace_labels() -> None:
     resolved = resolve_conditioning(config(codes=CodesConfig(categories=3, continuous=2)), PLAIN)
     assert resolved.label_names == ("code-0", "code-1", "code-2")
     assert (resolved.generator, resolved.critic) == ("concatenation", "none")
@@ -86,7 +86,7 @@ def test_codes_take_the_place_of_labels() -> None:
         ),
     ],
 )
-def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, words: str) -> None:
+def test_contradictions_are_refused_with_a_message(changes: dict, data: DataInfo, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         build_networks(config(**changes), data)
 
@@ -111,12 +111,12 @@ def test_contradictions_are_refused_in_words(changes: dict, data: DataInfo, word
         ({"architecture": "custom"}, "must be an import path with --networks.architecture custom. Give one such as"),
     ],
 )
-def test_contradictions_of_options_are_refused_in_words(changes: dict, words: str) -> None:
+def test_contradictory_options_are_refused_with_a_message(changes: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         config_from_dict({"networks": changes})
 
 
-def test_python_refuses_a_value_that_is_no_choice() -> None:
+def test_python_refuses_a_value_that_is_not_a_choice() -> None:
     with pytest.raises(ConfigError, match=r"^networks\.generator_conditioning 'batch-norm': is not a choice\. Use one"):
         ConvolutionalConfig(generator_conditioning="batch-norm")
     with pytest.raises(ConfigError, match=r"^precision 'float16': is not a choice\. Use one of float32, bfloat16"):

@@ -1,4 +1,4 @@
-"""Networks of one's own, by import path."""
+"""Test custom networks, given by import path."""
 
 import dataclasses
 import re
@@ -118,7 +118,7 @@ class Forgetful(Generator):
     def forward(self, latents, labels=None):
         return super().forward(latents, None if labels is None else torch.zeros_like(labels))
 
-# Two zeros on the label's way: an embedding, and the gate behind it.
+# The label's path starts with two zeros: an embedding, and the gate after it.
 class Modulated(Unconditional):
     def __init__(self, latent_dim, sample_shape, label_count=0):
         super().__init__(latent_dim, sample_shape)
@@ -128,7 +128,7 @@ class Modulated(Unconditional):
     def forward(self, latents, labels=None):
         return super().forward(latents if labels is None else latents + self.gate * self.embedding(labels))
 
-# All scores of a label are shifted alike: beside the score, and among what the last layer sums.
+# These critics only shift all scores of a label: after the last layer, or inside its sum.
 class Shifting(NoLabels):
     def __init__(self, sample_shape):
         super().__init__(sample_shape)
@@ -150,7 +150,7 @@ class Hidden(Concatenating):
     def __init__(self, sample_shape):
         super().__init__(sample_shape, hidden=8)
 
-# A projection that starts at zero, beside a shift that doesn't.
+# A projection that starts at zero, and a shift that does not.
 class Projecting(Shifting):
     def __init__(self, sample_shape):
         super().__init__(sample_shape)
@@ -159,7 +159,7 @@ class Projecting(Shifting):
     def forward(self, samples, labels=None):
         return super().forward(samples, labels) + (samples.flatten(1) * self.directions(labels)).sum(1)
 
-# Knows of its two labels without being told how many there are.
+# Takes two labels without an argument label_count.
 class Hardwired(Unconditional):
     def forward(self, latents, labels=None):
         return super().forward(latents * (1 + labels[:, None]))
@@ -223,16 +223,16 @@ def test_packing_codes_and_spectral_norm_work_with_it() -> None:
     assert as_output(informed.critic(torch.randn(3, 2))).code_values.shape == (3, 2)
 
 
-def test_checking_leaves_running_statistics_and_random_numbers_alone() -> None:
+def test_checking_changes_no_running_statistics_or_random_numbers() -> None:
     pair = build_networks(config(critic="Normalised"), PLANE)
     assert pair.critic.norm.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("generator", ["Modulated", "Hardwired"])
-def test_labels_that_show_later_or_in_ways_of_their_own_are_heeded(generator: str) -> None:
+def test_labels_with_a_delayed_or_unusual_effect_are_accepted(generator: str) -> None:
     torch.manual_seed(0)
     pair = build_networks(config(generator), PICTURES)
-    # Neither the weights nor the random numbers know of the check.
+    # The check changes neither weights nor random numbers.
     torch.manual_seed(0)
     unchecked = type(pair.generator)(5, (3, 6, 6)), type(pair.critic)((3, 6, 6), **pair.critic.others)
     for ours, theirs in zip((pair.generator, pair.critic), unchecked, strict=True):
@@ -241,12 +241,12 @@ def test_labels_that_show_later_or_in_ways_of_their_own_are_heeded(generator: st
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("critic", ["Hidden", "Projecting", "Critic"])
-def test_labels_that_change_how_samples_compare_are_heeded(critic: str, seed: int) -> None:
+def test_labels_that_change_the_order_of_scores_are_accepted(critic: str, seed: int) -> None:
     torch.manual_seed(seed)
     build_networks(config(critic=critic), PICTURES)
 
 
-def test_networks_without_labels_suit_data_without() -> None:
+def test_unconditional_networks_accept_unlabelled_data() -> None:
     pair = build_networks(config("Unconditional", "Scoring"), DataInfo(sample_shape=(6, 6, 3)))
     assert pair.critic(pair.generator(torch.randn(4, 5), None), None).shape == (4,)
     build_networks(config("Unconditional", "Scoring"), DataInfo(sample_shape=(6, 6, 3), label_names=("all",)))
@@ -313,12 +313,12 @@ def test_networks_without_labels_suit_data_without() -> None:
         ),
     ],
 )
-def test_what_breaks_the_contract_is_refused_in_words(changes: dict, data: DataInfo, words: str) -> None:
+def test_networks_that_break_the_contract_are_refused_with_a_message(changes: dict, data: DataInfo, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         build_networks(config(**changes), data)
 
 
-def test_settings_that_custom_networks_decide_themselves() -> None:
+def test_options_without_effect_on_custom_networks_are_refused() -> None:
     fields = {item.name for item in dataclasses.fields(CustomConfig)}
     assert not fields & {"generator_width", "critic_width", "max_width", "minibatch_stddev_group"}
     for change in ({"generator_conditioning": "concatenation"}, {"critic_conditioning": "projection"}):

@@ -1,4 +1,4 @@
-"""Each piece against a reference that is computed another way."""
+"""Compare each layer with a reference that is computed differently."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_minibatch_stddev_by_hand(shape: tuple[int, ...]) -> None:
     layer = MinibatchStddev(2)
     features = torch.randn(6, *shape)
     array = features.numpy().reshape(6, -1).astype(np.float64)
-    # Three groups of two: samples i and i + 3.
+    # There are three groups of two: samples i and i + 3.
     expected = [np.sqrt(array[[i, i + 3]].var(axis=0) + 1e-8).mean() for i in range(3)]
     shown = layer(features)
     assert shown.shape == (6, shape[0] + 1, *shape[1:])
@@ -41,14 +41,14 @@ def test_minibatch_stddev_by_hand(shape: tuple[int, ...]) -> None:
         np.testing.assert_allclose(shown[sample, -1].numpy(), expected[sample % 3], rtol=1e-5)
 
 
-def test_minibatch_stddev_shows_its_running_mean_in_eval_mode() -> None:
+def test_minibatch_stddev_uses_its_running_mean_in_eval_mode() -> None:
     layer = MinibatchStddev(4)
     batches = [torch.randn(4, 3, 2, 2) * scale for scale in (1.0, 2.0, 4.0)]
     means = [layer(batch)[:, -1].mean() for batch in batches]
     layer.eval()
     shown = layer(batches[0][:1])
     torch.testing.assert_close(shown[0, -1], torch.stack(means).mean().expand(2, 2))
-    for _ in range(200):  # Later it follows, with the memory of a hundred batches.
+    for _ in range(200):  # Later it averages over about a hundred batches.
         layer.train()(batches[2])
     torch.testing.assert_close(layer.running_mean, means[2], rtol=0.15, atol=0.0)
 
@@ -60,12 +60,12 @@ def test_minibatch_stddev_of_equal_samples_is_zero_and_its_gradients_are_right()
     assert torch.autograd.gradgradcheck(layer, features)
 
 
-def test_minibatch_stddev_refuses_a_batch_that_has_no_groups() -> None:
+def test_minibatch_stddev_refuses_a_batch_that_the_group_does_not_divide() -> None:
     with pytest.raises(ValueError, match=r"got batch=6, networks.minibatch_stddev_group=4\): use batch 4"):
         MinibatchStddev(4)(torch.randn(6, 2))
 
 
-def test_a_packed_critic_sees_samples_side_by_side() -> None:
+def test_a_packed_critic_gets_samples_side_by_side() -> None:
     pair = build_networks(MlpConfig(packing=3, critic_width=4), PLANE)
     assert isinstance(pair.critic, PackedCritic)
     samples = torch.randn(6, 2)
@@ -78,7 +78,7 @@ def test_a_packed_critic_sees_samples_side_by_side() -> None:
     assert pair.critic(torch.randn(4, 3, 8, 8)).shape == (2,)
 
 
-def test_a_packed_critic_calls_the_one_inside_with_two_arguments_as_all_are_called() -> None:
+def test_a_packed_critic_calls_the_inner_critic_with_two_arguments() -> None:
     class Strict(nn.Module):
         def forward(self, samples: Tensor, labels: Tensor | None) -> Tensor:
             assert labels is None
@@ -111,7 +111,7 @@ def test_layer_norm_by_hand() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["mlp", "convolutional", "dcgan", "residual"])
-def test_spectral_norm_brings_the_largest_singular_value_to_one(architecture: str) -> None:
+def test_spectral_norm_makes_the_largest_singular_value_one(architecture: str) -> None:
     config = ARCHITECTURES[architecture](spectral_norm="critic", critic_width=4, generator_width=4)
     critic = build_networks(config, DataInfo(sample_shape=(8, 8, 1), label_names=("a", "b"))).critic
     samples, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
@@ -170,7 +170,7 @@ def test_residual_blocks_add_a_shortcut() -> None:
 def test_r3gan_block_by_hand() -> None:
     block = Block(4, group_size=2, block_count=16)
     features = torch.randn(2, 4, 5, 5)
-    assert torch.equal(block(features), features)  # It starts as the identity.
+    assert torch.equal(block(features), features)  # It is initially the identity.
     assert block.mix.groups == 4
     nn.init.normal_(block.narrow.weight)
     nn.init.normal_(block.widen.bias)
@@ -194,7 +194,9 @@ def test_r3gan_block_is_scaled_by_the_depth() -> None:
 def test_r3gan_resampling_interpolates_and_its_halving_is_the_adjoint() -> None:
     up, down = Resample(1, 1, double=True).double(), Resample(1, 1, double=False).double()
     coarse, fine = torch.randn(1, 1, 4, 4, dtype=torch.float64), torch.randn(1, 1, 8, 8, dtype=torch.float64)
-    line = np.zeros((8, 4))  # Even pixels are the coarse ones, odd ones the mean of their neighbours, zero outside.
+    line = np.zeros(
+        (8, 4)
+    )  # Even pixels equal the coarse ones; odd ones are the mean of their neighbours, with zeros outside.
     for i in range(4):
         line[2 * i, i] = 1.0
         line[2 * i + 1, i] += 0.5
@@ -210,8 +212,8 @@ def test_r3gan_refuses_groups_that_do_not_fit() -> None:
         Block(12, group_size=16, block_count=1)
 
 
-def test_pacgans_networks_have_its_layers() -> None:
-    """PacGAN's protocol for the ring and the grid: section 5 of its paper and its code."""
+def test_the_mlp_can_have_pacgans_layers() -> None:
+    """Compare with PacGAN's protocol for ring and grid (section 5 of the paper, and its code)."""
     config = MlpConfig(
         latent_dim=2,
         generator_layers=4,

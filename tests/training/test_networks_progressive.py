@@ -1,4 +1,4 @@
-"""The growing of both players."""
+"""Test the growth of both networks."""
 
 import copy
 import io
@@ -27,7 +27,7 @@ def set_phase(pair: NetworkPair, level: int, alpha: float) -> None:
     pair.critic.phase.set(level, alpha)
 
 
-def test_every_level_makes_and_takes_its_size(pair: NetworkPair) -> None:
+def test_every_level_has_its_image_size(pair: NetworkPair) -> None:
     latents = torch.randn(3, 5)
     assert pair.generator(latents, LABELS).shape == (3, 2, 16, 16)
     for level in range(3):
@@ -42,7 +42,7 @@ def test_every_level_makes_and_takes_its_size(pair: NetworkPair) -> None:
         pair.critic(torch.randn(3, 2, 8, 8), LABELS)
 
 
-def test_the_generator_fades_from_the_enlarged_level_before(pair: NetworkPair) -> None:
+def test_the_generator_fades_from_the_enlarged_previous_level(pair: NetworkPair) -> None:
     latents = torch.randn(3, 5)
     pictures = {}
     for level, alpha in ((1, 1.0), (2, 0.0), (2, 1.0), (2, 0.3)):
@@ -53,7 +53,7 @@ def test_the_generator_fades_from_the_enlarged_level_before(pair: NetworkPair) -
     torch.testing.assert_close(pictures[2, 0.3], 0.7 * enlarged + 0.3 * pictures[2, 1.0])
 
 
-def test_the_critic_fades_from_the_score_of_the_shrunk_image(pair: NetworkPair) -> None:
+def test_the_critic_fades_from_the_score_of_the_reduced_image(pair: NetworkPair) -> None:
     images = torch.randn(3, 2, 16, 16)
     pair.critic.phase.set(1, 1.0)
     before = pair.critic(F.avg_pool2d(images, 2), LABELS)
@@ -63,7 +63,7 @@ def test_the_critic_fades_from_the_score_of_the_shrunk_image(pair: NetworkPair) 
     assert not torch.allclose(pair.critic(images, LABELS), before)
 
 
-def test_only_the_levels_that_take_part_get_gradients(pair: NetworkPair) -> None:
+def test_only_the_levels_in_use_get_gradients(pair: NetworkPair) -> None:
     set_phase(pair, 1, 1.0)
     pair.critic(pair.generator(torch.randn(3, 5), LABELS), LABELS).sum().backward()
     idle = [name for name, parameter in pair.generator.named_parameters() if parameter.grad is None]

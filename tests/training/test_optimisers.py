@@ -1,4 +1,4 @@
-"""One player's update against the arithmetic of its optimiser, written out for a single weight."""
+"""Compare one player's update with its optimiser's arithmetic, written out for a single weight."""
 
 import math
 
@@ -18,7 +18,7 @@ def cosine(start: float, end: float, progress: float) -> float:
 
 
 def written_out(name: str, momentum: float, decay: float, rate: Anneal, beta2: Anneal) -> list[float]:
-    """The weight after each gradient; annealed over as many steps as there are gradients."""
+    """Return the weight after each gradient, annealed over all gradients."""
     weight, first, second, weights = START, 0.0, 0.0, []
     for step, gradient in enumerate(GRADIENTS):
         progress = step / len(GRADIENTS)
@@ -63,7 +63,7 @@ def test_updates_agree_with_written_out_arithmetic(name: str, momentum: float, d
 
 
 def test_decay_is_decoupled_from_the_gradient() -> None:
-    """A large gradient changes nothing about how much a weight is pulled to zero (Loshchilov & Hutter 2019)."""
+    """The decay of a weight does not depend on its gradient (Loshchilov & Hutter 2019)."""
     moved = []
     for scale in (1.0, 1000.0):
         weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
@@ -75,8 +75,8 @@ def test_decay_is_decoupled_from_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
-def test_a_weight_without_a_gradient_stays_whatever_the_decay(name: str) -> None:
-    """As do levels of a progressive network that have not grown yet."""
+def test_a_weight_without_a_gradient_does_not_decay(name: str) -> None:
+    """Levels of a progressive network that are not yet in use have no gradient."""
     moving, resting = (nn.Parameter(torch.ones(2)) for _ in range(2))
     updater = updater_of(moving, resting, name=name, weight_decay=1.0)
     moving.sum().backward()
@@ -90,14 +90,14 @@ def test_frozen_weights_are_not_trained() -> None:
     assert updater_of(frozen, free).parameters == [free]
 
 
-def test_the_norm_of_a_gradient_is_over_all_weights_together() -> None:
+def test_the_gradient_norm_covers_all_weights() -> None:
     weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1, 3))]
     updater = updater_of(*weights)
     (weights[0].sum() * 3.0 + (weights[1] * torch.tensor([1.0, -2.0, 2.0])).sum()).backward()
     assert updater.gradient_norm().item() == pytest.approx(math.sqrt(9 + 9 + 1 + 4 + 4))
 
 
-def test_a_reset_forgets_the_moments_and_begins_anew() -> None:
+def test_a_reset_clears_the_moments() -> None:
     weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
     updater = updater_of(weight, learning_rate=Anneal.constant(0.1), beta1=0.9)
     for gradient in (0.3, 0.4):
@@ -109,11 +109,11 @@ def test_a_reset_forgets_the_moments_and_begins_anew() -> None:
     updater.optimiser.zero_grad()
     (weight * -0.001).sum().backward()
     updater.step(0.0)
-    assert weight.item() - before == pytest.approx(0.1, rel=1e-4)  # Adam's first step has the rate's length.
+    assert weight.item() - before == pytest.approx(0.1, rel=1e-4)  # Adam's first step is as long as the learning rate.
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
-def test_a_restored_updater_goes_on_as_if_nothing_had_happened(name: str) -> None:
+def test_a_restored_updater_continues_exactly(name: str) -> None:
     weights = [nn.Parameter(torch.tensor([START])) for _ in range(2)]
     updaters = [updater_of(weight, name=name, beta1=0.5) for weight in weights]
 

@@ -1,4 +1,4 @@
-"""Every preset, by its name: two steps on its own data, there and back as JSON, and a command line of its own."""
+"""Test every preset: two steps on its data, its JSON, and its command line."""
 
 import functools
 import json
@@ -23,12 +23,12 @@ def training_samples(data: DataConfig) -> Samples:
 
 
 def fewer(data: DataConfig) -> DataConfig:
-    """The same data, but drawn less of, where they are drawn."""
+    """Return a configuration that draws fewer samples, if it draws them."""
     return data if data.source == "digits" else replace(data, count=2000)
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_two_steps_move_both_players(name: str) -> None:
+def test_two_steps_change_both_players(name: str) -> None:
     config = replace(PRESETS[name], batch_size=8)
     trainer = Trainer(config, training_samples(fewer(config.data)))
     players = [trainer.generator, trainer.critic]
@@ -41,20 +41,20 @@ def test_two_steps_move_both_players(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_there_and_back_as_json(name: str) -> None:
+def test_a_preset_survives_json(name: str) -> None:
     preset = PRESETS[name]
     assert config_from_dict(json.loads(json.dumps(config_to_dict(preset)))) == preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_nothing_is_still_annealed_at_the_end(name: str) -> None:
+def test_annealing_ends_before_training_does(name: str) -> None:
     preset = PRESETS[name]
     values = flat_config(preset)
     moves = [path for path in values if path.endswith(".start") and values[path] != values[path[:-5] + "end"]]
     assert not moves or preset.schedule.burn_in_steps <= preset.steps
 
 
-def test_the_growing_preset_ends_well_after_it_has_grown() -> None:
+def test_the_growing_preset_continues_after_it_has_grown() -> None:
     growing = [preset for preset in PRESETS.values() if isinstance(preset.networks, GrowthConfig)]
     assert growing
     for preset in growing:

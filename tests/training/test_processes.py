@@ -1,4 +1,4 @@
-"""Several real processes over gloo: the same curves as one, one writer, resume with other numbers, a clean end."""
+"""Test several real processes over gloo: curves, the writer, resuming with other numbers, and their end."""
 
 import io
 import os
@@ -60,7 +60,7 @@ CONFIGS = {
 }
 ADA = tiny_config(
     augmentation=AugmentationConfig(
-        translation_px=1,  # p moves by a millionth of itself: nothing is ever shifted.
+        translation_px=1,  # p stays near 0, so no sample is shifted
         ada=AdaConfig(target=0.6, kimg=1e6, every_steps=100),
     ),
     loss=ModifiedMinimaxLoss(),
@@ -69,8 +69,8 @@ STATISTICS = tiny_config(
     steps=2,
     networks=DcganConfig(latent_dim=8, generator_width=4, critic_width=4, minibatch_stddev_group=2),
 )
-# Rounding differs between processes, as sums are taken in another order, and Adam makes steps of rounding errors where
-# gradients vanish. Over these 12 steps 1.2e-6 was seen at most, and 3e-2 and more where gradients were not averaged.
+# Rounding differs between processes, because sums have another order, and Adam turns rounding errors into steps where
+# gradients vanish. Over these 12 steps the largest difference was 1.2e-6; without averaged gradients it was over 3e-2.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -81,7 +81,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def together(runs: Path) -> dict[str, list[dict[str, Any]]]:
-    """Everything that these tests ask of a group of two, in one start of it."""
+    """Run all jobs of these tests in one group of two processes."""
     plain = CONFIGS["modified-minimax-r1-r2"]
     train_alone(plain, runs / "one-then-two", stop_after=5)
     jobs = {name: train_job(config, runs / f"two-{name}") for name, config in CONFIGS.items()}
@@ -99,7 +99,7 @@ def together(runs: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def train_alone(config: TrainConfig, out: Path, *, stop_after: int | None = None) -> str:
-    """In this process; what it said."""
+    """Train in this process and return its output."""
     said = io.StringIO()
     countdown = iter(range(stop_after or 10**9, -1, -1))
     try:
@@ -116,7 +116,7 @@ def train_alone(config: TrainConfig, out: Path, *, stop_after: int | None = None
 
 
 def assert_same_curves(ours: Path, theirs: Path, *, but: tuple[str, ...] = ()) -> None:
-    """Lines of both logs, to TOLERANCE."""
+    """Compare the lines of both logs within TOLERANCE."""
     records = [read_log(out / "log.jsonl") for out in (ours, theirs)]
     assert [record["step"] for record in records[0]] == [3, 6, 9, 12]
     for one, other in zip(*records, strict=True):
@@ -138,17 +138,17 @@ def newest_step(out: Path) -> int:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_two_processes_learn_like_one_with_the_same_batch(
+def test_two_processes_have_the_loss_curve_of_one(
     together: dict[str, list[dict[str, Any]]], runs: Path, name: str
 ) -> None:
     assert [each["step"] for each in together[name]] == [12, 12]
     train_alone(CONFIGS[name], runs / f"one-{name}")
-    # A pairing sees differences of scores alone; what all have in common drifts with the rounding.
+    # Pairing uses only differences of scores, so rounding lets their common level drift.
     drifts = ("real_score", "fake_score") if name == "pairing" else ()
     assert_same_curves(runs / f"two-{name}", runs / f"one-{name}", but=drifts)
 
 
-def test_the_first_process_alone_writes_and_speaks(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
+def test_only_the_first_process_writes_and_prints(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     out = runs / "two-modified-minimax-r1-r2"
     first, second = together["modified-minimax-r1-r2"]
     assert "step 12/12  critic loss" in first["said"]
@@ -160,7 +160,7 @@ def test_the_first_process_alone_writes_and_speaks(together: dict[str, list[dict
     assert [(each["step"], each["resumed_step"]) for each in together["again"]] == [(12, 12)] * 2
 
 
-def test_two_processes_go_on_from_one(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
+def test_two_processes_resume_a_run_of_one(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     first, second = together["one-then-two"]
     assert [(each["step"], each["resumed_step"]) for each in (first, second)] == [(12, 5)] * 2
     assert "going on from step 5" in first["said"]
@@ -169,8 +169,8 @@ def test_two_processes_go_on_from_one(together: dict[str, list[dict[str, Any]]],
     assert_same_curves(runs / "one-then-two", runs / "one-straight")
 
 
-def test_one_process_goes_on_from_two(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
-    """The signal came to the second process alone: they agree to stop, after a checkpoint."""
+def test_one_process_resumes_a_run_of_two(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
+    """A signal to the second process stops both after a checkpoint."""
     assert [each["error"] for each in together["two-stopped"]] == ["StoppedError"] * 2
     assert newest_step(runs / "two-then-one") == 5
     said = train_alone(CONFIGS["modified-minimax-r1-r2"], runs / "two-then-one")
@@ -178,21 +178,21 @@ def test_one_process_goes_on_from_two(together: dict[str, list[dict[str, Any]]],
     assert_same_curves(runs / "two-then-one", runs / "two-modified-minimax-r1-r2")
 
 
-def test_what_stops_the_first_process_stops_the_others(together: dict[str, list[dict[str, Any]]]) -> None:
+def test_an_error_in_the_first_process_stops_the_others(together: dict[str, list[dict[str, Any]]]) -> None:
     first, second = together["changed"]
     assert first["error"] == "ConfigChangedError"
     assert "seed: 0 -> 7" in first["message"]
     assert second["error"] == "LostProcessError"
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_refused_in_each(together: dict[str, list[dict[str, Any]]]) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused_in_each_process(together: dict[str, list[dict[str, Any]]]) -> None:
     for each in together["indivisible"]:
         assert each["error"] == "ConfigError"
         assert "--processes 2 x --networks.packing 1. Use 14 or 16" in each["message"]
 
 
 def test_running_statistics_are_means_over_the_shares(together: dict[str, list[dict[str, Any]]]) -> None:
-    """Shares (0, 2) and (10, 14): batch means 1 and 12, unbiased variances 2 and 8; momentum 0.1 from 0 and 1.
+    """Shares (0, 2) and (10, 14) have means 1 and 12 and unbiased variances 2 and 8; momentum 0.1 from 0 and 1.
 
     Each share is normalised to (-1, 1), whose deviation within a group of both is 1.
     """
@@ -204,14 +204,14 @@ def test_running_statistics_are_means_over_the_shares(together: dict[str, list[d
     assert first["0.num_batches_tracked"] == first["1.batches"] == 1
 
 
-def test_only_what_follows_the_batches_is_a_running_statistic() -> None:
+def test_only_buffers_that_follow_the_batches_are_running_statistics() -> None:
     network = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
     network.register_buffer("filter", torch.ones(3))
     assert [tuple(item.shape) for item in running_statistics(network)] == [(3,), (3,)]
 
 
-def test_a_broken_connection_is_told_without_the_transports_chatter() -> None:
-    """Gloo's words as they come, when the process at the other end is killed."""
+def test_a_broken_connection_is_reported_without_gloos_details() -> None:
+    """Shorten gloo's message for a killed process at the other end."""
     with pytest.raises(LostProcessError) as lost, notice_lost_processes():
         raise RuntimeError(
             "[/__w/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:12496: Connection "
@@ -220,13 +220,13 @@ def test_a_broken_connection_is_told_without_the_transports_chatter() -> None:
     assert "can't be reached (Read error [127.0.0.1]:12496: Connection reset by peer): the same" in str(lost.value)
 
 
-def test_processes_hold_the_same_networks_to_the_bit(together: dict[str, list[dict[str, Any]]]) -> None:
+def test_processes_hold_the_same_networks_bit_for_bit(together: dict[str, list[dict[str, Any]]]) -> None:
     first, second = together["players"]
     assert first["statistics"] > 2
     assert first == second
 
 
-def test_a_checkpoint_holds_what_augmentations_controller_saw_in_all(
+def test_a_checkpoint_holds_the_augmentation_counts_of_all_processes(
     together: dict[str, list[dict[str, Any]]], runs: Path
 ) -> None:
     assert [each["error"] for each in together["ada-stopped"]] == ["StoppedError"] * 2
@@ -244,7 +244,7 @@ def test_a_checkpoint_holds_what_augmentations_controller_saw_in_all(
         (["--processes", "0"], "--processes 0: must be at least 1."),
     ],
 )
-def test_what_cannot_be_dealt_out_is_refused_before_any_process_starts(
+def test_batches_that_cannot_be_divided_are_refused_before_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     command = ["digits", "--out", str(tmp_path / "run"), *TINY_FLAGS, "--device", "cpu", *arguments]
@@ -257,7 +257,7 @@ def test_what_cannot_be_dealt_out_is_refused_before_any_process_starts(
 
 @contextmanager
 def supervised(out: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[int, int]]]:
-    """`ganserve train --processes 2` without end, once it has written a checkpoint; and its pids by rank."""
+    """Run an endless `ganserve train --processes 2` until its first checkpoint; yield it and its pids by rank."""
     often = ("--output.checkpoint-every-steps", "7", "--output.log-every-steps", "5", "--steps", "1000000")
     command = [sys.executable, "-m", "ganserve_training.cli.train", "digits", "--out", str(out), *often]
     command += [*TINY_FLAGS, "--device", "cpu", "--processes", "2"]
@@ -284,7 +284,7 @@ def children_of(parent: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # It has ended meanwhile.
+        except OSError:  # The process has ended.
             continue
         if int(fields[1]) == parent:
             found.append(int(path.parent.name))
@@ -305,8 +305,8 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_process_that_dies_ends_the_command_in_words_and_the_run_goes_on(tmp_path: Path) -> None:
-    """SIGKILL of one of two."""
+def test_a_killed_process_ends_the_command_and_the_run_resumes(tmp_path: Path) -> None:
+    """Kill one of two processes by SIGKILL."""
     with supervised(tmp_path) as (process, ranks):
         os.kill(ranks[1], signal.SIGKILL)
         _, errors = process.communicate(timeout=DEADLINE_S)
@@ -321,15 +321,15 @@ def test_a_process_that_dies_ends_the_command_in_words_and_the_run_goes_on(tmp_p
         assert "Traceback" not in errors
         assert not any(map(is_running, ranks.values()))
         for path in checkpoint_paths(tmp_path / "checkpoints"):
-            load_checkpoint(path)  # Each is whole.
+            load_checkpoint(path)  # Each checkpoint is complete.
     config = newest(tmp_path)["config"]
     said = train_alone(config_from_dict(config | {"steps": killed_at + 3}), tmp_path)
     assert f"going on from step {killed_at}" in said
 
 
 @pytest.mark.slow
-def test_what_ends_the_command_ends_its_processes(tmp_path: Path) -> None:
-    """A signal to the command; then SIGKILL of the command itself; then one process goes on."""
+def test_signals_to_the_command_end_its_processes(tmp_path: Path) -> None:
+    """Send a signal to the command, then SIGKILL; then resume with one process."""
     with supervised(tmp_path) as (process, ranks):
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=DEADLINE_S)

@@ -1,4 +1,4 @@
-"""Settings that contradict each other, or that nothing would look at, are refused with words; every preset is not."""
+"""Test that contradictory or useless options are refused with a message, and presets are accepted."""
 
 import json
 from typing import Any
@@ -148,7 +148,7 @@ def test_an_option_exists_only_where_it_means_something(
         {"ema": {"half_life_kimg": 0.0, "warm_up_fraction": 0.0}},
     ],
 )
-def test_what_makes_sense_is_not_refused(change: dict[str, Any]) -> None:
+def test_valid_combinations_are_accepted(change: dict[str, Any]) -> None:
     config_from_dict(change)
 
 
@@ -186,12 +186,12 @@ def digits_trainer(change: dict[str, Any]) -> Trainer:
         ),
     ],
 )
-def test_what_only_shows_with_the_networks_is_refused_before_training(change: dict[str, Any], message: str) -> None:
+def test_problems_of_the_built_networks_are_refused_before_training(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         digits_trainer(change)
 
 
-def test_groups_that_divide_and_layer_normalisation_train() -> None:
+def test_valid_groups_and_layer_normalisation_train() -> None:
     trainer = digits_trainer(
         {
             "accumulate_batches": 2,
@@ -203,7 +203,7 @@ def test_groups_that_divide_and_layer_normalisation_train() -> None:
     assert trainer.run_step().isfinite().all()
 
 
-def test_a_group_within_a_custom_critic_counts_as_well() -> None:
+def test_a_minibatch_group_in_a_custom_critic_is_checked() -> None:
     critic = nn.Sequential(nn.Linear(2, 4), MinibatchStddev(8))
     with pytest.raises(ConfigError, match=r"minibatch-stddev-group 8: must divide .* 12 samples"):
         check_pair(TrainConfig(batch_size=12), NetworkPair(nn.Linear(2, 2), critic), 1)
@@ -212,8 +212,8 @@ def test_a_group_within_a_custom_critic_counts_as_well() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_no_preset_is_refused(name: str) -> None:
-    """As a value, from its file, and together with networks for its data."""
+def test_every_preset_is_accepted(name: str) -> None:
+    """Accept it as a value, from JSON, and with networks for its data."""
     config = config_from_dict(json.loads(json.dumps(config_to_dict(PRESETS[name]))))
     assert config == PRESETS[name]
     data = data_of(config)

@@ -22,7 +22,7 @@ NOISE = Noise(torch.Generator())
 
 
 class Quadratic(nn.Module):
-    """D(x, y) = x^T A x / 2 + b_y . x, whose gradient is ((A + A^T) / 2) x + b_y."""
+    """D(x, y) = x^T A x / 2 + b_y . x, with the gradient ((A + A^T) / 2) x + b_y."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ def test_norms_are_per_sample_and_do_not_depend_on_the_batch() -> None:
     assert R1(gamma=Anneal.constant(1.0)).penalty(many, 0.0, NOISE).item() == pytest.approx(one.item(), rel=1e-12)
 
 
-def test_gradients_are_those_by_the_samples_before_augmentation() -> None:
-    """A linear critic behind a shift: the gradient by the unshifted sample is the weights, shifted back."""
+def test_gradients_are_with_respect_to_samples_before_augmentation() -> None:
+    """For a linear critic after a shift, the gradient by the unshifted sample is the weights, shifted back."""
     weights = torch.arange(1.0, 17.0).view(1, 1, 4, 4)
     shift = Noise(torch.Generator().manual_seed(4))
 
@@ -148,7 +148,7 @@ def test_zero_switches_a_penalty_off() -> None:
 
 
 class Logistic(nn.Module):
-    """D(x) = w . x, scores that Roth's weights can be written out for; its gradient is w everywhere."""
+    """D(x) = w . x, with the gradient w everywhere, so that Roth's penalty can be written out."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def gradient_penalty(**settings: float | bool) -> GradientPenalty:
 
 
 def points_between(count: int, noise_seed: int = 5) -> Tensor:
-    """x + a (G - x) with one a for each sample, from the same random numbers."""
+    """Return x + a (G - x) with one a for each sample, from the same random numbers."""
     real, fake, _ = random_batch(count)
     shares = torch.rand(count, generator=torch.Generator().manual_seed(noise_seed)).tolist()
     return torch.stack([r + share * (f - r) for r, f, share in zip(real, fake, shares, strict=True)])
@@ -196,15 +196,15 @@ def test_the_gradient_penalty_agrees_with_its_formula(one_sided: bool, target: f
     critic = Quadratic(6)
     labels = random_batch(6)[2]
     norms = critic.gradient(points_between(6), labels).square().sum(1).sqrt().tolist()
-    assert min(norms) < 4.0 < max(norms)  # Both sides of the second target.
+    assert min(norms) < 4.0 < max(norms)  # Norms lie on both sides of the second target.
     excesses = [norm / target - 1.0 for norm in norms]
     expected = 10.0 * sum((max(0.0, e) if one_sided else e) ** 2 for e in excesses) / 6
     piece = gradient_penalty(target=target, one_sided=one_sided)
     assert piece.penalty(passed(critic, labelled=True), 0.0, seeded()).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_gradient_penalty_of_tf_gan() -> None:
-    """Its losses_impl_test.py: twice the sum of four values has a gradient of norm 4: 9, and 1 with target 2."""
+def test_the_gradient_penalty_equals_tf_gans() -> None:
+    """In its losses_impl_test.py, twice the sum of four values has a gradient of norm 4: 9, and 1 with target 2."""
     real = torch.tensor([[-12.3, 23.2, 16.3, -43.2]])
     fake = torch.tensor([[3.1, 2.3, -12.3, 32.1]])
     critic_pass = CriticPass(lambda samples, _: as_output(2.0 * samples.sum(1)), real, fake, None, with_gradients=False)
@@ -230,13 +230,13 @@ def test_the_gradient_penaltys_own_gradient_agrees_with_differences() -> None:
         assert critic.a.grad[row, column].item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
 
 
-def test_a_gradient_of_zero_costs_the_target_and_is_no_nan() -> None:
+def test_a_gradient_of_zero_costs_the_target_without_nan() -> None:
     critic = Quadratic(6)
     with torch.no_grad():
         critic.a.zero_()
     penalty = gradient_penalty().penalty(passed(critic), 0.0, seeded())
     penalty.backward()
-    assert penalty.item() == pytest.approx(10.0)  # (0 - 1)^2 for every sample.
+    assert penalty.item() == pytest.approx(10.0)  # It is (0 - 1)^2 for every sample.
     assert torch.equal(critic.a.grad, torch.zeros_like(critic.a))
     for piece in (R1(gamma=Anneal.constant(1.0)), R2(gamma=Anneal.constant(1.0)), Roth(gamma=Anneal.constant(1.0))):
         critic.a.grad = None
@@ -269,8 +269,8 @@ def test_drift_is_the_mean_squared_score_of_real_samples() -> None:
 @pytest.mark.parametrize(
     "piece", [R1(gamma=Anneal.constant(1.0)), R2(gamma=Anneal.constant(1.0)), Roth(gamma=Anneal.constant(1.0))]
 )
-def test_one_pass_or_two_give_the_same(piece: Penalty) -> None:
-    """Unless the critic looks across its batch, of course."""
+def test_one_pass_and_two_passes_give_the_same(piece: Penalty) -> None:
+    """The critic does not mix its samples."""
     critic = Quadratic(6)
     one, two = (
         piece.penalty(passed(critic, labelled=True, together=together), 0.0, NOISE) for together in (True, False)
@@ -292,7 +292,7 @@ def test_a_packed_score_has_one_gradient_by_all_of_its_samples() -> None:
     assert penalty.item() == pytest.approx((10.0 * (norms - 1).square().mean()).item(), rel=1e-9)
 
 
-def test_a_critic_that_looks_across_its_batch_is_shown_one_kind_at_a_time() -> None:
+def test_a_critic_that_mixes_its_samples_gets_real_and_fake_ones_apart() -> None:
     sizes: list[int] = []
 
     def score(samples: Tensor, labels: Tensor | None) -> Tensor:
@@ -305,12 +305,12 @@ def test_a_critic_that_looks_across_its_batch_is_shown_one_kind_at_a_time() -> N
     assert sizes == [4, 4]
     centred = real.flatten(1) - real.flatten(1).mean(0)
     torch.testing.assert_close(critic_pass.real_scores, centred.square().sum(1))
-    # The gradient of all real scores together: no generated sample is in it.
+    # The gradient is that of all real scores, without generated samples.
     torch.testing.assert_close(critic_pass.input_gradients()[0].flatten(1), 2 * centred)
 
 
-def test_penalties_flow_through_samples_that_carry_a_graph() -> None:
-    """As an unrolled critic's do: the penalty depends on the generator's weights."""
+def test_penalties_are_differentiable_through_samples_with_a_graph() -> None:
+    """In an unrolled critic, the penalty depends on the generator's weights."""
     critic = Quadratic(6)
     real, fake, _ = random_batch(4)
     shift = torch.zeros(1, dtype=torch.float64, requires_grad=True)
@@ -331,7 +331,7 @@ def test_penalties_flow_through_samples_that_carry_a_graph() -> None:
                 assert gradient.item() == pytest.approx((2 * inner * symmetric.sum(1)).sum(1).mean().item())
 
 
-def test_weights_are_clipped_in_place_and_zero_leaves_them() -> None:
+def test_weights_are_clipped_in_place_and_not_at_all_with_0() -> None:
     weights = [torch.tensor([-0.5, -0.009, 0.0, 0.02]), torch.tensor([[0.5]])]
     clip_weights(weights, 0.0)
     assert weights[0].tolist() == pytest.approx([-0.5, -0.009, 0.0, 0.02])

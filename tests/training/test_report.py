@@ -1,4 +1,4 @@
-"""Test the report: one file with everything of a run that loads nothing else."""
+"""Test the report: one file about a run that loads nothing else."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def page(finished: Path) -> str:
 
 
 class Reader(HTMLParser):
-    """Collect the tags and words of a page."""
+    """Collect the tags and text of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def test_a_report_loads_nothing_else(parsed: Reader, page: str) -> None:
     assert page.count("plotly.js v") == 1
 
 
-def test_a_report_has_every_picture_and_shows_the_last_one(parsed: Reader, finished: Path) -> None:
+def test_a_report_contains_every_picture_and_shows_the_last(parsed: Reader, finished: Path) -> None:
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert [image["alt"] for image in images] == ["samples at step 6", "samples at step 12"]
     assert ["hidden" in image for image in images] == [True, False]
@@ -123,7 +123,7 @@ def test_a_report_has_state_findings_metrics_and_changed_options(parsed: Reader)
     assert "data.held_out_fraction 0.2 0.2" not in text
 
 
-def test_the_curves_have_the_run_s_numbers_and_its_findings(finished: Path) -> None:
+def test_the_curves_show_the_runs_numbers_and_findings(finished: Path) -> None:
     run = read_run(RunFolder(finished))
     made = {chart.title: chart.figure for chart in charts(run)}
     assert list(made) == [
@@ -164,7 +164,7 @@ def test_many_pictures_are_thinned_and_counted(tmp_path: Path) -> None:
     assert "60 of 200 pictures are shown" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
-def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
+def test_a_report_of_a_run_without_a_checkpoint(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_config(replace(CONFIG, diagnosis=DiagnosisConfig(enabled=False)))
     steps = HeardSteps()
     text = write_report(tmp_path, tmp_path / "pages" / "early.html", steps=steps).read_text(encoding="utf-8")

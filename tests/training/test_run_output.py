@@ -1,4 +1,4 @@
-"""The small files of a run, and what a person sees: log, pictures, progress."""
+"""Test the output of a run: log, pictures, progress."""
 
 import io
 import json
@@ -24,14 +24,14 @@ RECORD = {
 }
 
 
-def test_a_log_goes_on_from_the_resumed_step_without_what_came_after_it(tmp_path: Path) -> None:
+def test_a_log_continues_from_the_resumed_step_without_later_lines(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = LogWriter(path, 0)
     for step in (3, 6, 9):
         log.write({"step": step, "critic_loss": step / 2})
     log.close()
     with path.open("a") as file:
-        file.write('{"step": 12, "critic_lo')  # Torn off by a crash.
+        file.write('{"step": 12, "critic_lo')  # Cut off by a crash.
     assert [record["step"] for record in read_log(path)] == [3, 6, 9]
     log = LogWriter(path, resumed_step=6)
     log.write({"step": 9, "critic_loss": 99.0})
@@ -43,7 +43,7 @@ def test_a_log_goes_on_from_the_resumed_step_without_what_came_after_it(tmp_path
     ]
 
 
-def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(DataError, match=r"log.jsonl, line 2, is not JSON"):
@@ -68,13 +68,15 @@ def test_large_images_are_not_enlarged_and_a_last_row_may_be_short() -> None:
     assert sample_grid(np.zeros((5, 64, 64, 1), np.uint8), columns=2).size == (2 * 66 + 2, 3 * 66 + 2)
 
 
-def test_points_are_drawn_where_they_lie_over_the_real_ones() -> None:
+def test_points_are_drawn_at_their_place_over_the_real_ones() -> None:
     real = np.array([[0.0, 0.0], [10.0, 10.0]], np.float32)
     view = ScatterView(real)
     picture = np.asarray(view.draw(np.array([[10.0, 0.0], [0.0, 10.0], [1e6, 0.0], [np.nan, 0.0]], np.float32)))
     side = picture.shape[0]
     assert picture.shape == (side, side, 3)
-    low, high = (round((0.5 + shift / 13.0) * side) for shift in (-5.0, 5.0))  # 10 and a margin of 15 % on both sides.
+    low, high = (
+        round((0.5 + shift / 13.0) * side) for shift in (-5.0, 5.0)
+    )  # 10, plus a margin of 15 % on both sides.
     for (x, y), expected in {
         (low, high): "real",
         (high, low): "real",
@@ -95,13 +97,13 @@ def test_vectors_of_any_length_are_drawn(dim: int) -> None:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
 
 
-def test_where_there_is_no_terminal_progress_is_plain_lines() -> None:
+def test_without_a_terminal_progress_is_plain_lines() -> None:
     out = io.StringIO()
     view = open_progress(Console(file=out), 0, 1000)
     assert isinstance(view, PlainProgress)
     view.show(50, RECORD)
-    view.show(100, RECORD)  # Too soon for another line.
-    view.show(1000, RECORD)  # The last one is always shown.
+    view.show(100, RECORD)  # Too early for another line.
+    view.show(1000, RECORD)  # The last line is always shown.
     view.close()
     line = "critic loss 0.693  generator loss 0.700  critic accuracy 62%  4,321 samples/s"
     assert out.getvalue() == f"step 50/1000  {line}\nstep 1000/1000  {line}\n"

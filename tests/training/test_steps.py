@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a bar on a terminal, nothing elsewhere."""
+"""Test progress of a command: a bar on a terminal, nothing elsewhere."""
 
 import io
 
@@ -17,12 +17,12 @@ def drawn(*, terminal: bool) -> str:
     return console.file.getvalue()
 
 
-def test_a_bar_on_a_terminal_which_leaves_nothing() -> None:
+def test_a_bar_on_a_terminal_is_erased_at_the_end() -> None:
     seen = drawn(terminal=True)
     assert "1/2" in seen
     assert "measuring fid" in seen
     assert seen.endswith("\x1b[2K")
 
 
-def test_nothing_elsewhere() -> None:
+def test_nothing_without_a_terminal() -> None:
     assert drawn(terminal=False) == ""

@@ -1,4 +1,4 @@
-"""Every loss with every architecture and every remedy that fits takes two steps with finite measures."""
+"""Train two steps with every loss, architecture and remedy that fit together, with finite measures."""
 
 import copy
 import functools
@@ -49,7 +49,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     },
     "classifier": {"networks": {"critic_conditioning": "classifier"}},
 }
-# Whose weights don't depend on the loss: one each is enough.
+# These do not depend on the loss: one case each is enough.
 ONE_LOSS: dict[str, tuple[str, dict[str, Any]]] = {
     "roth": ("minimax", {"regularisers": {**NO_PENALTY, "roth_gamma": constant(1.0)}}),
     "smoothing": ("modified-minimax", {"loss": {"label_smoothing": 0.25}, "schedule": {"generator_steps": 3}}),
@@ -110,7 +110,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def system(architecture: str, loss: str, remedy: str) -> TrainConfig | None:
-    """The configuration; None: the remedy doesn't fit the architecture."""
+    """Return the configuration; None: the remedy does not fit the architecture."""
     change = copy.deepcopy(REMEDIES[remedy] if remedy in REMEDIES else ONE_LOSS[remedy][1])
     networks = {
         "architecture": architecture,
@@ -131,10 +131,10 @@ def system(architecture: str, loss: str, remedy: str) -> TrainConfig | None:
             return None  # The ring has no labels.
         fields["data"] = {"source": "ring", "count": 1000}
         if remedy == "ada":
-            return None  # Points have nothing to adapt.
+            return None  # Vectors have no augmentation to adapt.
         fields.get("augmentation", {}).update(brightness=0.0, contrast=0.0, cutout_fraction=0.0, translation_px=0)
     if remedy == "spectral-norm" and architecture in ("progressive", "r3gan"):
-        return None  # Refused, with words.
+        return None  # Refused with a message.
     if architecture == "progressive":
         if remedy.startswith("unrolled"):
             return None
@@ -149,7 +149,7 @@ def samples_of(source: str, labels: str) -> Samples:
 
 @pytest.mark.parametrize("remedy", REMEDIES)
 @pytest.mark.parametrize("architecture", ["mlp", *CONVOLUTIONAL])
-def test_every_loss_trains_with_it(architecture: str, remedy: str) -> None:
+def test_every_loss_trains(architecture: str, remedy: str) -> None:
     for loss in LOSSES.names:
         config = system(architecture, loss, remedy)
         if config is None:
@@ -158,7 +158,7 @@ def test_every_loss_trains_with_it(architecture: str, remedy: str) -> None:
 
 
 def check_steps(config: TrainConfig) -> None:
-    """Two steps, after which everything is finite and both players have moved."""
+    """Take two steps; everything must be finite and both players must change."""
     trainer = Trainer(config, samples_of(config.data.source, config.data.labels))
     players = {"generator": trainer.generator, "critic": trainer.critic}
     before = {name: [weight.detach().clone() for weight in player.parameters()] for name, player in players.items()}
@@ -171,7 +171,7 @@ def check_steps(config: TrainConfig) -> None:
 
 
 @pytest.mark.parametrize("remedy", ONE_LOSS)
-def test_it_trains_with_every_architecture(remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_remedy_trains(remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     own = types.ModuleType("own_networks")
     exec(OWN, own.__dict__)
     monkeypatch.setitem(sys.modules, "own_networks", own)

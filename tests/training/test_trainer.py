@@ -55,7 +55,7 @@ def test_steps_agree_with_the_algorithm_written_out_in_plain_torch() -> None:
         d_adam.step()
 
         real_scores = critic(random_translation(real.detach(), 1, noise), labels).detach()
-        # The generator's noise is drawn after the shifts of the reals, its own shifts last.
+        # The trainer draws the shifts of real samples, then latents, then the shifts of generated samples.
         fake = generator(torch.randn(16, 8, generator=generator_of_noise), labels)
         loss = F.softplus(real_scores - critic(random_translation(fake, 1, noise), labels)).mean()
         g_adam.param_groups[0]["lr"] = learning_rate
@@ -73,11 +73,11 @@ def test_steps_agree_with_the_algorithm_written_out_in_plain_torch() -> None:
     pairs = ((trainer.generator, generator), (trainer.critic, critic), (trainer.ema.module, average))
     for (ours, theirs), start in zip(pairs, starts, strict=True):
         ours_flat, theirs_flat = (parameters_to_vector(network.parameters()) for network in (ours, theirs))
-        # Adam turns the rounding of a vanishing gradient into a visible step, so single weights may differ a little.
+        # Adam turns rounding of a vanishing gradient into a step, so single weights may differ a little.
         assert (ours_flat - theirs_flat).norm() < 0.02 * (theirs_flat - start).norm()
 
 
-def test_a_restored_trainer_goes_on_bit_for_bit() -> None:
+def test_a_restored_trainer_continues_bit_for_bit() -> None:
     config = tiny_config()
     straight = make_trainer(config)
     for _ in range(4):
@@ -100,7 +100,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit() -> None:
 
 
 def test_global_generators_are_part_of_the_state() -> None:
-    """A network of the user's may draw from any of them."""
+    """A custom network may use any of them."""
     trainer = make_trainer(tiny_config())
     saved = copy.deepcopy(trainer.state_dict())
     drawn = random.random(), float(np.random.rand()), torch.rand(1).item()
@@ -108,14 +108,14 @@ def test_global_generators_are_part_of_the_state() -> None:
     assert (random.random(), float(np.random.rand()), torch.rand(1).item()) == drawn
 
 
-def test_seeds_make_runs_equal_or_different() -> None:
+def test_equal_seeds_give_equal_runs_and_others_different_ones() -> None:
     first, same, other = (make_trainer(tiny_config(seed=seed)) for seed in (1, 1, 2))
     rows = [trainer.run_step() for trainer in (first, same, other)]
     assert torch.equal(rows[0], rows[1])
     assert not torch.equal(rows[0], rows[2])
 
 
-def test_the_generator_step_leaves_the_critic_without_gradients_of_its_own() -> None:
+def test_the_generator_step_gives_the_critic_no_gradients() -> None:
     trainer = make_trainer(tiny_config())
     trainer.run_step()
     after_critic_step = [parameter.grad.clone() for parameter in trainer.critic.parameters()]
@@ -141,7 +141,7 @@ def test_penalties_can_be_switched_off_and_data_can_be_unlabelled() -> None:
     assert trainer.samples_seen == 16
 
 
-def test_a_weight_that_is_no_number_is_noticed() -> None:
+def test_nan_weights_are_detected() -> None:
     trainer = make_trainer(tiny_config())
     assert trainer.weights_are_finite()
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_a_weight_that_is_no_number_is_noticed() -> None:
     assert not trainer.weights_are_finite()
 
 
-def test_latents_are_not_the_numbers_that_the_weights_were_drawn_from() -> None:
+def test_latents_and_weights_use_different_random_numbers() -> None:
     seeds = [noise_seed(seed) for seed in range(100)]
     assert len(set(seeds)) == 100
     assert not set(seeds) & set(range(100))

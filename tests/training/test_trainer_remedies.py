@@ -1,4 +1,4 @@
-"""What the trainer does beside plain alternation: counts, parts, precision, noise, averages, resume, constraints."""
+"""Test the trainer's remedies: counts, parts, precision, noise, averages, resuming, constraints."""
 
 import copy
 import dataclasses
@@ -62,7 +62,7 @@ def weights(network: torch.nn.Module) -> Tensor:
 
 
 def updates_taken(trainer: Trainer) -> tuple[int, int]:
-    """Of the critic and of the generator, as their optimisers count them."""
+    """Return the numbers of updates that the critic's and the generator's optimisers counted."""
     counts = []
     for updater in (trainer._critic_updater, trainer._generator_updater):
         (count,) = {int(state["step"]) for state in updater.optimiser.state.values()}
@@ -71,7 +71,7 @@ def updates_taken(trainer: Trainer) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("critic_steps", "generator_steps"), [(1, 1), (5, 1), (1, 2), (2, 3)])
-def test_each_player_takes_its_number_of_updates_on_fresh_batches(critic_steps: int, generator_steps: int) -> None:
+def test_each_player_takes_its_number_of_updates_on_new_batches(critic_steps: int, generator_steps: int) -> None:
     trainer = trainer_of(schedule=ScheduleConfig(critic_steps=critic_steps, generator_steps=generator_steps))
     seen: list[tuple[int, int]] = []
     read = trainer._batches.batch
@@ -97,8 +97,8 @@ def test_each_player_takes_its_number_of_updates_on_fresh_batches(critic_steps: 
         ),
     ],
 )
-def test_a_batch_in_parts_is_the_whole_batch(changes: dict[str, Any]) -> None:
-    """Wherever every sample counts for itself. SGD, as Adam makes steps of rounding errors."""
+def test_a_batch_in_parts_gives_the_update_of_the_whole_batch(changes: dict[str, Any]) -> None:
+    """This holds if samples are independent. SGD, because Adam turns rounding errors into steps."""
     sgd = SgdConfig(learning_rate=Anneal.constant(0.01))
     both = {"optimisers": OptimisersConfig(generator=sgd, critic=sgd), "batch_size": 32, **changes}
     whole, parts = trainer_of(**both), trainer_of(**both, accumulate_batches=2)
@@ -113,7 +113,7 @@ def test_a_batch_in_parts_is_the_whole_batch(changes: dict[str, Any]) -> None:
 
 
 class _Players(torch.nn.Module):
-    """A trainer's networks by name."""
+    """Both networks of a trainer by name."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__()
@@ -122,8 +122,8 @@ class _Players(torch.nn.Module):
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing"])
-def test_bfloat16_is_for_products_only(loss: str) -> None:
-    """Weights, moments, scores and penalties stay float32; the networks' products don't."""
+def test_only_the_networks_products_are_in_bfloat16(loss: str) -> None:
+    """Weights, moments, scores and penalties stay in float32."""
     changes: dict[str, Any] = {"loss": LOSSES[loss](), "regularisers": RegularisersConfig()}
     exact, mixed = trainer_of(**changes), trainer_of(**changes, precision="bfloat16")
     seen: list[torch.dtype] = []
@@ -149,7 +149,7 @@ def shown_to_critic(trainer: Trainer, progress: float) -> Tensor:
     return seen[0]
 
 
-def test_instance_noise_is_annealed_to_nothing() -> None:
+def test_instance_noise_is_annealed_to_zero() -> None:
     trainer = trainer_of(augmentation=AugmentationConfig(instance_noise=Anneal(start=0.4, end=0.0)))
     assert shown_to_critic(trainer, 0.0).std().item() == pytest.approx(0.4, rel=0.03)
     assert shown_to_critic(trainer, 0.5).std().item() == pytest.approx(0.2, rel=0.03)
@@ -168,7 +168,7 @@ def test_the_probability_of_augmentation_is_annealed() -> None:
     assert shares == [0.0, pytest.approx(0.5, abs=0.08), 1.0]
 
 
-def test_players_have_learning_rates_of_their_own() -> None:
+def test_each_player_has_its_learning_rate() -> None:
     def rate(value: float) -> OptimiserConfig:
         return AdamConfig(learning_rate=Anneal.constant(value))
 
@@ -179,7 +179,7 @@ def test_players_have_learning_rates_of_their_own() -> None:
         (weights(network) - start).abs().max().item()
         for network, start in zip((trainer.generator, trainer.critic), before, strict=True)
     ]
-    # Adam's first step is as long as the rate.
+    # Adam's first step is as long as the learning rate.
     assert moved == pytest.approx([1e-4, 1e-2], rel=1e-2)
 
 
@@ -215,7 +215,7 @@ def test_spectral_norms_stay_at_one() -> None:
             assert largest == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_packed_critic_judges_neighbours_together() -> None:
+def test_a_packed_critic_judges_neighbouring_samples_together() -> None:
     networks = ConvolutionalConfig(latent_dim=8, generator_width=4, critic_width=4, packing=2)
     trainer = trainer_of(
         networks=networks, data=UNLABELLED, regularisers=RegularisersConfig(), loss=RelativisticPairingLoss()
@@ -225,11 +225,11 @@ def test_a_packed_critic_judges_neighbours_together() -> None:
         lambda module, inputs, output: sizes.append((*inputs[0].shape, *output.shape))
     )
     assert trainer.run_step().isfinite().all()
-    # Real and generated samples apart in the critic's update, then real and generated ones for the generator.
+    # First the critic's update, real and generated samples apart; then the generator's.
     assert sizes == [(8, 2, 8, 8, 8)] * 4
 
 
-def test_the_gradient_norm_of_the_log_is_that_of_the_generator() -> None:
+def test_the_logged_gradient_norm_is_the_generators() -> None:
     trainer = trainer_of()
     row = dict(zip(trainer.measures, trainer.run_step().tolist(), strict=True))
     gradients = [item.grad for item in trainer.generator.parameters() if item.grad is not None]
@@ -283,9 +283,9 @@ REMEDIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("remedy", REMEDIES)
-def test_every_remedy_goes_on_from_a_checkpoint_bit_for_bit(remedy: str) -> None:
+def test_every_remedy_continues_from_a_checkpoint_bit_for_bit(remedy: str) -> None:
     straight = trainer_of(**REMEDIES[remedy])
-    for _ in range(3):  # Within an interval of the controller.
+    for _ in range(3):  # Stop within an interval of the controller.
         straight.run_step()
     saved = copy.deepcopy(straight.state_dict())
     restored = trainer_of(**REMEDIES[remedy])
@@ -299,7 +299,7 @@ def test_every_remedy_goes_on_from_a_checkpoint_bit_for_bit(remedy: str) -> None
 
 
 def test_a_wasserstein_step_with_gradient_penalty_agrees_with_plain_torch() -> None:
-    """WGAN-GP's algorithm written out: two critic updates on fresh batches, then one of the generator."""
+    """Write WGAN-GP out: two critic updates on new batches, then one generator update."""
     adam = AdamConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.9))
     trainer = trainer_of(
         loss=WassersteinLoss(),

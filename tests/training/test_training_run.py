@@ -1,4 +1,4 @@
-"""Whole runs in a folder, in this process: resume, refusals, and ends of every kind."""
+"""Test whole runs in this process: resuming, refusals, and every kind of end."""
 
 import fcntl
 import io
@@ -45,7 +45,7 @@ from tiny_runs import assert_same, tiny_config
 
 
 def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> Any:
-    """Train on the CPU; with `stop_after`, a signal comes in after that many steps of this call."""
+    """Train on the CPU; send a signal after `stop_after` steps of this call, if given."""
     countdown = iter(range(stop_after or 10**9, -1, -1))
     return train(
         config,
@@ -60,7 +60,7 @@ def newest(out: Path) -> dict[str, Any]:
     return load_checkpoint(checkpoint_paths(out / "checkpoints")[-1]).state
 
 
-def test_a_run_folder_holds_what_it_should(tmp_path: Path) -> None:
+def test_a_run_folder_holds_all_files(tmp_path: Path) -> None:
     out = tmp_path / "runs" / "digits"
     config = tiny_config()
     result = run(config, out)
@@ -119,7 +119,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
         assert ours == theirs
 
 
-def test_a_run_that_lost_its_newest_checkpoint_goes_on_from_the_one_before(tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_run_without_its_newest_checkpoint_continues_from_the_one_before(tmp_path: Path, uninterrupted: Path) -> None:
     run(tiny_config(), tmp_path)
     newest_path = checkpoint_paths(tmp_path / "checkpoints")[-1]
     newest_path.write_bytes(newest_path.read_bytes()[:1000])
@@ -132,7 +132,7 @@ def test_a_run_that_lost_its_newest_checkpoint_goes_on_from_the_one_before(tmp_p
     assert [record["step"] for record in read_log(tmp_path / "log.jsonl")] == [3, 6, 9, 12]
 
 
-def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path: Path, uninterrupted: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path, uninterrupted: Path) -> None:
     with pytest.raises(StoppedError):
         run(tiny_config(), tmp_path, stop_after=5)
     (tmp_path / "checkpoints" / "step-00000008.pt.tmp").write_bytes(b"half a checkpoint")
@@ -145,7 +145,7 @@ def test_what_a_killed_process_left_behind_is_cleaned_up(tmp_path: Path, uninter
     assert_same(newest(tmp_path), newest(uninterrupted))
 
 
-def test_a_finished_run_is_left_alone_and_may_be_extended(tmp_path: Path) -> None:
+def test_a_finished_run_does_nothing_but_can_be_extended(tmp_path: Path) -> None:
     run(tiny_config(), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").iterdir()}
     result = run(tiny_config(), tmp_path)
@@ -159,7 +159,7 @@ def test_a_finished_run_is_left_alone_and_may_be_extended(tmp_path: Path) -> Non
         assert_same(newest(tmp_path)[part], newest(straight)[part])
 
 
-def test_how_often_things_are_written_does_not_change_the_weights(tmp_path: Path, uninterrupted: Path) -> None:
+def test_the_frequency_of_output_does_not_change_the_weights(tmp_path: Path, uninterrupted: Path) -> None:
     output = OutputConfig(log_every_steps=5, checkpoint_every_steps=1, samples_every_steps=1, keep_checkpoints=1)
     run(tiny_config(output=output), tmp_path)
     for part in ("generator", "critic", "ema", "rng"):
@@ -172,7 +172,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) ->
     changed = tiny_config(steps=8, seed=5, ema=EmaConfig(half_life_kimg=0.2))
     with pytest.raises(ConfigChangedError, match=r"\n  --seed: 0 -> 5\n  --ema.half-life-kimg: 0.1 -> 0.2\n"):
         run(changed, tmp_path)
-    (tmp_path / "config.json").unlink()  # The checkpoint knows too.
+    (tmp_path / "config.json").unlink()  # The checkpoint also holds the configuration.
     with pytest.raises(ConfigChangedError, match="seed: 0 -> 5"):
         run(changed, tmp_path)
     with pytest.raises(ConfigChangedError, match=r"at step 4 already \(got --steps 3\): a run can be made longer"):
@@ -197,7 +197,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
         run(tiny_config(steps=8), tmp_path)
 
 
-def test_another_environment_is_pointed_out(tmp_path: Path) -> None:
+def test_a_changed_environment_is_reported(tmp_path: Path) -> None:
     run(tiny_config(steps=4), tmp_path)
     said = io.StringIO()
     train(tiny_config(steps=5), tmp_path, device="cpu", threads=2, console=Console(file=said))
@@ -207,7 +207,7 @@ def test_another_environment_is_pointed_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("every", [1, 4])
 def test_divergence_stops_training_and_leaves_the_last_good_checkpoint(tmp_path: Path, every: int) -> None:
-    """The weight of R1 grows along half a cosine until float32 can't hold the penalty."""
+    """The weight of R1 grows along half a cosine until the penalty exceeds float32."""
     config = tiny_config(
         steps=200,
         regularisers=RegularisersConfig(r1_gamma=Anneal(start=1.0, end=1e41), r2_gamma=Anneal.constant(0.0)),
@@ -225,7 +225,7 @@ def test_divergence_stops_training_and_leaves_the_last_good_checkpoint(tmp_path:
     assert str(path) in message
     assert "half the learning rates (--optimisers.generator.learning-rate.start 0.0" in message
     assert "ten times the penalties (--regularisers.r1-gamma.start 10 " in message
-    assert "r2-gamma" not in message  # It is off.
+    assert "r2-gamma" not in message  # The average is off.
     assert step - every <= last["step"] < step
     for part in ("generator", "critic", "ema"):
         assert all(bool(tensor.isfinite().all()) for tensor in last[part].values())
@@ -247,8 +247,8 @@ def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert run(tiny_config(), tmp_path).step == 12
 
 
-def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
-    refused = tiny_config(networks=replace(tiny_config().networks, packing=2))  # Labelled data, and packs take none.
+def test_a_refused_run_writes_nothing(tmp_path: Path) -> None:
+    refused = tiny_config(networks=replace(tiny_config().networks, packing=2))  # Packing needs unlabelled data.
     with pytest.raises(ConfigError):
         run(refused, tmp_path / "runs" / "new")
     assert list(tmp_path.iterdir()) == []
@@ -265,15 +265,13 @@ def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     assert not (theirs / ".lock").exists()
 
 
-def test_a_lock_that_was_removed_while_it_was_awaited_is_taken_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_removed_during_the_wait_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, lock = fcntl.flock, tmp_path / ".lock"
     stale = iter([True])
 
     def flock(file: Any, operation: int) -> None:
         if next(stale, False):
-            lock.unlink()  # As the process that held it does when it ends.
+            lock.unlink()  # Like the ending process that held the lock.
         real(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
@@ -281,7 +279,7 @@ def test_a_lock_that_was_removed_while_it_was_awaited_is_taken_anew(
         assert lock.read_text() == f"{os.getpid()}\n"
 
 
-def test_cuda_that_cannot_be_had_is_refused_in_words(tmp_path: Path) -> None:
+def test_unavailable_cuda_is_refused_with_a_message(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(ConfigError, match=r"--device cuda: torch .*: use --device cpu or auto"):
@@ -319,7 +317,7 @@ def test_a_folder_without_a_run_says_how_to_train(tmp_path: Path) -> None:
         load_trained(tmp_path)
 
 
-def test_samples_are_drawn_by_seed_whatever_the_count(uninterrupted: Path) -> None:
+def test_samples_depend_on_the_seed_not_on_the_count(uninterrupted: Path) -> None:
     model = load_trained(uninterrupted)
     labels = np.arange(300, dtype=np.int64) % 10
     many = draw_samples(model.generator, model.prior, model.data, labels, 300, seed=4)

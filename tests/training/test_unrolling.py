@@ -1,4 +1,4 @@
-"""Unrolling against torch's own optimisers, and the generator's gradient against finite differences."""
+"""Compare unrolling with torch's optimisers, and the generator's gradient with finite differences."""
 
 import copy
 import dataclasses
@@ -42,7 +42,7 @@ NO_PENALTY = RegularisersConfig(r1_gamma=Anneal.constant(0.0), r2_gamma=Anneal.c
 
 
 class Critic(nn.Sequential):
-    """Two layers, in double precision."""
+    """A critic of two layers in double precision."""
 
     def __init__(self) -> None:
         super().__init__(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1))
@@ -59,7 +59,7 @@ def settings(name: str, **changes: object) -> OptimiserConfig:
 
 
 def started(config: OptimiserConfig, steps: int = 3) -> tuple[Critic, Updater]:
-    """A critic with an optimiser that has taken steps already."""
+    """Return a critic with an optimiser that has taken some steps."""
     torch.manual_seed(0)
     critic = Critic()
     updater = Updater(critic.parameters(), config, Processes())
@@ -79,8 +79,8 @@ def rule_of(critic: nn.Module, updater: Updater, progress: float = 0.25, clip: f
 @pytest.mark.parametrize("name", OPTIMISERS.names)
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("before", [0, 3])
-def test_imagined_updates_are_those_of_torchs_optimiser(name: str, decay: float, clip: float, before: int) -> None:
-    """From an empty state and from one with a history, over several steps."""
+def test_imagined_updates_equal_those_of_torchs_optimiser(name: str, decay: float, clip: float, before: int) -> None:
+    """Start from an empty state and from one with a history, and take several steps."""
     critic, updater = started(settings(name, weight_decay=decay), before)
     samples = torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     imagined, rule = ImaginedCritic(critic), rule_of(critic, updater, clip=clip)
@@ -115,7 +115,7 @@ def look_ahead(
     noise: Noise = NOISE,
     together: bool = True,
 ) -> Tensor:
-    """The generator's loss after k imagined updates; the generator adds `shift` to fixed points."""
+    """Return the generator's loss after k imagined updates; the generator adds `shift` to fixed points."""
     generator = torch.Generator().manual_seed(3)
     real, latents = (torch.randn(6, 2, generator=generator, dtype=torch.float64) for _ in range(2))
     fake = latents + shift
@@ -159,8 +159,8 @@ def test_the_generators_gradient_flows_through_the_imagined_updates(name: str, s
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_the_gradient_flows_through_penalties_as_well(together: bool) -> None:
-    """A penalty's gradient is by the samples as the critic's input, not as what its imagined weights depend on."""
+def test_the_gradient_flows_through_penalties(together: bool) -> None:
+    """A penalty differentiates by the samples as the critic's input only, not through its imagined weights."""
     critic, updater = started(settings("adam"))
     loss = RelativisticPairingLoss()
 
@@ -175,11 +175,11 @@ def test_the_gradient_flows_through_penalties_as_well(together: bool) -> None:
 
 
 def test_a_gradient_of_zero_has_a_finite_derivative() -> None:
-    """Where a weight never mattered, the second moment is zero, and so must be what flows through its root."""
+    """If a weight never had a gradient, its second moment is zero, and the derivative of its root must be zero, too."""
     for name in ("adam", "rmsprop"):
         critic = Critic()
         with torch.no_grad():
-            critic[2].weight.zero_()  # The first layer's gradient is zero.
+            critic[2].weight.zero_()  # The gradient of the first layer is zero.
         updater = Updater(critic.parameters(), settings(name), Processes())
         shift = torch.zeros(2, dtype=torch.float64, requires_grad=True)
         value = look_ahead(shift, critic, updater, RelativisticPairingLoss(), 2)
@@ -187,12 +187,12 @@ def test_a_gradient_of_zero_has_a_finite_derivative() -> None:
         assert gradient.isfinite().all()
 
 
-def test_frozen_and_unused_weights_stay() -> None:
+def test_frozen_and_unused_weights_do_not_change() -> None:
     critic = Critic()
     critic[0].requires_grad_(False)
     critic.register_parameter("unused", nn.Parameter(torch.ones(2, dtype=torch.float64)))
     updater = Updater(critic.parameters(), settings("adam"), Processes())
-    for _ in range(2):  # The unused weight, the last one or not, has no state of its own.
+    for _ in range(2):  # The unused weight has no state, in whichever position.
         updater.optimiser.zero_grad()
         critic(torch.ones(3, 2, dtype=torch.float64)).mean().backward()
         updater.step(0.0)
@@ -248,8 +248,8 @@ MLP = {"latent_dim": 4, "generator_width": 8, "critic_width": 8}
         pytest.param({"precision": "bfloat16"}, id="bfloat16"),
     ],
 )
-def test_the_critic_is_left_as_it_was(changes: dict[str, object]) -> None:
-    """Weights, buffers and the optimiser's state, over the generator's update; the generator moves."""
+def test_the_generators_update_does_not_change_the_critic(changes: dict[str, object]) -> None:
+    """Weights, buffers and the optimiser's state stay the same; the generator changes."""
     trainer = trainer_of(unrolled_config(2, **changes))
     trainer.run_step()
     critic, state = (
@@ -277,7 +277,7 @@ def generator_gradients(trainer: Trainer, unrolled: bool, k: int) -> list[Tensor
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing", "relativistic-average"])
-def test_no_imagined_update_is_the_ordinary_one(loss: str) -> None:
+def test_no_imagined_update_gives_the_ordinary_gradient(loss: str) -> None:
     trainer = trainer_of(unrolled_config(0, loss=LOSSES[loss]()))
     trainer.run_step()
     for ours, ordinary in zip(
@@ -287,8 +287,8 @@ def test_no_imagined_update_is_the_ordinary_one(loss: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["modified-minimax", "relativistic-pairing"])
-def test_the_trainer_looks_ahead_as_written_out_with_a_copied_critic(loss: str) -> None:
-    """The value after k steps of a real copy that really trains, on the same samples."""
+def test_the_trainer_looks_ahead_like_a_trained_copy_of_the_critic(loss: str) -> None:
+    """Compare with the value after k real training steps of a copy on the same samples."""
     config = unrolled_config(
         3,
         loss=LOSSES[loss](),

@@ -24,7 +24,7 @@ def as_array(value: Any) -> npt.NDArray[Any]:
     Raises:
         ValueError: It cannot be an array.
     """
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor, known without an import of PyTorch
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor; PyTorch may not be installed
         value = value.detach().cpu()
     try:
         array: npt.NDArray[Any] = np.asarray(value)

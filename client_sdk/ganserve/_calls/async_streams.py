@@ -29,7 +29,7 @@ ResultT = TypeVar("ResultT")
 
 
 class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
-    """One result at a time, over as many gRPC calls as that takes."""
+    """Give one result at a time, from one gRPC call or several."""
 
     def __init__(self, transport: AsyncTransport, call: SampleStreamCall | ScoreStreamCall) -> None:
         self._transport = transport
@@ -51,7 +51,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
         return self
 
     async def __anext__(self) -> ResultT:
-        """Return the next result, in order, however often its connection breaks on the way.
+        """Return the next result, in order, even if the connection breaks.
 
         Raises:
             DeadlineExceeded: It did not come within `timeout_s`.
@@ -73,7 +73,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
 
     async def _receive(self) -> Any:
         """Return the next message, or None at the end."""
-        # A stream that never began fails soon; later the caller wants the rest.
+        # A stream without a first result fails soon; a later failure is retried for longer.
         attempts = Attempts(self._call.timeout_s, None if self._call.begun else self._transport.config.max_attempts)
         while True:
             endpoint = self._endpoint
@@ -101,7 +101,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
         failure: GanserveError
         if isinstance(error, TimeoutError):
             failure = DeadlineExceeded(
-                f"no batch came within {self._call.timeout_s:g} s: allow more (timeout_s), or ask for smaller ones "
+                f"no batch came within {self._call.timeout_s:g} s: raise timeout_s, or request smaller batches "
                 f"(request id {self._request_id})",
                 code="DEADLINE_EXCEEDED",
                 request_id=self._request_id,
@@ -120,7 +120,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
             self._open = None
 
     async def close(self) -> None:
-        """End the call; the stream gives nothing more. Again: nothing."""
+        """End the call and the stream; do nothing if they have ended."""
         self._over = True
         if self._open is not None:
             self._open.cancel()
@@ -146,7 +146,7 @@ class AsyncSampleStream(_AsyncStream["SampleBatch"]):
     block, or when the stream is dropped (a loop left by `break`). A stream belongs to one task.
 
     When the connection breaks, or the server ends it, the stream continues from the next sample, at this server or
-    another, with the same seed and version of the model: nothing is lost, nothing comes twice.
+    another, with the same seed and version of the model, so no sample is lost or repeated.
     """
 
     _call: SampleStreamCall

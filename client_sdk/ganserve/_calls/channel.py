@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 # The server's limit too: 256 MiB of samples, and some room for the names, lengths and tags around them.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
-# Share calls among the machines of one name, such as a headless Kubernetes service. `retries` retries: gRPC's own
-# retries ignore RetryInfo, the other targets and the log.
+# Balance calls among the addresses of a name, such as a headless Kubernetes service, without gRPC's own retries.
 _SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -61,7 +60,7 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if _is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # whatever http_proxy says
+        options.append(("grpc.enable_http_proxy", 0))  # ignore http_proxy
     return options
 
 

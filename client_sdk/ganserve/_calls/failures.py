@@ -181,9 +181,9 @@ def _message(
             f'it is: Client("host:port"), --target or the environment variable {TARGET_VARIABLE}'
         )
     if kind is DeadlineExceeded and not answered:
-        return f"{target} did not answer within {timeout_s:.3g} s: allow more (timeout_s), ask for less, or stream"
+        return f"{target} did not answer within {timeout_s:.3g} s: raise timeout_s, request fewer samples, or stream"
     if kind is MessageTooLarge:
-        return f"{details}: ask for fewer samples in one call, or use stream()"
+        return f"{details}: request fewer samples in one call, or use stream()"
     if kind is UnsupportedByServer:
         return f"the server at {target} does not do that: {details or 'not implemented'}"
     if kind is ServerError:

@@ -55,7 +55,7 @@ class Interpolation:
         self._request(np.zeros((self._steps, 1), np.float32), label)
         if truncation is not None:
             if not any(isinstance(end, int) for end in self._ends):
-                raise InvalidRequest.of("truncation", "is given beside two latents, which leave nothing to draw")
+                raise InvalidRequest.of("truncation", "cannot be combined with two latents: leave it out")
             self._seed_request(0)
 
     def calls(self, info: ModelInfo) -> list[unary_calls.Call[SampleBatch]]:

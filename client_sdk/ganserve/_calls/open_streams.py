@@ -101,7 +101,7 @@ class OpenStream:
         self._rpc.cancel()
 
     def cancel(self) -> None:
-        """End the call. Again, or in a fork: nothing."""
+        """End the call; do nothing if it has ended, or in a fork."""
         if not self._transport.forked:
             self._rpc.cancel()
             if self._requests is not None:
@@ -140,7 +140,7 @@ class AsyncOpenStream:
         return None if message is grpc.aio.EOF else message
 
     def cancel(self) -> None:
-        """End the call. Again: nothing."""
+        """End the call; do nothing if it has ended."""
         self._rpc.cancel()
         if self._requests is not None:
             self._requests.put(None)  # ends gRPC's task

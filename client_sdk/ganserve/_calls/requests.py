@@ -84,9 +84,7 @@ def sample_request(
             ("select", select is not None),
         ):
             if given:
-                raise InvalidRequest.of(
-                    name, "is given beside latents, which leave nothing to draw: give one of the two"
-                )
+                raise InvalidRequest.of(name, "cannot be combined with latents: give one of the two")
         request.latents.CopyFrom(to_tensor(latents_array(latents, count)))
         return request
     request.seed = secrets.randbits(64) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)

@@ -55,7 +55,7 @@ class Attempts:
             self.made += 1
             return 0.0
         backoff_s = min(_FIRST_PAUSE_S * _GROWTH ** min(self.made - 1, 16), _LONGEST_PAUSE_S)
-        # A random share keeps clients that failed together from coming back together.
+        # A random share spreads the retries of clients that failed at the same time.
         pause_s = asked_s + backoff_s * random.uniform(0.5, 1.0)
         if time.monotonic() + pause_s >= self._end:
             return None

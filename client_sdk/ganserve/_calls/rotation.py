@@ -1,4 +1,4 @@
-"""Choose among several servers: they take turns, and those that failed rest."""
+"""Choose among several servers: they take turns, and a failed one pauses."""
 
 import itertools
 import time
@@ -22,7 +22,7 @@ class Endpoint:
     failures: int = 0
     """Failures since the last answer."""
     rests_until: float = 0.0
-    """When it may be chosen again, by `time.monotonic()`."""
+    """End of its pause, by `time.monotonic()`."""
 
 
 class Rotation:
@@ -33,7 +33,7 @@ class Rotation:
         self._turn = itertools.count()  # its next() is atomic
 
     def next(self) -> Endpoint:
-        """Return the endpoint whose turn it is; a resting one only if all rest."""
+        """Return the next endpoint; a paused one only if all are paused."""
         if len(self.endpoints) == 1:
             return self.endpoints[0]
         now, start = time.monotonic(), next(self._turn)
@@ -44,11 +44,11 @@ class Rotation:
         return min(in_turn, key=lambda endpoint: endpoint.rests_until)
 
     def failed(self, endpoint: Endpoint, retry_after_s: float | None) -> bool:
-        """Let an endpoint rest, and return whether another can be asked at once.
+        """Pause an endpoint, and return whether another one is available now.
 
         Args:
             endpoint: The endpoint that failed.
-            retry_after_s: Seconds after which the server wants to be asked again.
+            retry_after_s: Seconds to wait before asking this server again, as it requested.
         """
         if len(self.endpoints) == 1:
             return False

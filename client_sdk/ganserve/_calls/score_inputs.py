@@ -100,7 +100,7 @@ class ScoreInputs:
         """Return all samples, uint8 [N, H, W, C] or float32 [N, D].
 
         Args:
-            info: The model that shall score them; required if `needs_model`.
+            info: The model to score with; required if `needs_model`.
 
         Raises:
             InvalidRequest: A picture has another size or other channels than the model, or the samples differ.
@@ -118,7 +118,7 @@ class ScoreInputs:
 
         Args:
             count: N, the number of samples.
-            info: The model that shall score them, if known. If its critic takes no labels, those of the sources are
+            info: The model to score with, if known. If its critic takes no labels, those of the sources are
                 not sent; the caller's own are, and the server refuses them.
 
         Raises:
@@ -184,7 +184,7 @@ def _read(given: Any, argument: str) -> list[_Piece]:
         array = as_array(given)
     except ValueError as error:
         raise source.refuse(f"is {kind_of(given)}, not an array ({error}); {_FORMS}") from error
-    # the fix in PyTorch's words, or in NumPy's
+    # the fix for PyTorch or for NumPy
     return [_given_array(array, source, "permute" if hasattr(given, "permute") else "transpose")]
 
 

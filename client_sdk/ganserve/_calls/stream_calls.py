@@ -1,4 +1,4 @@
-"""The calls that stream: what to send, how far they are, and what remains to do when their connection breaks."""
+"""Define the calls that stream: requests, progress, and the requests that remain after a broken connection."""
 
 # N = samples
 
@@ -96,7 +96,7 @@ class SampleStreamCall:
         due = wanted.offset + self._received
         if response.chunk.offset != due or not len(batch) or self._received + len(batch) > wanted.count:
             raise ServerError(
-                f"the stream sent {len(batch)} samples from {response.chunk.offset} on; due were those from {due}"
+                f"the stream sent {len(batch)} samples from {response.chunk.offset} on; expected those from {due}"
             )
         self._received += len(batch)
         wanted.model, wanted.version = batch.model, batch.version
@@ -188,7 +188,7 @@ class ScoreStreamCall:
         return ScoreInputs.read(images, label)
 
     def describe(self, inputs: ScoreInputs) -> unary_calls.Call[ModelInfo] | ModelInfo:
-        """Return the model that shall score an item, or the call that describes it, which each model needs once."""
+        """Return the model to score an item with, or the call that describes it, which each model needs once."""
         model = self._model_of(inputs)
         return self._known.get(model) or unary_calls.get_model(model, self._version, self.timeout_s)
 
@@ -234,7 +234,7 @@ class ScoreStreamCall:
             raise ServerError(f"the stream ended without the last {len(self._pending)} results")
 
     def explain(self, failure: GanserveError) -> None:
-        """Add nothing: the caller has the items, and can send the rest again."""
+        """Add nothing: the caller can send the remaining items again."""
 
     def _model_of(self, inputs: ScoreInputs) -> str | None:
         return self._model if self._model is not None else inputs.model
@@ -247,7 +247,6 @@ def _iterator(images: Any) -> Any:
 
 
 def _labels(label: Any) -> Iterator[Labels | None]:
-    """Return an iterator of each item's label."""
     single = label is None or isinstance(label, str | int | np.integer)
     if single or (isinstance(label, np.ndarray) and not label.ndim):
         return itertools.repeat(label)

@@ -53,7 +53,6 @@ class _Base:
         return os.getpid() != self._process
 
     def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the metadata of a request."""
         return ((REQUEST_ID_KEY, request_id), *self.config.metadata)
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
@@ -70,7 +69,7 @@ class _Base:
         if self.forked:
             raise GanserveError(
                 f"this client was made in process {self._process}, of which this one is a fork, and its connections do "
-                "not live on here: start processes with the method spawn or forkserver, or close clients before a fork"
+                "not work here: start processes with the method spawn or forkserver, or close clients before a fork"
             )
         if self._is_closed():
             raise _client_closed()
@@ -172,7 +171,7 @@ class Transport(_Base):
             raise self._failure_when_closed(failure)
 
     def close(self) -> None:
-        """Close the connections; running calls end with RequestCancelled. Again: nothing."""
+        """Close the connections; running calls end with RequestCancelled. Do nothing if closed."""
         if self.closed or self.forked:
             return
         self._closed.set()
@@ -182,7 +181,7 @@ class Transport(_Base):
 
 
 class AsyncTransport(_Base):
-    """Sends calls from an event loop, of which any number of tasks may use it."""
+    """Sends calls from an event loop, whose tasks may all use it."""
 
     def __init__(self, config: ClientConfig, connect: AsyncConnect) -> None:
         """Make no connection yet: the first call connects, and binds the client to its event loop."""
@@ -215,7 +214,7 @@ class AsyncTransport(_Base):
             async with asyncio.timeout(left_s):
                 self._rotation = await asyncio.shield(connecting)
         except TimeoutError as error:
-            message = f"{self.config.target} was not ready in time: allow more (timeout_s)"
+            message = f"{self.config.target} was not ready in time: raise timeout_s"
             raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from error
         self._check_usable()
 
@@ -268,7 +267,7 @@ class AsyncTransport(_Base):
             raise closed_during(what, request_id) from error
 
     async def close(self) -> None:
-        """Close the connections; running calls end with RequestCancelled. Again: nothing."""
+        """Close the connections; running calls end with RequestCancelled. Do nothing if closed."""
         if self.closed or self.forked:
             return
         self._closed.set()

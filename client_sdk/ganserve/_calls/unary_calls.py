@@ -1,4 +1,4 @@
-"""The calls with one request and one answer: what to send, and how to read the answer. Transports carry them out."""
+"""Define the calls with one request and one answer, for a transport to send."""
 
 from __future__ import annotations
 

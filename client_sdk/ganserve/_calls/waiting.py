@@ -16,7 +16,7 @@ sleep, async_sleep = time.sleep, asyncio.sleep
 
 
 def in_thread(function: Callable[..., ResultT], *arguments: Any) -> ResultT:
-    """Call a function that takes long; here, because this thread waits anyway."""
+    """Call a slow function in this thread, which waits for it in any case."""
     return function(*arguments)
 
 

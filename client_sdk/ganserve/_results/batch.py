@@ -100,8 +100,7 @@ class SampleBatch:
     """
 
     samples: npt.NDArray[Any]
-    """The samples: images uint8 [N, H, W, C], or vectors float32 [N, D]; with encoding="float32", images are float32
-    [N, H, W, C], 0 to 1."""
+    """The samples: uint8 images [N, H, W, C] (float32, 0 to 1, with encoding="float32"), or float32 vectors [N, D]."""
     indices: npt.NDArray[np.int64]
     """Each sample's index in the seed's sequence, int64 [N]."""
     labels: npt.NDArray[np.int64] | None

@@ -128,7 +128,7 @@ class Grid:
             grid = cls(**described)
             grid._check()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise source.refuse(f"has a {CHUNK} chunk that makes no sense ({error!r})") from error
+            raise source.refuse(f"has a {CHUNK} chunk that is damaged ({error!r})") from error
         return grid
 
     def _check(self) -> None:

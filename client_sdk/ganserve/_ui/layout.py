@@ -18,7 +18,7 @@ SCRIPT = files("ganserve._ui").joinpath("page.js").read_text(encoding="utf-8")
 
 _KINDS: dict[downloads.Kind, str] = {"png": "Grid PNG", "zip": "PNGs, zip", "npz": "NumPy, npz", "csv": "Table, csv"}
 _NO_WALK = "Draw samples, pick two of them, and walk from one to the other."
-_NO_PICTURE = "Drop a picture, or a grid that ganserve wrote, to hear what the critic says of it."
+_NO_PICTURE = "Drop a picture, or a grid that ganserve wrote, to see the critic's score."
 _NO_SAMPLES = "No samples yet: choose a model and press Draw."
 
 

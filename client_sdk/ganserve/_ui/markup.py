@@ -25,7 +25,7 @@ def empty(text: str) -> str:
 
 
 def refused(error: GanserveError | OSError) -> str:
-    """Show an error in its own words."""
+    """Show an error with its message."""
     return f'<p class="gs-refused" role="alert">{escape(str(error))}</p>'
 
 

@@ -36,13 +36,13 @@ window.ganservePage = {
     if (frame && large) large.innerHTML = frame.innerHTML;
   },
 
-  // Takes away the file that the server has written, once its link is on the page.
+  // Downloads the file that the server has written, once its link is on the page.
   fetchFile() {
     requestAnimationFrame(() => document.querySelector("a#gs-file, #gs-file a, #gs-file button, button#gs-file")?.click());
   },
 };
 
-// Gradio opens a list again at the very Tab that leaves it, and there it stays, over what comes next.
+// Gradio reopens a list on the Tab key that leaves it, and the list then covers the next field.
 document.addEventListener(
   "keydown",
   (event) => {

@@ -77,8 +77,6 @@ def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
 
 
 class _Policy:
-    """Adds the policy to each answer."""
-
     def __init__(self, app: Any) -> None:
         self._app = app
 

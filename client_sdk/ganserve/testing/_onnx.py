@@ -46,7 +46,6 @@ def model(
 
 
 def _constant(name: str, value: NDArray[Any]) -> bytes:
-    """Return a TensorProto."""
     sizes = b"".join(_field(1, size) for size in value.shape)
     little = value.astype(value.dtype.newbyteorder("<"))
     return sizes + _field(2, _TYPES[value.dtype.name]) + _field(8, name) + _field(9, little.tobytes())

@@ -1,4 +1,4 @@
-"""Run a real server in a process of its own, on a free port of this machine."""
+"""Run a real server in a separate process, on a free port of this machine."""
 
 import contextlib
 import os
@@ -70,7 +70,7 @@ class RunningServer:
         self.target = match[1]
 
     def stop(self) -> None:
-        """Stop it; kill it if that fails. Again: nothing."""
+        """Stop it, or kill it if that fails; do nothing if it has ended."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -1,6 +1,6 @@
 """The command `ganserve evaluate`: training's, which here also opens model packages and ONNX feature networks.
 
-Training knows nothing of ONNX, so the two meet here. Without the extra `export`, runs can still be evaluated.
+Training does not use ONNX, so the two meet here. Without the extra `export`, runs can still be evaluated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Load an ONNX graph that was made elsewhere, with weights that lie beside it, and run it. N = batch."""
+"""Load an ONNX graph that was made elsewhere, with weights in files beside it, and run it. N = batch."""
 
 import math
 import re
@@ -122,7 +122,7 @@ class ForeignGraph:
 
 def _open(graph: str | bytes, model: onnx.ModelProto, name: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # fatal only: failures are raised and told in one line
+    options.log_severity_level = 4  # fatal only: failures are raised with a one-line message
     try:
         # A fallback to the same provider would only print messages.
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)

@@ -23,8 +23,8 @@ from ganserve_training.networks.latents import LatentPrior
 SEED = 0
 HALF_ROUNDING, LEVEL_ROUNDING = 2e-3, 1.01 / 255
 EVAL_MODE = (
-    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze whatever "
-    "still depends on other samples, such as minibatch statistics"
+    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze everything "
+    "that depends on other samples, such as minibatch statistics"
 )
 
 

@@ -40,8 +40,7 @@ class OnnxOptions:
     score_higher: Literal["real", "generated"] = "real"
     """Samples that get the higher outputs from the critic."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
-    """Real data whose held-out samples calibrate the critic's probabilities: a source such as digits, or a file or
-    folder. Without it, probability = sigmoid(score)."""
+    """Real data (a source such as digits, or a path) that calibrate probabilities. Default: sigmoid of the score."""
 
     def check(self, critic_file: Path | None) -> None:
         """Raise ExportError if labels are empty or repeated, or if an option concerns a critic and there is none."""

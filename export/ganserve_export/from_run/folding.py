@@ -53,7 +53,7 @@ def _for_inference(module: nn.Module) -> nn.Module:
 
 def _remove_parametrizations(module: nn.Module) -> None:
     # torch keeps a parametrized tensor as a property of a class made for this module. A deep copy shares that class
-    # with its original, which would lose the property too. So give the copy a class of its own first.
+    # with its original, which would lose the property too. So give the copy a new class first.
     shared = type(module)
     module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))
     for name in list(module.parametrizations):  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Define the two graphs of a package as modules: networks with pre- and post-processing inside.
 
 N = batch, Z = latent, H, W, C = height, width, channels, D = vector. Networks work on float32 [N, C, H, W] in [-1, 1]
-or standardised [N, D]; graphs speak uint8 [N, H, W, C], ready to show, or float32 [N, D] in the data's own units, so
+or standardised [N, D]; graphs use uint8 [N, H, W, C], ready to show, or float32 [N, D] in the data's own units, so
 that clients in every language need no scaling, rounding or transposing. Pre- and post-processing and calibration are
 always float32; a network of another precision gets its inputs converted to that, and its outputs converted back.
 """

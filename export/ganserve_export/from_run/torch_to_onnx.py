@@ -59,7 +59,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
 
 
 def _name_batch_axis(graph: onnx.GraphProto) -> None:
-    """Rename the dynamic axis to "batch": torch may use a symbol of its own, such as s48."""
+    """Rename the dynamic axis to "batch": torch may use another symbol, such as s48."""
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in itertools.chain(graph.input, graph.output, graph.value_info):
         for axis in value.type.tensor_type.shape.dim:

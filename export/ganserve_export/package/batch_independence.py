@@ -1,4 +1,4 @@
-"""Check that a network treats each sample alone: a server fills its batches with the requests of strangers.
+"""Check that a network treats each sample alone: a server mixes requests of different clients in a batch.
 
 N = batch. Batch normalisation and minibatch statistics are frozen in eval mode. A network that still compares the
 samples of its batch, or that draws random numbers, cannot be served.
@@ -34,7 +34,7 @@ def check_alone(
 
     `call` is the network in eval mode: a batch of 64 of each input -> [64, *sample_shape]. `rounding` is the error that
     its number format causes, as a share of the largest output. Errors begin with `name`, and give `advice` on a network
-    that looks across its batch.
+    that mixes its samples.
     """
     with torch.inference_mode():
         together = _call(call, inputs, name)
@@ -53,8 +53,8 @@ def check_alone(
             difference = float((few - together[:count]).abs().max())
             if difference > allowed:
                 raise ExportError(
-                    f"the {name} looks across its batch: a sample's result differs by {difference:.3g} between a batch "
-                    f"of {count} and one of {BATCH}. A server's batches hold the samples of strangers: {advice}"
+                    f"the {name} mixes its samples: a sample's result differs by {difference:.3g} between a batch "
+                    f"of {count} and one of {BATCH}. A server mixes samples of different clients: {advice}"
                 )
 
 

@@ -47,8 +47,7 @@ class LogisticCalibration:
     log_loss: float = 0.0
     """Mean negative log-likelihood, cross-validated, in nats; guessing gets ln 2 = 0.693."""
     auc: float = 0.5
-    """Probability that a held-out real sample gets a higher probability than a generated one, cross-validated; 0.5 is
-    chance."""
+    """Probability that a held-out real sample ranks above a generated one, cross-validated; 0.5 is chance."""
 
     @classmethod
     def uncalibrated(cls, label_count: int) -> Self:

@@ -1,4 +1,4 @@
-"""Open, describe and clean ONNX graphs, whatever wrote them."""
+"""Open, describe and clean ONNX graphs of any origin."""
 
 import itertools
 import math

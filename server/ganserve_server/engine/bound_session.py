@@ -65,7 +65,7 @@ class BoundSession:
         self._memory: dict[int, _BucketMemory] = {}
         chosen = self._choose(content, config, device)
         self.session, self.cuda_graphs = chosen.session, chosen.graphs
-        # Captured graphs read and write this memory for ever, so it must stay.
+        # Captured graphs keep reading and writing this memory, so never free it.
         self._memory = chosen.memory
         self.nodes_by_provider = nodes_by_provider(self.session)
 

@@ -159,7 +159,7 @@ def run_failure(file: str, error: Exception) -> EngineError | MemoryFullError:
     """Return the error for a run that failed."""
     text = str(error).lower()
     if any(sign in text for sign in _OUT_OF_MEMORY):
-        return MemoryFullError(f"{file}: the device has no memory left for this call: ask for less, or later")
+        return MemoryFullError(f"{file}: the device has no memory left: request fewer samples, or retry later")
     return EngineError(f"{file} could not be executed: {error}")
 
 

@@ -20,7 +20,7 @@ class Scan:
     fingerprints: dict[Path, Fingerprint] = field(default_factory=dict)
     """Fingerprint of each package's folder."""
     ignored: list[str] = field(default_factory=list)
-    """Folders that are no packages, each with the reason."""
+    """Folders that are not packages, each with the reason."""
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Folders that cannot be read, with the reason; their packages are unknown."""
 

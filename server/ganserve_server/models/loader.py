@@ -61,7 +61,7 @@ class Loader:
         self._notify()
 
     def unload(self, entry: VersionEntry) -> None:
-        """Unload a version; its running requests may finish."""
+        """Unload a version, but let its running requests finish."""
         model, entry.model = entry.model, None
         if model is not None:
             entry.state = gan_service_pb2.MODEL_STATE_UNLOADING
@@ -85,7 +85,7 @@ class Loader:
             thread.join()
 
     def _retire(self, entry: VersionEntry, model: Model) -> None:
-        """Close a model once its requests have finished, on a thread of its own."""
+        """Close a model on a separate thread once its requests have finished."""
         model.leases.retire()
 
         def drain() -> None:

@@ -33,7 +33,7 @@ class ModelInfo:
     latent_dimension: int
     """Z."""
     distribution: Distribution
-    """Distribution of each latent value that is no control."""
+    """Distribution of each latent value except controls."""
     controls: dict[str, Control]
     """Latent values that a request may set, by name."""
     label_names: tuple[str, ...]

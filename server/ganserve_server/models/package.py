@@ -114,11 +114,11 @@ def _read_files(folder: Path, spec: model_spec_pb2.ModelSpec) -> dict[str, bytes
 
 
 def _check_own_file(path: Path, folder: Path) -> None:
-    """Refuse links that lead outside the package, and things that are no file: reading a pipe would block."""
+    """Refuse links that lead outside the package, and anything but regular files: reading a pipe would block."""
     if path.resolve(strict=True).parent != folder.resolve():
         raise PackageError(f"{path.name} is a link to {path.resolve()}, outside the package: copy the file")
     if not path.is_file():
-        raise PackageError(f"{path.name} cannot be read: it is no file")
+        raise PackageError(f"{path.name} cannot be read: it is not a regular file")
 
 
 def is_plain_file_name(name: str) -> bool:

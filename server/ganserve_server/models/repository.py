@@ -46,7 +46,7 @@ class Repository:
         """
         self.folder = folder
         self.ignored: list[str] = []
-        """Folders that are no packages, each with the reason."""
+        """Folders that are not packages, each with the reason."""
         self.unreadable = ""
         """Paths that could not be read at the last scan, and why; empty if all could."""
         self._newest = newest

@@ -57,7 +57,7 @@ def _compare(name: str, alone: NDArray[np.generic], in_batch: NDArray[np.generic
     if difference > most:
         raise PackageError(
             f"the {name} of a latent differ by {difference:g} alone and in a batch of {len(in_batch)}: "
-            "the network looks across its batch; freeze such statistics and export again"
+            "the network mixes its samples; freeze such statistics and export again"
         )
 
 

@@ -28,7 +28,7 @@ class VersionEntry:
     tried: Fingerprint = ()
     """Fingerprint of its files at the last attempt to load them."""
     wanted: bool | None = None
-    """True: loaded by its number; False: unloaded on request; None: follows the limit of newest versions."""
+    """True: loaded by its number; False: unloaded on request; None: loaded if it is among the newest versions."""
 
     def __str__(self) -> str:
         return f"version {self.version} of model {self.name!r}"

@@ -9,8 +9,7 @@ from ganserve_server.monitoring.calls import OK, Call
 
 AccessLevel = Literal["all", "errors", "off"]
 
-# A server that refuses thousands of calls a second must not spend its time on log lines. So each status may write this
-# many lines in a row, and this many a second after that.
+# Log lines must not slow down a server in overload: each status may write this many in a row, then this many a second.
 _MOST_IN_A_ROW, _LINES_PER_S = 10.0, 1.0
 _access_log = logging.getLogger("ganserve_server.access")
 

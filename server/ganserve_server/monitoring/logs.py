@@ -10,7 +10,7 @@ from ganserve_server.monitoring.calls import current_call
 
 LogFormat = Literal["text", "json"]
 
-# Attributes of every record. Others come from `extra`, and become fields of their own.
+# Attributes of every record. Others come from `extra` and become fields.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request_id"}
 
 

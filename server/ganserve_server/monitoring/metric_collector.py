@@ -25,7 +25,7 @@ from ganserve_server.queue.statistics import GraphStatistics, Histogram
 Labels: TypeAlias = tuple[str, ...]
 _Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
-# How long a graph's series outlive it: several scrapes, so that its last counts are not lost.
+# Keep an unloaded graph's series for several scrapes, so that its last counts are not lost.
 _REMEMBERED_S = 900.0
 # When a version is reloaded often, the counts of all but the last few loads are summed up.
 _KEPT_APART = 4
@@ -118,7 +118,7 @@ def make_registry(collector: ServerCollector) -> CollectorRegistry:
 
 
 class _Graphs:
-    """The counts of all graphs that are loaded, or were until recently.
+    """The counts of graphs that are loaded, or were until recently.
 
     A reloaded graph begins at zero while the last requests of its predecessor may still be counted, so its series are
     the sum of both. The series of an unloaded version end after a while, so that old versions do not pile up.
@@ -178,7 +178,7 @@ def _infos(repository: Repository) -> Iterator[Labels]:
 
 
 def _build() -> Labels:
-    # Not `ganserve.__version__`, which would import the SDK.
+    # `ganserve.__version__` would import the SDK.
     return importlib.metadata.version("ganserve"), platform.python_version(), onnxruntime.__version__, grpc.__version__
 
 

@@ -124,7 +124,7 @@ class Graphs:
         """Return the graph that a request names; raise the errors of `Repository.resolve`.
 
         An empty name means the generator of the server's only model, an empty version the latest that is ready. A
-        version that is no positive integer raises InvalidRequestError, a missing critic FailedPreconditionError.
+        version that is not a positive integer raises InvalidRequestError, a missing critic FailedPreconditionError.
         """
         number = version_number(version)
         owner = self._critics_model(name)
@@ -192,7 +192,7 @@ class Graphs:
 
 
 def version_number(version: str) -> int:
-    """Return the number of a version, 0 for the latest; raise InvalidRequestError if it is no positive integer."""
+    """Return the number of a version, 0 for the latest; raise InvalidRequestError if it is not a positive integer."""
     if not version:
         return 0
     if not _VERSION.fullmatch(version):

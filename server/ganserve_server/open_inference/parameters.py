@@ -58,7 +58,7 @@ class Parameters:
             if name in self._known or name in _WITHOUT_EFFECT or name.startswith(_RESERVED_PREFIX):
                 continue
             if name not in _SEQUENCE:
-                self._refuse(name, f"{shown(name)} is no parameter of {graph!r}, which has: {listed(self._known)}")
+                self._refuse(name, f"{shown(name)} is not a parameter of {graph!r}, which has: {listed(self._known)}")
             elif value not in (0, "", False):
                 self._refuse(name, f"is {shown(value)}; GANs have no sequences: leave it out")
 

@@ -22,7 +22,7 @@ from ganserve_server.requests.field_checks import check_answer_size, check_contr
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
 
-_NOT_BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: leave it out"
+_NOT_WITH_LATENTS = "cannot be combined with latents: leave it out"
 _HIGHEST, _NORMAL = 1, 2  # Triton's numbers: a larger one is a lower priority, and 0 is the default
 _PRIORITIES = {_HIGHEST: Priority.HIGH, _NORMAL: Priority.NORMAL}
 
@@ -125,7 +125,7 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
     for name in request.inputs:
         if name not in inputs:
             known = listed(f"{one.name} {one.type_and_shape}" for one in graph.inputs)
-            findings.invalid(f"inputs.{name[:MOST_SHOWN]}", f"is no input of {graph.name!r}, which has: {known}")
+            findings.invalid(f"inputs.{name[:MOST_SHOWN]}", f"is not an input of {graph.name!r}, which has: {known}")
     for one in inputs.values():
         if one.name not in request.inputs and not one.optional:
             findings.invalid(f"inputs.{one.name}", f"is missing; expected {one.type_and_shape}")
@@ -150,7 +150,7 @@ def _check_tensor(tensor: NDArray[np.generic], wanted: GraphTensor, findings: Fi
         extents = wanted.type_and_shape.partition(" ")[2]
         findings.invalid(f"{path}.shape", f"is {shown(list(shape))}; expected {extents}")
     elif not len(tensor):
-        findings.invalid(f"{path}.shape", f"is {list(shape)}: no sample; expected N of at least 1")
+        findings.invalid(f"{path}.shape", f"is {list(shape)}; expected N of at least 1")
     if len(findings.violations) > wrong_before or not check_finite(tensor, path, findings):
         return None
     return tensor
@@ -163,7 +163,7 @@ def _outputs(graph: Graph, names: Sequence[str], findings: Findings) -> tuple[Gr
     for name in names:
         if name not in outputs:
             known = listed(outputs)
-            findings.invalid(f"outputs.{name[:MOST_SHOWN]}", f"is no output of {graph.name!r}, which has: {known}")
+            findings.invalid(f"outputs.{name[:MOST_SHOWN]}", f"is not an output of {graph.name!r}, which has: {known}")
         elif list(names).count(name) > 1:
             findings.invalid(f"outputs.{name}", "is asked for twice")
     return tuple(outputs[name] for name in names if name in outputs)
@@ -194,15 +194,15 @@ def _plan_generator(
     sample_bytes = sum(one.sample_bytes for one in graph.outputs)
     if latents is not None:
         if seeds is not None:
-            findings.invalid("inputs.seeds", _NOT_BESIDE_LATENTS)
+            findings.invalid("inputs.seeds", _NOT_WITH_LATENTS)
         for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
-            parameters.findings.invalid(name, _NOT_BESIDE_LATENTS)
+            parameters.findings.invalid(name, _NOT_WITH_LATENTS)
         check_answer_size(len(latents), sample_bytes, limits, "inputs.latents.shape", findings)
         labels = _labels(info, tensors.get("labels"), len(latents), findings)
         return len(latents), GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels), None
     numbers = np.array([draw_seed()], np.uint64) if seeds is None else _seed_numbers(seeds, findings)
     if len(numbers) > 1 and given["count"]:
-        parameters.findings.invalid("count", f"is given beside {len(numbers)} seeds, which give a sample each")
+        parameters.findings.invalid("count", f"cannot be combined with {len(numbers)} seeds: leave it out")
     if seeds is None and not given["count"] and "labels" in tensors:
         count = len(tensors["labels"])
     count = count or len(numbers)

@@ -87,7 +87,7 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     except _RefusedError:
         raise
     except UnidentifiedImageError:
-        raise _RefusedError(f"is no {name} ({len(file)} bytes), the format in samples.images.encoding") from None
+        raise _RefusedError(f"is not a {name} file ({len(file)} bytes), as samples.images.encoding says") from None
     except Exception as error:  # Pillow raises many types for damaged or hostile bytes
         reason = str(error)[:_MOST_SHOWN] or type(error).__name__
         raise _RefusedError(f"cannot be decoded as {name}: {reason}") from error

@@ -33,7 +33,7 @@ _WORTH_WAKING_S = 0.5e-3
 # the last request, and at most this long. A request that stayed alone lets the next one skip that; each further one
 # doubles the number, up to this limit, so that a client with one request at a time holds the loop for at most 3 ms.
 _ROUNDS, _MOST_GATHERING_S, _MOST_SKIPS = 16, 5e-3, 15
-_EXPIRED = "the deadline passed in the queue: ask for less, or later"
+_EXPIRED = "the deadline passed in the queue: request fewer samples, or retry later"
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +90,7 @@ class Batcher(Generic[WorkT]):
             except BaseException:
                 self.close()
                 raise
-        self._prepare = None  # free what it holds
+        self._prepare = None  # free its memory
 
     @property
     def queued_samples(self) -> int:

@@ -7,7 +7,7 @@ bulk work, and bulk work never stands still.
 
 Higher priorities go first, but lower ones always get at least a sixteenth of the call.
 
-Nothing here locks; `batcher` does.
+The caller, `batcher`, holds its lock.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Ticket(Generic[WorkT]):
     closed: bool = False
     parts: dict[int, Arrays] = field(default_factory=dict)
     short_of: _PriorityLanes[WorkT] | None = None
-    """The lanes whose short one it waits in, if any."""
+    """The lanes in whose short lane it waits, if any."""
 
     def __post_init__(self) -> None:
         self.future = self.loop.create_future()
@@ -136,7 +136,7 @@ class _PriorityLanes(Generic[WorkT]):
         self.bulk: collections.deque[Ticket[WorkT]] = collections.deque()
         self.short_queued = 0
         """Samples that wait in the short lane."""
-        # Fractions of samples owed to the bulk lane and to lower priorities by calls too small for a whole sample.
+        # Fractions of a sample that small calls still owe to the bulk lane and to lower priorities.
         self._credits = {_BULK_SHARE: 0.0, _LOWER_SHARE: 0.0}
 
     def __bool__(self) -> bool:

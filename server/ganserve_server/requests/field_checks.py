@@ -43,7 +43,7 @@ def check_labels(
     field = "label_indices" if indices else "label_names"
     labels = indices or names
     if indices and names:
-        findings.invalid("label_names", "is given beside label_indices: give one of the two")
+        findings.invalid("label_names", "cannot be combined with label_indices: give one of the two")
         return None
     if not info.label_names:
         findings.precondition(
@@ -126,7 +126,7 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
         if control is None:
             findings.invalid(
                 f"controls.{name[:MOST_SHOWN]}",
-                f"{shown(name)} is no control; model {info.name!r} has the controls {listed(info.controls)}",
+                f"{shown(name)} is not a control; model {info.name!r} has the controls {listed(info.controls)}",
             )
         elif not control.low <= value <= control.high:  # NaN fails this too
             findings.invalid(f"controls.{name}", f"{name} is {value:g}; expected {control.low:g} to {control.high:g}")

@@ -32,7 +32,7 @@ _CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size
 _LIKELY_PROPOSALS = 8  # of a sample in rejection sampling, where only the upper bound is known
 _RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
 _BEST_OF_N, _REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
-BESIDE_LATENTS = "is given beside latents, which leave nothing to draw: give one of the two"
+NOT_WITH_LATENTS = "cannot be combined with latents: give one of the two"
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
@@ -145,7 +145,6 @@ def _check_encoding(
 
 
 def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> Selection:
-    """Check the requested selection and return it."""
     most = request.selection.max_proposals_per_sample
     method = request.selection.method
     if method not in (_BEST_OF_N, _REJECTION):
@@ -172,11 +171,11 @@ def _check_latents(
 ) -> NDArray[np.float32] | None:
     for field in ("seed", "truncation", "selection"):
         if request.HasField(field):
-            findings.invalid(field, BESIDE_LATENTS)
+            findings.invalid(field, NOT_WITH_LATENTS)
     if request.controls:
-        findings.invalid("controls", BESIDE_LATENTS)
+        findings.invalid("controls", NOT_WITH_LATENTS)
     if request.offset:
-        findings.invalid("offset", f"is {request.offset} beside latents, which have no sequence: leave it out")
+        findings.invalid("offset", f"is {request.offset} with latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
     if latents is not None and len(latents) != request.count:
         findings.invalid("latents.shape", f"has {len(latents)} latents, count is {request.count}: make them the same")

@@ -104,7 +104,7 @@ def _check_files(
         name = enum_name(tensor_pb2.Encoding, images.encoding)
         findings.invalid("samples.images.encoding", f"is {name}; expected ENCODING_PNG, ENCODING_JPEG or ENCODING_WEBP")
     if not is_image(info):
-        findings.precondition(f"model {info.name!r} scores vectors, no images: send samples.tensor")
+        findings.precondition(f"model {info.name!r} scores vectors, not images: send samples.tensor")
     if not count:
         findings.invalid(field, "is empty; expected one file a sample")
     most = max(1, limits.max_decoded_bytes // info.sample_bytes)

@@ -63,7 +63,7 @@ def calibration_obstacle(model: Model) -> str:
     if score.calibration.slope <= 0:
         return (
             f"{critic} could not tell real samples from generated ones when it was calibrated (slope "
-            f"{score.calibration.slope:g}), so there is nothing to reject by: export another checkpoint"
+            f"{score.calibration.slope:g}), so rejection has no effect: export another checkpoint"
         )
     return ""
 

@@ -125,7 +125,7 @@ class Selector:
             return await asyncio.wait_for(asyncio.shield(task), patience_s)
         except TimeoutError:
             raise DeadlineExpiredError(
-                "the deadline passed while the model's acceptance was measured, once after it is loaded: ask again"
+                "the deadline passed during the measurement of the model's acceptance, which runs once per load: retry"
             ) from None
 
     async def _estimate(self, model: Model) -> RejectionConstants:
@@ -266,7 +266,6 @@ def _round(selection: Selection, at_once: int) -> int:
 
 
 def _most_at_once(info: ModelInfo) -> int:
-    """Return the number of proposals to draw at once."""
     size = info.sample_bytes + 4 * info.latent_dimension
     return max(1, min(_MOST_PROPOSALS, _MOST_BYTES // size))
 

@@ -80,7 +80,7 @@ def test_samples_are_sorted_by_score(open_page: Callable[..., Any]) -> None:
 
     as_drawn = scores()
     labels = page.locator(".gs-tile .gs-caption b").all_inner_texts()
-    # The labels zero, one, two, one after the other: scores compare only within one.
+    # Labels zero, one, two in turn: scores compare only within a label.
     rising = sorted(zip(map(["zero", "one", "two"].index, labels), as_drawn, strict=True))
     falling = sorted(rising, key=lambda each: (each[0], -each[1]))
     for rule, expected in [
@@ -166,7 +166,7 @@ def test_a_picture_is_dropped_and_scored(open_page: Callable[..., Any], server: 
     page.locator(".gs-verdict", has_text="for real as one").wait_for()
 
 
-def test_pictures_of_another_size_and_files_that_are_none(open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_pictures_of_another_size_and_other_files(open_page: Callable[..., Any], tmp_path: Path) -> None:
     page = drawn(open_page())
     tab(page, "Score")
     photo, notes = tmp_path / "photo.jpg", tmp_path / "notes.png"
@@ -204,7 +204,7 @@ def test_models_and_their_facts(open_page: Callable[..., Any]) -> None:
     page.wait_for_selector("#gs-way polyline")
 
 
-def test_refusals_are_said_and_the_page_lives_on(open_page: Callable[..., Any]) -> None:
+def test_refusals_are_shown_and_the_page_keeps_working(open_page: Callable[..., Any]) -> None:
     page = drawn(open_page())
     before = pictures(page)
     for field, text, words in [
@@ -242,7 +242,7 @@ def test_on_a_phone(open_page: Callable[..., Any], name: str) -> None:
     assert outside == []
 
 
-def test_by_keyboard_alone(open_page: Callable[..., Any]) -> None:
+def test_by_keyboard_only(open_page: Callable[..., Any]) -> None:
     page = drawn(open_page())
     reached: list[str] = []
 

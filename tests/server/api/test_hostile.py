@@ -1,4 +1,4 @@
-"""The server answers hostile bytes with a status, and keeps running."""
+"""Test that the server answers hostile bytes with a status and keeps running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_hostile_requests_get_statuses_that_blame_them(tmp_path: Path) -> None:
+def test_hostile_requests_get_statuses_for_client_errors(tmp_path: Path) -> None:
     models = build_tiny_repository(tmp_path)
     answers: collections.Counter[tuple[str, str]] = collections.Counter()
     with running_server(models, "--poll-s", "0", "--drain-timeout-s", "1") as server:

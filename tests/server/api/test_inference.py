@@ -1,4 +1,4 @@
-"""The Open Inference Protocol by the real tritonclient, beside GanService on the same port."""
+"""Test the Open Inference Protocol with the real tritonclient, beside GanService on the same port."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_graph_describes_itself(
     ("name", "model"),
     [("tiny", CONDITIONAL), ("tiny-codes", CODES), ("tiny-unconditional", UNCONDITIONAL), ("tiny-rgb", RGB)],
 )
-def test_latents_give_the_samples_that_the_graph_makes_of_them(
+def test_samples_are_the_graphs_output_for_the_latents(
     client: triton.InferenceServerClient, name: str, model: TinyModel
 ) -> None:
     latents = np.linspace(-2, 2, 3 * model.latent_dimension, dtype=np.float32).reshape(3, -1)
@@ -136,7 +136,7 @@ def test_latents_give_the_samples_that_the_graph_makes_of_them(
     assert (result.as_numpy("samples") == model.samples(latents, labels if model.label_names else None)).all()
 
 
-def test_typed_contents_and_columns_and_one_label_for_all(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
+def test_typed_contents_columns_and_one_label_for_all(infer: service_pb2_grpc.GRPCInferenceServiceStub) -> None:
     request = service_pb2.ModelInferRequest(model_name="tiny")
     request.inputs.add(name="latents", datatype="FP32", shape=[3, 4]).contents.fp32_contents.extend(LATENTS.ravel())
     request.inputs.add(name="labels", datatype="INT64", shape=[3, 1]).contents.int64_contents.extend(LABELS)
@@ -172,7 +172,7 @@ def test_scores_are_those_of_gan_service(
 
 @pytest.mark.parametrize("dtype", [np.uint64, np.int64])
 @pytest.mark.parametrize("name", ["tiny", "tiny-codes", "tiny-vector", "tiny-unconditional", "tiny-uncritical"])
-def test_each_seed_gives_the_bytes_that_gan_service_gives(
+def test_each_seed_gives_the_same_bytes_as_gan_service(
     client: triton.InferenceServerClient, stubs: Stubs, name: str, dtype: type[np.generic]
 ) -> None:
     seeds = np.array([7, 2**62 + 1, 0, 7], dtype)
@@ -210,7 +210,7 @@ def test_a_count_draws_a_range_of_one_seed(client: triton.InferenceServerClient,
         assert result.get_response().parameters["seed"].uint64_param == 11
 
 
-def test_without_a_seed_one_is_drawn_and_told(client: triton.InferenceServerClient, stubs: Stubs) -> None:
+def test_without_a_seed_one_is_drawn_and_returned(client: triton.InferenceServerClient, stubs: Stubs) -> None:
     result = client.infer("tiny", infer_inputs(labels=LABELS))
     seed = result.get_response().parameters["seed"].uint64_param
     again = stubs.sample(model="tiny", seed=seed, count=3, label_indices=LABELS.tolist())
@@ -301,7 +301,7 @@ def test_a_broken_version_is_unavailable_with_its_reason(tmp_path: Path) -> None
     asyncio.run(main())
 
 
-def test_a_models_own_name_goes_before_a_critics(tmp_path: Path) -> None:
+def test_a_models_own_name_takes_precedence_over_a_critics(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     build_tiny_package(tmp_path, "tiny.critic", model=VECTOR)
 
@@ -312,7 +312,7 @@ def test_a_models_own_name_goes_before_a_critics(tmp_path: Path) -> None:
             assert [entry.name for entry in index.models] == ["tiny", "tiny.critic", "tiny.critic.critic"]
             response = await stub.ModelInfer(raw_request("tiny.critic", {}), timeout=TIMEOUT_S)
             assert output(response, "samples").shape == (1, 2)
-            # Also where the model of that name has no such version, and the other one's critic has.
+            # Even if the model of that name lacks the version and the other model's critic has it.
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.ModelInfer(raw_request("tiny.critic", {}, version="2"), timeout=TIMEOUT_S)
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
@@ -351,7 +351,7 @@ def test_both_services_share_calls_and_their_statistics_show_it(tmp_path: Path) 
                 await asyncio.sleep(0.001)
             go_on.set()
             await asyncio.gather(first, *requests)
-            assert model.generator.statistics.calls == 2, "one alone, then all that waited"
+            assert model.generator.statistics.calls == 2, "one request alone, then all waiting ones"
 
             samples = CONDITIONAL.samples(LATENTS, LABELS)
             await stub.ModelInfer(raw_request("tiny.critic", {"samples": samples, "labels": LABELS}), timeout=TIMEOUT_S)

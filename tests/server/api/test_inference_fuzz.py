@@ -1,4 +1,4 @@
-"""Every ModelInferRequest gets a result or a status that blames the request."""
+"""Test that every ModelInferRequest gets a result or a status for a client error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLAMING = {
     StatusCode.NOT_FOUND,
     StatusCode.FAILED_PRECONDITION,
     StatusCode.UNIMPLEMENTED,
-    # A timeout of a microsecond, as asked for.
+    # A request may ask for a timeout of a microsecond.
     StatusCode.DEADLINE_EXCEEDED,
 }
 _MODELS = ["tiny", "tiny.critic", "tiny-vector", "tiny-codes.critic", "tiny-uncritical.critic"]
@@ -69,7 +69,7 @@ def _parameter(draw: st.DrawFn) -> service_pb2.InferParameter:
 
 
 def _named(names: list[str], unusual: int = 10) -> st.SearchStrategy[str]:
-    """Mostly names that mean something."""
+    """Generate names, most of them known."""
     return st.integers(0, unusual).flatmap(lambda roll: st.text(max_size=200) if roll == 0 else st.sampled_from(names))
 
 
@@ -97,7 +97,7 @@ def _requests(draw: st.DrawFn) -> service_pb2.ModelInferRequest:
             field = draw(st.sampled_from([*_CONTENTS]))
             getattr(tensor.contents, field).extend(draw(st.lists(_CONTENTS[field], max_size=20)))
         if draw(st.booleans()):
-            # A shape that fits, now and then, and as many bytes as it says.
+            # Sometimes a shape that fits, with the right number of bytes.
             shape, size = draw(
                 st.sampled_from([([2, 4], 32), ([2], 16), ([1, 8, 8, 1], 64), ([2, 2], 16), ([2, 1], 16)])
             )
@@ -125,7 +125,7 @@ def _good() -> list[service_pb2.ModelInferRequest]:
 
 @st.composite
 def _nearly_good_requests(draw: st.DrawFn) -> service_pb2.ModelInferRequest:
-    """Good requests with at most one change, or two."""
+    """Generate valid requests with at most two changes."""
     request = service_pb2.ModelInferRequest()
     request.CopyFrom(draw(st.sampled_from(_good())))
     _set_parameters(draw, request, 1)
@@ -162,7 +162,7 @@ def infer(server: str) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub]:
 def test_any_request_is_answered(
     infer: service_pb2_grpc.GRPCInferenceServiceStub, request: service_pb2.ModelInferRequest
 ) -> None:
-    # A request of a few bytes may ask for millions of samples; nothing is learnt of waiting for them.
+    # A short request may ask for millions of samples: do not wait for them.
     count = request.parameters.get("count")
     if count is not None and max(count.int64_param, count.uint64_param) > 4:
         count.int64_param = 2**63 - 1

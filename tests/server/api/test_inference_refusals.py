@@ -53,9 +53,9 @@ def refusal(stub: service_pb2_grpc.GRPCInferenceServiceStub, request: service_pb
     ("model", "inputs", "field", "words"),
     [
         ("tiny", {"latents": LATENTS}, "inputs.labels", "is missing; with latents, 'tiny' needs a label for each"),
-        ("tiny", {"latent": LATENTS}, "inputs.latent", "is no input of 'tiny', which has: latents FP32 [N, 4]"),
-        ("tiny-vector", {"seeds": SEED, "labels": LABELS}, "inputs.labels", "is no input of 'tiny-vector'"),
-        ("tiny-codes.critic", {"samples": SAMPLES, "labels": LABELS[:2]}, "inputs.labels", "is no input of"),
+        ("tiny", {"latent": LATENTS}, "inputs.latent", "is not an input of 'tiny', which has: latents FP32 [N, 4]"),
+        ("tiny-vector", {"seeds": SEED, "labels": LABELS}, "inputs.labels", "is not an input of 'tiny-vector'"),
+        ("tiny-codes.critic", {"samples": SAMPLES, "labels": LABELS[:2]}, "inputs.labels", "is not an input of"),
         ("tiny", GIVEN | {"latents": LATENTS[:, :3]}, "inputs.latents.shape", "is [3, 3]; expected [N, 4]"),
         ("tiny", GIVEN | {"latents": LATENTS.ravel()}, "inputs.latents.shape", "is [12]; expected [N, 4]"),
         ("tiny", GIVEN | {"latents": LATENTS.astype(np.float64)}, "inputs.latents.datatype", "is FP64; expected FP32"),
@@ -67,7 +67,7 @@ def refusal(stub: service_pb2_grpc.GRPCInferenceServiceStub, request: service_pb
         ("tiny", GIVEN | {"labels": LABELS[:2]}, "inputs.labels.shape", "has 2 labels; expected 1, or one for each of"),
         ("tiny", GIVEN | {"labels": LABELS.astype(np.int32)}, "inputs.labels.datatype", "is INT32; expected INT64"),
         ("tiny", GIVEN | {"labels": LABELS.reshape(1, 3)}, "inputs.labels.shape", "is [1, 3]; expected [N]"),
-        ("tiny", GIVEN | {"seeds": SEED}, "inputs.seeds", "is given beside latents"),
+        ("tiny", GIVEN | {"seeds": SEED}, "inputs.seeds", "cannot be combined with latents"),
         ("tiny", {"seeds": np.array([4, -1], np.int64)}, "inputs.seeds", "has -1 in row 1; expected 0 to 2^64 - 1"),
         ("tiny", {"seeds": SEEDS.astype(np.uint32)}, "inputs.seeds.datatype", "is UINT32; expected UINT64"),
         ("tiny", {"seeds": SEEDS.astype(np.bool_)}, "inputs.seeds.datatype", "is BOOL; expected UINT64"),
@@ -89,7 +89,7 @@ def test_wrong_inputs(
     assert words in violations(error)[field]
 
 
-def test_requests_for_more_than_one_answer_holds(tmp_path: Path) -> None:
+def test_requests_for_more_samples_than_one_answer_holds(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=VECTOR)
     latents, seeds = np.zeros((11, 2), np.float32), np.zeros(11, np.uint64)
 
@@ -120,16 +120,16 @@ def test_requests_for_more_than_one_answer_holds(tmp_path: Path) -> None:
         ({"seeds": SEED}, {"count": 1.5}, "count", "is 1.5; expected an integer"),
         ({"seeds": SEED}, {"count": True}, "count", "is True; expected an integer"),
         ({"seeds": SEED}, {"count": "4"}, "count", "is '4'; expected an integer"),
-        ({"seeds": SEEDS}, {"count": 2}, "count", "is given beside 2 seeds"),
-        (GIVEN, {"count": 3}, "count", "is given beside latents"),
-        (GIVEN, {"offset": 0}, "offset", "is given beside latents"),
-        (GIVEN, {"truncation": 1.0}, "truncation", "is given beside latents"),
+        ({"seeds": SEEDS}, {"count": 2}, "count", "cannot be combined with 2 seeds"),
+        (GIVEN, {"count": 3}, "count", "cannot be combined with latents"),
+        (GIVEN, {"offset": 0}, "offset", "cannot be combined with latents"),
+        (GIVEN, {"truncation": 1.0}, "truncation", "cannot be combined with latents"),
         ({"seeds": SEED}, {"offset": -1}, "offset", "is -1; expected 0 to"),
         ({"seeds": SEED}, {"offset": 2**48}, "offset", "exceeds 2^48"),
         ({"seeds": SEED}, {"truncation": -1.0}, "truncation", "expected a finite number above 0"),
         ({"seeds": SEED}, {"truncation": float("nan")}, "truncation", "expected a finite number above 0"),
         ({"seeds": SEED}, {"truncation": "small"}, "truncation", "is 'small'; expected a number"),
-        ({"seeds": SEED}, {"trunction": 1.0}, "trunction", "is no parameter of 'tiny', which has: "),
+        ({"seeds": SEED}, {"trunction": 1.0}, "trunction", "is not a parameter of 'tiny', which has: "),
         ({"seeds": SEED}, {"priority": -1}, "priority", "is -1; expected 0 to"),
         ({"seeds": SEED}, {"timeout": -1}, "timeout", "is -1; expected 0 to"),
         ({"seeds": SEED}, {"sequence_id": 7}, "sequence_id", "is 7; GANs have no sequences"),
@@ -185,7 +185,7 @@ def test_what_a_model_cannot_do_is_a_failed_precondition(infer: service_pb2_grpc
         ("tiny", "9" * 5000, grpc.StatusCode.INVALID_ARGUMENT, "(5002 characters)"),
     ],
 )
-def test_models_and_versions_that_are_not_there(
+def test_missing_models_and_versions(
     infer: service_pb2_grpc.GRPCInferenceServiceStub, model: str, version: str, code: grpc.StatusCode, words: str
 ) -> None:
     calls = [
@@ -209,7 +209,7 @@ def _malformed() -> Iterator[tuple[service_pb2.ModelInferRequest, str, str]]:
     yield request, "raw_input_contents", "has 1 entries; expected one for each of the 2 inputs"
     request = base()
     request.inputs[0].contents.fp32_contents.append(1)
-    yield request, "inputs.latents.contents", "are given beside raw_input_contents"
+    yield request, "inputs.latents.contents", "cannot be combined with raw_input_contents"
     request = base()
     request.raw_input_contents[0] += b"\0"
     yield request, "inputs.latents.contents", "has 49 raw bytes; [3, 4] of FP32 has exactly 48"
@@ -239,7 +239,7 @@ def _malformed() -> Iterator[tuple[service_pb2.ModelInferRequest, str, str]]:
     request.parameters["count"].SetInParent()
     yield request, "parameters.count", "has no value"
     for names, field, words in [
-        (["sample"], "sample", "is no output of 'tiny', which has: samples, latents, labels"),
+        (["sample"], "sample", "is not an output of 'tiny', which has: samples, latents, labels"),
         (["samples", "samples"], "samples", "is asked for twice"),
     ]:
         yield raw_request("tiny", GIVEN, outputs=names), f"outputs.{field}", words
@@ -294,18 +294,18 @@ def test_missing_triton_features_are_unimplemented(
     kept, classified = triton.InferRequestedOutput("samples"), triton.InferRequestedOutput("samples", class_count=3)
     kept.set_shared_memory("region", 64)
     calls = [
-        (client.get_system_shared_memory_status, "no shared memory"),
-        (lambda: client.register_system_shared_memory("a", "/a", 8), "no shared memory"),
-        (client.unregister_system_shared_memory, "no shared memory"),
-        (client.get_cuda_shared_memory_status, "no shared memory"),
-        (lambda: client.register_cuda_shared_memory("a", b"", 0, 8), "no shared memory"),
-        (client.unregister_cuda_shared_memory, "no shared memory"),
+        (client.get_system_shared_memory_status, "shared memory is not supported"),
+        (lambda: client.register_system_shared_memory("a", "/a", 8), "shared memory is not supported"),
+        (client.unregister_system_shared_memory, "shared memory is not supported"),
+        (client.get_cuda_shared_memory_status, "shared memory is not supported"),
+        (lambda: client.register_cuda_shared_memory("a", b"", 0, 8), "shared memory is not supported"),
+        (client.unregister_cuda_shared_memory, "shared memory is not supported"),
         (client.get_trace_settings, "no Triton traces"),
         (lambda: client.update_trace_settings(settings={"trace_level": "OFF"}), "no Triton traces"),
         (client.get_log_settings, "log-level"),
         (lambda: client.update_log_settings({"log_info": True}), "log-level"),
-        (lambda: client.infer("tiny", shared), "no shared memory"),
-        (lambda: client.infer("tiny", inputs, outputs=[kept]), "no shared memory"),
+        (lambda: client.infer("tiny", shared), "shared memory is not supported"),
+        (lambda: client.infer("tiny", inputs, outputs=[kept]), "shared memory is not supported"),
         (lambda: client.infer("tiny", inputs, outputs=[classified]), "does not classify"),
     ]
     for call, words in calls:

@@ -40,7 +40,7 @@ LABELS = np.array([2, 0, 1], np.int64)
 
 
 class Gate:
-    """Holds the calls of a model's generator until it is opened."""
+    """Hold the calls of a model's generator until `open`."""
 
     def __init__(self, model: Model) -> None:
         self.holds = threading.Event()
@@ -141,13 +141,13 @@ def test_a_stream_reads_ahead_within_limits_and_cancelling_frees_its_places(tmp_
             stub = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
             batcher = server.repository.resolve("", 0).generator
             gate = Gate(server.repository.resolve("", 0))
-            # One is being computed, the others wait. Of large answers, fewer: 300,000 samples of 64 bytes are 19 MB.
+            # One request runs, the others wait. Large answers (300,000 samples of 64 bytes are 19 MB) allow fewer.
             for size, most in ((1, ReadAhead().requests - 1), (300_000, 300_000 - 1)):
                 stream = stub.ModelStreamInfer(requests([], size), timeout=TIMEOUT_S)
                 reading = asyncio.ensure_future(anext(aiter(stream)))
                 await gate.wait_until_it_holds()
                 await until(lambda most=most: batcher.queued_samples >= most)
-                await asyncio.sleep(0.1)  # it would go on, if it did
+                await asyncio.sleep(0.1)  # time in which it would continue reading
                 assert batcher.queued_samples == most
                 stream.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -159,7 +159,7 @@ def test_a_stream_reads_ahead_within_limits_and_cancelling_frees_its_places(tmp_
     asyncio.run(main())
 
 
-def test_in_order_raises_what_the_requests_raise_in_its_turn() -> None:
+def test_in_order_raises_errors_of_the_requests_in_order() -> None:
     async def requests() -> AsyncIterator[int]:
         yield 1
         yield 2
@@ -195,7 +195,7 @@ def test_in_order_raises_what_the_requests_raise_in_its_turn() -> None:
         ]
     ],
 )
-def test_priorities_are_tritons(tmp_path: Path, given: dict[str, int], priority: Priority) -> None:
+def test_priorities_follow_tritons_numbers(tmp_path: Path, given: dict[str, int], priority: Priority) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -214,7 +214,7 @@ def test_a_timeout_shortens_the_deadline_and_never_lengthens_it(tmp_path: Path) 
             inference = Inference(server.repository)
             for timeout, deadline in ((2**62, 5.0), (1, 5.0)):
                 request = InferenceRequest(model="tiny", inputs={}, parameters={"timeout": timeout})
-                assert inference.plan(request, deadline=deadline).deadline == deadline, "long past already"
+                assert inference.plan(request, deadline=deadline).deadline == deadline, "already passed"
             stub = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
             model = server.repository.resolve("", 0)
             gate = Gate(model)
@@ -378,7 +378,7 @@ def _states(client: triton.InferenceServerClient, name: str) -> set[str]:
     return {entry.state for entry in client.get_model_repository_index().models if entry.name == name}
 
 
-def test_a_version_that_is_replaced_after_the_check_is_looked_up_again(tmp_path: Path) -> None:
+def test_a_version_replaced_after_the_check_is_looked_up_again(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Answers of GanService from a real server process, compared with a computation in numpy."""
+"""Compare GanService's answers from a real server process with a computation in numpy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def expected_latents(
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("count", [1, 5, 64, 200])
-def test_samples_are_those_of_the_latents(stubs: Stubs, name: str, count: int) -> None:
+def test_samples_follow_from_the_latents(stubs: Stubs, name: str, count: int) -> None:
     model = MODELS[name]
     response = stubs.sample(model=name, count=count, seed=11, offset=3, return_latents=True, return_scores=True)
     labels = draw_labels(11, 3, count, len(model.label_names)) if model.label_names else None
@@ -53,7 +53,7 @@ def test_samples_are_those_of_the_latents(stubs: Stubs, name: str, count: int) -
     assert list(response.label_names) == ([] if labels is None else [model.label_names[label] for label in labels])
 
 
-def test_a_control_sets_one_value_of_the_latents_and_no_other(stubs: Stubs) -> None:
+def test_a_control_sets_only_its_value_of_the_latents(stubs: Stubs) -> None:
     fields = {"model": "tiny-codes", "count": 100, "seed": 3, "return_latents": True}
     drawn, left = stubs.sample(**fields), stubs.sample(**fields, controls={"c0": 0.25})
     latents = expected_latents(CODES, 3, 0, 100)
@@ -68,7 +68,7 @@ def test_a_control_sets_one_value_of_the_latents_and_no_other(stubs: Stubs) -> N
     np.testing.assert_array_equal(streamed, to_array(left.samples.tensor))
 
 
-def test_truncation_does_not_touch_controls(stubs: Stubs) -> None:
+def test_truncation_does_not_change_controls(stubs: Stubs) -> None:
     fields = {"model": "tiny-codes", "count": 200, "seed": 3, "return_latents": True}
     plain, cut = (to_array(stubs.sample(**fields, **more).latents) for more in ({}, {"truncation": 0.1}))
     np.testing.assert_array_equal(cut[:, 2], plain[:, 2])
@@ -76,7 +76,7 @@ def test_truncation_does_not_touch_controls(stubs: Stubs) -> None:
     assert np.abs(cut[:, :2]).max() <= 0.1
 
 
-def test_the_critic_chooses_and_files_come_over_the_wire(stubs: Stubs) -> None:
+def test_selected_samples_and_picture_files_are_sent(stubs: Stubs) -> None:
     best = gan_service_pb2.Selection(method=gan_service_pb2.SELECTION_METHOD_BEST_OF_N, max_proposals_per_sample=8)
     fields = {"model": "tiny", "count": 30, "seed": 4, "selection": best, "label_names": ["one"]}
     chosen = stubs.sample(**fields, return_scores=True)
@@ -94,7 +94,7 @@ def test_the_critic_chooses_and_files_come_over_the_wire(stubs: Stubs) -> None:
     assert [chunk.selection.proposed for chunk in chunks] == [8 * len(chunk.label_names) for chunk in chunks]
 
 
-def test_streams_any_count_in_chunks(stubs: Stubs) -> None:
+def test_streams_give_any_count_in_chunks(stubs: Stubs) -> None:
     chunks = stubs.stream(model="tiny", count=1000, seed=5, offset=7, label_names=["two"], chunk_size=150)
     whole = stubs.sample(model="tiny", count=1000, seed=5, offset=7, label_indices=[2])
     assert [chunk.offset for chunk in chunks] == [7 + start for start in range(0, 1000, 150)]

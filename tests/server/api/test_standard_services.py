@@ -1,4 +1,4 @@
-"""Health, reflection, and the handling of every call."""
+"""Test health, reflection, and the handling of every call."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_health_of_models(stubs: Stubs, service: str, status: str) -> None:
     assert health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) == status
 
 
-def test_errors_carry_a_request_id_and_keep_the_clients_own(stubs: Stubs) -> None:
+def test_errors_carry_the_clients_request_id_or_a_new_one(stubs: Stubs) -> None:
     def request_id(metadata: Sequence[tuple[str, str]]) -> str:
         with pytest.raises(grpc.RpcError) as caught:
             stubs.gan.Sample(gan_service_pb2.SampleRequest(), metadata=metadata, timeout=TIMEOUT_S)
@@ -107,7 +107,7 @@ def test_every_answer_carries_the_request_id(stubs: Stubs) -> None:
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
 def test_methods_that_do_not_exist_are_refused_with_the_request_id(stubs: Stubs, kind: str, method: str) -> None:
     never = threading.Event()
-    messages = iter(lambda: never.wait(TIMEOUT_S), True)  # a client that has nothing to say yet
+    messages = iter(lambda: never.wait(TIMEOUT_S), True)  # a client that sends no message yet
     call = getattr(stubs.channel, kind)(method)
     sent = b"" if kind.startswith("unary") else messages
     with pytest.raises(grpc.RpcError) as caught:
@@ -118,7 +118,7 @@ def test_methods_that_do_not_exist_are_refused_with_the_request_id(stubs: Stubs,
     assert dict(caught.value.trailing_metadata())["x-request-id"] == "order-68"
 
 
-def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_reveals_only_its_request_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -146,11 +146,11 @@ def test_an_internal_error_tells_its_id_and_nothing_else(tmp_path: Path, caplog:
 
 
 def living_calls() -> int:
-    return sum(isinstance(one, Call) for one in gc.get_objects())  # a list would keep them
+    return sum(isinstance(one, Call) for one in gc.get_objects())  # a list would keep the calls alive
 
 
-def test_calls_that_ended_leave_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
-    """Their messages can be large, and its looks take a small call's time."""
+def test_ended_calls_leave_no_reference_cycles(tmp_path: Path) -> None:
+    """Messages can be large, and a garbage collection takes as long as a small call."""
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -158,11 +158,11 @@ def test_calls_that_ended_leave_nothing_to_the_garbage_collector(tmp_path: Path)
             for count in (1, 0):
                 gc.collect()
                 gc.disable()
-                others = living_calls()  # of other servers in this process
+                others = living_calls()  # calls of other servers in this process
                 for _ in range(5):
                     with contextlib.suppress(grpc.aio.AioRpcError):
                         await server.gan.Sample(gan_service_pb2.SampleRequest(count=count), timeout=TIMEOUT_S)
-                for _ in range(500):  # the last one ends soon
+                for _ in range(500):  # wait for the last one to end
                     left = living_calls() - others
                     if left <= 0:
                         break
@@ -195,8 +195,8 @@ def test_a_full_queue_is_resource_exhausted_with_retry_info(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_thousands_of_calls_at_once_are_answered_or_refused_with_words(tmp_path: Path) -> None:
-    """gRPC itself would drop some of them, as CANCELLED and without a reason."""
+def test_thousands_of_simultaneous_calls_are_answered_or_refused(tmp_path: Path) -> None:
+    """By default gRPC would drop some of them as CANCELLED without a reason."""
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -212,7 +212,7 @@ def test_thousands_of_calls_at_once_are_answered_or_refused_with_words(tmp_path:
 
 
 def hold(model: Model) -> tuple[threading.Event, threading.Event]:
-    """Has the generator's calls wait; returns what tells that one has begun, and what lets all go on."""
+    """Hold the generator's calls; return an event for the first call's start, and one that releases all."""
     run, started, go_on = model._generator.run, threading.Event(), threading.Event()
 
     def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
@@ -236,7 +236,7 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await server.gan.Sample(gan_service_pb2.SampleRequest(count=64), timeout=0.1)
             assert caught.value.code() == StatusCode.DEADLINE_EXCEEDED
-            # The server's own clock ends it a moment later and frees its place.
+            # The server ends it by its own clock a moment later and frees its place.
             until = time.monotonic() + TIMEOUT_S
             while model.generator.queued_samples and time.monotonic() < until:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.01)
@@ -267,7 +267,7 @@ def test_a_stopping_server_explains_why_it_ends_a_call(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_server_is_serving_while_any_model_is(tmp_path: Path) -> None:
+def test_the_server_is_serving_while_any_model_is_ready(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def main() -> None:
@@ -289,8 +289,8 @@ def test_the_server_is_serving_while_any_model_is(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_largest_answer_and_request_travel(tmp_path: Path) -> None:
-    """Almost 256 MiB both ways."""
+def test_the_largest_answer_and_request_arrive(tmp_path: Path) -> None:
+    """Send almost 256 MiB in both directions."""
     large = TinyModel(shape=(256, 256, 4), label_names=(), latent_dimension=4)
     constants = {"pixel": np.array([-1, 1, 1, 4]), "image": np.array([1, 256, 256, 4])}
     nodes = [

@@ -1,4 +1,4 @@
-"""Captures hold the lock alone, and go before later calls."""
+"""Test that captures hold the lock alone and go before later calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ganserve_server.engine.cuda_capture_lock import CaptureLock
 
 
 def wait_until(true: object) -> None:
-    """Waits for a condition of another thread."""
+    """Wait for a condition of another thread."""
     assert callable(true)
     end = time.monotonic() + 30
     while not true():
@@ -17,13 +17,13 @@ def wait_until(true: object) -> None:
         time.sleep(1e-3)
 
 
-def test_calls_run_side_by_side() -> None:
+def test_calls_run_at_the_same_time() -> None:
     captures = CaptureLock()
     both = threading.Barrier(2, timeout=30)
 
     def call() -> None:
         with captures.shared():
-            both.wait()  # breaks unless both are in
+            both.wait()  # fails unless both calls run
 
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
@@ -33,7 +33,7 @@ def test_calls_run_side_by_side() -> None:
     assert not both.broken
 
 
-def test_a_capture_is_alone_and_goes_before_calls_that_come_later() -> None:
+def test_a_capture_runs_alone_and_before_later_calls() -> None:
     captures = CaptureLock()
     order: list[str] = []
     leave = threading.Event()

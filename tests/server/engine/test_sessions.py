@@ -1,4 +1,4 @@
-"""Sessions with and without buckets give the same results; buckets, instances and failures."""
+"""Test sessions with and without buckets, instances and failures."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_buckets_do_not_change_results(content: bytes) -> None:
     for count in (16, 1, 3, 4, 5, 15, 2):
         feed = {"latents": latents(count, count)}
         kept.append((plain.run(feed)[0], bound.run(feed)[0]))
-    # All of them are compared at the end: a later call must not write into an earlier one's results.
+    # Compare at the end: a later call must not overwrite earlier results.
     for expected, found in kept:
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
         assert found.shape == expected.shape

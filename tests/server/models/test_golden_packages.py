@@ -1,4 +1,4 @@
-"""Packages that an earlier version exported: they load, and the same seed gives the same samples."""
+"""Test that packages exported by an earlier version load and give the same samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ganserve import Client
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "golden"
 
 
-def test_an_earlier_package_gives_the_samples_that_it_gave() -> None:
+def test_an_earlier_package_still_gives_the_same_samples() -> None:
     earlier = np.load(GOLDEN / "samples.npz")
     with Client.local(GOLDEN / "models") as client:
         digits = client.sample(4, label=3, model="digits", seed=5, return_scores=True)

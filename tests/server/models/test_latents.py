@@ -1,4 +1,4 @@
-"""Latents and labels have the numbers of the reproducibility contract."""
+"""Test that latents and labels have the numbers of the reproducibility contract."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEEDS = st.integers(0, 2**64 - 1)
 
 
 def philox_4x64_10(counter: tuple[int, ...], key: tuple[int, int]) -> list[int]:
-    """Philox4x64-10 as the paper writes it (Salmon et al. 2011, section 3.3), in Python's integers."""
+    """Compute Philox4x64-10 in Python's integers (Salmon et al. 2011, section 3.3)."""
     mask = 2**64 - 1
     x, k = list(counter), list(key)
     for _ in range(10):
@@ -56,8 +56,8 @@ def test_words_are_philox_addressed_by_seed_and_index(seed: int, start: int, wor
 
 
 def test_golden_latents() -> None:
-    # Other implementations check themselves with these; they must never change. Normal ones may differ in the last bit,
-    # with the implementation of the inverse normal distribution.
+    # Ports to other languages compare with these, so never change them. Normal values may differ in the last bit
+    # between implementations of the inverse normal distribution.
     normal = draw_latents(42, 0, 2, 5, Distribution.NORMAL)
     np.testing.assert_array_max_ulp(normal, np.array(GOLDEN_NORMAL, np.float32), maxulp=1)
     truncated = draw_latents(42, 1, 1, 5, Distribution.NORMAL, 0.5)
@@ -78,7 +78,7 @@ def test_golden_latents() -> None:
     distribution=st.sampled_from(Distribution),
     truncation=st.none() | st.floats(0.01, 100),
 )
-def test_a_range_is_the_same_drawn_whole_or_in_part(
+def test_parts_of_a_range_equal_the_whole_range(
     seed: int,
     start: int,
     skipped: int,
@@ -111,7 +111,7 @@ def test_a_sample_varies_continuously_with_the_truncation() -> None:
     np.testing.assert_array_equal(latents[-1], draw_latents(3, 0, 50, 4, Distribution.NORMAL))
 
 
-def test_truncation_of_one_row_leaves_the_others_alone() -> None:
+def test_truncation_of_one_row_does_not_change_others() -> None:
     words = random_words(1, Purpose.LATENTS, 0, 6, 4)
     truncations = np.full(6, np.inf)
     truncations[2] = 0.7
@@ -129,7 +129,7 @@ def test_the_extreme_words_give_finite_latents() -> None:
     assert latents_from_words(words, Distribution.UNIFORM)[0].tolist() == [-1.0, 1 - 2**-23]
 
 
-def test_a_control_is_uniform_on_its_range_and_leaves_the_others_alone() -> None:
+def test_a_control_is_uniform_on_its_range_and_does_not_change_others() -> None:
     controls = [Control("c0", 1, -1.0, 1.0), Control("wide", 4, 10.0, 14.0)]
     plain, uniform = (draw_latents(7, 0, 20_000, 5, distribution) for distribution in Distribution)
     mixed = draw_latents(7, 0, 20_000, 5, Distribution.NORMAL, controls=controls)
@@ -140,7 +140,7 @@ def test_a_control_is_uniform_on_its_range_and_leaves_the_others_alone() -> None
 
 
 def test_training_draws_from_the_same_distributions() -> None:
-    # The two draw different numbers, and may: what must agree is where each value of a latent comes from.
+    # Their numbers may differ; the distribution of each value of a latent must agree.
     torch = pytest.importorskip("torch")
     from ganserve_training.networks.latents import LatentPrior
 
@@ -173,7 +173,7 @@ def test_neighbouring_seeds_and_samples_are_independent() -> None:
     assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.06
 
 
-def test_fresh_seeds_differ_and_survive_json() -> None:
+def test_new_seeds_differ_and_survive_json() -> None:
     seeds = {draw_seed() for _ in range(100)}
     assert len(seeds) == 100
     assert all(0 <= seed < 2**53 for seed in seeds)

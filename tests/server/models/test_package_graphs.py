@@ -1,4 +1,4 @@
-"""Packages with wrong graphs are refused: shapes, weights in other files, batch statistics."""
+"""Test that packages with wrong graphs are refused: shapes, weights in other files, batch statistics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def dividing_by_zero() -> onnx.ModelProto:
 
 
 def failing_when_run() -> onnx.ModelProto:
-    # Columns that the latents do not have: fine to load, an error to run.
+    # The latents lack these columns: the graph loads but does not run.
     graph = generator_graph(UNCONDITIONAL)
     columns = next(tensor for tensor in graph.graph.initializer if tensor.name == "columns")
     columns.CopyFrom(numpy_helper.from_array(np.full(64, 99), "columns"))
@@ -65,7 +65,7 @@ def failing_when_run() -> onnx.ModelProto:
 
 
 def looking_across_its_batch() -> onnx.ModelProto:
-    # Subtracts the batch's mean from each latent, as batch normalisation in training mode does.
+    # Subtract the batch's mean from each latent, like batch normalisation in training mode.
     graph = generator_graph(UNCONDITIONAL)
     graph.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "batch_axis"))
     graph.graph.node[0].input[0] = "centred"
@@ -173,7 +173,7 @@ def as_sparse_values(tensor: TensorProto) -> onnx.ModelProto:
     return graph
 
 
-def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_path: Path) -> None:
+def test_more_labels_than_the_graph_takes_are_refused(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny", 1, model=TinyModel(label_names=tuple(f"label {i}" for i in range(7))))
     load(tmp_path / "tiny" / "1")
     more = edited(lambda spec: (spec.label_names.append("one too many"), spec.score.calibration.intercepts.append(0)))
@@ -183,10 +183,10 @@ def test_more_labels_than_a_graph_knows_are_refused_however_many_they_are(tmp_pa
 
 
 @pytest.mark.parametrize("place", [in_a_constant, in_a_branch, in_a_function, as_sparse_values])
-def test_external_weights_are_refused_wherever_they_are(
+def test_external_weights_are_refused(
     tmp_path: Path, place: Callable[[TensorProto], onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # onnxruntime would find them in the folder that the process works in.
+    # onnxruntime would find them in the working directory.
     monkeypatch.chdir(tmp_path)
     inside = numpy_helper.from_array(np.ones(2, np.float32), "weights")
     outside = TensorProto(name="weights", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
@@ -230,4 +230,7 @@ def test_our_parser_reads_what_onnx_reads(data: st.DataObject) -> None:
     there = {types[tensor.data_type]: sizes[tensor.data_type] for tensor in model.graph.initializer}
     there.pop(None, None)
     assert (found is None and not there) or there[found] == max(there.values())
-    assert opset_of(content[:-1] + b"\xff") in (None, model.opset_import[1].version)  # whatever is in it: no error
+    assert opset_of(content[:-1] + b"\xff") in (
+        None,
+        model.opset_import[1].version,
+    )  # any content must parse without an error

@@ -1,4 +1,4 @@
-"""Broken packages are refused with the reason."""
+"""Test that broken packages are refused with the reason."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ BROKEN = {
         edited(lambda spec: spec.score.calibration.ClearField("intercepts")),
         r"score\.calibration has 0 intercepts; expected \d: one for each label",
     ),
-    "calibration that is no number": (
+    "calibration that is not a number": (
         setting("score.calibration.slope", math.nan),
         r"score\.calibration has numbers that are not finite",
     ),
@@ -160,7 +160,7 @@ BROKEN = {
     ),
     "manifest that is a pipe": (
         lambda folder: (folder.joinpath("manifest.json").unlink(), os.mkfifo(folder / "manifest.json")),
-        r"manifest\.json cannot be read: it is no file",
+        r"manifest\.json cannot be read: it is not a regular file",
     ),
     "other latents": (
         setting("latent.dimension", 5),
@@ -188,12 +188,12 @@ def test_a_broken_package_is_refused_with_the_reason(tmp_path: Path, kind: str) 
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\\b", "/etc/passwd", "c:x", "a\0b"])
-def test_file_names_with_a_path_are_no_file_names(name: str) -> None:
+def test_file_names_must_not_contain_a_path(name: str) -> None:
     assert not is_plain_file_name(name)
     assert is_plain_file_name("generator.onnx")
 
 
-def test_the_repository_ignores_what_is_no_package(tmp_path: Path) -> None:
+def test_the_repository_ignores_other_files_and_folders(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     tmp_path.joinpath(".digits-being-written", "1").mkdir(parents=True)
     tmp_path.joinpath("tiny", ".3.tmp").mkdir()

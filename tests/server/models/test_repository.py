@@ -1,4 +1,4 @@
-"""A repository follows its folder, and loads versions on request."""
+"""Test that a repository follows its folder and loads versions on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_new_version_is_the_latest_once_it_is_loaded(repository: Repository, m
     assert repository.resolve("tiny", 1).info.version == 1
 
 
-def test_a_broken_version_is_refused_and_the_one_before_serves_on(repository: Repository, models: Path) -> None:
+def test_a_broken_version_is_refused_and_the_previous_one_keeps_serving(repository: Repository, models: Path) -> None:
     break_package(build_tiny_package(models, "tiny", version=2))
     (summary,) = repository.reload()
     assert summary.latest == 1
@@ -43,7 +43,7 @@ def test_a_broken_version_is_refused_and_the_one_before_serves_on(repository: Re
         repository.resolve("tiny", 2)
 
 
-def test_a_version_that_is_repaired_is_taken_up(repository: Repository, models: Path) -> None:
+def test_a_repaired_version_is_loaded(repository: Repository, models: Path) -> None:
     folder = build_tiny_package(models, "tiny", version=2)
     whole = (folder / "generator.onnx").read_bytes()
     break_package(folder)
@@ -53,7 +53,7 @@ def test_a_version_that_is_repaired_is_taken_up(repository: Repository, models: 
     assert states(repository) == {"tiny": {1: READY, 2: READY}}
 
 
-def test_a_version_that_is_broken_later_serves_on_as_it_was(repository: Repository, models: Path) -> None:
+def test_a_loaded_version_keeps_serving_when_its_files_break(repository: Repository, models: Path) -> None:
     model = repository.resolve("tiny", 1)
     break_package(models / "tiny" / "1")
     (summary,) = repository.reload()
@@ -65,7 +65,7 @@ def test_a_version_that_is_broken_later_serves_on_as_it_was(repository: Reposito
     assert repository.resolve("tiny", 1) is model
 
 
-def test_a_changed_version_takes_the_place_of_what_it_was(repository: Repository, models: Path) -> None:
+def test_a_changed_version_is_reloaded(repository: Repository, models: Path) -> None:
     before = repository.resolve("tiny", 1)
     spec = read_manifest(models / "tiny" / "1")
     spec.label_names[0] = "renamed"
@@ -77,7 +77,7 @@ def test_a_changed_version_takes_the_place_of_what_it_was(repository: Repository
     wait_for(lambda: not before.leases.acquire(), "the old one to retire")
 
 
-def test_a_removed_version_goes_and_a_removed_model_too(repository: Repository, models: Path) -> None:
+def test_removed_versions_and_models_are_unloaded(repository: Repository, models: Path) -> None:
     build_tiny_package(models, "tiny", version=2)
     build_tiny_package(models, "other", version=1)
     repository.reload()
@@ -89,14 +89,14 @@ def test_a_removed_version_goes_and_a_removed_model_too(repository: Repository, 
         repository.resolve("other", 0)
 
 
-def test_a_package_added_meanwhile_can_be_loaded_at_once(repository: Repository, models: Path) -> None:
+def test_a_new_package_can_be_loaded_at_once(repository: Repository, models: Path) -> None:
     build_tiny_package(models, "tiny", version=7)
     build_tiny_package(models, "tiny", version=8)
     assert repository.load_model("tiny", 7).latest == 7
     assert repository.load_model("tiny", 0).latest == 8
 
 
-def test_loading_what_is_not_there(repository: Repository, models: Path) -> None:
+def test_loading_missing_packages(repository: Repository, models: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no model '\.\./tiny'; there are: tiny"):
         repository.load_model("../tiny", 0)
     with pytest.raises(NotFoundError, match="no version 3; there are: 1"):
@@ -152,7 +152,7 @@ def test_the_admin_service(models: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_waiting_loads_leave_threads_for_requests(models: Path) -> None:
+def test_waiting_loads_do_not_use_up_threads_of_requests(models: Path) -> None:
     async def scenario() -> None:
         loading, go_on = threading.Event(), threading.Event()
 
@@ -166,13 +166,13 @@ def test_waiting_loads_leave_threads_for_requests(models: Path) -> None:
             server.repository.on_change(wait)
             try:
                 request = admin_service_pb2.LoadModelRequest(model="tiny")
-                # More than `asyncio.to_thread` has threads on any machine.
+                # More loads than `asyncio.to_thread` has threads.
                 loads = [admin.LoadModel(request) for _ in range(40)]
                 again = service_pb2.RepositoryModelLoadRequest(model_name="tiny")
                 loads += [inference.RepositoryModelLoad(again) for _ in range(40)]
                 await asyncio.get_running_loop().run_in_executor(None, loading.wait, 20)
                 assert loading.is_set()
-                asked = gan_service_pb2.SampleRequest(model="tiny", count=50_000)  # filled in on such a thread
+                asked = gan_service_pb2.SampleRequest(model="tiny", count=50_000)  # built on such a thread
                 sampled = await gan_service_pb2_grpc.GanServiceStub(server.channel).Sample(asked, timeout=60)
                 assert len(sampled.samples.tensor.data) == 50_000 * 64
                 assert not any(load.done() for load in loads)
@@ -196,7 +196,7 @@ def test_a_reload_tries_failed_versions_again(
     assert states(repository) == {"tiny": {1: READY, 2: READY}}
 
 
-def test_without_a_name_the_error_is_the_only_models(repository: Repository, models: Path) -> None:
+def test_without_a_name_the_error_describes_the_only_model(repository: Repository, models: Path) -> None:
     break_package(models / "tiny" / "1")
     repository.unload_model("tiny", 1)
     wait_for(lambda: states(repository)["tiny"][1] == UNLOADED, "the version to be unloaded")

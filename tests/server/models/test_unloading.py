@@ -1,4 +1,4 @@
-"""Versions are unloaded after their requests have finished."""
+"""Test that versions are unloaded after their requests have finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_requests_finish_on_the_version_that_they_began_with(repository: Repository, models: Path) -> None:
+def test_requests_finish_on_the_version_they_started_on(repository: Repository, models: Path) -> None:
     with repository.lease("tiny", 1) as model:
         repository.unload_model("tiny", 1)
         with pytest.raises(UnavailableError, match="not ready"):
@@ -53,7 +53,7 @@ def test_requests_of_an_unloaded_version_are_cut_off_after_the_timeout(models: P
     repository.close()
 
 
-def test_closing_does_not_wait_for_requests_of_an_unloaded_version(models: Path) -> None:
+def test_closing_does_not_wait_for_an_unloaded_versions_requests(models: Path) -> None:
     repository = Repository(models, ENGINE, BATCH, drain_timeout_s=3600)
     repository.load()
     with repository.lease("tiny", 1):
@@ -61,7 +61,7 @@ def test_closing_does_not_wait_for_requests_of_an_unloaded_version(models: Path)
         repository.close()
 
 
-def test_an_unloaded_version_stays_so_until_it_is_loaded_by_number(repository: Repository, models: Path) -> None:
+def test_an_unloaded_version_stays_unloaded_until_loaded_by_number(repository: Repository, models: Path) -> None:
     repository.unload_model("tiny", 0)
     build_tiny_package(models, "other", version=1)
     repository.reload()
@@ -112,7 +112,7 @@ def test_unloading_a_broken_version_clears_its_failure(repository: Repository, m
     assert (summary.versions[1].state, summary.versions[1].reason) == (UNLOADED, "")
 
 
-def test_a_stream_ends_on_the_version_that_it_began_with(models: Path) -> None:
+def test_a_stream_ends_on_the_version_it_started_on(models: Path) -> None:
     async def scenario() -> None:
         async with in_process_server(models) as server:
             request = gan_service_pb2.SampleRequest(model="tiny", count=2000, seed=3)

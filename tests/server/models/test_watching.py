@@ -1,4 +1,4 @@
-"""A watched folder: packages being copied, unreadable and missing folders."""
+"""Test a watched folder: packages being copied, unreadable and missing folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def test_a_folder_that_cannot_be_read_changes_nothing(repository: Repository, models: Path) -> None:
+def test_an_unreadable_folder_changes_nothing(repository: Repository, models: Path) -> None:
     models.rename(models.with_name("away"))
     for change in (repository.reload, lambda: repository.load_model("tiny", 1)):
         with pytest.raises(UnavailableError, match=r"models cannot be read: No such file or directory$"):
@@ -30,14 +30,14 @@ def test_a_folder_that_cannot_be_read_changes_nothing(repository: Repository, mo
     assert repository.resolve("tiny", 0).info.version == 1
 
 
-def test_a_folder_that_is_emptied_has_no_models_any_more(repository: Repository, models: Path) -> None:
+def test_emptying_the_folder_unloads_its_models(repository: Repository, models: Path) -> None:
     shutil.rmtree(models / "tiny")
     repository.reload()
     wait_for(lambda: not states(repository), "the end of the model")
     assert repository.unreadable == ""
 
 
-def test_a_package_that_is_being_copied_is_left_alone_until_it_is_whole(models: Path) -> None:
+def test_a_package_is_loaded_only_once_it_is_copied_completely(models: Path) -> None:
     repository = Repository(models, ENGINE, BATCH)
     repository.load()
     seen: list[dict[str, dict[int, int]]] = []
@@ -84,7 +84,7 @@ def test_unreadable_folders_do_not_block_others(
     build_tiny_package(models, "other", version=1)
     build_tiny_package(models, "late", version=1)
     repository.reload()
-    # Whoever runs the tests may be allowed to read everything.
+    # The user of the tests may have permission to read everything.
     locked, whole = {models / "other", models / "tiny" / "1", models / "secret"}, Path.iterdir
     (models / "secret").symlink_to(models / "tiny")
     stat = Path.stat

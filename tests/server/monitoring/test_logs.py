@@ -1,4 +1,4 @@
-"""The log: JSON lines of a real server, the access log, request ids."""
+"""Test the log: JSON lines of a real server, the access log, request ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def test_every_line_of_a_server_is_json(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
-    # Of which onnxruntime has something to say as well.
+    # onnxruntime logs a message of its own about this package.
     broken = build_tiny_package(tmp_path, "broken")
     spec = read_manifest(broken)
     spec.label_names.append("one too many")
@@ -66,7 +66,7 @@ def test_every_line_of_a_server_is_json(tmp_path: Path) -> None:
     assert stream["model"] == "tiny"
 
 
-def test_a_refusal_to_start_is_json_too(tmp_path: Path) -> None:
+def test_a_refusal_to_start_is_logged_as_json(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ganserve_server", "--models", str(tmp_path / "x"), "--port", "0"]
     result = subprocess.run([*command, "--log-format", "json"], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
@@ -92,7 +92,7 @@ def test_by_default_failed_calls_are_logged_with_their_id(tmp_path: Path) -> Non
         assert server.log.count("ganserve_server.access") == 1
 
 
-def test_what_is_logged_within_a_call_carries_its_id(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_of_a_call_carry_its_id(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("ganserve_server.test")
     token = current_call.set(Call("/x/Y", (("x-request-id", "order-3"),)))
     try:
@@ -124,7 +124,7 @@ def test_running_out_of_file_descriptors_is_logged(caplog: pytest.LogCaptureFixt
     async def scenario() -> None:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         watching = asyncio.create_task(watch_descriptors(check_s=0, quiet_s=3600))
-        for _ in range(3):  # a look each
+        for _ in range(3):  # one check each
             await asyncio.sleep(0)
         assert not caplog.records
         with socket.socket() as probe:
@@ -143,7 +143,7 @@ def test_running_out_of_file_descriptors_is_logged(caplog: pytest.LogCaptureFixt
     asyncio.run(scenario())
 
 
-def test_a_flood_of_failed_calls_is_logged_in_part(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_of_failed_calls_is_logged_only_in_part(caplog: pytest.LogCaptureFixture) -> None:
     access, call = AccessLog(), Call("/x/Y", ())
     call.code = "RESOURCE_EXHAUSTED"
     with caplog.at_level(logging.INFO):
@@ -151,7 +151,7 @@ def test_a_flood_of_failed_calls_is_logged_in_part(caplog: pytest.LogCaptureFixt
             if access.wants(call.code):
                 access.write(call, 0.001, "ipv4:1")
         assert 10 <= len(caplog.records) < 100
-        assert access.wants("NOT_FOUND"), "a flood of one status hides no other"
+        assert access.wants("NOT_FOUND"), "a flood of one status must not hide others"
         access._allowances[call.code]._lines = 1.0
         assert access.wants(call.code)
         access.write(call, 0.001, "ipv4:1")

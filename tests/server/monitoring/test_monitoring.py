@@ -1,4 +1,4 @@
-"""Metrics and probes over HTTP, of real servers."""
+"""Test metrics and probes of real servers over HTTP."""
 
 from __future__ import annotations
 
@@ -51,8 +51,6 @@ def fetch(url: str, method: str = "GET", headers: dict[str, str] | None = None) 
 
 
 class Scrape:
-    """What /metrics answered."""
-
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
         self.samples = {
@@ -153,9 +151,7 @@ def test_unknown_methods_add_no_series(monitored: ServerProcess, calls: Stubs) -
     assert after.samples[key] - before.samples.get(key, 0) == 5
 
 
-def test_the_dashboard_and_the_documentation_have_every_metric_and_no_other(
-    monitored: ServerProcess, calls: Stubs
-) -> None:
+def test_the_dashboard_and_the_documentation_have_exactly_all_metrics(monitored: ServerProcess, calls: Stubs) -> None:
     calls.sample(model="tiny", count=1)
     found = scrape(monitored)
     dashboard = json.loads((ROOT / "dashboards" / "ganserve.json").read_text())
@@ -211,11 +207,11 @@ def test_a_taken_metrics_port_is_refused(repository: Path) -> None:
     assert refusal in result.stderr
 
 
-def test_without_the_flag_there_is_no_such_port(server_process: ServerProcess) -> None:
+def test_without_the_flag_no_metrics_port_is_open(server_process: ServerProcess) -> None:
     assert "metrics  " not in server_process.log
 
 
-def test_readiness_ends_with_the_drain_while_liveness_goes_on(tmp_path: Path) -> None:
+def test_a_draining_server_is_alive_but_not_ready(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     with running_server(tmp_path, "--metrics-port", "0") as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=2**40, seed=1)
@@ -230,7 +226,7 @@ def test_readiness_ends_with_the_drain_while_liveness_goes_on(tmp_path: Path) ->
         assert server.wait() == 0
 
 
-def test_series_outlive_a_version_and_go_on_when_it_is_loaded_again(tmp_path: Path) -> None:
+def test_series_outlive_a_version_and_continue_after_a_reload(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
 
     async def main() -> None:
@@ -255,7 +251,7 @@ def test_series_outlive_a_version_and_go_on_when_it_is_loaded_again(tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_missing_repository_shows_while_its_models_serve(tmp_path: Path) -> None:
+def test_a_missing_repository_is_reported_while_its_models_serve(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", "tiny")
     repository = Repository(
         tmp_path / "models",

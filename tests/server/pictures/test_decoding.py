@@ -1,4 +1,4 @@
-"""Picture files that are scored."""
+"""Test scoring of picture files."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ def test_encoded_images_get_the_scores_of_raw_ones(gan: GanService, name: str) -
 
 @pytest.mark.parametrize("encoding", [JPEG, WEBP])
 @pytest.mark.parametrize("name", WITHOUT_ALPHA)
-def test_lossy_files_are_scored_as_they_look(gan: GanService, name: str, encoding: int) -> None:
+def test_lossy_files_are_scored_by_their_decoded_pixels(gan: GanService, name: str, encoding: int) -> None:
     sent = sample(gan, model=name, encoding=encoding).samples
     pixels = np.stack([decoded(file) for file in sent.images.files])
-    if name != "rgb" and encoding == WEBP:  # which knows no gray
+    if name != "rgb" and encoding == WEBP:  # which has no gray mode
         assert np.ptp(pixels.astype(int), axis=-1).max() <= 1
         pixels = pixels[..., 1:2]
     np.testing.assert_array_equal(scored(gan, name, sent), expected_scores(name, pixels))
 
 
-def test_files_may_differ_where_the_picture_is_the_same(gan: GanService) -> None:
+def test_files_may_differ_if_the_picture_is_the_same(gan: GanService) -> None:
     gray = sample(gan, model="gray", count=1).samples.tensor
     pixels = to_array(gray)[0]
     opaque = np.full_like(pixels, 255)
@@ -117,10 +117,10 @@ def test_gray_files_fit_models_of_colours_and_alpha(gan: GanService) -> None:
     )
 
 
-def test_an_orientation_is_followed(gan: GanService) -> None:
+def test_exif_orientation_is_applied(gan: GanService) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter clockwise
+    exif[0x0112] = 6  # viewers turn it clockwise by a quarter
     lying = file_of(np.rot90(pixels).copy(), exif=exif)
     np.testing.assert_array_equal(scored(gan, "rgb", files(PNG, lying)), expected_scores("rgb", pixels[None]))
     assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, file_of(np.rot90(pixels).copy()))
@@ -134,9 +134,9 @@ def test_errors_name_the_files_that_do_not_fit(gan: GanService) -> None:
         "file 1 (and 1 others are wrong too) is 8 x 9"
     )
     assert "is 8 x 90 pixels" in refused(gan, "gray", WEBP, tall)
-    assert "is no WEBP (" in refused(gan, "gray", WEBP, good)
-    assert "is no JPEG (" in refused(gan, "gray", JPEG, good)
-    assert "is no PNG (0 bytes)" in refused(gan, "gray", PNG, b"")
+    assert "is not a WEBP file (" in refused(gan, "gray", WEBP, good)
+    assert "is not a JPEG file (" in refused(gan, "gray", JPEG, good)
+    assert "is not a PNG file (0 bytes)" in refused(gan, "gray", PNG, b"")
     assert "cannot be decoded as PNG" in refused(gan, "gray", PNG, file_of(noise)[:-40])
     colours = np.zeros((8, 8, 3), np.uint8)
     colours[3, 3] = 10, 12, 10
@@ -157,7 +157,7 @@ def test_errors_name_the_files_that_do_not_fit(gan: GanService) -> None:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and has almost nothing inside."""
+    """Return a PNG with this size in its header and almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -167,7 +167,7 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + content
 
 
-def test_a_small_file_cannot_become_large_memory(gan: GanService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_cannot_use_large_memory(gan: GanService, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a file of the wrong size was decoded")
 
@@ -180,7 +180,7 @@ def test_a_small_file_cannot_become_large_memory(gan: GanService, monkeypatch: p
     assert "is 16383 x 16383 pixels" in refused(gan, "rgb", WEBP, webp)
 
 
-def test_files_of_one_request_are_bounded(gan: GanService) -> None:
+def test_decoded_files_of_one_request_are_limited(gan: GanService) -> None:
     limits, gan.limits = gan.limits, Limits(max_decoded_bytes=5 * 64)
     try:
         good = file_of(np.zeros((8, 8, 1), np.uint8))
@@ -192,7 +192,7 @@ def test_files_of_one_request_are_bounded(gan: GanService) -> None:
         gan.limits = limits
 
 
-def test_files_of_all_requests_are_bounded_together(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_files_of_all_requests_are_limited_together(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tiny_package(tmp_path, "gray", model=UNCONDITIONAL)
     good, held, most = file_of(np.zeros((8, 8, 1), np.uint8)), 0, 0
     decode = gan_module.decoded_images

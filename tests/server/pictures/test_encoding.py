@@ -1,4 +1,4 @@
-"""Samples that are sent as float32 or as picture files."""
+"""Test samples sent as float32 or as picture files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_png_is_lossless_and_in_order(gan: GanService, name: str) -> None:
 
 @pytest.mark.parametrize("encoding", [JPEG, WEBP])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_lossy_formats_look_alike(encoding: int, channels: int) -> None:
+def test_lossy_formats_are_close_to_the_samples(encoding: int, channels: int) -> None:
     across, down = np.meshgrid(np.linspace(0, 3, 48), np.linspace(0, 2, 40))
     smooth = np.stack([np.sin(across + phase) * np.cos(down) for phase in range(channels)], axis=-1)
     images = np.rint((smooth[None] * [[[[1]]], [[[0.5]]]] + 1) * 127.5).astype(np.uint8)
@@ -64,13 +64,13 @@ def test_float32_is_value_over_255(gan: GanService) -> None:
     assert vectors.samples == sample(gan, model="vector").samples
 
 
-def test_float32_and_back_changes_nothing() -> None:
+def test_conversion_to_float32_and_back_is_exact() -> None:
     levels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(as_uint8(as_float32(levels)), levels)
 
 
 @pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP, FLOAT32])
-def test_streams_are_encoded_too(gan: GanService, encoding: int) -> None:
+def test_streams_are_encoded(gan: GanService, encoding: int) -> None:
     async def chunks() -> list[gan_service_pb2.SampleResponse]:
         drawn = gan_service_pb2.SampleRequest(model="rgb", seed=3, count=50, encoding=encoding)
         stream = gan_service_pb2.StreamSamplesRequest(request=drawn, chunk_size=17)

@@ -1,4 +1,4 @@
-"""Requests that a queue refuses, drops or forgets."""
+"""Test requests that a queue refuses, drops or cancels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_cancelled_request_frees_its_place() -> None:
     assert "cancelled" not in {work for call in computation.calls for work, _, _ in call}
 
 
-def test_a_request_that_is_cancelled_halfway_leaves_the_rest_uncomputed() -> None:
+def test_the_rest_of_a_cancelled_request_is_not_computed() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         computation.hold()
         task = await submitted(batcher, "a", 80)

@@ -1,4 +1,4 @@
-"""Joining requests into calls, and splitting large ones."""
+"""Test joining requests into calls, and splitting large ones."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_closing_does_not_wait_for_a_delay() -> None:
     run(scenario, queue_delay_s=3600)
 
 
-def test_small_samples_have_calls_of_their_own_size() -> None:
+def test_small_samples_have_a_larger_maximum_batch() -> None:
     config = BatchConfig(max_batch_size=64, max_queued_samples=1000, workers=1, max_small_batch_size=256)
     assert config.for_samples_of(64 * 64 * 3).max_batch_size == 256
     assert config.for_samples_of(128 * 128 * 3) is config
@@ -204,7 +204,7 @@ def test_closing_fails_waiting_requests_and_finishes_running_calls() -> None:
     run(scenario)
 
 
-def test_many_concurrent_requests_of_all_sizes_come_back_whole() -> None:
+def test_many_concurrent_requests_of_all_sizes_are_answered_completely() -> None:
     sizes = [1, 2, 7, 8, 9, 30, 100]
 
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:

@@ -1,4 +1,4 @@
-"""A budget of bytes that requests share."""
+"""Test a budget of bytes that requests share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_requests_without_room_wait_in_order() -> None:
         for end in ends[1:4]:
             end.set()
         await turns()
-        assert begun == [6, 5, 1, 4, 99], "more than all of it is all"
+        assert begun == [6, 5, 1, 4, 99], "a larger size reserves the whole budget"
         ends[4].set()
         await asyncio.gather(*tasks)
 

@@ -1,4 +1,4 @@
-"""Short calls that run on the event loop."""
+"""Test short calls that run on the event loop."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_requests_that_arrive_one_by_one_share_a_short_call() -> None:
     assert computation.calls == [[("a", 0, 1), ("b", 0, 1), ("c", 0, 1), ("d", 0, 1)]]
 
 
-def test_lone_requests_skip_the_wait_for_others_more_and_more_often() -> None:
+def test_single_requests_skip_the_wait_for_others_increasingly_often() -> None:
     async def at_once(batcher: Batcher[str]) -> bool:
         task = asyncio.ensure_future(batcher.submit("x", 1, QueueOptions()))
         await asyncio.sleep(0)
@@ -86,7 +86,7 @@ def test_bulk_work_beside_a_short_call_stays_off_the_event_loop() -> None:
     assert sum(count for call in computation.calls for *_, count in call) == 21
 
 
-def test_lone_requests_fail_expire_and_close_like_others() -> None:
+def test_single_requests_fail_expire_and_close_like_others() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         await batcher.submit("alone", 1, QueueOptions())
         with pytest.raises(DeadlineExpiredError):
@@ -104,7 +104,7 @@ def test_lone_requests_fail_expire_and_close_like_others() -> None:
     run(scenario, inline_samples=8)
 
 
-def test_a_failed_lone_request_leaves_no_reference_cycle() -> None:
+def test_a_failed_single_request_leaves_no_reference_cycle() -> None:
     async def failed(batcher: Batcher[str]) -> weakref.ref[EngineError]:
         try:
             await batcher.submit("bad", 1, QueueOptions())

@@ -1,4 +1,4 @@
-"""The order of waiting requests: short and bulk lanes, priorities."""
+"""Test the order of waiting requests: short and bulk lanes, priorities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-def test_a_small_request_passes_a_huge_one() -> None:
+def test_a_small_request_overtakes_a_huge_one() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         first = await behind_a_held_call(batcher, computation)
         huge = await submitted(batcher, "huge", 800)

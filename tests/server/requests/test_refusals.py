@@ -1,4 +1,4 @@
-"""Every wrong field of a request is reported with its own description."""
+"""Test that every wrong field of a request is reported with its own description."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ INVALID_SAMPLE_REQUESTS = [
         {"label_indices": "has 2 entries; expected 1, or one for each of the 3 samples"},
     ),
     ({"count": 3, "label_names": ["one"] * 4}, {"label_names": "has 4 entries"}),
-    ({"count": 1, "label_indices": [0], "label_names": ["zero"]}, {"label_names": "beside label_indices"}),
+    ({"count": 1, "label_indices": [0], "label_names": ["zero"]}, {"label_names": "with label_indices"}),
     ({"count": 1, "encoding": 99}, {"encoding": "is 99; expected a value of ganserve.v1.Encoding"}),
     ({"count": 1, "encoding": -1}, {"encoding": "is -1"}),
     ({"count": 1, "selection": selection(0)}, {"selection.method": "SELECTION_METHOD_UNSPECIFIED; expected"}),
@@ -103,20 +103,20 @@ INVALID_SAMPLE_REQUESTS = [
             "truncation": 1,
             "selection": selection(),
         },
-        {"seed": "beside latents", "offset": "beside latents", "truncation": "beside latents", "selection": "beside"},
+        {"seed": "with latents", "offset": "with latents", "truncation": "with latents", "selection": "with latents"},
     ),
     (
         {"count": 2, "label_indices": [0], "latents": LATENTS, "controls": {"c0": 0.5}},
-        {"controls": "beside latents"},
+        {"controls": "with latents"},
     ),
     ({"model": "tiny-codes", "count": 1, "controls": {"c0": 1.01}}, {"controls.c0": "c0 is 1.01; expected -1 to 1"}),
     ({"model": "tiny-codes", "count": 1, "controls": {"c0": NAN}}, {"controls.c0": "c0 is nan; expected -1 to 1"}),
     (
         {"model": "tiny-codes", "count": 1, "controls": {"c1": 0, "c0": -2, "": 0}},
         {
-            "controls.c1": "'c1' is no control; model 'tiny-codes' has the controls c0",
+            "controls.c1": "'c1' is not a control; model 'tiny-codes' has the controls c0",
             "controls.c0": "c0 is -2",
-            "controls.": "'' is no control",
+            "controls.": "'' is not a control",
         },
     ),
     ({"count": 2, "latents": LATENTS}, {"label_indices": "with latents, model 'tiny' needs labels"}),
@@ -357,7 +357,7 @@ OTHER_REFUSALS = [
         "score",
         {"model": "tiny-vector", "samples": images(2, b"png")},
         StatusCode.FAILED_PRECONDITION,
-        "scores vectors, no images: send samples.tensor",
+        "scores vectors, not images: send samples.tensor",
     ),
     *[
         (

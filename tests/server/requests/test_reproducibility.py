@@ -1,6 +1,6 @@
-"""Sample i of (version, seed, label, truncation) is the same bytes in every request.
+"""Test that sample i of (version, seed, label, truncation) has the same bytes in every request.
 
-Against a real server process with real networks, on the CPU, where the contract is exact.
+It uses a real server process with real networks on the CPU, where the contract is exact.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LENGTH = 60  # samples of each reference sequence
 
 @pytest.fixture(scope="module", params=[(), ("--batch-buckets", "4", "--instances", "2")], ids=["any size", "buckets"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of two workers and a small batch, so that requests of a few samples are cut up and joined."""
+    """Run a server of two workers and a small batch, which splits and joins requests of a few samples."""
     models = tmp_path_factory.mktemp("models")
     build_convolutional_package(models, "convolutional")
     build_dense_package(models, "dense")
@@ -54,7 +54,7 @@ def reference(stubs: Stubs) -> Reference:
 
 
 class Reference:
-    """Reference sequences, each drawn one sample a request while nothing else is asked for."""
+    """Draw reference sequences, one sample per request and one request at a time."""
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs
@@ -113,7 +113,7 @@ def to_message(request: dict) -> gan_service_pb2.SampleRequest:
 
 
 async def ask(stub: gan_service_pb2_grpc.GanServiceAsyncStub, request: dict) -> np.ndarray:
-    """Asks by Sample, or by StreamSamples if the request has a chunk size."""
+    """Call Sample, or StreamSamples if the request has a chunk size."""
     message = to_message(request)
     if request["chunk_size"] is None:
         return to_array((await stub.Sample(message, timeout=60)).samples.tensor)
@@ -158,7 +158,7 @@ def test_returned_latents_give_the_same_samples(stubs: Stubs) -> None:
     assert (given_back.seed, given_back.offset) == (0, 0)
 
 
-def test_a_request_without_a_seed_gets_a_fresh_one_that_draws_it_again(stubs: Stubs) -> None:
+def test_the_returned_seed_of_a_request_without_one_repeats_it(stubs: Stubs) -> None:
     first, second = (stubs.sample(model="dense", count=3) for _ in range(2))
     assert first.seed != second.seed
     assert first.samples != second.samples

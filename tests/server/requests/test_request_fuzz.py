@@ -1,4 +1,4 @@
-"""No request makes the server fail."""
+"""Test that no request makes the server fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def module_stubs(server_process: object) -> Iterator[Stubs]:
         yield stubs
 
 
-# Numbers where types, signs, limits and lengths meet.
+# Numbers at the limits of types, signs and lengths.
 UINT32 = st.sampled_from([0, 1, 2, 3, 4, 8, 64, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
 
 
@@ -131,4 +131,4 @@ def test_garbage_in_a_stream_request_is_invalid(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         list(call(b"\xff\xff\xff", timeout=TIMEOUT_S))
     assert caught.value.code() == StatusCode.INVALID_ARGUMENT
-    assert "no message of the type" in violations(caught.value)["request"]
+    assert "not a message of this method's type" in violations(caught.value)["request"]

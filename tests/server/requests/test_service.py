@@ -1,4 +1,4 @@
-"""The service works in a process that never loads gRPC."""
+"""Test the service in a process that never loads gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""StreamScores: responses in order, bounded read-ahead, errors that name their request, cancellation."""
+"""Test StreamScores: order, bounded read-ahead, errors that name their request, cancellation."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_encoded_images_are_scored_in_streams(gan: GanService) -> None:
     asyncio.run(scenario())
 
 
-def test_only_the_first_request_can_be_refused_and_all_wait_as_bulk(gan: GanService) -> None:
+def test_only_the_first_request_can_be_refused_and_all_are_bulk_work(gan: GanService) -> None:
     critic = gan.repository.resolve("tiny", 0).critic
     with recorded(critic) as calls:
         asyncio.run(answers(gan, *[request()] * 5))
@@ -144,7 +144,7 @@ def test_only_the_first_request_can_be_refused_and_all_wait_as_bulk(gan: GanServ
     [(ReadAhead(requests=2), 3), (ReadAhead(requests=50, payload_bytes=2 * 64 * 100), 3)],
     ids=["requests", "bytes"],
 )
-def test_no_more_is_read_than_may_be_in_flight(gan: GanService, ahead: ReadAhead, most: int) -> None:
+def test_requests_are_read_only_up_to_the_limit_in_flight(gan: GanService, ahead: ReadAhead, most: int) -> None:
     read = 0
     release = threading.Event()
     critic = gan.repository.resolve("tiny", 0)._critic
@@ -206,7 +206,7 @@ def test_the_work_ends_when_its_client_leaves(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_answers_come_while_the_client_still_writes(tmp_path: Path) -> None:
+def test_answers_arrive_while_the_client_still_sends(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def scenario(server: InProcess) -> None:

@@ -1,4 +1,4 @@
-"""StreamSamples: bounded chunks, one chunk ahead, and no work after the client leaves."""
+"""Test StreamSamples: bounded chunks, one chunk ahead, and no work after the client leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-# 48 KiB a sample: what lies in gRPC's and the kernel's buffers is few of them.
+# With 48 KiB a sample, the buffers of gRPC and the kernel hold only a few.
 LARGE = TinyModel(shape=(128, 128, 3), label_names=(), latent_dimension=4)
 
 
@@ -42,7 +42,7 @@ def computed(server: InProcess) -> int:
 
 
 async def settled(value: Callable[[], int]) -> int:
-    """Waits until a number has been the same for half a second, and returns it."""
+    """Wait until a number has been the same for half a second, and return it."""
     last, since = value(), time.monotonic()
     while time.monotonic() - since < 0.5:
         await asyncio.sleep(0.02)
@@ -59,11 +59,11 @@ def test_the_server_does_not_compute_far_ahead_of_a_slow_reader(tmp_path: Path) 
         first = await call.read()
         assert len(to_array(first.chunk.samples.tensor)) == 16
         ahead = await settled(lambda: computed(server))
-        # The one that was read, one ahead, and what fits into the buffers of gRPC and the kernel: some megabytes.
+        # The chunk that was read, one ahead, and some megabytes in the buffers of gRPC and the kernel.
         assert ahead * 48 * 2**10 < 24 * 2**20
         for _ in range(ahead // 16 + 50):
             await call.read()
-        assert computed(server) > ahead, "it goes on when the client reads on"
+        assert computed(server) > ahead, "it continues when the client reads"
         call.cancel()
 
     run(tmp_path, scenario)
@@ -107,7 +107,7 @@ def test_a_stream_slows_down_in_a_full_queue_and_does_not_break(tmp_path: Path) 
             stream = open_stream(server, count=2000, chunk_size=64, seed=1)
             return sum([len(r.chunk.label_indices) async for r in stream])
 
-        # The first chunks are let in one by one, the next ones whatever waits.
+        # The first chunks need room in the queue; later ones enter even a full queue.
         results = await asyncio.gather(*(total() for _ in range(20)), return_exceptions=True)
         served = [result for result in results if not isinstance(result, BaseException)]
         refused = [result for result in results if isinstance(result, BaseException)]
@@ -137,7 +137,7 @@ def test_streams_with_scores_latents_and_labels_of_each_sample(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
-def test_a_small_request_passes_a_stream(tmp_path: Path) -> None:
+def test_a_small_request_overtakes_a_stream(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
 
     async def scenario(server: InProcess) -> None:
@@ -145,7 +145,7 @@ def test_a_small_request_passes_a_stream(tmp_path: Path) -> None:
         quick = model._generator.run
 
         def slow(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
-            # As slow as a real network, so that a request's way to and fro takes less than a call.
+            # As slow as a real network, so that a call takes longer than a request's transport.
             time.sleep(0.05)
             return quick(feed, worker)
 
@@ -155,7 +155,7 @@ def test_a_small_request_passes_a_stream(tmp_path: Path) -> None:
         for seed in range(5):
             before = model.generator.statistics.calls
             await server.gan.Sample(gan_service_pb2.SampleRequest(count=1, seed=seed))
-            # A chunk takes 10 calls, and two of them are asked for; the request waits for the one that runs, no more.
+            # A chunk takes 10 calls and two chunks are queued, but the request waits only for the running call.
             assert model.generator.statistics.calls - before <= 4
         stream.cancel()
 

@@ -1,4 +1,4 @@
-"""Every call waits with the priority of its request."""
+"""Test that every call waits with the priority of its request."""
 
 from __future__ import annotations
 

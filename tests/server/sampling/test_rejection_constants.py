@@ -1,4 +1,4 @@
-"""The constants of rejection sampling, and the calibration that they need."""
+"""Test the constants of rejection sampling, and the calibration that they need."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_measurement_continues_after_its_request_ends(models: Path) -> None:
                 late = asyncio.create_task(gan.sample(request(REJECTION, 4, 1), deadline=time.monotonic() + 0.05))
                 gone = asyncio.create_task(gan.sample(request(REJECTION, 4, 1)))
                 await until(running.is_set)
-                with pytest.raises(DeadlineExpiredError, match="acceptance was measured, once after it is loaded"):
+                with pytest.raises(DeadlineExpiredError, match="measurement of the model's acceptance"):
                     await late
                 gone.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -76,7 +76,7 @@ def test_the_measurement_continues_after_its_request_ends(models: Path) -> None:
         asyncio.run(scenario())
 
 
-def test_a_measurement_that_fails_is_made_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_measurement_is_repeated(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with core(models) as gan:
 
         async def scenario() -> None:
@@ -93,7 +93,7 @@ def test_a_measurement_that_fails_is_made_again(models: Path, monkeypatch: pytes
         asyncio.run(scenario())
 
 
-def test_another_event_loop_measures_for_itself(models: Path) -> None:
+def test_each_event_loop_measures_the_constants(models: Path) -> None:
     with core(models) as gan:
         answers = [sample(gan, request(REJECTION, 4, 5)) for _ in range(2)]
         assert answers[0] == answers[1]
@@ -132,7 +132,7 @@ def test_a_critic_without_calibration_ranks_but_does_not_reject(tmp_path: Path) 
 
 
 def test_a_critic_without_skill_does_not_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny_packages, "SCORE_SLOPE", 0.0)  # of the graph and of the manifest
+    monkeypatch.setattr(tiny_packages, "SCORE_SLOPE", 0.0)  # in the graph and in the manifest
     build_tiny_package(tmp_path)
     with (
         core(tmp_path) as gan,

@@ -1,4 +1,4 @@
-"""Proposals come in bounded groups and rounds, which can be refused, cancelled or expire."""
+"""Test the bounded groups and rounds of proposals, which can be refused, cancelled or expire."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("method", "most", "count"), [(BEST, 5, 100), (BEST, 1024, 2), (REJECTION, 7, 100)])
-def test_proposals_are_held_in_bounded_groups(
+def test_proposals_are_drawn_in_bounded_groups(
     gan: GanService, monkeypatch: pytest.MonkeyPatch, method: int, most: int, count: int
 ) -> None:
     monkeypatch.setattr(selection_module, "_MOST_PROPOSALS", 60)
     model = gan.repository.resolve("tiny", 0)
-    sample(gan, request(REJECTION, 1, 1))  # so that the constants are known
+    sample(gan, request(REJECTION, 1, 1))  # to measure the constants first
     with recorded(model.generator) as calls, recorded(model.critic) as scored:
         response = sample(gan, request(method, most, count))
     check(response, "tiny", method, most, 0)
@@ -46,7 +46,7 @@ def test_proposals_are_held_in_bounded_groups(
     assert sum(call["count"] for call in calls) == response.selection.proposed
 
 
-def test_large_samples_are_held_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_samples_are_drawn_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tiny_package(tmp_path, model=dataclasses.replace(UNCONDITIONAL, shape=(64, 64, 3)))
     monkeypatch.setattr(selection_module, "_MOST_BYTES", 10 * 64 * 64 * 3)
     with core(tmp_path) as gan, recorded(gan.repository.resolve("", 0).generator) as calls:
@@ -113,7 +113,7 @@ def test_a_full_queue_is_reported_before_other_errors(models: Path) -> None:
             with pytest.raises(QueueFullError):
                 await gan.sample(wrong)
             wrong.priority = gan_service_pb2.PRIORITY_HIGH
-            with pytest.raises(InvalidRequestError):  # whose queue is empty
+            with pytest.raises(InvalidRequestError):  # the critic's queue is empty
                 await gan.sample(wrong)
             assert model.generator.statistics.rejected == 1
             release.set()

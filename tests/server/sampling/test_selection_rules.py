@@ -1,4 +1,4 @@
-"""Selected samples follow the rules of each method.
+"""Test that selected samples follow the rules of each method.
 
 N = samples, m = proposals of a sample at most.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", [BEST, REJECTION])
 @pytest.mark.parametrize("most", [1, 4, 13])
-def test_the_critic_chooses_by_the_rules(gan: GanService, name: str, method: int, most: int) -> None:
+def test_the_critic_selects_by_the_rules(gan: GanService, name: str, method: int, most: int) -> None:
     fields = {"model": name, "offset": 5, "return_latents": True, "return_scores": True}
     response = sample(gan, request(method, most, 40, **fields))
     expected = check(response, name, method, most, 5)
@@ -42,7 +42,7 @@ def test_the_critic_chooses_by_the_rules(gan: GanService, name: str, method: int
         assert {one.accepted for one in expected} == {True} or len({one.proposed for one in expected}) > 1
 
 
-def test_rejection_takes_the_likeliest_where_none_is_accepted(gan: GanService) -> None:
+def test_rejection_takes_the_likeliest_if_none_is_accepted(gan: GanService) -> None:
     expected = check(sample(gan, request(REJECTION, 2, 200)), "tiny", REJECTION, 2, 0)
     assert {one.accepted for one in expected} == {True, False}
     assert {one.proposal for one in expected if not one.accepted} == {0, 1}
@@ -61,7 +61,7 @@ def test_truncation_controls_and_labels_hold_for_proposals(gan: GanService) -> N
 
 
 @pytest.mark.parametrize("method", [BEST, REJECTION])
-def test_a_selected_sample_is_the_unselected_one_of_its_proposal(gan: GanService, method: int) -> None:
+def test_a_selected_sample_equals_its_proposal_drawn_without_selection(gan: GanService, method: int) -> None:
     selected = sample(gan, request(method, 6, 20, offset=3, return_scores=True, return_latents=True))
     for row, label in enumerate(selected.label_indices):
         proposals = sample(
@@ -81,7 +81,7 @@ def test_a_selected_sample_is_the_unselected_one_of_its_proposal(gan: GanService
     assert sample(gan, again).samples == selected.samples
 
 
-def test_one_proposal_is_no_selection(gan: GanService) -> None:
+def test_one_proposal_equals_no_selection(gan: GanService) -> None:
     plain = sample(gan, gan_service_pb2.SampleRequest(model="tiny", seed=11, count=50))
     assert not plain.HasField("selection")
     for method in (BEST, REJECTION):

@@ -1,7 +1,7 @@
 """Read configurations that earlier versions wrote: in runs' config.json, in checkpoints and in packages' manifests.
 
 Until 2026-11 a configuration had the options of all architectures, sources, losses and optimisers. Unused options had
-the values of `_UNUSED`. Growth had a table of its own, `progressive`.
+the values of `_UNUSED`. Growth had a separate table, `progressive`.
 """
 
 import operator

@@ -47,7 +47,7 @@ class InMemoryBatches:
         return self._sequence.mirrored(samples, position), None if self._labels is None else self._labels[indices]
 
     def close(self) -> None:
-        """Do nothing: no worker reads ahead."""
+        """Do nothing: there are no workers."""
 
 
 BatchSource = InMemoryBatches | PrefetchedBatches

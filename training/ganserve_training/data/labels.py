@@ -43,7 +43,7 @@ def index_label_array(
         distinct, indices = np.unique(values, return_inverse=True)
         return indices.astype(np.int64).reshape(-1), tuple(map(str, distinct.tolist()))
     if len(set(names)) != len(names):
-        raise DataError(f"{where} names two labels alike: {', '.join(names)}")
+        raise DataError(f"{where} has the same name for two labels: {', '.join(names)}")
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < len(names):
         raise DataError(f"{where} must hold labels from 0 to {len(names) - 1} (got {values.min()} to {values.max()})")
     return values.astype(np.int64), tuple(names)

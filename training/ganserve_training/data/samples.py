@@ -57,7 +57,7 @@ class Samples:
         return replace(self, labels=None, label_names=())
 
     def sha256(self) -> str:
-        """Return a digest of all that training would see of these samples."""
+        """Return a digest of everything in these samples that training uses."""
         raise NotImplementedError
 
 
@@ -65,7 +65,7 @@ def check_labels(labels: NDArray[np.int64] | None, label_names: tuple[str, ...],
     """Check that labels are int64 [count], indices into their names, or that both are absent.
 
     Raises:
-        DataError: They are not.
+        DataError: They are something else.
     """
     if (labels is None) != (not label_names):
         raise DataError("labels and label_names must be given together, or neither")

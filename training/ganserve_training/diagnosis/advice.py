@@ -1,4 +1,4 @@
-"""Advise what to try for each kind of finding: only options that `ganserve train` would accept for this run.
+"""Suggest options for each kind of finding, but only those that `ganserve train` would accept for this run.
 
 A remedy is a phrase with a place for flags, and new values by their path. Values that differ from the run's own become
 flags. A remedy that changes nothing, or that training would refuse, is left out.

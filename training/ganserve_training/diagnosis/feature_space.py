@@ -44,7 +44,7 @@ def mean_pairwise_distance(features: Tensor, labels: Tensor | None) -> float:
     if labels is not None:
         alike = pairs & (labels[:, None] == labels[None, :])
         pairs = alike if bool(alike.any()) else pairs
-    # Exact. The default for more than 25 samples uses a product, which gives equal samples a distance above 0.
+    # The default for more than 25 samples computes by matrix products, which give equal samples a distance above 0.
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     return float(distances[pairs].mean())
 

@@ -1,4 +1,4 @@
-"""Define findings, and report a condition once: when it has lasted, and again only after it has gone."""
+"""Define findings, and report a lasting condition once; report it again only after it has ended."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,8 +16,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PERSISTENCE = 3
-"""Looks in a row for which a condition must hold before it is reported, and must be absent before it counts as gone. A
-single look may be an accident of its 256 samples."""
+"""Looks in a row that start or end a condition: the 256 samples of one look may mislead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +44,7 @@ class Debounce:
 
     @property
     def lasting(self) -> frozenset[Kind]:
-        """Return the conditions that were reported and have not gone since."""
+        """Return the conditions that were reported and have not ended."""
         return frozenset(self._lasting)
 
     def feed(self, conditions: Collection[Kind]) -> list[Kind]:
@@ -63,7 +62,7 @@ class Debounce:
         return new
 
     def streak(self, kind: Kind) -> int:
-        """Return for how many looks in a row the condition has held; 0: it does not hold."""
+        """Return the number of looks in a row at which the condition has held; 0: it does not hold."""
         return max(self._streaks[kind], 0)
 
     def state_dict(self) -> dict[str, Any]:

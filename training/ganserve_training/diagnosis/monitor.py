@@ -1,4 +1,4 @@
-"""Watch a run: take looks, keep their history, report findings, and know the best step so far."""
+"""Monitor a run: observe it, keep the history, report findings, and remember the best step."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ from ganserve_training.run.training_step import Trainer
 _QUALITY_SAMPLES = 500
 _QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with
 _AUGMENTATION_SEED = 30_000_002
-_PER_MODE = 8  # count modes from this many samples per mode: with fewer, a mode may be missed by accident
+_PER_MODE = 8  # fewest samples per mode to count modes: with fewer, chance alone misses some
 _ENOUGH_HELD_OUT = 256  # from this many on, held-out samples are the quality's reference, else training samples
 
 
@@ -42,8 +42,7 @@ class Look:
     findings: tuple[Finding, ...]
     """Findings to report now."""
     is_best: bool
-    """True if the quality is the best so far in this run; never while networks grow, as such checkpoints cannot be
-    exported."""
+    """True if the quality is the best so far; False while networks grow, because export refuses such checkpoints."""
 
 
 class Monitor:
@@ -54,7 +53,7 @@ class Monitor:
         self._config: TrainConfig = trainer.config
         self._say = say
         self._train = train
-        self._observer: _Observer | None = None  # made at the first look, so that a run without looks pays nothing
+        self._observer: _Observer | None = None  # made at the first look, because making it takes time
         self._debounce = Debounce()
         self._stopped_after = 0
         self._observations = LogWriter(folder.observations, trainer.step)
@@ -142,7 +141,6 @@ class _Observer:
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
     def observe(self) -> Observation:
-        """Observe the players as they are now."""
         trainer = self._trainer
         stage = stage_of(trainer.generator)
         return self._probe.look(

@@ -36,16 +36,14 @@ class Observation:
     """Mean score of generated samples."""
 
     loss_slope: float
-    """Mean of |d generator loss / d score| per generated sample: 1 if the loss passes on the critic's whole gradient, 0
-    if it has saturated."""
+    """Mean of |d generator loss / d score| per generated sample. 1: it passes the whole gradient on; 0: saturated."""
     sample_gradient_norm: float
     """Mean norm of d generator loss / d generated sample."""
     generator_gradient_norm: float
     """Norm of d generator loss / d generator weights."""
 
     diversity: float
-    """Mean pairwise distance of generated samples, divided by that of real ones; with labels, only pairs with the same
-    label count. 1: as varied as the data; 0: all the same."""
+    """Mean distance of two generated samples (of one label) relative to real ones; 0: all are the same."""
     offset: float
     """Distance between the centres of generated and real samples, in mean pairwise distances of real ones."""
     centre: tuple[float, ...]
@@ -77,7 +75,7 @@ class Observation:
         return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary for JSON, which has no infinities and no NaN: they become words."""
+        """Return a dictionary for JSON; infinities and NaN become words, because JSON lacks them."""
         values = asdict(self) | {"centre": [_write(value) for value in self.centre]}
         return {name: _write(value) for name, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""Look at both players without changing them. N = samples of one look, Z = latent, C, H, W = image, M = scores.
+"""Observe both players without changing them. N = samples of one look, Z = latent, C, H, W = image, M = scores.
 
 A look draws nothing from the run's random generators, steps no optimiser, and writes to no `.grad` and no buffer: the
 run continues bit for bit as without it. Its latents and real samples are fixed. So two looks differ only by what the

@@ -10,10 +10,10 @@ History = Sequence[Observation]
 """Observations of a run, oldest first."""
 
 WARM_UP = 4
-"""Looks at a run's beginning that some rules leave out, as everything is poor before the players have adapted."""
+"""Looks at the start of a run that some rules skip: the players have not adapted yet."""
 SMOOTHING = 3  # looks in a median of the quality, as a single look may be lucky
 GAIN_WINDOW = 5  # looks over which gains are measured
-NOTHING_GAINED = 0.9  # share of the quality's earlier error above which nothing was gained
+NOTHING_GAINED = 0.9  # above this share of its earlier value, the quality's error counts as unchanged
 
 
 def best_observation(history: History) -> Observation | None:

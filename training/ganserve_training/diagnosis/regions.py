@@ -19,8 +19,8 @@ from ganserve_training.diagnosis.observation import RegionKind
 from ganserve_training.evaluation.judge import fit_judge
 from ganserve_training.evaluation.modes import Modes
 
-CLUSTERS = 20  # about 13 of 256 samples each, so that an empty cluster is no accident
-REACHED_SHARE = 0.1  # A region counts as reached from this share of its share of real samples
+CLUSTERS = 20  # about 13 of 256 samples each, so that a cluster is not empty by chance
+REACHED_SHARE = 0.1  # a region is reached with at least this part of its share of real samples
 JUDGE_ACCURACY = 0.8  # accuracy on held-out samples below which a judge is not used; clusters take its place
 
 

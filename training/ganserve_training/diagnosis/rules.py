@@ -53,8 +53,7 @@ OVERFIT_GAP = 0.15  # training accuracy minus held-out accuracy; chance alone gi
 OVERFIT_LOOKS = 3  # looks over which the gap is averaged
 
 RUNAWAY_GAP = 100.0
-"""Distance between mean real and mean generated score. Healthy Wasserstein critics of images stay below 75, and critics
-of other losses below 30."""
+"""Distance of mean real and fake scores; healthy ones are below 75 (Wasserstein, images) or 30 (other losses)."""
 RUNAWAY_GROWTH = 2.0  # growth of this distance over the window
 RUNAWAY_LOSS = 10.0
 """Critic's loss without any gain in quality. A critic that knows nothing pays at most 2 in any game, and no healthy run
@@ -66,8 +65,7 @@ EVEN = 0.15  # distance of the critic's accuracy from one half within which it c
 CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25  # distance between the generated centre and the data's, in mean pairwise distances of the data
 CONVERGED_GAIN = 0.5
-"""Largest share of the quality's error before training. Without it, a critic that has learned nothing would count as
-converged."""
+"""Largest share of the quality's error before training; otherwise an untrained critic would count as converged."""
 
 DECLINED = 1.3  # ratio of the smoothed error to its best value
 DECLINE_NOISE = 6.0  # smallest rise over the best value, as a multiple of the looks' noise (`Trend.noise`)
@@ -123,7 +121,7 @@ def mode_collapse(history: History) -> str | None:
 
 
 def oscillation(history: History) -> str | None:
-    """Find players that chase each other: the generated samples or the critic's accuracy swing."""
+    """Find players that chase each other, so that the generated samples or the critic's accuracy swing."""
     recent = history[-SWING_WINDOW:]
     if len(recent) < SWING_WINDOW:
         return None

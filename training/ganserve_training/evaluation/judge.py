@@ -61,8 +61,7 @@ class Judgement:
     gan_train: float
     """Accuracy on held-out real data of a judge trained on the samples alone (Shmelkov et al. 2018)."""
     nn_distance_ratio: float
-    """Mean distance from a sample to the nearest training sample, divided by the same for held-out real samples. Well
-    below 1: copies. Well above 1: noise."""
+    """Mean distance to the nearest training sample, over that of held-out samples. Below 1: copies; above: noise."""
     judge_accuracy: float
     """Accuracy on held-out real data of the judge trained on real data: an upper limit for gan_train."""
     gan_test_by_label: tuple[float, ...]

@@ -20,7 +20,7 @@ def built_in_metrics() -> tuple[str, ...]:
 
 
 if TYPE_CHECKING:
-    MetricName = str  # Python code may name metrics of its own, too
+    MetricName = str  # Python code may name its own metrics, too
 else:
     MetricName = Literal[built_in_metrics()]  # choices of the command line
 
@@ -30,8 +30,7 @@ class EvaluationOptions:
     """Choices of an evaluation."""
 
     data: str | None = None
-    """The real data: a source such as digits, or the path of a file or folder. Default: the data that the model
-    learned from."""
+    """The real data: a source such as digits, or a path. Default: the data that the model learned from."""
     metrics: tuple[MetricName, ...] = ()
     """Metrics to measure. Default: those that suit the data."""
     features: str = "auto"
@@ -39,8 +38,7 @@ class EvaluationOptions:
     the last layer of a small network trained on the real data's labels. A .pt file: a TorchScript network. A .onnx
     file: an ONNX network. auto: classifier if the data are labelled images, else pixels."""
     feature_side_px: int | None = None
-    """Height and width of the images that a TorchScript network takes. Default: those of the data; for ONNX, those of
-    the file."""
+    """Height and width of a TorchScript network's images. Default: those of the data; for ONNX, of the file."""
     feature_range: FeatureRange = "0..1"
     """Values of black and white for a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
     samples: int | None = field(default=None, metadata={"aliases": ("--count", "-n")})

@@ -23,7 +23,7 @@ class CriticPass:
         labels: int64 [N], the same for both, or None.
         with_gradients: Prepare for gradients.
         together: Put real and generated samples through the critic as one batch, so that both gradients take one
-            pass; not for a critic that looks across its batch.
+            pass; not for a critic that mixes its samples.
     """
 
     def __init__(

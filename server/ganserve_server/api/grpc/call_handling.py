@@ -127,8 +127,7 @@ class CallHandler(grpc.GenericRpcHandler):
                 counts.count(call.code, time.perf_counter() - call.started)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
-            # Abort last, so that the call is counted before its client gets the status. gRPC keeps this frame in a
-            # reference cycle, so release what it holds.
+            # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
             request = call = None
             return await context.abort(*failure)
 

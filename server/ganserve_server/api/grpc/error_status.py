@@ -55,7 +55,7 @@ def client_status(
     else:
         _log.error("%s failed; request id %s", method, request_id, exc_info=error)
         code = grpc.StatusCode.INTERNAL
-        message = f"the server failed; its log says why beside the request id {request_id}"
+        message = f"the server failed; its log has the reason at request id {request_id}"
     return code, message, (*details, (REQUEST_ID_KEY, request_id))
 
 

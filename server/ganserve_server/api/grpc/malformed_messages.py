@@ -27,7 +27,7 @@ class _Malformed:
 def read_message(request: Any) -> Any:
     """Return the message; raise InvalidRequestError if it could not be parsed."""
     if isinstance(request, _Malformed):
-        description = "is no message of the type that this method takes: use the protos of this server's version"
+        description = "is not a message of this method's type: use the protos of this server's version"
         raise invalid_field("request", description)
     return request
 

@@ -166,7 +166,7 @@ def _stream_error(request: Any, error: RequestError) -> Any:
     message = status_message(error)
     if isinstance(error, EngineError):
         _log.error("a request of a stream failed", exc_info=error)
-        message = "the server failed; its log says why"
+        message = "the server failed; its log has the reason"
     response = service_pb2.ModelInferResponse(
         id=request.id, model_name=request.model_name, model_version=request.model_version
     )

@@ -24,7 +24,7 @@ _TYPED_FIELDS = {
     "FP64": "fp64_contents",
 }
 _SHARED_MEMORY = "shared_memory_region"
-NO_SHARED_MEMORY = "this server knows no shared memory: send and receive tensors in the messages"
+NO_SHARED_MEMORY = "shared memory is not supported: send and receive tensors in the messages"
 
 
 def read_request(message: Any) -> InferenceRequest:
@@ -106,7 +106,7 @@ def _array(tensor: Any, raw: bytes | None, field: str) -> NDArray[np.generic]:
     if raw is None:
         return _typed_array(tensor, dtype, shape, typed, field)
     if typed:
-        raise invalid_field(contents, "are given beside raw_input_contents: give one of the two")
+        raise invalid_field(contents, "cannot be combined with raw_input_contents: give one of the two")
     size = math.prod(shape) * dtype.itemsize
     if len(raw) != size:
         problem = f"has {len(raw)} raw bytes; {list(shape)} of {tensor.datatype} has exactly {size}, row-major"

@@ -73,7 +73,7 @@ def _labels(
     key = _one_of(arrays, _LABEL_KEYS)
     if config.labels_path is not None:
         if key is not None:
-            raise DataError(f"{path} has labels of its own under {key!r}: leave --data.labels-path out")
+            raise DataError(f"{path} has its own labels under {key!r}: leave --data.labels-path out")
         return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
     if key is None:
         if _NAMES_KEY in arrays:
@@ -102,7 +102,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
-    """Return the key that is present, or None."""
     found = [key for key in keys if key in arrays]
     if len(found) > 1:
         raise DataError(f"there must be only one of {' and '.join(found)} in the file")
