@@ -106,7 +106,7 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_only_damaged_checkpoints_are_an_error_not_a_new_start(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), keep=3).write_bytes(b"torn")
-    with pytest.raises(CheckpointError, match=r"all 1 checkpoints .* are damaged: restore .* or delete"):
+    with pytest.raises(CheckpointError, match=r"all 1 checkpoints are damaged. Restore .* or delete"):
         load_latest_checkpoint(tmp_path, lambda message: None)
 
 

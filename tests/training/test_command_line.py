@@ -57,7 +57,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "train dcgan-32 --data.source digits --data.count 9",
             "error: --data.count: does not exist with --data.source digits.",
         ),
-        ("train dcgan-32 --data.source=ring", "is a vector of 2 values: use --networks.architecture mlp"),
+        ("train dcgan-32 --data.source=ring", "is a vector of 2 values. Use --networks.architecture mlp"),
         (
             "train dcgan-32 --data.source folder",
             "--data.source folder: needs the place of your data. Add --data.path PATH.",

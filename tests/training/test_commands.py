@@ -185,7 +185,7 @@ def test_help_lists_presets_and_options() -> None:
 def test_evaluating_a_missing_run_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate_command.main([str(tmp_path)]) == 1
     errors = capsys.readouterr().err
-    assert errors.startswith(f"ganserve evaluate: error: {tmp_path} holds no checkpoint: name a run's, or train first")
+    assert errors.startswith(f"ganserve evaluate: error: {tmp_path}: holds no checkpoint. Name a run's, or train first")
     assert errors.count("\n") == 1
     assert evaluate_command.main([str(tmp_path / "missing")]) == 2
 
@@ -206,8 +206,8 @@ def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(
     request.getfixturevalue("_small_files")
     result = ganserve("train", *train_arguments(finished, 30))
     assert result.returncode == 1
-    assert "step-00000021.pt can't be written" in result.stderr
-    assert "free some space" in result.stderr
+    assert "step-00000021.pt: can't be written" in result.stderr
+    assert "Free some space" in result.stderr
     assert "Traceback" not in result.stderr
     assert {path: path.read_bytes() for path in checkpoint_paths(finished / "checkpoints")} == {
         path: content for path, content in before.items() if path.suffix == ".pt"

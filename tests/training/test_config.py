@@ -107,7 +107,9 @@ def test_the_difference_of_two_configurations_names_each_field_with_both_values(
 def test_only_options_without_effect_on_weights_may_change_on_resume() -> None:
     old = tiny_config()
     check_same_config(old, tiny_config(steps=99, output=OutputConfig(log_every_steps=1)), where="runs/x")
-    with pytest.raises(ConfigChangedError, match=r"(?s)runs/x was trained .*\n  --batch-size: 16 -> 8\nGo back.*--out"):
+    with pytest.raises(
+        ConfigChangedError, match=r"(?s)runs/x: was trained .*\n  --batch-size: 16 -> 8\nGo back.*--out"
+    ):
         check_same_config(old, tiny_config(steps=99, batch_size=8), where="runs/x")
 
 

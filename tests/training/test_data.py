@@ -107,10 +107,10 @@ def test_an_order_of_no_samples_is_refused() -> None:
 
 def test_batches_are_the_samples_with_their_labels() -> None:
     images = load_split(DigitsConfig(), "train")
-    source = InMemoryBatches(images, 3, torch.device("cpu"))
+    source = InMemoryBatches(images, DigitsConfig(), 3, torch.device("cpu"))
     samples, labels = source.batch(35, 5)
     indices = ShuffledOrder(len(images), 3).indices(35, 5)
     assert torch.equal(from_network(samples, images.info), torch.from_numpy(images.pixels[indices]))
     assert labels is not None
     assert labels.tolist() == images.labels[indices].tolist()
-    assert InMemoryBatches(Images(pixels=images.pixels), 3, torch.device("cpu")).batch(35, 5)[1] is None
+    assert InMemoryBatches(Images(pixels=images.pixels), DigitsConfig(), 3, torch.device("cpu")).batch(35, 5)[1] is None

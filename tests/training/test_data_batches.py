@@ -63,8 +63,8 @@ def assert_equal_batches(ours: tuple[Tensor, Tensor | None], theirs: tuple[Tenso
 
 @pytest.mark.parametrize("balanced", [False, True], ids=["shuffled", "balanced"])
 def test_workers_give_the_same_batches_as_memory_from_any_position(stored: StoredImages, balanced: bool) -> None:
-    expected = InMemoryBatches(in_memory(stored), 3, CPU, flip=True, class_balanced=balanced)
-    loader = PrefetchedBatches(stored, 3, CPU, flip=True, class_balanced=balanced, workers=2)
+    expected = InMemoryBatches(in_memory(stored), DigitsConfig(flip=True, class_balanced=balanced), 3, CPU)
+    loader = PrefetchedBatches(stored, DigitsConfig(flip=True, class_balanced=balanced, workers=2), 3, CPU)
     try:
         requests = [(8 * step, 8) for step in range(9)]  # In order, across the end of an epoch.
         requests += [(step, 4) for step in range(200, 300, 12)]  # One process of three, with another batch size.
@@ -76,13 +76,13 @@ def test_workers_give_the_same_batches_as_memory_from_any_position(stored: Store
 
 
 def test_a_resumed_loader_continues_bit_for_bit(stored: StoredImages) -> None:
-    whole = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
+    whole = PrefetchedBatches(stored, DigitsConfig(flip=True, workers=2), 9, CPU)
     uninterrupted = [whole.batch(5 * step, 5) for step in range(12)]
     whole.close()
-    first = PrefetchedBatches(stored, 9, CPU, flip=True, workers=2)
+    first = PrefetchedBatches(stored, DigitsConfig(flip=True, workers=2), 9, CPU)
     parts = [first.batch(5 * step, 5) for step in range(5)]
     first.close()  # In the middle of an epoch, with unused batches read ahead.
-    second = PrefetchedBatches(stored, 9, CPU, flip=True, workers=1)
+    second = PrefetchedBatches(stored, DigitsConfig(flip=True, workers=1), 9, CPU)
     parts += [second.batch(5 * step, 5) for step in range(5, 12)]
     second.close()
     for ours, theirs in zip(parts, uninterrupted, strict=True):
@@ -90,7 +90,7 @@ def test_a_resumed_loader_continues_bit_for_bit(stored: StoredImages) -> None:
 
 
 def test_reading_ahead_follows_the_stride(stored: StoredImages) -> None:
-    loader = PrefetchedBatches(stored, 3, CPU, workers=0)
+    loader = PrefetchedBatches(stored, DigitsConfig(workers=0), 3, CPU)
     loader.batch(0, 4)
     loader.batch(12, 4)
     started = loader._batches
@@ -101,7 +101,7 @@ def test_reading_ahead_follows_the_stride(stored: StoredImages) -> None:
 
 def test_reading_does_not_use_the_global_generators(stored: StoredImages) -> None:
     before = torch.get_rng_state()
-    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
+    loader = PrefetchedBatches(stored, DigitsConfig(workers=1), 3, CPU)
     loader.batch(0, 4)
     loader.batch(100, 4)
     loader.close()
@@ -109,8 +109,8 @@ def test_reading_does_not_use_the_global_generators(stored: StoredImages) -> Non
 
 
 def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredImages) -> None:
-    expected = InMemoryBatches(in_memory(stored), 3, CPU)
-    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
+    expected = InMemoryBatches(in_memory(stored), DigitsConfig(), 3, CPU)
+    loader = PrefetchedBatches(stored, DigitsConfig(workers=1), 3, CPU)
     try:
         loader.batch(0, 4)
         (worker,) = loader._batches._workers  # type: ignore[union-attr]
@@ -123,14 +123,14 @@ def test_workers_outlive_the_stop_request_of_their_process_group(stored: StoredI
 
 
 def test_a_killed_worker_is_reported(stored: StoredImages) -> None:
-    loader = PrefetchedBatches(stored, 3, CPU, workers=1)
+    loader = PrefetchedBatches(stored, DigitsConfig(workers=1), 3, CPU)
     loader.batch(0, 4)
     (worker,) = loader._batches._workers  # type: ignore[union-attr]
     os.kill(worker.pid, signal.SIGKILL)
     positions = range(4, 100, 4)
     with pytest.raises(DataError, match=r"a process that reads data died: .*--data.workers 0"):
         [loader.batch(position, 4) for position in positions]
-    assert_equal_batches(loader.batch(0, 4), InMemoryBatches(in_memory(stored), 3, CPU).batch(0, 4))
+    assert_equal_batches(loader.batch(0, 4), InMemoryBatches(in_memory(stored), DigitsConfig(), 3, CPU).batch(0, 4))
     loader.close()
 
 
@@ -143,7 +143,7 @@ def test_a_broken_pipe_before_the_signal_gives_the_same_error(stored: StoredImag
         raise EOFError
         yield
 
-    loader = PrefetchedBatches(stored, 3, CPU, workers=0)
+    loader = PrefetchedBatches(stored, DigitsConfig(workers=0), 3, CPU)
     loader.batch(0, 4)
     loader._batches = pipe_that_ends()
     before = signal.signal(signal.SIGALRM, died)
@@ -161,7 +161,7 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path, workers: int, monkeypatch
     samples = load_split(FolderConfig(path=str(tmp_path)), "train")
     for file in tmp_path.iterdir():
         file.unlink()
-    loader = PrefetchedBatches(samples, 0, CPU, workers=workers)
+    loader = PrefetchedBatches(samples, DigitsConfig(workers=workers), 0, CPU)
     with pytest.raises(DataError, match=r"^/.*\.png can't be read any more: No such file or directory"):
         loader.batch(0, 2)
     loader.close()
@@ -184,18 +184,20 @@ def test_small_sets_are_read_into_memory_and_large_ones_read_ahead(
 
 
 def test_bytes_kept_as_bytes_give_the_same_batches(stored: StoredImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_floats = InMemoryBatches(in_memory(stored), 3, CPU, flip=True)
+    as_floats = InMemoryBatches(in_memory(stored), DigitsConfig(flip=True), 3, CPU)
     monkeypatch.setattr("ganserve_training.data.batches._AS_FLOATS_BYTES", 0)
-    assert_equal_batches(InMemoryBatches(in_memory(stored), 3, CPU, flip=True).batch(30, 16), as_floats.batch(30, 16))
+    assert_equal_batches(
+        InMemoryBatches(in_memory(stored), DigitsConfig(flip=True), 3, CPU).batch(30, 16), as_floats.batch(30, 16)
+    )
 
 
 def _sources(samples: StoredImages) -> Iterator[BatchSource]:
-    yield InMemoryBatches(in_memory(samples), 3, CPU, flip=True)
-    yield PrefetchedBatches(samples, 3, CPU, flip=True, workers=0)
+    yield InMemoryBatches(in_memory(samples), DigitsConfig(flip=True), 3, CPU)
+    yield PrefetchedBatches(samples, DigitsConfig(flip=True, workers=0), 3, CPU)
 
 
 def test_half_of_the_images_are_mirrored_at_any_batch_size(stored: StoredImages) -> None:
-    plain = InMemoryBatches(in_memory(stored), 3, CPU).batch(1000, 64)[0]
+    plain = InMemoryBatches(in_memory(stored), DigitsConfig(), 3, CPU).batch(1000, 64)[0]
     mask = torch.from_numpy(flips(1000, 64, 3))
     for source in _sources(stored):
         for size in (1, 7, 64):

@@ -132,12 +132,12 @@ def test_the_best_checkpoint_is_kept_beside_the_others(watched: Path) -> None:
 
 def test_missing_and_damaged_best_checkpoints_are_reported(tmp_path: Path) -> None:
     run(tiny_config(steps=4, diagnosis=replace(WATCHED, keep_best=False)), tmp_path)
-    with pytest.raises(CheckpointError, match=r"keeps no best checkpoint: .*--diagnosis.keep-best"):
+    with pytest.raises(CheckpointError, match=r"keeps no best checkpoint, .*--diagnosis.keep-best"):
         load_trained(tmp_path, "best")
     run(tiny_config(steps=6, diagnosis=WATCHED), tmp_path)
     if (path := best_checkpoint_path(tmp_path / "checkpoints")) is not None:
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(CheckpointError, match=r"best-\d+.pt is damaged"):
+        with pytest.raises(CheckpointError, match=r"best-\d+.pt: is damaged"):
             load_trained(tmp_path, "best")
         assert load_trained(tmp_path).step == 6
 
@@ -225,7 +225,7 @@ def test_a_growing_network_is_never_the_best(tmp_path: Path, monkeypatch: pytest
     )
     with pytest.raises(StoppedError):
         run(config, tmp_path, stop_after=5)  # Level 1 of 1 fades in.
-    with pytest.raises(CheckpointError, match=r"every-steps after its networks were fully grown; use the latest"):
+    with pytest.raises(CheckpointError, match=r"every-steps after its networks were fully grown\. Use the latest"):
         load_trained(tmp_path, "best")
     run(config, tmp_path)
     # Two steps at level 0, fading from the third step, complete at the sixth.

@@ -19,7 +19,6 @@ from ganserve_training.config import (
     HingeLoss,
     MinimaxLoss,
     RegularisersConfig,
-    ScheduleConfig,
     TrainConfig,
     register_architecture,
     register_loss,
@@ -230,13 +229,16 @@ class Growing(DcganConfig):
 
 
 def test_a_loss_says_what_it_needs_of_the_critic() -> None:
-    off = RegularisersConfig.none()
+    register_loss(Unbounded)
+    off = [f"--regularisers.{name}-gamma.{end}=0" for name in ("r1", "r2") for end in ("start", "end")]
+    words = ["digits", "--loss.name", "unbounded", *off]
     with pytest.raises(ConfigError, match=r"^--loss.name unbounded: needs a bounded critic"):
-        TrainConfig(loss=Unbounded(), networks=DcganConfig(), regularisers=off)
+        read_arguments(words)
+    config = read_arguments([*words, "--regularisers.weight-clip", "0.01"]).config
+    assert config.loss == Unbounded()
     with pytest.raises(ConfigError, match=r"^--loss.name unbounded: needs a bounded critic"):
-        TrainConfig(loss=Unbounded(), regularisers=replace(off, more=(Loose(),)))
-    TrainConfig(loss=Unbounded(), regularisers=replace(off, weight_clip=0.01))
-    TrainConfig(loss=Unbounded(), networks=Growing(), regularisers=off)
+        replace(config, regularisers=replace(RegularisersConfig.none(), more=(Loose(),)))
+    replace(config, regularisers=RegularisersConfig.none(), networks=Growing())
 
 
 def test_a_penalty_says_what_it_needs_of_the_loss_and_the_critic() -> None:
@@ -251,8 +253,9 @@ def test_a_penalty_says_what_it_needs_of_the_loss_and_the_critic() -> None:
 
 
 def test_an_architecture_says_that_it_grows() -> None:
+    register_architecture(Growing)
     with pytest.raises(ConfigError, match=r"^--schedule.unrolled-steps 2: needs a critic that does not grow"):
-        TrainConfig(networks=Growing(), schedule=ScheduleConfig(unrolled_steps=2))
+        read_arguments(["digits", "--networks.architecture", "growing", "--schedule.unrolled-steps", "2"])
 
 
 def test_a_name_is_registered_once() -> None:

@@ -82,8 +82,8 @@ def test_constants_published_by_tf_gan() -> None:
     heads = Heads(RelativisticPairingLoss(), CodesConfig(), classifier=True)
     outputs = [CriticOutput(torch.zeros(4), class_logits=double(rows)) for rows in (real, fake)]
     none = Codes(None, None)
-    assert heads.generator_terms(outputs[1], labels, none)["classification"].item() == pytest.approx(3.84974, abs=5e-6)
-    assert heads.critic_terms(*outputs, labels, none)["classification"].item() == pytest.approx(9.43950, abs=5e-6)
+    assert heads.terms(outputs[1:], labels, none)["classification"].item() == pytest.approx(3.84974, abs=5e-6)
+    assert heads.terms(outputs, labels, none)["classification"].item() == pytest.approx(9.43950, abs=5e-6)
 
     # TF-GAN's penalty on mutual information is the mean over two codes with Gaussian constants, ours their sum without.
     discrete = information_term(
@@ -110,8 +110,8 @@ def test_weights_multiply_the_terms_of_both_players() -> None:
     surprise = mean_surprise(LOGITS, LABELS)
     information = information_term(fake, codes)
     assert information is not None
-    critic = heads.critic_terms(real, fake, torch.tensor(LABELS), codes)
-    generator = heads.generator_terms(fake, torch.tensor(LABELS), codes)
+    critic = heads.terms([real, fake], torch.tensor(LABELS), codes)
+    generator = heads.terms([fake], torch.tensor(LABELS), codes)
     assert critic["classification"].item() == pytest.approx(0.5 * 2 * surprise, abs=1e-9)
     assert generator["classification"].item() == pytest.approx(0.5 * surprise, abs=1e-9)
     assert critic["information"].item() == generator["information"].item() == pytest.approx(3 * information.item())
@@ -150,7 +150,7 @@ def test_the_terms_teach_the_generator_and_the_critic(networks: NetworksConfig, 
     labels = torch.arange(16) % len(trainer.label_names)
     latents = trainer.prior.draw(16, torch.Generator().manual_seed(0))
     fake = trainer._score(trainer.generator(latents, labels), None)
-    value = trainer._heads.generator_terms(fake, labels, trainer._heads.read_codes(latents, labels))[term]
+    value = trainer._heads.terms([fake], labels, trainer._heads.read_codes(latents, labels))[term]
     # This convolution is farthest from the heads.
     for network, weight in (("generator", "to_image.weight"), ("critic", "from_image.weight")):
         (gradient,) = torch.autograd.grad(value, [getattr(trainer, network).get_parameter(weight)], retain_graph=True)

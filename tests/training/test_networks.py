@@ -51,10 +51,10 @@ def test_unexpected_and_missing_labels_are_refused() -> None:
     latents, images, labels = torch.randn(2, 6), torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
     unconditional, conditional = build_networks(SMALL, info(labels=0)), build_networks(SMALL, info())
     for network, inputs in ((unconditional.generator, latents), (unconditional.critic, images)):
-        with pytest.raises(ValueError, match="unconditional and takes no labels"):
+        with pytest.raises(ValueError, match="unconditional and takes none"):
             network(inputs, labels)
     for network, inputs in ((conditional.generator, latents), (conditional.critic, images)):
-        with pytest.raises(ValueError, match=r"needs labels: int64 \[N\], 0 to 2"):
+        with pytest.raises(ValueError, match=r"needs some. Give int64 \[N\], 0 to 2"):
             network(inputs)
 
 

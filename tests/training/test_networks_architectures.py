@@ -65,7 +65,7 @@ def test_five_hundred_and_twelve_pixels(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", IMAGES)
 def test_convolutional_architectures_refuse_vectors_and_odd_sizes(architecture: str) -> None:
-    with pytest.raises(ConfigError, match=r"a vector of 2 values: use --networks.architecture mlp"):
+    with pytest.raises(ConfigError, match=r"a vector of 2 values. Use --networks.architecture mlp"):
         build_networks(config(architecture), vectors())
     with pytest.raises(ConfigError, match=r"8, 16, 32 … 512 pixels \(got 12 x 12\)"):
         build_networks(config(architecture), images(12))

@@ -258,7 +258,7 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"generator": "no_such_package.models:G"},
             PLANE,
-            "there is no module no_such_package: install your package, or",
+            "there is no module no_such_package. Install your package, or",
         ),
         ({"generator": "ganserve_test_broken:G"}, PLANE, "ganserve_test_broken imports no_such_library, which is not"),
         ({"generator": "Generatr"}, PLANE, "has no class Generatr (it has Generator, Critic, Noisy"),
@@ -273,10 +273,10 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"generator": "Unconditional"},
             PICTURES,
-            "Unconditional ignores its labels, of which there are 2: it gives the same samples for each; take "
+            "Unconditional: ignores its labels, of which there are 2: it gives the same samples for each. Take "
             "label_count in its constructor and use the labels in forward, or train without: --data.labels ignore",
         ),
-        ({"generator": "Forgetful"}, PICTURES, "Forgetful ignores its labels, of which there are 2"),
+        ({"generator": "Forgetful"}, PICTURES, "Forgetful: ignores its labels, of which there are 2"),
         (
             {"generator": "Unconditional", "critic": "Normalised", "codes": CodesConfig(categories=3)},
             PLANE,
@@ -285,7 +285,7 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"critic": "Scoring"},
             PICTURES,
-            "Scoring ignores its labels, of which there are 2, or adds",
+            "Scoring: ignores its labels, of which there are 2, or adds",
         ),
         (
             {"critic": "Shifting"},
@@ -294,7 +294,11 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         ),
         ({"critic": "Concatenating"}, PICTURES, "let the labels meet the sample in forward, guess them"),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
-        ({"critic": "Guessing"}, PICTURES, "gives CriticOutput.class_logits, which nothing would train: set networks."),
+        (
+            {"critic": "Guessing"},
+            PICTURES,
+            "gives CriticOutput.class_logits, which nothing would train. Set --networks.critic-conditioning",
+        ),
         (
             {"critic": "Weightless", "spectral_norm": "critic"},
             PLANE,
@@ -304,12 +308,12 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"critic": "Normalised", "codes": CodesConfig(continuous=1)},
             PLANE,
-            "must give CriticOutput.code_values [2, 1] for two samples (got NoneType)",
+            "must give CriticOutput.code_values float [2, 1] for two samples (got NoneType)",
         ),
         (
             {"critic": "Normalised", "critic_conditioning": "classifier"},
             PICTURES,
-            "must give CriticOutput.class_logits [2, 2]",
+            "must give CriticOutput.class_logits float [2, 2]",
         ),
     ],
 )

@@ -217,7 +217,7 @@ def test_a_broken_connection_is_reported_without_gloos_details() -> None:
             "[/__w/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:12496: Connection "
             "reset by peer. This is typically caused by a remote worker hanging or bugs in the application."
         )
-    assert "can't be reached (Read error [127.0.0.1]:12496: Connection reset by peer): the same" in str(lost.value)
+    assert "can't be reached (Read error [127.0.0.1]:12496: Connection reset by peer). The same" in str(lost.value)
 
 
 def test_processes_hold_the_same_networks_bit_for_bit(together: dict[str, list[dict[str, Any]]]) -> None:

@@ -57,7 +57,7 @@ def test_r1_and_r2_agree_with_a_critic_whose_gradient_is_known() -> None:
     critic_pass = CriticPass(scorer(critic), real, fake, labels, with_gradients=True)
     for piece, samples in ((R1(gamma=Anneal.constant(0.7)), real), (R2(gamma=Anneal.constant(0.7)), fake)):
         norms = critic.gradient(samples, labels).square().sum(1)
-        torch.testing.assert_close(critic_pass.squared_gradient_norms()[samples is fake], norms)
+        torch.testing.assert_close(critic_pass.squared_gradient_norms[samples is fake], norms)
         expected = 0.7 / 2 * critic.gradient(samples, labels).square().sum(1).mean()
         assert piece.penalty(critic_pass, 0.0, NOISE).item() == pytest.approx(expected.item(), abs=1e-10)
 
@@ -119,7 +119,7 @@ def test_gradients_are_with_respect_to_samples_before_augmentation() -> None:
         return (random_translation(samples, 1, shift) * weights).sum(dim=(1, 2, 3))
 
     real = torch.zeros(6, 1, 4, 4)
-    gradients, _ = CriticPass(scorer(score), real, real, None, with_gradients=True).input_gradients()
+    gradients, _ = CriticPass(scorer(score), real, real, None, with_gradients=True).input_gradients
     shifts = torch.randint(-1, 2, (12, 2), generator=torch.Generator().manual_seed(4))
     assert set(shifts[:6].flatten().tolist()) == {-1, 0, 1}
     for sample, (down, right) in zip(gradients, shifts.tolist(), strict=False):
@@ -282,7 +282,7 @@ def test_a_packed_score_has_one_gradient_by_all_of_its_samples() -> None:
     critic = Packed()
     real, fake, _ = random_batch(6)
     critic_pass = passed(critic, together=False)
-    for norms, samples in zip(critic_pass.squared_gradient_norms(), (real, fake), strict=True):
+    for norms, samples in zip(critic_pass.squared_gradient_norms, (real, fake), strict=True):
         rows = samples.reshape(3, 12)
         expected = (rows @ (critic.inner.a + critic.inner.a.T) / 2).square().sum(1)
         torch.testing.assert_close(norms, expected)
@@ -306,7 +306,7 @@ def test_a_critic_that_mixes_its_samples_gets_real_and_fake_ones_apart() -> None
     centred = real.flatten(1) - real.flatten(1).mean(0)
     torch.testing.assert_close(critic_pass.real_scores, centred.square().sum(1))
     # The gradient is that of all real scores, without generated samples.
-    torch.testing.assert_close(critic_pass.input_gradients()[0].flatten(1), 2 * centred)
+    torch.testing.assert_close(critic_pass.input_gradients[0].flatten(1), 2 * centred)
 
 
 def test_penalties_are_differentiable_through_samples_with_a_graph() -> None:

@@ -46,7 +46,7 @@ def test_a_log_continues_from_the_resumed_step_without_later_lines(tmp_path: Pat
 def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
-    with pytest.raises(DataError, match=r"log.jsonl, line 2, is not JSON"):
+    with pytest.raises(DataError, match=r"log.jsonl, line 2: is not JSON"):
         read_log(path)
 
 

@@ -32,27 +32,7 @@ _MODULES = {
     "run.start_or_resume": ["RunResult", "train"],
     "run.trained_model": ["TrainedModel", "draw_samples", "load_trained"],
 }
-__all__ = [
-    "PRESETS",
-    "DataInfo",
-    "Evaluation",
-    "Images",
-    "Judgement",
-    "RunResult",
-    "Samples",
-    "TrainConfig",
-    "TrainedModel",
-    "TrainingError",
-    "Vectors",
-    "config_from_dict",
-    "config_to_dict",
-    "draw_samples",
-    "evaluate_run",
-    "evaluate_samples",
-    "load_split",
-    "load_trained",
-    "train",
-]
+__all__ = [name for names in _MODULES.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:

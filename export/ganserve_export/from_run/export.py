@@ -173,20 +173,19 @@ def _check_grown(trained: TrainedModel, run: Path) -> None:
     phase = getattr(trained.generator, "phase", None)
     if not isinstance(phase, GrowthState) or phase.grown:
         return
-    levels = phase.final_level
     growth = timetable(trained.generator, trained.config.networks, trained.config.batch_size)
     assert growth is not None
     # The networks learn of a batch's samples with the next batch.
     missing = max(0, round(growth.grown_after) - trained.samples_seen) + growth.phase(trained.samples_seen).batch_size
-    state = f"level {phase.level} of {levels} ({4 << phase.level} of {4 << levels} pixels), {phase.alpha:.0%} faded in"
     if trained.checkpoint.name.startswith("best-"):
         raise ExportError(
-            f"the best checkpoint of {run}, of step {trained.step:,}, is of networks that were still growing: {state}. "
-            "Use --checkpoint latest; if that is still growing too, train on with the same `ganserve train` command"
+            f"the best checkpoint of {run}, of step {trained.step:,}, is of networks that were still growing: "
+            f"{phase.standing}. Use --checkpoint latest; if that is still growing too, train on with the same "
+            "`ganserve train` command"
         )
     raise ExportError(
-        f"{run} is still growing: {state}. Train on for {missing:,} more real samples ({trained.samples_seen:,} were "
-        "seen): `ganserve train` with more --steps"
+        f"{run} is still growing: {phase.standing}. Train on for {missing:,} more real samples "
+        f"({trained.samples_seen:,} were seen): `ganserve train` with more --steps"
     )
 
 

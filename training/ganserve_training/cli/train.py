@@ -128,27 +128,21 @@ def _train(arguments: TrainArguments) -> int:
         )
     if not launched.is_first():
         return DONE
+    out, step, steps, diagnosis = arguments.out, result.step, arguments.config.steps, arguments.config.diagnosis
     if arguments.json:
-        facts = {
-            "run": str(arguments.out),
-            "step": result.step,
-            "first_step": result.resumed_step,
-            "steps": arguments.config.steps,
-            "stopped_early": result.stopped,
-            "seconds": round(result.seconds, 3),
-        }
-        sys.stdout.write(json.dumps(facts) + "\n")
+        facts = {"run": str(out), "step": step, "first_step": result.resumed_step, "steps": steps}
+        said = json.dumps({**facts, "stopped_early": result.stopped, "seconds": round(result.seconds, 3)})
     elif result.stopped:
-        diagnosis = arguments.config.diagnosis
         kept = "; checkpoints/best-*.pt is the best" if diagnosis.keep_best else ""
-        sys.stdout.write(
-            f"{arguments.out} is finished: it stopped by itself at step {result.step} of {arguments.config.steps}, "
-            f"after {diagnosis.patience} looks in a row with a declined quality{kept}; --diagnosis.patience 0 goes on\n"
+        said = (
+            f"{out} is finished: it stopped by itself at step {step} of {steps}, after {diagnosis.patience} looks in a "
+            f"row with a declined quality{kept}; --diagnosis.patience 0 goes on"
         )
-    elif result.step == result.resumed_step:
-        sys.stdout.write(f"{arguments.out} is finished: step {result.step} of {arguments.config.steps}\n")
+    elif step == result.resumed_step:
+        said = f"{out} is finished: step {step} of {steps}"
     else:
-        sys.stdout.write(f"{arguments.out} finished: step {result.step}, {result.seconds:.0f} s of training\n")
+        said = f"{out} finished: step {step}, {result.seconds:.0f} s of training"
+    sys.stdout.write(f"{said}\n")
     return DONE
 
 

@@ -49,12 +49,7 @@ class TrainArguments:
 
 
 def read_arguments(argv: Sequence[str]) -> TrainArguments:
-    """Read the command's arguments, the preset first.
-
-    Raises:
-        UsageError: An argument is wrong.
-        ConfigError: The values contradict each other.
-    """
+    """Read the command's arguments, the preset first; raise UsageError or, for contradictions, ConfigError."""
     preset, *words = argv
     words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
     defaults = _defaults(preset, _chosen(preset, words))

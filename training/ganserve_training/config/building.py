@@ -43,18 +43,13 @@ def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) ->
     return value
 
 
-def registry_of(kind: type[Any]) -> Registry[Any] | None:
-    """Return the registry of a part's base class, or None where the part has only one class."""
-    registry: Registry[Any] | None = vars(kind).get("registry")
-    return registry
-
-
 def _build_dataclass(kind: type[Any], value: Any, path: str, default: type[Any] | None) -> Any:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path or 'the configuration'} {value!r}: must be a table of fields.")
     values = dict(value)
     prefix = f"{path}." if path else ""
-    if registry := registry_of(kind):
+    registry: Registry[Any] | None = vars(kind).get("registry")
+    if registry:  # A base class, such as Loss; its classes inherit the attribute.
         name = values.pop(registry.key, None)
         kind = default if name is None and default is not None else registry.kind(name, f"{prefix}{registry.key}")
     hints = typing.get_type_hints(kind)
@@ -63,16 +58,11 @@ def _build_dataclass(kind: type[Any], value: Any, path: str, default: type[Any] 
         raise ConfigError(
             f"{prefix}{unknown[0]}: is unknown. Use one of {', '.join(known)}, or a newer version of ganserve."
         )
-    if missing := [name for name, item in known.items() if name not in values and _is_required(item)]:
-        raise ConfigError(f"{prefix}{missing[0]}: is missing.")
-    built = {name: build(hints[name], item, prefix + name, _class_of(known[name])) for name, item in values.items()}
+    for name, item in known.items():
+        if name not in values and item.default is item.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{prefix}{name}: is missing.")
+    built = {}
+    for name, item in values.items():
+        factory = known[name].default_factory
+        built[name] = build(hints[name], item, prefix + name, factory if isinstance(factory, type) else None)
     return kind(**built)
-
-
-def _is_required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-
-
-def _class_of(item: dataclasses.Field[Any]) -> type[Any] | None:
-    """Return the class that makes a field's default."""
-    return item.default_factory if isinstance(item.default_factory, type) else None

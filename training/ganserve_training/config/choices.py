@@ -3,6 +3,7 @@
 An option chooses the class of each part. Its path, such as `loss.name`, is called the choosing path.
 """
 
+import copy
 import operator
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,35 +42,28 @@ def owners(path: str) -> tuple[str, ...]:
 
     `owners("networks.group_size")` is `("r3gan",)`. It is empty if none has the option, or if all configurations do.
     """
-    for choosing, registry in CHOICES.items():
-        part = choosing.rpartition(".")[0] + "."
-        if path.startswith(part):
-            option = path.removeprefix(part).partition(".")[0]
-            return tuple(name for name in registry.names if option in _field_names(registry.kind(name, choosing)))
-    return ()
+    choosing = _choosing(path)
+    if choosing is None:
+        return ()
+    option = path.removeprefix(choosing.rpartition(".")[0] + ".").partition(".")[0]
+    return tuple(name for name in CHOICES[choosing].names if option in _field_names(CHOICES[choosing][name]))
 
 
 def misplaced(config: TrainConfig, name: str) -> ConfigError | None:
     """Return an error if only classes other than those of `config` have a flag, such as `--loss.label-smoothing`."""
     path = name.removeprefix("--").replace("-", "_")
-    names = owners(path)
-    for choosing in CHOICES if names else ():
-        part = choosing.rpartition(".")[0]
-        chosen = operator.attrgetter(choosing)(config)
-        if path.startswith(f"{part}.") and chosen not in names:
-            fix = f"Leave it out, or choose {flag(choosing)} {' or '.join(names)}."
-            return ConfigError(f"{flag(path)}: does not exist with {flag(choosing)} {chosen}. {fix}")
-    return None
+    names, choosing = owners(path), _choosing(path)
+    if choosing is None or not names or (chosen := operator.attrgetter(choosing)(config)) in names:
+        return None
+    fix = f"Leave it out, or choose {flag(choosing)} {' or '.join(names)}."
+    return ConfigError(f"{flag(path)}: does not exist with {flag(choosing)} {chosen}. {fix}")
 
 
 def with_choices(config: TrainConfig, chosen: Mapping[str, str]) -> TrainConfig:
     """Return `config` with other classes for some parts, given by choosing path. Options of both classes stay.
 
     The result is a template that may still lack a value, such as the path of a data source. `changed_config` sets such
-    values and checks everything.
-
-    Raises:
-        ConfigError: There is no such path or name.
+    values and checks everything. A path or name that does not exist raises ConfigError.
     """
     for path, name in chosen.items():
         if path not in CHOICES:
@@ -78,7 +72,8 @@ def with_choices(config: TrainConfig, chosen: Mapping[str, str]) -> TrainConfig:
         old = operator.attrgetter(part)(config)
         new = converted(old, CHOICES[path].kind(name, flag(path)))
         group, _, player = part.partition(".")
-        config = _unchecked(config, group, replace(getattr(config, group), **{player: new}) if player else new)
+        config = copy.copy(config)  # Without the checks of the whole.
+        object.__setattr__(config, group, replace(getattr(config, group), **{player: new}) if player else new)
     return config
 
 
@@ -98,9 +93,6 @@ def _field_names(kind: type[Any]) -> list[str]:
     return [item.name for item in fields(kind)]
 
 
-def _unchecked(config: TrainConfig, name: str, part: object) -> TrainConfig:
-    """Return `config` with another part, without the checks of the whole."""
-    new = object.__new__(TrainConfig)
-    for item in fields(config):
-        object.__setattr__(new, item.name, part if item.name == name else getattr(config, item.name))
-    return new
+def _choosing(path: str) -> str | None:
+    """Return the choosing path of the part that has the option at `path`."""
+    return next((choosing for choosing in CHOICES if path.startswith(choosing.rpartition(".")[0] + ".")), None)

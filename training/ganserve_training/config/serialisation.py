@@ -18,17 +18,14 @@ FREE_ON_RESUME = ("steps", "diagnosis", "output", "data.workers", "data.path", "
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration as nested dictionaries of JSON-able values, the inverse of `config_from_dict`."""
-    values: dict[str, Any] = _plain(config)
-    return values
+    return _plain(config)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     """Return the configuration that a dictionary of `config_to_dict`, or its JSON, describes.
 
-    Missing fields get their defaults, so that configurations from before a field existed stay readable.
-
-    Raises:
-        ConfigError: A field is unknown, has the wrong type, or its value is out of range.
+    Missing fields get their defaults, so that configurations from before a field existed stay readable. A field that
+    is unknown, of another type or out of range raises ConfigError.
     """
     config = build(TrainConfig, migrated(values) if isinstance(values, Mapping) else values, "")
     assert isinstance(config, TrainConfig)
@@ -47,11 +44,7 @@ def anneals(config: TrainConfig) -> bool:
 
 
 def changed_config(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """Return `config` with the values of `changes`, by path `a.b.c`; check the result as a whole.
-
-    Raises:
-        ConfigError: The values are out of range, or contradict each other or the rest.
-    """
+    """Return `config` with the values of `changes`, by path `a.b.c`; check the result as a whole."""
     values = config_to_dict(with_choices(config, {path: name for path, name in changes.items() if path in CHOICES}))
     for path, value in changes.items():
         *tables, name = path.split(".")
@@ -73,15 +66,12 @@ def config_diff(old: TrainConfig, new: TrainConfig) -> list[str]:
 
 
 def check_same_config(old: TrainConfig, new: TrainConfig, *, where: str) -> None:
-    """Refuse to resume a run with a configuration that would have led to other weights at the same step.
-
-    Raises:
-        ConfigChangedError: An option not in `FREE_ON_RESUME` differs; the message lists the old and new values.
-    """
-    lines = [line for line in config_diff(old, new) if not _is_free(line)]
+    """Raise ConfigChangedError, with old and new values, if an option that is not in `FREE_ON_RESUME` differs."""
+    free = tuple(f"{flag(path)}{end}" for path in FREE_ON_RESUME for end in ":.")
+    lines = [line for line in config_diff(old, new) if not line.startswith(free)]
     if lines:
         raise ConfigChangedError(
-            f"{where} was trained with another configuration:\n"
+            f"{where}: was trained with another configuration.\n"
             + "".join(f"  {line}\n" for line in lines)
             + "Go back to the old values to continue it, or choose another --out for the new ones."
         )
@@ -96,10 +86,6 @@ def _plain(value: Any) -> Any:
         )
         return named | {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
-
-
-def _is_free(line: str) -> bool:
-    return any(line.startswith((f"{flag(free)}:", f"{flag(free)}.")) for free in FREE_ON_RESUME)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,16 +14,10 @@ _AS_FLOATS_BYTES = 2**27
 
 
 class InMemoryBatches:
-    """Batches of samples that all fit on the device.
+    """Batches of samples that all fit on the device."""
 
-    Raises:
-        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
-    """
-
-    def __init__(
-        self, samples: Samples, seed: int, device: torch.device, *, flip: bool = False, class_balanced: bool = False
-    ) -> None:
-        self._sequence = SampleSequence(samples, seed, flip=flip, class_balanced=class_balanced)
+    def __init__(self, samples: Samples, config: DataConfig, seed: int, device: torch.device) -> None:
+        self._sequence = SampleSequence(samples, config, seed)
         self._device = device
         self._info = samples.info
         everything = torch.from_numpy(samples.read(np.arange(len(samples))))
@@ -57,13 +51,7 @@ BatchSource = InMemoryBatches | PrefetchedBatches
 def make_batches(samples: Samples, config: DataConfig, seed: int, device: torch.device) -> BatchSource:
     """Return batches of the samples in the order that the configuration and the run's seed give.
 
-    The sequence is the same in memory and with any number of workers.
-
-    Raises:
-        DataError: The samples don't fit the configuration.
+    The sequence is the same in memory and with any number of workers. Samples that don't fit raise DataError.
     """
-    if samples.in_memory:
-        return InMemoryBatches(samples, seed, device, flip=config.flip, class_balanced=config.class_balanced)
-    return PrefetchedBatches(
-        samples, seed, device, flip=config.flip, class_balanced=config.class_balanced, workers=config.workers
-    )
+    kind = InMemoryBatches if samples.in_memory else PrefetchedBatches
+    return kind(samples, config, seed, device)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ganserve_training.data.config import DataConfig
 from ganserve_training.data.sample_info import to_network
 from ganserve_training.data.sample_order import SampleSequence
 from ganserve_training.data.samples import Samples
@@ -28,30 +29,10 @@ class PrefetchedBatches:
 
     Workers read batches of the last count at the last stride, so a process that takes every k-th batch reads only its
     own. Any other request works too, but waits for its batch.
-
-    Args:
-        samples: All samples.
-        seed: Seed of the order and of mirroring.
-        device: Device that receives the batches.
-        flip: Mirror half of the images.
-        class_balanced: Show each label equally often.
-        workers: Processes that read ahead; 0: this process reads on request.
-
-    Raises:
-        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        seed: int,
-        device: torch.device,
-        *,
-        flip: bool = False,
-        class_balanced: bool = False,
-        workers: int = 2,
-    ) -> None:
-        self._sequence = SampleSequence(samples, seed, flip=flip, class_balanced=class_balanced)
+    def __init__(self, samples: Samples, config: DataConfig, seed: int, device: torch.device) -> None:
+        self._sequence = SampleSequence(samples, config, seed)
         self._device = device
         self._info = samples.info
         self._labels = samples.labels
@@ -59,7 +40,7 @@ class PrefetchedBatches:
         self._last: tuple[int, int] | None = None  # position and count of the last request
         self._batches: Iterator[Tensor | DataError] | None = None
         self._reading = _Reading(samples)
-        self._workers = workers
+        self._workers = config.workers
         self._loader: DataLoader[Any] | None = None
 
     def batch(self, position: int, count: int) -> tuple[Tensor, Tensor | None]:
@@ -101,22 +82,19 @@ class PrefetchedBatches:
             stride = position - self._last[0]
         self._requests.start(position, count, stride)
         if self._loader is None:
-            self._loader = self._open()
+            self._loader = DataLoader(
+                self._reading,
+                sampler=self._requests,
+                batch_size=None,  # The sampler gives the indices of whole batches.
+                num_workers=self._workers,
+                pin_memory=self._device.type == "cuda",
+                worker_init_fn=_leave_signals_to_parent,
+                prefetch_factor=_BATCHES_AHEAD if self._workers else None,
+                persistent_workers=self._workers > 0,
+                generator=torch.Generator(),  # By default it would draw from the global one, which networks may use.
+            )
         with _keep_child_handler():
             self._batches = iter(self._loader)
-
-    def _open(self) -> DataLoader[Any]:
-        return DataLoader(
-            self._reading,
-            sampler=self._requests,
-            batch_size=None,  # The sampler gives the indices of whole batches.
-            num_workers=self._workers,
-            pin_memory=self._device.type == "cuda",
-            worker_init_fn=_leave_signals_to_parent,
-            prefetch_factor=_BATCHES_AHEAD if self._workers else None,
-            persistent_workers=self._workers > 0,
-            generator=torch.Generator(),  # By default it would draw from the global one, which networks may use.
-        )
 
 
 class _Requests(Sampler[NDArray[np.int64]]):

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganserve_training.data.config import DataConfig
 from ganserve_training.data.samples import Samples
 from ganserve_training.errors import DataError
 
@@ -99,18 +100,14 @@ def stream_seed(*address: int) -> int:
 
 
 class SampleSequence:
-    """A run's endless sequence: which sample is at each place, and whether it is mirrored there.
+    """A run's endless sequence: which sample is at each place, and whether it is mirrored there."""
 
-    Raises:
-        DataError: `flip` is set for vectors, or `class_balanced` for unlabelled samples.
-    """
-
-    def __init__(self, samples: Samples, seed: int, *, flip: bool = False, class_balanced: bool = False) -> None:
-        if flip and not samples.info.is_image:
+    def __init__(self, samples: Samples, config: DataConfig, seed: int) -> None:
+        if config.flip and not samples.info.is_image:
             raise DataError("--data.flip: needs images, and these data are vectors. Leave it out.")
-        self._flip_seed = seed if flip else None
+        self._flip_seed = seed if config.flip else None
         self._order: ShuffledOrder | ClassBalancedOrder = ShuffledOrder(len(samples), seed)
-        if class_balanced:
+        if config.class_balanced:
             if samples.labels is None:
                 raise DataError("--data.class-balanced: needs labels, and these data have none. Leave it out.")
             self._order = ClassBalancedOrder(samples.labels, seed)

@@ -44,8 +44,7 @@ class Samples:
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Return the samples at `indices`, int64 [M]: uint8 [M, H, W, C] or float32 [M, D]."""
-        samples: NDArray[Any] = getattr(self, self.rows)[indices]
-        return samples
+        return getattr(self, self.rows)[indices]
 
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the subset at `indices`, int64 [M], in that order."""

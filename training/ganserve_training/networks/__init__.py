@@ -8,13 +8,3 @@ heads. In eval mode neither draws random numbers, and only a packed critic score
 from ganserve_training.networks.batch_statistics import MinibatchStddev, PackedCritic, looks_across_batch
 from ganserve_training.networks.build import NetworkPair, build_networks
 from ganserve_training.networks.critic_output import CriticOutput, as_output
-
-__all__ = [
-    "CriticOutput",
-    "MinibatchStddev",
-    "NetworkPair",
-    "PackedCritic",
-    "as_output",
-    "build_networks",
-    "looks_across_batch",
-]

@@ -4,6 +4,7 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width,
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,7 @@ class Generator(nn.Module):
         """Number of labels for conditional batch normalisation; 0: it is not conditional."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latents float32 [N, Z] and labels int64 [N] (if conditional) to samples [N, C, H, W] or [N, D].
-
-        Raises:
-            ValueError: Labels for an unconditional generator, or none for a conditional one.
-        """
+        """Map latents float32 [N, Z] and labels int64 [N] (only if conditional) to samples [N, C, H, W] or [N, D]."""
         check_labels(self.label_count, labels)
         inputs = latents
         if self.embedding is not None:
@@ -68,8 +65,11 @@ class Critic(nn.Module):
         self.code_logits: nn.Linear | None = None
         self.code_values: nn.Linear | None = None
 
-    def add_heads(self, width: int, initialise: Callable[[nn.Module], None]) -> None:
-        """Make the heads on features [N, width], then `initialise` the whole critic. Constructors call this last."""
+    def add_heads(self, width: int, initialise: Callable[[Any], object], *, each: bool = False) -> None:
+        """Make the heads on features [N, width], then `initialise` `each` of them, or else the whole critic.
+
+        Constructors call this last.
+        """
         conditioning = self._conditioning
         self.score = nn.Linear(width, 1)
         if conditioning.critic == "classifier":
@@ -78,7 +78,9 @@ class Critic(nn.Module):
             self.code_logits = nn.Linear(width, conditioning.code_categories)
         if conditioning.continuous_codes:
             self.code_values = nn.Linear(width, conditioning.continuous_codes)
-        initialise(self)
+        heads = [self.score, self.class_logits, self.code_logits, self.code_values]
+        for part in [head for head in heads if head is not None] if each else [self]:
+            initialise(part)
         if conditioning.critic == "projection":
             self.embedding = nn.Embedding(conditioning.label_count, width)
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
@@ -86,9 +88,7 @@ class Critic(nn.Module):
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
         """Map samples [N, C, H, W] or [N, D] and labels int64 [N] to scores [N], with other heads if there are any.
 
-        Raises:
-            ValueError: Labels for an unconditional critic, or none for a conditional one. A critic that predicts
-                labels or codes ignores them.
+        An unconditional critic takes no labels; one that predicts labels or codes ignores them.
         """
         conditioning = self._conditioning
         if conditioning.critic_uses_labels or not conditioning.critic_has_label_head:
@@ -111,8 +111,7 @@ class Critic(nn.Module):
         """Append the minibatch standard deviation, if it is on: [N, C, …] -> [N, C + extra_channels, …]."""
         if self.minibatch_stddev is None:
             return features
-        compared: Tensor = self.minibatch_stddev(features)
-        return compared
+        return self.minibatch_stddev(features)
 
     def _read(self, features: Tensor, labels: Tensor | None) -> Tensor | CriticOutput:
         """Map features [N, width] to scores [N] and the other heads."""
@@ -128,6 +127,6 @@ class Critic(nn.Module):
 def check_labels(label_count: int, labels: Tensor | None) -> None:
     """Refuse labels for an unconditional network, and no labels for a conditional one."""
     if label_count == 0 and labels is not None:
-        raise ValueError("this network is unconditional and takes no labels: call it without them")
+        raise ValueError("labels: this network is unconditional and takes none. Call it without them.")
     if label_count > 0 and labels is None:
-        raise ValueError(f"this network needs labels: int64 [N], 0 to {label_count - 1}")
+        raise ValueError(f"labels: this network needs some. Give int64 [N], 0 to {label_count - 1}.")

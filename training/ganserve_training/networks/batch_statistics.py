@@ -28,11 +28,7 @@ class MinibatchStddev(nn.Module):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, C + 1, H, W], or [N, D] to [N, D + 1].
-
-        Raises:
-            ValueError: In training, the batch is not a multiple of the group.
-        """
+        """Map [N, C, H, W] to [N, C + 1, H, W], or [N, D] to [N, D + 1]; in training N is a multiple of the group."""
         count = features.shape[0]
         place = (1, *features.shape[2:])
         if not self.training:
@@ -40,10 +36,8 @@ class MinibatchStddev(nn.Module):
             return torch.cat([features, channel], dim=1)
         group = min(self.group, count)
         if count % group:
-            raise ValueError(
-                f"minibatch standard deviation needs a batch that is a multiple of its group (got batch={count}, "
-                f"networks.minibatch_stddev_group={self.group}): use batch {count - count % group} or another group"
-            )
+            problem = f"must divide the batch, {count}. Use {count - count % group} or another group"
+            raise ValueError(f"--networks.minibatch-stddev-group {self.group}: {problem}.")
         exact = torch.promote_types(features.dtype, torch.float32)  # bfloat16 has too few digits for variances.
         grouped = features.reshape(group, count // group, -1).to(exact)
         deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1)
@@ -75,22 +69,15 @@ class PackedCritic(nn.Module):
         self.packing = packing
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:
-        """Map samples [N, C, H, W] or [N, D] to scores [N / m], one for each m samples in a row.
-
-        Raises:
-            ValueError: The batch is not a multiple of m, or there are labels.
-        """
+        """Map unlabelled samples [N, C, H, W] or [N, D] to scores [N / m], one for each m samples in a row."""
         count = samples.shape[0]
         if count % self.packing:
-            raise ValueError(
-                f"a packed critic judges {self.packing} samples at once: the batch must be a multiple of it "
-                f"(got {count}): use batch {count + self.packing - count % self.packing}"
-            )
+            fix = f"Use {count + self.packing - count % self.packing} samples"
+            raise ValueError(f"--networks.packing {self.packing}: must divide the batch, {count}. {fix}.")
         if labels is not None:
-            raise ValueError("a packed critic takes no labels: call it without them")
+            raise ValueError("labels: a packed critic takes none. Call it without them.")
         packed = samples.reshape(count // self.packing, self.packing * samples.shape[1], *samples.shape[2:])
-        output: Tensor | CriticOutput = self.critic(packed, None)
-        return output
+        return self.critic(packed, None)
 
 
 def looks_across_batch(critic: nn.Module) -> bool:

@@ -20,8 +20,7 @@ class UpsampleConv(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map [N, C_in, H, W] to [N, C_out, 2 H, 2 W]."""
-        out: Tensor = self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
-        return out
+        return self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
 
 
 def init_weights(module: nn.Module) -> None:
@@ -34,22 +33,14 @@ def init_weights(module: nn.Module) -> None:
 
 
 def resolution_levels(shape: tuple[int, ...]) -> int:
-    """Return the number of doublings from 4 x 4 to an image of this shape, (C, H, W).
-
-    Raises:
-        ConfigError: The shape is not that of a square image of 8, 16, 32 … 512 pixels.
-    """
+    """Return the number of doublings from 4 x 4 to square images of 8 to 512 pixels, (C, H, W); refuse others."""
     if len(shape) != 3:
-        raise ConfigError(
-            f"the convolutional networks make images, and a sample of these data is a vector of {shape[0]} values: "
-            "use --networks.architecture mlp"
-        )
+        problem = f"convolutional networks make images, and a sample of these data is a vector of {shape[0]} values"
+        raise ConfigError(f"--networks.architecture: {problem}. Use --networks.architecture mlp.")
     _, height, width = shape
     if height != width or height < 8 or height > 512 or height & (height - 1):
-        raise ConfigError(
-            f"the convolutional networks make square images of 8, 16, 32 … 512 pixels "
-            f"(got {height} x {width}): resize the data, for instance by --data.size 32"
-        )
+        problem = f"convolutional networks make square images of 8, 16, 32 … 512 pixels (got {height} x {width})"
+        raise ConfigError(f"--networks.architecture: {problem}. Resize the data, for instance by --data.size 32.")
     return height.bit_length() - 3
 
 

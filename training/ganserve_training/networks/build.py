@@ -59,11 +59,7 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
 
 
 def resolve_conditioning(config: NetworksConfig, data: DataInfo) -> Conditioning:
-    """Resolve "auto", and refuse a configuration that contradicts the data.
-
-    Raises:
-        ConfigError: A network needs labels and the data have none, or the data have labels that a network ignores.
-    """
+    """Resolve "auto", and refuse a network that needs labels that the data lack, or ignores labels that they have."""
     codes = config.codes
     if codes.categories and data.label_names:
         problem = f"takes the place of labels, and the data have {len(data.label_names)} labels"

@@ -36,8 +36,7 @@ class ConvolutionalGenerator(Generator):
         for upsample, refine in zip(self.upsample, self.refine, strict=True):
             features = F.leaky_relu(upsample(features), LEAK)
             features = F.leaky_relu(refine(features), LEAK)
-        images: Tensor = torch.tanh(self.to_image(features))
-        return images
+        return torch.tanh(self.to_image(features))
 
 
 class ConvolutionalCritic(Critic):

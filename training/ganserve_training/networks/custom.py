@@ -20,93 +20,69 @@ from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape, SpectralNormConfig, register_architecture
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.growth import GrowthConfig
-from ganserve_training.options.checks import refusal
+from ganserve_training.options.checks import flag, refusal
 
 _TOLERANCE = 1e-4
 _ROUNDING = 1e-6
 """Relative difference between two sums of the same numbers."""
 _MOVES = (0.01, 0.1)
 """Standard deviations of noise on the weights, which shows the effect of labels that the first weights hide."""
-_HEAD_SETTINGS = {
-    "class_logits": "networks.critic_conditioning classifier",
-    "code_logits": "networks.codes.categories",
-    "code_values": "networks.codes.continuous",
-}
 
 
 def custom_generator(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """Build the generator that `networks.generator_class` names, and check it.
-
-    Raises:
-        ConfigError: It can't be imported, built or called, or breaks the contract of generators.
-    """
-    path = config.generator_class
-    offered = {"latent_dim": config.latent_dim, "sample_shape": shape, "label_count": conditioning.label_count}
-    generator = _construct(path, offered)
+    """Build the generator that `networks.generator_class` names; raise ConfigError if it breaks the contract."""
+    count, yours = conditioning.label_count, _Yours(config.generator_class)
+    offered = {"latent_dim": config.latent_dim, "sample_shape": shape, "label_count": count}
+    generator = yours.construct(offered)
     latents = torch.linspace(-1.0, 1.0, 2 * config.latent_dim).view(2, config.latent_dim)
-    labels = _two_labels(conditioning.label_count)
-    first, again = (_call(path, generator, latents, labels) for _ in range(2))
-    _expect_tensor(path, "samples", first, (2, *shape))
+    first, again = (yours.call(generator, latents, _two_labels(count)) for _ in range(2))
+    yours.expect_tensor("samples", first, (2, *shape))
     if not torch.equal(first, again):
-        raise ConfigError(
-            f"{path} gives different samples for the same latents in eval mode: it must draw no random numbers there, "
-            "so that a seed always gives the same sample; take all noise from the latents"
-        )
-    if not _heeds_labels(path, generator, latents, conditioning.label_count, _differ):
+        problem = "gives different samples for the same latents in eval mode, so that a seed has no sample of its own"
+        raise yours.refusal(problem, "Take all noise from the latents")
+    if not yours.heeds_labels(generator, latents, count, _differ):
+        problem = f"ignores its labels, of which there are {count}: it gives the same samples for each"
         without = "--networks.codes.categories 0" if conditioning.code_categories else "--data.labels ignore"
-        raise ConfigError(
-            f"{path} ignores its labels, of which there are {conditioning.label_count}: it gives the same samples for "
-            f"each; take label_count in its constructor and use the labels in forward, or train without: {without}"
-        )
+        fix = f"Take label_count in its constructor and use the labels in forward, or train without: {without}"
+        raise yours.refusal(problem, fix)
     return generator
 
 
 def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning) -> nn.Module:
-    """Build the critic that `networks.critic_class` names, and check it.
-
-    Raises:
-        ConfigError: It can't be imported, built or called, or breaks the contract of critics.
-    """
-    path = config.critic_class
+    """Build the critic that `networks.critic_class` names; raise ConfigError if it breaks the contract."""
+    yours = _Yours(config.critic_class)
     guesses = conditioning.critic == "classifier"
-    takes_labels = 0 if conditioning.code_categories else conditioning.label_count
-    offered = {
-        "sample_shape": shape,
-        "label_count": takes_labels,
-        "code_categories": conditioning.code_categories,
-        "continuous_codes": conditioning.continuous_codes,
-    }
-    critic = _construct(path, offered)
+    categories, continuous = conditioning.code_categories, conditioning.continuous_codes
+    count = 0 if categories else conditioning.label_count
+    codes = {"code_categories": categories, "continuous_codes": continuous}
+    critic = yours.construct({"sample_shape": shape, "label_count": count, **codes})
     samples = torch.linspace(-1.0, 1.0, 2 * torch.Size(shape).numel()).view(2, *shape)
-    labels = None if guesses else _two_labels(takes_labels)
-    output = _call(path, critic, samples, labels)
+    labels = None if guesses else _two_labels(count)
+    output = yours.call(critic, samples, labels)
     scores = output.scores if isinstance(output, CriticOutput) else output
-    _expect_tensor(path, "scores", scores, (2,))
-    for head, width in (
-        ("class_logits", takes_labels if guesses else 0),
-        ("code_logits", conditioning.code_categories),
-        ("code_values", conditioning.continuous_codes),
+    yours.expect_tensor("scores", scores, (2,))
+    for head, width, option in (
+        ("class_logits", count if guesses else 0, "networks.critic_conditioning classifier"),
+        ("code_logits", categories, "networks.codes.categories"),
+        ("code_values", continuous, "networks.codes.continuous"),
     ):
+        found = getattr(output, head, None)
         if width:
-            _expect_tensor(path, f"CriticOutput.{head}", getattr(output, head, None), (2, width))
-        elif getattr(output, head, None) is not None:
-            raise ConfigError(
-                f"{path} gives CriticOutput.{head}, which nothing would train: set {_HEAD_SETTINGS[head]}, or leave "
-                "the head out"
-            )
-    alone = _call(path, critic, samples[:1], None if labels is None else labels[:1])
-    score = alone.scores if isinstance(alone, CriticOutput) else alone
-    if not torch.allclose(score, scores[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
-        raise ConfigError(
-            f"{path} scores a sample differently beside another one in eval mode: it must score each sample alone "
-            "there (running statistics in place of the batch's) and draw no random numbers"
-        )
-    if labels is not None and not _heeds_labels(path, critic, samples, takes_labels, _judge_differently):
-        raise ConfigError(
-            f"{path} ignores its labels, of which there are {takes_labels}, or adds a number of their own to the score "
-            "of every sample alike, so no generator could learn them from it: take label_count in its constructor and "
-            "let the labels meet the sample in forward, guess them (class_logits with --networks.critic-conditioning "
-            "classifier), or train without: --data.labels ignore"
+            yours.expect_tensor(f"CriticOutput.{head}", found, (2, width))
+        elif found is not None:
+            problem = f"gives CriticOutput.{head}, which nothing would train"
+            raise yours.refusal(problem, f"Set {flag(option)}, or leave the head out")
+    alone = as_output(yours.call(critic, samples[:1], None if labels is None else labels[:1])).scores
+    if not torch.allclose(alone, scores[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
+        problem = "scores a sample differently beside another one in eval mode"
+        fix = "Score each sample alone there, with running statistics in place of the batch's and no random numbers"
+        raise yours.refusal(problem, fix)
+    if labels is not None and not yours.heeds_labels(critic, samples, count, _judge_differently):
+        raise yours.refusal(
+            f"ignores its labels, of which there are {count}, or adds a number of their own to the score of every "
+            "sample alike, so no generator could learn them from it",
+            "Take label_count in its constructor and let the labels meet the sample in forward, guess them "
+            "(class_logits with --networks.critic-conditioning classifier), or train without: --data.labels ignore",
         )
     return critic
 
@@ -139,23 +115,6 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
                 raise refusal(f"networks.{name}", getattr(self, name) or "(not given)", problem, fix)
 
 
-def _heeds_labels(path: str, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
-    """Return True if the network's output depends on its labels, or if there is at most one label.
-
-    `differ` compares the outputs for the same two inputs with several labels, [labels, 2, …]. An embedding, a
-    modulation or a gate may start at zero and hide the labels, so copies with slightly changed weights are tried, too.
-    """
-
-    def shows(candidate: nn.Module) -> bool:
-        given = [
-            as_output(_call(path, candidate, inputs, torch.full((len(inputs),), label))).scores
-            for label in sorted({0, 1, count // 2, count - 1})
-        ]
-        return differ(torch.stack(given))
-
-    return count < 2 or shows(network) or any(shows(_moved(network, by)) for by in _MOVES)
-
-
 def _differ(given: Tensor) -> bool:
     """Return True if labels change the output."""
     return bool((given != given[0]).any())
@@ -182,77 +141,95 @@ def _moved(network: nn.Module, by: float) -> nn.Module:
     return moved
 
 
-def _construct(path: str, offered: dict[str, Any]) -> nn.Module:
-    """Return an instance, built with the offered keywords that its constructor takes."""
-    factory = _import(path)
-    parameters = inspect.signature(factory).parameters.values()
-    takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
-    named = {item.name for item in parameters}
-    needed = [
-        item.name
-        for item in parameters
-        if item.default is inspect.Parameter.empty
-        and item.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        and item.name not in offered
-    ]
-    if needed:
-        raise ConfigError(
-            f"{path} needs the arguments {', '.join(needed)}, which nothing gives it: its constructor gets "
-            f"those of {', '.join(offered)} that it takes; give the others defaults"
-        )
-    try:
-        made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
-    except Exception as error:  # The user's code may raise anything.
-        raise ConfigError(f"{path} can't be made: {type(error).__name__}: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise ConfigError(f"{path} must be a class of torch.nn.Module (it made a {type(made).__name__})")
-    return made
-
-
-def _import(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{path}: {module_name} imports {error.name}, which is not installed") from error
-        raise ConfigError(
-            f"{path}: there is no module {error.name}: install your package, or set PYTHONPATH to the folder that "
-            "holds it"
-        ) from error
-    except Exception as error:  # The user's code may raise anything.
-        raise ConfigError(f"{path}: importing {module_name} raised {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        classes = [
-            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
-        ]
-        raise ConfigError(f"{path}: {module_name} has no class {name} (it has {', '.join(classes) or 'no networks'})")
-    return found
-
-
-def _call(path: str, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Any:
-    """Run two samples through the network in eval mode, without an effect on its state."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            return network(inputs, labels)
-    except Exception as error:  # The user's code may raise anything.
-        given = f"{list(inputs.shape)}, {'None' if labels is None else f'labels int64 {list(labels.shape)}'}"
-        raise ConfigError(f"{path} called with ({given}) raised {type(error).__name__}: {error}") from error
-    finally:
-        network.train(training)
-
-
-def _expect_tensor(path: str, what: str, value: object, shape: Shape) -> None:
-    if not isinstance(value, Tensor):
-        raise ConfigError(f"{path} must give {what} {list(shape)} for two samples (got {type(value).__name__})")
-    if tuple(value.shape) != shape or not value.is_floating_point():
-        raise ConfigError(
-            f"{path} must give {what} float {list(shape)} for two samples (got {value.dtype} {list(value.shape)})"
-        )
-
-
 def _two_labels(count: int) -> Tensor | None:
     return torch.tensor([0, count - 1]) if count else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Yours:
+    """One of your two classes. What breaks the contract is refused with its import path."""
+
+    path: str
+
+    def refusal(self, problem: str, fix: str) -> ConfigError:
+        return ConfigError(f"{self.path}: {problem}. {fix}.")
+
+    def construct(self, offered: dict[str, Any]) -> nn.Module:
+        """Return an instance, built with the offered keywords that its constructor takes."""
+        factory = self._import()
+        parameters = inspect.signature(factory).parameters.values()
+        takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
+        named = {item.name for item in parameters}
+        several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        required = [
+            item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in several
+        ]
+        if needed := [name for name in required if name not in offered]:
+            problem = f"needs the arguments {', '.join(needed)}, which nothing gives it"
+            fix = f"Give them defaults: its constructor gets those of {', '.join(offered)} that it takes"
+            raise self.refusal(problem, fix)
+        try:
+            made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
+        except Exception as error:  # The user's code may raise anything.
+            raise ConfigError(f"{self.path}: can't be made: {type(error).__name__}: {error}") from error
+        if not isinstance(made, nn.Module):
+            raise ConfigError(f"{self.path}: must be a class of torch.nn.Module (it made a {type(made).__name__}).")
+        return made
+
+    def _import(self) -> Any:
+        module_name, _, name = self.path.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                fix = "Install it"
+                raise self.refusal(f"{module_name} imports {error.name}, which is not installed", fix) from error
+            fix = "Install your package, or set PYTHONPATH to the folder that holds it"
+            raise self.refusal(f"there is no module {error.name}", fix) from error
+        except Exception as error:  # The user's code may raise anything.
+            raise ConfigError(f"{self.path}: importing {module_name} raised {type(error).__name__}: {error}") from error
+        found = getattr(module, name, None)
+        if not callable(found):
+            networks = (value for value in vars(module).values() if isinstance(value, type))
+            classes = [value.__name__ for value in networks if issubclass(value, nn.Module)]
+            has = f"it has {', '.join(classes)}" if classes else "it has no networks"
+            raise ConfigError(f"{self.path}: {module_name} has no class {name} ({has}).")
+        return found
+
+    def call(self, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Any:
+        """Run samples through the network in eval mode, without an effect on its state."""
+        training = network.training
+        network.eval()
+        try:
+            with torch.no_grad():
+                return network(inputs, labels)
+        except Exception as error:  # The user's code may raise anything.
+            given = f"{list(inputs.shape)}, {'None' if labels is None else f'labels int64 {list(labels.shape)}'}"
+            raised = f"called with ({given}) raised {type(error).__name__}: {error}"
+            raise ConfigError(f"{self.path}: {raised}") from error
+        finally:
+            network.train(training)
+
+    def expect_tensor(self, what: str, value: object, shape: Shape) -> None:
+        """Refuse a result for two samples that is not a float tensor of this shape."""
+        if isinstance(value, Tensor) and tuple(value.shape) == shape and value.is_floating_point():
+            return
+        got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(f"{self.path}: must give {what} float {list(shape)} for two samples (got {got}).")
+
+    def heeds_labels(self, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
+        """Return True if the network's output depends on its labels, or if there is at most one label.
+
+        `differ` compares the outputs for the same two inputs with several labels, [labels, 2, …]. An embedding, a
+        modulation or a gate may start at zero and hide the labels, so copies with slightly changed weights are tried,
+        too.
+        """
+
+        def shows(candidate: nn.Module) -> bool:
+            given = [
+                as_output(self.call(candidate, inputs, torch.full((len(inputs),), label))).scores
+                for label in sorted({0, 1, count // 2, count - 1})
+            ]
+            return differ(torch.stack(given))
+
+        return count < 2 or shows(network) or any(shows(_moved(network, by)) for by in _MOVES)

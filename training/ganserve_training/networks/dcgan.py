@@ -44,8 +44,7 @@ class DcganGenerator(Generator):
         features = F.relu(self.norms[0](features, labels))
         for upsample, norm in zip(self.upsample, self.norms[1:], strict=True):
             features = F.relu(norm(upsample(features), labels))
-        images: Tensor = torch.tanh(self.to_image(features))
-        return images
+        return torch.tanh(self.to_image(features))
 
     def for_inference(self) -> DcganGenerator:
         """Return a copy with the batch normalisations in the weights of the convolutions before them."""

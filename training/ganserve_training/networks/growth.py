@@ -59,10 +59,7 @@ class Phase:
 class Growth:
     """The timetable: level 0 trains in full for `stable_kimg`; each further one fades in first.
 
-    `batch_size` is used where `config` has no batch sizes.
-
-    Raises:
-        ConfigError: The number of batch sizes is not the number of levels.
+    `batch_size` is used where `config` has no batch sizes; another number of them than of levels is refused.
     """
 
     def __init__(self, config: GrowthConfig, last_level: int, batch_size: int) -> None:
@@ -118,11 +115,7 @@ class Growth:
 
 
 def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> Growth | None:
-    """Return the timetable of networks that grow, or None; `batch_size` is for levels without one of their own.
-
-    Raises:
-        ConfigError: The number of batch sizes is not the number of levels.
-    """
+    """Return the timetable of networks that grow, or None; `batch_size` is for levels without one of their own."""
     stage = stage_of(generator)
     if stage is None or not isinstance(config, GrowthConfig):
         return None

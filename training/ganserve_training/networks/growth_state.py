@@ -22,11 +22,7 @@ class GrowthState(nn.Module):
         """Share of the level in the images; the rest comes from the level before."""
 
     def set(self, level: int, alpha: float) -> None:
-        """Set the level and its share `alpha`.
-
-        Raises:
-            ValueError: There is no such level, or alpha is not from 0 to 1.
-        """
+        """Set the level, 0 to `final_level`, and its share `alpha`, 0 to 1, else raise ValueError."""
         if not 0 <= level <= self.final_level:
             raise ValueError(f"this network has levels 0 to {self.final_level} (got {level})")
         if not 0.0 <= alpha <= 1.0:
@@ -43,13 +39,17 @@ class GrowthState(nn.Module):
         """True once the final level is fully in."""
         return self.level == self.final_level and not self.fading
 
+    @property
+    def standing(self) -> str:
+        """The level and its share in words."""
+        pixels = f"{4 << self.level} of {4 << self.final_level} pixels"
+        return f"level {self.level} of {self.final_level} ({pixels}), {self.alpha:.0%} faded in"
+
     def check_grown(self) -> None:
         """Raise UnfinishedNetworkError unless the final level is fully in."""
         if not self.grown:
             raise UnfinishedNetworkError(
-                f"this network is still growing: level {self.level} of {self.final_level} "
-                f"({4 << self.level} of {4 << self.final_level} pixels), {self.alpha:.0%} faded in; train on until the "
-                "last level is fully in"
+                f"this network is still growing: {self.standing}. Train on until it has grown."
             )
 
     def get_extra_state(self) -> Tensor:

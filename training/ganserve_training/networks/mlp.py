@@ -9,6 +9,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -101,7 +102,7 @@ class MlpCritic(Critic):
             HiddenLayer(inputs, units, config.critic_activation, config.maxout_pieces, norm)
             for inputs, units in itertools.pairwise(widths)
         )
-        self.add_heads(widths[-1] + self.extra_channels, _init_heads)
+        self.add_heads(widths[-1] + self.extra_channels, partial(_init_linear, activation="tanh"), each=True)
 
     def prepare(self, samples: Tensor) -> Tensor:
         """Map [N, C, H, W] or [N, D] to [N, D]."""
@@ -151,9 +152,3 @@ def _init_linear(linear: nn.Linear, activation: CriticActivation) -> None:
         nn.init.xavier_normal_(linear.weight)
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)
-
-
-def _init_heads(critic: nn.Module) -> None:
-    for child in critic.children():  # Hidden layers have initialised their own.
-        if isinstance(child, nn.Linear):
-            _init_linear(child, "tanh")

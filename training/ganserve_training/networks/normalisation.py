@@ -47,8 +47,7 @@ class Normalisation(nn.Module):
         if self.gain is None or self.bias is None:
             return normal
         place = (features.shape[0], -1, *[1] * (features.ndim - 2))
-        gained: Tensor = normal * self.gain(labels).view(place) + self.bias(labels).view(place)
-        return gained
+        return normal * self.gain(labels).view(place) + self.bias(labels).view(place)
 
 
 def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
@@ -76,10 +75,7 @@ def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
 def normalise_spectrally(network: nn.Module) -> None:
     """Divide every weight of layers and projections by its largest singular value (Miyato et al. 2018).
 
-    Each training pass makes one step of power iteration.
-
-    Raises:
-        ConfigError: The network has no such weights.
+    Each training pass makes one step of power iteration. A network without such weights is refused.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     if not layers:

@@ -9,6 +9,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,7 @@ class ProgressiveGenerator(Generator):
 
     def _to_image(self, features: Tensor, level: int) -> Tensor:
         # Counted from the last: a grown network keeps only that one.
-        images: Tensor = self.to_image[level - self.phase.final_level - 1](features)
-        return images
+        return self.to_image[level - self.phase.final_level - 1](features)
 
     def for_inference(self) -> ProgressiveGenerator:
         """Return a copy without the image layers of lower levels; raise UnfinishedNetworkError while it grows."""
@@ -112,7 +112,7 @@ class ProgressiveCritic(Critic):
         self.features = nn.Linear(widths[0] * 16, widths[0])
         for layer in (*self.from_image, self.refine, self.features):
             equalise(layer)
-        self.add_heads(widths[0], _equalise_heads)
+        self.add_heads(widths[0], partial(equalise, gain=1.0), each=True)
 
     def extract(self, samples: Tensor) -> Tensor:
         """Map [N, C, 4 * 2^L, 4 * 2^L] to [N, width at 4 x 4]."""
@@ -155,10 +155,3 @@ class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
 
 def _activate(features: Tensor) -> Tensor:
     return pixel_norm(F.leaky_relu(features, LEAK))
-
-
-def _equalise_heads(critic: nn.Module) -> None:
-    for name in ("score", "class_logits", "code_logits", "code_values"):
-        head = getattr(critic, name)
-        if head is not None:
-            equalise(head, gain=1.0)

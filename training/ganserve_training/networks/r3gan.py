@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -51,8 +52,7 @@ class Block(nn.Module):
         """Map [N, C, H, W] to the same shape."""
         inner = F.leaky_relu(self.widen(features), LEAK)
         inner = F.leaky_relu(self.mix(inner), LEAK)
-        total: Tensor = features + self.narrow(inner)
-        return total
+        return features + self.narrow(inner)
 
 
 class Resample(nn.Module):
@@ -80,8 +80,7 @@ class Resample(nn.Module):
         if self._double:
             narrow = self.conv(features)  # At the lower resolution it costs a quarter.
             return F.conv_transpose2d(narrow, kernel, stride=2, padding=1, output_padding=1, groups=kernel.shape[0])
-        halved: Tensor = self.conv(F.conv2d(features, kernel, stride=2, padding=1, groups=kernel.shape[0]))
-        return halved
+        return self.conv(F.conv2d(features, kernel, stride=2, padding=1, groups=kernel.shape[0]))
 
 
 class R3ganGenerator(Generator):
@@ -102,8 +101,7 @@ class R3ganGenerator(Generator):
         features = self.blocks[0](self.basis * self.modulation(inputs)[:, :, None, None])
         for resample, blocks in zip(self.resample, self.blocks[1:], strict=True):
             features = blocks(resample(features))
-        images: Tensor = self.to_image(features)
-        return images
+        return self.to_image(features)
 
 
 class R3ganCritic(Critic):
@@ -118,7 +116,7 @@ class R3ganCritic(Critic):
         self.resample = nn.ModuleList(Resample(widths[i], widths[i + 1], double=False) for i in range(levels))
         width = widths[-1] + self.extra_channels
         self.basis = _init_weight(nn.Conv2d(width, width, 4, groups=width, bias=False), 1.0)
-        self.add_heads(width, _init_heads)
+        self.add_heads(width, partial(_init_weight, gain=1.0), each=True)
 
     def extract(self, samples: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, width at 4 x 4]."""
@@ -126,8 +124,7 @@ class R3ganCritic(Critic):
         for blocks, resample in zip(self.blocks, self.resample, strict=False):
             features = resample(blocks(features))
         features = self.compare(self.blocks[-1](features))
-        flat: Tensor = self.basis(features).flatten(1)
-        return flat
+        return self.basis(features).flatten(1)
 
 
 @register_architecture
@@ -159,9 +156,3 @@ def _init_weight(layer: _Layer, gain: float) -> _Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def _init_heads(critic: nn.Module) -> None:
-    for child in critic.children():
-        if isinstance(child, nn.Linear):
-            _init_weight(child, 1.0)

@@ -36,8 +36,7 @@ class UpBlock(nn.Module):
         inner = self.conv2(F.relu(self.norm2(inner, labels)))
         # A 1 x 1 convolution commutes with repeating pixels, and costs a quarter before it.
         outer = F.interpolate(self.shortcut(features), scale_factor=2.0, mode="nearest")
-        total: Tensor = inner + outer
-        return total
+        return inner + outer
 
     def for_inference(self) -> UpBlock:
         """Return a copy whose first convolution absorbs the second batch normalisation."""
@@ -69,10 +68,8 @@ class DownBlock(nn.Module):
         inner = features if self._first else F.relu(self.norm1(features))
         inner = self.conv2(F.relu(self.norm2(self.conv1(inner))))
         if not self._halve:
-            whole: Tensor = inner + self.shortcut(features)
-            return whole
-        halved: Tensor = F.avg_pool2d(inner, 2) + self.shortcut(F.avg_pool2d(features, 2))
-        return halved
+            return inner + self.shortcut(features)
+        return F.avg_pool2d(inner, 2) + self.shortcut(F.avg_pool2d(features, 2))
 
 
 class ResidualGenerator(Generator):
@@ -94,8 +91,7 @@ class ResidualGenerator(Generator):
         features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
         for block in self.blocks:
             features = block(features, labels)
-        images: Tensor = torch.tanh(self.to_image(F.relu(self.norm(features))))
-        return images
+        return torch.tanh(self.to_image(F.relu(self.norm(features))))
 
 
 class ResidualCritic(Critic):

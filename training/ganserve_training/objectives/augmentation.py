@@ -75,11 +75,7 @@ _Change = Callable[[Tensor, Any, Noise], Tensor]
 
 
 class Augmentation:
-    """Changes samples at random, each on its own.
-
-    Raises:
-        ConfigError: The changes do not suit these data.
-    """
+    """Changes samples at random, each on its own; refuses changes that do not suit the data."""
 
     def __init__(self, config: AugmentationConfig, data: DataInfo, noise: Noise) -> None:
         check_augmentation(config, data)

@@ -1,5 +1,6 @@
 """Terms that a critic's further heads add to both networks' losses. N = batch, K = classes, V = continuous codes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,24 +65,15 @@ class Heads:
         values = latents[:, latents.shape[1] - self._codes.continuous :] if self._codes.continuous else None
         return Codes(labels if self._codes.categories else None, values)
 
-    def critic_terms(
-        self, real: CriticOutput, fake: CriticOutput, labels: Tensor | None, codes: Codes
-    ) -> dict[str, Tensor]:
-        """Return AC-GAN's term on real and generated samples, and InfoGAN's on generated ones, which have codes."""
-        terms = {}
-        on_real, on_fake = classification_term(real, labels), classification_term(fake, labels)
-        if on_real is not None and on_fake is not None:
-            terms["classification"] = (on_real + on_fake) * self._loss.classification_weight
-        return terms | self._information(fake, codes)
+    def terms(self, outputs: Sequence[CriticOutput], labels: Tensor | None, codes: Codes) -> dict[str, Tensor]:
+        """Return AC-GAN's term on all outputs, which have the same labels, and InfoGAN's on the last, which has codes.
 
-    def generator_terms(self, fake: CriticOutput, labels: Tensor | None, codes: Codes) -> dict[str, Tensor]:
-        """Return both terms on generated samples."""
+        The critic's outputs are for real and then for generated samples, the generator's for generated ones.
+        """
         terms = {}
-        on_fake = classification_term(fake, labels)
-        if on_fake is not None:
-            terms["classification"] = on_fake * self._loss.classification_weight
-        return terms | self._information(fake, codes)
-
-    def _information(self, fake: CriticOutput, codes: Codes) -> dict[str, Tensor]:
-        term = information_term(fake, codes)
-        return {} if term is None else {"information": term * self._loss.information_weight}
+        classified = [term for output in outputs if (term := classification_term(output, labels)) is not None]
+        if classified:
+            terms["classification"] = sum(classified[1:], classified[0]) * self._loss.classification_weight
+        if (informed := information_term(outputs[-1], codes)) is not None:
+            terms["information"] = informed * self._loss.information_weight
+        return terms

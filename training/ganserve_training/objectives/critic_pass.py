@@ -1,6 +1,7 @@
 """The critic's output for one batch of real and one of generated samples. N = batch, M = scores: N, or N / packing."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,37 +55,24 @@ class CriticPass:
             self.real, self.fake = scorer(real, labels), scorer(fake, labels)
             self._batches, self._scores = [real, fake], [self.real.scores, self.fake.scores]
         self.real_samples, self.fake_samples = real, fake
-        self._gradients: tuple[Tensor, Tensor] | None = None
-        self._squared_norms: tuple[Tensor, Tensor] | None = None
+        self.real_scores, self.fake_scores = self.real.scores, self.fake.scores  # [M] each
 
-    @property
-    def real_scores(self) -> Tensor:
-        """Scores of real samples, [M]."""
-        return self.real.scores
-
-    @property
-    def fake_scores(self) -> Tensor:
-        """Scores of generated samples, [M]."""
-        return self.fake.scores
-
+    @cached_property
     def input_gradients(self) -> tuple[Tensor, Tensor]:
-        """Return each score's gradient with respect to its sample, differentiable: real, generated, [N, ...] each."""
-        if self._gradients is None:
-            total = torch.stack([scores.sum() for scores in self._scores]).sum()
-            gradients = torch.autograd.grad(total, self._batches, create_graph=True)
-            real, fake = gradients if len(gradients) == 2 else gradients[0].chunk(2)
-            self._gradients = (real, fake)
-        return self._gradients
+        """Each score's gradient with respect to its sample, differentiable: real, generated, [N, ...] each."""
+        total = torch.stack([scores.sum() for scores in self._scores]).sum()
+        gradients = torch.autograd.grad(total, self._batches, create_graph=True)
+        real, fake = gradients if len(gradients) == 2 else gradients[0].chunk(2)
+        return real, fake
 
+    @cached_property
     def squared_gradient_norms(self) -> tuple[Tensor, Tensor]:
-        """Return the squared Euclidean norm of each score's gradient, differentiable: real, generated, [M] each.
+        """The squared Euclidean norm of each score's gradient, differentiable: real, generated, [M] each.
 
         A packed critic's score has one gradient with respect to all of its samples.
         """
-        if self._squared_norms is None:
-            real, fake = (
-                gradient.reshape(scores.shape[0], -1).square().sum(dim=1)
-                for gradient, scores in zip(self.input_gradients(), (self.real_scores, self.fake_scores), strict=True)
-            )
-            self._squared_norms = (real, fake)
-        return self._squared_norms
+        real, fake = (
+            gradient.reshape(scores.shape[0], -1).square().sum(dim=1)
+            for gradient, scores in zip(self.input_gradients, (self.real_scores, self.fake_scores), strict=True)
+        )
+        return real, fake

@@ -65,7 +65,7 @@ class R1(Penalty):
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
         """Return half gamma times the mean squared norm of the gradients."""
-        squares = critic_pass.squared_gradient_norms()[self.generated]
+        squares = critic_pass.squared_gradient_norms[self.generated]
         return squares.mean() * (self.gamma.at(progress) / 2)
 
 
@@ -96,7 +96,7 @@ class Roth(Penalty):
 
     def penalty(self, critic_pass: CriticPass, progress: float, noise: Noise) -> Tensor:  # noqa: ARG002
         """Return half gamma times both weighted means."""
-        real, fake = critic_pass.squared_gradient_norms()
+        real, fake = critic_pass.squared_gradient_norms
         real_weight = torch.sigmoid(-critic_pass.real_scores).square()
         fake_weight = torch.sigmoid(critic_pass.fake_scores).square()
         return ((real_weight * real).mean() + (fake_weight * fake).mean()) * (self.gamma.at(progress) / 2)

@@ -97,8 +97,7 @@ class DifferentiableRule:
             second = self._second[name] * self._beta2 + gradient.square() * (1.0 - self._beta2)
             self._first[name], self._second[name] = first, second
             root = (second + TINY).sqrt() / (1.0 - self._beta2**step) ** 0.5
-            direction: Tensor = first / (1.0 - self._beta1**step) / (root + EPSILON)
-            return direction
+            return first / (1.0 - self._beta1**step) / (root + EPSILON)
         scaled = gradient
         if isinstance(self._config, RmspropConfig):
             second = self._second[name] * self._beta2 + gradient.square() * (1.0 - self._beta2)

@@ -20,11 +20,7 @@ class Registry(Generic[PartT]):
         self._kinds: dict[str, type[PartT]] = {}
 
     def register(self, kind: KindT) -> KindT:
-        """Add a class, as a decorator; the class attribute `key` is its name.
-
-        Raises:
-            ConfigError: Another class has that name.
-        """
+        """Add a class, as a decorator; the class attribute `key` is its name, which no other class may have."""
         name = getattr(kind, self.key)
         if name in self._kinds:
             raise ConfigError(f"{self.key} {name}: is registered twice. Give your class another name.")
@@ -37,11 +33,7 @@ class Registry(Generic[PartT]):
         return tuple(sorted(self._kinds))
 
     def kind(self, name: str, path: str = "") -> type[PartT]:
-        """Return the class called `name`; `path` is the option that chooses it, for the message.
-
-        Raises:
-            ConfigError: There is no such class.
-        """
+        """Return the class called `name` or raise ConfigError; `path` is the option that chooses it, for messages."""
         if name not in self._kinds:
             raise ConfigError(f"{path or self.key} {name}: does not exist. Use one of {', '.join(self.names)}.")
         return self._kinds[name]

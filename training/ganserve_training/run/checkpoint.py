@@ -51,10 +51,7 @@ def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str,
     """Write the best checkpoint, for use but not for resuming, then delete the former one.
 
     `quality` holds `name`, `value` and `higher_is_better`. The file's name has its step, so that a crash at any moment
-    leaves the former or the new one whole.
-
-    Raises:
-        CheckpointError: It can't be written; the former best is unharmed.
+    leaves the former or the new one whole. Like `save_checkpoint` it raises CheckpointError.
     """
     kept = {name: value for name, value in state.items() if name not in _TRAINING_ONLY}
     path = _write(folder / f"best-{state['step']:08d}.pt", {**kept, "quality": quality})
@@ -80,8 +77,8 @@ def _write(path: Path, state: dict[str, Any]) -> Path:
         write_atomically(path, write)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
         raise CheckpointError(
-            f"checkpoint {path} can't be written ({error}): free some space and run the same command again; "
-            "the checkpoints before it are unharmed"
+            f"checkpoint {path}: can't be written ({error}). Free some space and run the same command again; "
+            "the checkpoints before it are unharmed."
         ) from error
     return path
 
@@ -98,21 +95,20 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 
 
 def load_latest_checkpoint(folder: Path, report: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest undamaged checkpoint, or None if there are no checkpoints; report each damaged one.
+    """Return the newest undamaged checkpoint or, if there are none at all, None; report each damaged one.
 
-    Raises:
-        CheckpointError: All checkpoints are damaged.
+    If all are damaged, raise CheckpointError.
     """
     paths = checkpoint_paths(folder)
     for path in reversed(paths):
         try:
             return load_checkpoint(path)
         except CheckpointError as error:
-            report(f"{error}; trying the checkpoint before it")
+            report(str(error))
     if paths:
         raise CheckpointError(
-            f"all {len(paths)} checkpoints in {folder} are damaged: restore one from a backup, "
-            "or delete the run's folder to start again"
+            f"{folder}: all {len(paths)} checkpoints are damaged. Restore one from a backup, "
+            "or delete the run's folder to start again."
         )
     return None
 
@@ -136,17 +132,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
         actual = file_sha256(path)
     except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"checkpoint {path} can't be read: {error}") from error
+        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
     if actual != expected:
-        raise CheckpointError(f"checkpoint {path} is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}…")
+        raise CheckpointError(f"checkpoint {path}: is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}….")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"checkpoint {path} can't be read: {error}") from error
+        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
     if state.get("format") != FORMAT:
         raise CheckpointFormatError(
-            f"checkpoint {path} has the format {state.get('format')}, this version of ganserve reads {FORMAT}: "
-            "use the version that wrote it"
+            f"checkpoint {path}: has the format {state.get('format')}, this version of ganserve reads {FORMAT}. "
+            "Use the version that wrote it."
         )
     return Checkpoint(path, actual, state)
 

@@ -8,25 +8,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Steps:
-    """Steps of a command; this class shows nothing."""
+    """Steps of a command, shown by a progress bar; nothing is shown without one."""
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress or Progress(disable=True)
+        self._begun = 0
+        self._task = self._progress.add_task("", total=None)
 
     def expect(self, count: int) -> None:
         """Set the number of steps."""
-
-    def next(self, words: str) -> None:
-        """Begin the next step."""
-
-
-class _ShownSteps(Steps):
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._begun = 0
-        self._task = progress.add_task("", total=None)
-
-    def expect(self, count: int) -> None:
         self._progress.update(self._task, total=count)
 
     def next(self, words: str) -> None:
+        """Begin the next step."""
         self._progress.update(self._task, completed=self._begun, description=words)
         self._begun += 1
 
@@ -35,9 +29,6 @@ class _ShownSteps(Steps):
 def shown_steps(console: Console | None = None) -> Iterator[Steps]:
     """Show steps while the block runs, if the console (stderr) is a terminal."""
     console = console or Console(stderr=True)
-    if not console.is_terminal:
-        yield Steps()
-        return
     columns = (MofNCompleteColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _ShownSteps(progress)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Steps(progress)

@@ -18,19 +18,14 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def check_device(device: DeviceName, processes: int = 1) -> None:
-    """Refuse a device that is missing, or has too few GPUs for the processes on this machine.
-
-    Raises:
-        ConfigError: With a fix.
-    """
+    """Refuse a device that is missing, or has too few GPUs for the processes on this machine."""
     if device == "cuda" and not torch.cuda.is_available():
         reason = "is built without CUDA" if torch.version.cuda is None else "finds no usable NVIDIA GPU"
-        raise ConfigError(f"--device cuda: torch {torch.__version__} {reason}: use --device cpu or auto")
+        raise ConfigError(f"--device cuda: torch {torch.__version__} {reason}. Use --device cpu or auto.")
     if _uses_cuda(device) and processes > torch.cuda.device_count():
-        raise ConfigError(
-            f"each process on this machine needs a GPU of its own (got {processes} processes, "
-            f"{torch.cuda.device_count()} GPUs): use --processes {torch.cuda.device_count()}, or --device cpu"
-        )
+        gpus = torch.cuda.device_count()
+        problem = f"each process on this machine needs a GPU of its own, and there are {gpus}"
+        raise ConfigError(f"--processes {processes}: {problem}. Use --processes {gpus}, or --device cpu.")
 
 
 def open_processes(device: DeviceName) -> Processes:

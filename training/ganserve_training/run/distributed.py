@@ -71,8 +71,7 @@ class Processes:
             self._broadcast(answer)
             if not answer[0]:
                 raise LostProcessError("the first process gave up and says why")
-        result: T = answer[1]
-        return result
+        return answer[1]
 
     def barrier(self) -> None:
         """Wait for the other processes."""
@@ -92,8 +91,8 @@ def notice_lost_processes() -> Iterator[None]:
         # Strip gloo's place in its source, and its advice to its developers.
         reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
-            f"another process that trains together with this one ended or can't be reached ({reason}): the same "
-            "command goes on from the last checkpoint, with as many processes or others"
+            f"another process that trains together with this one ended or can't be reached ({reason}). The same "
+            "command goes on from the last checkpoint, with as many processes or others."
         ) from error
 
 

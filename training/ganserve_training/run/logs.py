@@ -10,11 +10,7 @@ from ganserve_training.files import TEMPORARY_SUFFIX
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return every whole line of a log; a last line torn by a crash is ignored.
-
-    Raises:
-        DataError: A line in the middle is not JSON.
-    """
+    """Return every line of a log without a last one torn by a crash; raise DataError if another is not JSON."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
@@ -24,7 +20,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}, is not JSON: delete that line") from error
+            raise DataError(f"{path}, line {number}: is not JSON. Delete that line.") from error
     return records
 
 

@@ -139,8 +139,7 @@ class Updater:
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients together, a scalar."""
         gradients = [item.grad for item in self.parameters if item.grad is not None]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
-        return norm
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # noqa: SLF001
 
     def average_gradients(self) -> None:
         """Average the gradients over the processes, so that they are those of the whole batch."""

@@ -140,7 +140,7 @@ def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) ->
         if number > 0 and not child.given_up:
             memory = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
             what = f"was killed by {signal.Signals(number).name}{memory}"
-            return _fail(child, len(children), what, 1, out)
+            return _fail(child, len(children), what, out)
     if first > 0 and first != LOST_PEER_STATUS:
         return first  # It has reported why.
     for child in children:
@@ -152,13 +152,13 @@ def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) ->
                 sys.stderr.write(f"{lines[-1]}\n")
                 return status
             sys.stderr.write(f"{words}\n")
-            return _fail(child, len(children), f"ended with status {status}", 1, out)
+            return _fail(child, len(children), f"ended with status {status}", out)
     child = next(child for child in children if child.process.returncode)
     reason = child.output().rpartition("\n")[2].removeprefix(_PREFIX)
-    return _fail(child, len(children), f"lost touch with the others{f' ({reason})' if reason else ''}", 1, out)
+    return _fail(child, len(children), f"lost touch with the others{f' ({reason})' if reason else ''}", out)
 
 
-def _fail(child: _Child, count: int, what: str, status: int, out: Path) -> int:
+def _fail(child: _Child, count: int, what: str, out: Path) -> int:
     paths = checkpoint_paths(RunFolder(out).checkpoints)
     begins = "starts again, as there is no checkpoint yet"
     if paths:
@@ -167,7 +167,7 @@ def _fail(child: _Child, count: int, what: str, status: int, out: Path) -> int:
         f"{_PREFIX}process {child.rank + 1} of {count} (pid {child.process.pid}) {what}; the others were stopped. "
         f"The same command {begins}, with {count} processes or any other number\n"
     )
-    return status
+    return 1
 
 
 def _end_all(children: Sequence[_Child]) -> None:

@@ -1,12 +1,15 @@
 """Random numbers of training, and the states of all generators as plain values."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganserve_training.data.sample_order import stream_seed
 from ganserve_training.networks.latents import LatentPrior
 
 
@@ -28,19 +31,19 @@ class Noise:
 
     def uniform(self, count: int, *shape: int) -> Tensor:
         """Return numbers in [0, 1), float32 [count, *shape]."""
-        size = (count * self._world, *shape)
-        return self._mine(torch.rand(size, generator=self.generator, device=self.generator.device), count)
+        return self._drawn(torch.rand, count, shape)
 
     def normal(self, count: int, *shape: int) -> Tensor:
         """Return standard normal numbers, float32 [count, *shape]."""
-        size = (count * self._world, *shape)
-        return self._mine(torch.randn(size, generator=self.generator, device=self.generator.device), count)
+        return self._drawn(torch.randn, count, shape)
 
     def integers(self, low: int, high: int, count: int, *shape: int) -> Tensor:
         """Return integers from low to high - 1, int64 [count, *shape]."""
+        return self._drawn(partial(torch.randint, low, high), count, shape)
+
+    def _drawn(self, draw: Callable[..., Tensor], count: int, shape: tuple[int, ...]) -> Tensor:
         size = (count * self._world, *shape)
-        numbers = torch.randint(low, high, size, generator=self.generator, device=self.generator.device)
-        return self._mine(numbers, count)
+        return self._mine(draw(size, generator=self.generator, device=self.generator.device), count)
 
     def _mine(self, everything: Tensor, count: int) -> Tensor:
         return everything if self._world == 1 else everything[self._rank * count : (self._rank + 1) * count]
@@ -54,29 +57,25 @@ def seed_global(seed: int) -> None:
 
 
 def noise_seed(seed: int) -> int:
-    """Return the seed of latents and augmentation.
-
-    It differs from the run's seed, which draws the initial weights: with equal seeds the first weights would equal the
-    first latents.
-    """
-    return int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """Return the seed of latents and noise; with the run's own, the first latents would equal the first weights."""
+    return stream_seed(seed, 1)
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Any]:
     """Return the states of the global generators and of `generator`, in types that `weights_only` loading accepts."""
     version, internal, gauss = random.getstate()
-    numpy_state = np.random.get_state(legacy=False)
-    assert isinstance(numpy_state, dict)
+    _, key, position, has_gauss, numpy_gauss = np.random.get_state(legacy=True)
+    assert isinstance(key, np.ndarray)
     return {
         "training": generator.get_state(),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, list(internal), gauss],
         "numpy": {
-            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
-            "pos": int(numpy_state["state"]["pos"]),
-            "has_gauss": int(numpy_state["has_gauss"]),
-            "gauss": float(numpy_state["gauss"]),
+            "key": torch.from_numpy(key.astype(np.int64)),
+            "pos": int(position),
+            "has_gauss": int(has_gauss),
+            "gauss": float(numpy_gauss),
         },
     }
 
@@ -90,12 +89,6 @@ def restore_rng(state: dict[str, Any], generator: torch.Generator) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    numpy_state = state["numpy"]
-    np.random.set_state(
-        {
-            "bit_generator": "MT19937",
-            "state": {"key": numpy_state["key"].numpy().astype(np.uint32), "pos": numpy_state["pos"]},
-            "has_gauss": numpy_state["has_gauss"],
-            "gauss": numpy_state["gauss"],
-        }
-    )
+    numpy = state["numpy"]
+    key = numpy["key"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", key, numpy["pos"], numpy["has_gauss"], numpy["gauss"]))

@@ -36,36 +36,28 @@ class RunFolder:
         self.samples = root / "samples"
         self.metrics = root / "metrics.json"
 
-    @property
-    def how_to_train(self) -> str:
-        """Return the fix for a missing run, to end an error message."""
+    def without(self, what: str) -> str:
+        """Return the error of a folder without a run, of which `what` is missing."""
         preset = self.root.name if self.root.name in ABOUT else "PRESET"
-        missing = "" if self.root.is_dir() else "there is no such folder; "
-        return f"{missing}name a run's, or train first, with `ganserve train {preset} --out {self.root}`"
+        problem = f"holds no {what}" if self.root.is_dir() else "does not exist"
+        return f"{self.root}: {problem}. Name a run's, or train first: `ganserve train {preset} --out {self.root}`."
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder, so that only this process trains here; the lock ends with the process.
+        """Lock the folder, so that only this process trains here, or raise RunLockedError.
 
-        Afterwards the lock file and folders that were created for it and stayed empty are deleted.
-
-        Raises:
-            RunLockedError: Another process holds the lock.
+        The lock ends with the process. Afterwards the lock file and folders that stayed empty are deleted.
         """
         with _made(self.root), _locked(self.root / ".lock") as owner:
             if owner is not None:
                 raise RunLockedError(
-                    f"{self.root} is being trained by another process (pid {owner}): wait for it, stop it, "
-                    "or choose another --out"
+                    f"{self.root}: is being trained by another process (pid {owner}). Wait for it, stop it, "
+                    "or choose another --out."
                 )
             yield
 
     def read_config(self) -> TrainConfig | None:
-        """Return the configuration that the run was started with; None for a new folder.
-
-        Raises:
-            ConfigError: config.json is not a configuration.
-        """
+        """Return the configuration in config.json, or None for a new folder; raise ConfigError if it is not one."""
         try:
             text = self.config.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -75,7 +67,7 @@ class RunFolder:
         try:
             return config_from_dict(json.loads(text))
         except (json.JSONDecodeError, ConfigError) as error:
-            raise ConfigError(f"{self.config} is not a ganserve configuration. {error}") from error
+            raise ConfigError(f"{self.config}: is not a ganserve configuration. {error}") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.json."""

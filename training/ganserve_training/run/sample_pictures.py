@@ -28,8 +28,8 @@ class ProgressPictures:
         if not self._info.is_image:
             self._view = ScatterView(train.read(np.arange(min(len(train), _POINTS))))
 
-    def draw(self) -> Image.Image:
-        """Return a grid of images, one row a label, or a scatter plot of vectors over the real ones."""
+    def save(self, folder: Path) -> Image.Image:
+        """Write and return a grid of images, one row a label, or a scatter plot of vectors over the real ones."""
         trainer, names = self._trainer, len(self._trainer.label_names)
         if self._view is not None:
             labels = np.arange(_POINTS, dtype=np.int64) % names if names else None
@@ -39,10 +39,6 @@ class ProgressPictures:
             labels = np.repeat(np.arange(rows, dtype=np.int64), GRID_COLUMNS) if names else None
             count = rows * GRID_COLUMNS
         samples = draw_samples(trainer.ema.module, trainer.prior, self._info, labels, count, seed=GRID_SEED)
-        return sample_grid(samples, GRID_COLUMNS) if self._view is None else self._view.draw(samples)
-
-    def save(self, folder: Path) -> Image.Image:
-        """Write the picture of the trainer's step into `folder` and return it."""
-        picture = self.draw()
-        save_picture(folder / f"step-{self._trainer.step:08d}.png", picture)
+        picture = sample_grid(samples, GRID_COLUMNS) if self._view is None else self._view.draw(samples)
+        save_picture(folder / f"step-{trainer.step:08d}.png", picture)
         return picture

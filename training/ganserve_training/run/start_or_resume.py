@@ -107,23 +107,19 @@ def train(
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
     """Return the result of `find`, called in the first process; the others read the same file."""
-    found: list[Checkpoint] = []
+    checkpoint = None
 
     def place() -> tuple[Path, str] | None:
+        nonlocal checkpoint
         checkpoint = find()
-        if checkpoint is None:
-            return None
-        found.append(checkpoint)
-        return checkpoint.path, checkpoint.sha256
+        return None if checkpoint is None else (checkpoint.path, checkpoint.sha256)
 
     where = processes.ask_first(place)
-    if where is None:
-        return None
-    checkpoint = found[0] if found else load_checkpoint(where[0])
-    if checkpoint.sha256 != where[1]:
-        raise CheckpointError(
-            f"checkpoint {where[0]} is not the one that the first process reads: all processes need the same folder"
-        )
+    if where is not None and not processes.writes:
+        checkpoint = load_checkpoint(where[0])
+        if checkpoint.sha256 != where[1]:
+            problem = "is not the one that the first process reads"
+            raise CheckpointError(f"checkpoint {where[0]}: {problem}. Give all processes the same folder.")
     return checkpoint
 
 
@@ -142,13 +138,15 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -
     for part in (folder.root, folder.checkpoints, folder.samples):
         remove_temporary_files(part)
     clean_checkpoint_folder(folder.checkpoints)
-    checkpoint = load_latest_checkpoint(folder.checkpoints, lambda message: say(console, message))
+    checkpoint = load_latest_checkpoint(
+        folder.checkpoints, lambda damage: say(console, f"{damage} Trying the one before it.")
+    )
     if checkpoint is not None:
         check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
         if config.steps < checkpoint.state["step"]:
             raise ConfigChangedError(
-                f"{folder.root} is at step {checkpoint.state['step']} already (got --steps {config.steps}): a run "
-                "can be made longer, not shorter; choose another --out for a short one"
+                f"--steps {config.steps}: {folder.root} is at step {checkpoint.state['step']} already, and a run can't "
+                "be made shorter. Choose another --out for a short one."
             )
         set_aside_damaged(folder.checkpoints, checkpoint.path)
     return checkpoint

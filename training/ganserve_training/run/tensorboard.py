@@ -12,18 +12,14 @@ from ganserve_training.errors import ConfigError
 
 
 class TensorBoardLog:
-    """Write a run's numbers, findings and pictures; TensorBoard drops those after `resumed_step`.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
+    """Write a run's numbers, findings and pictures; TensorBoard drops those after `resumed_step`."""
 
     def __init__(self, folder: Path, resumed_step: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "--output.tensorboard needs the package tensorboard, which is not installed: pip install tensorboard"
+                "--output.tensorboard: needs the package tensorboard, which is not installed. pip install tensorboard."
             ) from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=resumed_step + 1)
 

@@ -75,23 +75,19 @@ def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
-    """Return the checkpoint that `which` chooses, as `load_trained` describes.
-
-    Raises:
-        CheckpointError: There is none, or it is damaged.
-    """
+    """Return the checkpoint that `which` chooses, as `load_trained` describes; raise CheckpointError if it can't."""
     damaged: list[str] = []
     latest = load_latest_checkpoint(folder.checkpoints, damaged.append)
     if damaged:
-        raise CheckpointError(f"{damaged[0]}: the same `ganserve train` command repairs the run")
+        raise CheckpointError(f"{damaged[0]} The same `ganserve train` command repairs the run.")
     if latest is None:
-        raise CheckpointError(f"{folder.root} holds no checkpoint: {folder.how_to_train}")
+        raise CheckpointError(folder.without("checkpoint"))
     best = best_checkpoint_path(folder.checkpoints)
     if which == "best":
         if best is None:
             raise CheckpointError(
-                f"{folder.root} keeps no best checkpoint: it was trained without --diagnosis.keep-best, or for less "
-                "than --diagnosis.every-steps after its networks were fully grown; use the latest"
+                f"{folder.root}: keeps no best checkpoint, as it was trained without --diagnosis.keep-best, or for "
+                "less than --diagnosis.every-steps after its networks were fully grown. Use the latest."
             )
         return load_checkpoint(best)
     diagnosis = latest.state.get("diagnosis")

@@ -70,8 +70,8 @@ class RunLoop:
         state = checkpoint.state
         if state["data_sha256"] != self._data_sha256:
             raise DataError(
-                f"the training data changed since {self._folder.root} was started: "
-                "restore them, or choose another --out"
+                f"{self._folder.root}: the training data changed since it was started. "
+                "Restore them, or choose another --out."
             )
         say(self._console, f"{self._folder.root}: going on from step {state['step']}")
         for name, value in self._environment.items():
@@ -170,8 +170,8 @@ class RunLoop:
         kept = "there was no checkpoint yet"
         if self._last_checkpoint is not None:
             kept = f"the last good checkpoint is {self._last_checkpoint}"
-        if self._outputs is not None:
-            self._outputs.note_divergence(what)
+        if self._outputs is not None and self._outputs.monitor is not None:
+            self._outputs.monitor.note_divergence(f"{what}.")
         advice = advise("divergence", self._config, self._samples.info, self._trainer.check)
         raise DivergedError(f"{what}; training stopped, {kept}. {advice.rstrip('.')}, in another --out")
 
@@ -187,6 +187,7 @@ class RunLoop:
         self._processes.barrier()  # After this, every process knows that it is written.
 
     def _state(self) -> dict[str, Any]:
+        monitor = None if self._outputs is None else self._outputs.monitor
         return {
             **self._trainer.state_dict(),
             "pending_measures": [row.cpu() for row in self._pending],
@@ -194,7 +195,7 @@ class RunLoop:
             "data": self._samples.info.to_dict(),
             "data_sha256": self._data_sha256,
             "environment": self._environment,
-            "diagnosis": self._outputs.diagnosis_state() if self._outputs is not None else None,
+            "diagnosis": monitor.state_dict() if monitor is not None else None,
         }
 
 
@@ -214,13 +215,13 @@ class _Outputs:
         self._folder = folder
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
-        self._monitor: Monitor | None = None
+        self.monitor: Monitor | None = None
         self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
         if config.diagnosis.enabled:
-            self._monitor = Monitor(trainer, samples, folder, self._view.say)
+            self.monitor = Monitor(trainer, samples, folder, self._view.say)
             if diagnosis_state is not None:
-                self._monitor.load_state_dict(diagnosis_state)
+                self.monitor.load_state_dict(diagnosis_state)
 
     def record(self, step: int, record: dict[str, float]) -> None:
         """Write a line of the log and show it."""
@@ -231,22 +232,13 @@ class _Outputs:
 
     def look(self) -> tuple[Observation | None, bool]:
         """Run the diagnosis; return its observation if that is the best so far, and whether to stop."""
-        assert self._monitor is not None
-        look = self._monitor.look()
+        assert self.monitor is not None
+        look = self.monitor.look()
         if self._board is not None:
             self._board.observation(look.observation)
             for finding in look.findings:
                 self._board.finding(finding)
-        return look.observation if look.is_best else None, self._monitor.should_stop
-
-    def note_divergence(self, what: str) -> None:
-        """Log the divergence that ends the run."""
-        if self._monitor is not None:
-            self._monitor.note_divergence(f"{what}.")
-
-    def diagnosis_state(self) -> dict[str, Any] | None:
-        """Return the diagnosis' part of a checkpoint."""
-        return None if self._monitor is None else self._monitor.state_dict()
+        return look.observation if look.is_best else None, self.monitor.should_stop
 
     def draw(self) -> None:
         """Save a picture of samples."""
@@ -258,8 +250,8 @@ class _Outputs:
         """Close files and the progress display."""
         self._view.close()
         self._log.close()
-        if self._monitor is not None:
-            self._monitor.close()
+        if self.monitor is not None:
+            self.monitor.close()
         if self._board is not None:
             self._board.close()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from ganserve_training.networks.growth import Phase, enter_phase, reals_at, time
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.objectives.adaptive_augmentation import AdaController
 from ganserve_training.objectives.augmentation import Augmentation
-from ganserve_training.objectives.auxiliary_terms import Heads
+from ganserve_training.objectives.auxiliary_terms import Codes, Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
 from ganserve_training.objectives.penalties import clip_weights
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
@@ -41,11 +40,7 @@ Row = list[Tensor]
 
 
 class Trainer:
-    """Both networks, their optimisers and averages, and one training step.
-
-    Raises:
-        ConfigError: Parts of the configuration contradict each other, or the data.
-    """
+    """Both networks, their optimisers and averages, and one training step; refuses what `check_everything` does."""
 
     def __init__(self, config: TrainConfig, samples: Samples, processes: Processes | None = None) -> None:
         self.config = config
@@ -161,8 +156,8 @@ class Trainer:
         rows = []
         for real, labels in parts:
             with torch.no_grad():
-                fake, asked = self._draw_fakes(len(real), labels)
-            objective, row = self._critic_objective(scorer, real, fake, labels, asked, progress)
+                fake, _, codes = self._draw_fakes(len(real), labels)
+            objective, row = self._critic_objective(scorer, real, fake, labels, codes, progress)
             self._backward(objective, self._critic_updater, len(parts))
             rows.append(row)
         self._critic_updater.average_gradients()
@@ -171,15 +166,14 @@ class Trainer:
         return _mean(rows)
 
     def _critic_objective(
-        self, scorer: Scorer, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
+        self, scorer: Scorer, real: Tensor, fake: Tensor, labels: Tensor | None, codes: Codes, progress: float
     ) -> tuple[Tensor, Row]:
         """Return the critic's objective, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
         penalties = [piece.penalty(critic_pass, progress, self._noise) for piece in self._regularisers]
-        codes = self._heads.read_codes(asked.latents, asked.labels)
-        terms = self._heads.critic_terms(critic_pass.real, critic_pass.fake, labels, codes)
+        terms = self._heads.terms([critic_pass.real, critic_pass.fake], labels, codes)
         real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
         if self._ada is not None and not fake.requires_grad:
             threshold = self.loss.threshold(real_scores, fake_scores)
@@ -213,24 +207,23 @@ class Trainer:
         """Return the generator's objective, a scalar, and its measures without the gradient's norm."""
         seen = labels if self.critic_uses_labels else None
         if unrolled:
-            fake, asked = self._draw_fakes(len(real), labels)
-            scorer = self._unrolled_scorer(real, fake, labels, asked, progress)
+            fake, asked, codes = self._draw_fakes(len(real), labels)
+            scorer = self._unrolled_scorer(real, fake, labels, codes, progress)
             real_scores = scorer(real, seen).scores if self.loss.generator_needs_real_scores else None
         else:
             scorer, real_scores = self._scorer(self._score, progress), None
             if self.loss.generator_needs_real_scores:
                 with torch.no_grad():
                     real_scores = scorer(real, seen).scores
-            fake, asked = self._draw_fakes(len(real), labels)
+            fake, asked, codes = self._draw_fakes(len(real), labels)
         output = scorer(fake, seen)
         loss = self.loss.generator(output.scores, real_scores)
-        codes = self._heads.read_codes(asked.latents, asked.labels)
-        terms = self._heads.generator_terms(output, asked.labels, codes)
+        terms = self._heads.terms([output], asked, codes)
         added = [terms[name] for name in self._heads.names]
         return _sum(loss, added), [item.detach() for item in (loss, *added)]
 
     def _unrolled_scorer(
-        self, real: Tensor, fake: Tensor, labels: Tensor | None, asked: _Asked, progress: float
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, codes: Codes, progress: float
     ) -> Scorer:
         """Return the critic after its imagined updates; its weights depend on the generator's samples."""
         imagined = ImaginedCritic(self.critic)
@@ -238,17 +231,17 @@ class Trainer:
         rule = DifferentiableRule(names, self._critic_updater, progress, self.config.regularisers.weight_clip)
         scorer = self._scorer(lambda samples, seen: self._in_precision(imagined, samples, seen), progress)
         for _ in range(self.config.schedule.unrolled_steps):
-            imagined.advance(lambda: self._critic_objective(scorer, real, fake, labels, asked, progress)[0], rule)
+            imagined.advance(lambda: self._critic_objective(scorer, real, fake, labels, codes, progress)[0], rule)
         return scorer
 
-    def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, _Asked]:
-        """Return generated samples with the labels of the real ones, and the latents and labels they were made from."""
+    def _draw_fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Codes]:
+        """Return generated samples, their labels (those of the real ones, or discrete codes), and their codes."""
         latents = self._noise.latents(self.prior, count)
         if self._code_categories:
             labels = self._noise.integers(0, self._code_categories, count)
         with self._precision():
             samples: Tensor = self.generator(latents, labels)
-        return samples.to(torch.float32), _Asked(latents, labels)
+        return samples.to(torch.float32), labels, self._heads.read_codes(latents, labels)
 
     def _score(self, samples: Tensor, labels: Tensor | None) -> CriticOutput:
         return self._in_precision(self.critic, samples, labels)
@@ -329,16 +322,6 @@ class Trainer:
         if self._ada is not None:
             self._ada.load_state_dict(state["ada"])
         restore_rng(state["rng"], self._random)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Latents and labels that generated samples were made from."""
-
-    latents: Tensor
-    """[N, Z]."""
-    labels: Tensor | None
-    """int64 [N]: the real samples' labels, or InfoGAN's discrete codes."""
 
 
 def _sum(loss: Tensor, added: list[Tensor]) -> Tensor:

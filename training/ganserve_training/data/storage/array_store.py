@@ -1,6 +1,5 @@
 """Images in an array, in memory or mapped from a file. N = images, H, W, C = image, S = side."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.image_decoding import ImageForm, PictureFacts, picture_of_array
+from ganserve_training.data.samples import digest_arrays
 from ganserve_training.data.storage.check_images import build_stored_images
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
@@ -45,11 +45,9 @@ class ArrayStore:
 
     def sha256(self) -> str:
         """Return a digest of all pixels and their shape."""
-        digest = hashlib.sha256(repr(self.pixels.shape).encode())
         step = max(1, _SLICE_BYTES // max(1, self.pixels[:1].nbytes))
-        for start in range(0, len(self.pixels), step):
-            digest.update(np.ascontiguousarray(self.pixels[start : start + step]).data)
-        return digest.hexdigest()
+        slices = (self.pixels[start : start + step] for start in range(0, len(self.pixels), step))
+        return digest_arrays(repr(self.pixels.shape), *slices)
 
 
 def images_of_array(
@@ -61,8 +59,7 @@ def images_of_array(
 ) -> StoredImages:
     """Return images, uint8 [N, H, W] or [N, H, W, C], with labels, int64 [N]; `where` names their file in messages.
 
-    Raises:
-        DataError: The array has another form, or is empty.
+    Another form, or an empty array, raises DataError.
     """
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]

@@ -16,7 +16,7 @@ from ganserve_training.data.image_decoding import (
     decode_picture,
     picture_facts,
 )
-from ganserve_training.data.storage.stored_images import open_pool
+from ganserve_training.data.storage.stored_images import PictureStore, open_pool
 
 _AT_ONCE = 1024  # Pictures submitted at once, to limit the number of futures.
 _SETS_REMEMBERED = 2
@@ -57,13 +57,10 @@ def digest_inspected(names: Sequence[str], inspected: Sequence[Inspected]) -> st
     return digest.hexdigest()
 
 
-class EncodedStore:
+class EncodedStore(PictureStore):
     """Encoded pictures that are decoded when inspected or read; a subclass gives their bytes."""
 
     _inspected: list[Inspected]
-
-    def __len__(self) -> int:
-        raise NotImplementedError
 
     def inspect(self) -> list[PictureFacts | str]:
         """Decode each picture once; return its facts, or why it can't be read."""

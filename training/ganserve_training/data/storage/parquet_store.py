@@ -18,11 +18,7 @@ _GROUP_BYTES = 2**28  # Encoded images that a process keeps; it always keeps one
 
 
 def open_parquet(path: Path) -> Any:
-    """Return a memory-mapped `pyarrow.parquet.ParquetFile`.
-
-    Raises:
-        DataError: The file is not Parquet, or pyarrow is not installed.
-    """
+    """Return a memory-mapped `pyarrow.parquet.ParquetFile`; raise DataError without pyarrow, or if it is not one."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -49,10 +45,7 @@ class ParquetStore(EncodedStore):
     """Encoded images in a column of Parquet files: binary, or a structure with a binary field called bytes.
 
     Reading a picture reads its row group, so small row groups (Hugging Face writes 100 rows) are fastest in random
-    order.
-
-    Raises:
-        DataError: The column has another type.
+    order. A column of another type raises DataError.
     """
 
     def __init__(self, root: Path, files: Sequence[Path], column: str) -> None:

@@ -65,11 +65,7 @@ class StoredImages(Samples):
         return DataInfo(sample_shape=(side, side, self.form.channels), label_names=self.label_names)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the pixels at `indices`, int64 [M]: uint8 [M, S, S, C].
-
-        Raises:
-            DataError: A picture can't be read any more.
-        """
+        """Return the pixels at `indices`, int64 [M]: uint8 [M, S, S, C], or raise DataError if one is gone."""
         pixels = np.empty((len(indices), *self.info.sample_shape), np.uint8)
         places = self.indices[indices]
         for row in np.argsort(places, kind="stable"):  # Read neighbours in a file together.
