@@ -7,18 +7,14 @@ environment, --max-batch-size as a flag.
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganserve._command_line.options import Option, UsageError, options_of
-from ganserve._command_line.parsing import hint, parse
+from ganserve._command_line.options import Option, UsageError, hint, options_of
+from ganserve._command_line.parsing import parse
 from ganserve_server.settings import ServerConfig
-
-Options = Mapping[str, Option]
-Found = Iterator[tuple[str, tuple[Any, str]]]
-"""A setting, and its value and source, one after the other."""
 
 _OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_\w*)=.*")  # Variables of other components.
 # Kubernetes gives every pod of a namespace GANSERVE_X_SERVICE_HOST and more about a service named ganserve-x.
@@ -52,10 +48,10 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
     """
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     flags = parse(list(options.values()), arguments, "ganserve serve")
-    found = dict(_variables(options, environment))
+    found = _variables(options, environment)
     found |= {name: (value, options[name].name) for (name,), value in flags.items()}
-    if file := found.get("config", (None, ""))[0]:
-        found = dict(_settings(options, file, found["config"][1])) | found
+    if found.get("config", (None,))[0]:
+        found = _settings(options, *found["config"]) | found
     sources = {name: found[name][1] for name in options if name in found and found[name][0] != options[name].default}
     try:
         config = ServerConfig(**{name: value for name, (value, _) in found.items()})
@@ -77,14 +73,15 @@ def blame(error: Exception, sources: Mapping[str, str]) -> str:
     return re.sub(r"--[a-z0-9-]+", source_of, str(error))
 
 
-def _settings(options: Options, file: Path, source: str) -> Found:
+def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[str, tuple[Any, str]]:
+    """Return the values of a file, and the file, by the name of the setting."""
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
-    names = [name for name in options if name != "config"]
+    names, found = [name for name in options if name != "config"], {}
     for name, value in table.items():
         if name not in names:
             raise UsageError(f"{file}: {name}: no such setting. {hint(name.replace('-', '_'), names, _LIST)}")
@@ -93,11 +90,13 @@ def _settings(options: Options, file: Path, source: str) -> Found:
         for item in items:
             if type(item) not in _TYPES.get(option.kind, (str,)):
                 raise option.refusal(json.dumps(item, default=str), source)
-        yield name, (option.read([str(item) for item in items], source), str(file))
+        found[name] = (option.read([str(item) for item in items], source), str(file))
+    return found
 
 
-def _variables(options: Options, environment: Mapping[str, str]) -> Found:
-    names = {f"GANSERVE_{name.upper()}": name for name in options}
+def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Return the values of variables, and the variables, by the name of the setting."""
+    names, found = {f"GANSERVE_{name.upper()}": name for name in options}, {}
     for variable, text in environment.items():
         line = f"{variable}={text}"
         if not text or not variable.startswith("GANSERVE_") or _OTHERS.match(line) or _SERVICE_LINKS.match(line):
@@ -106,7 +105,8 @@ def _variables(options: Options, environment: Mapping[str, str]) -> Found:
             raise UsageError(f"{variable}: no such environment variable. {hint(variable, names, _LIST)}")
         option = options[names[variable]]
         texts = re.split(r"[,\s]+", text.strip()) if option.many else [text]
-        yield names[variable], (option.read(texts, variable), variable)
+        found[names[variable]] = (option.read(texts, variable), variable)
+    return found
 
 
 def _shown(value: object) -> str:

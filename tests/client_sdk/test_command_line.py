@@ -15,8 +15,8 @@ import pytest
 from commands import ganserve
 from ganserve._cli import COMMANDS, main
 from ganserve._cli.machine.completion import command_of
-from ganserve._command_line.options import UsageError, build, flag, options_of
-from ganserve._command_line.parsing import hint, parse
+from ganserve._command_line.options import UsageError, build, flag, hint, options_of
+from ganserve._command_line.parsing import parse
 
 WIDTHS = (40, 80, 120, 200)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
 from ganserve._command_line.help import HELP, help_text
-from ganserve._command_line.parsing import hint
+from ganserve._command_line.options import hint
 
 _FIRST_LINE = re.compile(r'"""The command `ganserve ([\w-]+)`: (.+?)\.?(?:""")?\n')
 _FOLDERS = (  # The commands' title in the help, their package, and the extra that they need.

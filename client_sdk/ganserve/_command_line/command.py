@@ -9,7 +9,6 @@ from typing import Any
 
 from ganserve._command_line.help import HELP, entries, help_text
 from ganserve._command_line.options import Option, UsageError, build, options_of
-from ganserve._command_line.parsing import parse
 
 DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
@@ -55,6 +54,8 @@ class Command:
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""
+        from ganserve._command_line.parsing import parse  # Loads cyclopts, which help does without.
+
         return build(self.arguments, parse(self.options(), argv, self.prog, self.examples[0]))
 
     def main(self, argv: Sequence[str]) -> int:

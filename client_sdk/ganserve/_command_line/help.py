@@ -1,6 +1,5 @@
 """Write a command's help: plain text without colours, so that every terminal, pipe and page shows the same."""
 
-import functools
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,23 +8,19 @@ from dataclasses import MISSING
 from ganserve._command_line.options import Option
 
 _MARGIN, _WIDEST = 28, 120  # Columns: where texts begin at most, and how wide a help becomes.
-_wrap = functools.partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
 HELP = {"-h, --help": "Show this help."}
 
 
 def help_text(usage: str, about: str, sections: Mapping[str, Mapping[str, str]], examples: Sequence[str]) -> str:
     """Return a help, as wide as the terminal. A section has names, such as an option's flags, and their texts."""
     width = max(40, min(shutil.get_terminal_size().columns, _WIDEST))
-    blocks = [
-        _wrap(f"usage: {usage}", width, subsequent_indent="  "),
-        *(_wrap(text, width) for text in about.split("\n\n")),
-    ]
+    blocks = [_fill(f"usage: {usage}", width, "", "  "), *(_fill(text, width) for text in about.split("\n\n"))]
     for title, lines in sections.items():
         margin = min(max(map(len, lines)) + 4, _MARGIN) if width >= 2 * _MARGIN else 6
-        blocks += [[f"{title}:", *(row for line in lines.items() for row in _rows(*line, width, margin))]]
+        blocks += ["\n".join([f"{title}:", *(_columns(name, text, width, margin) for name, text in lines.items())])]
     beside = all(len(example) + 2 <= width for example in examples)
-    blocks += [["examples:", *(row for each in examples for row in ([f"  {each}"] if beside else _below(each, width)))]]
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+    blocks += ["\n".join(["examples:", *(f"  {each}" if beside else _below(each, width) for each in examples)])]
+    return "\n\n".join(blocks) + "\n"
 
 
 def entries(options: Iterable[Option]) -> dict[str, str]:
@@ -47,18 +42,24 @@ def _default(option: Option) -> str:
     return f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
 
 
-def _rows(name: str, text: str, width: int, margin: int) -> list[str]:
+def _columns(name: str, text: str, width: int, margin: int) -> str:
     """Return a name and the text beside it; below it where the name is long or the terminal is narrow."""
-    lines = _wrap(text, width - margin)
-    if len(name) + 4 <= margin and lines:
-        name = f"{name:{margin - 4}}  {lines.pop(0)}"
-    elif len(name) + 2 > width:  # Many choices: break between two of them.
-        name = "\n".join(_wrap(name.replace(",", ", "), width, initial_indent="  ", subsequent_indent="    ")).strip()
-    return [f"  {name}", *(f"{'':{margin}}{line}" for line in lines)]
+    beside = _fill(f"{'':{margin}}{text}", width, "", " " * margin)
+    if len(name) + 4 <= margin:
+        return f"  {name:{margin - 4}}  {beside[margin:]}"
+    if len(name) + 2 > width:  # Many choices: break between two of them.
+        name = _fill(name.replace(",", ", "), width, "  ", "    ").strip()
+    return f"  {name}\n{beside}"
 
 
-def _below(example: str, width: int) -> list[str]:
+def _below(example: str, width: int) -> str:
     """Return a long example: its comment, and the command below it, continued as in a shell."""
     command, _, comment = example.partition(" # ")
-    parts = _wrap(command, width - 2, initial_indent="  ", subsequent_indent="    ")
-    return [*_wrap(comment, width, initial_indent="  # ", subsequent_indent="  # "), " \\\n".join(parts)]
+    above = _fill(comment, width, "  # ", "  # ")
+    return f"{above}\n{_fill(command, width - 2, '  ', '    ')}".strip("\n").replace("\n    ", " \\\n    ")
+
+
+def _fill(text: str, width: int, first: str = "", others: str = "") -> str:
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )

@@ -7,22 +7,29 @@ others), `flag` (False: no option). If a nested dataclass belongs to a `registry
 option, too: `--networks.architecture`.
 """
 
+import difflib
 import functools
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
-_NAMES = {int: "a whole number", float: "a number"}
-_METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}
-_EXAMPLES = {int: 1, float: 0.5}
+_METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH", str: "TEXT"}
+_NUMBERS = {int: ("a whole number", 1), float: ("a number", 0.5)}
 
 
 class UsageError(Exception):
     """The command line is wrong; the message is one line."""
+
+
+def hint(word: str, names: Iterable[str], otherwise: str, most: int = 1) -> str:
+    """Ask whether a word means some of the names, as export does export-onnx; if it means none, return another hint."""
+    parts = [name for name in names if name.startswith(f"{word}-") or name.endswith(f".{word.removeprefix('--')}")]
+    near = list(dict.fromkeys([*parts, *difflib.get_close_matches(word, list(names), most, 0.7)]))[:most]
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def flag(default: Any = MISSING, **metadata: Any) -> Any:
@@ -30,7 +37,7 @@ def flag(default: Any = MISSING, **metadata: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option of a command, or one of its positional arguments, which have no flags."""
 
@@ -75,16 +82,16 @@ class Option:
     @property
     def metavar(self) -> str:
         """The value's name in the help."""
-        usual = _METAVARS.get(self.kind, f"{{{','.join(self.choices)}}}" if self.choices else "TEXT")
+        usual = _METAVARS.get(self.kind, f"{{{','.join(self.choices)}}}")
         several = self.many and not self.metadata.get("repeat")
         return str(self.metadata.get("metavar") or (f"{usual} [{usual} ...]" if several else usual))
 
     @property
     def example(self) -> str:
         """A right value: the default, if there is one."""
-        default = self.default[0] if isinstance(self.default, tuple) and self.default else self.default
-        usual = self.choices[0] if self.choices else _EXAMPLES.get(self.kind, self.metavar)
-        return str(usual if default in (None, MISSING, "", ()) else default)
+        usual = self.choices[0] if self.choices else _NUMBERS.get(self.kind, ("", self.metavar))[1]
+        default = (self.default or (None,))[0] if isinstance(self.default, tuple) else self.default
+        return str(usual if default in (None, MISSING, "") else default)
 
     def read(self, texts: Sequence[str], source: str) -> Any:
         """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
@@ -106,41 +113,36 @@ class Option:
         shown = text if text.isprintable() and text.strip() else repr(text)
         if self.choices:
             return UsageError(f"{source} {shown}: not a choice. Give one of {', '.join(self.choices)}.")
-        return UsageError(f"{source} {shown}: not {_NAMES.get(self.kind, 'text')}. Give one, such as {self.example}.")
+        kind = _NUMBERS.get(self.kind, ("text",))[0]
+        return UsageError(f"{source} {shown}: not {kind}. Give one, such as {self.example}.")
 
 
-def options_of(kind: type[Any], default: Any = None) -> list[Option]:
+def options_of(
+    kind: Any, default: Any = None, *, prefix: str = "--", path: tuple[str, ...] = (), about: str = ""
+) -> list[Option]:
     """Return the options of a dataclass.
 
     `default` is an instance with the default values, and the types of its nested instances decide which options there
-    are. Without it, the dataclass declares both.
+    are. Without it, the dataclass declares both. The options of a nested dataclass have a `prefix`, a `path` that leads
+    there, and begin their help with its own, `about`.
     """
-    return list(_options(kind, default, "--", (), ""))
-
-
-def _options(kind: Any, default: Any, prefix: str, path: tuple[str, ...], about: str) -> Iterator[Option]:
-    hints, docs = typing.get_type_hints(kind), _field_docs(kind)
+    hints, docs, options = typing.get_type_hints(kind), _field_docs(kind), []
     if (registry := getattr(kind, "registry", None)) and registry.has(kind):
         key, names = registry.key, Literal[registry.names]
-        yield Option(
-            path=(*path, key), flags=(f"{prefix}{key}",), hint=names, default=getattr(kind, key), metadata={},
-            help=docs[key],
-        )  # fmt: skip
+        options.append(Option((*path, key), (f"{prefix}{key}",), names, getattr(kind, key), {}, docs[key]))
     for item in sorted(fields(kind), key=lambda item: item.metadata.get("last", False)):
-        metadata, hint, here = item.metadata, hints[item.name], (*path, item.name)
         declared = item.default if item.default_factory is MISSING else item.default_factory()
         value = declared if default is None else getattr(default, item.name)
-        name = f"{prefix}{item.name.replace('_', '-')}"
-        text = f"{about} {docs.get(item.name, '')}".strip()
-        if not metadata.get("flag", True):
-            continue
+        hint, metadata, here = hints[item.name], item.metadata, (*path, item.name)
+        name, text = f"{prefix}{item.name.replace('_', '-')}", f"{about} {docs.get(item.name, '')}".strip()
         if is_dataclass(hint):
             part, values = (hint, None) if value is MISSING else (type(value), value)
-            inside = (prefix, here, "") if metadata.get("flat") else (f"{name}.", here, text)
-            yield from _options(part, values, *inside)
-            continue
-        flags = () if metadata.get("positional") else (name, *metadata.get("aliases", ()))
-        yield Option(path=here, flags=flags, hint=hint, default=value, metadata=metadata, help=text)
+            start, about_part = (prefix, "") if metadata.get("flat") else (f"{name}.", text)
+            options += options_of(part, values, prefix=start, path=here, about=about_part)
+        elif metadata.get("flag", True):
+            flags = () if metadata.get("positional") else (name, *metadata.get("aliases", ()))
+            options.append(Option(here, flags, hint, value, metadata, text))
+    return options
 
 
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:

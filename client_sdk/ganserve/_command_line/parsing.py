@@ -1,21 +1,13 @@
 """Parse a command's arguments with cyclopts, and turn its error objects into one line each."""
 
-from __future__ import annotations
-
-import difflib
+import inspect
+from collections.abc import Sequence
 from dataclasses import MISSING
-from inspect import Parameter as Variable
-from inspect import Signature
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from ganserve._command_line.options import UsageError
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import cyclopts
-
-    from ganserve._command_line.options import Option
+from ganserve._command_line.options import Option, UsageError, hint
 
 Values = dict[tuple[str, ...], Any]
 """The values that were given, by the paths of their options."""
@@ -30,12 +22,10 @@ def parse(
 
     An error about a missing option shows `example`. `some`: ignore arguments that belong to other options.
     """
-    import cyclopts
-
     words = [_normal(word) for word in argv]
     try:
         _, bound, unused, _ = app_of(prog, options).parse_known_args(words)
-    except cyclopts.CycloptsError as error:
+    except CycloptsError as error:
         raise UsageError(_explained(error, words, options, prog)) from None
     if unused and not some:
         raise UsageError(_unused(unused[0], words, options, prog))
@@ -46,23 +36,20 @@ def parse(
     return values
 
 
-def app_of(name: str, options: Sequence[Option], summary: str = "") -> cyclopts.App:
+def app_of(name: str, options: Sequence[Option], summary: str = "") -> App:
     """Return a command of cyclopts, which reads the options from the signature of a function that is never called."""
-    from cyclopts import App
 
     def command(**_: Any) -> None: ...
 
     variables = [_variable(f"_{number}", option) for number, option in enumerate(options)]
-    command.__signature__ = Signature(sorted(variables, key=lambda variable: variable.kind))  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(sorted(variables, key=lambda variable: variable.kind))  # type: ignore[attr-defined]
     app = App(name, help=summary, version_flags=())
     app.default(command)
     return app
 
 
-def _variable(name: str, option: Option) -> Variable:
-    from cyclopts import Parameter
-
-    def convert(_: Any, tokens: Sequence[cyclopts.Token]) -> Any:
+def _variable(name: str, option: Option) -> inspect.Parameter:
+    def convert(_: Any, tokens: Sequence[Token]) -> Any:
         return option.read([token.value.replace(_HYPHEN, "-") for token in tokens], option.name)
 
     parameter = Parameter(
@@ -75,11 +62,11 @@ def _variable(name: str, option: Option) -> Variable:
         json_list=False,
         help=option.help,
     )
-    place = Variable.KEYWORD_ONLY if option.flags else Variable.POSITIONAL_ONLY
+    place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
     # A stand-in where there is no default: `parse` reports all missing options at once. cyclopts checks its type.
     usual = () if option.many else option.choices[0] if option.choices else option.kind()
     default = usual if option.default is MISSING else option.default
-    return Variable(name, place, default=default, annotation=Annotated[option.hint, parameter])
+    return inspect.Parameter(name, place, default=default, annotation=Annotated[option.hint, parameter])
 
 
 def _normal(word: str) -> str:
@@ -88,9 +75,7 @@ def _normal(word: str) -> str:
     return _HYPHEN if word == "-" else f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
 
 
-def _explained(error: cyclopts.CycloptsError, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
-    from cyclopts import CoercionError, UnknownOptionError
-
+def _explained(error: CycloptsError, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
     if isinstance(error, UnknownOptionError):
         return _unused(error.token.keyword or error.token.value, words, options, prog)
     if error.argument:
@@ -110,10 +95,3 @@ def _unused(word: str, words: Sequence[str], options: Sequence[Option], prog: st
     word = word.partition("=")[0]
     names = [name for option in options for name in (*option.flags, *(option.opposite if "no-" in word else ()))]
     return f"{word}: no such option. {hint(word, names, f'`{prog} --help` lists them.', most=2)}"
-
-
-def hint(word: str, names: Iterable[str], otherwise: str, most: int = 1) -> str:
-    """Ask whether a word means some of the names, as export does export-onnx; if it means none, return another hint."""
-    parts = [name for name in names if name.startswith(f"{word}-") or name.endswith(f".{word.removeprefix('--')}")]
-    near = list(dict.fromkeys([*parts, *difflib.get_close_matches(word, list(names), most, 0.7)]))[:most]
-    return f"Did you mean {' or '.join(near)}?" if near else otherwise

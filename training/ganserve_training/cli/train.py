@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.help import HELP, help_text
-from ganserve._command_line.options import Option, UsageError
-from ganserve._command_line.parsing import hint
+from ganserve._command_line.options import Option, UsageError, hint
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets.about import ABOUT
 from ganserve_training.run import launcher_environment as launched
