@@ -103,15 +103,15 @@ class ServerConfig:
                 expected = f"at least {least}" if most == math.inf else f"{least} to {most}"
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {expected}.{advice}")
         if self.metrics_port and self.metrics_port == self.port:
-            raise ValueError(f"--metrics-port {self.port}: is also the port of the calls. Give another one.")
+            raise ValueError(f"--metrics-port {self.port}: is also --port, that of the calls. Give another one.")
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"--devices {' '.join(map(str, self.devices))}: must be distinct numbers of at least 0.")
         most, queued = self.batch_size, self.max_queued_samples
         for bucket in self.batch_buckets:
             if not 1 <= bucket <= most:
-                raise ValueError(f"--batch-buckets {bucket}: must be 1 to max_batch_size, which is {most}.")
+                raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
-            raise ValueError(f"--max-queued-samples {queued}: must be at least max_batch_size, which is {most}.")
+            raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
 
     @property
     def batch_size(self) -> int:

@@ -4,26 +4,25 @@ Each field of `settings.ServerConfig` has one name: `max_batch_size` in the file
 environment, --max-batch-size as a flag.
 """
 
+import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganserve._command_line.options import Option, UsageError, options_of
-from ganserve._command_line.parsing import near, parse
-from ganserve_server.errors import StartupError
+from ganserve._command_line.options import Option, UsageError, hint, options_of
+from ganserve._command_line.parsing import parse
 from ganserve_server.settings import ServerConfig
 
-Found = Iterator[tuple[str, tuple[Any, str]]]
-"""A setting, and its value and source, one after the other."""
-
-_PREFIX = "GANSERVE_"
-_OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_.*)")  # Variables of other components.
+_OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_\w*)=.*")  # Variables of other components.
 # Kubernetes gives every pod of a namespace GANSERVE_X_SERVICE_HOST and more about a service named ganserve-x.
-_SERVICE_LINKS = re.compile(r"GANSERVE_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)")
-_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://.*")
+_SERVICE_LINKS = re.compile(
+    r"GANSERVE_(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp)://).*"
+)
+_TYPES = {int: (int,), float: (int, float), bool: (bool,)}  # In TOML; all other settings are text.
+_LIST = "`ganserve serve --help` lists the settings."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,76 +44,69 @@ class Configuration:
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read the settings from flags, the environment's variables and the file that one of them names.
 
-    A source that cannot be read, or has a wrong or unknown setting, raises StartupError, which names the source.
+    A source that cannot be read, or has a wrong or unknown setting, raises UsageError, which names the source.
     """
     options = {option.path[0]: option for option in options_of(ServerConfig)}
-    try:
-        flags = parse(list(options.values()), arguments, "ganserve serve")
-        found = dict(_variables(options, environment))
-        found |= {name: (value, options[name].name) for (name,), value in flags.items()}
-        if file := found.get("config", (None, ""))[0]:
-            found = dict(_settings(options, file, found["config"][1])) | found
-    except UsageError as error:
-        raise StartupError(str(error)) from None
-    others = [name for name, option in options.items() if name in found and found[name][0] != option.default]
-    sources = {name: found[name][1] for name in others}
+    flags = parse(list(options.values()), arguments, "ganserve serve")
+    found = _variables(options, environment)
+    found |= {name: (value, options[name].name) for (name,), value in flags.items()}
+    if found.get("config", (None,))[0]:
+        found = _settings(options, *found["config"]) | found
+    sources = {name: found[name][1] for name in options if name in found and found[name][0] != options[name].default}
     try:
         config = ServerConfig(**{name: value for name, (value, _) in found.items()})
     except ValueError as error:
-        raise StartupError(blame(error, sources)) from error
+        raise UsageError(blame(error, sources)) from error
     return Configuration(config=config, sources=sources)
 
 
 def blame(error: Exception, sources: Mapping[str, str]) -> str:
-    """Return an error's text; if it begins with a flag, the source of the value takes the flag's place."""
-    flag, _, rest = str(error).partition(" ")
-    name = flag[2:].replace("-", "_")
-    source = sources.get(name, flag)
-    return f"{source} {rest}" if source == flag or source.startswith(_PREFIX) else f"{source}: {name} {rest}"
+    """Return an error's text with the variable or the file of a value in place of its flag."""
+
+    def source_of(flag: re.Match[str]) -> str:
+        name = flag[0][2:].replace("-", "_")
+        source = sources.get(name, flag[0])
+        if source == flag[0] or source.startswith("GANSERVE_"):
+            return source
+        return f"{name} of {source}" if flag.start() else f"{source}: {name}"
+
+    return re.sub(r"--[a-z0-9-]+", source_of, str(error))
 
 
-def _settings(options: Mapping[str, Option], file: Path, source: str) -> Found:
+def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[str, tuple[Any, str]]:
+    """Return the values of a file, and the file, by the name of the setting."""
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
-    names = [name for name in options if name != "config"]
+    names, found = [name for name in options if name != "config"], {}
     for name, value in table.items():
         if name not in names:
-            raise UsageError(f"{file}: {name}: no such setting. {_hint(name.replace('-', '_'), names)}")
-        yield name, (_from_toml(options[name], value, f"{file}: {name}"), str(file))
+            raise UsageError(f"{file}: {name}: no such setting. {hint(name.replace('-', '_'), names, _LIST)}")
+        option, source = options[name], f"{file}: {name}"
+        items = value if option.many and isinstance(value, list) else [value]
+        for item in items:
+            if type(item) not in _TYPES.get(option.kind, (str,)):
+                raise option.refusal(json.dumps(item, default=str), source)
+        found[name] = (option.read([str(item) for item in items], source), str(file))
+    return found
 
 
-def _from_toml(option: Option, value: Any, source: str) -> Any:
-    """Convert a value of TOML, which has types: port = "3" is refused."""
-    if option.many and not isinstance(value, list):
-        raise UsageError(f"{source} {value}: not a list. Give one, such as [{option.example}].")
-    items = value if option.many else [value]
-    for item in items:
-        if type(item) not in {int: (int,), float: (int, float), bool: (bool,)}.get(option.kind, (str,)):
-            raise option.refusal(f'"{item}"' if isinstance(item, str) else str(item).lower(), source)
-    return option.read([str(item) for item in items], source)
-
-
-def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) -> Found:
-    names = {f"{_PREFIX}{name.upper()}": name for name in options}
+def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Return the values of variables, and the variables, by the name of the setting."""
+    names, found = {f"GANSERVE_{name.upper()}": name for name in options}, {}
     for variable, text in environment.items():
-        if not variable.startswith(_PREFIX) or not text or _OTHERS.fullmatch(variable):
-            continue
-        if _SERVICE_LINKS.fullmatch(variable) or (variable.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(text)):
+        line = f"{variable}={text}"
+        if not text or not variable.startswith("GANSERVE_") or _OTHERS.match(line) or _SERVICE_LINKS.match(line):
             continue
         if variable not in names:
-            raise UsageError(f"{variable}: no such environment variable. {_hint(variable, names)}")
-        name = names[variable]
-        texts = re.split(r"[,\s]+", text.strip()) if options[name].many else [text]
-        yield name, (options[name].read(texts, variable), variable)
-
-
-def _hint(name: str, names: Iterable[str]) -> str:
-    found = near(name, names, most=1)
-    return f"Did you mean {found[0]}?" if found else "`ganserve serve --help` lists the settings."
+            raise UsageError(f"{variable}: no such environment variable. {hint(variable, names, _LIST)}")
+        option = options[names[variable]]
+        texts = re.split(r"[,\s]+", text.strip()) if option.many else [text]
+        found[names[variable]] = (option.read(texts, variable), variable)
+    return found
 
 
 def _shown(value: object) -> str:

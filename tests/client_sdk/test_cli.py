@@ -61,7 +61,7 @@ def test_the_installed_command_lists_the_commands() -> None:
     for name in (*names, "doctor", "completion"):
         assert f"\n  {name} " in done.stdout
     assert "examples:" in done.stdout
-    assert "exit codes:" in done.stdout
+    assert "Exit codes:" in done.stdout
 
 
 def test_no_command_and_unknown_commands(shell: Shell) -> None:
@@ -71,7 +71,7 @@ def test_no_command_and_unknown_commands(shell: Shell) -> None:
     done = shell("smaple")
     assert (done.returncode, done.stderr) == (
         2,
-        "ganserve: error: smaple: no such command. Did you mean `ganserve sample`?\n",
+        "ganserve: error: smaple: no such command. Did you mean sample?\n",
     )
     done = shell("--target", "x")
     assert done.returncode == 2

@@ -17,9 +17,9 @@ import pytest
 
 from commands import ganserve
 from ganserve._cli import COMMANDS, main
-from ganserve._cli.completion import command_of
-from ganserve._command_line.options import UsageError, build, flag, options_of
-from ganserve._command_line.parsing import near, parse
+from ganserve._cli.machine.completion import command_of
+from ganserve._command_line.options import UsageError, build, flag, hint, options_of
+from ganserve._command_line.parsing import parse
 
 WIDTHS = (40, 80, 120, 200)
 
@@ -92,7 +92,7 @@ def test_every_command_refuses_in_one_line(
 
 def test_a_mistyped_command_is_suggested_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export"]) == 2
-    assert capsys.readouterr().err == "ganserve: error: export: no such command. Did you mean `ganserve export-onnx`?\n"
+    assert capsys.readouterr().err == "ganserve: error: export: no such command. Did you mean export-onnx?\n"
 
 
 def test_near_names() -> None:
@@ -103,10 +103,10 @@ def test_near_names() -> None:
         "--output.log-every-steps",
         "--networks.latent-dim",
     ]
-    assert near("--step", flags)[0] == "--steps"
-    assert near("--latent-dim", flags) == ["--networks.latent-dim"]
-    assert near("--nothing-like-it", flags) == []
-    assert near("export", COMMANDS)[0] == "export-onnx"
+    assert hint("--step", flags, "none") == "Did you mean --steps?"
+    assert hint("--latent-dim", flags, "none", most=2) == "Did you mean --networks.latent-dim?"
+    assert hint("--nothing-like-it", flags, "none") == "none"
+    assert hint("export", COMMANDS, "none") == "Did you mean export-onnx?"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -16,7 +16,7 @@ import pytest
 
 from commands import ganserve
 from ganserve._cli import COMMANDS, main
-from ganserve._cli.completion import command_of
+from ganserve._cli.machine.completion import command_of
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -125,7 +125,7 @@ def test_a_preset_offers_its_own_options(scripts: dict[str, Path]) -> None:
     assert command is not None
     for preset, options in list(command.cases().items())[::5]:
         offered = set(complete("bash", scripts["bash"], f"ganserve train {preset} --n"))
-        flags = {flag for option in options for flag in (*option.flags, option.opposite) if flag}
+        flags = {flag for option in options for flag in (*option.flags, *option.opposite)}
         assert offered == {flag for flag in flags if flag.startswith("--n")}
 
 

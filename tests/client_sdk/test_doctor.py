@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from ganserve._cli import doctor_checks as _checks
-from ganserve._cli.doctor_checks import Check, State, check_extra
+from ganserve._cli.machine.doctor_checks import Check, State, check_extra
 
 if TYPE_CHECKING:
     from pathlib import Path

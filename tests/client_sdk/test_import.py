@@ -147,11 +147,11 @@ sys.exit(main([{command!r}, "--help"]))
 def test_a_missing_module_of_ganserve_is_not_reported_as_an_extra() -> None:
     code = """
 import sys
-sys.modules["ganserve_server.cli"] = None
+sys.modules["ganserve_server.cli.serve"] = None
 from ganserve._cli import main
 try:
     main(["serve"])
 except ModuleNotFoundError as error:
     print(error.name)
 """
-    assert run(code) == "ganserve_server.cli\n"
+    assert run(code) == "ganserve_server.cli.serve\n"

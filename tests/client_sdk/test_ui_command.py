@@ -66,4 +66,4 @@ def test_a_taken_port() -> None:
         port = taken.getsockname()[1]
         done = ganserve("ui", "--target", "127.0.0.1:1", "--port", str(port))
     assert done.returncode == 2
-    assert error(done).startswith(f"ganserve ui: error: --port: {port} is not free")
+    assert error(done) == f"ganserve ui: error: --port {port}: expected a free one (Address already in use)."

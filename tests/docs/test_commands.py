@@ -12,7 +12,7 @@ import pytest
 from commands import ganserve
 from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
 from ganserve._cli import COMMANDS
-from ganserve._cli.completion import command_of
+from ganserve._cli.machine.completion import command_of
 from ganserve_training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def flags_of(command: str) -> frozenset[str]:
     known = command_of(command)
     assert known is not None
     options = [*known.options(), *itertools.chain(*known.cases().values())]
-    return frozenset(flag for option in options for flag in (*option.flags, option.opposite) if flag) | {
+    return frozenset(flag for option in options for flag in (*option.flags, *option.opposite)) | {
         "--help",
         "--help-all",
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from documents import ROOT, blocks
+from ganserve import _cli
 from ganserve_training.run.logs import read_log
 
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ def test_the_metric_measures(folder: Path) -> None:
 
 def test_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (block for block in blocks(PAGE, "python") if "SeedsArguments" in block.code)
-    (tmp_path / "seeds_command.py").write_text(block.code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert importlib.import_module("seeds_command").main(["-n", "3"]) == 0
+    (tmp_path / "seeds.py").write_text(block.code)
+    monkeypatch.setattr(_cli, "__path__", [*_cli.__path__, str(tmp_path)])
+    monkeypatch.setattr(_cli.__spec__, "submodule_search_locations", _cli.__path__)
+    monkeypatch.setattr(_cli, "GROUPS", _cli._groups())
+    monkeypatch.setattr(_cli, "COMMANDS", _cli.GROUPS["Use a server"])
+    assert _cli.main(["seeds", "-n", "3"]) == 0
     assert len(set(capsys.readouterr().out.split())) == 3
+    assert _cli.main(["--help"]) == 0
+    assert "\n  seeds   print random seeds\n" in capsys.readouterr().out

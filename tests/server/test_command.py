@@ -188,7 +188,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
         (["--port", "70000"], "--port 70000: must be 0 to 65535. 0 picks a free one."),
         (["--threads", "-1"], "--threads -1: must be at least 0. 0 chooses for you."),
         (["--max-batch-size", "-1"], "--max-batch-size -1: must be at least 0. 0 chooses for you."),
-        (["--max-queued-samples", "10"], "--max-queued-samples 10: must be at least max_batch_size, which is 64."),
+        (["--max-queued-samples", "10"], "--max-queued-samples 10: must be at least --max-batch-size, which is 64."),
         (["--drain-timeout-s", "nan"], "--drain-timeout-s nan: must be at least 0."),
         (["--provider", "tpu"], "--provider"),
         (["--prot", "1"], "--prot"),

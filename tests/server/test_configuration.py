@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve_server.cli import main
-from ganserve_server.errors import StartupError
+from ganserve._command_line.options import UsageError
+from ganserve_server.cli.serve import main
 from ganserve_server.settings import ServerConfig
 from ganserve_server.settings_sources import read_configuration
 from server_process import running_server
@@ -102,14 +102,14 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("models = 1", r"models 1: not text"),
         ("host = 1", r"host 1: not text\. Give one, such as 127\.0\.0\.1\."),
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
-        ("batch_buckets = 8", r"batch_buckets 8: not a list\. Give one, such as \[1\]\."),
+        ("port = [8]", r"port \[8\]: not a whole number"),
         ('batch_buckets = ["8"]', r'batch_buckets "8": not a whole number'),
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
 def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: str) -> None:
-    with pytest.raises(StartupError, match=message):
+    with pytest.raises(UsageError, match=message):
         read_configuration(["--config", write(text)], {})
 
 
@@ -129,7 +129,7 @@ def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: 
     ],
 )
 def test_bad_environments_are_refused_with_a_message(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(StartupError, match=message):
+    with pytest.raises(UsageError, match=message):
         read_configuration([], environment)
 
 
@@ -154,10 +154,18 @@ def test_variables_of_kubernetes_are_ignored() -> None:
 
 def test_values_of_several_sources_are_checked_together(write: Write) -> None:
     file = write("max_queued_samples = 32")
-    with pytest.raises(
-        StartupError, match=r"serve\.toml: max_queued_samples 32: must be at least max_batch_size, which is 64\.$"
+    for arguments, environment, least in (
+        ([], {}, "--max-batch-size, which is 64"),
+        (["--max-batch-size", "33"], {}, "--max-batch-size, which is 33"),
+        ([], {"GANSERVE_MAX_BATCH_SIZE": "33"}, "GANSERVE_MAX_BATCH_SIZE, which is 33"),
     ):
-        read_configuration(["--config", file], {})
+        with pytest.raises(UsageError) as caught:
+            read_configuration(["--config", file, *arguments], environment)
+        assert str(caught.value) == f"{file}: max_queued_samples 32: must be at least {least}."
+    both = write("max_queued_samples = 32\nmax_batch_size = 33")
+    with pytest.raises(UsageError, match=r": must be at least max_batch_size of .*serve\.toml, which is 33\.$"):
+        read_configuration(["--config", both], {})
+    write("max_queued_samples = 32")
     assert read_configuration([f"--config={file}", "--max-batch-size", "8"], {}).config.max_queued_samples == 32
 
 

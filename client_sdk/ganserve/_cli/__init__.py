@@ -1,67 +1,65 @@
-"""The command `ganserve`: find the command that was asked for, and load only its component."""
+"""The command `ganserve`: find the command that was asked for, and load only its component.
+
+A module in one of the folders is a command if it begins with "The command `ganserve NAME`: SUMMARY." and has a `main`.
+"""
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
+from ganserve._command_line.help import HELP, help_text
+from ganserve._command_line.options import hint
+
+_FIRST_LINE = re.compile(r'"""The command `ganserve ([\w-]+)`: (.+?)\.?(?:""")?\n')
+_FOLDERS = (  # The commands' title in the help, their package, and the extra that they need.
+    ("Use a server", "ganserve._cli", "ui"),
+    ("Make a model and serve it", "ganserve_training.cli", "training"),
+    ("Make a model and serve it", "ganserve_export.cli", "export"),
+    ("Make a model and serve it", "ganserve_server.cli", "server"),
+    ("Look after this machine", "ganserve._cli.machine", ""),
+)
+_ABOUT = """Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
+
+`ganserve COMMAND --help` lists the options of a command.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C), 141 the \
+reader of the output has gone."""
+_OPTIONS = HELP | {"-V, --version": "Show the version."}
+_EXAMPLES = (
+    "ganserve train digits --out runs/digits",
+    "ganserve export-onnx runs/digits --out models/digits",
+    "ganserve serve --models models",
+    "ganserve sample -n 64 --label 7 --out sevens.png",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Location and summary of a command."""
 
     module: str
-    """Has `COMMAND` and its `main(argv: Sequence[str]) -> int`."""
-    extra: str | None
-    """The extra that installs what the module needs; None: nothing beyond the SDK."""
+    extra: str
     summary: str
-    """One line of help."""
 
 
-GROUPS = {
-    "Use a server": {
-        "sample": Entry("ganserve._cli.sample", None, "draw samples as a picture, a folder, an archive or a table"),
-        "score": Entry("ganserve._cli.score", None, "score pictures or vectors with a model's critic"),
-        "models": Entry("ganserve._cli.models", None, "list what the server has"),
-        "bench": Entry("ganserve._cli.bench", None, "put load on a server: calls a second, latencies, a picture"),
-        "ui": Entry("ganserve._cli.ui", "ui", "serve a page for browsers: samples, walks, scores, model facts"),
-    },
-    "Make a model and serve it": {
-        "train": Entry("ganserve_training.cli.train", "training", "train a GAN; resumes after an interruption"),
-        "report": Entry("ganserve_training.cli.report", "training", "write one web page about a run"),
-        "evaluate": Entry("ganserve_export.cli.evaluate", "export", "measure how good a model's samples are"),
-        "export-onnx": Entry("ganserve_export.cli.export_onnx", "export", "export a run as a verified model package"),
-        "package": Entry("ganserve_export.cli.package", "export", "wrap ONNX files made elsewhere as a package"),
-        "serve": Entry("ganserve_server.cli", "server", "serve model packages over gRPC"),
-    },
-    "Look after this machine": {
-        "doctor": Entry("ganserve._cli.doctor", None, "check the installation, the GPU and the server"),
-        "completion": Entry("ganserve._cli.completion", None, "let bash, zsh or fish complete the command line"),
-    },
-}
-COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+def _groups() -> dict[str, dict[str, Entry]]:
+    """Return the commands by their title in the help and their name, without importing them."""
+    groups: dict[str, dict[str, Entry]] = {}
+    for title, package, extra in _FOLDERS:
+        folders = find_spec(package).submodule_search_locations  # type: ignore[union-attr]
+        for file in sorted(file for folder in folders or () for file in Path(folder).glob("*.py")):
+            with file.open(encoding="utf-8") as text:
+                if found := _FIRST_LINE.match(text.readline()):
+                    groups.setdefault(title, {})[found[1]] = Entry(f"{package}.{file.stem}", extra, found[2])
+    return groups
 
-_HELP = """\
-usage: ganserve COMMAND [ARGUMENTS]
 
-Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
-{groups}
-
-options:
-  -h, --help     this help; `ganserve COMMAND --help` lists a command's options
-  -V, --version  the version
-
-examples:
-  ganserve train digits --out runs/digits
-  ganserve export-onnx runs/digits --out models/digits
-  ganserve serve --models models
-  ganserve sample -n 64 --label 7 --out sevens.png
-
-exit codes: 0 done, 1 failed, 2 bad usage or configuration,
-3 no server answers, 130 interrupted (Ctrl-C), 141 the reader of the output has gone
-"""
+GROUPS = _groups()
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,44 +77,28 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return code
     except ModuleNotFoundError as error:
         # A missing module of ours is a defect and must be seen; any other belongs to an extra that is not installed.
-        missing = (error.name or "").partition(".")[0]
-        if entry.extra is None or not missing or missing.startswith("ganserve"):
+        missing = (error.name or "ganserve").partition(".")[0]
+        if missing.startswith("ganserve"):
             raise
-        install = f"pip install 'ganserve[{entry.extra}]'"
-        complain(f"ganserve {name}: error: needs {missing}, which is not installed: {install}")
+        complain(
+            f"ganserve {name}: error: needs {missing}, which is not installed: pip install 'ganserve[{entry.extra}]'"
+        )
         return BAD_USAGE
 
 
 def _answer(word: str) -> int:
     """Answer a word that is no command."""
+    sections = {title: {name: entry.summary for name, entry in group.items()} for title, group in GROUPS.items()}
+    text = help_text("ganserve COMMAND [ARGUMENTS]", _ABOUT, {**sections, "options": _OPTIONS}, _EXAMPLES)
     if word in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
+        sys.stdout.write(text)
         return DONE
     if word in ("-V", "--version"):
         from ganserve import __version__
 
         sys.stdout.write(f"ganserve {__version__}\n")
         return DONE
-    from ganserve._command_line.parsing import near
-
-    found = near(word, COMMANDS, most=1)
-    hint = f"Did you mean `ganserve {found[0]}`?" if found else "`ganserve --help` lists them."
     kind = "option" if word.startswith("-") else "command"
-    complain(f"ganserve: error: {word}: no such {kind}. {hint}" if word else _help().rstrip())
+    likely = hint(word, COMMANDS, "`ganserve --help` lists them.")
+    complain(f"ganserve: error: {word}: no such {kind}. {likely}" if word else text.rstrip())
     return BAD_USAGE
-
-
-def _help() -> str:
-    import textwrap
-
-    from ganserve._command_line.help import terminal_width
-
-    groups = ""
-    for title, group in GROUPS.items():
-        groups += f"\n{title}:\n" + "".join(f"  {name:11}  {entry.summary}\n" for name, entry in group.items())
-    width, lines = terminal_width(), _HELP.format(groups=groups.rstrip("\n")).splitlines()
-    indents = ["      " if line.startswith(" ") else "" for line in lines]
-    wrapped = [
-        textwrap.fill(line, width, subsequent_indent=indent) for line, indent in zip(lines, indents, strict=True)
-    ]
-    return "\n".join(wrapped) + "\n"

@@ -1,4 +1,4 @@
-"""The command `ganserve bench`: put load on any ganserve server."""
+"""The command `ganserve bench`: put load on a server: calls a second, latencies, a picture."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""The command `ganserve models`."""
+"""The command `ganserve models`: list what the server has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

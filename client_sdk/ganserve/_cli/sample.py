@@ -1,4 +1,4 @@
-"""The command `ganserve sample`."""
+"""The command `ganserve sample`: draw samples as a picture, a folder, an archive or a table."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The command `ganserve score`."""
+"""The command `ganserve score`: score pictures or vectors with a model's critic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
-"""The command `ganserve ui`."""
+"""The command `ganserve ui`: serve a page for browsers: samples, walks, scores, model facts."""
 
+import errno
 import signal
 import socket
 import sys
@@ -40,7 +41,7 @@ def _ui(arguments: UiArguments) -> int:
         raise InvalidRequest.of("--models", "cannot go with --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
         raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
-    _check_host(arguments.host)
+    _check_address(arguments.host, arguments.port)
     from ganserve._ui.serving import serving  # Slow to import: only after the checks.
 
     stop = threading.Event()
@@ -56,20 +57,23 @@ def _ui(arguments: UiArguments) -> int:
     return DONE
 
 
-def _check_host(host: str) -> None:
-    """Refuse a host that this machine cannot listen on; Gradio's own error blames the port.
+def _check_address(host: str, port: int | None) -> None:
+    """Refuse an address that this machine cannot listen on; Gradio blames the port alone, and leaves a socket open.
 
     Raises:
-        InvalidRequest: It is unknown, or another machine's.
+        InvalidRequest: The host is unknown, or another machine's, or the port is taken.
     """
     expected = "expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except UnicodeError as error:  # such as a label of more than 63 characters
         raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
     except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise InvalidRequest.of("--port", f"is {port}; expected a free one ({error.strerror})") from error
         raise InvalidRequest.of("--host", f"is {host!r}, and {error.strerror}; {expected}") from error
 
 

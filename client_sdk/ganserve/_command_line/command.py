@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganserve._command_line.help import help_text
+from ganserve._command_line.help import HELP, entries, help_text
 from ganserve._command_line.options import Option, UsageError, build, options_of
-from ganserve._command_line.parsing import parse
 
 DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
@@ -46,10 +45,17 @@ class Command:
 
     def help(self, argv: Sequence[str]) -> str:  # noqa: ARG002
         """Return what `--help` among these arguments shows."""
-        return help_text(self.prog, inspect.getdoc(self.arguments) or "", {"options": self.options()}, self.examples)
+        places = [option for option in self.options() if not option.flags]
+        flags = [option for option in self.options() if option.flags]
+        sections = {"arguments": entries(places)} if places else {}
+        sections["options"] = entries(flags) | HELP
+        usage = " ".join([self.prog, *(option.metavar for option in places), "[OPTIONS]"])
+        return help_text(usage, inspect.getdoc(self.arguments) or "", sections, self.examples)
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""
+        from ganserve._command_line.parsing import parse  # Loads cyclopts, which help does without.
+
         return build(self.arguments, parse(self.options(), argv, self.prog, self.examples[0]))
 
     def main(self, argv: Sequence[str]) -> int:
@@ -62,7 +68,8 @@ class Command:
             return next(code for kind, code in codes.items() if isinstance(error, kind))
 
     def _run(self, argv: Sequence[str]) -> int:
-        if {"-h", "--help", "--help-all"}.isdisjoint(argv[: argv.index("--")] if "--" in argv else argv):
+        words = [word.partition("=")[0] for word in (argv[: argv.index("--")] if "--" in argv else argv)]
+        if {"-h", "--help", "--help-all"}.isdisjoint(words):
             return self.action(self.read(argv))
         sys.stdout.write(self.help(argv))
         return DONE

@@ -7,24 +7,29 @@ others), `flag` (False: no option). If a nested dataclass belongs to a `registry
 option, too: `--networks.architecture`.
 """
 
+import difflib
 import functools
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
-_METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH"}
-_NAMES = {int: "a whole number", float: "a number"}
-
-Places = tuple[tuple[type, str], ...]
-"""The dataclasses and their fields whose docstrings are an option's help."""
+_METAVARS = {int: "INT", float: "FLOAT", bool: "", Path: "PATH", str: "TEXT"}
+_NUMBERS = {int: ("a whole number", 1), float: ("a number", 0.5)}
 
 
 class UsageError(Exception):
     """The command line is wrong; the message is one line."""
+
+
+def hint(word: str, names: Iterable[str], otherwise: str, most: int = 1) -> str:
+    """Ask whether a word means some of the names, as export does export-onnx; if it means none, return another hint."""
+    parts = [name for name in names if name.startswith(f"{word}-") or name.endswith(f".{word.removeprefix('--')}")]
+    near = list(dict.fromkeys([*parts, *difflib.get_close_matches(word, list(names), most, 0.7)]))[:most]
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def flag(default: Any = MISSING, **metadata: Any) -> Any:
@@ -32,7 +37,7 @@ def flag(default: Any = MISSING, **metadata: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option of a command, or one of its positional arguments, which have no flags."""
 
@@ -40,114 +45,104 @@ class Option:
     """The fields that lead to the value."""
     flags: tuple[str, ...]
     """Spellings on the command line, the main one first."""
-    kind: Any
-    """Type of the value; of a tuple, of each of its values."""
-    choices: tuple[str, ...]
-    """The values that it can have; empty: any of its type."""
-    many: bool
-    """The value is a tuple."""
-    optional: bool
-    """`None` is a value, too."""
+    hint: Any
+    """Type of the value."""
     default: Any
     """MISSING: the option must be given."""
-    metavar: str
-    repeat: bool
-    places: Places
+    metadata: Mapping[str, Any]
+    help: str
+
+    @property
+    def many(self) -> bool:
+        """Whether the value is a tuple."""
+        return typing.get_origin(self.hint) is tuple
+
+    @property
+    def kind(self) -> Any:
+        """Type of the value, or of each of a tuple's, without None."""
+        kinds = typing.get_args(self.hint)
+        return kinds[0] if self.many or NoneType in kinds else self.hint
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it can have; empty: any of its type."""
+        return ("true", "false") if self.kind is bool else typing.get_args(self.kind)
 
     @property
     def name(self) -> str:
         """Its name in errors."""
-        return self.flags[0] if self.flags else self.metavar.strip("[]").partition(" ")[0]
+        return self.flags[0] if self.flags else str(self.metadata["metavar"]).strip("[]").partition(" ")[0]
 
     @property
-    def opposite(self) -> str | None:
+    def opposite(self) -> tuple[str, ...]:
         """The flag that switches it off: --diagnosis.no-enabled."""
         group, dot, last = self.name[2:].rpartition(".")
-        return f"--{group}{dot}no-{last}" if self.kind is bool else None
+        return (f"--{group}{dot}no-{last}",) if self.kind is bool else ()
 
     @property
-    def help(self) -> str:
-        """The docstrings below the field, and below the field that holds its dataclass."""
-        docs = [[doc for base in kind.__mro__ if (doc := _field_docs(base).get(name))] for kind, name in self.places]
-        return " ".join(found[0] for found in docs if found)
+    def metavar(self) -> str:
+        """The value's name in the help."""
+        usual = _METAVARS.get(self.kind, f"{{{','.join(self.choices)}}}")
+        several = self.many and not self.metadata.get("repeat")
+        return str(self.metadata.get("metavar") or (f"{usual} [{usual} ...]" if several else usual))
 
     @property
     def example(self) -> str:
         """A right value: the default, if there is one."""
-        default = next(iter(self.default), None) if isinstance(self.default, tuple) else self.default
-        usual = self.choices[0] if self.choices else {int: 1, float: 0.5}.get(self.kind, self.metavar)
+        usual = self.choices[0] if self.choices else _NUMBERS.get(self.kind, ("", self.metavar))[1]
+        default = (self.default or (None,))[0] if isinstance(self.default, tuple) else self.default
         return str(usual if default in (None, MISSING, "") else default)
 
     def read(self, texts: Sequence[str], source: str) -> Any:
         """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
-        if self.optional and list(texts) in (["None"], ["none"]):
+        if NoneType in typing.get_args(self.hint) and texts[0] in ("None", "none"):
             return None
-        return tuple(self._read(text, source) for text in texts) if self.many else self._read(texts[0], source)
+        values = tuple(self._read(text, source) for text in texts)
+        return values if self.many else values[0]
 
     def _read(self, text: str, source: str) -> Any:
         try:
-            if self.choices:
-                return self.choices[self.choices.index(text)]
-            return _SWITCH[text.lower()] if self.kind is bool else self.kind(text)
+            if self.kind is bool:
+                return _SWITCH[text.lower()]
+            return self.choices[self.choices.index(text)] if self.choices else self.kind(text)
         except (ValueError, KeyError):
             raise self.refusal(text, source) from None
 
     def refusal(self, text: str, source: str) -> UsageError:
         """Return the error that says what the value must be instead of `text`."""
         shown = text if text.isprintable() and text.strip() else repr(text)
-        if choices := ("true", "false") if self.kind is bool else self.choices:
-            return UsageError(f"{source} {shown}: not a choice. Give one of {', '.join(choices)}.")
-        return UsageError(f"{source} {shown}: not {_NAMES.get(self.kind, 'text')}. Give one, such as {self.example}.")
+        if self.choices:
+            return UsageError(f"{source} {shown}: not a choice. Give one of {', '.join(self.choices)}.")
+        kind = _NUMBERS.get(self.kind, ("text",))[0]
+        return UsageError(f"{source} {shown}: not {kind}. Give one, such as {self.example}.")
 
 
-def options_of(kind: type[Any], default: Any = None) -> list[Option]:
+def options_of(
+    kind: Any, default: Any = None, *, prefix: str = "--", path: tuple[str, ...] = (), about: str = ""
+) -> list[Option]:
     """Return the options of a dataclass.
 
     `default` is an instance with the default values, and the types of its nested instances decide which options there
-    are. Without it, the dataclass declares both.
+    are. Without it, the dataclass declares both. The options of a nested dataclass have a `prefix`, a `path` that leads
+    there, and begin their help with its own, `about`.
     """
-    return list(_options(kind, default, "--", (), ()))
-
-
-def _options(kind: type[Any], default: Any, prefix: str, path: tuple[str, ...], places: Places) -> Iterator[Option]:
-    hints = typing.get_type_hints(kind)
+    hints, docs, options = typing.get_type_hints(kind), _field_docs(kind), []
     if (registry := getattr(kind, "registry", None)) and registry.has(kind):
-        key = registry.key
-        yield _option(f"{prefix}{key}", (*path, key), Literal[registry.names], getattr(kind, key), {}, ((kind, key),))
+        key, names = registry.key, Literal[registry.names]
+        options.append(Option((*path, key), (f"{prefix}{key}",), names, getattr(kind, key), {}, docs[key]))
     for item in sorted(fields(kind), key=lambda item: item.metadata.get("last", False)):
-        if not item.metadata.get("flag", True):
-            continue
         declared = item.default if item.default_factory is MISSING else item.default_factory()
         value = declared if default is None else getattr(default, item.name)
-        name, here, place = f"{prefix}{item.name.replace('_', '-')}", (*path, item.name), (kind, item.name)
-        inner = _without_none(hints[item.name])[0]
-        if is_dataclass(inner):
-            inside = (prefix, here, ()) if item.metadata.get("flat") else (f"{name}.", here, (place,))
-            yield from _options(*((inner, None) if value is MISSING else (type(value), value)), *inside)
-        else:
-            yield _option(name, here, hints[item.name], value, item.metadata, (*places, place))
-
-
-def _option(
-    name: str, path: tuple[str, ...], hint: Any, default: Any, metadata: Mapping[str, Any], places: Places
-) -> Option:
-    inner, optional = _without_none(hint)
-    many, repeat = typing.get_origin(inner) is tuple, metadata.get("repeat", False)
-    kind: Any = typing.get_args(inner)[0] if many else inner
-    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    usual = f"{{{','.join(choices)}}}" if choices else _METAVARS.get(kind, "TEXT")
-    return Option(
-        path=path,
-        flags=() if metadata.get("positional") else (name, *metadata.get("aliases", ())),
-        kind=kind,
-        choices=choices,
-        many=many,
-        optional=optional,
-        default=default,
-        metavar=metadata.get("metavar") or (f"{usual} [{usual} ...]" if many and not repeat else usual),
-        repeat=repeat,
-        places=places,
-    )
+        hint, metadata, here = hints[item.name], item.metadata, (*path, item.name)
+        name, text = f"{prefix}{item.name.replace('_', '-')}", f"{about} {docs.get(item.name, '')}".strip()
+        if is_dataclass(hint):
+            part, values = (hint, None) if value is MISSING else (type(value), value)
+            start, about_part = (prefix, "") if metadata.get("flat") else (f"{name}.", text)
+            options += options_of(part, values, prefix=start, path=here, about=about_part)
+        elif metadata.get("flag", True):
+            flags = () if metadata.get("positional") else (name, *metadata.get("aliases", ()))
+            options.append(Option(here, flags, hint, value, metadata, text))
+    return options
 
 
 def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
@@ -164,16 +159,12 @@ def build(base: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
     return base(**changes) if isinstance(base, type) else replace(base, **changes)
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return a type without its None, and whether it had one."""
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return next(kind for kind in kinds if kind is not type(None)), len(kinds) > 1
-
-
 @functools.cache
-def _field_docs(kind: type[Any]) -> dict[str, str]:
-    """Return the docstrings below the fields of a class, without those that it inherits."""
+def _field_docs(kind: type) -> dict[str, str]:
+    """Return the docstrings below the fields of a class; its own go before those of its bases."""
     from docstring_parser.attrdoc import AttributeDocstrings
 
-    found = AttributeDocstrings().get_attr_docs(kind) if is_dataclass(kind) else {}
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        found |= AttributeDocstrings().get_attr_docs(base) if is_dataclass(base) else {}
     return {name: " ".join(doc.split()) for name, (doc, *_) in found.items()}

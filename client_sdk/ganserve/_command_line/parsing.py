@@ -1,21 +1,13 @@
 """Parse a command's arguments with cyclopts, and turn its error objects into one line each."""
 
-from __future__ import annotations
-
-import difflib
 import inspect
+from collections.abc import Sequence
 from dataclasses import MISSING
-from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from ganserve._command_line.options import UsageError
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import cyclopts
-
-    from ganserve._command_line.options import Option
+from ganserve._command_line.options import Option, UsageError, hint
 
 Values = dict[tuple[str, ...], Any]
 """The values that were given, by the paths of their options."""
@@ -30,64 +22,51 @@ def parse(
 
     An error about a missing option shows `example`. `some`: ignore arguments that belong to other options.
     """
-    import cyclopts
-
+    words = [_normal(word) for word in argv]
     try:
-        words = [_normal(word) for word in argv]
         _, bound, unused, _ = app_of(prog, options).parse_known_args(words)
-    except cyclopts.CycloptsError as error:
-        raise UsageError(_explain(error, options, prog)) from None
+    except CycloptsError as error:
+        raise UsageError(_explained(error, words, options, prog)) from None
     if unused and not some:
-        if unused[0].startswith("-") and "--" in words and unused[0] in words[words.index("--") :]:
-            raise UsageError(f"{unused[0]}: stands after `--`. Options stand before it.")
-        raise UsageError(_unknown(unused[0], options, prog))
-    values: Values = {}
-    for name, given in bound.arguments.items():
-        option = options[int(name[1:])]
-        texts = [str(each).replace(_HYPHEN, "-") for each in (given if option.many else [given])]
-        values[option.path] = option.read(texts, option.name)
+        raise UsageError(_unused(unused[0], words, options, prog))
+    values = {options[int(name[1:])].path: value for name, value in bound.arguments.items()}
     missing = [option.name for option in options if option.default is MISSING and option.path not in values]
     if missing and not some:
         raise UsageError(f"{' and '.join(missing)}: missing. Write it like this: {example.partition('  ')[0]}")
     return values
 
 
-def app_of(name: str, options: Sequence[Option], summary: str | None = None) -> cyclopts.App:
-    """Return a command of cyclopts, which reads the options from a signature; the function is never called.
-
-    With a `summary`, options have their help, which takes a while to read; it is for completion.
-    """
-    from cyclopts import App
+def app_of(name: str, options: Sequence[Option], summary: str = "") -> App:
+    """Return a command of cyclopts, which reads the options from the signature of a function that is never called."""
 
     def command(**_: Any) -> None: ...
 
-    helps = ["" if summary is None else option.help for option in options]
-    parameters = sorted(map(_parameter, count(), options, helps), key=lambda parameter: parameter.kind)
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = App(name, help=summary or "", help_flags=() if summary is None else ("--help", "-h"), version_flags=())
+    variables = [_variable(f"_{number}", option) for number, option in enumerate(options)]
+    command.__signature__ = inspect.Signature(sorted(variables, key=lambda variable: variable.kind))  # type: ignore[attr-defined]
+    app = App(name, help=summary, version_flags=())
     app.default(command)
     return app
 
 
-def _parameter(number: int, option: Option, text: str) -> inspect.Parameter:
-    from cyclopts import Parameter
+def _variable(name: str, option: Option) -> inspect.Parameter:
+    def convert(_: Any, tokens: Sequence[Token]) -> Any:
+        return option.read([token.value.replace(_HYPHEN, "-") for token in tokens], option.name)
 
     parameter = Parameter(
         name=option.flags or None,
-        negative=option.opposite or (),
+        negative=option.opposite,
+        converter=convert,
         allow_leading_hyphen=any(choice.startswith("-") for choice in option.choices),
         allow_repeating=True,
-        consume_multiple=option.many and not option.repeat,
+        consume_multiple=option.many and not option.metadata.get("repeat"),
         json_list=False,
-        help=text,
+        help=option.help,
     )
-    # Numbers are text to cyclopts, which would round 1.5 to an integer; `Option.read` converts them.
-    kind: Any = str if option.kind in (int, float) else option.kind
-    # cyclopts checks the default, too, where pydantic is loaded.
-    default = () if option.many else option.choices[0] if option.choices else kind()
     place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
-    annotation: Any = Annotated[(tuple.__class_getitem__((kind, ...)) if option.many else kind), parameter]
-    return inspect.Parameter(f"_{number}", place, default=default, annotation=annotation)
+    # A stand-in where there is no default: `parse` reports all missing options at once. cyclopts checks its type.
+    usual = () if option.many else option.choices[0] if option.choices else option.kind()
+    default = usual if option.default is MISSING else option.default
+    return inspect.Parameter(name, place, default=default, annotation=Annotated[option.hint, parameter])
 
 
 def _normal(word: str) -> str:
@@ -96,31 +75,23 @@ def _normal(word: str) -> str:
     return _HYPHEN if word == "-" else f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
 
 
-def _explain(error: cyclopts.CycloptsError, options: Sequence[Option], prog: str) -> str:
-    from cyclopts import CoercionError, MissingArgumentError, UnknownOptionError
-
+def _explained(error: CycloptsError, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
     if isinstance(error, UnknownOptionError):
-        return _unknown(error.token.keyword or error.token.value, options, prog)
-    option = options[int(error.argument.field_info.name[1:])] if error.argument else None
-    if option and isinstance(error, CoercionError) and error.token:
-        return str(option.refusal(error.token.value, option.name))
-    if option and isinstance(error, MissingArgumentError):
+        return _unused(error.token.keyword or error.token.value, words, options, prog)
+    if error.argument:
+        option = options[int(error.argument.field_info.name[1:])]
+        if isinstance(error, CoercionError) and error.token:  # --json=maybe
+            return str(option.refusal(error.token.value, option.name))
         return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
     error.verbose = False
     return " ".join(str(error).split())
 
 
-def _unknown(word: str, options: Sequence[Option], prog: str) -> str:
+def _unused(word: str, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
     if not word.startswith("-"):
         return f"{word}: not expected here. Leave it out, or see `{prog} --help`."
+    if "--" in words and word in words[words.index("--") :]:
+        return f"{word}: stands after `--`. Options stand before it."
     word = word.partition("=")[0]
-    flags = [name for option in options for name in option.flags]
-    found = near(word, [*flags, *(option.opposite for option in options if option.opposite and "no-" in word)])
-    hint = f"Did you mean {' or '.join(found)}?" if found else f"`{prog} --help` lists them."
-    return f"{word}: no such option. {hint}"
-
-
-def near(word: str, names: Iterable[str], most: int = 2) -> list[str]:
-    """Return the names that a word may mean: export-onnx for export, --networks.latent-dim for --latent-dim."""
-    whole = [name for name in names if name.startswith(f"{word}-") or name.endswith(f".{word.removeprefix('--')}")]
-    return list(dict.fromkeys([*whole, *difflib.get_close_matches(word, list(names), most, 0.7)]))[:most]
+    names = [name for option in options for name in (*option.flags, *(option.opposite if "no-" in word else ()))]
+    return f"{word}: no such option. {hint(word, names, f'`{prog} --help` lists them.', most=2)}"

@@ -1,4 +1,4 @@
-"""The command `ganserve evaluate`: training's, which here also opens model packages and ONNX feature networks.
+"""The command `ganserve evaluate`: measure how good a model's samples are.
 
 Training does not use ONNX, so the two meet here. Without the extra `export`, runs can still be evaluated.
 """

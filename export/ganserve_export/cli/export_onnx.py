@@ -1,4 +1,4 @@
-"""The command `ganserve export-onnx`: a training run -> a verified model package."""
+"""The command `ganserve export-onnx`: export a run as a verified model package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `ganserve package`: ONNX files that were made elsewhere -> a verified model package."""
+"""The command `ganserve package`: wrap ONNX files made elsewhere as a package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `ganserve evaluate`: how good a model's samples are, as a table or JSON."""
+"""Measure how good a model's samples are, as a table or JSON: `ganserve evaluate` without ONNX, for runs alone."""
 
 from __future__ import annotations
 

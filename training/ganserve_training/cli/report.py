@@ -1,4 +1,4 @@
-"""The command `ganserve report`: one web page about a run."""
+"""The command `ganserve report`: write one web page about a run."""
 
 from __future__ import annotations
 

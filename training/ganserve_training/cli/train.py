@@ -1,4 +1,4 @@
-"""The command `ganserve train`: train a preset in a run folder, or go on with a run that was interrupted."""
+"""The command `ganserve train`: train a GAN; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
-from ganserve._command_line.help import help_text
-from ganserve._command_line.options import Option, UsageError
-from ganserve._command_line.parsing import near
+from ganserve._command_line.help import HELP, help_text
+from ganserve._command_line.options import Option, UsageError, hint
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets.about import ABOUT
 from ganserve_training.run import launcher_environment as launched
@@ -22,7 +21,9 @@ from ganserve_training.run import launcher_environment as launched
 if TYPE_CHECKING:
     from ganserve_training.cli.train_arguments import TrainArguments
 
-_SUMMARY = "Train a GAN, or go on with a run that was interrupted: the same command resumes at the newest checkpoint."
+_ABOUT = """Train a GAN, or go on with a run that was interrupted: the same command resumes at the newest checkpoint.
+
+`ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
     "ganserve train digits                                      # into runs/digits, or on from where it stopped",
     "ganserve train dcgan-32 --data.source folder --data.path photos/ --out runs/photos",
@@ -49,30 +50,24 @@ class TrainCommand(Command):
     def help(self, argv: Sequence[str]) -> str:
         """Return the list of presets, or the help of a preset."""
         preset, *arguments = argv
-        if preset not in ABOUT:
-            if arguments and preset in ("-h", "--help") and not arguments[0].startswith("-"):
-                right = f"{arguments[0]} --help" if arguments[0] in ABOUT else f"digits --help {arguments[0]}"
-                raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
-            about = f"{_SUMMARY}\n\n`ganserve train PRESET --help` lists a preset's options with its values."
-            return help_text(f"{self.prog} PRESET", about, {"options": []}, self.examples, {"presets": ABOUT})
-        from ganserve_training.cli.train_arguments import preset_help
+        if preset in ABOUT:
+            from ganserve_training.cli.train_arguments import preset_help
 
-        return preset_help(preset, arguments)
+            return preset_help(preset, arguments)
+        if arguments and not arguments[0].startswith("-"):
+            right = f"{arguments[0]} --help" if arguments[0] in ABOUT else f"digits --help {arguments[0]}"
+            raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
+        return help_text(f"{self.prog} PRESET [OPTIONS]", _ABOUT, {"options": HELP, "presets": ABOUT}, self.examples)
 
     def read(self, argv: Sequence[str]) -> tuple[TrainArguments, Sequence[str]]:
         """Return the arguments, and how they were written."""
         preset = argv[0] if argv else ""
         if preset not in ABOUT:
-            found = near(preset, ABOUT, most=1)
-            hint = f"Did you mean {found[0]}?" if found else f"Give one of {', '.join(ABOUT)}."
-            raise UsageError(f"PRESET {preset}: no such preset. {hint}" if preset else f"PRESET: missing. {hint}")
+            likely = hint(preset, ABOUT, f"Give one of {', '.join(ABOUT)}.")
+            raise UsageError(f"PRESET {preset}: no such preset. {likely}" if preset else f"PRESET: missing. {likely}")
         from ganserve_training.cli.train_arguments import read_arguments
 
         return read_arguments(argv), argv
-
-    def _run(self, argv: Sequence[str]) -> int:
-        words = [word.split("=", 1) if word.startswith("--help=") else [word] for word in argv]
-        return super()._run([part for parts in words for part in parts])
 
 
 def _run(call: tuple[TrainArguments, Sequence[str]]) -> int:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from ganserve._command_line.help import help_text
+from ganserve._command_line.help import HELP, entries, help_text
 from ganserve._command_line.options import Option, UsageError, build, flag, options_of
 from ganserve._command_line.parsing import parse
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
@@ -105,6 +105,7 @@ def _check_given(given: set[str], config: TrainConfig) -> None:
 
 def preset_help(preset: str, words: Sequence[str]) -> str:
     """Return the short help of a preset, that of one section, or all of it."""
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--help=") else [word])]
     section = next((after for word, after in pairwise([*words, ""]) if word in ("-h", "--help")), "")
     try:
         chosen = _chosen(preset, [word for word in words if word not in ("-h", "--help", "--help-all")])
@@ -117,14 +118,15 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
         sections.setdefault(name.partition(".")[0] if "." in name else "run", []).append(option)
     if section and not section.startswith("-") and section not in sections:
         raise UsageError(f"--help {section}: no such section. Give one of {', '.join(sections)}.")
-    more, shown = {}, {section: sections[section]} if section in sections else sections
-    if shown is sections and "--help-all" not in words:
-        shown = {"options that matter most": [every[name] for name in _FIRST if name in every]}
+    more, chosen_sections = {"help": HELP}, {section: sections[section]} if section in sections else sections
+    if section not in sections and "--help-all" not in words:
+        chosen_sections = {"options that matter most": [every[name] for name in _FIRST if name in every]}
         lines = {f"--help {name}": f"{len(of):2} options: {_about(defaults, name)}" for name, of in sections.items()}
         more = {"all options, by section": {**lines, "--help-all": "all of them"}}
     prog = f"ganserve train {preset}"
+    shown = {title: entries(options) for title, options in chosen_sections.items()}
     examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
-    return help_text(prog, TrainArguments.__doc__ or "", shown, examples, more)
+    return help_text(f"{prog} [OPTIONS]", TrainArguments.__doc__ or "", shown | more, examples)
 
 
 def _about(defaults: TrainArguments, section: str) -> str:

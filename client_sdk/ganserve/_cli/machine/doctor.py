@@ -1,9 +1,9 @@
-"""The command `ganserve doctor`."""
+"""The command `ganserve doctor`: check the installation, the GPU and the server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ganserve._cli.doctor_checks import Check, State, all_checks
+from ganserve._cli.machine.doctor_checks import Check, State, all_checks
 from ganserve._cli.shared import ServerArguments, command, say, say_json
 from ganserve._command_line.command import DONE, FAILED
 

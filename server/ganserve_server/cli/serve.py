@@ -1,4 +1,4 @@
-"""The command `ganserve serve`."""
+"""The command `ganserve serve`: serve model packages over gRPC."""
 
 import asyncio
 import logging
@@ -67,6 +67,5 @@ COMMAND = ServeCommand(
         "ganserve serve --models models --host 0.0.0.0 --metrics-port 9464 --log-format json",
         "GANSERVE_PROVIDER=cuda ganserve serve --config ganserve.toml",
     ),
-    exit_codes={StartupError: BAD_USAGE},
 )
 main = COMMAND.main

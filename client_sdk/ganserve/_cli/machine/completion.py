@@ -1,4 +1,4 @@
-"""The command `ganserve completion`. Its script lists all options, so that a Tab starts no process."""
+"""The command `ganserve completion`: let bash, zsh or fish complete the command line."""
 
 import sys
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from ganserve._command_line.parsing import app_of
 class CompletionArguments:
     """Write a script that completes commands, options and their values by the Tab key.
 
-    It knows the options of the commands whose extras are installed; write it again after an upgrade.
+    It lists all options of the commands whose extras are installed, so that a Tab starts no process; write it again
+    after an upgrade.
     """
 
     shell: Literal["bash", "zsh", "fish"] = flag(positional=True, metavar="SHELL")
@@ -38,9 +39,9 @@ def _completion(arguments: CompletionArguments) -> int:
     for name, entry in COMMANDS.items():
         command = command_of(name)
         cases = command.cases() if command else {}
-        app: Any = app_of(name, command.options() if command and not cases else [], entry.summary)
+        app: Any = app_of(name, command.options() if command else [], entry.summary)
         for case, options in cases.items():
-            app.command(app_of(case, options, ""))
+            app.command(app_of(case, options))
         root.command(app)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
     sys.stdout.write(_adapted(script, arguments.shell))

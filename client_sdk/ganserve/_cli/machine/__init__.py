@@ -1,0 +1,1 @@
+"""Run the commands that look after this machine."""
