@@ -178,6 +178,10 @@ def test_an_optimiser(tmp_path: Path) -> None:
     words = ["digits", "--optimisers.critic.name", "adagrad", "--networks.generator-width", "2", "--steps", "2"]
     config = read_arguments(words).config
     assert isinstance(config.optimisers.critic, AdagradConfig)
+    with pytest.raises(
+        ConfigError, match=r"^--schedule.unrolled-steps 2: can't look ahead through .*adagrad. Use --opt"
+    ):
+        read_arguments([*words, "--schedule.unrolled-steps", "2"])
     assert trained(config, tmp_path) == config
 
 

@@ -120,6 +120,9 @@ class TrainConfig:
         if unrolled and networks.grows:
             problem = "needs a critic that does not grow"
             raise refusal("schedule.unrolled_steps", unrolled, problem, "Choose another --networks.architecture")
+        if unrolled and not self.optimisers.critic.can_unroll:
+            problem = f"can't look ahead through --optimisers.critic.name {self.optimisers.critic.name}"
+            raise refusal("schedule.unrolled_steps", unrolled, problem, "Use --optimisers.critic.name adam")
 
     def _check_heads(self) -> None:
         """Refuse weights for heads that the critic lacks, and a weight of 0 for those it has."""

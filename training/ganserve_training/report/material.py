@@ -58,7 +58,7 @@ def read_run(folder: RunFolder) -> RunMaterial:
     """Read a run's folder; raise the errors of `write_report`."""
     config = folder.read_config()
     if config is None:
-        raise DataError(folder.without("run"))
+        raise DataError(folder.missing("run"))
     pictures, state = _pictures(folder.samples), _newest_state(folder)
     metrics, evaluated_step = _metrics(folder.metrics)
     return RunMaterial(

@@ -30,6 +30,8 @@ class OptimiserConfig:
     registry: ClassVar = OPTIMISERS
     name: ClassVar[str]
     """The optimiser: Adam (Kingma & Ba 2015), RMSprop as in WGAN, or SGD."""
+    can_unroll: ClassVar[bool] = False
+    """True if objectives/unrolling.py knows its update."""
 
     learning_rate: Anneal = field(default_factory=lambda: Anneal.constant(1e-3))
     """Step size."""
@@ -56,6 +58,8 @@ class OptimiserConfig:
 @dataclass(frozen=True, kw_only=True)
 class _SquareMeanConfig(OptimiserConfig):
     """An optimiser that divides by the root of a mean of squared gradients."""
+
+    can_unroll = True
 
     beta2: Anneal = field(default_factory=lambda: Anneal.constant(0.99))
     """Decay rate of the running mean of squared gradients."""
@@ -106,6 +110,7 @@ class SgdConfig(OptimiserConfig):
     """Stochastic gradient descent; `beta1` is its momentum."""
 
     name = "sgd"
+    can_unroll = True
 
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's SGD."""

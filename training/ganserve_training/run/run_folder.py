@@ -36,8 +36,8 @@ class RunFolder:
         self.samples = root / "samples"
         self.metrics = root / "metrics.json"
 
-    def without(self, what: str) -> str:
-        """Return the error of a folder without a run, of which `what` is missing."""
+    def missing(self, what: str) -> str:
+        """Return the message that this folder holds no `what`, and how to train a run."""
         preset = self.root.name if self.root.name in ABOUT else "PRESET"
         problem = f"holds no {what}" if self.root.is_dir() else "does not exist"
         return f"{self.root}: {problem}. Name a run's, or train first: `ganserve train {preset} --out {self.root}`."

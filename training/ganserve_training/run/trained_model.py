@@ -81,7 +81,7 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
     if damaged:
         raise CheckpointError(f"{damaged[0]} The same `ganserve train` command repairs the run.")
     if latest is None:
-        raise CheckpointError(folder.without("checkpoint"))
+        raise CheckpointError(folder.missing("checkpoint"))
     best = best_checkpoint_path(folder.checkpoints)
     if which == "best":
         if best is None:

@@ -1,9 +1,9 @@
 """Decode and digest each encoded picture once, and remember the result."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from ganserve_training.data.image_decoding import (
 from ganserve_training.data.storage.stored_images import PictureStore, open_pool
 
 _AT_ONCE = 1024  # Pictures submitted at once, to limit the number of futures.
-_SETS_REMEMBERED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,10 @@ class Inspected:
     """Digest of the encoded bytes; empty where there were none to read."""
 
 
-_REMEMBERED: OrderedDict[bytes, list[Inspected]] = OrderedDict()
+@lru_cache(maxsize=2)
+def _remembered(_signature: bytes) -> list[Inspected]:
+    """Return the results for a set of unchanged files; whoever gets an empty list fills it."""
+    return []
 
 
 def _sign(files: Sequence[Path]) -> bytes:
@@ -76,13 +78,9 @@ class EncodedStore(PictureStore):
         Both sides of a split, the monitor and the judge read the same files; each would decode them all otherwise.
         """
         if not self._inspected:
-            signature = _sign(self._sources())
-            if signature not in _REMEMBERED:
-                _REMEMBERED[signature] = self._inspect_all()
-            _REMEMBERED.move_to_end(signature)
-            while len(_REMEMBERED) > _SETS_REMEMBERED:
-                _REMEMBERED.popitem(last=False)
-            self._inspected = _REMEMBERED[signature]
+            self._inspected = _remembered(_sign(self._sources()))
+            if not self._inspected:
+                self._inspected[:] = self._inspect_all()
         return self._inspected
 
     def _inspect_all(self) -> list[Inspected]:
