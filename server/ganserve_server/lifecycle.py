@@ -13,8 +13,7 @@ from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.service import GanService
-from ganserve_server.settings import ServerConfig
-from ganserve_server.settings_sources import Configuration
+from ganserve_server.settings import Configuration, ServerConfig
 from ganserve_server.startup import load
 
 _OK, _CUT_OFF = 0, 1

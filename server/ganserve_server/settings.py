@@ -4,7 +4,7 @@
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -127,3 +127,25 @@ class ServerConfig:
     def bracketed_host(self) -> str:
         """The host as written before a port: IPv6 addresses in brackets."""
         return f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """The settings and their sources."""
+
+    config: ServerConfig
+    sources: dict[str, str]
+    """The flag, variable or file of each value that is not the default."""
+
+    def report(self) -> str:
+        """Return a line for each value that is not the default, with its source, and one line for the defaults."""
+        values = {name: _shown(value) for name, value in asdict(self.config).items()}
+        lines = [f"config   {name} = {values.pop(name)} ({source})" for name, source in self.sources.items()]
+        defaults = ", ".join(f"{name} = {value}" for name, value in values.items())
+        return "".join(f"{line}\n" for line in [*lines, f"default  {defaults}"])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)

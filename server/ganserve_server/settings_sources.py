@@ -8,13 +8,11 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ganserve._command_line.options import Option, UsageError, hint, options_of
-from ganserve._command_line.parsing import parse
-from ganserve_server.settings import ServerConfig
+from ganserve_server.settings import Configuration, ServerConfig
 
 _OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_\w*)=.*")  # Variables of other components.
 # Kubernetes gives every pod of a namespace GANSERVE_X_SERVICE_HOST and more about a service named ganserve-x.
@@ -25,27 +23,13 @@ _TYPES = {int: (int,), float: (int, float), bool: (bool,)}  # In TOML; all other
 _LIST = "`ganserve serve --help` lists the settings."
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Configuration:
-    """The settings and their sources."""
-
-    config: ServerConfig
-    sources: dict[str, str]
-    """The flag, variable or file of each value that is not the default."""
-
-    def report(self) -> str:
-        """Return a line for each value that is not the default, with its source, and one line for the defaults."""
-        values = {name: _shown(value) for name, value in asdict(self.config).items()}
-        lines = [f"config   {name} = {values.pop(name)} ({source})" for name, source in self.sources.items()]
-        defaults = ", ".join(f"{name} = {value}" for name, value in values.items())
-        return "".join(f"{line}\n" for line in [*lines, f"default  {defaults}"])
-
-
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read the settings from flags, the environment's variables and the file that one of them names.
 
     A source that cannot be read, or has a wrong or unknown setting, raises UsageError, which names the source.
     """
+    from ganserve._command_line.parsing import parse  # Loads cyclopts, which `ganserve serve --help` does without.
+
     options = {option.path[0]: option for option in options_of(ServerConfig)}
     flags = parse(list(options.values()), arguments, "ganserve serve")
     found = _variables(options, environment)
@@ -107,9 +91,3 @@ def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) ->
         texts = re.split(r"[,\s]+", text.strip()) if option.many else [text]
         found[names[variable]] = (option.read(texts, variable), variable)
     return found
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "none"
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)

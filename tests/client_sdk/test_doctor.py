@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.requirements import Requirement
 
-from ganserve._cli import doctor_checks as _checks
+from ganserve._cli.machine import doctor_checks as _checks
 from ganserve._cli.machine.doctor_checks import Check, State, check_extra
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from ganserve._command_line.command import BAD_USAGE, FAILED, Command, complain
 from ganserve_server.errors import GanserveServerError, StartupError
-from ganserve_server.settings import ServerConfig
-from ganserve_server.settings_sources import Configuration, blame, read_configuration
+from ganserve_server.settings import Configuration, ServerConfig
+from ganserve_server.settings_sources import blame, read_configuration
 
 _log = logging.getLogger(__name__)
 
