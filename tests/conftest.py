@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 import io
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +36,18 @@ def pytest_configure() -> None:
     # Ignore the time of an example: the machine may be busy.
     settings.register_profile("ganserve", deadline=None)
     settings.load_profile("ganserve")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_table_of_operators() -> Iterator[None]:
+    """Let torch build its table of ONNX operators once, not for each graph: it takes longer than converting one."""
+    if "ganserve_export.from_run.torch_to_onnx" not in sys.modules:
+        yield
+        return
+    registry = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ PACKAGES = [
         "client_sdk/ganserve",
     )
 ]
+TESTS = list((ROOT / "tests").rglob("test_*.py"))
 # A path in backticks: `run/devices.py`, `tests/docs`, `protos/ganserve/v1`; not `Client`, `make test` or `image/png`.
 PATH = re.compile(r"`([\w.][\w./-]*(?:/|\.py|\.md|\.proto|\.toml)[\w./-]*)`")
 MADE_BY_THE_READER = re.compile(r"\becho\b|_toy|toy_|^runs/|^models/|^demo/|^build/|^\.venv|NAME")
@@ -68,3 +70,9 @@ def test_the_walks_name_the_right_file_of_each_function() -> None:
         (file, function) for file, function in calls if not any(function in functions(place) for place in places(file))
     }
     assert missing == set()
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = pyproject["tool"]["pytest"]["ini_options"]["testpaths"]
+    assert sorted(listed) == sorted({f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in TESTS})

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -117,30 +118,35 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
 from ganserve_training.run.checkpoint import save_checkpoint
-step = 0
-while True:
-    step += 1
-    save_checkpoint(Path(sys.argv[1]), {"step": step, "weights": torch.full((200_000,), float(step))}, keep=2)
-    print(step, flush=True)
+for folder in map(Path, sys.argv[1:]):
+    if (writer := os.fork()) == 0:
+        print("writer", os.getpid(), flush=True)
+        step = 0
+        while True:
+            step += 1
+            save_checkpoint(folder, {"step": step, "weights": torch.full((200_000,), float(step))}, keep=2)
+            print("step", step, flush=True)
+    os.waitpid(writer, 0)
 """
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
     """Kill the process at a different phase of its work each time: right after a line, a little later, and so on."""
-    for kill_after, spin in ((3, 0), (5, 20_000), (4, 200_000)):
-        folder = tmp_path / str(kill_after)
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        while int(writer.stdout.readline()) < kill_after:
-            pass
-        for _ in range(spin):
-            pass
-        writer.send_signal(signal.SIGKILL)
-        assert writer.wait() == -signal.SIGKILL
-        writer.stdout.close()
+    kills = {tmp_path / "first": (3, 0), tmp_path / "second": (5, 20_000), tmp_path / "third": (4, 200_000)}
+    with subprocess.Popen([sys.executable, "-c", WRITER, *map(str, kills)], stdout=subprocess.PIPE, text=True) as each:
+        assert each.stdout is not None
+        lines = (line.split() for line in each.stdout)
+        for kill_after, spin in kills.values():
+            writer = next(int(value) for word, value in lines if word == "writer")
+            assert any(int(value) == kill_after for _, value in lines)
+            for _ in range(spin):
+                pass
+            os.kill(writer, signal.SIGKILL)
+    assert each.returncode == 0
+    for folder, (kill_after, _) in kills.items():
         clean_checkpoint_folder(folder)
         checkpoint = load_latest_checkpoint(folder, no_report)
         assert checkpoint is not None

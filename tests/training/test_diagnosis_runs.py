@@ -3,7 +3,6 @@
 benchmarks/diagnosis/README.md shows the result of each run. All are small, seeded, and take a few seconds of one core.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,14 +159,12 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
 
 
 # The other runs are marked slow; test_diagnosis_rules.py tests all rules.
-QUICK = {"mode-collapse", "oscillation", "ring"}
+QUICK = "mode-collapse"
 
 
-def quick_and_slow(names: Iterable[str]) -> list[Any]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("kind", quick_and_slow(FAILING))
+@pytest.mark.parametrize(
+    "kind", [kind if kind == QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in FAILING]
+)
 def test_a_run_set_up_to_fail_gets_its_finding(kind: Kind, tmp_path: Path) -> None:
     told = findings(FAILING[kind], tmp_path)
     assert kind in told
@@ -176,7 +173,13 @@ def test_a_run_set_up_to_fail_gets_its_finding(kind: Kind, tmp_path: Path) -> No
     assert len(told) == len(set(told))
 
 
-@pytest.mark.parametrize("name", quick_and_slow(HEALTHY))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_gets_no_finding(name: str, tmp_path: Path) -> None:
     config, expected = HEALTHY[name]
     assert set(findings(config, tmp_path)) == expected
+
+
+def test_a_short_healthy_run_gets_no_finding(tmp_path: Path) -> None:
+    config, _ = HEALTHY["ring"]
+    assert findings(replace(config, steps=400, diagnosis=DiagnosisConfig(every_steps=25)), tmp_path) == []

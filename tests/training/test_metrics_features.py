@@ -14,6 +14,7 @@ from ganserve_training.data import DataInfo, Images, load_split
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.features import (
     FeatureInput,
+    classifier,
     classifier_features,
     plain_features,
     torchscript_features,
@@ -88,12 +89,13 @@ def test_plain_features_are_the_values() -> None:
     assert plain_features(DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))).name == "values"
 
 
-def test_the_classifier_learns_reproducibly() -> None:
+def test_the_classifier_learns_reproducibly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "_STEPS", 50)  # The accuracy of all steps is in test_metrics_evaluate.py.
     train, held_out = (load_split(DigitsConfig(), split) for split in ("train", "held_out"))
     before = torch.get_rng_state()
     features, accuracy = classifier_features(train, held_out)
     assert torch.equal(torch.get_rng_state(), before)
-    assert accuracy > 0.97
+    assert accuracy > 0.5
     again, _ = classifier_features(train, held_out)
     assert again.sha256 == features.sha256
     pixels = held_out.read(np.arange(300))

@@ -23,7 +23,7 @@ def test_hostile_requests_get_statuses_for_client_errors(tmp_path: Path) -> None
         source = Hostile(seed=20261124)
         with grpc.insecure_channel(server.address, options=OPTIONS) as channel:
             caller = Caller(channel, source)
-            for index in range(3000):
+            for index in range(1500):
                 if index % 200 == 0:
                     garbage(server.address, source, 3)
                 caller.send()

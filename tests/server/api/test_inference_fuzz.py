@@ -156,7 +156,7 @@ def infer(server: str) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub]:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(request=_requests() | _nearly_good_requests())
 def test_any_request_is_answered(
