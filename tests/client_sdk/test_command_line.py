@@ -29,7 +29,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("completion", 'SHELL: missing. Write it like this: eval "$(ganserve completion bash)"\n'),
         ("train digits -- --steps 5", "--steps: stands after `--`. Options stand before it."),
@@ -78,14 +78,14 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_every_command_refuses_in_one_line(
-    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command, *arguments = words.split()
     for width in WIDTHS if "abc" in words else (40,):
         done = run(command, *arguments, COLUMNS=str(width))
         assert (done.returncode, done.stdout) == (2, ""), done
-        assert done.stderr.startswith(f"ganserve {command}: error: {told}"), done.stderr
+        assert done.stderr.startswith(f"ganserve {command}: error: {message}"), done.stderr
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
