@@ -29,7 +29,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("completion", 'SHELL: missing. Write it like this: eval "$(ganserve completion bash)"\n'),
         ("train digits -- --steps 5", "--steps: stands after `--`. Options stand before it."),
@@ -78,14 +78,14 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_every_command_refuses_in_one_line(
-    words: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command, *arguments = words.split()
     for width in WIDTHS if "abc" in words else (40,):
         done = run(command, *arguments, COLUMNS=str(width))
         assert (done.returncode, done.stdout) == (2, ""), done
-        assert done.stderr.startswith(f"ganserve {command}: error: {told}"), done.stderr
+        assert done.stderr.startswith(f"ganserve {command}: error: {message}"), done.stderr
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -196,7 +196,7 @@ Path(sys.argv[2]).write_text(json.dumps(codes))
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}], ids=str)
 def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, str], tmp_path: Path) -> None:
-    """Nor have they in a pipe: help is the same text everywhere."""
+    """Help is the same text on a terminal and in a pipe."""
     lines = {"--help": 0, "sample --help": 0, "train --help": 0, "sample --seed x": 2}
     codes = tmp_path / "codes.json"
     outside, inside = pty.openpty()
@@ -208,7 +208,7 @@ def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, st
     ):
         os.close(inside)
         written = b""
-        with contextlib.suppress(OSError):  # Linux reports the end of a terminal like this.
+        with contextlib.suppress(OSError):  # Linux reports a closed terminal by this error.
             while part := os.read(outside, 65536):
                 written += part
     os.close(outside)
@@ -221,7 +221,7 @@ def test_help_and_errors_have_no_escapes_on_a_terminal(environment: dict[str, st
 @pytest.mark.parametrize(
     "closed", [">&-", "<&- >&- 2>&-", *(pytest.param(other, marks=pytest.mark.slow) for other in ("2>&-", ">&- 2>&-"))]
 )
-def test_closed_streams_are_no_error(closed: str, tmp_path: Path) -> None:
+def test_closed_streams_are_not_an_error(closed: str, tmp_path: Path) -> None:
     (tmp_path / "each.py").write_text(EACH)
     command = f"{sys.executable} each.py {shlex.quote(json.dumps(list(LINES)))} codes.json {closed}"
     done = subprocess.run(

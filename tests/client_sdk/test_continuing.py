@@ -84,7 +84,7 @@ def test_selections_and_scores_go_on_too(connect: Callable[..., Api], repository
         with successor(repository, first) as second:
             scores += rest(api, scoring)
             batches += rest(api, selecting)
-            second.wait_until_serving()  # the rest may have been in the client's buffers
+            second.wait_until_serving()  # the client may have buffered the rest
             expected = api.sample(3_000, model="tiny", seed=selecting.seed, select=BestOf(4))
             expected_scores = [api.score(item) for item in items]
     joined = SampleBatch.concatenate(batches)
@@ -110,7 +110,7 @@ def test_another_server_continues_without_a_pause(connect: Callable[..., Api], r
     np.testing.assert_array_equal(SampleBatch.concatenate(batches).samples, expected.samples)
 
 
-def test_a_server_that_drains_hands_its_streams_over(
+def test_streams_of_a_draining_server_continue_at_another(
     connect: Callable[..., Api], repository: Path, server: str
 ) -> None:
     with running_server(repository, "--drain-timeout-s", "1") as first:

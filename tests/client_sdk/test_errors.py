@@ -119,8 +119,8 @@ def test_a_broken_connection(connect: Callable[..., Api], repository: Path) -> N
         with pytest.raises(ganserve.ServerUnavailable, match=f"at {server.address}") as caught:
             _drain(api, stream, batches)  # batches in flight still arrive
     had = sum(map(len, batches))
-    told = f"; {had} of 1000000000 samples came; the others are seed=3, offset={had}, model='tiny', version=2"
-    assert told in str(caught.value)
+    message = f"; {had} of 1000000000 samples came; the others are seed=3, offset={had}, model='tiny', version=2"
+    assert message in str(caught.value)
 
 
 def _drain(api: Api, stream: Any, batches: list[Any]) -> None:

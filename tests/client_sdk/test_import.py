@@ -34,7 +34,7 @@ def test_importing_the_package_loads_no_heavy_package() -> None:
     assert loaded("import ganserve; dir(ganserve)") == set()
 
 
-def test_the_help_loads_nothing() -> None:
+def test_the_help_loads_no_heavy_package() -> None:
     words = ("--help", "--version", "nonsense")
     assert loaded(f"from ganserve._cli import main; assert [main([w]) for w in {words}] == [0, 0, 2]") == set()
 

@@ -82,7 +82,7 @@ def test_another_version_and_encoding(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "steps", "options", "told"),
+    ("a", "b", "steps", "options", "message"),
     [
         (1, 2, 1, {}, "steps: is 1; expected at least 2"),
         (1, 2, 2.5, {}, "steps: is 2.5; expected an int"),
@@ -102,9 +102,9 @@ def test_another_version_and_encoding(api: Api) -> None:
     ],
 )
 def test_invalid_arguments_are_refused_before_sending(
-    connect: Callable[..., Api], closed_port: str, a: Any, b: Any, steps: Any, options: dict[str, Any], told: str
+    connect: Callable[..., Api], closed_port: str, a: Any, b: Any, steps: Any, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidRequest, match=told):
+    with pytest.raises(InvalidRequest, match=message):
         connect(closed_port).interpolate(a, b, steps, **options)
 
 

@@ -166,7 +166,7 @@ def test_a_package_added_later_is_found(connect_local: Callable[..., Api], tmp_p
 
 
 @pytest.mark.parametrize(
-    ("models", "options", "field", "told"),
+    ("models", "options", "field", "message"),
     [
         ("missing", {}, "models", r"is '.*missing'; expected a folder of model packages, NAME/VERSION/"),
         (7, {}, "models", "is '7'; expected a folder"),
@@ -175,9 +175,9 @@ def test_a_package_added_later_is_found(connect_local: Callable[..., Api], tmp_p
     ],
 )
 def test_invalid_arguments(
-    connect_local: Callable[..., Api], tmp_path: Path, models: Any, options: dict[str, Any], field: str, told: str
+    connect_local: Callable[..., Api], tmp_path: Path, models: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
-    with pytest.raises(InvalidRequest, match=told) as caught:
+    with pytest.raises(InvalidRequest, match=message) as caught:
         connect_local(tmp_path / models if isinstance(models, str) else models, **options)
     assert caught.value.violations[0].field == field
 
@@ -223,8 +223,8 @@ for kind in (Client, AsyncClient):
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    told = "local needs onnxruntime, which is not installed: pip install 'ganserve[server]'"
-    assert done.stdout.splitlines() == [f"Client.{told}", f"AsyncClient.{told}"]
+    message = "local needs onnxruntime, which is not installed: pip install 'ganserve[server]'"
+    assert done.stdout.splitlines() == [f"Client.{message}", f"AsyncClient.{message}"]
 
 
 def test_loading_counts_against_the_deadline_of_the_first_call(

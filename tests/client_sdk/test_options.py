@@ -139,7 +139,7 @@ def test_metadata_goes_with_every_call(connect: Callable[..., Api], script: Scri
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "message"),
     [
         ({"Authorization": "x"}, "has the name 'Authorization'; expected a name of a-z"),
         ({"x-request-id": "x"}, "that is not ganserve's"),
@@ -149,8 +149,8 @@ def test_metadata_goes_with_every_call(connect: Callable[..., Api], script: Scri
         (["ab"], "expected pairs of a name and a value"),
     ],
 )
-def test_bad_metadata(connect: Callable[..., Api], metadata: Any, told: str) -> None:
-    with pytest.raises(InvalidRequest, match=told):
+def test_bad_metadata(connect: Callable[..., Api], metadata: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
         connect("localhost", metadata=metadata)
 
 
@@ -290,7 +290,7 @@ def test_one_client_for_many_threads(kind: str, request: pytest.FixtureRequest) 
                     np.testing.assert_array_equal(streamed.samples, expected.samples)
                     scores = list(client.score_stream([expected[:9], expected[9:20]]))
                     np.testing.assert_array_equal(scores[1].scores, expected.scores[9:20])
-            except BaseException as error:  # noqa: BLE001 - told below
+            except BaseException as error:  # noqa: BLE001 - reported below
                 failures.append(error)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

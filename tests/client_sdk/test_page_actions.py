@@ -61,7 +61,7 @@ def test_the_page_draws_the_same_samples_as_the_sdk(client: Client, tiny: ModelI
     assert drawn.took_ms > 0
 
 
-def test_the_critic_chooses(client: Client, tiny: ModelInfo) -> None:
+def test_the_critic_selects_the_samples_shown(client: Client, tiny: ModelInfo) -> None:
     best = actions.draw(client, tiny, Wish(count=3, seed="1", choosing="best of N", proposals=4)).batch
     assert best.selection is not None
     assert (best.selection.proposed, best.selection.accepted) == (12, 3)

@@ -59,7 +59,7 @@ def test_an_empty_iterable_gives_no_scores(api: Api) -> None:
 
 
 def test_an_invalid_item_raises_after_the_scores_before_it(api: Api) -> None:
-    for items, label, told in (
+    for items, label, message in (
         ([GRAY[0], GRAY[1], "missing.png", GRAY[2]], 1, "'missing.png' does not exist"),
         ([GRAY[0], GRAY[1], 5.0], 1, "images: is a float"),
         ([GRAY[0], GRAY[1], GRAY[2]], [1, 2], "label: ended before the images; expected one entry an item"),
@@ -69,7 +69,7 @@ def test_an_invalid_item_raises_after_the_scores_before_it(api: Api) -> None:
         stream = api.score_stream(items, label, model="tiny")
         assert len(api.next(stream)) == 1
         assert len(api.next(stream)) == 1
-        with pytest.raises(InvalidRequest, match=told):
+        with pytest.raises(InvalidRequest, match=message):
             api.next(stream)
         with pytest.raises(StopIteration):
             api.next(stream)

@@ -1,4 +1,4 @@
-"""Every link and every picture of the repository's pages leads to a file that exists, and to a heading that it has."""
+"""Test that every link and picture of the repository's pages leads to an existing file and heading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ALL = [*PAGES, *BENCHMARKS, *(ROOT / name for name in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"))]
 GENERATED = {DOCS / "protocol.md"}
-"""Pages that only the site has."""
+"""Pages that exist only on the site."""
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|<(?:img|a)\b[^>]*?\b(?:src|href)=\"([^\"]+)\"")
 
 
@@ -25,7 +25,7 @@ def prose(text: str) -> str:
 
 
 def targets(text: str) -> list[str]:
-    """Return where a page leads to inside the repository."""
+    """Return the links of a page into the repository."""
     found = [markdown or html for markdown, html in LINK.findall(prose(text))]
     return [target for target in found if not re.match(r"[a-z]+:", target)]
 
@@ -39,7 +39,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken(page: Path, text: str) -> list[str]:
-    """Return the targets that lead nowhere."""
+    """Return the targets that do not exist."""
     wrong = []
     for target in targets(text):
         name, _, anchor = target.partition("#")
@@ -56,7 +56,7 @@ def test_every_link_and_picture_exists(page: Path) -> None:
 
 
 def test_links_are_found() -> None:
-    """Pictures, files and headings, and what leads nowhere."""
+    """Find pictures, files and headings, and broken links."""
     page = (DOCS / "page.md").read_text(encoding="utf-8")
     assert {"images/page.png", "images/page-walk.png"} <= set(targets(page))
     assert broken(DOCS / "page.md", page.replace("images/page.png", "images/gone.png")) == ["images/gone.png"]

@@ -249,8 +249,8 @@ def test_a_critic_with_too_little_data_is_served_uncalibrated(
     few = RingConfig(count=60, held_out_fraction=0.3)
     run = trained_run(tmp_path / "run", TrainConfig(data=few, networks=MLP))
     assert command.main([str(run), "--out", str(tmp_path / "models" / "few")]) == 0
-    told = capsys.readouterr().out.splitlines()[4]
-    assert told.startswith(
+    line = capsys.readouterr().out.splitlines()[4]
+    assert line.startswith(
         "the critic is not calibrated, as fewer than 20 real samples are held out: its probabilities"
     )
     with Client.local(tmp_path / "models") as client:

@@ -1,4 +1,4 @@
-"""Reads and presses what the page of `ganserve ui` shows in a browser."""
+"""Read and operate the page of `ganserve ui` in a browser."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ IN_A_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright"),
 ]
-"""Marks of the modules whose tests need one."""
-TIMEOUT_MS = 60_000  # a busy machine; nothing here waits for time to pass
+"""Marks of modules that need a browser."""
+TIMEOUT_MS = 60_000  # for a busy machine; no test waits for a fixed time
 
 
 def drawn(page: Any) -> Any:
-    """The page, once its first samples are there."""
+    """Return the page, once it shows its first samples."""
     page.wait_for_selector(".gs-tile")
     return page
 
 
 def said(page: Any, words: str) -> str:
-    """What the page says of what was done, once it says these words."""
+    """Return the page's message, once it contains these words."""
     line = page.locator("#gs-status p", has_text=re.compile(words))
     line.wait_for()
     return str(line.inner_text())
 
 
 def pictures(page: Any, within: str = ".gs-tile") -> np.ndarray[Any, Any]:
-    """The pictures that are shown, uint8 [N, H, W]."""
+    """Return the pictures shown, uint8 [N, H, W]."""
     urls = page.locator(f"{within} img").evaluate_all("all => all.map(each => each.src)")
     return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in urls])
 

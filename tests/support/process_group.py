@@ -36,7 +36,7 @@ def do_together(jobs: dict[str, dict[str, Any]], folder: Path) -> dict[str, list
     members = []
     try:
         for rank in range(WORLD):
-            told = {
+            variables = {
                 "TORCHELASTIC_RUN_ID": "test",
                 "TORCHELASTIC_USE_AGENT_STORE": "True",
                 "MASTER_ADDR": "127.0.0.1",
@@ -51,7 +51,7 @@ def do_together(jobs: dict[str, dict[str, Any]], folder: Path) -> dict[str, list
             }
             command = [sys.executable, __file__, str(folder)]
             members.append(
-                subprocess.Popen(command, env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             )
         for member in members:
             said, _ = member.communicate(timeout=DEADLINE_S)

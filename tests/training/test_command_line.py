@@ -25,7 +25,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("train digits --steps many", "error: --steps many: not a whole number. Give one, such as 4000.\n"),
         (
@@ -126,7 +126,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
     ],
 )
 def test_refusals_are_one_line(
-    words: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    words: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command, *arguments = words.split()
@@ -134,7 +134,7 @@ def test_refusals_are_one_line(
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith(f"ganserve {command}: error: ")
-    assert told in output.err
+    assert message in output.err
     assert output.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

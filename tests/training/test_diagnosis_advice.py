@@ -59,7 +59,7 @@ def build(config: TrainConfig) -> NetworkPair:
     return build_networks(config.networks, data_of(config))
 
 
-def told(kind: Kind, config: TrainConfig, processes: int = 1) -> str:
+def advice_for(kind: Kind, config: TrainConfig, processes: int = 1) -> str:
     data, pair = data_of(config), build(config)
     return advise(kind, config, data, lambda changed: check_everything(changed, data, pair, processes))
 
@@ -76,13 +76,13 @@ def settings_in(remedy: str, config: TrainConfig) -> tuple[list[str], dict[str, 
 
 
 @pytest.mark.parametrize("config", [*PRESETS.values(), *CONFIGS], ids=[*PRESETS, *map(str, range(len(CONFIGS)))])
-def test_training_accepts_whatever_advice_names(config: TrainConfig) -> None:
-    """Try each remedy alone, and let the command line read the flags of as many as go together."""
+def test_training_accepts_every_advice(config: TrainConfig) -> None:
+    """Check each remedy alone, and the flags of all that go together on the command line."""
     data, pair = data_of(config), build(config)
     words: list[str] = []
     together = config
     for kind in KINDS:
-        advice = told(kind, config)
+        advice = advice_for(kind, config)
         assert advice.endswith(".")
         for remedy in advice.split(", "):
             arguments, settings = settings_in(remedy, config)
@@ -101,40 +101,40 @@ def test_training_accepts_whatever_advice_names(config: TrainConfig) -> None:
 
 
 def test_advice_names_what_the_run_has_not_tried() -> None:
-    assert "--loss.name modified-minimax, which" in told("vanishing-gradients", CONFIGS[1])
-    assert "modified-minimax" not in told("vanishing-gradients", TrainConfig())
-    assert "--schedule.unrolled-steps 5" in told("mode-collapse", CONFIGS[1])
-    assert "--schedule.unrolled-steps" not in told("mode-collapse", CONFIGS[4])
-    assert "--diagnosis.patience 10" in told("decline", TrainConfig())
-    assert "--diagnosis.patience" not in told("decline", CONFIGS[4])
+    assert "--loss.name modified-minimax, which" in advice_for("vanishing-gradients", CONFIGS[1])
+    assert "modified-minimax" not in advice_for("vanishing-gradients", TrainConfig())
+    assert "--schedule.unrolled-steps 5" in advice_for("mode-collapse", CONFIGS[1])
+    assert "--schedule.unrolled-steps" not in advice_for("mode-collapse", CONFIGS[4])
+    assert "--diagnosis.patience 10" in advice_for("decline", TrainConfig())
+    assert "--diagnosis.patience" not in advice_for("decline", CONFIGS[4])
 
 
 def test_advice_suits_the_data_and_the_networks() -> None:
     digits, ring = PRESETS["digits"], PRESETS["ring"]
-    assert "--networks.packing" not in told("mode-collapse", digits)  # A pack has no common label.
-    assert "--networks.packing 2" in told("mode-collapse", ring)
-    assert "--networks.packing" not in told("mode-collapse", replace(ring, batch_size=63))
-    assert "--augmentation.translation-px 1" in told("critic-overfitting", digits)
-    assert "--augmentation" not in told("critic-overfitting", ring)
-    assert "(--augmentation.translation-px 4 --augmentation.ada.target 0.6)" in told(
+    assert "--networks.packing" not in advice_for("mode-collapse", digits)  # A pack has samples of different labels.
+    assert "--networks.packing 2" in advice_for("mode-collapse", ring)
+    assert "--networks.packing" not in advice_for("mode-collapse", replace(ring, batch_size=63))
+    assert "--augmentation.translation-px 1" in advice_for("critic-overfitting", digits)
+    assert "--augmentation" not in advice_for("critic-overfitting", ring)
+    assert "(--augmentation.translation-px 4 --augmentation.ada.target 0.6)" in advice_for(
         "critic-overfitting", PRESETS["dcgan-32"]
     )
-    assert "--networks.packing 2" in told("mode-collapse", ring, 64)  # 128 samples.
-    assert "--networks.packing" not in told("mode-collapse", ring, 128)
-    assert "--networks.minibatch-stddev-group" not in told("mode-collapse", replace(ring, batch_size=66))
+    assert "--networks.packing 2" in advice_for("mode-collapse", ring, 64)  # 128 samples.
+    assert "--networks.packing" not in advice_for("mode-collapse", ring, 128)
+    assert "--networks.minibatch-stddev-group" not in advice_for("mode-collapse", replace(ring, batch_size=66))
 
 
 def test_advice_has_values_that_follow_from_the_runs_own() -> None:
-    assert "ten times the penalties (--regularisers.r1-gamma.start 3 --regularisers.r1-gamma.end 3 --reg" in told(
+    assert "ten times the penalties (--regularisers.r1-gamma.start 3 --regularisers.r1-gamma.end 3 --reg" in advice_for(
         "divergence", PRESETS["digits"]
     )
-    one = told("divergence", CONFIGS[3])  # R2 is off.
+    one = advice_for("divergence", CONFIGS[3])  # R2 is off.
     assert "(--regularisers.r1-gamma.start 10 --regularisers.r1-gamma.end 10)" in one
-    none = told("divergence", CONFIGS[1])
+    none = advice_for("divergence", CONFIGS[1])
     assert "ten times" not in none
     assert "--regularisers.r1-gamma.start 1 --regularisers.r1-gamma.end 1 --regularisers.r2-gamma.start 1" in none
-    assert "ten times" not in told("divergence", PRESETS["wgan-32"])
+    assert "ten times" not in advice_for("divergence", PRESETS["wgan-32"])
     assert (
         "--optimisers.generator.learning-rate.start 0.0015 --optimisers.generator.learning-rate.end 0.00015 --"
-        in told("oscillation", PRESETS["digits"])
+        in advice_for("oscillation", PRESETS["digits"])
     )

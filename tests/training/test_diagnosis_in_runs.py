@@ -178,10 +178,10 @@ def test_a_declining_run_stops_and_its_best_checkpoint_is_used(tmp_path: Path) -
     result = run(config, tmp_path, said=said)
     assert result.stopped
     assert best(tmp_path).name == "best-00000010.pt"
-    (told,) = (item for item in findings(tmp_path) if item.kind == "decline")
+    (finding,) = (item for item in findings(tmp_path) if item.kind == "decline")
     # The median of three looks is best at step 11, 0.15; it exceeds 1.3 times that at step 13. The report comes at
     # the third look in a row, and patience ends at the fourth.
-    assert (told.step, result.step) == (15, 16)
+    assert (finding.step, result.step) == (15, 16)
     assert said.getvalue().count("decline at step") == 1
     assert "was 0.1 then" in said.getvalue()
     assert newest(tmp_path)["step"] == result.step
@@ -239,8 +239,8 @@ def test_a_divergence_that_ends_a_run_is_recorded(tmp_path: Path) -> None:
     config = tiny_config(regularisers=RegularisersConfig(r1_gamma=Anneal.constant(1e45)), diagnosis=WATCHED)
     with pytest.raises(DivergedError):
         run(config, tmp_path)
-    (told,) = findings(tmp_path)
-    assert (told.kind, told.message) == ("divergence", "r1 became inf at step 1.")
+    (finding,) = findings(tmp_path)
+    assert (finding.kind, finding.message) == ("divergence", "r1 became inf at step 1.")
 
 
 def test_options_of_the_diagnosis_may_change_on_resume(tmp_path: Path) -> None:

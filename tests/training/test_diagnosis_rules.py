@@ -20,10 +20,10 @@ def test_a_healthy_run_has_no_finding() -> None:
         assert diagnose(history(count)) == {}
 
 
-@pytest.mark.parametrize(("slope", "told"), [(0.049, True), (0.051, False)])
-def test_a_winning_critic_with_a_saturated_loss_is_vanishing_gradients(slope: float, told: bool) -> None:
+@pytest.mark.parametrize(("slope", "found"), [(0.049, True), (0.051, False)])
+def test_a_winning_critic_with_a_saturated_loss_is_vanishing_gradients(slope: float, found: bool) -> None:
     seen = history(1, real_accuracy=1.0, fake_accuracy=0.97, loss_slope=slope)
-    assert ("vanishing-gradients" in diagnose(seen)) == told
+    assert ("vanishing-gradients" in diagnose(seen)) == found
     beaten = history(1, real_accuracy=1.0, fake_accuracy=0.94, loss_slope=slope)
     assert "vanishing-gradients" not in diagnose(beaten)
 
@@ -39,10 +39,10 @@ def test_a_gradient_far_below_its_usual_size_is_vanishing_gradients() -> None:
 
 def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
     stuck = {"quality": 0.95, "diversity": 0.5, "offset": 0.6, "fake_accuracy": 0.98}
-    told = diagnose(history(10, **stuck))
-    assert set(told) == {"no-progress"}
-    assert "hardly moved for 10 looks" in told["no-progress"]
-    assert "is 0.95 and was 1 before training, and the critic recognises 98% of them" in told["no-progress"]
+    found = diagnose(history(10, **stuck))
+    assert set(found) == {"no-progress"}
+    assert "hardly moved for 10 looks" in found["no-progress"]
+    assert "is 0.95 and was 1 before training, and the critic recognises 98% of them" in found["no-progress"]
     assert diagnose(history(9, **stuck)) == {}
     assert diagnose(history(10, **{**stuck, "quality": 0.89})) == {}  # The quality improved.
     assert diagnose(history(10, **{**stuck, "quality": None, "quality_name": None})) == {}  # The quality is unknown.
@@ -54,7 +54,7 @@ def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "found"),
     [
         (
             {"diversity": 0.39},
@@ -66,10 +66,10 @@ def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
         ({"regions_reached": 3, "regions": 8, "region_kind": "modes"}, "reach only 3 of the 8 modes"),
     ],
 )
-def test_similar_samples_and_missing_regions_are_mode_collapse(changes: dict[str, object], told: str | None) -> None:
+def test_similar_samples_and_missing_regions_are_mode_collapse(changes: dict[str, object], found: str | None) -> None:
     seen = history(5, **changes)
-    assert told is None or told in diagnose(seen)["mode-collapse"]
-    assert ("mode-collapse" in diagnose(seen)) == (told is not None)
+    assert found is None or found in diagnose(seen)["mode-collapse"]
+    assert ("mode-collapse" in diagnose(seen)) == (found is not None)
     assert "mode-collapse" not in diagnose(seen[:4])  # Too early to know.
 
 
@@ -103,15 +103,15 @@ def test_a_critic_that_is_repeatedly_fooled_is_oscillation() -> None:
 
 
 def test_a_gap_to_held_out_samples_is_critic_overfitting() -> None:
-    told = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.5, 0.7, 0.9]))["critic-overfitting"]
-    assert "takes 90% of its training samples for real, but only 70% of real samples that it never saw" in told
+    found = diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.5, 0.7, 0.9]))["critic-overfitting"]
+    assert "takes 90% of its training samples for real, but only 70% of real samples that it never saw" in found
     assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=[0.9, 0.9, 0.6])) == {}  # Once, by chance.
     assert diagnose(history(3, real_accuracy=0.9, held_out_accuracy=None, held_out_score=None)) == {}
 
 
 def test_growing_scores_are_divergence() -> None:
-    told = diagnose(history(6, fake_score=[-10.0, -20.0, -40.0, -80.0, -120.0, -160.0]))["divergence"]
-    assert "160 apart, up from 10.5 5 looks ago" in told
+    found = diagnose(history(6, fake_score=[-10.0, -20.0, -40.0, -80.0, -120.0, -160.0]))["divergence"]
+    assert "160 apart, up from 10.5 5 looks ago" in found
     assert diagnose(history(6, fake_score=-160.0)) == {}  # Far apart, but constant.
     assert diagnose(history(6, fake_score=[-1.0, -2.0, -4.0, -8.0, -16.0, -32.0])) == {}
 
@@ -178,8 +178,8 @@ def test_good_samples_that_fool_the_critic_are_convergence() -> None:
 
 def test_a_worse_quality_than_before_is_decline() -> None:
     errors = [1.0, 0.6, 0.3, 0.11, 0.10, 0.12, 0.11, 0.10, 0.15, 0.2, 0.3]
-    told = diagnose(history(11, quality=errors))["decline"]
-    assert "since step 1000: sliced_wasserstein was 0.1 then and is 0.3 now" in told
+    found = diagnose(history(11, quality=errors))["decline"]
+    assert "since step 1000: sliced_wasserstein was 0.1 then and is 0.3 now" in found
     assert "decline" not in diagnose(history(9, quality=errors[:9]))
     noisy = [1.0, 0.5, 0.1, 0.4, 0.15, 0.45, 0.1, 0.4, 0.2, 0.45, 0.3]  # The usual noise.
     assert "decline" not in diagnose(history(11, quality=noisy))
@@ -230,8 +230,8 @@ def test_the_best_observation_is_the_first_with_the_best_quality() -> None:
 def test_a_lasting_condition_is_reported_again_only_after_it_has_ended() -> None:
     debounce = Debounce()
     there: list[bool] = [True, True, False, True, True, True, True, False, True, False, False, False, True, True, True]
-    told = [bool(debounce.feed({"decline"} if now else set())) for now in there]
-    assert [index for index, now in enumerate(told) if now] == [5, 14]
+    reported = [bool(debounce.feed({"decline"} if now else set())) for now in there]
+    assert [index for index, now in enumerate(reported) if now] == [5, 14]
     assert debounce.lasting == {"decline"}
     assert debounce.streak("decline") == 3
 
@@ -239,11 +239,11 @@ def test_a_lasting_condition_is_reported_again_only_after_it_has_ended() -> None
 def test_debounce_continues_from_its_state() -> None:
     straight, first = Debounce(), Debounce()
     looks = [{"decline"}, {"decline", "oscillation"}, {"oscillation"}, {"decline", "oscillation"}, {"decline"}]
-    told = [straight.feed(now) for now in looks]
+    expected = [straight.feed(now) for now in looks]
     early = [first.feed(now) for now in looks[:2]]
     second = Debounce()
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert early + [second.feed(now) for now in looks[2:]] == told
+    assert early + [second.feed(now) for now in looks[2:]] == expected
     assert second.state_dict() == straight.state_dict()
 
 

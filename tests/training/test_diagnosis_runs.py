@@ -148,14 +148,14 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
         samples = load_split(config.data, "train")
         trainer = Trainer(config, samples)
         monitor = Monitor(trainer, samples, RunFolder(folder), lambda _: None)
-        told: list[Kind] = []
+        kinds: list[Kind] = []
         while trainer.step < config.steps:
             trainer.run_step()
             if trainer.step % config.diagnosis.every_steps == 0:
-                told += [finding.kind for finding in monitor.look().findings]
+                kinds += [finding.kind for finding in monitor.look().findings]
         monitor.close()
         trainer.close()
-    return told
+    return kinds
 
 
 # The other runs are marked slow; test_diagnosis_rules.py tests all rules.
@@ -166,11 +166,11 @@ QUICK = "mode-collapse"
     "kind", [kind if kind == QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in FAILING]
 )
 def test_a_run_set_up_to_fail_gets_its_finding(kind: Kind, tmp_path: Path) -> None:
-    told = findings(FAILING[kind], tmp_path)
-    assert kind in told
+    kinds = findings(FAILING[kind], tmp_path)
+    assert kind in kinds
     if kind not in ("mode-collapse", "oscillation"):  # A generator that jumps between modes gets both findings.
-        assert set(told) <= {kind, "convergence"}
-    assert len(told) == len(set(told))
+        assert set(kinds) <= {kind, "convergence"}
+    assert len(kinds) == len(set(kinds))
 
 
 @pytest.mark.slow

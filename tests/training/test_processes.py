@@ -268,8 +268,8 @@ def supervised(out: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[int, i
         wait_for(lambda: newest_step(out) > begun or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         for pid in children_of(process.pid):
-            told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            ranks[next(int(item[5:]) for item in told if item.startswith(b"RANK="))] = pid
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            ranks[next(int(item[5:]) for item in environment if item.startswith(b"RANK="))] = pid
         assert sorted(ranks) == [0, 1]
         yield process, ranks
     finally:

@@ -1,6 +1,6 @@
-"""The page of `ganserve ui` in a real Chromium. Without one these tests are skipped.
+"""Open the page of `ganserve ui` in a real Chromium; without one, skip the tests.
 
-With PAGE_SCREENSHOTS=FOLDER they leave a picture of what they saw.
+With PAGE_SCREENSHOTS=FOLDER they save screenshots.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def address(server_process: ServerProcess, talked: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page; at the end, checks that the browser asked no other host, and that nothing broke in it."""
+    """Open the page; at the end, check that the browser contacted no other host and reported no error."""
     contexts: list[Any] = []
     asked: set[str] = set()
     broke: list[str] = []

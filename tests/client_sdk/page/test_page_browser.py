@@ -1,4 +1,4 @@
-"""Each feature of the page of `ganserve ui` is clicked through in a real Chromium, as its visitors do."""
+"""Test each feature of the page of `ganserve ui` in a real Chromium."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = IN_A_BROWSER
 PHONE = (390, 844)
 
 
-def test_the_first_samples_come_by_themselves(open_page: Callable[..., Any], server: str) -> None:
+def test_the_first_samples_are_drawn_without_a_click(open_page: Callable[..., Any], server: str) -> None:
     page = drawn(open_page())
     line = said(page, r"36 samples")
     seed = re.search(r"seed (\d+)", line)
@@ -63,7 +63,7 @@ def test_a_seed_can_be_kept(open_page: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(("rule", "words"), [("best of N", "chosen from 288"), ("rejection", r"chosen from \d+")])
-def test_the_critic_chooses(open_page: Callable[..., Any], rule: str, words: str) -> None:
+def test_the_critic_selects_the_samples_shown(open_page: Callable[..., Any], rule: str, words: str) -> None:
     page = drawn(open_page())
     assert not page.locator("#gs-proposals").is_visible()
     page.get_by_label(rule).check()

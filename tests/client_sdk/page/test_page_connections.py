@@ -1,4 +1,4 @@
-"""Whom the page of `ganserve ui` talks to: its server, which may be away, its own server, and nobody else."""
+"""Test the page's connections: to its server, which may be missing, and to no other host."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = IN_A_BROWSER
 
 @pytest.fixture(scope="module")
 def address(repository: Path, talked: Path) -> Iterator[str]:
-    """A page with a server of its own."""
+    """Run a page with its own server."""
     with running_page(talked, "--models", str(repository)) as url:
         yield url
 
 
-def test_a_server_that_dies_and_comes_back(
+def test_a_server_that_stops_and_restarts(
     open_page: Callable[..., Any], repository: Path, talked: Path, tmp_path: Path
 ) -> None:
     port = str(free_port())
@@ -54,11 +54,11 @@ def test_without_a_server(open_page: Callable[..., Any], repository: Path) -> No
     said(page, "seed: is -1")
 
 
-def test_the_pages_own_process_talks_to_nobody_else(open_page: Callable[..., Any], talked: Path) -> None:
+def test_the_pages_process_contacts_no_other_host(open_page: Callable[..., Any], talked: Path) -> None:
     drawn(open_page())
     lines = talked.read_text().splitlines()
     assert lines, "the audit hook heard of nothing, not even of the page's own start"
-    # A path is the Unix socket of the page's own server.
+    # A path is the Unix socket of the page's local server.
     here = ("127.0.0.1", "localhost", "connect /")
     others = [line for line in lines if not any(place in line for place in here)]
     assert others == []

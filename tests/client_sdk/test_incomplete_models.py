@@ -37,7 +37,7 @@ class Answering:
         return self._models
 
 
-def told(models: Sequence[ModelSummary], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+def printed(models: Sequence[ModelSummary], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     monkeypatch.setattr(command, "Client", Answering(models))
     assert command.main([]) == 0
     return capsys.readouterr().out
@@ -46,7 +46,7 @@ def told(models: Sequence[ModelSummary], monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_server_without_models_and_one_with_a_broken_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told([], monkeypatch, capsys) == "the server at here:1 has no models\n"
+    assert printed([], monkeypatch, capsys) == "the server at here:1 has no models\n"
     broken = VersionSummary(
         version=3,
         state=ModelState.FAILED,
@@ -57,7 +57,7 @@ def test_a_server_without_models_and_one_with_a_broken_version(
         has_critic=False,
         controls=(),
     )
-    shown = told([ModelSummary(name="faces", versions=(broken,), latest=None)], monkeypatch, capsys)
+    shown = printed([ModelSummary(name="faces", versions=(broken,), latest=None)], monkeypatch, capsys)
     assert "faces 3: generator.onnx is missing\n" in shown
     assert "notes" not in shown
 
