@@ -23,6 +23,7 @@ _FOLDERS = (  # The commands' title in the help, their package, and the extra th
     ("Make a model and serve it", "ganserve_server.cli", "server"),
     ("Look after this machine", "ganserve._cli.machine", ""),
 )
+_WORKFLOW = ("train", "evaluate", "report", "export-onnx", "package", "serve")  # Others stand after these.
 _ABOUT = """Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
 
 `ganserve COMMAND --help` lists the options of a command.
@@ -55,7 +56,11 @@ def _groups() -> dict[str, dict[str, Entry]]:
             with file.open(encoding="utf-8") as text:
                 if found := _FIRST_LINE.match(text.readline()):
                     groups.setdefault(title, {})[found[1]] = Entry(f"{package}.{file.stem}", extra, found[2])
-    return groups
+
+    def place(item: tuple[str, Entry]) -> int:
+        return _WORKFLOW.index(item[0]) if item[0] in _WORKFLOW else len(_WORKFLOW)
+
+    return {title: dict(sorted(group.items(), key=place)) for title, group in groups.items()}
 
 
 GROUPS = _groups()

@@ -137,8 +137,10 @@ def options_of(
         name, text = f"{prefix}{item.name.replace('_', '-')}", f"{about} {docs.get(item.name, '')}".strip()
         if is_dataclass(hint):
             part, values = (hint, None) if value is MISSING else (type(value), value)
-            start, about_part = (prefix, "") if metadata.get("flat") else (f"{name}.", text)
-            options += options_of(part, values, prefix=start, path=here, about=about_part)
+            start = prefix if metadata.get("flat") else f"{name}."
+            # The options of a registered class have help that is whole by itself.
+            inner = "" if metadata.get("flat") or hasattr(part, "registry") else docs.get(item.name, "")
+            options += options_of(part, values, prefix=start, path=here, about=inner)
         elif metadata.get("flag", True):
             flags = () if metadata.get("positional") else (name, *metadata.get("aliases", ()))
             options.append(Option(here, flags, hint, value, metadata, text))
