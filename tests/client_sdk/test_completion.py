@@ -108,16 +108,16 @@ def test_files_are_completed_if_no_word_fits(scripts: dict[str, Path]) -> None:
     assert "complete -o default -F _ganserve ganserve" in scripts["bash"].read_text()
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_each_option_is_known(scripts: dict[str, Path], shell: str) -> None:
-    script = scripts[shell].read_text()
+def test_each_option_is_known(scripts: dict[str, Path]) -> None:
+    texts = {shell: script.read_text() for shell, script in scripts.items()}
     for name in COMMANDS:
         command = command_of(name)
         assert command is not None
         options = [*command.options(), *itertools.chain(*command.cases().values())]
         for flag in {flag for option in options for flag in option.flags}:
-            written = f"-l {flag[2:]} " if shell == "fish" and flag.startswith("--") else flag
-            assert written in script
+            for shell, text in texts.items():
+                written = f"-l {flag[2:]} " if shell == "fish" and flag.startswith("--") else flag
+                assert written in text, (shell, flag)
 
 
 def test_a_preset_offers_its_own_options(scripts: dict[str, Path]) -> None:

@@ -92,10 +92,13 @@ def test_a_too_large_answer_is_refused_with_the_fix(api: Api) -> None:
         api.sample(10_000_000, model="tiny")
 
 
-def test_a_too_large_request_is_refused(connect: Callable[..., Api], server: str) -> None:
+def test_a_too_large_request_is_refused(server: str) -> None:
     images = np.zeros((270 * 2**20 // 64, 8, 8), np.uint8)
-    with pytest.raises(ganserve.MessageTooLarge, match="larger than max") as caught:
-        connect(server).score(images, 1, model="tiny")
+    with (
+        Client(server) as client,
+        pytest.raises(ganserve.MessageTooLarge, match="larger than max") as caught,
+    ):
+        client.score(images, 1, model="tiny")
     assert caught.value.code == "RESOURCE_EXHAUSTED"
 
 

@@ -84,7 +84,6 @@ def test_commands_use_the_server(target: str, folder: Path) -> None:
     scored = json.loads(said("score", "sevens.png", "--json", *at, folder=folder))
     assert len(scored[0]["scores"]) == 64
     assert "digits" in said("models", *at, folder=folder)
-    assert "onnxruntime" in said("doctor", *at, folder=folder)
 
 
 METRICS = ("--metrics", "gan-train-test", "nn-distance")

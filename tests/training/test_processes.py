@@ -305,6 +305,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_command_and_the_run_resumes(tmp_path: Path) -> None:
     """Kill one of two processes by SIGKILL."""
     with supervised(tmp_path) as (process, ranks):

@@ -147,6 +147,19 @@ def samples_of(source: str, labels: str) -> Samples:
     return load_split(config_from_dict({"data": {"source": source, "labels": labels}}).data, "train")
 
 
+@pytest.mark.parametrize("architecture", ["mlp", *CONVOLUTIONAL])
+def test_losses_train_in_turn(architecture: str) -> None:
+    """Train with each loss and with each remedy, two losses to a remedy."""
+    losses, trained = LOSSES.names, set()
+    for index, remedy in enumerate(REMEDIES):
+        for loss in (losses[2 * index % len(losses)], losses[(2 * index + 1) % len(losses)]):
+            if config := system(architecture, loss, remedy):
+                check_steps(config)
+                trained.add(loss)
+    assert trained == set(losses)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("remedy", REMEDIES)
 @pytest.mark.parametrize("architecture", ["mlp", *CONVOLUTIONAL])
 def test_every_loss_trains(architecture: str, remedy: str) -> None:
