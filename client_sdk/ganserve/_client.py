@@ -253,7 +253,7 @@ class Client(Connection):
         """Score any number of items and return the scores of each, in order, as they arrive.
 
         The stream reads and sends up to 8 items, of 16 MiB together, ahead of the scores. One version of the model
-        scores all items. When the connection breaks, the stream sends what has no scores yet again.
+        scores all items. When the connection breaks, the stream sends the items without scores again.
 
         Args:
             images: The items, each as for `score`, such as `client.stream(…)`. For a live source, whose next item

@@ -30,7 +30,7 @@ class ServerConfig:
     """Serve the GAN model packages of a folder over gRPC, until SIGTERM or Ctrl-C.
 
     Each setting is also a line of the --config file (max_batch_size = 32) and an environment variable
-    (GANSERVE_MAX_BATCH_SIZE=32). A flag beats the environment, which beats the file.
+    (GANSERVE_MAX_BATCH_SIZE=32). A flag overrides the environment, which overrides the file.
     """
 
     config: Path | None = None

@@ -296,7 +296,7 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
         (2, ("sample", "--select", "best-of:1025"), "--select best-of:1025: expected best-of:N or rejection:N"),
         (2, ("sample", "--walk-to", "2"), "--walk-to: has no --seed to begin at"),
         (2, ("sample", "--walk-to", "2", "--seed", "1", "--offset", "1"), "--offset: cannot go with --walk-to"),
-        (2, ("bench", "x", "--target", "y"), "--target: is given beside HOST:PORT: leave one of them out"),
+        (2, ("bench", "x", "--target", "y"), "--target: cannot go with HOST:PORT: leave one of them out"),
         (2, ("sample", "--control", "c0"), "--control c0: expected NAME=FLOAT, such as c0=0.5"),
         (2, ("sample", "--control", "c0=half"), "--control c0=half: expected NAME=FLOAT"),
         (2, ("sample", "--control", "c0=1", "--control", "c0=2"), "--control: sets c0 twice"),

@@ -131,7 +131,7 @@ def test_a_grid_of_an_unconditional_model_has_no_labels(api: Api, tmp_path: Path
 def test_labels_of_only_some_pictures_are_not_enough(api: Api, tmp_path: Path) -> None:
     grid = api.sample(2, model="tiny").save_grid(tmp_path / "grid.png")
     Image.fromarray(GRAY[0, ..., 0]).save(tmp_path / "plain.png")
-    with pytest.raises(InvalidRequest, match=r"label: is missing: .*plain\.png carries none, and others do"):
+    with pytest.raises(InvalidRequest, match=r"label: is missing: .*plain\.png has none, but others do"):
         api.score([grid, tmp_path / "plain.png"], model="tiny")
 
 

@@ -278,7 +278,7 @@ def test_a_cut_off_stream_is_told_how_to_continue(tmp_path: Path) -> None:
             for _ in stream:
                 pass
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "go on at another replica" in caught.value.details()
+        assert "continue at another replica" in caught.value.details()
         assert server.wait() == 1
 
 

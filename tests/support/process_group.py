@@ -27,7 +27,7 @@ def train_job(config: Any, out: Path, stop_after: int | None = None) -> dict[str
 def do_together(jobs: dict[str, dict[str, Any]], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the result of each job in each process, by rank.
 
-    Of a call of train: `step` and `resumed_step`, or `error` and `message`; `said` on its console.
+    A call of `train` gives `step` and `resumed_step`, or `error` and `message`, and `said`, its output.
     """
     from torch.distributed import TCPStore
 

@@ -60,7 +60,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train dcgan-32 --data.source=ring", "is a vector of 2 values. Use --networks.architecture mlp"),
         (
             "train dcgan-32 --data.source folder",
-            "--data.source folder: needs the place of your data. Add --data.path PATH.",
+            "--data.source folder: needs the path of your data. Add --data.path PATH.",
         ),
         ("train dcgan-32 --data.source", "--data.source: needs a value. Give one, such as --data.source "),
         ("train dcgan-32 --data.source mine", "--data.source mine: not a choice. Give one of array, "),

@@ -78,7 +78,7 @@ def test_a_repeatedly_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_
     killed_at = newest_step(out)
     final = ganserve("train", *train_arguments(out, steps))
     assert final.returncode == 0, final.stderr
-    assert f"going on from step {killed_at}\n" in final.stderr
+    assert f"resuming from step {killed_at}\n" in final.stderr
     assert newest_step(out) == steps
 
     config = RunFolder(out).read_config()
@@ -105,7 +105,7 @@ def test_a_signal_leaves_a_checkpoint_and_a_run_is_locked(number: signal.Signals
         _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == status
     step = newest_step(tmp_path)
-    assert f"ganserve train: stopped at step {step}: the same command goes on from there" in errors
+    assert f"ganserve train: stopped at step {step}: the same command resumes from there" in errors
     assert load_checkpoint(checkpoint_paths(tmp_path / "checkpoints")[-1]).state["step"] == step > 0
 
 

@@ -26,7 +26,7 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": "folder"}, "^--data.source folder: needs the place of your data. Add --data.path PATH.$"),
+        ({"source": "folder"}, "^--data.source folder: needs the path of your data. Add --data.path PATH.$"),
         ({"source": "patches", "size": 8}, "^--data.size 8: must be from 16 to 128 pixels.$"),
         (
             {"source": "patches", "channels": "rgba"},

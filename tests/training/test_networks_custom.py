@@ -263,9 +263,9 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         ({"generator": "ganserve_test_broken:G"}, PLANE, "ganserve_test_broken imports no_such_library, which is not"),
         ({"generator": "Generatr"}, PLANE, "has no class Generatr (it has Generator, Critic, Noisy"),
         ({"generator": "a_number"}, PLANE, "has no class a_number"),
-        ({"generator": "make_list"}, PLANE, "must be a class of torch.nn.Module (it made a list)"),
-        ({"generator": "Demanding"}, PLANE, "needs the arguments depth, which nothing gives it"),
-        ({"generator": "Failing"}, PLANE, "can't be made: RuntimeError: no such weights"),
+        ({"generator": "make_list"}, PLANE, "must be a class of torch.nn.Module (it returned a list)"),
+        ({"generator": "Demanding"}, PLANE, "needs the arguments depth, which training does not pass"),
+        ({"generator": "Failing"}, PLANE, "cannot be constructed: RuntimeError: no such weights"),
         ({"generator": "Noisy"}, PLANE, "different samples for the same latents in eval mode"),
         ({"generator": "Flat"}, PLANE, "must give samples float [2, 2] for two samples (got torch.float32 [4])"),
         ({"critic": "NoLabels"}, PLANE, "called with ([2, 2], None) raised TypeError"),
@@ -273,10 +273,10 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"generator": "Unconditional"},
             PICTURES,
-            "Unconditional: ignores its labels, of which there are 2: it gives the same samples for each. Take "
+            "Unconditional: ignores its 2 labels: it gives the same samples for each. Take "
             "label_count in its constructor and use the labels in forward, or train without: --data.labels ignore",
         ),
-        ({"generator": "Forgetful"}, PICTURES, "Forgetful: ignores its labels, of which there are 2"),
+        ({"generator": "Forgetful"}, PICTURES, "Forgetful: ignores its 2 labels"),
         (
             {"generator": "Unconditional", "critic": "Normalised", "codes": CodesConfig(categories=3)},
             PLANE,
@@ -285,26 +285,26 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"critic": "Scoring"},
             PICTURES,
-            "Scoring: ignores its labels, of which there are 2, or adds",
+            "Scoring: ignores its 2 labels, or only adds",
         ),
         (
             {"critic": "Shifting"},
             PICTURES,
-            "or adds a number of their own to the score of every sample alike, so no gen",
+            "or only adds a constant per label to the score of every sample, so no gen",
         ),
-        ({"critic": "Concatenating"}, PICTURES, "let the labels meet the sample in forward, guess them"),
+        ({"critic": "Concatenating"}, PICTURES, "combine labels and sample in forward, guess them"),
         ({"critic": "Column"}, PLANE, "must give scores float [2] for two samples (got torch.float32 [2, 1])"),
         (
             {"critic": "Guessing"},
             PICTURES,
-            "gives CriticOutput.class_logits, which nothing would train. Set --networks.critic-conditioning",
+            "gives CriticOutput.class_logits, which no loss would train. Set --networks.critic-conditioning",
         ),
         (
             {"critic": "Weightless", "spectral_norm": "critic"},
             PLANE,
-            "--networks.spectral-norm critic: is given, but a Weightless has no linear layers or convolutions",
+            "--networks.spectral-norm critic: is set, but a Weightless has no linear layers or convolutions",
         ),
-        ({"critic": "Comparing"}, PLANE, "scores a sample differently beside another one in eval mode"),
+        ({"critic": "Comparing"}, PLANE, "scores a sample differently in a batch with another one, in eval mode"),
         (
             {"critic": "Normalised", "codes": CodesConfig(continuous=1)},
             PLANE,

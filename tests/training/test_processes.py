@@ -163,7 +163,7 @@ def test_only_the_first_process_writes_and_prints(together: dict[str, list[dict[
 def test_two_processes_resume_a_run_of_one(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     first, second = together["one-then-two"]
     assert [(each["step"], each["resumed_step"]) for each in (first, second)] == [(12, 5)] * 2
-    assert "going on from step 5" in first["said"]
+    assert "resuming from step 5" in first["said"]
     assert "note: processes was 1, now it is 2" in first["said"]
     train_alone(CONFIGS["modified-minimax-r1-r2"], runs / "one-straight")
     assert_same_curves(runs / "one-then-two", runs / "one-straight")
@@ -316,7 +316,7 @@ def test_a_killed_process_ends_the_command_and_the_run_resumes(tmp_path: Path) -
         (line,) = [line for line in errors.splitlines() if "error" in line]
         assert line == (
             f"ganserve train: error: process 2 of 2 (pid {ranks[1]}) was killed by SIGKILL, as the system does when "
-            f"memory runs out; the others were stopped. The same command goes on from the checkpoint of step "
+            f"memory runs out; the others were stopped. The same command resumes from the checkpoint of step "
             f"{killed_at}, with 2 processes or any other number"
         )
         assert "Traceback" not in errors
@@ -325,7 +325,7 @@ def test_a_killed_process_ends_the_command_and_the_run_resumes(tmp_path: Path) -
             load_checkpoint(path)  # Each checkpoint is complete.
     config = newest(tmp_path)["config"]
     said = train_alone(config_from_dict(config | {"steps": killed_at + 3}), tmp_path)
-    assert f"going on from step {killed_at}" in said
+    assert f"resuming from step {killed_at}" in said
 
 
 @pytest.mark.slow
@@ -336,7 +336,7 @@ def test_signals_to_the_command_end_its_processes(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=DEADLINE_S)
         stopped_at = newest_step(tmp_path)
         assert process.returncode == 128 + signal.SIGTERM
-        assert errors.endswith(f"ganserve train: stopped at step {stopped_at}: the same command goes on from there\n")
+        assert errors.endswith(f"ganserve train: stopped at step {stopped_at}: the same command resumes from there\n")
         assert stopped_at > 0
         assert not any(map(is_running, ranks.values()))
 
@@ -349,5 +349,5 @@ def test_signals_to_the_command_end_its_processes(tmp_path: Path) -> None:
     config = newest(tmp_path)["config"]
     longer = config_from_dict(config | {"steps": orphaned_at + 3})
     said = train_alone(longer, tmp_path)
-    assert f"going on from step {orphaned_at}" in said
+    assert f"resuming from step {orphaned_at}" in said
     assert newest_step(tmp_path) == orphaned_at + 3

@@ -28,7 +28,7 @@ NO_PENALTY = {"r1_gamma": constant(0.0), "r2_gamma": constant(0.0)}
     [
         (
             {"loss": {"name": "wasserstein"}, "regularisers": NO_PENALTY},
-            "^--loss.name wasserstein: needs a bounded critic, .*gradient-penalty.weight 10.*weight-clip 0.01.*spectr",
+            r"^--loss.name wasserstein: needs a bounded critic\. .*gradient-penalty.weight 10.*weight-clip 0.01.*spec",
         ),
         (
             {"loss": {"name": "minimax", "label_smoothing": 1.0}},

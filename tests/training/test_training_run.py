@@ -110,7 +110,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
     said = io.StringIO()
     result = run(tiny_config(), tmp_path, said=said)
     assert result.resumed_step == sum(stops)
-    assert f"going on from step {sum(stops)}" in said.getvalue().replace("\n", "")
+    assert f"resuming from step {sum(stops)}" in said.getvalue().replace("\n", "")
     assert_same(newest(tmp_path), newest(uninterrupted))
     for name in ("step-00000006.png", "step-00000012.png"):
         assert (tmp_path / "samples" / name).read_bytes() == (uninterrupted / "samples" / name).read_bytes()
@@ -312,8 +312,8 @@ def test_a_trained_model_is_the_averaged_generator_and_the_critic(uninterrupted:
 
 def test_a_folder_without_a_run_says_how_to_train(tmp_path: Path) -> None:
     for name, preset in (("faces", "PRESET"), ("digits", "digits")):
-        told = rf"/{name}: does not exist. Name a run's, or train first: `ganserve "
-        with pytest.raises(CheckpointError, match=rf"{told}train {preset} --out \S+/{name}`.$"):
+        prefix = rf"/{name}: does not exist. Name a run's, or train first: `ganserve "
+        with pytest.raises(CheckpointError, match=rf"{prefix}train {preset} --out \S+/{name}`.$"):
             load_trained(tmp_path / name)
     with pytest.raises(CheckpointError, match=r"holds no checkpoint\. Name a run's, or train first"):
         load_trained(tmp_path)

@@ -8,12 +8,12 @@ class TrainingError(Exception):
 class ConfigError(TrainingError):
     """A configuration value is out of range, or two values contradict each other.
 
-    No ValueError: argument parsers take those for their own, and put them into their own words.
+    Not a ValueError: argument parsers catch those and change their text.
     """
 
 
 class ConfigChangedError(ConfigError):
-    """A run folder was made with another configuration than the one that asks to continue it."""
+    """A run was trained with another configuration than the one given to resume it."""
 
 
 class DataError(TrainingError):
@@ -50,4 +50,4 @@ class StoppedError(TrainingError):
 
 
 class UnfinishedNetworkError(TrainingError):
-    """A network is not yet in a state in which it can be exported, such as one that is still growing."""
+    """A network cannot be exported yet, for example because it is still growing."""

@@ -45,7 +45,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
 
     @abstractmethod
     def _start(self, method: Any) -> AsyncOpenStream:
-        """Start a call for the results that have not come."""
+        """Start a call for the missing results."""
 
     def __aiter__(self) -> Self:
         return self
@@ -170,7 +170,7 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
 
     The stream reads and sends up to 8 items (16 MiB) ahead of the scores, and reads files in another thread. If reading
     an item fails, the error comes after the scores of the items before it. When the connection breaks, the stream sends
-    what has no scores yet again. A stream belongs to one task, which reads the items, too.
+    the items without scores again. A stream belongs to one task, which reads the items, too.
     """
 
     _call: ScoreStreamCall

@@ -51,9 +51,9 @@ class _Piece:
     picture: bool
     """True for a picture: it must have the model's size, and its channels may be converted."""
     labels: tuple[str | int, ...] | None = None
-    """Each sample's label, if the source tells it."""
+    """Each sample's label, if the source contains it."""
     model: str | None = None
-    """The model that drew the samples, if the source tells it."""
+    """The model that drew the samples, if the source contains its name."""
     channels_last: str = ""
     """The call that moves the channels last, if the first axis may be channels; the model's shape decides."""
 
@@ -92,7 +92,7 @@ class ScoreInputs:
 
     @property
     def model(self) -> str | None:
-        """The model that drew all of these, if the sources tell it: batches and grids do."""
+        """The model that drew all of these, if the sources name it, as batches and grids do."""
         models = {piece.model for piece in self.pieces}
         return models.pop() if len(models) == 1 else None
 
@@ -114,7 +114,7 @@ class ScoreInputs:
         return first if len(parts) == 1 else np.concatenate(parts)
 
     def labels(self, count: int, info: ModelInfo | None) -> LabelFields:
-        """Return the label fields for these `count` samples: the caller's, or those that the sources tell.
+        """Return the label fields for these `count` samples: the caller's, or those of the sources.
 
         Args:
             count: N, the number of samples.
@@ -122,7 +122,7 @@ class ScoreInputs:
                 not sent; the caller's own are, and the server refuses them.
 
         Raises:
-            InvalidRequest: The labels are wrong, or only some of the sources tell them.
+            InvalidRequest: The labels are wrong, or only some of the sources have labels.
         """
         if self.label is not None:
             return label_fields(self.label, count)
@@ -132,7 +132,7 @@ class ScoreInputs:
         if len(without) == len(self.pieces):
             return LabelFields()
         if without:
-            raise InvalidRequest.of("label", f"is missing: {without[0]} carries none, and others do")
+            raise InvalidRequest.of("label", f"is missing: {without[0]} has none, but others do")
         carried = [label for piece in self.pieces for label in piece.labels or ()]
         return label_fields(carried, count)  # type: ignore[arg-type]  # names or indices; it refuses a mixture
 
@@ -170,7 +170,7 @@ def _read(given: Any, argument: str) -> list[_Piece]:
         sources = [Source(argument, file=str(file)) for file in files]
         return [_picture(open_picture(source.file or "", source), source) for source in sources]
     source = Source(argument)
-    if hasattr(given, "getbands"):  # a Pillow image, known without an import of Pillow
+    if hasattr(given, "getbands"):  # a Pillow image; Pillow may not be installed
         return [_picture(given, source)]
     if isinstance(given, bytes | bytearray):
         return [_picture(open_picture(io.BytesIO(given), source), source)]

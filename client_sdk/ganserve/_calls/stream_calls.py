@@ -72,7 +72,7 @@ class SampleStreamCall:
         self._channels, self._described = unary_calls.channels_of(self._request.request, info), True
 
     def remaining(self) -> gan_service_pb2.StreamSamplesRequest:
-        """Return the request for the samples that have not come, of the version that drew the others."""
+        """Return the request for the missing samples, of the version that drew the others."""
         if not self._received:
             return self._request
         request = gan_service_pb2.StreamSamplesRequest()

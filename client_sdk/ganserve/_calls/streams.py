@@ -43,7 +43,7 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
 
     @abstractmethod
     def _start(self, method: Any) -> OpenStream:
-        """Start a call for the results that have not come."""
+        """Start a call for the missing results."""
 
     def __iter__(self) -> Self:
         return self
@@ -168,7 +168,7 @@ class ScoreStream(_Stream["Scores"]):
 
     The stream reads and sends up to 8 items (16 MiB) ahead of the scores. If reading
     an item fails, the error comes after the scores of the items before it. When the connection breaks, the stream sends
-    what has no scores yet again. A stream belongs to one thread, which reads the items, too.
+    the items without scores again. A stream belongs to one thread, which reads the items, too.
     """
 
     _call: ScoreStreamCall

@@ -92,7 +92,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _answer(word: str) -> int:
-    """Answer a word that is no command."""
+    """Answer an unknown command."""
     sections = {title: {name: entry.summary for name, entry in group.items()} for title, group in GROUPS.items()}
     text = help_text("ganserve COMMAND [ARGUMENTS]", _ABOUT, {**sections, "options": _OPTIONS}, _EXAMPLES)
     if word in ("-h", "--help", "help"):

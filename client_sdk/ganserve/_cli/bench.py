@@ -89,7 +89,7 @@ def _bench(arguments: BenchArguments) -> int:
 
 def _stages(arguments: BenchArguments) -> list[Stage]:
     if arguments.server and arguments.target:
-        raise InvalidRequest.of("--target", "is given beside HOST:PORT: leave one of them out")
+        raise InvalidRequest.of("--target", "cannot go with HOST:PORT: leave one of them out")
     if arguments.concurrency and arguments.rate:
         raise InvalidRequest.of("--rate", "cannot go with --concurrency; expected one of the two")
     check_integer("--count", arguments.count, 1, 2**20)

@@ -1,8 +1,8 @@
 """Put load on a server, in closed loops and in open ones.
 
-In a closed loop each caller waits for its answer before it calls again; in an open one calls come when they come. An
-open loop's latencies run from the time that a call was due, whether or not it could be sent then: a server that
-stalls does not thereby spare itself the calls that would have met the stall (coordinated omission).
+In a closed loop each caller waits for its answer before it calls again; an open loop makes calls at a given rate. Its
+latencies run from the time that a call was due, so a stall of the server counts for every call that it delays
+(coordinated omission).
 """
 
 import asyncio

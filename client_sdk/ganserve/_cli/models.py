@@ -54,7 +54,7 @@ def _row(model: ModelSummary, version: VersionSummary) -> list[str]:
 
 
 def _notes(version: VersionSummary) -> str:
-    """Return what is special about a version."""
+    """Return notes about a version."""
     if version.sample is None:
         return ""
     notes = [] if version.has_critic else ["no critic"]

@@ -12,7 +12,7 @@ _ERASE = "\r\x1b[2K"
 
 
 class Progress:
-    """A bar with words behind it, on stderr; a context manager that leaves the line empty.
+    """A bar with text on stderr; a context manager that erases it at the end.
 
     Args:
         total: The amount of all work.

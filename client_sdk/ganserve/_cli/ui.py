@@ -58,7 +58,7 @@ def _ui(arguments: UiArguments) -> int:
 
 
 def _check_address(host: str, port: int | None) -> None:
-    """Refuse an address that this machine cannot listen on; Gradio blames the port alone, and leaves a socket open.
+    """Refuse an address that this machine cannot listen on; Gradio's error names only the port.
 
     Raises:
         InvalidRequest: The host is unknown, or another machine's, or the port is taken.

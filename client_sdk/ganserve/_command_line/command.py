@@ -26,7 +26,7 @@ class Command:
     exit_codes: Mapping[type[Exception], int] = field(default_factory=dict)
     """Errors that become one line, and their exit codes; subclasses come before their base."""
     wording: Callable[[Exception], str] = str
-    """Puts such an error into words."""
+    """Returns the message of such an error."""
     interrupted: str = ""
     """Message after Ctrl-C."""
 
@@ -40,7 +40,7 @@ class Command:
         return options_of(self.arguments)
 
     def cases(self) -> dict[str, list[Option]]:
-        """Return the values of the first argument that have options of their own, with these."""
+        """Return the values of the first argument that have their own options, with these."""
         return {}
 
     def help(self, argv: Sequence[str]) -> str:  # noqa: ARG002

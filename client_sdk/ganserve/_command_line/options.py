@@ -1,4 +1,4 @@
-"""A dataclass as the options of a command, and the options' values as a dataclass again.
+"""Convert a dataclass to the options of a command, and the options' values back.
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
 `aliases` (further flags), `metavar` (the value's name in the help), `positional`, `repeat` (each of a tuple's values
@@ -54,7 +54,7 @@ class Option:
 
     @property
     def many(self) -> bool:
-        """Whether the value is a tuple."""
+        """True if the value is a tuple."""
         return typing.get_origin(self.hint) is tuple
 
     @property

@@ -1,4 +1,4 @@
-"""Put figures of exports into words."""
+"""Describe figures of exports in words."""
 
 from __future__ import annotations
 

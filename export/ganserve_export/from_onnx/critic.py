@@ -1,4 +1,4 @@
-"""Understand a critic that was made elsewhere, and wrap it as a package's graph.
+"""Analyse a critic that was made elsewhere, and wrap it as a package's graph.
 
 N = batch, K = labels, H, W, C = image, D = vector.
 """
@@ -26,7 +26,7 @@ _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds 
 
 
 class ForeignCritic:
-    """A critic, understood and tried out on the generator's samples; ExportError if that fails or leaves a choice."""
+    """A critic, analysed and tried on the generator's samples; ExportError if that fails or is ambiguous."""
 
     def __init__(self, graph: ForeignGraph, generator: ForeignGenerator, options: OnnxOptions) -> None:
         self.graph = graph

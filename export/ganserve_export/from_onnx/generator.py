@@ -1,4 +1,4 @@
-"""Understand a generator that was made elsewhere, and wrap it as a package's graph.
+"""Analyse a generator that was made elsewhere, and wrap it as a package's graph.
 
 N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
@@ -29,7 +29,7 @@ EVAL_MODE = (
 
 
 class ForeignGenerator:
-    """A generator, understood and tried out; ExportError if that fails or leaves a choice."""
+    """A generator, analysed and tried; ExportError if that fails or is ambiguous."""
 
     def __init__(self, graph: ForeignGraph, options: OnnxOptions) -> None:
         self.graph = graph

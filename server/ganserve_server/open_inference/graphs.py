@@ -53,9 +53,9 @@ class GraphTensor(TensorSpec):
     """An input or output of a graph, as requests see it."""
 
     optional: bool = False
-    """Inputs: whether requests may leave it out."""
+    """True for an input that requests may leave out."""
     by_default: bool = True
-    """Outputs: whether it is returned if the request names no outputs."""
+    """True for an output that is returned if the request names no outputs."""
 
     @property
     def type_and_shape(self) -> str:
@@ -183,7 +183,7 @@ class Graphs:
         return name
 
     def _critics_model(self, name: str) -> str | None:
-        """Return the model whose critic has this name; None if it is the name of a model or of nothing."""
+        """Return the model whose critic has this name; None if there is none, or a model has this name."""
         owner = name.removesuffix(CRITIC_SUFFIX)
         if owner in {name, ""}:
             return None

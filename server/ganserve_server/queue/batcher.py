@@ -235,7 +235,7 @@ class Batcher(Generic[WorkT]):
         started = time.monotonic()
         try:
             arrays = self._run([part for _, part in batch], worker)
-        except Exception as error:  # noqa: BLE001 - fails these requests; the worker goes on
+        except Exception as error:  # noqa: BLE001 - fails these requests; the worker continues
             self._deliver_failure(batch, error)
         else:
             self._deliver(batch, arrays, time.monotonic() - started, here)

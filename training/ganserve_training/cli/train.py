@@ -21,11 +21,11 @@ from ganserve_training.run import launcher_environment as launched
 if TYPE_CHECKING:
     from ganserve_training.cli.train_arguments import TrainArguments
 
-_ABOUT = """Train a GAN, or go on with a run that was interrupted: the same command resumes at the newest checkpoint.
+_ABOUT = """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint.
 
 `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
-    "ganserve train digits                                      # into runs/digits, or on from where it stopped",
+    "ganserve train digits                                      # into runs/digits; resumes if interrupted",
     "ganserve train dcgan-32 --data.source folder --data.path photos/ --out runs/photos",
     "ganserve train wgan-gp-32 --device cuda --steps 20000 --json",
 )
@@ -131,7 +131,7 @@ def _train(arguments: TrainArguments) -> int:
         kept = "; checkpoints/best-*.pt is the best" if diagnosis.keep_best else ""
         said = (
             f"{out} is finished: it stopped by itself at step {step} of {steps}, after {diagnosis.patience} looks in a "
-            f"row with a declined quality{kept}; --diagnosis.patience 0 goes on"
+            f"row with a declined quality{kept}; --diagnosis.patience 0 continues"
         )
     elif step == result.resumed_step:
         said = f"{out} is finished: step {step} of {steps}"

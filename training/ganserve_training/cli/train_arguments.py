@@ -31,21 +31,21 @@ _FIRST = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainArguments:
-    """Train a GAN, or go on with a run that was interrupted: the same command resumes at the newest checkpoint."""
+    """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint."""
 
     config: TrainConfig = flag(flat=True)
     """The preset's values, each of which a flag replaces."""
     out: Path = flag(aliases=("-o",))
-    """The run's folder. An existing run goes on where it stopped."""
+    """The run's folder. An existing run is resumed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on; auto takes a GPU if torch can use one."""
     threads: int | None = None
     """CPU threads of each process; one for images up to 16 x 16 pixels, else all cores, at most 8, shared evenly."""
     processes: int = 1
-    """Processes on this machine that share each batch, each with a GPU of its own where there are any; torchrun does
+    """Processes on this machine that share each batch, each with its own GPU if there are any; torchrun does
     the same over several machines."""
     json: bool = False
-    """Print the result as one JSON object; progress goes to stderr all the same."""
+    """Print the result as one JSON object; progress still goes to stderr."""
 
 
 def read_arguments(argv: Sequence[str]) -> TrainArguments:

@@ -1,4 +1,4 @@
-"""Everything that decides what a run's weights become."""
+"""All options that determine a run's weights."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -64,12 +64,12 @@ class OutputConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Everything that decides what a run's weights become."""
+    """All options that determine a run's weights."""
 
     seed: int = 0
     """Seed of the initial weights, the order of the data, latents and augmentation."""
     steps: int = 10_000
-    """Training steps; by default a step is one update of the critic and one of the generator. To train on, raise it."""
+    """Training steps, by default of one critic and one generator update each. Raise it to train longer."""
     batch_size: int = 64
     """Real samples in one update, and as many generated ones; over all processes together."""
     accumulate_batches: int = 1
@@ -113,7 +113,7 @@ class TrainConfig:
                 "Add --regularisers.gradient-penalty.weight 10, --regularisers.weight-clip 0.01 or "
                 "--networks.spectral-norm critic"
             )
-            raise refusal("loss.name", loss.name, "needs a bounded critic, whose scores else grow without end", fix)
+            raise refusal("loss.name", loss.name, "needs a bounded critic", fix)
         if clip and networks.spectral_norm != "off":
             problem = f"bounds the critic's weights, as --networks.spectral-norm {networks.spectral_norm} does"
             raise refusal("regularisers.weight_clip", clip, problem, "Leave out either")

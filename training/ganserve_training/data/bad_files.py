@@ -55,7 +55,7 @@ def settle_bad_files(
         return
     found = BadFiles(tuple(bad), total)
     if on_bad_file == "fail":
-        raise DataError(f"{found.message()}\nRepair or remove them, or go on without them: --data.on-bad-file skip")
+        raise DataError(f"{found.message()}\nRepair or remove them, or continue without them: --data.on-bad-file skip")
     if len(bad) == total:
         raise DataError(f"{found.message()}\nNone is left to learn from")
     if report is not None:

@@ -115,7 +115,7 @@ class ImageDataConfig(DataConfig):
     """Images."""
 
     flip: bool = False
-    """Show half of the images mirrored left to right, others each time."""
+    """Mirror a random half of the images left to right each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ class StoredDataConfig(LabelledImageDataConfig):
     def check_complete(self) -> None:
         """Refuse a missing path."""
         if not self.path:
-            raise refusal("data.source", self.source, "needs the place of your data", "Add --data.path PATH")
+            raise refusal("data.source", self.source, "needs the path of your data", "Add --data.path PATH")
 
     def existing_path(self, kind: PathKind) -> Path:
         """Return `path` if it exists and is of that kind.

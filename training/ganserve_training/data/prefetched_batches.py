@@ -50,13 +50,13 @@ class PrefetchedBatches:
             DataError: A sample can't be read any more, or a worker died.
         """
         if self._batches is None or not self._requests.awaits(position, count):
-            self._go_on_from(position, count)
+            self._restart_at(position, count)
         self._last = position, count
         assert self._batches is not None
         try:
             found = next(self._batches)
         except (RuntimeError, OSError, EOFError) as error:  # A worker was killed.
-            said = _said_of_death(error)
+            said = _cause_of_death(error)
             self.close()
             raise DataError(
                 f"a process that reads data died: {said}. If memory ran out, use fewer: --data.workers 0"
@@ -75,7 +75,7 @@ class PrefetchedBatches:
         # Torch stops persistent workers when the last reference to them goes.
         self._batches = self._loader = self._last = None
 
-    def _go_on_from(self, position: int, count: int) -> None:
+    def _restart_at(self, position: int, count: int) -> None:
         """Restart reading at `position`, at the stride from the last request if there was one."""
         stride = count
         if self._last is not None and self._last[1] == count and position > self._last[0]:
@@ -143,7 +143,7 @@ class _Reading(Dataset[Any]):
 
 @contextmanager
 def _keep_child_handler() -> Iterator[None]:
-    """Restore the SIGCHLD handler: torch's raises anywhere in the main thread; the next batch reports a death, too."""
+    """Restore the SIGCHLD handler: torch's raises anywhere in the main thread. The next batch reports the death."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
         yield
         return
@@ -154,7 +154,7 @@ def _keep_child_handler() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
-def _said_of_death(error: Exception) -> str:
+def _cause_of_death(error: Exception) -> str:
     """Return why a worker died. After a broken pipe, wait for torch's signal handler, which says more."""
     try:
         if not isinstance(error, RuntimeError):

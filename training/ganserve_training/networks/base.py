@@ -100,7 +100,7 @@ class Critic(nn.Module):
         return self._read(self.extract(samples), labels)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """Return samples as the label embedding joins them; an architecture can flatten them."""
+        """Return samples in the form to which the label embedding is appended; an architecture may flatten them."""
         return samples
 
     def extract(self, samples: Tensor) -> Tensor:

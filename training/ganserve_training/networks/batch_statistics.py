@@ -1,4 +1,4 @@
-"""Critics that look across their batch. N = batch, C = channels, H = height, W = width, D = values, m = packed samples.
+"""Critics that mix their samples. N = batch, C = channels, H = height, W = width, D = values, m = packed samples.
 
 Their score of a sample depends on the other samples, so real and generated samples must be scored separately. In eval
 mode all except a packed critic score each sample alone.

@@ -1,4 +1,4 @@
-"""Ways of labels and InfoGAN's codes into and out of the networks, for one configuration and its data."""
+"""Use of labels and InfoGAN's codes in the networks, for one configuration and its data."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +9,9 @@ class Conditioning:
     """The use of labels and codes, with "auto" resolved."""
 
     generator: Literal["none", "concatenation", "batch-norm"] = "none"
-    """Way of the label, or of InfoGAN's discrete code, into the generator."""
+    """Use of the label, or of InfoGAN's discrete code, in the generator."""
     critic: Literal["none", "concatenation", "projection", "classifier"] = "none"
-    """Way of the label into the critic. classifier: it does not enter; the critic predicts it."""
+    """Use of the label in the critic. classifier: it is not an input; the critic predicts it."""
     label_names: tuple[str, ...] = ()
     """Names of the generator's labels: the data's, or "code-0", "code-1", …."""
     code_categories: int = 0

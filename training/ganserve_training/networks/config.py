@@ -64,10 +64,10 @@ class NetworksConfig:
     latent_distribution: LatentDistribution = "normal"
     """Distribution of each value of a latent: standard normal, or uniform on [-1, 1)."""
     generator_conditioning: GeneratorConditioning = "auto"
-    """Way of the label into the generator: a learned vector concatenated to the latent, or conditional batch
+    """Use of the label in the generator: a learned vector concatenated to the latent, or conditional batch
     normalisation (de Vries et al. 2017). auto: concatenation if the data have labels, else none."""
     critic_conditioning: CriticConditioning = "auto"
-    """Way of the label into the critic: a learned vector concatenated to its input, projection (Miyato & Koyama 2018),
+    """Use of the label in the critic: a learned vector concatenated to its input, projection (Miyato & Koyama 2018),
     or an auxiliary classifier (AC-GAN, Odena et al. 2017). auto: projection if the data have labels, else none."""
     packing: int = 1
     """Samples that the critic judges together (PacGAN, Lin et al. 2018). Above 1 only without labels and codes."""
@@ -84,7 +84,7 @@ class NetworksConfig:
         expect_at_least(1, self, "networks", *names)
 
     def check_complete(self) -> None:
-        """Refuse a configuration that lacks what no default can give."""
+        """Refuse a configuration that lacks a required value."""
 
     def check_effects(self, generator: nn.Module, conditioning: Conditioning) -> None:
         """Refuse options that have no effect on these networks."""
@@ -175,7 +175,7 @@ class UnnormalisedConfig(ImageConfig):
     """An architecture for images without batch normalisation."""
 
     generator_conditioning: Literal["auto", "none", "concatenation"] = "auto"
-    """Way of the label into the generator: a learned vector concatenated to the latent. auto: concatenation if the data
+    """Use of the label in the generator: a learned vector concatenated to the latent. auto: concatenation if the data
     have labels, else none."""
 
 

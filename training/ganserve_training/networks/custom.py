@@ -38,10 +38,10 @@ def custom_generator(config: CustomConfig, shape: Shape, conditioning: Condition
     first, again = (yours.call(generator, latents, _two_labels(count)) for _ in range(2))
     yours.expect_tensor("samples", first, (2, *shape))
     if not torch.equal(first, again):
-        problem = "gives different samples for the same latents in eval mode, so that a seed has no sample of its own"
+        problem = "gives different samples for the same latents in eval mode, so a seed would not determine its sample"
         raise yours.refusal(problem, "Take all noise from the latents")
     if not yours.heeds_labels(generator, latents, count, _differ):
-        problem = f"ignores its labels, of which there are {count}: it gives the same samples for each"
+        problem = f"ignores its {count} labels: it gives the same samples for each"
         without = "--networks.codes.categories 0" if conditioning.code_categories else "--data.labels ignore"
         fix = f"Take label_count in its constructor and use the labels in forward, or train without: {without}"
         raise yours.refusal(problem, fix)
@@ -70,18 +70,18 @@ def custom_critic(config: CustomConfig, shape: Shape, conditioning: Conditioning
         if width:
             yours.expect_tensor(f"CriticOutput.{head}", found, (2, width))
         elif found is not None:
-            problem = f"gives CriticOutput.{head}, which nothing would train"
+            problem = f"gives CriticOutput.{head}, which no loss would train"
             raise yours.refusal(problem, f"Set {flag(option)}, or leave the head out")
     alone = as_output(yours.call(critic, samples[:1], None if labels is None else labels[:1])).scores
     if not torch.allclose(alone, scores[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
-        problem = "scores a sample differently beside another one in eval mode"
+        problem = "scores a sample differently in a batch with another one, in eval mode"
         fix = "Score each sample alone there, with running statistics in place of the batch's and no random numbers"
         raise yours.refusal(problem, fix)
     if labels is not None and not yours.heeds_labels(critic, samples, count, _judge_differently):
         raise yours.refusal(
-            f"ignores its labels, of which there are {count}, or adds a number of their own to the score of every "
-            "sample alike, so no generator could learn them from it",
-            "Take label_count in its constructor and let the labels meet the sample in forward, guess them "
+            f"ignores its {count} labels, or only adds a constant per label to the score of every "
+            "sample, so no generator could learn them from it",
+            "Take label_count in its constructor and combine labels and sample in forward, guess them "
             "(class_logits with --networks.critic-conditioning classifier), or train without: --data.labels ignore",
         )
     return critic
@@ -165,15 +165,15 @@ class _Yours:
             item.name for item in parameters if item.default is inspect.Parameter.empty and item.kind not in several
         ]
         if needed := [name for name in required if name not in offered]:
-            problem = f"needs the arguments {', '.join(needed)}, which nothing gives it"
+            problem = f"needs the arguments {', '.join(needed)}, which training does not pass"
             fix = f"Give them defaults: its constructor gets those of {', '.join(offered)} that it takes"
             raise self.refusal(problem, fix)
         try:
             made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
         except Exception as error:  # The user's code may raise anything.
-            raise ConfigError(f"{self.path}: can't be made: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{self.path}: cannot be constructed: {type(error).__name__}: {error}") from error
         if not isinstance(made, nn.Module):
-            raise ConfigError(f"{self.path}: must be a class of torch.nn.Module (it made a {type(made).__name__}).")
+            raise ConfigError(f"{self.path}: must be a class of torch.nn.Module (it returned a {type(made).__name__}).")
         return made
 
     def _import(self) -> Any:

@@ -98,7 +98,7 @@ class DcganConfig(ImageConfig, NormConfig):
 
 
 def _init_weights(network: nn.Module) -> None:
-    """N(0, 0.02) for weights, N(1, 0.02) for the gains of batch normalisation (Radford et al. 2016, section 4)."""
+    """Draw weights from N(0, 0.02), gains of batch norm from N(1, 0.02) (Radford et al. 2016, section 4)."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.02)

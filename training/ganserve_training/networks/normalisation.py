@@ -22,8 +22,8 @@ class Normalisation(nn.Module):
         kind: Batch, layer or none.
         channels: C.
         image: Features are [N, C, H, W], not [N, C].
-        label_count: K, for conditional batch normalisation (de Vries et al. 2017): each label has a gain and a bias of
-            its own. 0: all labels have the same.
+        label_count: K, for conditional batch normalisation (de Vries et al. 2017): each label has its own gain and
+            bias. 0: all labels share one.
     """
 
     def __init__(self, kind: NormKind, channels: int, *, image: bool, label_count: int = 0) -> None:
@@ -51,10 +51,10 @@ class Normalisation(nn.Module):
 
 
 def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
-    """Return a layer that does the work of `layer` and of the batch normalisation `after` it in eval mode.
+    """Return a layer that equals `layer` followed by the batch normalisation `after` in eval mode.
 
-    `after` keeps only the gain and bias of labels, if it is conditional. `layer` itself comes back where it is
-    parametrized, or where `after` is no batch normalisation.
+    `after` keeps only the gain and bias of labels, if it is conditional. The result is `layer` itself if that is
+    parametrized, or if `after` is not batch normalisation.
     """
     norm = after.norm if isinstance(after, Normalisation) else None
     if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or parametrize.is_parametrized(layer):
@@ -79,7 +79,7 @@ def normalise_spectrally(network: nn.Module) -> None:
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     if not layers:
-        problem = f"is given, but a {type(network).__name__} has no linear layers or convolutions"
+        problem = f"is set, but a {type(network).__name__} has no linear layers or convolutions"
         raise refusal("networks.spectral_norm", "critic", problem, "Leave it out")
     for layer in layers:
         spectral_norm(layer)

@@ -88,7 +88,7 @@ class ProgressiveGenerator(Generator):
         return images
 
     def _to_image(self, features: Tensor, level: int) -> Tensor:
-        # Counted from the last: a grown network keeps only that one.
+        # Count from the last: a grown network keeps only that one.
         return self.to_image[level - self.phase.final_level - 1](features)
 
     def for_inference(self) -> ProgressiveGenerator:
@@ -132,7 +132,7 @@ class ProgressiveCritic(Critic):
         return F.leaky_relu(self.features(features.flatten(1)), LEAK)
 
     def _from_image(self, images: Tensor, level: int) -> Tensor:
-        # Counted from the last: a grown network keeps only that one.
+        # Count from the last: a grown network keeps only that one.
         return F.leaky_relu(self.from_image[level - self.phase.final_level - 1](images), LEAK)
 
     def for_inference(self) -> ProgressiveCritic:

@@ -71,9 +71,9 @@ class AdaController:
         self._samples = 0
 
     def share(self) -> None:
-        """Average what the processes recorded since the last adjustment; to repeat it changes nothing."""
+        """Average the processes' records since the last adjustment; repeating it has no effect."""
         if self._signs:
-            device = self._signs[-1].device  # A checkpoint's may be on another device.
+            device = self._signs[-1].device  # Those of a checkpoint may be on another device.
             signs = torch.stack([sign.to(device) for sign in self._signs])
             self._processes.average([signs])
             self._signs = list(signs)

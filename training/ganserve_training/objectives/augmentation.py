@@ -1,6 +1,6 @@
 """Differentiable augmentation of the samples that the critic sees. N = batch, C, H, W = image.
 
-Each sample changes on its own, with a probability, and gradients flow through the change (DiffAugment, Zhao et al.
+Each sample changes independently, with a probability, and gradients flow through the change (DiffAugment, Zhao et al.
 2020). Real and generated samples get the same kinds of changes, in the updates of both networks.
 """
 
@@ -75,7 +75,7 @@ _Change = Callable[[Tensor, Any, Noise], Tensor]
 
 
 class Augmentation:
-    """Changes samples at random, each on its own; refuses changes that do not suit the data."""
+    """Changes each sample at random; refuses changes that do not suit the data."""
 
     def __init__(self, config: AugmentationConfig, data: DataInfo, noise: Noise) -> None:
         check_augmentation(config, data)

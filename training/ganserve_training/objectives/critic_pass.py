@@ -49,7 +49,7 @@ class CriticPass:
         else:
             if with_gradients:
                 real = real.detach().requires_grad_()
-                # An unrolled critic's weights depend on the generated samples, too; a tensor of its own separates the
+                # An unrolled critic's weights depend on the generated samples, too; a separate tensor isolates the
                 # gradient with respect to the input.
                 fake = fake.view_as(fake) if fake.requires_grad else fake.detach().requires_grad_()
             self.real, self.fake = scorer(real, labels), scorer(fake, labels)

@@ -57,7 +57,7 @@ class Loss:
         raise NotImplementedError
 
     def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return the score above which the critic takes a sample for real: scores [N] each -> scalar.
+        """Return the score above which a sample counts as real for the critic: scores [N] each -> scalar.
 
         Without a fixed zero it is halfway between the mean real and the mean generated score.
         """
@@ -66,7 +66,7 @@ class Loss:
         return (real_scores.mean() + fake_scores.mean()) / 2
 
     def accuracy(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return how often the critic is right, in [0, 1]; one half: it guesses. Scores [N] each -> scalar.
+        """Return the critic's accuracy in [0, 1]; guessing gives one half. Scores [N] each -> scalar.
 
         With a fixed zero it is the share of samples on their own side of the threshold, else the share of pairs in
         which the real sample scores higher.
@@ -126,7 +126,7 @@ class ModifiedMinimaxLoss(MinimaxLoss):
 class WassersteinLoss(Loss):
     """Critic: E D(G(z)) - E D(x); generator: -E D(G(z)) (Arjovsky et al. 2017).
 
-    An estimate of the Wasserstein distance only for a critic that is kept Lipschitz: clip its weights
+    It estimates the Wasserstein distance only if the critic is Lipschitz: clip its weights
     (regularisers.weight_clip) or penalise its gradient (regularisers.gradient_penalty).
     """
 

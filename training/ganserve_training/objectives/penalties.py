@@ -109,7 +109,7 @@ class GradientPenalty(Penalty):
     Each sample has its own a and its own norm.
     """
 
-    name = "gradient_penalty"  # It takes gradients at points of its own.
+    name = "gradient_penalty"  # It takes gradients at its own points.
     option = "gradient_penalty.weight"
     needs_unmixed_samples = True
 

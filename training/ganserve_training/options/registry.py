@@ -1,7 +1,7 @@
 """Registries of the classes that one part of the configuration can have, such as all losses or all architectures.
 
 A part's base class has an attribute `registry`. Each subclass sets its name in the attribute that `registry.key` names,
-and is added by the decorator `registry.register`. In the configuration's dictionary the name stands beside the fields.
+and is added by the decorator `registry.register`. In the configuration's dictionary the name is one of the fields.
 """
 
 from typing import Generic, TypeVar

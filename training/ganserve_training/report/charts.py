@@ -29,7 +29,7 @@ _HEIGHT_PX = 300
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure with its title and a hint what to look for."""
+    """A figure with its title and a hint."""
 
     title: str
     hint: str
@@ -55,17 +55,17 @@ def charts(run: RunMaterial) -> list[Chart]:
 
     add(
         "Losses",
-        "What each player minimises, without penalties. The level means little; look for swings and runaways.",
+        "The loss of each player, without penalties. The level means little; look for swings and runaways.",
         logged("critic_loss", "critic", BLUE),
         logged("generator_loss", "generator", ORANGE),
     )
     if not run.observations:
-        hint = "How often the critic is right."
+        hint = "Share of right answers."
         add("Critic accuracy", hint, logged("critic_accuracy", "critic", BLUE), percent=True, level=0.5)
         return made
     add(
         "Critic accuracy",
-        "How often the critic is right. All near one half: it cannot tell any more. Held-out far below training: "
+        "Share of right answers. All near one half: the critic guesses. Held-out far below training: "
         "it has memorised its samples.",
         observed("real_accuracy", "training samples", BLUE),
         observed("held_out_accuracy", "held-out samples", SKY, "dot"),
@@ -92,7 +92,7 @@ def charts(run: RunMaterial) -> list[Chart]:
     )
     add(
         "Gradients",
-        "Norm of the gradient that the critic gives the generator. A fall by orders of magnitude: no more learning.",
+        "Norm of the gradient from the critic. If it falls by orders of magnitude, the generator stops learning.",
         observed("sample_gradient_norm", "at a generated sample", PURPLE),
         observed("generator_gradient_norm", "at the generator's weights", ORANGE),
         log=True,

@@ -32,7 +32,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
     for penalty in config.regularisers.penalties if mixes else ():
         if penalty.needs_unmixed_samples:
             problem = (
-                "needs a critic without batch normalisation, in which a score has no gradient of its own sample alone "
+                "needs a critic without batch normalisation, because a score must depend on one sample only "
                 "(Gulrajani et al. 2017, section 4)"
             )
             raise config.regularisers.refusal(penalty, problem, "Use --networks.critic-norm layer or none")

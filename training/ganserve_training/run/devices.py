@@ -24,7 +24,7 @@ def check_device(device: DeviceName, processes: int = 1) -> None:
         raise ConfigError(f"--device cuda: torch {torch.__version__} {reason}. Use --device cpu or auto.")
     if _uses_cuda(device) and processes > torch.cuda.device_count():
         gpus = torch.cuda.device_count()
-        problem = f"each process on this machine needs a GPU of its own, and there are {gpus}"
+        problem = f"each process on this machine needs its own GPU, and there are {gpus}"
         raise ConfigError(f"--processes {processes}: {problem}. Use --processes {gpus}, or --device cpu.")
 
 

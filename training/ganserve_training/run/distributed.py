@@ -70,7 +70,7 @@ class Processes:
         else:
             self._broadcast(answer)
             if not answer[0]:
-                raise LostProcessError("the first process gave up and says why")
+                raise LostProcessError("the first process failed and reports the reason")
         return answer[1]
 
     def barrier(self) -> None:
@@ -92,7 +92,7 @@ def notice_lost_processes() -> Iterator[None]:
         reason = re.sub(r"^\[[^]]*\] *", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise LostProcessError(
             f"another process that trains together with this one ended or can't be reached ({reason}). The same "
-            "command goes on from the last checkpoint, with as many processes or others."
+            "command resumes from the last checkpoint, with as many processes or others."
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Options of each optimiser, and one network's update.
 
-To add one, write a class like `AdamConfig`; `register_optimiser` makes `--optimisers.{generator,critic}.name` know it.
+To add one, write a class like `AdamConfig`; `register_optimiser` adds it to `--optimisers.{generator,critic}.name`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ganserve_training.run.distributed import Processes
 OPTIMISERS: Registry[OptimiserConfig] = Registry("name")
 register_optimiser = OPTIMISERS.register
 """Decorator that adds a class to the choices of `--optimisers.{generator,critic}.name`."""
-_EITHER = "optimisers.{generator,critic}"  # An optimiser's configuration doesn't know its network.
+_EITHER = "optimisers.{generator,critic}"  # The configuration does not say which network it is for.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,5 +162,5 @@ class Updater:
         self.optimiser.step()
 
     def reset(self) -> None:
-        """Forget the moments."""
+        """Reset the moments."""
         self.optimiser.state.clear()

@@ -54,7 +54,7 @@ def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int
         The exit status: the first process's, unless another process failed by itself.
     """
     with ExitStack() as stack:
-        # The children meet at our store: it has a port before they start, and outlives all of them.
+        # The processes connect through this store, which exists before they start and until all have ended.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = listener.getsockname()[1]
         store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
@@ -94,7 +94,7 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         SUPERVISOR: str(os.getpid()),
-        # So that they can import a user's networks as this process can.
+        # Lets them import the same custom networks as this process.
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
@@ -155,14 +155,14 @@ def _conclude(children: Sequence[_Child], out: Path, requests: Sequence[int]) ->
             return _fail(child, len(children), f"ended with status {status}", out)
     child = next(child for child in children if child.process.returncode)
     reason = child.output().rpartition("\n")[2].removeprefix(_PREFIX)
-    return _fail(child, len(children), f"lost touch with the others{f' ({reason})' if reason else ''}", out)
+    return _fail(child, len(children), f"lost its connection to the others{f' ({reason})' if reason else ''}", out)
 
 
 def _fail(child: _Child, count: int, what: str, out: Path) -> int:
     paths = checkpoint_paths(RunFolder(out).checkpoints)
     begins = "starts again, as there is no checkpoint yet"
     if paths:
-        begins = f"goes on from the checkpoint of step {int(paths[-1].stem.removeprefix('step-'))}"
+        begins = f"resumes from the checkpoint of step {int(paths[-1].stem.removeprefix('step-'))}"
     sys.stderr.write(
         f"{_PREFIX}process {child.rank + 1} of {count} (pid {child.process.pid}) {what}; the others were stopped. "
         f"The same command {begins}, with {count} processes or any other number\n"

@@ -73,7 +73,7 @@ class RunLoop:
                 f"{self._folder.root}: the training data changed since it was started. "
                 "Restore them, or choose another --out."
             )
-        say(self._console, f"{self._folder.root}: going on from step {state['step']}")
+        say(self._console, f"{self._folder.root}: resuming from step {state['step']}")
         for name, value in self._environment.items():
             before = state["environment"].get(name, value)  # Older checkpoints have no number of processes.
             if before != value:
@@ -129,7 +129,7 @@ class RunLoop:
             if declined:
                 return True
             if stop and not last:
-                raise StoppedError(stop, step, f"stopped at step {step}: the same command goes on from there")
+                raise StoppedError(stop, step, f"stopped at step {step}: the same command resumes from there")
         return False
 
     def _look_if_due(self) -> bool:

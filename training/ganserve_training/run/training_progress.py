@@ -1,4 +1,4 @@
-"""Show how training goes: a bar on a terminal, a line from time to time elsewhere."""
+"""Show the progress of training: a bar on a terminal, a line from time to time elsewhere."""
 
 import time
 from collections.abc import Mapping

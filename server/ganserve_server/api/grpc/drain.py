@@ -13,11 +13,11 @@ GRACE_S = 0.2  # for gRPC to send the last answers
 _ALWAYS_ANSWERED = frozenset(f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady"))
 REFUSED = "the server is shutting down: ask another replica, or try again soon"
 CUT_OFF = (
-    "the server is shutting down and ends this stream here: go on at another replica, with the same seed and the "
+    "the server is shutting down and ends this stream here: continue at another replica, with the same seed and the "
     "offset of the next sample"
 )
 CUT_OFF_UNANSWERED = "the server is shutting down and ends this call unanswered: ask another replica"
-NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: go on at another replica"
+NO_MORE_REQUESTS = "the server is shutting down and reads no further requests: continue at another replica"
 _log = logging.getLogger(__name__)
 
 

@@ -83,7 +83,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return await self._run(request, await self._plan(request, context))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        """Run graphs, with one response for each request, in order. After a failed request the stream goes on."""
+        """Run graphs, with one response for each request, in order. After a failed request the stream continues."""
 
         async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
             try:

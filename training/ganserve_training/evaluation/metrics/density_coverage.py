@@ -37,7 +37,7 @@ METRIC = Metric(
     name="density-coverage",
     measure=lambda material: asdict(density_coverage(material.generated_features, material.real_features)),
     figures={
-        "density": Figure("density", "1 or more", "how densely real samples surround the generated ones"),
+        "density": Figure("density", "1 or more", "density of real samples around the generated ones"),
         "coverage": Figure("coverage", "1", "share of real samples with a generated one nearby"),
     },
     compares_features=True,

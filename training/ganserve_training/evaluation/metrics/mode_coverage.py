@@ -67,7 +67,7 @@ METRIC = Metric(
     figures={
         "modes": Figure("modes", "all", "modes that a good sample reaches", ".0f"),
         "high_quality": Figure("high quality", "1", "share of samples within 3 standard deviations of a mode"),
-        "reverse_kl": Figure("reverse KL", "0", "how unevenly the modes are reached, in nats"),
+        "reverse_kl": Figure("reverse KL", "0", "unevenness of the modes, in nats"),
         "mode_divergence": Figure(
             "mode divergence", "0", "the same, with samples between the modes as one more mode, in nats"
         ),
