@@ -132,7 +132,7 @@ def measure(gan: Any, row: Row, labels: Any, real: Any, held_out: Any, features:
     if row.method:
         request.selection.method = row.method
         request.selection.max_proposals_per_sample = row.most
-        # Warm up: the first call has costs that later calls have not.
+        # Warm up: the first call has one-time costs.
         warm = gan_service_pb2.SampleRequest()
         warm.CopyFrom(request)
         del warm.label_indices[1:]

@@ -20,7 +20,7 @@ DEFAULT_ATTEMPTS = 5
 Compression: TypeAlias = Literal["none", "deflate", "gzip"]
 """Compression of the messages that a client sends."""
 Provider: TypeAlias = Literal["auto", "cuda", "tensorrt", "cpu"]
-"""Execution provider of a local server: "auto" is CUDA if it works, else the CPU; the others raise if they do not."""
+"""Execution provider of a local server: "auto" is CUDA if it works, else the CPU; the others raise if they fail."""
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 """Names and values that a client sends with every call."""
 

@@ -96,7 +96,7 @@ def test_training_is_compared_with_the_bare_loop(
 
 def test_without_a_gpu_cuda_is_refused_with_a_message(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     if obstacle() is None:
-        pytest.skip("CUDA can be had here")
+        pytest.skip("CUDA is available here")
     with pytest.raises(SystemExit):
         run.main(["--device", "cuda"])
     assert f"--device cuda: onnxruntime cannot use CUDA: {obstacle()}" in capsys.readouterr().err

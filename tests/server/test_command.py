@@ -334,6 +334,6 @@ def test_one_server_serves_concurrent_clients(server: str) -> None:
 def test_the_reason_names_what_is_missing() -> None:
     obstacle = cuda_obstacle()
     if obstacle is None:
-        pytest.skip("CUDA can be had here")
+        pytest.skip("CUDA is available here")
     assert any(part in obstacle for part in ("NVIDIA driver", "built without CUDA", "is missing", "CUDA provider"))
     assert "CPUExecutionProvider" in onnxruntime.get_available_providers()

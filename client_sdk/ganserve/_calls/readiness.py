@@ -16,7 +16,7 @@ _UNKNOWN_S = 5.0  # a server looks for new packages every 2 s (poll_s), and list
 class Readiness:
     """Judges a server by its list of models.
 
-    ListModels tells more than grpc.health.v1: which model is not ready and why. It also needs no further package, and
+    Unlike grpc.health.v1, ListModels says which model is not ready and why. It also needs no further package, and
     passes proxies that stop the health service, such as Ray Serve's.
     """
 
@@ -33,7 +33,7 @@ class Readiness:
         """Return the next call.
 
         Raises:
-            ModelNotFound: The server has not known the model for too long.
+            ModelNotFound: The server still does not know the model.
             ServerUnavailable: The time is over; the message says what was missing.
         """
         now = time.monotonic()
@@ -58,7 +58,7 @@ class Readiness:
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
         self._unknown_since = math.inf  # another server may answer next
-        if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline says less
+        if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline is less informative
             self._obstacle, self._error = str(error), error
         return self._pause()
 

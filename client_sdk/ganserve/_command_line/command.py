@@ -1,4 +1,4 @@
-"""Run a command: parse its arguments, do its work, and turn what goes wrong into one line and an exit code."""
+"""Run a command: parse its arguments, do its work, and turn errors into one line and an exit code."""
 
 import inspect
 import os
@@ -54,7 +54,7 @@ class Command:
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""
-        from ganserve._command_line.parsing import parse  # Loads cyclopts, which help does without.
+        from ganserve._command_line.parsing import parse  # Loads cyclopts, which help does not need.
 
         return build(self.arguments, parse(self.options(), argv, self.prog, self.examples[0]))
 
@@ -96,7 +96,7 @@ def guarded(prog: str, work: Callable[[], int], interrupted: str = "") -> int:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped: what others wrote must not steer the terminal."""
+    """Return a text with its control characters escaped: foreign text must not control the terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 

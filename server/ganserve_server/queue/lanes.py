@@ -3,7 +3,7 @@
 Each priority has two lanes. A request that fits into one call waits in the short lane, in order of arrival, and is not
 split without need. A longer request, or a part of a stream, waits in the bulk lane, whose requests take turns. If both
 lanes have work, a quarter of the call goes to the bulk lane and the rest to the short lane: short requests overtake
-bulk work, and bulk work never stands still.
+bulk work, but never stop it.
 
 Higher priorities go first, but lower ones always get at least a sixteenth of the call.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ganserve_server.queue.lanes import Priority
 
-# Waking a worker, and being woken by it, takes about as long.
+# Waking a worker and returning its result takes about as long.
 INLINE_BELOW_S = 0.2e-3
 _SMALL_BYTES = 16 * 2**10
 

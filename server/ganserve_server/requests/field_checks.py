@@ -174,7 +174,7 @@ def check_tensor(
     if shape[1:] != sample_shape:
         findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
     elif shape[0] < 1:
-        findings.invalid(f"{field}.shape", f"is {list(shape)}: no sample; expected {expected} with N of at least 1")
+        findings.invalid(f"{field}.shape", f"is {list(shape)}; expected {expected} with N of at least 1")
     if len(findings.violations) > wrong_before:
         return None
     dtype = _DTYPES[data_type]

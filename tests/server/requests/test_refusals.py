@@ -126,7 +126,7 @@ INVALID_SAMPLE_REQUESTS = [
         {"latents.shape": "is [2, 5]; expected [N, 4]"},
     ),
     ({"count": 2, "label_indices": [0], "latents": latents(shape=[])}, {"latents.shape": "is []; expected [N, 4]"}),
-    ({"count": 2, "label_indices": [0], "latents": latents(shape=[0, 4])}, {"latents.shape": "no sample"}),
+    ({"count": 2, "label_indices": [0], "latents": latents(shape=[0, 4])}, {"latents.shape": "expected [N, 4] with N"}),
     (
         {"count": 2, "label_indices": [0], "latents": latents(shape=[2, 4, 1])},
         {"latents.shape": "is [2, 4, 1]"},
@@ -267,7 +267,7 @@ INVALID_SCORE_REQUESTS = [
     ),
     (
         {"model": "tiny-vector", "samples": tensor_pb2.Samples(tensor=tensor(np.zeros((0, 2), np.float32)))},
-        {"samples.tensor.shape": "no sample"},
+        {"samples.tensor.shape": "with N of at least 1"},
     ),
 ]
 

@@ -12,7 +12,7 @@ from ganserve_training.networks.critic_output import CriticOutput
 
 
 class MinibatchStddev(nn.Module):
-    """Appends a channel that tells how much the samples of a group differ (Karras et al. 2017, section 3).
+    """Appends a channel with the deviation of the samples in a group (Karras et al. 2017, section 3).
 
     In training it is sqrt(variance + 1e-8) over each `group` of samples, averaged over everything else. In eval mode it
     is the running mean from training, so that each sample is scored alone. A smaller batch is one group.

@@ -59,7 +59,7 @@ class Phase:
 class Growth:
     """The timetable: level 0 trains in full for `stable_kimg`; each further one fades in first.
 
-    `batch_size` is used where `config` has no batch sizes; another number of them than of levels is refused.
+    `batch_size` is used if `config` has no batch sizes; their number must be that of the levels.
     """
 
     def __init__(self, config: GrowthConfig, last_level: int, batch_size: int) -> None:
@@ -115,7 +115,7 @@ class Growth:
 
 
 def timetable(generator: nn.Module, config: NetworksConfig, batch_size: int) -> Growth | None:
-    """Return the timetable of networks that grow, or None; `batch_size` is for levels without one of their own."""
+    """Return the timetable of networks that grow, or None; `batch_size` is for levels without a batch size."""
     stage = stage_of(generator)
     if stage is None or not isinstance(config, GrowthConfig):
         return None
