@@ -14,11 +14,7 @@ MAX_INDEX = 2**48  # offset + n, by the protocol
 
 
 def check_integer(argument: str, value: Any, low: int, high: int) -> int:
-    """Return an int from `low` to `high`; NumPy's integers count, bools and floats don't.
-
-    Raises:
-        InvalidRequest: The value is something else.
-    """
+    """Return an int from `low` to `high`; NumPy's integers count, bools and floats don't."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise InvalidRequest.of(argument, f"is {value!r}; expected an int")
     number = operator.index(value)
@@ -30,22 +26,14 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
 
 
 def check_flag(argument: str, value: Any) -> bool:
-    """Return a bool.
-
-    Raises:
-        InvalidRequest: The value is something else.
-    """
+    """Return a bool; NumPy's count."""
     if not isinstance(value, bool | np.bool_):
         raise InvalidRequest.of(argument, f"is {value!r}; expected a bool")
     return bool(value)
 
 
 def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
-    """Return a path that ends in `suffix`.
-
-    Raises:
-        InvalidRequest: The path has another ending.
-    """
+    """Return a path that ends in `suffix`."""
     file = Path(path)
     if file.suffix.lower() != suffix:
         raise InvalidRequest.of("path", f"is {str(file)!r}; expected a name that ends in {suffix}")

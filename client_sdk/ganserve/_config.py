@@ -56,11 +56,7 @@ class ClientConfig:
         compression: Compression = "none",
         metadata: Metadata = (),
     ) -> ClientConfig:
-        """Return the configuration for a client's arguments and the environment.
-
-        Raises:
-            InvalidRequest: One of them is wrong.
-        """
+        """Return the configuration for a client's arguments and the environment."""
         if compression not in get_args(Compression):
             expected = ", ".join(map(repr, get_args(Compression)))
             raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
@@ -82,11 +78,7 @@ class ClientConfig:
 
 
 def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051.
-
-    Raises:
-        InvalidRequest: One is not an address; the message says where it came from.
-    """
+    """Return the servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051."""
     source = "target"
     if target is None:
         target = os.environ.get(TARGET_VARIABLE, "")
@@ -135,11 +127,7 @@ def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def check_timeout(timeout_s: float | None, default_s: float | None = None) -> float:
-    """Return a deadline in seconds, or the default for None.
-
-    Raises:
-        InvalidRequest: The deadline is not a number above 0.
-    """
+    """Return a deadline in seconds, above 0, or the default for None."""
     if timeout_s is None and default_s is not None:
         return default_s
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:

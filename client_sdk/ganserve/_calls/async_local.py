@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 def async_local_connection(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, AsyncConnect]:
-    """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        MissingExtra: The extra `server` is not installed.
-    """
+    """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it."""
     config = _config(models, provider, timeout_s)
     module = _server_module("AsyncClient.local")
 
@@ -63,11 +58,7 @@ def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float
 
 
 def _server_module(purpose: str) -> Any:
-    """Import the server, without naming it where import checkers look: the SDK works without it.
-
-    Raises:
-        MissingExtra: A package that the server needs is not installed.
-    """
+    """Import the server, without naming it where import checkers look: the SDK works without it."""
     try:
         return import_module("ganserve_server.local")
     except ModuleNotFoundError as error:

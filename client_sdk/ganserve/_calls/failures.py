@@ -97,14 +97,7 @@ class _RichDetails:
 
 
 def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> GanserveError:
-    """Return the SDK's error for a call that failed; the caller raises it `from error`.
-
-    Args:
-        error: The exception of grpc or grpc.aio.
-        target: The server's address.
-        request_id: The id that was sent with the request.
-        timeout_s: The call's deadline in seconds.
-    """
+    """Return the SDK's error for one of grpc or grpc.aio; the caller raises it `from error`."""
     failure = cast("_Failure", error)
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
@@ -160,17 +153,7 @@ def _message(
     target: str,
     timeout_s: float,
 ) -> str:
-    """Return the error's message.
-
-    Args:
-        kind: The error's class.
-        code: The call's status.
-        details: The status's message.
-        rich: The status's details.
-        answered: True if the server sent this status; otherwise gRPC on this side made it.
-        target: The server's address.
-        timeout_s: The call's deadline in seconds.
-    """
+    """Return the error's message. `answered`: the server sent this status, not gRPC on this side."""
     if kind is ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 def local_connection(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, Connect]:
-    """Return the configuration of `Client.local`, and the function that starts its server and connects to it.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        MissingExtra: The extra `server` is not installed.
-    """
+    """Return the configuration of `Client.local`, and the function that starts its server and connects to it."""
     config = _config(models, provider, timeout_s)
     module = _server_module("Client.local")
 
@@ -61,11 +56,7 @@ def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float
 
 
 def _server_module(purpose: str) -> Any:
-    """Import the server, without naming it where import checkers look: the SDK works without it.
-
-    Raises:
-        MissingExtra: A package that the server needs is not installed.
-    """
+    """Import the server, without naming it where import checkers look: the SDK works without it."""
     try:
         return import_module("ganserve_server.local")
     except ModuleNotFoundError as error:

@@ -51,10 +51,6 @@ def sample_request(
     """Return the request for samples; the arguments are those of `Client.sample`.
 
     It draws a seed if none is given, so that all attempts are the same request.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        MissingExtra: The encoding needs Pillow, which is not installed.
     """
     count = check_integer("n", n, 1, MAX_INDEX)
     # Skip what has its default: in a busy application each step costs microseconds.

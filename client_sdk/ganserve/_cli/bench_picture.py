@@ -44,12 +44,7 @@ class _Axis:
 
 
 def picture(outcomes: Sequence[Outcome], *, title: str) -> str:
-    """Return calls a second and latencies by load, and histograms of latencies, as SVG.
-
-    Args:
-        outcomes: The figures of the stages.
-        title: Its headline.
-    """
+    """Return calls a second and latencies by load, and histograms of latencies, as SVG."""
     by_level = sorted((outcome for outcome in outcomes), key=lambda outcome: outcome.stage.level)
     answered = [outcome for outcome in by_level if outcome.latencies.count]
     parts = [

@@ -34,14 +34,7 @@ def has_pillow() -> bool:
 
 
 def import_pillow(purpose: str) -> ModuleType:
-    """Return the module PIL.Image.
-
-    Args:
-        purpose: The part of the SDK that needs Pillow, for the error.
-
-    Raises:
-        MissingExtra: Pillow is not installed.
-    """
+    """Return the module PIL.Image, or raise MissingExtra for `purpose`, the part of the SDK that needs it."""
     try:
         import PIL.Image
     except ModuleNotFoundError as error:
@@ -50,12 +43,7 @@ def import_pillow(purpose: str) -> ModuleType:
 
 
 def to_pil(image: npt.NDArray[np.uint8]) -> PIL.Image.Image:
-    """Return a Pillow image of an array uint8 [H, W, C].
-
-    Raises:
-        InvalidRequest: It has more than 4 channels.
-        MissingExtra: Pillow is not installed.
-    """
+    """Return a Pillow image of an array uint8 [H, W, C], 1 to 4 channels."""
     pillow = import_pillow("making pictures")
     channels = image.shape[-1]
     if channels not in MODES:

@@ -20,9 +20,7 @@ _COLOURS = np.frombuffer(bytes.fromhex("0072b2 e69f00 009e73 cc79a7 56b4e9 d55e0
 def scatter_png(points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None) -> bytes:
     """Return a PNG file of points [N, 2], with one scale for both axes, a colour for each label, and the axes' ranges.
 
-    Args:
-        points: The points; those that are not finite are left out, and at least one must be finite.
-        labels: Int64 [N], or None.
+    Points that are not finite are left out; at least one must be finite.
     """
     from PIL import ImageDraw
 

@@ -144,18 +144,9 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
 
 
 def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
-    """Interpolate between two samples of a batch; if their labels differ, the label changes half way.
+    """Interpolate between two samples of a batch that `info`'s model drew, given by their positions.
 
-    Args:
-        client: The client that drew the batch.
-        info: The model that drew the batch.
-        batch: Samples with their latents.
-        ends: The two samples' positions in the batch.
-        steps: Number of samples, both ends included.
-
-    Raises:
-        InvalidRequest: A position is not in the batch.
-        UnsupportedByModel: The batch is another model's.
+    The ends count among the steps. If the ends' labels differ, the label changes half way.
     """
     if (batch.model, batch.version) != (info.name, info.version):
         raise UnsupportedByModel(
@@ -186,21 +177,10 @@ def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, i
 
 
 def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: int, *, fit: bool) -> Scored:
-    """Score the pictures of a file.
+    """Score the pictures of a file, of which `fit` cuts and resizes those of another size.
 
     A grid that ganserve wrote is cut into its samples, which have labels. Any other picture is one sample; if the
     critic needs a label and none is given, it is scored under each label.
-
-    Args:
-        client: A client of a server with the model.
-        info: The model whose critic scores.
-        file: The picture.
-        label: A label's index, or ANY_LABEL.
-        fit: True to cut and resize a picture of another size.
-
-    Raises:
-        InvalidRequest: The file is not a picture, or does not fit the model.
-        UnsupportedByModel: The model has no critic, or makes no images.
     """
     if info.critic is None:
         reason = f" ({info.critic_absence})" if info.critic_absence else ""
@@ -220,11 +200,7 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
 
 
 def parse_seed(text: str) -> int | None:
-    """Return the typed seed, or None for an empty text; the SDK checks its range.
-
-    Raises:
-        InvalidRequest: The text is not a whole number.
-    """
+    """Return the typed seed, or None for an empty text; the SDK checks its range."""
     text = text.strip()
     if not text:
         return None
@@ -237,11 +213,7 @@ def parse_seed(text: str) -> int | None:
 
 
 def parse_truncation(text: str) -> float | None:
-    """Return the typed truncation, or None for an empty text; the SDK checks its range.
-
-    Raises:
-        InvalidRequest: The text is not a number.
-    """
+    """Return the typed truncation, or None for an empty text; the SDK checks its range."""
     text = text.strip().replace(",", ".")
     if not text:
         return None
