@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def check_flag(argument: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidRequest.of(argument, f"is {value!r}; expected a bool")
     return bool(value)
+
+
+def check_choice(argument: str, value: Any, choices: Collection[str]) -> None:
+    """Refuse a value that is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidRequest.of(argument, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
 def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:

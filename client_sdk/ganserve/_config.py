@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._argument_checks import check_integer
+from ganserve._argument_checks import check_choice, check_integer
 from ganserve._errors import InvalidRequest
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
@@ -57,9 +57,7 @@ class ClientConfig:
         metadata: Metadata = (),
     ) -> ClientConfig:
         """Return the configuration for a client's arguments and the environment."""
-        if compression not in get_args(Compression):
-            expected = ", ".join(map(repr, get_args(Compression)))
-            raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
+        check_choice("compression", compression, get_args(Compression))
         targets = resolve_targets(target)
         if max_attempts is None:  # ask each server, and one of them again
             max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
@@ -86,15 +84,12 @@ def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
         if not target.strip():
             return (DEFAULT_TARGET,)
     if isinstance(target, str):
-        return tuple(_resolve(part, target, source) for part in _split(target))
+        # A gRPC target may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
+        parts = [target] if _SCHEME.match(target.strip()) else target.split(",")
+        return tuple(_resolve(part, target, source) for part in parts)
     if not isinstance(target, Sequence) or not target or not all(isinstance(each, str) for each in target):
         raise InvalidRequest.of(source, f'is {target!r}; expected a str such as "{DEFAULT_TARGET}", or several')
     return tuple(_resolve(each, each, source) for each in target)
-
-
-def _split(target: str) -> list[str]:
-    # A gRPC target may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
-    return [target] if _SCHEME.match(target.strip()) else target.split(",")
 
 
 def _resolve(part: str, target: str, source: str) -> str:

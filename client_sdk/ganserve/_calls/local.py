@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ganserve._argument_checks import check_choice
 from ganserve._calls.channel import connect
 from ganserve._calls.waiting import in_thread
 from ganserve._config import ClientConfig, Provider, check_timeout
@@ -49,9 +50,7 @@ def local_connection(
 def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float) -> ClientConfig:
     if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
         raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
-    if provider not in get_args(Provider):
-        expected = ", ".join(map(repr, get_args(Provider)))
-        raise InvalidRequest.of("provider", f"is {provider!r}; expected one of {expected}")
+    check_choice("provider", provider, get_args(Provider))
     return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
 
 
