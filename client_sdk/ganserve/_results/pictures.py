@@ -8,7 +8,7 @@ import io
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest, MissingExtra
@@ -52,6 +52,13 @@ def to_pil(image: npt.NDArray[np.uint8]) -> PIL.Image.Image:
     return result
 
 
+def png(picture: PIL.Image.Image, **options: Any) -> bytes:
+    """Return the PNG file of a Pillow image."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", **options)
+    return file.getvalue()
+
+
 def grid_png(batch: Drawn, *, columns: int | None = None, scale: int | None = None, **gap: int) -> bytes:
     """Return the PNG file of a batch's grid; see `SampleBatch.save_grid`."""
     grid = arrange(batch, columns=columns, scale=scale, **gap)
@@ -60,17 +67,13 @@ def grid_png(batch: Drawn, *, columns: int | None = None, scale: int | None = No
 
     info = PngInfo()
     info.add_itxt(CHUNK, grid.to_json(), zip=True)
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
+    return png(picture, pnginfo=info)
 
 
 def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
     """Return the PNG file of one image [H, W, C], enlarged as in a grid."""
     scale = default_scale(*image.shape[:2])
-    file = io.BytesIO()
-    to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)).save(file, "PNG")
-    return file.getvalue()
+    return png(to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
 def save_grid(batch: Drawn, path: str | os.PathLike[str], *, columns: int | None, scale: int | None) -> Path:

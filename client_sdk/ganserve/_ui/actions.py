@@ -4,10 +4,10 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from ganserve._ui.uploads import Upload
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
 """The critic's rule to choose among more samples than the page shows."""
+
+NumberT = TypeVar("NumberT", int, float)
 
 ANY_LABEL = -1
 MOST_SAMPLES = 256
@@ -201,26 +203,19 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
 
 def parse_seed(text: str) -> int | None:
     """Return the typed seed, or None for an empty text; the SDK checks its range."""
-    text = text.strip()
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidRequest.of(
-            "seed", f"is {text!r}; expected a whole number from 0 to {2**64 - 1}, or nothing for a random one"
-        ) from None
+    return _parsed("seed", text.strip(), int, f"a whole number from 0 to {2**64 - 1}, or nothing for a random one")
 
 
 def parse_truncation(text: str) -> float | None:
     """Return the typed truncation, or None for an empty text; the SDK checks its range."""
-    text = text.strip().replace(",", ".")
-    if not text:
-        return None
+    return _parsed("truncation", text.strip().replace(",", "."), float, "a number above 0, or nothing for none")
+
+
+def _parsed(field: str, text: str, kind: Callable[[str], NumberT], expected: str) -> NumberT | None:
     try:
-        return float(text)
+        return kind(text) if text else None
     except ValueError:
-        raise InvalidRequest.of("truncation", f"is {text!r}; expected a number above 0, or nothing for none") from None
+        raise InvalidRequest.of(field, f"is {text!r}; expected {expected}") from None
 
 
 def selection(choosing: Choosing, proposals: int) -> Selection | None:
