@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,7 @@ MAX_INDEX = 2**48  # offset + n, by the protocol
 
 
 def check_integer(argument: str, value: Any, low: int, high: int) -> int:
-    """Return an int from `low` to `high`; NumPy's integers count, bools and floats don't.
-
-    Raises:
-        InvalidRequest: The value is something else.
-    """
+    """Return an int from `low` to `high`; NumPy's integers count, bools and floats don't."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise InvalidRequest.of(argument, f"is {value!r}; expected an int")
     number = operator.index(value)
@@ -30,22 +27,20 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
 
 
 def check_flag(argument: str, value: Any) -> bool:
-    """Return a bool.
-
-    Raises:
-        InvalidRequest: The value is something else.
-    """
+    """Return a bool; NumPy's count."""
     if not isinstance(value, bool | np.bool_):
         raise InvalidRequest.of(argument, f"is {value!r}; expected a bool")
     return bool(value)
 
 
-def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
-    """Return a path that ends in `suffix`.
+def check_choice(argument: str, value: Any, choices: Collection[str]) -> None:
+    """Refuse a value that is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidRequest.of(argument, f"is {value!r}; expected one of {', '.join(map(repr, choices))}")
 
-    Raises:
-        InvalidRequest: The path has another ending.
-    """
+
+def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
+    """Return a path that ends in `suffix`."""
     file = Path(path)
     if file.suffix.lower() != suffix:
         raise InvalidRequest.of("path", f"is {str(file)!r}; expected a name that ends in {suffix}")

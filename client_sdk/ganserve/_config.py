@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._argument_checks import check_integer
+from ganserve._argument_checks import check_choice, check_integer
 from ganserve._errors import InvalidRequest
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
@@ -56,14 +56,8 @@ class ClientConfig:
         compression: Compression = "none",
         metadata: Metadata = (),
     ) -> ClientConfig:
-        """Return the configuration for a client's arguments and the environment.
-
-        Raises:
-            InvalidRequest: One of them is wrong.
-        """
-        if compression not in get_args(Compression):
-            expected = ", ".join(map(repr, get_args(Compression)))
-            raise InvalidRequest.of("compression", f"is {compression!r}; expected one of {expected}")
+        """Return the configuration for a client's arguments and the environment."""
+        check_choice("compression", compression, get_args(Compression))
         targets = resolve_targets(target)
         if max_attempts is None:  # ask each server, and one of them again
             max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
@@ -82,11 +76,7 @@ class ClientConfig:
 
 
 def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051.
-
-    Raises:
-        InvalidRequest: One is not an address; the message says where it came from.
-    """
+    """Return the servers' addresses: the argument, else GANSERVE_TARGET, else localhost:50051."""
     source = "target"
     if target is None:
         target = os.environ.get(TARGET_VARIABLE, "")
@@ -94,15 +84,12 @@ def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
         if not target.strip():
             return (DEFAULT_TARGET,)
     if isinstance(target, str):
-        return tuple(_resolve(part, target, source) for part in _split(target))
+        # A gRPC target may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
+        parts = [target] if _SCHEME.match(target.strip()) else target.split(",")
+        return tuple(_resolve(part, target, source) for part in parts)
     if not isinstance(target, Sequence) or not target or not all(isinstance(each, str) for each in target):
         raise InvalidRequest.of(source, f'is {target!r}; expected a str such as "{DEFAULT_TARGET}", or several')
     return tuple(_resolve(each, each, source) for each in target)
-
-
-def _split(target: str) -> list[str]:
-    # A gRPC target may have commas: "ipv4:10.0.0.1:50051,10.0.0.2:50051".
-    return [target] if _SCHEME.match(target.strip()) else target.split(",")
 
 
 def _resolve(part: str, target: str, source: str) -> str:
@@ -135,11 +122,7 @@ def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
 
 
 def check_timeout(timeout_s: float | None, default_s: float | None = None) -> float:
-    """Return a deadline in seconds, or the default for None.
-
-    Raises:
-        InvalidRequest: The deadline is not a number above 0.
-    """
+    """Return a deadline in seconds, above 0, or the default for None."""
     if timeout_s is None and default_s is not None:
         return default_s
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:

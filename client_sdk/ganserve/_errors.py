@@ -116,11 +116,5 @@ class MissingExtra(GanserveError, ImportError):
 
     @classmethod
     def of(cls, extra: str, package: str, purpose: str) -> MissingExtra:
-        """Return the error for an optional dependency.
-
-        Args:
-            extra: The extra of ganserve that brings it.
-            package: The missing package.
-            purpose: The part of the SDK that needs it.
-        """
+        """Return the error for a part of the SDK, `purpose`, that needs a package of one of ganserve's extras."""
         return cls(f"{purpose} needs {package}, which is not installed: pip install 'ganserve[{extra}]'")

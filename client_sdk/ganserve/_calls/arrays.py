@@ -19,11 +19,7 @@ _DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
 
 
 def as_array(value: Any) -> npt.NDArray[Any]:
-    """Return an array of what a caller gave; PyTorch tensors may be on a GPU or require gradients.
-
-    Raises:
-        ValueError: It cannot be an array.
-    """
+    """Return an array of what a caller gave, or raise ValueError; PyTorch tensors may be on a GPU or have gradients."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor; PyTorch may not be installed
         value = value.detach().cpu()
     try:
@@ -44,15 +40,7 @@ def to_tensor(array: npt.NDArray[Any]) -> tensor_pb2.Tensor:
 
 
 def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
-    """Return the array of a tensor message, writable.
-
-    Args:
-        tensor: The message.
-        what: Its name in the error.
-
-    Raises:
-        ServerError: The message contradicts itself.
-    """
+    """Return the array of a tensor message, writable; `what` is its name in errors."""
     dtype = _DTYPES.get(tensor.data_type)
     if dtype is None:
         raise ServerError(f"the answer's {what} have data type {tensor.data_type}, which this ganserve does not know")
@@ -64,15 +52,7 @@ def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
 
 
 def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
-    """Return latents for a request, float32 [N, Z].
-
-    Args:
-        latents: Real numbers, [N, Z]; other types are converted to float32.
-        count: The N that they must have.
-
-    Raises:
-        InvalidRequest: The shape or the kind of values is wrong, or a value is not finite.
-    """
+    """Return latents for a request, float32 [N, Z], of real numbers [count, Z], all finite."""
     try:
         given = as_array(latents)
     except ValueError as error:  # such as rows of different lengths

@@ -65,11 +65,7 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
 
 
 def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `Client`; it connects with its first call.
-
-    Raises:
-        GanserveError: This process was forked while its parent used gRPC.
-    """
+    """Return an endpoint of each target for `Client`; it connects with its first call."""
     forks.check()
     endpoints = []
     for target in config.targets:
@@ -80,11 +76,7 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> l
 
 
 async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `AsyncClient`, bound to the running loop; it connects with its first call.
-
-    Raises:
-        GanserveError: This process was forked while its parent used gRPC.
-    """
+    """Return an endpoint of each target for `AsyncClient`, which connects with its first call, on the running loop."""
     forks.check()
     endpoints = []
     for target in config.targets:

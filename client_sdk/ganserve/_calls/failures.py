@@ -10,22 +10,8 @@ import grpc
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # ships no stubs
 from grpc_status import rpc_status
 
+from ganserve import _errors as errors
 from ganserve._config import TARGET_VARIABLE
-from ganserve._errors import (
-    AccessDenied,
-    DeadlineExceeded,
-    FieldViolation,
-    GanserveError,
-    InvalidRequest,
-    MessageTooLarge,
-    ModelNotFound,
-    RequestCancelled,
-    ServerError,
-    ServerOverloaded,
-    ServerUnavailable,
-    UnsupportedByModel,
-    UnsupportedByServer,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,18 +20,18 @@ if TYPE_CHECKING:
 
 REQUEST_ID_KEY = "x-request-id"
 
-_CLASSES: dict[grpc.StatusCode, type[GanserveError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
-    grpc.StatusCode.NOT_FOUND: ModelNotFound,
-    grpc.StatusCode.FAILED_PRECONDITION: UnsupportedByModel,
-    grpc.StatusCode.UNIMPLEMENTED: UnsupportedByServer,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloaded,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
-    grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
-    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
-    grpc.StatusCode.CANCELLED: RequestCancelled,
+_CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: errors.ModelNotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.UnsupportedByModel,
+    grpc.StatusCode.UNIMPLEMENTED: errors.UnsupportedByServer,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ServerOverloaded,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: errors.ServerUnavailable,
+    grpc.StatusCode.UNAUTHENTICATED: errors.AccessDenied,
+    grpc.StatusCode.PERMISSION_DENIED: errors.AccessDenied,
+    grpc.StatusCode.CANCELLED: errors.RequestCancelled,
 }  # every other status is a ServerError
 
 # gRPC's messages if there never was a connection.
@@ -65,7 +51,7 @@ class _Failure(Protocol):
 class _RichDetails:
     """The google.rpc details of a status, as far as the SDK uses them."""
 
-    violations: tuple[FieldViolation, ...] = ()
+    violations: tuple[errors.FieldViolation, ...] = ()
     retry_after_s: float | None = None
     request_id: str | None = None
     present: bool = False
@@ -78,7 +64,7 @@ class _RichDetails:
             status = None
         if status is None:
             return cls()
-        violations: list[FieldViolation] = []
+        violations: list[errors.FieldViolation] = []
         retry_after_s = request_id = None
         bad_request = error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
@@ -86,7 +72,7 @@ class _RichDetails:
         for detail in status.details:
             if detail.Unpack(bad_request):
                 violations += [
-                    FieldViolation(_argument(each.field), _in_words(each.description))
+                    errors.FieldViolation(_argument(each.field), _in_words(each.description))
                     for each in bad_request.field_violations
                 ]
             elif detail.Unpack(retry):
@@ -96,21 +82,14 @@ class _RichDetails:
         return cls(tuple(violations), retry_after_s, request_id or None, present=True)
 
 
-def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> GanserveError:
-    """Return the SDK's error for a call that failed; the caller raises it `from error`.
-
-    Args:
-        error: The exception of grpc or grpc.aio.
-        target: The server's address.
-        request_id: The id that was sent with the request.
-        timeout_s: The call's deadline in seconds.
-    """
+def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> errors.GanserveError:
+    """Return the SDK's error for one of grpc or grpc.aio; the caller raises it `from error`."""
     failure = cast("_Failure", error)
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
-    kind = _CLASSES.get(code, ServerError)
-    if kind is ServerOverloaded and rich.retry_after_s is None and "larger than max" in details:
-        kind = MessageTooLarge
+    kind = _CLASSES.get(code, errors.ServerError)
+    if kind is errors.ServerOverloaded and rich.retry_after_s is None and "larger than max" in details:
+        kind = errors.MessageTooLarge
     server_id = rich.request_id or _metadata_request_id(failure)
     answered = rich.present or server_id is not None
     message = _message(kind, code, _in_words(details), rich, answered=answered, target=target, timeout_s=timeout_s)
@@ -123,7 +102,7 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
         violations=rich.violations,
         request_id=server_id or request_id,
     )
-    if isinstance(result, ServerOverloaded):
+    if isinstance(result, errors.ServerOverloaded):
         result.retry_after_s = rich.retry_after_s
     return result
 
@@ -151,7 +130,7 @@ def _metadata_request_id(failure: _Failure) -> str | None:
 
 
 def _message(
-    kind: type[GanserveError],
+    kind: type[errors.GanserveError],
     code: grpc.StatusCode,
     details: str,
     rich: _RichDetails,
@@ -160,18 +139,8 @@ def _message(
     target: str,
     timeout_s: float,
 ) -> str:
-    """Return the error's message.
-
-    Args:
-        kind: The error's class.
-        code: The call's status.
-        details: The status's message.
-        rich: The status's details.
-        answered: True if the server sent this status; otherwise gRPC on this side made it.
-        target: The server's address.
-        timeout_s: The call's deadline in seconds.
-    """
-    if kind is ServerUnavailable and not answered:
+    """Return the error's message. `answered`: the server sent this status, not gRPC on this side."""
+    if kind is errors.ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"
         # gRPC lists all that it tried before.
@@ -180,16 +149,16 @@ def _message(
             f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "
             f'it is: Client("host:port"), --target or the environment variable {TARGET_VARIABLE}'
         )
-    if kind is DeadlineExceeded and not answered:
+    if kind is errors.DeadlineExceeded and not answered:
         return f"{target} did not answer within {timeout_s:.3g} s: raise timeout_s, request fewer samples, or stream"
-    if kind is MessageTooLarge:
+    if kind is errors.MessageTooLarge:
         return f"{details}: request fewer samples in one call, or use stream()"
-    if kind is UnsupportedByServer:
+    if kind is errors.UnsupportedByServer:
         return f"the server at {target} does not do that: {details or 'not implemented'}"
-    if kind is ServerError:
+    if kind is errors.ServerError:
         return f"the server at {target} failed ({code.name}): {details or 'it gave no reason'}"
     if rich.violations:
         return "; ".join(f"{violation.field}: {violation.description}" for violation in rich.violations)
-    if kind is ServerOverloaded and rich.retry_after_s is not None:
+    if kind is errors.ServerOverloaded and rich.retry_after_s is not None:
         return f"{details}: try again in {rich.retry_after_s:g} s"
     return details or code.name

@@ -46,11 +46,7 @@ class Forks:
         self.inherited = self.inherited or self._in_use
 
     def check(self) -> None:
-        """Refuse to use gRPC in such a fork.
-
-        Raises:
-            GanserveError: This process is a fork of one that used gRPC.
-        """
+        """Raise GanserveError in a fork of a process that used gRPC."""
         if self.inherited:
             raise GanserveError(
                 f"process {os.getpid()} was forked while its parent used gRPC, which can crash or hang here: start it "

@@ -37,11 +37,7 @@ class Interpolation:
         return_scores: bool,
         timeout_s: float,
     ) -> None:
-        """Check the arguments as far as is possible without the model.
-
-        Raises:
-            InvalidRequest: An argument is wrong.
-        """
+        """Check the arguments as far as is possible without the model."""
         self._ends = _end(a, "a"), _end(b, "b")
         self._steps = check_integer("steps", steps, 2, MOST_STEPS)
         self._label = label
@@ -102,15 +98,10 @@ def latents_between(
     spherical: bool,
     linear_indices: Sequence[int] = (),
 ) -> npt.NDArray[np.float32]:
-    """Return latents on the way from `a` to `b`, float32 [N, Z]; the ends are exact to the last bit.
+    """Return latents on the way from `a` to `b`, float32 [Z], as float32 [N, Z]; the ends are exact to the last bit.
 
-    Args:
-        a: The start, float32 [Z].
-        b: The end, float32 [Z].
-        steps: N.
-        spherical: True to follow a great circle (White 2016, "Sampling Generative Networks"): a straight line
-            between normal latents passes through latents shorter than any in the training.
-        linear_indices: Indices of latent values to interpolate linearly all the same.
+    `spherical` follows a great circle (White 2016, "Sampling Generative Networks"): a straight line between normal
+    latents passes through latents shorter than any in the training. The `linear_indices` are interpolated linearly.
     """
     t = np.linspace(0.0, 1.0, steps)[:, None]
     start, end = a.astype(np.float64), b.astype(np.float64)

@@ -30,15 +30,7 @@ class LabelFields:
 
 
 def label_fields(label: Labels | None, count: int) -> LabelFields:
-    """Check labels and return a request's fields.
-
-    Args:
-        label: As `Client.sample` takes it.
-        count: N, the number of samples.
-
-    Raises:
-        InvalidRequest: A label has a wrong type or a negative index, or there are not as many labels as samples.
-    """
+    """Check labels, as `Client.sample` takes them for `count` samples, and return a request's fields."""
     if label is None:
         return LabelFields()
     if isinstance(label, np.ndarray):

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ganserve._argument_checks import check_choice
 from ganserve._calls.channel import connect
 from ganserve._calls.waiting import in_thread
 from ganserve._config import ClientConfig, Provider, check_timeout
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 def local_connection(
     models: str | os.PathLike[str], provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, Connect]:
-    """Return the configuration of `Client.local`, and the function that starts its server and connects to it.
-
-    Raises:
-        InvalidRequest: An argument is wrong.
-        MissingExtra: The extra `server` is not installed.
-    """
+    """Return the configuration of `Client.local`, and the function that starts its server and connects to it."""
     config = _config(models, provider, timeout_s)
     module = _server_module("Client.local")
 
@@ -54,18 +50,12 @@ def local_connection(
 def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float) -> ClientConfig:
     if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
         raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
-    if provider not in get_args(Provider):
-        expected = ", ".join(map(repr, get_args(Provider)))
-        raise InvalidRequest.of("provider", f"is {provider!r}; expected one of {expected}")
+    check_choice("provider", provider, get_args(Provider))
     return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
 
 
 def _server_module(purpose: str) -> Any:
-    """Import the server, without naming it where import checkers look: the SDK works without it.
-
-    Raises:
-        MissingExtra: A package that the server needs is not installed.
-    """
+    """Import the server, without naming it where import checkers look: the SDK works without it."""
     try:
         return import_module("ganserve_server.local")
     except ModuleNotFoundError as error:

@@ -61,26 +61,14 @@ class OpenStream:
     """A call that runs, of a client that blocks."""
 
     def __init__(self, transport: Transport, method: Any, request: Message | Requests, request_id: str) -> None:
-        """Start the call.
-
-        Args:
-            transport: The client's.
-            method: The stub's.
-            request: The only request, or all of them.
-            request_id: The stream's.
-        """
+        """Start the call, with its only request or with all of them."""
         self._transport = transport
         self._requests = request if isinstance(request, Requests) else None
         self._rpc = transport.start(method, request, request_id)
         self._expired = threading.Event()
 
     def read(self, left_s: float | None) -> Any:
-        """Return the next message, or None at the end.
-
-        Raises:
-            TimeoutError: It did not come within `left_s`; the call is cancelled.
-            grpc.RpcError: The call failed.
-        """
+        """Return the next message, or None at the end; after `left_s`, cancel the call and raise TimeoutError."""
         timer = None
         if left_s is not None:
             timer = threading.Timer(left_s, self._expire)
@@ -124,13 +112,7 @@ class AsyncOpenStream:
         self._loop = asyncio.get_running_loop()
 
     async def read(self, left_s: float | None) -> Any:
-        """Return the next message, or None at the end.
-
-        Raises:
-            TimeoutError: It did not come within `left_s`.
-            RequestCancelled: The client was closed.
-            grpc.RpcError: The call failed.
-        """
+        """Return the next message, or None at the end; raise TimeoutError after `left_s`."""
         try:
             async with asyncio.timeout(left_s):
                 message = await self._rpc.read()

@@ -30,12 +30,7 @@ class Readiness:
         self._others: list[str] = []
 
     def attempt(self) -> unary_calls.Call[Sequence[ModelSummary]]:
-        """Return the next call.
-
-        Raises:
-            ModelNotFound: The server still does not know the model.
-            ServerUnavailable: The time is over; the message says what was missing.
-        """
+        """Return the next call; raise an error if the time is over, or the model has been unknown for too long."""
         now = time.monotonic()
         left_s = self._end - now
         unknown_s = now - self._unknown_since
@@ -50,11 +45,7 @@ class Readiness:
         return unary_calls.list_models(min(left_s, _ATTEMPT_S))
 
     def refused(self, error: GanserveError) -> float:
-        """Return the seconds to pause after a failed call.
-
-        Raises:
-            GanserveError: The failure is of another kind.
-        """
+        """Return the seconds to pause after a failed call; raise its error if waiting does not help."""
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
         self._unknown_since = math.inf  # another server may answer next
@@ -80,11 +71,7 @@ class Readiness:
 
 
 def refuse_name(timeout_s: object) -> None:
-    """Refuse a model's name as the first argument, which is seconds.
-
-    Raises:
-        InvalidRequest: The argument is a str.
-    """
+    """Refuse a model's name as the first argument, which is seconds."""
     if isinstance(timeout_s, str):
         raise InvalidRequest.of(
             "timeout_s", f"is {timeout_s!r}; expected seconds; a model to wait for is model={timeout_s!r}"

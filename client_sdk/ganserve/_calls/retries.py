@@ -25,12 +25,7 @@ class Attempts:
     __slots__ = ("_end", "_most", "made")
 
     def __init__(self, timeout_s: float, most: int | None) -> None:
-        """Start the clock.
-
-        Args:
-            timeout_s: Deadline of all attempts together in seconds; math.inf is none.
-            most: Most attempts at all servers together; None: as many as the deadline allows.
-        """
+        """Start the clock of all attempts together, at most `most` at all servers; None: as many as the time allows."""
         self._end = time.monotonic() + timeout_s
         self._most = most
         self.made = 1
@@ -44,9 +39,7 @@ class Attempts:
     def pause_s(self, failure: GanserveError, *, elsewhere: bool) -> float | None:
         """Return the seconds to wait before the next attempt, or None if there is none.
 
-        Args:
-            failure: Error of the last attempt; `may_pass` is true of it.
-            elsewhere: True if the next attempt goes to another server, which needs no pause.
+        `may_pass` is true of the failure. An attempt `elsewhere`, at another server, needs no pause.
         """
         asked_s = (failure.retry_after_s if isinstance(failure, ServerOverloaded) else None) or 0.0
         if self._most is not None and self.made >= self._most:

@@ -44,12 +44,7 @@ class Rotation:
         return min(in_turn, key=lambda endpoint: endpoint.rests_until)
 
     def failed(self, endpoint: Endpoint, retry_after_s: float | None) -> bool:
-        """Pause an endpoint, and return whether another one is available now.
-
-        Args:
-            endpoint: The endpoint that failed.
-            retry_after_s: Seconds to wait before asking this server again, as it requested.
-        """
+        """Pause an endpoint, at least as long as its server asks, and return whether another one is available now."""
         if len(self.endpoints) == 1:
             return False
         now = time.monotonic()

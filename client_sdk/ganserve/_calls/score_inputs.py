@@ -67,12 +67,7 @@ class ScoreInputs:
 
     @classmethod
     def read(cls, images: ImagesLike, label: Labels | None) -> ScoreInputs:
-        """Read what `Client.score` takes; opens files.
-
-        Raises:
-            InvalidRequest: An image or its file is wrong.
-            MissingExtra: There is a path, and Pillow is not installed.
-        """
+        """Read what `Client.score` takes; opens files."""
         if _is_source(images):
             return cls(tuple(_read(images, "images")), label)
         if not isinstance(images, Sequence):
@@ -97,14 +92,7 @@ class ScoreInputs:
         return models.pop() if len(models) == 1 else None
 
     def samples(self, info: ModelInfo | None) -> npt.NDArray[Any]:
-        """Return all samples, uint8 [N, H, W, C] or float32 [N, D].
-
-        Args:
-            info: The model to score with; required if `needs_model`.
-
-        Raises:
-            InvalidRequest: A picture has another size or other channels than the model, or the samples differ.
-        """
+        """Return all samples, uint8 [N, H, W, C] or float32 [N, D]; the model is required if `needs_model`."""
         parts = [piece.samples if info is None else _fitted(piece, info) for piece in self.pieces]
         first = parts[0]
         for piece, part in zip(self.pieces, parts, strict=True):
@@ -116,13 +104,7 @@ class ScoreInputs:
     def labels(self, count: int, info: ModelInfo | None) -> LabelFields:
         """Return the label fields for these `count` samples: the caller's, or those of the sources.
 
-        Args:
-            count: N, the number of samples.
-            info: The model to score with, if known. If its critic takes no labels, those of the sources are
-                not sent; the caller's own are, and the server refuses them.
-
-        Raises:
-            InvalidRequest: The labels are wrong, or only some of the sources have labels.
+        If the critic takes no labels, those of the sources are not sent; the server refuses the caller's own.
         """
         if self.label is not None:
             return label_fields(self.label, count)
@@ -204,11 +186,7 @@ def _numbers(file: Path, source: Source) -> _Piece:
 
 
 def pictures_in(folder: Path, source: Source) -> list[Path]:
-    """Return the pictures of a folder, by name, without hidden files and folders in it.
-
-    Raises:
-        InvalidRequest: There are none.
-    """
+    """Return the pictures of a folder, by name, without hidden files and folders in it."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")]
     if not files:
         raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(_ENDINGS)}")

@@ -86,11 +86,7 @@ class SampleStreamCall:
         return request
 
     def parse(self, response: gan_service_pb2.StreamSamplesResponse) -> SampleBatch:
-        """Return the batch of the next message.
-
-        Raises:
-            ServerError: It has other samples than the next ones.
-        """
+        """Return the batch of the next message."""
         wanted = self._request.request
         batch = responses.sample_batch(response.chunk, wanted, self._channels)
         due = wanted.offset + self._received
@@ -103,11 +99,7 @@ class SampleStreamCall:
         return batch
 
     def finish(self) -> None:
-        """Check that nothing is missing at the end.
-
-        Raises:
-            ServerError: Samples are missing.
-        """
+        """Check that nothing is missing at the end."""
         if not self.complete:
             raise ServerError(f"the stream ended after {self._received} of {self._request.request.count} samples")
 
@@ -176,11 +168,7 @@ class ScoreStreamCall:
         return self.exhausted and not self._pending
 
     def read(self, images: ImagesLike) -> ScoreInputs:
-        """Read an item; opens files.
-
-        Raises:
-            InvalidRequest: The item is wrong, or has no label.
-        """
+        """Read an item; opens files."""
         try:
             label = next(self._labels)
         except StopIteration:
@@ -193,11 +181,7 @@ class ScoreStreamCall:
         return self._known.get(model) or unary_calls.get_model(model, self._version, self.timeout_s)
 
     def add(self, inputs: ScoreInputs, info: ModelInfo) -> gan_service_pb2.StreamScoresRequest:
-        """Return an item's request, for exactly this version of the model, so that all scores compare.
-
-        Raises:
-            InvalidRequest: The item does not fit the model.
-        """
+        """Return an item's request, for exactly this version of the model, so that all scores compare."""
         self._known[self._model_of(inputs)] = info
         call = unary_calls.score(
             inputs, info, model=None, version=None, priority=self._priority, timeout_s=self.timeout_s
@@ -212,11 +196,7 @@ class ScoreStreamCall:
         return [request for request, _ in self._pending]
 
     def parse(self, response: gan_service_pb2.StreamScoresResponse) -> Scores:
-        """Return the result of the next message.
-
-        Raises:
-            ServerError: There are more results than requests, or the result contradicts itself.
-        """
+        """Return the result of the next message."""
         if not self._pending:
             raise ServerError("the stream sent more results than it had requests")
         request, call = self._pending.popleft()
@@ -225,11 +205,7 @@ class ScoreStreamCall:
         return call.parse(response.response)
 
     def finish(self) -> None:
-        """Check that nothing is missing at the end.
-
-        Raises:
-            ServerError: Results are missing.
-        """
+        """Check that nothing is missing at the end."""
         if self._pending:
             raise ServerError(f"the stream ended without the last {len(self._pending)} results")
 

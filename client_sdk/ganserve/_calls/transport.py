@@ -84,11 +84,7 @@ class _Base:
         return closed
 
     def _pause_s(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
-        """Return the seconds to wait before the next attempt.
-
-        Raises:
-            GanserveError: There is no next attempt.
-        """
+        """Return the seconds to wait before the next attempt, or raise the failure if there is none."""
         if not may_pass(failure):
             raise failure
         retry_after_s: float | None = getattr(failure, "retry_after_s", None)
@@ -120,20 +116,12 @@ class Transport(_Base):
         super().__init__(config, Rotation(connect()), self._closed)
 
     def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
-        """Return the server for the next attempt.
-
-        Raises:
-            GanserveError: The client is closed, or was made in another process.
-        """
+        """Return the server for the next attempt; the client must be open, and of this process."""
         self._check_usable()
         return self._rotation.next()
 
     def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call.
-
-        Raises:
-            GanserveError: The call failed.
-        """
+        """Return the result of a call."""
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
@@ -162,11 +150,7 @@ class Transport(_Base):
         return parse(response)
 
     def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> None:
-        """Wait before the next attempt.
-
-        Raises:
-            GanserveError: There is no next attempt, or the client was closed.
-        """
+        """Wait before the next attempt; raise an error if there is none, or the client is closed."""
         if self.closed or self._closed.wait(self._pause_s(endpoint, attempts, failure, method)):
             raise self._failure_when_closed(failure)
 
@@ -191,11 +175,7 @@ class AsyncTransport(_Base):
         self._connecting: asyncio.Future[Rotation] | None = None
 
     async def endpoint(self, left_s: float | None) -> Endpoint:
-        """Return the server for the next attempt; the first call connects to it within `left_s`.
-
-        Raises:
-            GanserveError: The client is closed, or was made in another process or for another loop.
-        """
+        """Return the server for the next attempt, as in `Transport`; the first call connects to it within `left_s`."""
         self._check_usable()
         loop = asyncio.get_running_loop()
         if self._connecting is None:
@@ -219,11 +199,7 @@ class AsyncTransport(_Base):
         self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call.
-
-        Raises:
-            GanserveError: The call failed.
-        """
+        """Return the result of a call."""
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
@@ -246,11 +222,7 @@ class AsyncTransport(_Base):
         return await asyncio.to_thread(parse, response) if slow else parse(response)
 
     async def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> None:
-        """Wait before the next attempt.
-
-        Raises:
-            GanserveError: There is no next attempt, or the client was closed.
-        """
+        """Wait before the next attempt; raise an error if there is none, or the client is closed."""
         if not self.closed:
             pause_s = self._pause_s(endpoint, attempts, failure, method)
             try:

@@ -44,13 +44,8 @@ class _Axis:
 
 
 def picture(outcomes: Sequence[Outcome], *, title: str) -> str:
-    """Return calls a second and latencies by load, and histograms of latencies, as SVG.
-
-    Args:
-        outcomes: The figures of the stages.
-        title: Its headline.
-    """
-    by_level = sorted((outcome for outcome in outcomes), key=lambda outcome: outcome.stage.level)
+    """Return calls a second and latencies by load, and histograms of latencies, as SVG."""
+    by_level = sorted(outcomes, key=lambda outcome: outcome.stage.level)
     answered = [outcome for outcome in by_level if outcome.latencies.count]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '

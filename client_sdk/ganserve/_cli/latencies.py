@@ -33,11 +33,7 @@ class Latencies:
         return self._sum_s / self.count if self.count else math.nan
 
     def percentile_s(self, percent: float) -> float:
-        """Return the latency in seconds that this share does not exceed, at most 1 % too high; NaN without latencies.
-
-        Args:
-            percent: Above 0, up to 100.
-        """
+        """Return the latency in seconds that this share does not exceed, at most 1 % too high; NaN without any."""
         if not self.count:
             return math.nan
         rank = max(1, math.ceil(self.count * percent / 100 - 1e-9))

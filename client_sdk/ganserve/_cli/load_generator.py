@@ -70,10 +70,7 @@ async def run_stage(
 ) -> Outcome:
     """Put a stage's load on a server.
 
-    Args:
-        stage: The load.
-        call: Makes one call.
-        report: Called ten times a second with the seconds since the beginning and the figures so far.
+    `report` gets the seconds since the beginning and the figures so far, ten times a second.
     """
     outcome = Outcome(stage=stage)
     run = _Run(outcome, call, time.perf_counter())

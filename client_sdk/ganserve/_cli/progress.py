@@ -3,7 +3,6 @@
 import shutil
 import sys
 import time
-from types import TracebackType
 from typing import Self, TextIO
 
 _REDRAW_S = 0.1
@@ -12,12 +11,7 @@ _ERASE = "\r\x1b[2K"
 
 
 class Progress:
-    """A bar with text on stderr; a context manager that erases it at the end.
-
-    Args:
-        total: The amount of all work.
-        stream: The output. Default: stderr.
-    """
+    """A bar with text, by default on stderr; a context manager that erases it at the end."""
 
     def __init__(self, total: float, stream: TextIO | None = None) -> None:
         self._total = total
@@ -26,12 +20,7 @@ class Progress:
         self._drawn = float("-inf")
 
     def show(self, done: float, words: str) -> None:
-        """Draw the bar again, unless it was drawn a moment ago.
-
-        Args:
-            done: The part of the total that is done.
-            words: Text beside the bar.
-        """
+        """Draw the bar again, with this much of the total done, unless it was drawn a moment ago."""
         now = time.monotonic()
         if not self._shown or now - self._drawn < _REDRAW_S:
             return
@@ -46,9 +35,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._shown and self._drawn > float("-inf"):
             self._stream.write(_ERASE)
             self._stream.flush()

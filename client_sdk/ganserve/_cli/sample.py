@@ -127,12 +127,7 @@ def _draw(
 
 
 def _out_kind(out: Path | None) -> str:
-    """Return what `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing.
-
-    Raises:
-        InvalidRequest: It cannot be written.
-        MissingExtra: Pictures need Pillow.
-    """
+    """Return what `--out` asks for: "png", one of _TABLES, "folder" or "" for nothing."""
     if out is None:
         return ""
     if str(out) == "-":

@@ -58,11 +58,7 @@ def _ui(arguments: UiArguments) -> int:
 
 
 def _check_address(host: str, port: int | None) -> None:
-    """Refuse an address that this machine cannot listen on; Gradio's error names only the port.
-
-    Raises:
-        InvalidRequest: The host is unknown, or another machine's, or the port is taken.
-    """
+    """Refuse an address that this machine cannot listen on; Gradio's error names only the port."""
     expected = "expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]

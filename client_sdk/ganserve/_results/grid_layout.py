@@ -23,11 +23,7 @@ def default_scale(height: int, width: int) -> int:
 
 
 def check_count(count: int, height: int, width: int) -> None:
-    """Check, before samples are drawn, that so many of this size fit in one picture.
-
-    Raises:
-        InvalidRequest: They don't, in any layout.
-    """
+    """Check, before samples are drawn, that so many of this size fit in one picture, in some layout."""
     scale = default_scale(height, width)
     if count * height * width * scale**2 > MAX_PIXELS:
         raise _too_many(count)
@@ -39,11 +35,7 @@ def _too_many(count: int) -> InvalidRequest:
 
 
 def arrange(batch: Drawn, *, columns: int | None, scale: int | None, gap: int = _GAP) -> Grid:
-    """Return the grid of a batch of images; see `SampleBatch.save_grid` for their places.
-
-    Raises:
-        InvalidRequest: An argument is wrong, the batch is empty, or the picture would be too large.
-    """
+    """Return the grid of a batch of images; see `SampleBatch.save_grid` for their places."""
     count, height, width, channels = batch.images.shape
     if not count:
         raise InvalidRequest.of("batch", "is empty; expected at least one sample to make a picture of")

@@ -79,11 +79,7 @@ class Grid:
         return picture
 
     def cut(self, picture: npt.NDArray[np.uint8], source: Source) -> npt.NDArray[np.uint8]:
-        """Return the images, uint8 [N, H, W, C], of a picture uint8 [height, width, C].
-
-        Raises:
-            InvalidRequest: The picture has another size than the one that was written.
-        """
+        """Return the images, uint8 [N, H, W, C], of a picture uint8 [height, width, C]."""
         expected = (*self.pixel_size, self.channels)
         if picture.shape != expected:
             raise source.refuse(
@@ -108,11 +104,7 @@ class Grid:
 
     @classmethod
     def from_json(cls, text: str, source: Source) -> Grid:
-        """Read the text of a picture's chunk.
-
-        Raises:
-            InvalidRequest: Ganserve did not write the text, or a later version did.
-        """
+        """Read the text of a picture's chunk."""
         try:
             described = json.loads(text)
             if described.pop("format") != FORMAT:

@@ -24,16 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PIL.Image.Image:
-    """Load the Pillow image of a file.
-
-    Args:
-        file: Its path, or the open file.
-        source: Its name in errors.
-
-    Raises:
-        InvalidRequest: The file is missing, or not a picture.
-        MissingExtra: Pillow is not installed.
-    """
+    """Load the Pillow image of a file; errors name `source`."""
     pillow = import_pillow(f"reading {source.file or source.argument!r}")
     try:
         with pillow.open(file) as image:
@@ -47,15 +38,9 @@ def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PI
 
 
 def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[np.uint8]:
-    """Return the images, uint8 [N, H, W, C], of picture files that a server sent.
+    """Return the images, uint8 [N, H, W, C], of PNG, JPEG or WebP files of one size that a server sent.
 
-    Args:
-        files: PNG, JPEG or WebP, all of one size.
-        channels: C, where the format does not tell it (WebP has no gray); None: as in the files.
-
-    Raises:
-        ServerError: A file is not a picture.
-        MissingExtra: Pillow is not installed.
+    `channels` is C where the format does not tell it (WebP has no gray); None: as in the files.
     """
     pillow = import_pillow("reading pictures")
     images: list[npt.NDArray[np.uint8]] = []
@@ -70,15 +55,7 @@ def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[n
 
 
 def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.uint8], Grid | None]:
-    """Return the images of a picture, uint8 [N, H, W, C], and its grid if ganserve wrote it.
-
-    Args:
-        image: Any Pillow image; only one read from a PNG file can be a grid.
-        source: Its name in errors.
-
-    Raises:
-        InvalidRequest: Its mode is not 8-bit gray or RGB, with or without alpha, or the grid was changed.
-    """
+    """Return the images of a picture, uint8 [N, H, W, C], and its grid if it is a PNG that ganserve wrote."""
     text = getattr(image, "text", {}).get(CHUNK)
     pixels = _eight_bit(image, source)
     if text is None:
@@ -88,13 +65,10 @@ def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.
 
 
 def fit_channels(pixels: npt.NDArray[np.uint8], channels: int, source: Source) -> npt.NDArray[np.uint8]:
-    """Return the pixels [..., C] with another number of channels, if nothing is lost.
+    """Return the pixels [..., C] with another number of channels; raise InvalidRequest if something would be lost.
 
     Gray becomes RGB. RGB becomes gray if its three channels are equal. Alpha is dropped if it is opaque, and added
     opaque.
-
-    Raises:
-        InvalidRequest: Something would be lost.
     """
     given = pixels.shape[-1]
     if given == channels:

@@ -8,7 +8,7 @@ import io
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest, MissingExtra
@@ -34,14 +34,7 @@ def has_pillow() -> bool:
 
 
 def import_pillow(purpose: str) -> ModuleType:
-    """Return the module PIL.Image.
-
-    Args:
-        purpose: The part of the SDK that needs Pillow, for the error.
-
-    Raises:
-        MissingExtra: Pillow is not installed.
-    """
+    """Return the module PIL.Image, or raise MissingExtra for `purpose`, the part of the SDK that needs it."""
     try:
         import PIL.Image
     except ModuleNotFoundError as error:
@@ -50,18 +43,20 @@ def import_pillow(purpose: str) -> ModuleType:
 
 
 def to_pil(image: npt.NDArray[np.uint8]) -> PIL.Image.Image:
-    """Return a Pillow image of an array uint8 [H, W, C].
-
-    Raises:
-        InvalidRequest: It has more than 4 channels.
-        MissingExtra: Pillow is not installed.
-    """
+    """Return a Pillow image of an array uint8 [H, W, C], 1 to 4 channels."""
     pillow = import_pillow("making pictures")
     channels = image.shape[-1]
     if channels not in MODES:
         raise InvalidRequest.of("images", f"have {channels} channels; expected 1 to 4 for a picture")
     result: PIL.Image.Image = pillow.fromarray(image[..., 0] if channels == 1 else image)
     return result
+
+
+def png(picture: PIL.Image.Image, **options: Any) -> bytes:
+    """Return the PNG file of a Pillow image."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", **options)
+    return file.getvalue()
 
 
 def grid_png(batch: Drawn, *, columns: int | None = None, scale: int | None = None, **gap: int) -> bytes:
@@ -72,17 +67,13 @@ def grid_png(batch: Drawn, *, columns: int | None = None, scale: int | None = No
 
     info = PngInfo()
     info.add_itxt(CHUNK, grid.to_json(), zip=True)
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
+    return png(picture, pnginfo=info)
 
 
 def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
     """Return the PNG file of one image [H, W, C], enlarged as in a grid."""
     scale = default_scale(*image.shape[:2])
-    file = io.BytesIO()
-    to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)).save(file, "PNG")
-    return file.getvalue()
+    return png(to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
 def save_grid(batch: Drawn, path: str | os.PathLike[str], *, columns: int | None, scale: int | None) -> Path:

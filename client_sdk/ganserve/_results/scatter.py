@@ -2,12 +2,10 @@
 
 # N = samples
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 
-from ganserve._results.pictures import to_pil
+from ganserve._results.pictures import png, to_pil
 
 _SIDE, _MARGIN, _DOT = 320, 20, 3  # pixels
 _PAPER, _INK = 255, 96
@@ -20,9 +18,7 @@ _COLOURS = np.frombuffer(bytes.fromhex("0072b2 e69f00 009e73 cc79a7 56b4e9 d55e0
 def scatter_png(points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None) -> bytes:
     """Return a PNG file of points [N, 2], with one scale for both axes, a colour for each label, and the axes' ranges.
 
-    Args:
-        points: The points; those that are not finite are left out, and at least one must be finite.
-        labels: Int64 [N], or None.
+    Points that are not finite are left out; at least one must be finite.
     """
     from PIL import ImageDraw
 
@@ -42,6 +38,4 @@ def scatter_png(points: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] |
     draw.rectangle((0, 0, _SIDE - 1, _SIDE - 1), outline=(_INK,) * 3)
     ends = [f"{name} {least:.3g} to {most:.3g}" for name, least, most in zip(("x0", "x1"), low, high, strict=True)]
     draw.text((4, _SIDE - 15), ", ".join(ends), fill=(_INK,) * 3)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    return png(image)

@@ -41,13 +41,6 @@ def read_samples(file: Path, source: Source) -> tuple[npt.NDArray[Any], list[str
 
     A .npz has "samples" (and "label_names", "model"), a .csv the columns x0, x1 … (and "label"), as
     `SampleBatch.save_npz` and `save_csv` write them.
-
-    Args:
-        file: The file.
-        source: Its name in errors.
-
-    Raises:
-        InvalidRequest: The file is missing or has another format.
     """
     try:
         if file.suffix.lower() == ".csv":

@@ -4,10 +4,10 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from ganserve._ui.uploads import Upload
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
 """The critic's rule to choose among more samples than the page shows."""
+
+NumberT = TypeVar("NumberT", int, float)
 
 ANY_LABEL = -1
 MOST_SAMPLES = 256
@@ -144,18 +146,9 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
 
 
 def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
-    """Interpolate between two samples of a batch; if their labels differ, the label changes half way.
+    """Interpolate between two samples of a batch that `info`'s model drew, given by their positions.
 
-    Args:
-        client: The client that drew the batch.
-        info: The model that drew the batch.
-        batch: Samples with their latents.
-        ends: The two samples' positions in the batch.
-        steps: Number of samples, both ends included.
-
-    Raises:
-        InvalidRequest: A position is not in the batch.
-        UnsupportedByModel: The batch is another model's.
+    The ends count among the steps. If the ends' labels differ, the label changes half way.
     """
     if (batch.model, batch.version) != (info.name, info.version):
         raise UnsupportedByModel(
@@ -186,21 +179,10 @@ def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, i
 
 
 def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: int, *, fit: bool) -> Scored:
-    """Score the pictures of a file.
+    """Score the pictures of a file, of which `fit` cuts and resizes those of another size.
 
     A grid that ganserve wrote is cut into its samples, which have labels. Any other picture is one sample; if the
     critic needs a label and none is given, it is scored under each label.
-
-    Args:
-        client: A client of a server with the model.
-        info: The model whose critic scores.
-        file: The picture.
-        label: A label's index, or ANY_LABEL.
-        fit: True to cut and resize a picture of another size.
-
-    Raises:
-        InvalidRequest: The file is not a picture, or does not fit the model.
-        UnsupportedByModel: The model has no critic, or makes no images.
     """
     if info.critic is None:
         reason = f" ({info.critic_absence})" if info.critic_absence else ""
@@ -220,35 +202,20 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
 
 
 def parse_seed(text: str) -> int | None:
-    """Return the typed seed, or None for an empty text; the SDK checks its range.
-
-    Raises:
-        InvalidRequest: The text is not a whole number.
-    """
-    text = text.strip()
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidRequest.of(
-            "seed", f"is {text!r}; expected a whole number from 0 to {2**64 - 1}, or nothing for a random one"
-        ) from None
+    """Return the typed seed, or None for an empty text; the SDK checks its range."""
+    return _parsed("seed", text.strip(), int, f"a whole number from 0 to {2**64 - 1}, or nothing for a random one")
 
 
 def parse_truncation(text: str) -> float | None:
-    """Return the typed truncation, or None for an empty text; the SDK checks its range.
+    """Return the typed truncation, or None for an empty text; the SDK checks its range."""
+    return _parsed("truncation", text.strip().replace(",", "."), float, "a number above 0, or nothing for none")
 
-    Raises:
-        InvalidRequest: The text is not a number.
-    """
-    text = text.strip().replace(",", ".")
-    if not text:
-        return None
+
+def _parsed(field: str, text: str, kind: Callable[[str], NumberT], expected: str) -> NumberT | None:
     try:
-        return float(text)
+        return kind(text) if text else None
     except ValueError:
-        raise InvalidRequest.of("truncation", f"is {text!r}; expected a number above 0, or nothing for none") from None
+        raise InvalidRequest.of(field, f"is {text!r}; expected {expected}") from None
 
 
 def selection(choosing: Choosing, proposals: int) -> Selection | None:

@@ -12,12 +12,7 @@ Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
 
 
 def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
-    """Write a batch to a new folder inside `folder`, named for model, version and seed.
-
-    Raises:
-        UnsupportedByModel: The model makes vectors and the kind is pictures, or images and a table.
-        InvalidRequest: The grid would be too large.
-    """
+    """Write a batch to a new folder inside `folder`, named for model, version and seed."""
     place = Path(tempfile.mkdtemp(dir=folder))
     stem = f"{batch.model}-{batch.version}" + ("" if batch.seed is None else f"-seed-{batch.seed}")
     file = place / f"{stem}.{kind}"

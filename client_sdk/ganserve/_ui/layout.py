@@ -29,12 +29,7 @@ class Page:
     """
 
     def __init__(self, client: Client, folder: Path) -> None:
-        """Lay out the page.
-
-        Args:
-            client: Answers the visitors.
-            folder: The folder for downloads.
-        """
+        """Lay out the page; downloads go to `folder`."""
         self._client, self._folder = client, folder
         # delete_cache: seconds between clean-ups, and the age from which they delete downloads.
         with gr.Blocks(title="ganserve", analytics_enabled=False, delete_cache=(3600, 3600)) as self.blocks:

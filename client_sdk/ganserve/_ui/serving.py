@@ -26,19 +26,7 @@ _MOST_UPLOADED = "20mb"
 
 @contextmanager
 def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
-    """Serve the page until the block ends.
-
-    Args:
-        client: Answers the visitors.
-        host: The address to listen on.
-        port: The port; None: the first free one from 7860 on.
-
-    Yields:
-        The page's address.
-
-    Raises:
-        InvalidRequest: The address or port is not free.
-    """
+    """Serve the page until the block ends, and yield its address; without a port, on the first free one from 7860."""
     theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_MONO_FONTS)
     with tempfile.TemporaryDirectory(prefix="ganserve-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))

@@ -37,11 +37,7 @@ class Upload:
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> Upload:
-        """Read the picture of a file, rotated as its EXIF data says.
-
-        Raises:
-            InvalidRequest: The file is not a picture.
-        """
+        """Read the picture of a file, rotated as its EXIF data says."""
         source = Source("picture", file=Path(file).name)
         image = open_picture(file, source)
         text = getattr(image, "text", {})
@@ -61,11 +57,7 @@ class Upload:
         return True
 
     def images(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Return the samples, uint8 [N, H, W, C], if nothing is lost.
-
-        Raises:
-            InvalidRequest: They have another size, or colours or transparency that the model lacks.
-        """
+        """Return the samples, uint8 [N, H, W, C], if nothing is lost."""
         height, width, channels = shape
         given_height, given_width = self.pixels.shape[1:3]
         if (given_height, given_width) != (height, width):

@@ -7,11 +7,11 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf import json_format
@@ -67,6 +67,10 @@ class TinyModel:
         return len(self.shape) == 3
 
 
+Models: TypeAlias = str | os.PathLike[str] | Sequence[TinyModel]
+"""A folder of model packages, or tiny models."""
+
+
 def build_package(models: str | os.PathLike[str], model: TinyModel | None = None) -> Path:
     """Write a model package in milliseconds, without PyTorch or onnx.
 
@@ -96,11 +100,13 @@ def build_package(models: str | os.PathLike[str], model: TinyModel | None = None
     return folder
 
 
-def build_packages(models: str | os.PathLike[str], tiny: Iterable[TinyModel]) -> Path:
-    """Write several model packages and return their folder."""
-    for model in tiny:
-        build_package(models, model)
-    return Path(models)
+def folder_of(models: Models, new: Path) -> Path:
+    """Return the folder of the model packages: the given one, or `new`, to which it writes those of tiny models."""
+    if isinstance(models, str | os.PathLike):
+        return Path(models)
+    for model in models or (TinyModel(),):
+        build_package(new, model)
+    return new
 
 
 def _generator(model: TinyModel) -> bytes:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ganserve import Client
 from ganserve._errors import MissingExtra, ServerUnavailable
-from ganserve.testing._packages import TinyModel, build_packages
+from ganserve.testing._packages import Models, folder_of
 
 # The modules that the extra `server` installs.
 _NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "scipy", "tritonclient", "PIL")
@@ -50,8 +50,6 @@ class RunningServer:
         Args:
             options: Options of `Client`, except the target.
         """
-        from ganserve import Client
-
         return Client(self.target, **options)
 
     def wait_until_serving(self) -> None:
@@ -81,7 +79,7 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *flags: str) -> Iterator[RunningServer]:
+def running_server(models: Models = (), *flags: str) -> Iterator[RunningServer]:
     """Run a real server for the length of a with block.
 
     Args:
@@ -97,10 +95,7 @@ def running_server(models: str | os.PathLike[str] | Sequence[TinyModel] = (), *f
         if find_spec(module) is None:
             raise MissingExtra.of("server", module, "a server for tests")
     with tempfile.TemporaryDirectory(prefix="ganserve-testing-") as folder:
-        if isinstance(models, str | os.PathLike):
-            served = Path(models)
-        else:
-            served = build_packages(Path(folder) / "models", models or (TinyModel(),))
+        served = folder_of(models, Path(folder) / "models")
         log = Path(folder) / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GANSERVE_")}
         with log.open("wb") as stream:

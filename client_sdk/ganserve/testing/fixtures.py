@@ -1,22 +1,22 @@
 """Fixtures for pytest: `pytest_plugins = ["ganserve.testing.fixtures"]` in a conftest.py."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
 from ganserve import Client
-from ganserve.testing import RunningServer, TinyModel, build_package, running_server
+from ganserve.testing import RunningServer, TinyModel, running_server
+from ganserve.testing._packages import Models, folder_of
 
 
 @pytest.fixture(scope="session")
-def ganserve_models() -> str | os.PathLike[str] | Sequence[TinyModel]:
+def ganserve_models() -> Models:
     """The models of the server: tiny models, or a folder of model packages. Override it in your conftest.py."""
     return (TinyModel(),)
 
 
 @pytest.fixture(scope="session")
-def ganserve_server(ganserve_models: str | os.PathLike[str] | Sequence[TinyModel]) -> Iterator[RunningServer]:
+def ganserve_server(ganserve_models: Models) -> Iterator[RunningServer]:
     """Run a real server of `ganserve_models` for all tests of the session; its address is `ganserve_server.target`."""
     with running_server(ganserve_models) as server:
         yield server
@@ -30,17 +30,8 @@ def ganserve_client(ganserve_server: RunningServer) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def ganserve_local_client(
-    ganserve_models: str | os.PathLike[str] | Sequence[TinyModel], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
+def ganserve_local_client(ganserve_models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Run the server of `ganserve_models` inside this process for all tests of the session, and make its client."""
-    from ganserve import Client
-
-    if isinstance(ganserve_models, str) or hasattr(ganserve_models, "__fspath__"):
-        folder = ganserve_models
-    else:
-        folder = tmp_path_factory.mktemp("ganserve-models")
-        for model in ganserve_models:
-            build_package(folder, model)
+    folder = folder_of(ganserve_models, tmp_path_factory.mktemp("ganserve-models"))
     with Client.local(folder) as client:
         yield client

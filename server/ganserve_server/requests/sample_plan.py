@@ -62,11 +62,7 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
 
 
 def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
-    """Check a request for a stream, and raise an error with all of its problems.
-
-    Returns:
-        Its plan, and the samples of every chunk but the last.
-    """
+    """Return a stream's plan and the samples of every chunk but the last; raise an error with all of its problems."""
     findings = Findings("request.")
     if request.request.HasField("latents"):
         findings.invalid("latents", "are not allowed in a stream: use Sample, or a seed")

@@ -113,9 +113,8 @@ def check_gpu(probe: subprocess.Popen[str] | None) -> Check:
         return Check(
             "GPU", State.NOTE, f"nvidia-smi lists none: {reason}", "check the driver, if this machine has a GPU"
         )
-    return Check(
-        "GPU", State.OK, "; ".join(f"{name}, {memory}, driver {driver}" for name, memory, driver in map(_csv, gpus))
-    )
+    # A line has the GPU's name, memory and driver.
+    return Check("GPU", State.OK, "; ".join(", driver ".join(gpu.rsplit(", ", 1)) for gpu in gpus))
 
 
 def check_onnxruntime(probe: subprocess.Popen[str], *, has_gpu: bool) -> Iterator[Check]:
@@ -251,8 +250,3 @@ def _probed(probe: subprocess.Popen[str]) -> tuple[dict[str, Any] | None, str]:
 
 def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
-
-
-def _csv(line: str) -> tuple[str, str, str]:
-    name, memory, driver = (part.strip() for part in line.split(","))
-    return name, memory, driver

@@ -29,8 +29,8 @@ import grpc
 
 from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_REQUESTS, Drain
 from ganserve_server.api.grpc.error_status import client_status
+from ganserve_server.api.grpc.gan_service import Context
 from ganserve_server.api.grpc.malformed_messages import (
-    Context,
     Handler,
     function_of,
     read_message,

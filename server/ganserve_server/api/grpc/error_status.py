@@ -8,33 +8,22 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from ganserve_server.errors import (
-    DeadlineExpiredError,
-    EngineError,
-    FailedPreconditionError,
-    InvalidRequestError,
-    MemoryFullError,
-    NotFoundError,
-    QueueFullError,
-    RequestError,
-    UnavailableError,
-    UnsupportedError,
-)
+from ganserve_server import errors
 from ganserve_server.monitoring.calls import REQUEST_ID_KEY
 
 DETAILS_KEY = "grpc-status-details-bin"
 _log = logging.getLogger(__name__)
 
 _CODES = {
-    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    NotFoundError: grpc.StatusCode.NOT_FOUND,
-    FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
-    UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
-    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    MemoryFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlineExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    UnavailableError: grpc.StatusCode.UNAVAILABLE,
-    EngineError: grpc.StatusCode.INTERNAL,
+    errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
+    errors.QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.MemoryFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.EngineError: grpc.StatusCode.INTERNAL,
 }
 # A status travels in HTTP/2 headers, and clients accept 8 KiB of them by default. Percent-encoding can triple the size
 # of the message, base64 adds a third to the details, and the details repeat the message.
@@ -50,7 +39,7 @@ def client_status(
     Errors that are not the request's fault are logged, and the client gets the request id to find them.
     """
     details: tuple[tuple[str, str | bytes], ...] = ()
-    if isinstance(error, RequestError) and not isinstance(error, EngineError):
+    if isinstance(error, errors.RequestError) and not isinstance(error, errors.EngineError):
         code, message, details = status_code(error), status_message(error), status_details(error)
     else:
         _log.error("%s failed; request id %s", method, request_id, exc_info=error)
@@ -59,7 +48,7 @@ def client_status(
     return code, message, (*details, (REQUEST_ID_KEY, request_id))
 
 
-def status_code(error: RequestError) -> grpc.StatusCode:
+def status_code(error: errors.RequestError) -> grpc.StatusCode:
     """Return the status code of an error."""
     return _CODES[type(error)]
 
@@ -69,9 +58,9 @@ def status_message(error: Exception) -> str:
     return _cut(str(error), _MAX_MESSAGE_BYTES)
 
 
-def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
+def status_details(error: errors.RequestError) -> tuple[tuple[str, bytes], ...]:
     """Return the trailing metadata with the error's google.rpc details, if it has any."""
-    if isinstance(error, InvalidRequestError):
+    if isinstance(error, errors.InvalidRequestError):
         share = _MAX_DETAILS_BYTES // max(1, len(error.violations))
         violations = [
             error_details_pb2.BadRequest.FieldViolation(
@@ -81,7 +70,7 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
         ]
         detail = error_details_pb2.BadRequest(field_violations=violations)
         return ((DETAILS_KEY, _packed(status_code(error), status_message(error), detail)),)
-    if isinstance(error, QueueFullError):
+    if isinstance(error, errors.QueueFullError):
         return ((DETAILS_KEY, _retry_details(status_message(error), error.retry_after_s)),)
     return ()
 
@@ -90,7 +79,7 @@ def status_details(error: RequestError) -> tuple[tuple[str, bytes], ...]:
 def _retry_details(message: str, retry_after_s: float) -> bytes:
     delay = duration_pb2.Duration()
     delay.FromNanoseconds(int(retry_after_s * 1e9))
-    return _packed(_CODES[QueueFullError], message, error_details_pb2.RetryInfo(retry_delay=delay))
+    return _packed(_CODES[errors.QueueFullError], message, error_details_pb2.RetryInfo(retry_delay=delay))
 
 
 def _packed(code: grpc.StatusCode, message: str, detail: Message) -> bytes:

@@ -7,14 +7,12 @@ leaves, cannot forget a service, and lets watches delay the server's end.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ganserve.v1 import gan_service_pb2
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from ganserve_server.api.grpc.gan_service import Context
 
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -7,9 +7,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from ganserve_server.api.grpc.error_status import status_code, status_details, status_message
+from ganserve_server.api.grpc.gan_service import Context
 from ganserve_server.errors import InvalidRequestError, invalid_field
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
