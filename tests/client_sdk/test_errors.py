@@ -193,6 +193,16 @@ def test_every_status_has_its_class(
         assert isinstance(error.__cause__, grpc.RpcError)
 
 
+def test_a_connection_that_breaks_while_sending_is_an_unavailable_server(
+    connect: Callable[..., Api], script: Script
+) -> None:
+    """grpc.aio calls this INTERNAL; the call is repeated as for any broken connection."""
+    script.answers = [Status(grpc.StatusCode.INTERNAL, "Internal error from Core"), Status(grpc.StatusCode.NOT_FOUND)]
+    with pytest.raises(ganserve.ModelNotFound):
+        connect(script.address).models()
+    assert len(script.metadata) == 2
+
+
 def test_an_overloaded_server_says_when_to_retry(connect: Callable[..., Api], script: Script) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000))
     script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", (retry,))]

@@ -34,6 +34,8 @@ _CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
     grpc.StatusCode.CANCELLED: errors.RequestCancelled,
 }  # every other status is a ServerError
 
+# The detail that grpc.aio gives, as INTERNAL, if the connection breaks while a message is being sent.
+_BROKE_WHILE_SENDING = "Internal error from Core"
 # gRPC's messages if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
@@ -87,6 +89,8 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
     failure = cast("_Failure", error)
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
+    if code is grpc.StatusCode.INTERNAL and details.startswith(_BROKE_WHILE_SENDING):
+        code = grpc.StatusCode.UNAVAILABLE
     kind = _CLASSES.get(code, errors.ServerError)
     if kind is errors.ServerOverloaded and rich.retry_after_s is None and "larger than max" in details:
         kind = errors.MessageTooLarge
