@@ -43,7 +43,8 @@ class Observation:
     """Norm of d generator loss / d generator weights."""
 
     diversity: float
-    """Mean distance of two generated samples (of one label) relative to real ones; 0: all are the same."""
+    """Mean distance of two generated samples (of one label) relative to real ones; 0: all are the same. 1 if all real
+    ones are equal."""
     offset: float
     """Distance between the centres of generated and real samples, in mean pairwise distances of real ones."""
     centre: tuple[float, ...]

@@ -62,8 +62,11 @@ class Regions:
         )
 
     def _shares(self, samples: Tensor) -> NDArray[np.float64]:
-        counts = np.bincount(self._assign(samples), minlength=self._count)
-        return np.asarray(counts / counts.sum(), np.float64)
+        """Return each region's share of the samples; those that hold NaN or infinite values are in none."""
+        finite = samples[samples.flatten(1).isfinite().all(dim=1)]
+        if not len(finite):
+            return np.zeros(self._count)
+        return np.asarray(np.bincount(self._assign(finite), minlength=self._count) / len(samples), np.float64)
 
 
 def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
@@ -80,7 +83,8 @@ def label_regions(
 ) -> Regions | None:
     """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
-    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`.
+    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`. There are no
+    such regions if all samples of `reference` have the same label.
     """
     if int(reference[1].min()) == int(reference[1].max()):
         return None

@@ -113,10 +113,10 @@ def mode_collapse(history: History) -> str | None:
     if now.diversity < (COLLAPSED_DIVERSITY if settled else DEEP_COLLAPSE):
         return (
             f"The generated samples differ from each other only {now.diversity:.0%} as much as real samples do, and "
-            f"reach {_regions(now)}."
+            f"reach {reached_regions(now)}."
         )
     if settled and now.regions_reached < COLLAPSED_REGIONS * now.regions:
-        return f"The generated samples reach only {_regions(now)}."
+        return f"The generated samples reach only {reached_regions(now)}."
     return None
 
 
@@ -202,7 +202,7 @@ def convergence(history: History) -> str | None:
     quality = "" if now.quality is None else f", {now.quality_name} {now.quality:.3g}"
     return (
         f"The critic is right {now.critic_accuracy:.0%} of the time, about as often as by chance, and the generated "
-        f"samples are as varied as real ones ({now.diversity:.0%}, {_regions(now)}{quality})."
+        f"samples are as varied as real ones ({now.diversity:.0%}, {reached_regions(now)}{quality})."
     )
 
 
@@ -252,6 +252,7 @@ def _never_left(history: History) -> bool:
     return len(recent) > 1 and still and has_gained_less(recent[-1], NOTHING_GAINED)
 
 
-def _regions(item: Observation) -> str:
+def reached_regions(item: Observation) -> str:
+    """Return how many of the regions the generated samples reach, in words."""
     kind = "clusters of the data" if item.region_kind == "clusters" else item.region_kind
     return f"{item.regions_reached} of the {item.regions} {kind}"

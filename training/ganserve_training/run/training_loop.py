@@ -1,5 +1,6 @@
 """Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from ganserve_training.diagnosis import Observation
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
+from ganserve_training.files import write_text_atomically
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.logs import LogWriter
@@ -99,7 +101,10 @@ class RunLoop:
                 self._outputs = _Outputs(
                     self._trainer, self._samples, self._folder, self._console, self._diagnosis_state
                 )
-            return self._steps()
+            stopped = self._steps()
+            if self._outputs is not None:
+                self._outputs.tell_last_word()
+            return stopped
         finally:
             if self._outputs is not None:
                 self._outputs.close()
@@ -172,6 +177,7 @@ class RunLoop:
             kept = f"the last good checkpoint is {self._last_checkpoint}"
         if self._outputs is not None and self._outputs.monitor is not None:
             self._outputs.monitor.note_divergence(f"{what}.")
+            self._outputs.tell_last_word(aloud=False)  # the user sees the error
         advice = advise("divergence", self._config, self._samples.info, self._trainer.check)
         raise DivergedError(f"{what}; training stopped, {kept}. {advice.rstrip('.')}, in another --out")
 
@@ -218,6 +224,7 @@ class _Outputs:
         self.monitor: Monitor | None = None
         self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
+        folder.last_word.unlink(missing_ok=True)  # It was about an earlier end.
         if config.diagnosis.enabled:
             self.monitor = Monitor(trainer, samples, folder, self._view.say)
             if diagnosis_state is not None:
@@ -234,11 +241,22 @@ class _Outputs:
         """Run the diagnosis; return its observation if that is the best so far, and whether to stop."""
         assert self.monitor is not None
         look = self.monitor.look()
+        if look is None:
+            return None, False
         if self._board is not None:
             self._board.observation(look.observation)
             for finding in look.findings:
                 self._board.finding(finding)
         return look.observation if look.is_best else None, self.monitor.should_stop
+
+    def tell_last_word(self, *, aloud: bool = True) -> None:
+        """Write the monitor's last word into the run's folder, and print it if `aloud`."""
+        word = None if self.monitor is None else self.monitor.last_word()
+        if word is None:
+            return
+        write_text_atomically(self._folder.last_word, json.dumps(word.to_dict()) + "\n")
+        if aloud:
+            self._view.say(word.sentence)
 
     def draw(self) -> None:
         """Save a picture of samples."""
