@@ -108,9 +108,10 @@ def explanations(evaluation: Evaluation) -> list[str]:
     lines = []
     if evaluation.beside_real:
         count = evaluation.beside_real_samples
+        judged = {"gan_test", "inception_score"} & evaluation.beside_real.keys()
         lines.append(
             f"model / real: {count:,} generated samples, and {count:,} held-out real ones in their place, measured in "
-            "the same way; for GAN-train, GAN-test and the Inception score, all generated samples and the judge's own"
+            f"the same way{'; with a judge: all generated samples, and its own figure' if judged else ''}"
         )
     lines += [f"left out: {name}: {why}" for name, why in evaluation.left_out.items()]
     lines.append(

@@ -35,6 +35,7 @@ class RunFolder:
         self.report = root / "report.html"
         self.checkpoints = root / "checkpoints"
         self.samples = root / "samples"
+        self.real_samples = root / "real.png"
         self.metrics = root / "metrics.json"
 
     def missing(self, what: str) -> str:

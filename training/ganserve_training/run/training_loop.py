@@ -221,6 +221,7 @@ class _Outputs:
         self._folder = folder
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
+        self._pictures.save_real(folder.real_samples)
         self.monitor: Monitor | None = None
         self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
