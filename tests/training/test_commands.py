@@ -158,25 +158,27 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
     assert as_json["beside_real"]["recall"]["verdict"] == as_json["verdict"] == "poor"
 
 
-def test_evaluate_compares_models_side_by_side(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_compares_models_side_by_side(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = finished.parent / "other"
     assert ganserve("train", *train_arguments(other, 20), "--seed", "5").returncode == 0
-    capsys.readouterr()
+    monkeypatch.chdir(finished.parent)
     only = ("--samples", "50", "--metrics", "gan-train-test", "sliced-wasserstein")
-    assert evaluate_command.main([str(finished), str(other), *only]) == 0
+    assert evaluate_command.main(["digits", "other", *only]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if " step 20: 50 samples" in line] == lines[0:3:2]
     (head,) = (line.split() for line in lines if line.strip().startswith("metric"))
-    assert head == ["metric", str(finished), str(other)]
+    assert head == ["metric", "digits", "other"]
     table = {line.split("  ")[0].strip(): line for line in lines}
     assert table["GAN-train"].count("poor") == 2
-    assert evaluate_command.main([str(finished), str(other), *only, "--json"]) == 0
+    assert evaluate_command.main(["digits", "other", *only, "--json"]) == 0
     models = json.loads(capsys.readouterr().out)["models"]
-    assert [model["run"] for model in models] == [str(finished), str(other)]
+    assert [model["run"] for model in models] == ["digits", "other"]
     for model in models:
         assert f"{model['metrics']['gan_test']:.3f}" in table["GAN-test"]
-    assert evaluate_command.main([str(finished), str(finished / "nothing")]) == 2
-    assert "nothing: no such folder" in capsys.readouterr().err
+    assert evaluate_command.main(["digits", "nothing"]) == 2
+    assert "MODEL nothing: no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.evaluation.table import Named, labels_comparison
 from ganserve_training.evaluation.verdict import Comparison
-from ganserve_training.report import write_report
+from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
 from ganserve_training.report.comparison import _measures
 from ganserve_training.report.material import MOST_PICTURES, read_run
@@ -206,6 +206,8 @@ def test_several_runs_stand_side_by_side(
         *("Loss of the critic", "Loss of the generator"),
     ]
     assert curves["Diversity"] == [[(item.step, item.diversity) for item in run.observations] for run in runs]
+    same = write_comparison([other, other]).read_text(encoding="utf-8")
+    assert same.count(f"<h3>{other} <small>") == 2  # names that are alike become paths
     assert curves["Loss of the critic"][1] == [(record["step"], record["critic_loss"]) for record in runs[1].log]
 
 

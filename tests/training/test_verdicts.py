@@ -1,6 +1,7 @@
 """Good, fair and poor: the same rule for every figure, by the values of real samples."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,17 @@ def test_real_samples_are_measured_once_for_all_models(monkeypatch: pytest.Monke
     assert real.count == len(real.labels if real.labels is not None else ()) == 200
     monkeypatch.setattr("ganserve_training.evaluation.real_samples.FEWEST", 201)
     assert not real.are_enough
+
+
+def test_held_out_samples_that_are_unlike_the_training_samples_are_noted() -> None:
+    evaluation = evaluate(subject(DIGITS, real_samples(DIGITS, "held_out")), PIXELS)
+    assert evaluation.notes == ()
+    precision = Comparison(model=0.5, real=0.46, worst=0.0, likeness=1.0, verdict="good")
+    unlike = replace(evaluation, beside_real={**evaluation.beside_real, "precision": precision})
+    assert unlike.notes[-1] == (
+        "held-out real samples are unlike the training samples themselves (precision 0.46), so the verdicts are mild"
+    )
+    assert unlike.to_dict()["notes"] == list(unlike.notes)
 
 
 def test_an_evaluation_survives_its_form_on_disk_and_older_forms_are_read() -> None:

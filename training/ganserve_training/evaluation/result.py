@@ -10,6 +10,9 @@ from ganserve_training.evaluation.verdict import Comparison, Verdict
 UNEQUAL_COUNTS = 2.0
 """Ratio of real to generated samples, or the reverse, from which a note says that FID depends on the counts."""
 
+UNLIKE_PRECISION = 0.5
+"""Precision of held-out real samples below which a note says that they are a mild measure."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureReport:
@@ -67,14 +70,21 @@ class Evaluation:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences about what to know before comparing the figures."""
+        notes = []
         fewer, more = sorted((self.samples, self.real_samples))
-        if "fid" not in self.metrics or more < UNEQUAL_COUNTS * fewer:
-            return ()
-        return (
-            f"FID compares {self.samples:,} generated samples with {self.real_samples:,} real ones, and the smaller "
-            "count biases it upwards. Compare it only with FIDs of the same counts, or measure again with --samples "
-            f"{self.real_samples}",
-        )
+        if "fid" in self.metrics and more >= UNEQUAL_COUNTS * fewer:
+            notes.append(
+                f"FID compares {self.samples:,} generated samples with {self.real_samples:,} real ones, and the "
+                "smaller count biases it upwards. Compare it only with FIDs of the same counts, or measure again with "
+                f"--samples {self.real_samples}"
+            )
+        precision = self.beside_real.get("precision")
+        if precision is not None and precision.real < UNLIKE_PRECISION:
+            notes.append(
+                f"held-out real samples are unlike the training samples themselves (precision {precision.real:.2f}), so "
+                "the verdicts are mild"
+            )
+        return tuple(notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of metrics.json: strict JSON. A label's figure that is not a number becomes null."""

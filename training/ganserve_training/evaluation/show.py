@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ganserve_training.evaluation.table import (
     Named,
@@ -59,7 +59,9 @@ def _rich(table: Table) -> RichTable:
 
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, title in enumerate(table.head):
-        made.add_column(Text(title), justify="right" if place in table.numbers else "left", no_wrap=title != "meaning")
+        justify: Literal["left", "right"] = "right" if place in table.numbers else "left"
+        whole = place not in table.wrapped
+        made.add_column(Text(title), justify=justify, no_wrap=whole, overflow="fold")
     for row in table.rows:
         made.add_row(*(Text(cell.text, style=_COLOURS.get(cell.verdict or "", "")) for cell in row))
     return made

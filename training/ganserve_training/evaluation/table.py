@@ -27,6 +27,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     numbers: frozenset[int] = frozenset()
     """Indices of columns that are aligned to the right."""
+    wrapped: frozenset[int] = frozenset()
+    """Indices of columns whose texts are long, and may be broken into lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def figures_table(models: Sequence[Named], *, side_by_side: bool | None = None) 
                 (Cell(figure.title), *(_value(model, name, figure) for model in models)) for name, figure in rows
             ),
             numbers=frozenset(range(1, len(models) + 1)),
+            wrapped=frozenset(range(1, len(models) + 1)),
         )
     (model,) = models
     compared = model.evaluation.beside_real
@@ -65,6 +68,7 @@ def figures_table(models: Sequence[Named], *, side_by_side: bool | None = None) 
             for name, figure in rows
         ),
         numbers=frozenset((1, 2)),
+        wrapped=frozenset((4,)),
     )
 
 

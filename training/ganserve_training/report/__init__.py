@@ -1,6 +1,7 @@
 """Write self-contained pages about runs: samples over time, curves with findings, metrics, configuration."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
@@ -44,6 +45,8 @@ def write_comparison(runs: Sequence[Path], out: Path | None = None, *, steps: St
     for run in runs:
         steps.next(f"reading {run}")
         materials.append(read_run(RunFolder(run)))
+    if len({material.name for material in materials}) < len(runs):
+        materials = [replace(material, name=str(run)) for material, run in zip(materials, runs, strict=True)]
     steps.next("drawing the page")
     return _write(out or COMPARISON, render(materials))
 
