@@ -81,8 +81,8 @@ class Evaluation:
         precision = self.beside_real.get("precision")
         if precision is not None and precision.real < UNLIKE_PRECISION:
             notes.append(
-                f"held-out real samples are unlike the training samples themselves (precision {precision.real:.2f}), so "
-                "the verdicts are mild"
+                "held-out real samples are unlike the training samples themselves (precision "
+                f"{precision.real:.2f}), so the verdicts are mild"
             )
         return tuple(notes)
 

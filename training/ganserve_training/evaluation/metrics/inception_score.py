@@ -33,7 +33,7 @@ METRIC = Metric(
     measure=_measure,
     figures={
         "inception_score": Figure("Inception score", "the judge is sure, and labels are balanced", "share"),
-        "inception_score_real": Figure("  of real samples", "held-out ones"),
+        "inception_score_real": Figure("its value of real ones", "Inception score of held-out samples"),
     },
     beside_real=lambda _, found: {
         "inception_score": Beside(found["inception_score"], found["inception_score_real"], worst=1.0)

@@ -69,7 +69,7 @@ METRIC = Metric(
         "high_quality": Figure("high quality", "share of samples within 3 standard deviations of a mode", "share"),
         "reverse_kl": Figure("reverse KL", "unevenness of the modes, in nats", "squared-distance"),
         "mode_divergence": Figure(
-            "mode divergence", "the same, with samples between the modes as one more mode, in nats", "squared-distance"
+            "mode divergence", "how unevenly modes and the space between them are reached, in nats", "squared-distance"
         ),
     },
     missing=lambda traits: "" if traits.has_modes else "data whose modes are known: ring, grid or stacked-digits",
