@@ -1,6 +1,7 @@
 """Evaluate models of few, equal or unlabelled samples: figures, or words instead of them; never a crash."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from drawn_subjects import real_samples, subject
 from ganserve_training.config import ArrayConfig, RingConfig
-from ganserve_training.errors import DataError
+from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.evaluate import evaluate
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
@@ -159,3 +160,20 @@ def test_huge_vectors_get_figures_or_words() -> None:
     evaluation = evaluate(subject(config, huge, labelled=False), EvaluationOptions(metrics=metrics, samples=100))
     json.dumps(evaluation.to_dict(), allow_nan=False)
     assert evaluation.verdict == "poor"
+
+
+def test_more_labels_than_the_usual_number_of_samples(tmp_path: Path) -> None:
+    """Every label is drawn, unless the user asks for fewer samples."""
+    config = pictures(tmp_path, [number % 64 for number in range(640)])
+    names = tuple(map(str, range(1600)))
+    model = replace(subject(config, real_samples(config)), label_names=names)
+    asked: list[int] = []
+
+    def draw(labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
+        asked.append(count)
+        return real_samples(config)(None, count, seed)
+
+    evaluate(replace(model, draw=draw), EvaluationOptions(metrics=("sliced-wasserstein",)))
+    assert asked[0] == 1600
+    with pytest.raises(ConfigError, match=r"--samples 100: must be at least 1600, one for each label\."):
+        evaluate(replace(model, draw=draw), EvaluationOptions(metrics=("sliced-wasserstein",), samples=100))

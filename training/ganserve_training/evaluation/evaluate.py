@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganserve_training.data import load_split
 from ganserve_training.data.config import DataConfig
 from ganserve_training.diagnosis.last_word import read_last_word
-from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.judge import Judgement, judge_samples
 from ganserve_training.evaluation.metric import DataTraits, Material, choose_metrics, measure
 from ganserve_training.evaluation.options import EvaluationOptions
@@ -126,7 +126,8 @@ def evaluate(
     if needs_features:
         steps.next("making the features")
         yardstick.make_features()
-    count, real = yardstick.count, yardstick.real
+    real = yardstick.real
+    count = yardstick.count if options.samples else max(yardstick.count, len(names))
 
     def draw(labels: NDArray[np.int64] | None, count: int, seed: int) -> Material:
         samples = subject.draw(labels, count, seed)
@@ -173,9 +174,9 @@ def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: D
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """Return labels int64 [count], each of `classes` as often (to within one); raise DataError if they are too few."""
+    """Return labels int64 [count], each of `classes` equally often to within one; ConfigError if they are too few."""
     if count < classes:
-        raise DataError(f"samples must be at least {classes}, one for each label (got {count})")
+        raise ConfigError(f"--samples {count}: must be at least {classes}, one for each label.")
     return np.arange(count, dtype=np.int64) % classes
 
 
