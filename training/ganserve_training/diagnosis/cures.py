@@ -15,6 +15,7 @@ from ganserve_training.options.anneal import Anneal
 CURABLE: tuple[Kind, ...] = ("vanishing-gradients", "no-progress", "mode-collapse", "oscillation", "divergence")
 """Troubles that end a run's use; the others only lower its quality."""
 MOST_CURES = 3
+_EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
 
 _PLAYERS = ("generator", "critic")
 
@@ -65,11 +66,12 @@ def _rates(config: TrainConfig, most: float, share: float | None) -> dict[str, A
     return changes
 
 
-def _penalties(config: TrainConfig, least: float, gain: float) -> dict[str, Any]:
-    """Return weights of R1 and R2 of at least `least`, and at least `gain` times the present ones."""
+def _penalties(config: TrainConfig, usual: float, gain: float) -> dict[str, Any]:
+    """Return weights of R1 and R2 of at least the usual one, and `gain` times the present one if that is sensible."""
     changes: dict[str, Any] = {}
     for name in ("r1_gamma", "r2_gamma"):
-        weight = max(least, gain * getattr(config.regularisers, name).most)
+        present = gain * getattr(config.regularisers, name).most
+        weight = usual if present > _EXTREME * usual else max(usual, present)
         changes |= _both(f"regularisers.{name}", weight, weight)
     return changes
 
