@@ -25,6 +25,7 @@ def failing(**changes: Any) -> TrainConfig:
     """Return a run whose samples swing back and forth: its learning rate is fifty times too high."""
     fields = {
         "steps": STEPS,
+        "on_trouble": "heal",
         "diagnosis": DiagnosisConfig(every_steps=5, samples=64),
         "optimisers": OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(0.05))),
         "output": OutputConfig(log_every_steps=5, checkpoint_every_steps=10, samples_every_steps=200),
@@ -65,6 +66,7 @@ def test_a_run_that_fails_changes_its_configuration_and_goes_on(healed: tuple[Pa
     assert len(lines) == 1
     assert lines[0].startswith(f"healing: oscillation at step {cure.step}. Going on from ")
     assert "--optimisers.critic.learning-rate.start 0.003" in lines[0]
+    assert f"; healed of oscillation at step {cure.step}." in (out / "last_word.json").read_text()
     (record,) = map(json.loads, (out / "cures.jsonl").read_text().splitlines())
     assert record["changes"] == cure.changes
 

@@ -212,7 +212,6 @@ def test_divergence_stops_training_and_leaves_the_last_good_checkpoint(tmp_path:
     """The weight of R1 grows along half a cosine until the penalty exceeds float32."""
     config = tiny_config(
         steps=200,
-        on_trouble="continue",
         regularisers=RegularisersConfig(r1_gamma=Anneal(start=1.0, end=1e41), r2_gamma=Anneal.constant(0.0)),
         schedule=ScheduleConfig(burn_in_steps=200),
         output=OutputConfig(log_every_steps=7, checkpoint_every_steps=every),
@@ -238,7 +237,7 @@ def test_divergence_stops_training_and_leaves_the_last_good_checkpoint(tmp_path:
 
 
 def test_divergence_before_any_checkpoint_says_so(tmp_path: Path) -> None:
-    config = tiny_config(on_trouble="continue", regularisers=RegularisersConfig(r1_gamma=Anneal.constant(1e45)))
+    config = tiny_config(regularisers=RegularisersConfig(r1_gamma=Anneal.constant(1e45)))
     with pytest.raises(DivergedError, match=r"^r1 became inf at step 1; training stopped, there was no checkpoint yet"):
         run(config, tmp_path)
     assert checkpoint_paths(tmp_path / "checkpoints") == []

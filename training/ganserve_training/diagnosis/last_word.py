@@ -1,7 +1,7 @@
 """Say how a run went and how it stands, in one sentence: from its findings and their ends."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ def read_last_word(folder: RunFolder) -> LastWord | None:
     if config is None or not log or not (looks or findings):
         return None
     step = int(log[-1]["step"])
-    return last_word(step, looks, findings, ended=step >= config.steps)  # Older versions wrote no last word.
+    cures = read_log(folder.cures)
+    return last_word(step, looks, findings, cures, ended=step >= config.steps)  # Older versions wrote no last word.
 
 
 def episodes(findings: Sequence[Finding]) -> list[Episode]:
@@ -95,8 +96,13 @@ def episodes(findings: Sequence[Finding]) -> list[Episode]:
     return made
 
 
-def last_word(step: int, looks: int, findings: Sequence[Finding], *, ended: bool = True) -> LastWord:
-    """Return the last word about a run at `step`, after so many looks; `ended`: it trains no more."""
+def last_word(
+    step: int, looks: int, findings: Sequence[Finding], cures: Sequence[Mapping[str, Any]] = (), *, ended: bool = True
+) -> LastWord:
+    """Return the last word about a run at `step`, after so many looks; `ended`: it trains no more.
+
+    `cures` are the lines of cures.jsonl.
+    """
     verb = "Ends" if ended else "So far"
     told = episodes(findings)
     if not told and looks < PERSISTENCE:
@@ -115,5 +121,7 @@ def last_word(step: int, looks: int, findings: Sequence[Finding], *, ended: bool
     else:
         state = "healthy" if converged is None else f"healthy, converged {converged.span}"
     past = [f"{item.finding.kind.replace('-', ' ')} {item.span}" for item in troubles if item.end is not None]
-    sentence = "; ".join([f"{verb} {state}", *([", ".join(past)] if past else [])])
+    healed = [f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures]
+    parts = [f"{verb} {state}", ", ".join(past), f"healed of {' and '.join(healed)}" if healed else ""]
+    sentence = "; ".join(filter(None, parts))
     return LastWord(step=step, healthy=not lasting, sentence=f"{sentence}.")

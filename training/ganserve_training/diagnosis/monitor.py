@@ -111,7 +111,8 @@ class Monitor:
         """Return the last word about the run; None: the monitor has not looked."""
         findings = [Finding(**record) for record in read_log(self._folder.diagnosis)]
         looks = len(self._history)
-        return last_word(self._trainer.step, looks, findings) if looks or findings else None
+        cures = read_log(self._folder.cures)
+        return last_word(self._trainer.step, looks, findings, cures) if looks or findings else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint; the history itself is in observations.jsonl.

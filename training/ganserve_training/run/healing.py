@@ -110,7 +110,7 @@ def heal(folder: RunFolder, treatment: Treatment, trouble: TroubleError) -> tupl
             delete_checkpoint(path)
     treatment = treatment.cured(cure)
     lines = (json.dumps(asdict(each)) + "\n" for each in treatment.cures)
-    write_text_atomically(folder.root / "cures.jsonl", "".join(lines))
+    write_text_atomically(folder.cures, "".join(lines))
     return treatment, healthy
 
 

@@ -31,6 +31,7 @@ class RunFolder:
         self.observations = root / "observations.jsonl"
         self.diagnosis = root / "diagnosis.jsonl"
         self.last_word = root / "last_word.json"
+        self.cures = root / "cures.jsonl"
         self.tensorboard = root / "tensorboard"
         self.report = root / "report.html"
         self.checkpoints = root / "checkpoints"
