@@ -85,6 +85,18 @@ def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> N
     )  # It stands still after it has learned.
 
 
+def test_samples_unlike_their_labels_are_ignored_labels() -> None:
+    found = diagnose(history(10, label_agreement=0.2))["ignored-labels"]
+    assert "only 20% as often as real samples do, and not more often than 5 looks ago" in found
+    assert diagnose(history(9, label_agreement=0.2)) == {}  # Too early to know.
+    assert diagnose(history(10, label_agreement=0.5)) == {}
+    assert diagnose(history(10, label_agreement=None)) == {}
+    learning = [0.1, 0.1, 0.1, 0.1, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35]
+    assert diagnose(history(10, label_agreement=learning)) == {}
+    collapsed = diagnose(history(10, label_agreement=0.1, diversity=0.1, quality=0.7))
+    assert set(collapsed) == {"mode-collapse"}  # It explains the labels, too.
+
+
 def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
     there_and_back = [(0.3, 0.0), (-0.3, 0.0)] * 5
     assert "by 60% of the real samples' mean distance" in diagnose(history(10, centre=there_and_back))["oscillation"]

@@ -12,7 +12,14 @@ from ganserve_training.diagnosis.findings import Kind
 from ganserve_training.errors import ConfigError
 from ganserve_training.options.anneal import Anneal
 
-CURABLE: tuple[Kind, ...] = ("vanishing-gradients", "no-progress", "mode-collapse", "oscillation", "divergence")
+CURABLE: tuple[Kind, ...] = (
+    "vanishing-gradients",
+    "no-progress",
+    "mode-collapse",
+    "ignored-labels",
+    "oscillation",
+    "divergence",
+)
 """Troubles that end a run's use; the others only lower its quality."""
 MOST_CURES = 3
 _EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
@@ -44,6 +51,8 @@ def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str
     saturates = kind == "vanishing-gradients" and config.loss.name == "minimax"
     loss = {"loss.name": "modified-minimax"} if saturates else {}
     bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
+    if kind == "ignored-labels":
+        yield {"networks.critic_conditioning": "classifier"}
     yield {**loss, **_rates(config, rate, 1 / 3), **({} if bounded else _penalties(config, gamma, 1.0))}
     game = _relativistic(config)
     now = flat_config(config)

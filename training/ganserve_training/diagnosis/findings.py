@@ -8,6 +8,7 @@ Kind = Literal[
     "vanishing-gradients",
     "no-progress",
     "mode-collapse",
+    "ignored-labels",
     "oscillation",
     "critic-overfitting",
     "divergence",

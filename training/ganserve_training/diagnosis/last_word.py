@@ -14,6 +14,7 @@ _STATES: dict[Kind, str] = {
     "vanishing-gradients": "with vanishing gradients",
     "no-progress": "without progress",
     "mode-collapse": "in mode collapse",
+    "ignored-labels": "with samples that ignore their labels",
     "oscillation": "oscillating",
     "critic-overfitting": "with an overfitting critic",
     "divergence": "diverged",

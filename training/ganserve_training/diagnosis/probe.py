@@ -142,7 +142,7 @@ class Probe:
                 features = self._space(fake)
                 centre = (features.mean(dim=0) - self._real_centre) / self._spread
                 diversity = mean_pairwise_distance(features, self._paired_labels)
-                coverage = self._regions.coverage(fake)
+                coverage = self._regions.coverage(fake, self._labels)
         return Observation(
             step=step,
             samples_seen=samples_seen,
@@ -165,6 +165,7 @@ class Probe:
             regions=coverage.regions,
             regions_reached=coverage.reached,
             region_entropy=coverage.relative_entropy,
+            label_agreement=coverage.agreement,
             quality_name=None if quality is None else quality.name,
             quality=None if quality is None else quality.value,
             untrained_quality=untrained_quality,

@@ -18,6 +18,8 @@ def recovery(kind: Kind, now: Observation) -> str:
                 f"The generated samples differ from each other {now.diversity:.0%} as much as real samples do, and "
                 f"reach {reached_regions(now)}."
             )
+        case "ignored-labels":
+            return f"The generated samples show their labels {now.label_agreement or 0.0:.0%} as often as real ones."
         case "oscillation":
             return f"The players no longer swing{f', and {quality}' if quality else ''}."
         case "critic-overfitting":
