@@ -23,12 +23,7 @@ import numpy as np
 from ganserve import Client
 from ganserve_training import load_trained
 from ganserve_training.evaluation.evaluate import evaluate_samples
-from ganserve_training.evaluation.judge import (
-    GAN_TEST_AT_LEAST,
-    GAN_TRAIN_AT_LEAST,
-    NN_DISTANCE_RATIO_WITHIN,
-    Judgement,
-)
+from ganserve_training.evaluation.judge import Judgement
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Path("demo/runs/digits")
@@ -36,6 +31,8 @@ MODELS = Path("demo/models")
 PICTURE = Path("demo/digits.png")
 GANSERVE = Path(sys.executable).with_name("ganserve")
 JUDGED = 1_500
+GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST = 0.98, 0.96  # what good runs on these digits reach
+NN_DISTANCE_RATIO_WITHIN = (0.8, 1.2)
 STOP_S = 30
 
 

@@ -140,9 +140,10 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
     lines = result.stdout.splitlines()
     assert lines[0] == f"{finished}, step 20: 50 samples, 1,437 real ones"
     table = {line.split("  ")[0].strip(): line for line in lines}
-    assert "at least 0.98" in table["GAN-test"]
-    assert "at least 0.96" in table["GAN-train"]
-    assert "0.8 to 1.2" in table["NN distance ratio"]
+    assert lines[1].startswith("  Poor: ")
+    assert " / 0.994   " in table["GAN-test"]
+    assert "poor" in table["GAN-train"]
+    assert "poor" in table["recall"]
     assert "0.994" in table["judge's accuracy"]
     assert "FID" not in table
     assert {str(digit) for digit in range(10)} <= table.keys()
@@ -153,6 +154,31 @@ def test_evaluate_explains_its_numbers(finished: Path, capsys: pytest.CaptureFix
     assert as_json == json.loads((finished / "metrics.json").read_text())
     assert f"{as_json['metrics']['gan_test']:.3f}" in table["GAN-test"]
     assert f"{as_json['metrics']['precision']:.3f}" in table["precision"]
+    assert lines[1].strip() == as_json["summary"]
+    assert as_json["beside_real"]["recall"]["verdict"] == as_json["verdict"] == "poor"
+
+
+def test_evaluate_compares_models_side_by_side(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = finished.parent / "other"
+    assert ganserve("train", *train_arguments(other, 20), "--seed", "5").returncode == 0
+    monkeypatch.chdir(finished.parent)
+    only = ("--samples", "50", "--metrics", "gan-train-test", "sliced-wasserstein")
+    assert evaluate_command.main(["digits", "other", *only]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if " step 20: 50 samples" in line] == lines[0:3:2]
+    (head,) = (line.split() for line in lines if line.strip().startswith("metric"))
+    assert head == ["metric", "digits", "other"]
+    table = {line.split("  ")[0].strip(): line for line in lines}
+    assert table["GAN-train"].count("poor") == 2
+    assert evaluate_command.main(["digits", "other", *only, "--json"]) == 0
+    models = json.loads(capsys.readouterr().out)["models"]
+    assert [model["run"] for model in models] == ["digits", "other"]
+    for model in models:
+        assert f"{model['metrics']['gan_test']:.3f}" in table["GAN-test"]
+    assert evaluate_command.main(["digits", "nothing"]) == 2
+    assert "MODEL nothing: no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -146,14 +146,15 @@ def test_the_quality_before_training_is_known_at_any_step() -> None:
     config = tiny_config(seed=7, diagnosis=WATCHED)
     samples = load_split(config.data, "train")
     trainer = Trainer(config, samples)
-    before = monitor_module._Observer(trainer, samples)._measure_quality(trainer.ema.module).value
+    before = monitor_module._Observer(trainer, samples, print)._measure_quality(trainer.ema.module)
+    assert before is not None
     for _ in range(5):
         trainer.run_step()
     state = torch.get_rng_state()
-    observer = monitor_module._Observer(trainer, samples)
+    observer = monitor_module._Observer(trainer, samples, print)
     assert torch.equal(torch.get_rng_state(), state)
-    assert observer.observe().untrained_quality == before
-    assert observer.observe().quality != before
+    assert observer.observe().untrained_quality == before.value
+    assert observer.observe().quality != before.value
 
 
 @pytest.fixture

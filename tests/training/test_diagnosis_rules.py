@@ -85,6 +85,18 @@ def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> N
     )  # It stands still after it has learned.
 
 
+def test_samples_unlike_their_labels_are_ignored_labels() -> None:
+    found = diagnose(history(10, label_agreement=0.2))["ignored-labels"]
+    assert "only 20% as often as real samples do, and not more often than 5 looks ago" in found
+    assert diagnose(history(9, label_agreement=0.2)) == {}  # Too early to know.
+    assert diagnose(history(10, label_agreement=0.5)) == {}
+    assert diagnose(history(10, label_agreement=None)) == {}
+    learning = [0.1, 0.1, 0.1, 0.1, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35]
+    assert diagnose(history(10, label_agreement=learning)) == {}
+    collapsed = diagnose(history(10, label_agreement=0.1, diversity=0.1, quality=0.7))
+    assert set(collapsed) == {"mode-collapse"}  # It explains the labels, too.
+
+
 def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
     there_and_back = [(0.3, 0.0), (-0.3, 0.0)] * 5
     assert "by 60% of the real samples' mean distance" in diagnose(history(10, centre=there_and_back))["oscillation"]
@@ -230,8 +242,9 @@ def test_the_best_observation_is_the_first_with_the_best_quality() -> None:
 def test_a_lasting_condition_is_reported_again_only_after_it_has_ended() -> None:
     debounce = Debounce()
     there: list[bool] = [True, True, False, True, True, True, True, False, True, False, False, False, True, True, True]
-    reported = [bool(debounce.feed({"decline"} if now else set())) for now in there]
-    assert [index for index, now in enumerate(reported) if now] == [5, 14]
+    told = [debounce.feed({"decline"} if now else set()) for now in there]
+    assert [index for index, now in enumerate(told) if now.begun] == [5, 14]
+    assert [index for index, now in enumerate(told) if now.ended] == [11]
     assert debounce.lasting == {"decline"}
     assert debounce.streak("decline") == 3
 
@@ -263,6 +276,10 @@ def test_observations_and_findings_are_read_back_unchanged() -> None:
     finding = Finding(step=400, kind="mode-collapse", message="They are alike.", advice="Try this.")
     assert Finding(**json.loads(json.dumps(asdict(finding)))) == finding
     assert str(finding) == "mode collapse at step 400: They are alike. Try this."
+    end = Finding(step=900, kind="mode-collapse", message="They differ.", advice="", over=True)
+    assert str(end) == "recovered from mode collapse at step 900: They differ."
+    assert str(replace(end, kind="convergence")) == "no longer converged at step 900: They differ."
+    assert Finding(**{name: value for name, value in asdict(finding).items() if name != "over"}) == finding
 
 
 def test_wrong_numbers_in_the_configuration_are_refused() -> None:

@@ -152,7 +152,9 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
         while trainer.step < config.steps:
             trainer.run_step()
             if trainer.step % config.diagnosis.every_steps == 0:
-                kinds += [finding.kind for finding in monitor.look().findings]
+                look = monitor.look()
+                assert look is not None
+                kinds += [finding.kind for finding in look.findings if not finding.over]
         monitor.close()
         trainer.close()
     return kinds

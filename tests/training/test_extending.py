@@ -190,7 +190,7 @@ def test_a_metric(tmp_path: Path) -> None:
         Metric(
             name="brightness",
             measure=lambda material: {"brightness": float(material.values.mean())},
-            figures={"brightness": Figure("brightness", "", "mean of all pixels, 0 to 1", ".3f")},
+            figures={"brightness": Figure("brightness", "mean of all pixels, 0 to 1")},
         )
     )
     train(tiny_config(), tmp_path, device="cpu")

@@ -13,7 +13,8 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation import metric as register
 from ganserve_training.evaluation.metric import Figure, Material, Metric, register_metric
 from ganserve_training.evaluation.options import EvaluationOptions
-from ganserve_training.evaluation.table import show
+from ganserve_training.evaluation.show import show
+from ganserve_training.evaluation.table import Named
 from tiny_runs import tiny_config
 
 
@@ -25,7 +26,7 @@ def brightness_error(material: Material) -> dict[str, float]:
 BRIGHTNESS = Metric(
     name="brightness",
     measure=brightness_error,
-    figures={"brightness_error": Figure("brightness error", "0", "difference of the mean brightness")},
+    figures={"brightness_error": Figure("brightness error", "difference of the mean brightness")},
 )
 
 
@@ -43,7 +44,7 @@ def test_a_metric_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
     assert 0.0 <= evaluation.metrics["brightness_error"] < 1.0
     capsys.readouterr()
-    show("my run", evaluation)
+    show([Named("my run", evaluation)])
     assert "brightness error" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="metric brightness: there is one with this name"):
         register_metric(BRIGHTNESS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_an_earlier_run_continues_bit_for_bit(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_configuration_of_an_earlier_run_of_a_preset_is_the_preset(name: str) -> None:
     earlier = json.loads((GOLDEN / "presets.json").read_text(encoding="utf-8"))[name]
-    assert config_from_dict(earlier) == PRESETS[name]
+    assert config_from_dict(earlier) == replace(PRESETS[name], on_trouble="continue")
 
 
 def weights_sha256(state: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from ganserve_training import evaluate_run, evaluate_samples, load_split
 from ganserve_training.config import DigitsConfig
 from ganserve_training.data import DataInfo, Images
 from ganserve_training.data.flat_values import flat_values
-from ganserve_training.errors import CheckpointError, DataError
+from ganserve_training.errors import CheckpointError, ConfigError, DataError
 from ganserve_training.evaluation.evaluate import balanced_labels
 from ganserve_training.evaluation.judge import judge_probabilities, judge_samples, mean_nearest_distance
 
@@ -111,7 +111,7 @@ def test_samples_that_cannot_be_judged_are_refused() -> None:
 def test_labels_are_balanced() -> None:
     assert np.bincount(balanced_labels(1500, 10)).tolist() == [150] * 10
     assert np.bincount(balanced_labels(23, 10)).tolist() == [3, 3, 3] + [2] * 7
-    with pytest.raises(DataError, match=r"at least 10, one for each label \(got 9\)"):
+    with pytest.raises(ConfigError, match=r"^--samples 9: must be at least 10, one for each label\.$"):
         balanced_labels(9, 10)
 
 

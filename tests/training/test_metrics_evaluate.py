@@ -16,14 +16,16 @@ from ganserve_training.config import DataConfig, DigitsConfig, GridConfig, RingC
 from ganserve_training.data import Images, grid_centres
 from ganserve_training.data.config import SOURCES
 from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluation.evaluate import default_samples, evaluate
+from ganserve_training.evaluation.evaluate import evaluate
 from ganserve_training.evaluation.metric import DataTraits, all_metrics, choose_metrics
 from ganserve_training.evaluation.metrics import mode_coverage
 from ganserve_training.evaluation.modes import GaussianModes, StackedDigitModes, modes_of
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.reference import data_config, load_reference, source_of
 from ganserve_training.evaluation.result import Evaluation
-from ganserve_training.evaluation.table import show
+from ganserve_training.evaluation.show import show
+from ganserve_training.evaluation.table import Named
+from ganserve_training.evaluation.yardsticks import default_samples
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
 
@@ -231,5 +233,5 @@ def test_very_unequal_counts_are_noted_where_fid_depends_on_them() -> None:
 
 def test_the_table_ends_with_the_notes(capsys: pytest.CaptureFixture[str]) -> None:
     options = EvaluationOptions(samples=500, metrics=("fid",), features="pixels")
-    show("x", evaluate(Copies(DIGITS), options))
+    show([Named("x", evaluate(Copies(DIGITS), options))])
     assert capsys.readouterr().out.splitlines()[-1].startswith("note: FID compares 500 generated samples with 1,437")

@@ -3,23 +3,31 @@
 import base64
 import io
 import json
+import math
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from ganserve_training import train
+from ganserve_training import evaluate_run, load_split, train
 from ganserve_training.cli.report import main
 from ganserve_training.config import DiagnosisConfig
 from ganserve_training.diagnosis import KINDS, Finding
-from ganserve_training.report import write_report
+from ganserve_training.diagnosis.last_word import last_word
+from ganserve_training.evaluation.options import EvaluationOptions
+from ganserve_training.evaluation.result import Evaluation
+from ganserve_training.evaluation.table import Named, labels_comparison
+from ganserve_training.evaluation.verdict import Comparison
+from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
+from ganserve_training.report.comparison import _measures
 from ganserve_training.report.material import MOST_PICTURES, read_run
-from ganserve_training.report.page import _with_flags
+from ganserve_training.report.parts import with_flags
 from ganserve_training.run.run_folder import RunFolder
 from heard_steps import HeardSteps
 from tiny_runs import tiny_config
@@ -34,9 +42,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finding = Finding(
         step=8, kind="mode-collapse", message="Only 2 < 3.", advice="For another run, try --networks.packing 2."
     )
+    over = Finding(step=10, kind="mode-collapse", message="All 3.", advice="", over=True)
     folder = RunFolder(out)
-    folder.diagnosis.write_text(json.dumps(asdict(finding)) + "\n")
-    folder.write_evaluation({"step": 12, "checkpoint_sha256": "0", "metrics": {"gan_test": 0.98765, "by": {"a": 1}}})
+    folder.diagnosis.write_text("".join(json.dumps(asdict(item)) + "\n" for item in (finding, over)))
+    folder.last_word.write_text(json.dumps(last_word(12, 6, [finding, over]).to_dict()))
+    evaluate_run(out, EvaluationOptions(samples=50, metrics=("gan-train-test", "sliced-wasserstein")))
     return out
 
 
@@ -90,8 +100,8 @@ def test_a_report_loads_nothing_else(parsed: Reader, page: str) -> None:
 
 def test_a_report_contains_every_picture_and_shows_the_last(parsed: Reader, finished: Path) -> None:
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
-    assert [image["alt"] for image in images] == ["samples at step 6", "samples at step 12"]
-    assert ["hidden" in image for image in images] == [True, False]
+    assert [image["alt"] for image in images] == ["samples at step 6", "samples at step 12", "real samples"]
+    assert ["hidden" in image for image in images] == [True, False, False]
     source = images[1]["src"]
     assert source is not None
     written = (finished / "samples" / "step-00000012.png").read_bytes()
@@ -108,12 +118,14 @@ def test_a_report_has_state_findings_metrics_and_changed_options(parsed: Reader)
     for part in (
         "a <b> & c",
         "step 12 of 12, finished",
-        "mode collapse at step 8",
+        "Ends healthy; mode collapse from step 8 to 10.",
+        "mode collapse from step 8 to 10",
         "Only 2 < 3.",
+        "Over at step 10: All 3.",
         "For another run, try --networks.packing 2 .",
-        "gan test 0.9877",
-        "by.a 1",
-        "Measured on the checkpoint of step 12.",
+        "50 samples of the checkpoint of step 12. Poor: ",
+        "By label label GAN-test GAN-train judge's accuracy 0 ",
+        "reference: digits, 1,437 training and 360 held-out samples",
         "--seed 0 3",
         "--networks.latent-dim 32 8",
         "loss.name 'relativistic-pairing'",
@@ -141,7 +153,103 @@ def test_the_curves_show_the_runs_numbers_and_findings(finished: Path) -> None:
     for figure in made.values():
         (mark,) = figure.layout.annotations
         assert (mark.x, mark.text, mark.bgcolor) == (8, "<b>1</b>", KIND_COLOURS["mode-collapse"])
+        (band,) = (shape for shape in figure.layout.shapes if shape.type == "rect")
+        assert (band.x0, band.x1, band.fillcolor) == (8, 10, KIND_COLOURS["mode-collapse"])
     assert set(KIND_COLOURS) == set(KINDS)
+
+
+def test_real_samples_stand_beside_generated_ones_in_the_same_rows(finished: Path) -> None:
+    with (
+        Image.open(RunFolder(finished).real_samples) as real,
+        Image.open(finished / "samples" / "step-00000012.png") as made,
+    ):
+        assert real.size == made.size
+        rows = np.asarray(real)[2:].reshape(10, -1, real.width)
+    train_images = load_split(CONFIG.data, "train")
+    assert train_images.labels is not None
+    for label, row in enumerate(rows):
+        tile = row[:48:6, 2:50:6].tobytes()
+        of_label = train_images.read(np.flatnonzero(train_images.labels == label))
+        assert tile in {image.tobytes() for image in of_label}
+
+
+def test_several_runs_stand_side_by_side(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    train(replace(CONFIG, seed=4, batch_size=32), other, device="cpu", console=Console(file=io.StringIO()))
+    monkeypatch.chdir(tmp_path)
+    assert main([str(finished), str(other), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["runs"], facts["report"]) == ([str(finished), str(other)], "comparison.html")
+    text = Path("comparison.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert reader._open == []
+    words = " ".join(" ".join(reader.words).split())
+    for part in (
+        "2 runs",
+        "Ends healthy; mode collapse from step 8 to 10.",
+        "Not evaluated yet, by ganserve evaluate: other.",
+        "option a <b> & c other",
+        "batch_size 16 32",
+        "seed 3 4",
+    ):
+        assert part in words, part
+    assert "steps 12" not in words
+    images = [attributes["alt"] for tag, attributes in reader.tags if tag == "img"]
+    assert images == ["real samples", "samples of a <b> & c at step 12", "samples of other at step 12"]
+    runs = [read_run(RunFolder(path)) for path in (finished, other)]
+    curves = {title: [values(run) for run in runs] for title, _, values, _ in _measures(runs)}
+    assert list(curves) == [
+        *("Quality: sliced wasserstein", "Diversity", "Regions reached", "Critic accuracy"),
+        *("Loss of the critic", "Loss of the generator"),
+    ]
+    assert curves["Diversity"] == [[(item.step, item.diversity) for item in run.observations] for run in runs]
+    same = write_comparison([other, other]).read_text(encoding="utf-8")
+    assert same.count(f"<h3>{other} <small>") == 2  # names that are alike become paths
+    assert curves["Loss of the critic"][1] == [(record["step"], record["critic_loss"]) for record in runs[1].log]
+
+
+def test_labels_of_several_runs_are_compared() -> None:
+    def named(name: str, values: tuple[float, ...], labels: tuple[str, ...] = ("cat", "dog")) -> Named:
+        by_label = {"gan_test": (1.0, 1.0), "gan_train": values, "judge_accuracy": (1.0, 0.9)}
+        compared = {"gan_train": Comparison(model=0.5, real=0.95, worst=0.5, likeness=0.0, verdict="poor")}
+        metrics = {"gan_test": 1.0, "gan_train": 0.5, "judge_accuracy": 0.95}
+        known = evaluation_of(labels, metrics, by_label, compared)
+        return Named(name, known)
+
+    table = labels_comparison([named("a", (1.0, 0.5)), named("b", (0.8, math.nan))])
+    assert table is not None
+    assert table.head == ("label", "a", "b")
+    assert [[(cell.text, cell.verdict) for cell in row] for row in table.rows] == [
+        [("cat", None), ("1.000", "good"), ("0.800", "fair")],
+        [("dog", None), ("0.500", "poor"), ("-", None)],
+    ]
+    assert labels_comparison([named("a", (1.0, 0.5)), named("b", (1.0, 0.5), ("cat", "cow"))]) is None
+
+
+def evaluation_of(
+    labels: tuple[str, ...],
+    metrics: dict[str, float],
+    by_label: dict[str, tuple[float, ...]],
+    compared: dict[str, Comparison],
+) -> Evaluation:
+    return Evaluation(
+        step=1,
+        checkpoint_sha256="",
+        samples=10,
+        seed=0,
+        data="digits",
+        real_samples=10,
+        held_out_samples=30,
+        reference_sha256="",
+        features=None,
+        label_names=labels,
+        metrics=metrics,
+        by_label=by_label,
+        beside_real=compared,
+    )
 
 
 def test_long_curves_are_thinned_by_means() -> None:
@@ -175,10 +283,10 @@ def test_a_report_of_a_run_without_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_flags_and_their_values_are_highlighted() -> None:
-    assert _with_flags("try --loss.name modified-minimax, which <b>, or (--networks.packing 2).") == (
+    assert with_flags("try --loss.name modified-minimax, which <b>, or (--networks.packing 2).") == (
         "try <code>--loss.name modified-minimax</code>, which &lt;b&gt;, or (<code>--networks.packing 2</code>)."
     )
-    assert _with_flags("--a.b 0.3.") == "<code>--a.b 0.3</code>."
+    assert with_flags("--a.b 0.3.") == "<code>--a.b 0.3</code>."
 
 
 def test_the_command_prints_the_path_and_errors(
@@ -189,8 +297,11 @@ def test_the_command_prints_the_path_and_errors(
     assert capsys.readouterr().out.startswith(f"{out}: ")
     assert main([str(tmp_path / "nothing")]) == 2
     assert "nothing: no such folder. Give a run's, such as runs/digits." in capsys.readouterr().err
-    (finished / "metrics.json").write_text("{")
-    assert main([str(finished)]) == 1
-    assert "metrics.json is not JSON" in capsys.readouterr().err
+    written = (finished / "metrics.json").read_text()
+    for damaged in ("{", "", "[]", "{}", '{"step": 1}'):
+        (finished / "metrics.json").write_text(damaged)
+        assert main([str(finished)]) == 1
+        assert "metrics.json holds no evaluation: delete it and run" in capsys.readouterr().err
+    (finished / "metrics.json").write_text(written)
     (tmp_path / "config.json").write_text("[]")
     assert main([str(tmp_path)]) == 2

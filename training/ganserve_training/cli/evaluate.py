@@ -17,7 +17,8 @@ from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.run.run_folder import Which
 
 if TYPE_CHECKING:
-    from ganserve_training.evaluation.evaluate import FeatureLoader, Subject
+    from ganserve_training.evaluation.evaluate import Subject
+    from ganserve_training.evaluation.yardsticks import FeatureLoader
 
 PackageOpener: TypeAlias = "Callable[[Path], Subject | None]"
 """Opens an exported model package; None: the path is something else."""
@@ -25,18 +26,18 @@ PackageOpener: TypeAlias = "Callable[[Path], Subject | None]"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateArguments:
-    """Judge samples of a run or of an exported model package.
+    """Judge samples of runs or of exported model packages, one or several side by side.
 
     A run's samples come from its averaged generator, and the figures are saved in RUN/metrics.json. A package runs
     through onnxruntime.
     """
 
-    model: Path = flag(positional=True, metavar="MODEL")
-    """A run's folder, such as runs/digits, or a model package's: models/digits or models/digits/1."""
+    models: tuple[Path, ...] = flag(positional=True, metavar="MODEL [MODEL ...]")
+    """Folders of runs, such as runs/digits, or of model packages: models/digits or models/digits/1."""
     measurement: EvaluationOptions = field(default_factory=EvaluationOptions, metadata={"flat": True})
     """The samples to compare, and the metrics."""
     checkpoint: Which = "auto"
-    """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
+    """Checkpoint of a run. auto: the latest, or the best if the quality declined after it."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -44,30 +45,33 @@ class EvaluateArguments:
 def _evaluate(
     arguments: EvaluateArguments, open_package: PackageOpener | None = None, load_features: FeatureLoader | None = None
 ) -> int:
-    if not arguments.model.exists():
-        raise UsageError(f"MODEL {arguments.model}: no such folder. Give a run's or a package's, such as runs/digits.")
+    for model in arguments.models:
+        if not model.exists():
+            raise UsageError(f"MODEL {model}: no such folder. Give a run's or a package's, such as runs/digits.")
     # Only now: torch takes seconds, --help and refusals must not.
     from ganserve_training.evaluation.evaluate import evaluate, evaluate_run
-    from ganserve_training.evaluation.table import show
+    from ganserve_training.evaluation.show import show
+    from ganserve_training.evaluation.table import Named
+    from ganserve_training.evaluation.yardsticks import Yardsticks
     from ganserve_training.run.command_progress import shown_steps
 
-    package = open_package(arguments.model) if open_package else None
-    with shown_steps() as steps:
-        if package is None:
-            evaluation = evaluate_run(
-                arguments.model,
-                arguments.measurement,
-                which=arguments.checkpoint,
-                load_features=load_features,
-                steps=steps,
-            )
-        else:
-            evaluation = evaluate(package, arguments.measurement, load_features=load_features, steps=steps)
+    options = arguments.measurement
+    yardsticks = Yardsticks(options, load_features)
+    found: list[tuple[str, Named]] = []
+    for model in arguments.models:
+        package = open_package(model) if open_package else None
+        with shown_steps() as steps:
+            if package is None:
+                which = arguments.checkpoint
+                evaluation = evaluate_run(model, options, which=which, steps=steps, yardsticks=yardsticks)
+            else:
+                evaluation = evaluate(package, options, steps=steps, yardsticks=yardsticks)
+        found.append(("run" if package is None else "package", Named(str(model), evaluation)))
     if arguments.json:
-        kind = "run" if package is None else "package"
-        sys.stdout.write(json.dumps({kind: str(arguments.model), **evaluation.to_dict()}) + "\n")
+        facts = [{kind: model.name, **model.evaluation.to_dict()} for kind, model in found]
+        sys.stdout.write(json.dumps(facts[0] if len(facts) == 1 else {"models": facts}, allow_nan=False) + "\n")
     else:
-        show(str(arguments.model), evaluation)
+        show([model for _, model in found])
     return DONE
 
 
@@ -90,6 +94,7 @@ def command(
         examples=(
             "ganserve evaluate runs/digits                      # a run: saves the figures in its metrics.json, too",
             "ganserve evaluate models/digits --json             # an exported package, as JSON",
+            "ganserve evaluate runs/a runs/b models/c           # side by side",
             "ganserve evaluate runs/faces --metrics fid kid --features inception.pt --feature-side-px 299",
         ),
         exit_codes={ConfigError: BAD_USAGE, TrainingError: FAILED, export_error: FAILED},

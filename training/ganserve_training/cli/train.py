@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,10 @@ def _train(arguments: TrainArguments) -> int:
     out, step, steps, diagnosis = arguments.out, result.step, arguments.config.steps, arguments.config.diagnosis
     if arguments.json:
         facts = {"run": str(out), "step": step, "first_step": result.resumed_step, "steps": steps}
-        said = json.dumps({**facts, "stopped_early": result.stopped, "seconds": round(result.seconds, 3)})
+        cures = [asdict(cure) for cure in result.cures]
+        said = json.dumps(
+            {**facts, "stopped_early": result.stopped, "cures": cures, "seconds": round(result.seconds, 3)}
+        )
     elif result.stopped:
         kept = "; checkpoints/best-*.pt is the best" if diagnosis.keep_best else ""
         said = (

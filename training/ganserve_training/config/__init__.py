@@ -10,9 +10,11 @@ from ganserve_training.data.config import DataConfig, register_source
 from ganserve_training.data.sources.array import ArrayConfig
 from ganserve_training.data.sources.cifar10 import Cifar10Config
 from ganserve_training.data.sources.digits import DigitsConfig
+from ganserve_training.data.sources.fashion import FashionConfig
 from ganserve_training.data.sources.folder import FolderConfig
 from ganserve_training.data.sources.gaussians import GridConfig, RingConfig
 from ganserve_training.data.sources.idx import IdxConfig
+from ganserve_training.data.sources.mnist import MnistConfig
 from ganserve_training.data.sources.parquet import ParquetConfig
 from ganserve_training.data.sources.patches import PatchesConfig
 from ganserve_training.data.sources.stacked_digits import StackedDigitsConfig

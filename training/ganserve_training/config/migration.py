@@ -58,7 +58,7 @@ _UNUSED: dict[str, dict[str, Any]] = {
 
 def migrated(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration's dictionary, of the present or an earlier form, in the present form."""
-    new = dict(values)
+    new = {"on_trouble": "continue", **values}  # Runs from before the option must not change their course.
     if isinstance(growth := new.pop("progressive", None), Mapping):
         new["networks"] = {**growth, **new.get("networks", {})}
     for path in CHOICES:

@@ -16,6 +16,7 @@ from ganserve_training.options.checks import expect_at_least, expect_choices, ex
 from ganserve_training.run.optimisers import OptimisersConfig
 
 Precision = Literal["float32", "bfloat16"]
+OnTrouble = Literal["heal", "stop", "continue"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,9 @@ class TrainConfig:
     """Parts into which a batch is split to fit into memory; their gradients are added before an update."""
     precision: Precision = "float32"
     """bfloat16: mixed precision, with the networks' products in bfloat16 and weights and penalties in float32."""
+    on_trouble: OnTrouble = "heal"
+    """What follows when the diagnosis finds that training has failed. heal: go back to the last healthy checkpoint,
+    change what may have caused it and go on, at most three times. stop: end the run. continue: only report it."""
     data: DataConfig = field(default_factory=DigitsConfig)
     networks: NetworksConfig = field(default_factory=ConvolutionalConfig)
     loss: Loss = field(default_factory=RelativisticPairingLoss)

@@ -78,6 +78,12 @@ def _mode_collapse(config: TrainConfig, _: DataInfo) -> _Remedies:
         yield "{}", {"networks.minibatch_stddev_group": 4}
 
 
+def _ignored_labels(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield "a critic that classifies ({})", {"networks.critic_conditioning": "classifier"}
+    yield "{}", {"networks.generator_conditioning": "concatenation"}
+    yield from _penalty(config)
+
+
 def _oscillation(config: TrainConfig, _: DataInfo) -> _Remedies:
     yield "half the learning rates ({})", _scaled(config, 0.5, *_RATES)
     yield "no momentum ({})", {"optimisers.critic.beta1": 0.0, "optimisers.generator.beta1": 0.0}
@@ -131,6 +137,7 @@ _REMEDIES: dict[Kind, Callable[[TrainConfig, DataInfo], _Remedies]] = {
     "vanishing-gradients": _vanishing_gradients,
     "no-progress": _no_progress,
     "mode-collapse": _mode_collapse,
+    "ignored-labels": _ignored_labels,
     "oscillation": _oscillation,
     "critic-overfitting": _critic_overfitting,
     "divergence": _divergence,

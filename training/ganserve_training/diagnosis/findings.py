@@ -8,6 +8,7 @@ Kind = Literal[
     "vanishing-gradients",
     "no-progress",
     "mode-collapse",
+    "ignored-labels",
     "oscillation",
     "critic-overfitting",
     "divergence",
@@ -29,10 +30,24 @@ class Finding:
     message: str
     """One sentence with the numbers of the condition."""
     advice: str
-    """Advice in one or two sentences, with flags of `ganserve train`."""
+    """Advice in one or two sentences, with flags of `ganserve train`; empty for an end."""
+    over: bool = False
+    """True if this reports the condition's end."""
 
     def __str__(self) -> str:
-        return f"{self.kind.replace('-', ' ')} at step {self.step}: {self.message} {self.advice}"
+        words = self.kind.replace("-", " ")
+        if self.over:
+            gone = "no longer converged" if self.kind == "convergence" else f"recovered from {words}"
+            return f"{gone} at step {self.step}: {self.message}"
+        return f"{words} at step {self.step}: {self.message} {self.advice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Conditions to report now."""
+
+    begun: tuple[Kind, ...]
+    ended: tuple[Kind, ...]
 
 
 class Debounce:
@@ -47,19 +62,20 @@ class Debounce:
         """Return the conditions that were reported and have not ended."""
         return frozenset(self._lasting)
 
-    def feed(self, conditions: Collection[Kind]) -> list[Kind]:
-        """Take the conditions of one more look, and return those to report now."""
-        new = []
+    def feed(self, conditions: Collection[Kind]) -> Changes:
+        """Take the conditions of one more look, and return those that begin or end with it."""
+        begun, ended = [], []
         for kind in KINDS:
             before = self._streaks[kind]
             streak = max(before, 0) + 1 if kind in conditions else min(before, 0) - 1
             self._streaks[kind] = streak
             if streak >= PERSISTENCE and kind not in self._lasting:
                 self._lasting.add(kind)
-                new.append(kind)
-            elif streak <= -PERSISTENCE:
+                begun.append(kind)
+            elif streak <= -PERSISTENCE and kind in self._lasting:
                 self._lasting.discard(kind)
-        return new
+                ended.append(kind)
+        return Changes(tuple(begun), tuple(ended))
 
     def streak(self, kind: Kind) -> int:
         """Return the number of looks in a row at which the condition has held; 0: it does not hold."""

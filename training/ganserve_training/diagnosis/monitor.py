@@ -12,10 +12,13 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.data import Samples, load_split
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.findings import Debounce, Finding, Kind
+from ganserve_training.diagnosis.last_word import LastWord, last_word
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.quality_history import best_observation, is_better
+from ganserve_training.diagnosis.recovery import recovery
 from ganserve_training.diagnosis.rules import diagnose
+from ganserve_training.errors import DataError
 from ganserve_training.evaluation.modes import modes_of
 from ganserve_training.evaluation.quality import Quality, QualityMeter
 from ganserve_training.networks import build_networks
@@ -53,9 +56,11 @@ class Monitor:
         self._config: TrainConfig = trainer.config
         self._say = say
         self._train = train
+        self._folder = folder
         self._observer: _Observer | None = None  # made at the first look, because making it takes time
         self._debounce = Debounce()
         self._stopped_after = 0
+        self._failures: set[str] = set()
         self._observations = LogWriter(folder.observations, trainer.step)
         self._findings = LogWriter(folder.diagnosis, trainer.step)
         # Read after the writer has dropped the observations of later steps.
@@ -71,15 +76,26 @@ class Monitor:
         """Return the observation with the best quality so far."""
         return best_observation(self._history)
 
-    def look(self) -> Look:
-        """Look at the players as they are now; write down and report what is new."""
-        self._observer = self._observer or _Observer(self._trainer, self._train)
-        observation = self._observer.observe()
+    def look(self) -> Look | None:
+        """Look at the players as they are now; write down and report what is new.
+
+        None: the look failed. The monitor then says why, and training goes on.
+        """
+        try:
+            self._observer = self._observer or _Observer(self._trainer, self._train, self._say)
+            observation = self._observer.observe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a watched run must not die of its monitor
+            self._say_failure(error)
+            return None
         is_best = is_better(observation, self.best)
         self._history.append(observation)
         self._observations.write(observation.to_dict())
         conditions = diagnose(self._history)
-        findings = tuple(self._note(kind, conditions[kind]) for kind in self._debounce.feed(conditions))
+        # Where numbers are not finite, nothing else can be seen; so nothing else has ended either.
+        blind = frozenset[Kind]() if observation.is_finite else self._debounce.lasting
+        changes = self._debounce.feed({*conditions, *blind})
+        ended = (self._note(kind, recovery(kind, observation), over=True) for kind in changes.ended)
+        findings = (*ended, *(self._note(kind, conditions[kind]) for kind in changes.begun))
         for finding in findings:
             self._say(str(finding))
         patience = self._config.diagnosis.patience
@@ -90,6 +106,13 @@ class Monitor:
     def note_divergence(self, message: str) -> None:
         """Write down a finding that ends the run; the user sees it as an error."""
         self._note("divergence", message)
+
+    def last_word(self) -> LastWord | None:
+        """Return the last word about the run; None: the monitor has not looked."""
+        findings = [Finding(**record) for record in read_log(self._folder.diagnosis)]
+        looks = len(self._history)
+        cures = read_log(self._folder.cures)
+        return last_word(self._trainer.step, looks, findings, cures) if looks or findings else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint; the history itself is in observations.jsonl.
@@ -107,9 +130,16 @@ class Monitor:
         self._observations.close()
         self._findings.close()
 
-    def _note(self, kind: Kind, message: str) -> Finding:
-        advice = advise(kind, self._config, self._train.info, self._trainer.check)
-        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=advice)
+    def _say_failure(self, error: Exception) -> None:
+        words = f"{type(error).__name__}: {error}"
+        if words not in self._failures:
+            self._failures.add(words)
+            step = self._trainer.step
+            self._say(f"the monitor could not look at step {step}, and training goes on without this look. {words}")
+
+    def _note(self, kind: Kind, message: str, *, over: bool = False) -> Finding:
+        advice = "" if over else advise(kind, self._config, self._train.info, self._trainer.check)
+        finding = Finding(step=self._trainer.step, kind=kind, message=message, advice=advice, over=over)
         self._findings.write(asdict(finding))
         return finding
 
@@ -117,7 +147,7 @@ class Monitor:
 class _Observer:
     """Take observations with the probe and the quality metric, on samples changed as in training."""
 
-    def __init__(self, trainer: Trainer, train: Samples) -> None:
+    def __init__(self, trainer: Trainer, train: Samples, say: Callable[[str], None]) -> None:
         self._trainer = trainer
         self._info = train.info
         config, diagnosis, modes = trainer.config, trainer.config.diagnosis, modes_of(trainer.config.data)
@@ -135,8 +165,14 @@ class _Observer:
         self._probe = Probe(config, players, train, held_out, device, countable)
         reference = held_out if len(held_out) >= _ENOUGH_HELD_OUT else train
         modes = modes if diagnosis.quality == "mode-coverage" else countable
-        self._meter = QualityMeter(reference, diagnosis.quality, modes)
-        self._untrained_quality = self._measure_untrained(device)
+        self._meter: QualityMeter | None = None
+        self._untrained_quality: float | None = None
+        try:
+            self._meter = QualityMeter(reference, diagnosis.quality, modes)
+            self._untrained_quality = self._measure_untrained(device)
+        except DataError as error:
+            self._meter = None
+            say(f"the monitor measures no quality: {error}")
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
@@ -153,15 +189,18 @@ class _Observer:
             untrained_quality=self._untrained_quality,
         )
 
-    def _measure_untrained(self, device: torch.device) -> float:
-        """Return the quality before training, at any step of the run."""
+    def _measure_untrained(self, device: torch.device) -> float | None:
+        """Return the quality before training, at any step of the run; None: it is not measured."""
         config = self._trainer.config
         with undisturbed(device):
             seed_global(config.seed)
             generator = build_networks(config.networks, self._info).generator
-        return self._measure_quality(generator.to(device).eval()).value
+        quality = self._measure_quality(generator.to(device).eval())
+        return None if quality is None else quality.value
 
-    def _measure_quality(self, generator: nn.Module) -> Quality:
+    def _measure_quality(self, generator: nn.Module) -> Quality | None:
+        if self._meter is None:
+            return None
         trainer, count = self._trainer, _QUALITY_SAMPLES
         names = len(trainer.label_names)
         labels = np.arange(count, dtype=np.int64) % names if names else None

@@ -43,7 +43,8 @@ class Observation:
     """Norm of d generator loss / d generator weights."""
 
     diversity: float
-    """Mean distance of two generated samples (of one label) relative to real ones; 0: all are the same."""
+    """Mean distance of two generated samples (of one label) relative to real ones; 0: all are the same. 1 if all real
+    ones are equal."""
     offset: float
     """Distance between the centres of generated and real samples, in mean pairwise distances of real ones."""
     centre: tuple[float, ...]
@@ -55,6 +56,9 @@ class Observation:
     """Regions whose share of generated samples is at least a tenth of their share of real ones."""
     region_entropy: float
     """Entropy of the generated samples' regions, divided by that of the real samples'."""
+    label_agreement: float | None = None
+    """Share of generated samples that a judge reads as the label they were asked for, divided by the share of held-out
+    real samples that it reads right; None: there are no labels that a judge can read."""
 
     quality_name: str | None
     """Name of the quality metric; None: no quality was measured."""

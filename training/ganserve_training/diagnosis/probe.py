@@ -84,8 +84,11 @@ class Probe:
         self._space = FeatureSpace(reference)
         real = self._space(self._real)
         self._real_centre = real.mean(dim=0)
-        self._spread = mean_pairwise_distance(real, None)
-        self._label_spread = mean_pairwise_distance(real, self._fake_labels if self._labels is not None else None)
+        self._spread = mean_pairwise_distance(real, None) or 1.0  # equal samples have no unit of their own
+        self._paired_labels = self._fake_labels if self._labels is not None else None
+        self._pair_spread = mean_pairwise_distance(real, self._paired_labels)
+        if self._pair_spread == 0.0:  # one sample a label, or equal ones: compare all pairs
+            self._paired_labels, self._pair_spread = None, mean_pairwise_distance(real, None)
         self._regions = self._make_regions(train, reference, reference_labels, modes, classes)
 
     def _make_regions(
@@ -138,8 +141,8 @@ class Probe:
                 fake = _enlarged(fake, self._real.shape)
                 features = self._space(fake)
                 centre = (features.mean(dim=0) - self._real_centre) / self._spread
-                diversity = mean_pairwise_distance(features, self._fake_labels if self._labels is not None else None)
-                coverage = self._regions.coverage(fake)
+                diversity = mean_pairwise_distance(features, self._paired_labels)
+                coverage = self._regions.coverage(fake, self._labels)
         return Observation(
             step=step,
             samples_seen=samples_seen,
@@ -155,13 +158,14 @@ class Probe:
             loss_slope=slope,
             sample_gradient_norm=sample_norm,
             generator_gradient_norm=generator_norm,
-            diversity=diversity / self._label_spread,
+            diversity=diversity / self._pair_spread if self._pair_spread else 1.0,
             offset=float(centre.norm()),
             centre=tuple(centre[:_CENTRE_COORDINATES].tolist()),
             region_kind=coverage.kind,
             regions=coverage.regions,
             regions_reached=coverage.reached,
             region_entropy=coverage.relative_entropy,
+            label_agreement=coverage.agreement,
             quality_name=None if quality is None else quality.name,
             quality=None if quality is None else quality.value,
             untrained_quality=untrained_quality,

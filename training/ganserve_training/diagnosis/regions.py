@@ -33,6 +33,8 @@ class Coverage:
     reached: int
     relative_entropy: float
     """Entropy of the generated samples' regions, divided by that of the real samples'."""
+    agreement: float | None
+    """Share of samples in the region of their own label, divided by that of held-out real samples; None: unknown."""
 
 
 class Regions:
@@ -42,15 +44,24 @@ class Regions:
     """
 
     def __init__(
-        self, kind: RegionKind, assign: Callable[[Tensor], NDArray[np.int64]], count: int, reference: Tensor
+        self,
+        kind: RegionKind,
+        assign: Callable[[Tensor], NDArray[np.int64]],
+        count: int,
+        reference: Tensor,
+        accuracy: float | None = None,
     ) -> None:
         self._kind: RegionKind = kind
         self._assign = assign
         self._count = count
+        self._accuracy = accuracy  # of labels as regions, on held-out samples
         self._real = self._shares(reference)
 
-    def coverage(self, samples: Tensor) -> Coverage:
-        """Return how samples, as networks see them, spread over the regions."""
+    def coverage(self, samples: Tensor, labels: Tensor | None = None) -> Coverage:
+        """Return how samples, as networks see them, spread over the regions; `labels` are those asked for."""
+        agreement = None
+        if labels is not None and self._accuracy is not None and bool(samples.isfinite().all()):
+            agreement = float(np.mean(self._assign(samples) == labels.cpu().numpy())) / self._accuracy
         shares = self._shares(samples)
         there = self._real > 0.0  # ignore labels and modes that the training samples lack
         entropy, expected = _entropy(shares), _entropy(self._real)
@@ -59,11 +70,15 @@ class Regions:
             regions=int(there.sum()),
             reached=int((shares[there] >= REACHED_SHARE * self._real[there]).sum()),
             relative_entropy=entropy / expected if expected > 0.0 else 1.0,
+            agreement=agreement,
         )
 
     def _shares(self, samples: Tensor) -> NDArray[np.float64]:
-        counts = np.bincount(self._assign(samples), minlength=self._count)
-        return np.asarray(counts / counts.sum(), np.float64)
+        """Return each region's share of the samples; those that hold NaN or infinite values are in none."""
+        finite = samples[samples.flatten(1).isfinite().all(dim=1)]
+        if not len(finite):
+            return np.zeros(self._count)
+        return np.asarray(np.bincount(self._assign(finite), minlength=self._count) / len(samples), np.float64)
 
 
 def mode_regions(modes: Modes, info: DataInfo, reference: Tensor) -> Regions:
@@ -80,7 +95,8 @@ def label_regions(
 ) -> Regions | None:
     """Make regions of the data's labels as a support vector machine predicts them; None: it is too inaccurate.
 
-    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`.
+    It learns from `reference`, training samples and their labels int64 [N], and is tested on `held_out`. There are no
+    such regions if all samples of `reference` have the same label.
     """
     if int(reference[1].min()) == int(reference[1].max()):
         return None
@@ -89,9 +105,8 @@ def label_regions(
     def assign(samples: Tensor) -> NDArray[np.int64]:
         return np.asarray(judge.predict(_numpy(space(samples))), np.int64)
 
-    if float(np.mean(assign(held_out[0]) == held_out[1].cpu().numpy())) < JUDGE_ACCURACY:
-        return None
-    return Regions("labels", assign, classes, reference[0])
+    accuracy = float(np.mean(assign(held_out[0]) == held_out[1].cpu().numpy()))
+    return Regions("labels", assign, classes, reference[0], accuracy) if accuracy >= JUDGE_ACCURACY else None
 
 
 def cluster_regions(space: FeatureSpace, reference: Tensor) -> Regions:

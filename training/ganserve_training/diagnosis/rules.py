@@ -42,6 +42,10 @@ COLLAPSED_DIVERSITY = 0.4
 DEEP_COLLAPSE = 0.2  # threshold for a run's first looks; no healthy run was below it at three looks in a row
 COLLAPSED_REGIONS = 0.6  # share of the regions reached; healthy runs reach all, or miss one or two
 
+IGNORED_LABELS = 0.5
+"""Agreement of generated samples with their labels, relative to real ones, below which labels mean little."""
+LABELS_GAINED = 0.05  # gain of this agreement over the window with which a run still learns its labels
+
 SWING_WINDOW = 10  # looks over which swings are counted, enough for two full swings
 SWING_STEP = 0.3  # mean movement of the generated centre from look to look, in mean pairwise distances of the data
 SWING_DETOUR = 3.0
@@ -113,11 +117,25 @@ def mode_collapse(history: History) -> str | None:
     if now.diversity < (COLLAPSED_DIVERSITY if settled else DEEP_COLLAPSE):
         return (
             f"The generated samples differ from each other only {now.diversity:.0%} as much as real samples do, and "
-            f"reach {_regions(now)}."
+            f"reach {reached_regions(now)}."
         )
     if settled and now.regions_reached < COLLAPSED_REGIONS * now.regions:
-        return f"The generated samples reach only {_regions(now)}."
+        return f"The generated samples reach only {reached_regions(now)}."
     return None
+
+
+def ignored_labels(history: History) -> str | None:
+    """Find samples that have little to do with the labels they were asked for, and do not come closer to them."""
+    now = history[-1]
+    if now.label_agreement is None or now.label_agreement >= IGNORED_LABELS or len(history) <= WARM_UP + GAIN_WINDOW:
+        return None
+    before = history[-1 - GAIN_WINDOW].label_agreement
+    if now.growing or mode_collapse(history) or (before is not None and now.label_agreement > before + LABELS_GAINED):
+        return None
+    return (
+        f"The generated samples show the labels that they were asked for only {now.label_agreement:.0%} as often as "
+        f"real samples do, and not more often than {GAIN_WINDOW} looks ago."
+    )
 
 
 def oscillation(history: History) -> str | None:
@@ -202,7 +220,7 @@ def convergence(history: History) -> str | None:
     quality = "" if now.quality is None else f", {now.quality_name} {now.quality:.3g}"
     return (
         f"The critic is right {now.critic_accuracy:.0%} of the time, about as often as by chance, and the generated "
-        f"samples are as varied as real ones ({now.diversity:.0%}, {_regions(now)}{quality})."
+        f"samples are as varied as real ones ({now.diversity:.0%}, {reached_regions(now)}{quality})."
     )
 
 
@@ -225,6 +243,7 @@ RULES: dict[Kind, Rule] = {
     "vanishing-gradients": vanishing_gradients,
     "no-progress": no_progress,
     "mode-collapse": mode_collapse,
+    "ignored-labels": ignored_labels,
     "oscillation": oscillation,
     "critic-overfitting": critic_overfitting,
     "divergence": divergence,
@@ -252,6 +271,7 @@ def _never_left(history: History) -> bool:
     return len(recent) > 1 and still and has_gained_less(recent[-1], NOTHING_GAINED)
 
 
-def _regions(item: Observation) -> str:
+def reached_regions(item: Observation) -> str:
+    """Return how many of the regions the generated samples reach, in words."""
     kind = "clusters of the data" if item.region_kind == "clusters" else item.region_kind
     return f"{item.regions_reached} of the {item.regions} {kind}"

@@ -1,31 +1,27 @@
 """Evaluate a model: draw samples and measure them. N = samples, H, W, C = image, D = values of a vector."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_training.data import DataInfo, load_split
+from ganserve_training.data import load_split
 from ganserve_training.data.config import DataConfig
-from ganserve_training.errors import ConfigError, DataError
-from ganserve_training.evaluation.features import Features, classifier_features, plain_features, torchscript_features
+from ganserve_training.diagnosis.last_word import read_last_word
+from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.judge import Judgement, judge_samples
 from ganserve_training.evaluation.metric import DataTraits, Material, choose_metrics, measure
-from ganserve_training.evaluation.modes import Modes
-from ganserve_training.evaluation.options import EvaluationOptions, FeatureRange
-from ganserve_training.evaluation.reference import Reference, data_config, load_reference
-from ganserve_training.evaluation.result import Evaluation, FeatureReport
+from ganserve_training.evaluation.options import EvaluationOptions
+from ganserve_training.evaluation.reference import data_config
+from ganserve_training.evaluation.result import Evaluation
+from ganserve_training.evaluation.verdict import compare, sum_up
+from ganserve_training.evaluation.yardsticks import FeatureLoader, Yardsticks
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder, Which
 from ganserve_training.run.trained_model import draw_samples, load_trained
-
-FEWEST_SAMPLES, MOST_SAMPLES = 1500, 10_000
-
-FeatureLoader = Callable[[Path, DataInfo, int | None, FeatureRange], Features]
-"""Makes features from a file: takes its path, what the samples look like, side in pixels, range of values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +51,7 @@ def evaluate_run(
     load_features: FeatureLoader | None = None,
     samples: int | None = None,
     steps: Steps | None = None,
+    yardsticks: Yardsticks | None = None,
 ) -> Evaluation:
     """Evaluate samples of a run's averaged generator and save the figures in its metrics.json.
 
@@ -65,15 +62,20 @@ def evaluate_run(
         load_features: Makes features from files that are not TorchScript.
         samples: Number of samples to draw if `options` is None.
         steps: Takes a message before each step.
+        yardsticks: Keeps what models of the same data share; give one to evaluate several.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
         ConfigError: A metric or the features do not suit the data.
-        DataError: The data cannot be read, or there are too few samples.
+        DataError: The data cannot be read.
     """
     options = options or EvaluationOptions(samples=samples)
-    evaluation = evaluate(run_subject(run, which), options, load_features=load_features, steps=steps)
-    RunFolder(run).write_evaluation(evaluation.to_dict())
+    subject = run_subject(run, which)
+    evaluation = evaluate(subject, options, load_features=load_features, steps=steps, yardsticks=yardsticks)
+    folder = RunFolder(run)
+    word = read_last_word(folder)
+    evaluation = replace(evaluation, training="" if word is None else word.sentence)
+    folder.write_evaluation(evaluation.to_dict())
     return evaluation
 
 
@@ -99,6 +101,7 @@ def evaluate(
     *,
     load_features: FeatureLoader | None = None,
     steps: Steps | None = None,
+    yardsticks: Yardsticks | None = None,
 ) -> Evaluation:
     """Evaluate anything that draws samples; arguments and errors are those of `evaluate_run`."""
     steps = steps or Steps()
@@ -108,34 +111,38 @@ def evaluate(
         config = data_config(options.data, config, subject.sample_shape)
     if config is None:
         raise ConfigError("the model does not say which data it learned from: give them with --data")
-    reference = load_reference(config, subject.sample_shape)
-    train, names = reference.train, subject.label_names
+    yardstick = (yardsticks or Yardsticks(options, load_features)).of(config, subject.sample_shape)
+    names, train = subject.label_names, yardstick.reference.train
     conditional = bool(names) and names == train.info.label_names
-    has_labels, has_modes = train.labels is not None, reference.modes is not None
     traits = DataTraits(
-        is_image=train.info.is_image, has_labels=has_labels, has_modes=has_modes, takes_labels=conditional
+        is_image=train.info.is_image,
+        has_labels=train.labels is not None,
+        has_modes=yardstick.reference.modes is not None,
+        takes_labels=conditional,
     )
     metrics = choose_metrics(options.metrics, traits)
-    features, report = None, None
     needs_features = any(metric.compares_features for metric in metrics)
-    steps.expect(2 + needs_features + len(metrics))
+    steps.expect(3 + needs_features + len(metrics))
     if needs_features:
         steps.next("making the features")
-        features, accuracy = _features(options, reference, load_features)
-        report = FeatureReport(name=features.name, sha256=features.sha256, resizer=features.resizer, accuracy=accuracy)
-    count = options.samples or default_samples(reference.modes, len(train))
-    labels = balanced_labels(count, len(names)) if names else None
+        yardstick.make_features()
+    real = yardstick.real
+    count = yardstick.count if options.samples else max(yardstick.count, len(names))
+
+    def draw(labels: NDArray[np.int64] | None, count: int, seed: int) -> Material:
+        samples = subject.draw(labels, count, seed)
+        finite = _finite_rows(samples)
+        shown = labels[finite] if labels is not None and conditional else None
+        return Material(samples=samples[finite], labels=shown, reference=yardstick.reference, seed=options.seed)
+
     steps.next(f"drawing {count:,} samples")
-    material = Material(
-        samples=subject.draw(labels, count, options.seed),
-        labels=labels if conditional else None,
-        train=train,
-        held_out=reference.held_out,
-        features=features,
-        modes=reference.modes,
-        seed=options.seed,
-    )
-    figures, by_label = measure(metrics, material, steps)
+    labels = balanced_labels(count, len(names)) if names else None
+    material = draw(labels, count, options.seed)
+    measured = measure(metrics, material, steps)
+    steps.next("measuring real samples")
+    alike = real.labels if conditional else None if labels is None else labels[: real.count]
+    compared = compare(measured.figures, material, lambda: draw(alike, real.count, options.seed + 1), real)
+    not_finite = count - len(material.samples)
     return Evaluation(
         step=subject.step,
         checkpoint_sha256=subject.checkpoint_sha256,
@@ -143,20 +150,18 @@ def evaluate(
         seed=options.seed,
         data=str(config),
         real_samples=len(train),
-        held_out_samples=len(reference.held_out),
+        held_out_samples=len(yardstick.reference.held_out),
         reference_sha256=train.sha256(),
-        features=report,
-        label_names=names if by_label else (),
-        metrics=figures,
-        by_label=by_label,
+        features=yardstick.report if needs_features else None,
+        label_names=names if measured.by_label else (),
+        metrics=measured.figures,
+        by_label=measured.by_label,
+        beside_real=compared,
+        beside_real_samples=real.count if compared else 0,
+        not_finite=not_finite,
+        **sum_up(compared, not_finite, count, real.count),
+        left_out=measured.left_out,
     )
-
-
-def default_samples(modes: Modes | None, real: int) -> int:
-    """Return how many samples to draw: as the published protocols do, else about as many as there are real ones."""
-    if modes is not None:
-        return 26_000 if modes.count == 1000 else 2500
-    return min(max(real, FEWEST_SAMPLES), MOST_SAMPLES)
 
 
 def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: DataConfig) -> Judgement:
@@ -169,32 +174,12 @@ def evaluate_samples(samples: NDArray[Any], labels: NDArray[np.int64], config: D
 
 
 def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """Return labels int64 [count], each of `classes` as often (to within one); raise DataError if they are too few."""
+    """Return labels int64 [count], each of `classes` equally often to within one; ConfigError if they are too few."""
     if count < classes:
-        raise DataError(f"samples must be at least {classes}, one for each label (got {count})")
+        raise ConfigError(f"--samples {count}: must be at least {classes}, one for each label.")
     return np.arange(count, dtype=np.int64) % classes
 
 
-def _features(
-    options: EvaluationOptions, reference: Reference, load: FeatureLoader | None
-) -> tuple[Features, float | None]:
-    """Return the features that `options` ask for, and the classifier's accuracy."""
-    info, choice = reference.train.info, options.features
-    if choice == "auto":
-        choice = "classifier" if info.is_image and reference.train.labels is not None else "pixels"
-    if choice in ("pixels", "values"):
-        return plain_features(info), None
-    if choice == "classifier":
-        return classifier_features(reference.train, reference.held_out)
-    file = Path(choice)
-    if not file.is_file():
-        missing = f": there is no file {file.resolve()}" if file.suffix or len(file.parts) > 1 else ""
-        raise ConfigError(
-            "features must be auto, pixels, classifier, or the path of a TorchScript file (.pt) or an ONNX file (got "
-            f"{choice}{missing})"
-        )
-    if file.suffix in (".pt", ".pth", ".jit"):
-        return torchscript_features(file, info, side_px=options.feature_side_px, values=options.feature_range), None
-    if load is None:
-        raise ConfigError(f"features {file}: this kind of file cannot be read here. Use a TorchScript file, named .pt")
-    return load(file, info, options.feature_side_px, options.feature_range), None
+def _finite_rows(samples: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which samples hold no NaN and no infinite value, bool [N]."""
+    return np.asarray(np.isfinite(samples.reshape(len(samples), -1)).all(axis=1), np.bool_)

@@ -3,22 +3,22 @@
 Each file of `metrics/` has the `METRIC` of its name; `register_metric` adds one from outside the package.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.data.flat_values import flat_values
 from ganserve_training.data.samples import Samples
-from ganserve_training.errors import ConfigError
-from ganserve_training.evaluation.features import Features
-from ganserve_training.evaluation.judge import sample_rows
+from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.modes import Modes
 from ganserve_training.evaluation.options import built_in_metrics
+from ganserve_training.evaluation.reference import Reference
 from ganserve_training.run.command_progress import Steps
 
 
@@ -36,44 +36,58 @@ class DataTraits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """Samples and real data that metrics compare."""
+    """Samples, generated or others in their place, and the real data that metrics compare them with."""
 
     samples: NDArray[Any]
-    """Generated samples, uint8 [N, H, W, C] or float32 [N, D]."""
+    """Samples to measure, uint8 [N, H, W, C] or float32 [N, D]."""
     labels: NDArray[np.int64] | None
-    """Labels int64 [N] that were asked for; None: the generator does not take the data's labels."""
-    train: Samples
-    """Real samples that the generator learned from; the reference."""
-    held_out: Samples
-    """Real samples that it never saw."""
-    features: Features | None
-    """Features for the metrics that compare features."""
-    modes: Modes | None
-    """Modes of the data, if they are known."""
+    """Their labels int64 [N] that were asked for; None: the generator does not take the data's labels."""
+    reference: Reference
+    """The real data."""
     seed: int
     """Seed of random directions and subsets."""
 
-    @cached_property
-    def generated_features(self) -> NDArray[Any]:
-        """Return the features of the generated samples, float [N, F]."""
-        assert self.features is not None
-        return self.features.extract(self.samples)
+    @property
+    def train(self) -> Samples:
+        """Return the real samples that the generator learned from."""
+        return self.reference.train
 
-    @cached_property
+    @property
+    def held_out(self) -> Samples:
+        """Return real samples that it never saw."""
+        return self.reference.held_out
+
+    @property
+    def modes(self) -> Modes | None:
+        """Return the modes of the data, if they are known."""
+        return self.reference.modes
+
+    @property
     def real_features(self) -> NDArray[Any]:
         """Return the features of the training samples, float [M, F]."""
-        assert self.features is not None
-        return self.features.extract(self.train.read(np.arange(len(self.train))))
+        return self.reference.real_features
+
+    @property
+    def real_values(self) -> NDArray[np.float64]:
+        """Return the training samples as rows, float64 [M, D]."""
+        return self.reference.real_values
+
+    @cached_property
+    def generated_features(self) -> NDArray[Any]:
+        """Return the features of the samples to measure, float [N, F]."""
+        assert self.reference.features is not None
+        return self.reference.features.extract(self.samples)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
-        """Return the generated samples as rows, float64 [N, D]."""
+        """Return the samples to measure as rows, float64 [N, D]."""
         return flat_values(self.samples, self.train.info)
 
-    @cached_property
-    def real_values(self) -> NDArray[np.float64]:
-        """Return the training samples as rows, float64 [M, D]."""
-        return sample_rows(self.train)
+
+Scale = Literal["share", "distance", "squared-distance", "ratio"]
+"""How a figure tells good from bad. share: more is better, and the worst value is known. distance: less is better, and
+the worst value is that of one real sample over and over; squared-distance: the same for figures that grow with the
+square of an error. ratio: 1 is best, and half is as bad as twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +95,22 @@ class Figure:
     """Row of a table for one figure of a metric."""
 
     title: str
-    good: str
-    """Good values, such as "lower" or "1"."""
     meaning: str
     """Meaning of the figure in a few words."""
+    scale: Scale | None = None
+    """How to judge the figure; None: it is not judged."""
     form: str = ".3f"
     """Format specification of the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A figure of a model beside that of real samples, measured in the same way."""
+
+    model: float
+    real: float
+    worst: float = 0.0
+    """Value of samples that have nothing in common with real ones; unused by ratios."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,11 +120,15 @@ class Metric:
     name: str
     """Name for --metrics, such as precision-recall."""
     measure: Callable[[Material], Mapping[str, float | tuple[float, ...]]]
-    """Returns figures by name. A tuple has one value per label of the data; its name ends in _by_label."""
+    """Returns figures by name. A tuple has one value per label of the data; its name ends in _by_label. Raises
+    DataError if there are too few samples."""
     figures: Mapping[str, Figure]
     """The figures that tables show, by name."""
+    beside_real: Callable[[Material, Mapping[str, float]], Mapping[str, Beside]] | None = None
+    """Takes what was measured, and its figures; returns them beside those of real samples. None: measure held-out
+    samples in place of as many generated ones."""
     compares_features: bool = False
-    """True if it needs `Material.features`."""
+    """True if it needs features."""
     missing: Callable[[DataTraits], str] = lambda traits: ""  # noqa: ARG005
     """Says what the metric needs and these data do not have; empty: nothing."""
     by_default: Callable[[DataTraits], bool] = lambda traits: False  # noqa: ARG005
@@ -144,18 +172,40 @@ def choose_metrics(names: Sequence[str], traits: DataTraits) -> tuple[Metric, ..
     return tuple(metric for metric in metrics if metric.name in names)
 
 
-def measure(
-    metrics: Sequence[Metric], material: Material, steps: Steps
-) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
-    """Measure metrics one after the other, each as a step; raise DataError if there are too few samples for one.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """Figures of some samples."""
 
-    Return figures by name, such as fid, and those with one value per label, in the order of the data's names.
-    """
+    figures: dict[str, float]
+    """Figures by name, such as fid."""
+    by_label: dict[str, tuple[float, ...]]
+    """Figures with one value for each label, in the order of the data's names; NaN where a label has no samples."""
+    left_out: dict[str, str]
+    """Metrics that could not be measured, and why."""
+
+
+def measure(metrics: Sequence[Metric], material: Material, steps: Steps) -> Measured:
+    """Measure metrics one after the other, each as a step, and leave out those that these samples do not allow."""
     found: dict[str, float | tuple[float, ...]] = {}
+    left_out: dict[str, str] = {}
+    if not len(material.samples):
+        left_out = {metric.name: "no sample is finite" for metric in metrics}
+        metrics = ()
     for metric in metrics:
         steps.next(f"measuring {metric.name}")
-        if not set(metric.figures) <= set(found):  # else another metric gave these figures, too
-            found |= metric.measure(material)
-    figures = {name: float(value) for name, value in found.items() if not isinstance(value, tuple)}
-    by_label = {name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)}
-    return figures, by_label
+        if set(metric.figures) <= set(found):  # another metric gave these figures, too
+            continue
+        try:
+            new = metric.measure(material)
+        except DataError as error:
+            left_out[metric.name] = str(error)
+            continue
+        endless = [name for name, value in new.items() if not isinstance(value, tuple) and not math.isfinite(value)]
+        if endless:
+            left_out[metric.name] = f"{', '.join(endless)} came out as no finite number"
+        found |= {name: value for name, value in new.items() if name not in endless}
+    return Measured(
+        figures={name: float(value) for name, value in found.items() if not isinstance(value, tuple)},
+        by_label={name.removesuffix("_by_label"): value for name, value in found.items() if isinstance(value, tuple)},
+        left_out=left_out,
+    )

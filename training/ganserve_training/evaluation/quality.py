@@ -3,6 +3,7 @@
 N = samples, H, W, C = image, D = values of a vector.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,15 @@ from ganserve_training.evaluation.modes import Modes
 _REFERENCE_SAMPLES = 1000
 _REFERENCE_SEED = 0
 _KID_SAMPLES = 500
+
+
+_FIGURES: dict[QualityName, tuple[str, bool]] = {
+    "mode-coverage": ("mode_divergence", False),
+    "kid": ("kid", False),
+    "gan-test": ("gan_test", True),
+    "sliced-wasserstein": ("sliced_wasserstein", False),
+}
+"""For each choice, the figure's name, and whether more is better."""
 
 
 class Quality(NamedTuple):
@@ -44,7 +54,8 @@ class QualityMeter:
     """Measure samples against one fixed reference, so that values of one run can be compared.
 
     It uses at most 1,000 samples of the reference, always the same. The choice auto is mode-coverage if `modes` are
-    known, else sliced-wasserstein. Raise ConfigError for a choice that does not suit the data.
+    known, else sliced-wasserstein. Raise ConfigError for a choice that does not suit the data, and DataError for
+    gan-test if all samples of the reference have one label.
     """
 
     def __init__(self, reference: Samples, choice: QualityName = "auto", modes: Modes | None = None) -> None:
@@ -61,16 +72,24 @@ class QualityMeter:
             self._judge = fit_judge(self._real, reference.labels[chosen])
 
     def measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality:
-        """Return the quality of samples uint8 [N, H, W, C] or float32 [N, D]; only gan-test needs labels int64 [N]."""
+        """Return the quality of samples uint8 [N, H, W, C] or float32 [N, D]; only gan-test needs labels int64 [N].
+
+        The quality is NaN if a sample holds NaN or an infinite value. Raise DataError if kid has fewer than two
+        samples.
+        """
+        name, higher_is_better = _FIGURES[self._choice]
+        finite = bool(np.isfinite(samples).all())
+        return Quality(name, self._measure(samples, labels) if finite else math.nan, higher_is_better)
+
+    def _measure(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> float:
         if self._choice == "mode-coverage":
             assert self._modes is not None
-            return Quality("mode_divergence", mode_divergence(samples, self._modes), higher_is_better=False)
+            return mode_divergence(samples, self._modes)
         flat = flat_values(samples, self._info)
         if self._choice == "kid":
-            value, _ = kernel_distance(flat[:_KID_SAMPLES], self._real[:_KID_SAMPLES], subsets=1)
-            return Quality("kid", value, higher_is_better=False)
+            return kernel_distance(flat[:_KID_SAMPLES], self._real[:_KID_SAMPLES], subsets=1)[0]
         if self._judge is not None:
             if labels is None:
                 raise ConfigError("gan-test needs samples with labels: use sliced-wasserstein")
-            return Quality("gan_test", float(np.mean(self._judge.predict(flat) == labels)), higher_is_better=True)
-        return Quality("sliced_wasserstein", sliced_wasserstein(flat, self._real), higher_is_better=False)
+            return float(np.mean(self._judge.predict(flat) == labels))
+        return sliced_wasserstein(flat, self._real)

@@ -1,13 +1,18 @@
 """Load the real data that an evaluation compares with."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganserve_training.data import Samples, load_split
 from ganserve_training.data.config import SOURCES, ChannelsName, DataConfig, StoredDataConfig
 from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.evaluation.features import Features
+from ganserve_training.evaluation.judge import sample_rows
 from ganserve_training.evaluation.modes import Modes, modes_of
 
 REFERENCE_AT_MOST = 10_000
@@ -15,9 +20,9 @@ _SEED = 20_000_011
 _CHANNELS: dict[int, ChannelsName] = {1: "gray", 2: "gray-alpha", 3: "rgb", 4: "rgba"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
-    """Real samples: at most 10,000 from each side of the split, always the same."""
+    """Real samples: at most 10,000 from each side of the split, always the same. M = training samples."""
 
     train: Samples
     """Samples that generators learn from."""
@@ -25,6 +30,19 @@ class Reference:
     """Samples that they never see."""
     modes: Modes | None
     """Modes of the data; None: unknown."""
+    features: Features | None = None
+    """Features for the metrics that compare features."""
+
+    @cached_property
+    def real_features(self) -> NDArray[Any]:
+        """Return the features of the training samples, float [M, F]."""
+        assert self.features is not None
+        return self.features.extract(self.train.read(np.arange(len(self.train))))
+
+    @cached_property
+    def real_values(self) -> NDArray[np.float64]:
+        """Return the training samples as rows, float64 [M, D]."""
+        return sample_rows(self.train)
 
 
 def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:

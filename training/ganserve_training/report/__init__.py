@@ -1,11 +1,15 @@
-"""Write a self-contained page about a run: samples over time, curves with findings, metrics, configuration."""
+"""Write self-contained pages about runs: samples over time, curves with findings, metrics, configuration."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganserve_training.files import write_text_atomically
 from ganserve_training.report.material import read_run
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder
+
+COMPARISON = Path("comparison.html")
 
 
 def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = None) -> Path:
@@ -25,11 +29,32 @@ def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = No
     folder = RunFolder(run)
     material = read_run(folder)
     steps.next("drawing the page")
-    page = render(material)
-    path = out or folder.report
+    return _write(out or folder.report, render(material))
+
+
+def write_comparison(runs: Sequence[Path], out: Path | None = None, *, steps: Steps | None = None) -> Path:
+    """Write a page that shows several runs side by side; return its path (default: comparison.html).
+
+    Arguments and errors are those of `write_report`.
+    """
+    steps = steps or Steps()
+    steps.expect(len(runs) + 1)
+    from ganserve_training.report.comparison import render  # needs plotly
+
+    materials = []
+    for run in runs:
+        steps.next(f"reading {run}")
+        materials.append(read_run(RunFolder(run)))
+    if len({material.name for material in materials}) < len(runs):
+        materials = [replace(material, name=str(run)) for material, run in zip(materials, runs, strict=True)]
+    steps.next("drawing the page")
+    return _write(out or COMPARISON, render(materials))
+
+
+def _write(path: Path, page: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, page)
     return path
 
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from ganserve_training.diagnosis import Observation
+from ganserve_training.diagnosis.last_word import Episode, episodes
 from ganserve_training.diagnosis.quality_history import best_observation
 from ganserve_training.report.material import RunMaterial
 
@@ -39,19 +40,22 @@ class Chart:
 def charts(run: RunMaterial) -> list[Chart]:
     """Draw each chart for which the run has numbers."""
     made: list[Chart] = []
+    told = episodes(run.findings)
 
     def add(
         title: str, hint: str, *lines: Any, percent: bool = False, log: bool = False, level: float | None = None
     ) -> None:
         drawn = [line for line in lines if line is not None]
         if drawn:
-            made.append(Chart(title, hint, _figure(run, drawn, percent=percent, logarithmic=log, level=level)))
+            shown = figure(drawn, run.step, percent=percent, logarithmic=log, level=level)
+            _mark(shown, told, run.step)
+            made.append(Chart(title, hint, shown))
 
     def observed(field: str, name: str, colour: str, dash: str = "solid") -> Any:
-        return _line([(item.step, getattr(item, field)) for item in run.observations], name, colour, dash)
+        return line([(item.step, getattr(item, field)) for item in run.observations], name, colour, dash)
 
     def logged(field: str, name: str, colour: str) -> Any:
-        return _line([(record["step"], record.get(field)) for record in run.log], name, colour)
+        return line([(record["step"], record.get(field)) for record in run.log], name, colour)
 
     add(
         "Losses",
@@ -79,7 +83,7 @@ def charts(run: RunMaterial) -> list[Chart]:
         "Mean distance between generated samples relative to real ones, and the share of the data's regions that they "
         "reach.",
         observed("diversity", "diversity", GREEN),
-        _line(reached, f"{run.observations[-1].region_kind} reached", BLUE, "dot"),
+        line(reached, f"{run.observations[-1].region_kind} reached", BLUE, "dot"),
         percent=True,
         level=1.0,
     )
@@ -109,42 +113,54 @@ def charts(run: RunMaterial) -> list[Chart]:
     return made
 
 
-def _figure(run: RunMaterial, lines: list[Any], *, percent: bool, logarithmic: bool, level: float | None) -> Any:
-    figure = go.Figure(lines)
-    figure.update_layout(
+def figure(
+    lines: list[Any], steps: int, *, percent: bool = False, logarithmic: bool = False, level: float | None = None
+) -> Any:
+    """Return a figure over the steps 0 to `steps`, with a dashed line at `level`; the page sets its other colours."""
+    made = go.Figure(lines)
+    made.update_layout(
         height=_HEIGHT_PX,
         autosize=True,
         margin={"l": 48, "r": 12, "t": 28, "b": 36},
         template="plotly_white",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
         hovermode="x unified",
         font={"family": "system-ui, sans-serif", "size": 12},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "xanchor": "left"},
-        xaxis={"title": {"text": "step", "standoff": 4}, "range": [0, run.step or 1], "fixedrange": False},
+        xaxis={"title": {"text": "step", "standoff": 4}, "range": [0, steps or 1], "fixedrange": False},
         yaxis={"type": "log" if logarithmic else "linear", "tickformat": "~g", "nticks": 7},
     )
     if percent:
-        figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+        made.update_yaxes(tickformat=".0%", rangemode="tozero")
     if level is not None:
-        figure.add_hline(y=level, line={"color": "#c4c9d1", "width": 1, "dash": "dash"})
-    for number, finding in enumerate(run.findings, start=1):
-        # A line at the finding's step, with its number in the page's list.
-        colour = KIND_COLOURS[finding.kind]
-        figure.add_vline(
-            x=finding.step,
+        made.add_hline(y=level, line={"color": "#9aa2ae", "width": 1, "dash": "dash"})
+    return made
+
+
+def _mark(drawn: Any, told: Sequence[Episode], steps: int) -> None:
+    """Mark each finding: a line at its step with its number in the page's list, and a band while it lasted."""
+    for number, episode in enumerate(told, start=1):
+        begin = episode.finding
+        colour = KIND_COLOURS[begin.kind]
+        end = steps if episode.end is None else episode.end.step
+        if episode.is_trouble:
+            drawn.add_vrect(x0=begin.step, x1=end, fillcolor=colour, opacity=0.07, line_width=0, layer="below")
+        drawn.add_vline(
+            x=begin.step,
             line={"color": colour, "width": 1.5, "dash": "dot"},
             annotation={
                 "text": f"<b>{number}</b>",
                 "font": {"color": "white", "size": 11},
                 "bgcolor": colour,
                 "borderpad": 2,
-                "hovertext": f"{finding.kind.replace('-', ' ')} at step {finding.step}",
+                "hovertext": f"{begin.kind.replace('-', ' ')} {episode.span}",
                 "y": 1.0,
                 "yanchor": "top",
                 "xanchor": "center",
                 "showarrow": False,
             },
         )
-    return figure
 
 
 def _best(seen: Sequence[Observation]) -> Any:
@@ -160,7 +176,7 @@ def _best(seen: Sequence[Observation]) -> Any:
     )
 
 
-def _line(points: Sequence[tuple[float, float | None]], name: str, colour: str, dash: str = "solid") -> Any:
+def line(points: Sequence[tuple[float, float | None]], name: str, colour: str, dash: str = "solid") -> Any:
     """Draw a line through the points that have a value; None: no point has one."""
     thin = _thinned([(step, value) for step, value in points if value is not None])
     if not thin:

@@ -12,7 +12,9 @@ import torch
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.diagnosis import Finding, Observation
+from ganserve_training.diagnosis.last_word import LastWord, read_last_word
 from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.run.checkpoint import checkpoint_paths
 from ganserve_training.run.logs import read_log
@@ -35,9 +37,12 @@ class RunMaterial:
     """Samples of the generator: step and file."""
     picture_count: int
     """Number of pictures in the folder, shown or not."""
-    metrics: dict[str, float]
-    """Figures of `ganserve evaluate` by name."""
-    evaluated_step: int | None
+    real_samples: Path | None
+    """Picture of real samples like those of generated ones; None: there is none."""
+    evaluation: Evaluation | None
+    """The newest result of `ganserve evaluate`; None: the run was not evaluated."""
+    last_word: LastWord | None
+    """The monitor's last word, or one about the run so far."""
     environment: dict[str, str]
     """Machine and versions with which the newest checkpoint was trained."""
     row_labels: tuple[str, ...]
@@ -60,7 +65,6 @@ def read_run(folder: RunFolder) -> RunMaterial:
     if config is None:
         raise DataError(folder.missing("run"))
     pictures, state = _pictures(folder.samples), _newest_state(folder)
-    metrics, evaluated_step = _metrics(folder.metrics)
     return RunMaterial(
         name=folder.root.resolve().name,
         config=config,
@@ -69,8 +73,9 @@ def read_run(folder: RunFolder) -> RunMaterial:
         findings=[Finding(**record) for record in read_log(folder.diagnosis)],
         pictures=_thinned(pictures),
         picture_count=len(pictures),
-        metrics=metrics,
-        evaluated_step=evaluated_step,
+        real_samples=folder.real_samples if folder.real_samples.is_file() else None,
+        evaluation=_evaluation(folder.metrics),
+        last_word=read_last_word(folder),
         environment={name: str(value) for name, value in state.get("environment", {}).items()},
         row_labels=_row_labels(config, state),
         is_image=len(state.get("data", {}).get("sample_shape", ())) == 3,
@@ -101,25 +106,13 @@ def _newest_state(folder: RunFolder) -> dict[str, Any]:
     return {}
 
 
-def _metrics(path: Path) -> tuple[dict[str, float], int | None]:
+def _evaluation(path: Path) -> Evaluation | None:
     try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return {}, None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: delete it and run `ganserve evaluate` again") from error
-    return dict(_flatten(evaluation.get("metrics", {}))), evaluation.get("step")
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Return all numbers in nested mappings, by their path."""
-    found = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found += _flatten(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((prefix + name, float(value)))
-    return found
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} holds no evaluation: delete it and run `ganserve evaluate` again") from error
 
 
 def _row_labels(config: TrainConfig, state: Mapping[str, Any]) -> tuple[str, ...]:

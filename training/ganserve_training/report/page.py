@@ -1,56 +1,44 @@
-"""Render a report as one HTML page with everything inside."""
+"""Render the report of one run as an HTML page with everything inside."""
 
-import base64
-import re
-from collections.abc import Sequence
 from html import escape
-from importlib import resources
-
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import config_diff, flat_config
+from ganserve_training.diagnosis.last_word import Episode, episodes
+from ganserve_training.evaluation.table import Named, explanations, figures_table, labels_table
 from ganserve_training.report.charts import KIND_COLOURS, charts
 from ganserve_training.report.material import RunMaterial
+from ganserve_training.report.parts import chart_figures, lines, page, picture, section, table, text_table, with_flags
 
-_PLOT_OPTIONS = {"responsive": True, "displayModeBar": False, "scrollZoom": False}
 _MOST_ROW_LABELS = 32
-_FLAG = re.compile(r"--[a-z][\w.-]*\w(?: (?:\d[\d.]*(?<!\.)|[a-z]+-[a-z]+)(?!\w))?")
 
 
 def render(run: RunMaterial) -> str:
     """Return the whole page."""
-    files = resources.files("ganserve_training.report")
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "slider.js"))
     drawers = (_header, _findings, _pictures, _charts, _metrics, _configuration, _environment)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(run.name)} - ganserve report</title>
-<style>
-{style}</style>
-<script>{get_plotlyjs()}</script>
-</head>
-<body>
-<main>
-{"".join(draw(run) for draw in drawers)}
-</main>
-<script>
-{script}</script>
-</body>
-</html>
-"""
+    return page(run.name, (draw(run) for draw in drawers))
+
+
+def state(run: RunMaterial) -> str:
+    """Return how far a run is, in words."""
+    words = f"step {run.step:,} of {run.config.steps:,}"
+    if run.stopped:
+        return f"{words}, stopped early because the quality had declined"
+    return f"{words}, finished" if run.step >= run.config.steps else words
+
+
+def last_words(run: RunMaterial) -> str:
+    """Return the monitor's last word, and the sentence that sums up the evaluation."""
+    word = "" if run.last_word is None else run.last_word.sentence
+    healthy = None if run.last_word is None else run.last_word.healthy
+    kind = {True: "good", False: "poor", None: "unjudged"}[healthy]
+    summary = "" if run.evaluation is None else run.evaluation.summary
+    verdict = "unjudged" if run.evaluation is None else run.evaluation.verdict or "unjudged"
+    return lines([word], f"word {kind}") + lines([summary], f"word {verdict}")
 
 
 def _header(run: RunMaterial) -> str:
-    config, step = run.config, run.step
-    state = f"step {step:,} of {config.steps:,}"
-    if run.stopped:
-        state += ", stopped early because the quality had declined"
-    elif step >= config.steps:
-        state += ", finished"
+    config = run.config
     facts = [
         ("data", config.data.source),
         ("networks", config.networks.architecture),
@@ -64,27 +52,30 @@ def _header(run: RunMaterial) -> str:
             ("speed", f"{last['samples_per_second']:,.0f} samples/s"),
         ]
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f'<header><h1>{escape(run.name)}</h1><p class="state">{escape(state)}</p><dl>{items}</dl></header>\n'
+    head = f'<h1>{escape(run.name)}</h1><p class="state">{escape(state(run))}</p>'
+    return f"<header>{head}{last_words(run)}<dl>{items}</dl></header>\n"
 
 
 def _findings(run: RunMaterial) -> str:
-    if not run.config.diagnosis.enabled and not run.findings:
-        return _section("Diagnosis", "<p>Switched off for this run (--diagnosis.enabled).</p>")
-    if not run.findings:
+    told = episodes(run.findings)
+    if not run.config.diagnosis.enabled and not told:
+        return section("Diagnosis", "<p>Switched off for this run (--diagnosis.enabled).</p>")
+    if not told:
         looks = len(run.observations)
-        return _section("Diagnosis", f"<p>No findings: {looks} looks at the players found no problem.</p>")
-    items = "".join(
-        f'<li><span class="badge" style="background:{KIND_COLOURS[item.kind]}">{number}</span><div>'
-        f"<h3>{escape(item.kind.replace('-', ' '))} <small>at step {item.step:,}</small></h3>"
-        f'<p>{escape(item.message)}</p><p class="advice">{_with_flags(item.advice)}</p></div></li>'
-        for number, item in enumerate(run.findings, start=1)
+        return section("Diagnosis", f"<p>No findings: {looks} looks at the players found no problem.</p>")
+    items = "".join(_finding(number, episode) for number, episode in enumerate(told, start=1))
+    return section("Diagnosis", f'<ol class="findings">{items}</ol>')
+
+
+def _finding(number: int, episode: Episode) -> str:
+    begin, end = episode.finding, episode.end
+    span = f"at step {begin.step:,}" if end is None else episode.span
+    over = "" if end is None else f"<p>Over at step {end.step:,}: {escape(end.message)}</p>"
+    return (
+        f'<li><span class="badge" style="background:{KIND_COLOURS[begin.kind]}">{number}</span><div>'
+        f"<h3>{escape(begin.kind.replace('-', ' '))} <small>{escape(span)}</small></h3>"
+        f'<p>{escape(begin.message)}</p>{over}<p class="advice">{with_flags(begin.advice)}</p></div></li>'
     )
-    return _section("Diagnosis", f'<ol class="findings">{items}</ol>')
-
-
-def _with_flags(text: str) -> str:
-    """Escape a text, and set flags with their values in a fixed-width font."""
-    return _FLAG.sub(lambda match: f"<code>{match[0]}</code>", escape(text))
 
 
 def _pictures(run: RunMaterial) -> str:
@@ -92,13 +83,10 @@ def _pictures(run: RunMaterial) -> str:
         return ""
     last = len(run.pictures) - 1
     images = "".join(
-        f'<img alt="samples at step {step}" data-step="{step:,}"{"" if index == last else " hidden"} '
-        f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        picture(path, f"samples at step {step}", f' data-step="{step:,}"{"" if index == last else " hidden"}')
         for index, (step, path) in enumerate(run.pictures)
     )
     names = run.row_labels[:_MOST_ROW_LABELS]
-    rows = "".join(f"<span>{escape(name)}</span>" for name in names)
-    labels = f'<div class="rows" aria-hidden="true">{rows}</div>' if rows else ""
     some = f" {len(run.pictures)} of {run.picture_count} pictures are shown."
     shown = some if run.picture_count > len(run.pictures) else ""
     slider = (
@@ -106,38 +94,55 @@ def _pictures(run: RunMaterial) -> str:
         f'<input type="range" min="0" max="{last}" value="{last}" aria-label="step">'
         f"<output>step {run.pictures[last][0]:,}</output></div>"
     )
-    grid = f'<div class="grid">{labels}<div class="frames">{images}</div></div>'
+    made = f'<figure class="frames"><figcaption>generated</figcaption>{images}</figure>'
+    grid = f'<div class="grids">{row_labels(names)}<div class="side">{made}{real_picture(run)}</div></div>'
     what = "All samples" if run.is_image else "Generated points in blue over real ones in gray"
-    what = "One row per label" if rows else what
+    what = "One row per label" if names else what
     text = f"<p>{what}, from the averaged generator and always the same latents.{shown}</p>"
-    return _section("Samples", f"{text}{slider if last else ''}{grid}", name="samples")
+    return section("Samples", f"{text}{slider if last else ''}{grid}", name="samples")
+
+
+def row_labels(names: tuple[str, ...]) -> str:
+    """Return labels that stand left of a grid, one for each row."""
+    rows = "".join(f"<span>{escape(name)}</span>" for name in names)
+    return f'<div class="rows" aria-hidden="true">{rows}</div>' if rows else ""
+
+
+def real_picture(run: RunMaterial) -> str:
+    """Return the picture of real samples; empty: an older version trained the run, or its samples are vectors."""
+    if run.real_samples is None:
+        return ""
+    image = picture(run.real_samples, "real samples")
+    return f'<figure class="frames"><figcaption>real</figcaption>{image}</figure>'
 
 
 def _charts(run: RunMaterial) -> str:
-    options = {"full_html": False, "include_plotlyjs": False, "config": _PLOT_OPTIONS, "default_width": "100%"}
-    parts = "".join(
-        f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.hint)}</figcaption>"
-        f"{chart.figure.to_html(**options)}</figure>"
-        for chart in charts(run)
-    )
+    drawn = charts(run)
     hint = "<p>Numbers on the curves refer to the findings above.</p>" if run.findings else ""
-    return _section("Curves", f'{hint}<div class="charts">{parts}</div>') if parts else ""
+    return section("Curves", f"{hint}{chart_figures(drawn)}") if drawn else ""
 
 
 def _metrics(run: RunMaterial) -> str:
-    if not run.metrics:
+    evaluation = run.evaluation
+    if evaluation is None:
         text = "<p>Not evaluated yet: <code>ganserve evaluate</code> measures how good the samples are.</p>"
-        return _section("Metrics", text)
-    rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in run.metrics.items()]
-    return _section("Metrics", f"<p>Measured on the checkpoint of step {run.evaluated_step:,}.</p>{_table(rows)}")
+        return section("Metrics", text)
+    where = f"<p>{evaluation.samples:,} samples of the checkpoint of step {evaluation.step:,}. "
+    summary = f"{escape(evaluation.summary)}</p>"
+    labels = table(labels_table(evaluation)) if evaluation.by_label else ""
+    labels = f"<details open><summary>By label</summary>{labels}</details>" if labels else ""
+    figures = table(figures_table([Named(run.name, evaluation)]))
+    return section("Metrics", f"{where}{summary}{figures}{labels}{lines(explanations(evaluation))}", name="metrics")
 
 
 def _configuration(run: RunMaterial) -> str:
     changed = [line.split(": ", 1) for line in config_diff(TrainConfig(), run.config)]
     rows = [(name, *values.split(" -> ", 1)) for name, values in changed]
-    differing = _table(rows, ("option", "default", "this run")) if rows else "<p>All defaults.</p>"
-    everything = _table([(name, repr(value)) for name, value in flat_config(run.config).items()])
-    return _section(
+    differing = text_table(rows, ("option", "default", "this run")) if rows else "<p>All defaults.</p>"
+    everything = text_table(
+        [(name, repr(value)) for name, value in flat_config(run.config).items()], ("option", "value")
+    )
+    return section(
         "Configuration",
         f"<p>Options that differ from the defaults.</p>{differing}"
         f"<details><summary>The full configuration</summary>{everything}</details>",
@@ -145,15 +150,5 @@ def _configuration(run: RunMaterial) -> str:
 
 
 def _environment(run: RunMaterial) -> str:
-    return _section("Environment", _table(list(run.environment.items()))) if run.environment else ""
-
-
-def _section(title: str, content: str, name: str = "") -> str:
-    attribute = f' id="{name}"' if name else ""
-    return f"<section{attribute}><h2>{escape(title)}</h2>{content}</section>\n"
-
-
-def _table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...] = ()) -> str:
-    top = "<thead><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr></thead>" if head else ""
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table"><table>{top}<tbody>{body}</tbody></table></div>'
+    rows = list(run.environment.items())
+    return section("Environment", text_table(rows, ("part", "version"))) if rows else ""

@@ -3,7 +3,7 @@
   const part = document.getElementById("samples");
   const range = part && part.querySelector("input[type=range]");
   if (!range) return;
-  const frames = [...part.querySelectorAll("img")];
+  const frames = [...part.querySelectorAll("img[data-step]")];
   const output = part.querySelector("output");
   const button = part.querySelector("button");
   let timer = null;

@@ -35,15 +35,20 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int) -> Path:
+def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int, healthy_step: int = -1) -> Path:
     """Write `state` as the checkpoint of `state["step"]`, then delete all but the last `keep`.
+
+    The newest one at or before `healthy_step` stays, too.
 
     Raises:
         CheckpointError: It can't be written, for instance because the disk is full; earlier checkpoints are unharmed.
     """
     path = _write(folder / f"step-{state['step']:08d}.pt", state)
-    for old in checkpoint_paths(folder)[:-keep]:
-        _delete(old)
+    old = checkpoint_paths(folder)[:-keep]
+    healthy = [path for path in old if checkpoint_step(path) <= healthy_step][-1:]
+    for each in old:
+        if each not in healthy:
+            delete_checkpoint(each)
     return path
 
 
@@ -57,7 +62,7 @@ def save_best_checkpoint(folder: Path, state: dict[str, Any], quality: dict[str,
     path = _write(folder / f"best-{state['step']:08d}.pt", {**kept, "quality": quality})
     for old in folder.glob("best-*.pt"):
         if old != path:
-            _delete(old)
+            delete_checkpoint(old)
     return path
 
 
@@ -83,7 +88,8 @@ def _write(path: Path, state: dict[str, Any]) -> Path:
     return path
 
 
-def _delete(path: Path) -> None:
+def delete_checkpoint(path: Path) -> None:
+    """Delete a checkpoint and its digest."""
     path.unlink(missing_ok=True)
     _digest_path(path).unlink(missing_ok=True)
 
@@ -92,6 +98,11 @@ def checkpoint_paths(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, oldest first."""
     found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the step in the name of a checkpoint, latest or best."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def load_latest_checkpoint(folder: Path, report: Callable[[str], None]) -> Checkpoint | None:

@@ -30,10 +30,13 @@ class RunFolder:
         self.log = root / "log.jsonl"
         self.observations = root / "observations.jsonl"
         self.diagnosis = root / "diagnosis.jsonl"
+        self.last_word = root / "last_word.json"
+        self.cures = root / "cures.jsonl"
         self.tensorboard = root / "tensorboard"
         self.report = root / "report.html"
         self.checkpoints = root / "checkpoints"
         self.samples = root / "samples"
+        self.real_samples = root / "real.png"
         self.metrics = root / "metrics.json"
 
     def missing(self, what: str) -> str:
@@ -88,7 +91,7 @@ class RunFolder:
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of the evaluated checkpoint."""
-        write_text_atomically(self.metrics, json.dumps(evaluation, indent=2) + "\n")
+        write_text_atomically(self.metrics, json.dumps(evaluation, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager

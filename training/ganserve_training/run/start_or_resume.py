@@ -23,6 +23,7 @@ from ganserve_training.run.checkpoint import (
 )
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
+from ganserve_training.run.healing import Cure, Treatment, TroubleError, heal
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.training_loop import RunLoop, say
 
@@ -41,6 +42,8 @@ class RunResult:
     """Processor time of this process meanwhile, over all threads."""
     stopped: bool = False
     """True if the run stopped before `config.steps` because its quality declined (`config.diagnosis.patience`)."""
+    cures: tuple[Cure, ...] = ()
+    """Changes that the run made to its configuration, in this call and before, because it failed."""
 
 
 def train(
@@ -70,7 +73,8 @@ def train(
         ConfigChangedError: The folder holds a run with another configuration.
         RunLockedError: Another process is training there.
         DataError: The data differ from those that the run was started with.
-        DivergedError: A loss or a weight became NaN or infinite.
+        DivergedError: A loss or a weight became NaN or infinite, and no cure was left.
+        TroubleError: The diagnosis found that training failed, with `on_trouble` "stop".
         StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
         LostProcessError: Another of the processes ended.
@@ -94,15 +98,37 @@ def train(
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
         with cpu_threads(threads or default_threads(samples.info)):
-            loop = RunLoop(config, folder, samples, processes, console, stop_signal)
-            if checkpoint is not None:
-                loop.resume(checkpoint)
-            if processes.writes:
-                folder.write_config(config)
-            first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
-            stopped = loop.run()
+            first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
+            treatment = Treatment.of(config, checkpoint)
+            while True:
+                loop = RunLoop(treatment, folder, samples, processes, console, stop_signal)
+                if checkpoint is not None:
+                    loop.resume(checkpoint)
+                if processes.writes:
+                    folder.write_config(config)
+                try:
+                    stopped = loop.run()
+                    break
+                except TroubleError as trouble:
+                    if not trouble.cure:
+                        raise
+                    treatment, checkpoint = _healed(folder, treatment, trouble, processes)
+                    say(console, str(treatment.cures[-1]))
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped)
+            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped, treatment.cures)
+
+
+def _healed(
+    folder: RunFolder, treatment: Treatment, trouble: TroubleError, processes: Processes
+) -> tuple[Treatment, Checkpoint | None]:
+    """Heal in the first process; the others follow."""
+
+    def first() -> tuple[Treatment, Path | None]:
+        healed, checkpoint = heal(folder, treatment, trouble)
+        return healed, None if checkpoint is None else checkpoint.path
+
+    healed, path = processes.ask_first(first)
+    return healed, None if path is None else load_checkpoint(path)
 
 
 def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
@@ -142,7 +168,8 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -
         folder.checkpoints, lambda damage: say(console, f"{damage} Trying the one before it.")
     )
     if checkpoint is not None:
-        check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
+        asked = checkpoint.state.get("asked", checkpoint.state["config"])
+        check_same_config(config_from_dict(asked), config, where=str(checkpoint.path))
         if config.steps < checkpoint.state["step"]:
             raise ConfigChangedError(
                 f"--steps {config.steps}: {folder.root} is at step {checkpoint.state['step']} already, and a run can't "

@@ -1,5 +1,6 @@
 """Run the training loop: log, diagnose, draw and save at the right steps, and stop."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,17 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import config_to_dict
 from ganserve_training.data import Samples
-from ganserve_training.diagnosis import Observation
+from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis.advice import advise
+from ganserve_training.diagnosis.cures import CURABLE, MOST_CURES, choose_cure
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import DataError, DivergedError, StoppedError
+from ganserve_training.files import write_text_atomically
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
+from ganserve_training.run.healing import Treatment, TroubleError, healthy_step
 from ganserve_training.run.logs import LogWriter
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
@@ -35,14 +38,15 @@ class RunLoop:
 
     def __init__(
         self,
-        config: TrainConfig,
+        treatment: Treatment,
         folder: RunFolder,
         samples: Samples,
         processes: Processes,
         console: Console,
         stop_signal: Callable[[], int | None],
     ) -> None:
-        self._config = config
+        self._treatment = treatment
+        self._config = config = treatment.config
         self._folder = folder
         self._samples = samples
         self._console = console
@@ -93,13 +97,20 @@ class RunLoop:
         return self._trainer.step
 
     def run(self) -> bool:
-        """Train up to the last step; return whether the run stopped earlier because its quality declined."""
+        """Train up to the last step; return whether the run stopped earlier because its quality declined.
+
+        Raises:
+            TroubleError: The diagnosis found a trouble, and the configuration says not to continue.
+        """
         try:
             if self._processes.writes:
                 self._outputs = _Outputs(
                     self._trainer, self._samples, self._folder, self._console, self._diagnosis_state
                 )
-            return self._steps()
+            stopped = self._steps()
+            if self._outputs is not None:
+                self._outputs.tell_last_word()
+            return stopped
         finally:
             if self._outputs is not None:
                 self._outputs.close()
@@ -108,6 +119,8 @@ class RunLoop:
     def _steps(self) -> bool:
         config, output, trainer, outputs = self._config, self._config.output, self._trainer, self._outputs
         started, samples_before = time.perf_counter(), trainer.samples_seen
+        if self._treatment.cures and trainer.step == self._treatment.cures[-1].back_to:
+            self._save_checkpoint()  # A killed run must not try the former configuration again.
         while trainer.step < config.steps:
             self._pending.append(trainer.run_step())
             step, last = trainer.step, trainer.step == config.steps
@@ -137,9 +150,9 @@ class RunLoop:
         diagnosis = self._config.diagnosis
         if not diagnosis.enabled or self._trainer.step % diagnosis.every_steps:
             return False
-        stop = False
+        stop, trouble = False, None
         if self._outputs is not None:
-            better, stop = self._outputs.look()
+            better, stop, trouble = self._outputs.look()
             if better is not None and diagnosis.keep_best and self._trainer.weights_are_finite():
                 quality = {
                     "name": better.quality_name,
@@ -147,7 +160,19 @@ class RunLoop:
                     "higher_is_better": better.higher_is_better,
                 }
                 save_best_checkpoint(self._folder.checkpoints, self._state(), quality)
+        if kind := self._processes.most(0 if trouble is None else 1 + CURABLE.index(trouble.kind)):
+            self._face(trouble or Finding(step=self.step, kind=CURABLE[kind - 1], message="", advice=""))
         return bool(self._processes.most(int(stop)))
+
+    def _face(self, trouble: Finding) -> None:
+        """End this try of the run if the configuration says so, and a cure is left."""
+        cures, cure = len(self._treatment.cures), None
+        if self._config.on_trouble == "continue":
+            return
+        if self._config.on_trouble == "heal" and cures < MOST_CURES:
+            cure = choose_cure(trouble.kind, cures, self._config, self._samples.info, self._trainer.check)
+        if cure is not None or self._config.on_trouble == "stop":
+            raise TroubleError(trouble, cure or {})
 
     def _take_measures(self) -> dict[str, float]:
         """Average the pending measures and forget them."""
@@ -172,6 +197,9 @@ class RunLoop:
             kept = f"the last good checkpoint is {self._last_checkpoint}"
         if self._outputs is not None and self._outputs.monitor is not None:
             self._outputs.monitor.note_divergence(f"{what}.")
+        self._face(Finding(step=self.step, kind="divergence", message=f"{what}.", advice=""))
+        if self._outputs is not None:
+            self._outputs.tell_last_word(aloud=False)  # the user sees the error
         advice = advise("divergence", self._config, self._samples.info, self._trainer.check)
         raise DivergedError(f"{what}; training stopped, {kept}. {advice.rstrip('.')}, in another --out")
 
@@ -183,7 +211,10 @@ class RunLoop:
             self._diverged(f"a weight became NaN or infinite by step {self._trainer.step}")
         if self._outputs is not None:
             keep = self._config.output.keep_checkpoints
-            self._last_checkpoint = save_checkpoint(self._folder.checkpoints, self._state(), keep=keep)
+            healthy = healthy_step(self._config, self.step)
+            self._last_checkpoint = save_checkpoint(
+                self._folder.checkpoints, self._state(), keep=keep, healthy_step=healthy
+            )
         self._processes.barrier()  # After this, every process knows that it is written.
 
     def _state(self) -> dict[str, Any]:
@@ -192,6 +223,7 @@ class RunLoop:
             **self._trainer.state_dict(),
             "pending_measures": [row.cpu() for row in self._pending],
             "config": config_to_dict(self._config),
+            **self._treatment.to_state(),
             "data": self._samples.info.to_dict(),
             "data_sha256": self._data_sha256,
             "environment": self._environment,
@@ -215,9 +247,11 @@ class _Outputs:
         self._folder = folder
         self._board = TensorBoardLog(folder.tensorboard, trainer.step) if config.output.tensorboard else None
         self._pictures = ProgressPictures(trainer, samples)
+        self._pictures.save_real(folder.real_samples)
         self.monitor: Monitor | None = None
         self._view = open_progress(console, trainer.step, config.steps)
         self._log = LogWriter(folder.log, trainer.step)
+        folder.last_word.unlink(missing_ok=True)  # It was about an earlier end.
         if config.diagnosis.enabled:
             self.monitor = Monitor(trainer, samples, folder, self._view.say)
             if diagnosis_state is not None:
@@ -230,15 +264,27 @@ class _Outputs:
         if self._board is not None:
             self._board.record(step, record)
 
-    def look(self) -> tuple[Observation | None, bool]:
-        """Run the diagnosis; return its observation if that is the best so far, and whether to stop."""
+    def look(self) -> tuple[Observation | None, bool, Finding | None]:
+        """Run the diagnosis; return its observation if that is the best so far, whether to stop, and a trouble."""
         assert self.monitor is not None
         look = self.monitor.look()
+        if look is None:
+            return None, False, None
         if self._board is not None:
             self._board.observation(look.observation)
             for finding in look.findings:
                 self._board.finding(finding)
-        return look.observation if look.is_best else None, self.monitor.should_stop
+        trouble = next((finding for finding in look.findings if finding.kind in CURABLE and not finding.over), None)
+        return look.observation if look.is_best else None, self.monitor.should_stop, trouble
+
+    def tell_last_word(self, *, aloud: bool = True) -> None:
+        """Write the monitor's last word into the run's folder, and print it if `aloud`."""
+        word = None if self.monitor is None else self.monitor.last_word()
+        if word is None:
+            return
+        write_text_atomically(self._folder.last_word, json.dumps(word.to_dict()) + "\n")
+        if aloud:
+            self._view.say(word.sentence)
 
     def draw(self) -> None:
         """Save a picture of samples."""

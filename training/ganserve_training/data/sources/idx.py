@@ -1,5 +1,6 @@
 """IDX files of images and labels, such as MNIST. N = images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +41,20 @@ class IdxConfig(StoredDataConfig):
         Raises:
             DataError: A file is missing, or its magic number, dimensions or length are wrong.
         """
+        return self.load_idx()
+
+    def load_idx(self, label_names: Sequence[str] | None = None) -> StoredImages:
+        """Return the images of `data.path`, whose labels get names other than their numbers where given."""
         path = _images_path(self.existing_path("either"))
-        pixels = read_idx(path, dimensions=(3, 4))
-        labels, names = _labels(path, self)
+        pixels = self.padded(read_idx(path, dimensions=(3, 4)))
+        labels, names = _labels(path, self, label_names)
         if labels is not None:
             expect_label_count(labels, len(pixels), "the labels file", str(path))
         return images_of_array(pixels, labels, names, self, str(path))
+
+    def padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the images of the file, uint8 [N, H, W] or [N, H, W, C], with a border where a source adds one."""
+        return pixels
 
 
 def _images_path(path: Path) -> Path:
@@ -58,14 +67,16 @@ def _images_path(path: Path) -> Path:
     raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
 
 
-def _labels(path: Path, config: IdxConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _labels(
+    path: Path, config: IdxConfig, label_names: Sequence[str] | None
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     if config.labels_path is not None:
-        return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
+        return index_label_array(read_labels(Path(config.labels_path)), config.labels_path, label_names)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     plain = beside.with_suffix("") if beside.suffix == ".gz" else beside
     for candidate in (plain, plain.with_name(plain.name + ".gz")):
         if candidate != path and candidate.is_file():
-            return index_label_array(read_idx(candidate, dimensions=(1,)), str(candidate))
+            return index_label_array(read_idx(candidate, dimensions=(1,)), str(candidate), label_names)
     if config.labels == "use":
         raise DataError(
             f"{path} has no labels beside it ({plain.name}, {plain.name}.gz): name them with --data.labels-path, "

@@ -37,8 +37,8 @@ METRIC = Metric(
     name="density-coverage",
     measure=lambda material: asdict(density_coverage(material.generated_features, material.real_features)),
     figures={
-        "density": Figure("density", "1 or more", "density of real samples around the generated ones"),
-        "coverage": Figure("coverage", "1", "share of real samples with a generated one nearby"),
+        "density": Figure("density", "density of real samples around the generated ones", "share"),
+        "coverage": Figure("coverage", "share of real samples with a generated one nearby", "share"),
     },
     compares_features=True,
     by_default=lambda traits: not traits.has_modes,

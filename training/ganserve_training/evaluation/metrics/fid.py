@@ -10,17 +10,21 @@ from torch import nn
 from ganserve_training.errors import DataError
 from ganserve_training.evaluation.metric import Figure, Metric
 
+_LARGEST = 1e70  # the product of two covariances of larger features is infinite
+
 
 def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """Return |m - m'|^2 + Tr(S + S' - 2 (S S')^(1/2)) of the means and covariances (Heusel et al. 2017).
 
     torchmetrics computes it in double precision from features [N, F] and [M, F] of any network. Raise DataError if N or
-    M is below 2.
+    M is below 2, or a feature is beyond 1e70.
     """
     if min(len(generated), len(real)) < 2:
         raise DataError(f"fid needs at least 2 samples (got {len(generated)} generated and {len(real)} real)")
     from torchmetrics.image.fid import FrechetInceptionDistance
 
+    if max(float(np.abs(generated).max()), float(np.abs(real).max())) > _LARGEST:
+        raise DataError(f"fid compares squares of features, and some are beyond {_LARGEST:g}")
     identity = nn.Identity()
     identity.num_features = generated.shape[1]  # without it, torchmetrics would pass an image through
     metric = FrechetInceptionDistance(identity)
@@ -32,7 +36,7 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
 METRIC = Metric(
     name="fid",
     measure=lambda material: {"fid": frechet_distance(material.generated_features, material.real_features)},
-    figures={"fid": Figure("FID", "lower", "Frechet distance of the features' means and covariances")},
+    figures={"fid": Figure("FID", "Frechet distance of the features' means and covariances", "squared-distance")},
     compares_features=True,
     by_default=lambda traits: traits.is_image and not traits.has_modes,
     position=1,

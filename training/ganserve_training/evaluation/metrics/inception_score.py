@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.evaluation.judge import judge_probabilities
-from ganserve_training.evaluation.metric import Figure, Material, Metric
+from ganserve_training.evaluation.metric import Beside, Figure, Material, Metric
 
 
 def inception_score(probabilities: NDArray[Any]) -> float:
@@ -32,8 +32,11 @@ METRIC = Metric(
     name="inception-score",
     measure=_measure,
     figures={
-        "inception_score": Figure("Inception score", "as real ones", "the judge is sure, and labels are balanced"),
-        "inception_score_real": Figure("  of real samples", "", "held-out ones"),
+        "inception_score": Figure("Inception score", "the judge is sure, and labels are balanced", "share"),
+        "inception_score_real": Figure("its value of real ones", "Inception score of held-out samples"),
+    },
+    beside_real=lambda _, found: {
+        "inception_score": Beside(found["inception_score"], found["inception_score_real"], worst=1.0)
     },
     missing=lambda traits: "" if traits.has_labels else "labelled data, for its judge",
     by_default=lambda traits: not traits.has_modes,

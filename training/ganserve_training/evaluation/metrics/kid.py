@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ganserve_training.errors import DataError
 from ganserve_training.evaluation.metric import Figure, Material, Metric
 
 SUBSETS = 100
@@ -26,9 +27,11 @@ def kernel_distance(
 
     torchmetrics computes it from features [N, F] and [M, F], on random subsets of up to `subset_size` samples, or once
     if that is everything. The result is the mean, which may be slightly negative, and the standard deviation over the
-    subsets.
+    subsets: 0 for a single one. Raise DataError if N or M is below 2.
     """
     size = min(subset_size, len(generated), len(real))
+    if size < 2:
+        raise DataError(f"kid needs at least 2 samples (got {len(generated)} generated and {len(real)} real)")
     whole = size == len(generated) == len(real)
     with warnings.catch_warnings():
         # It warns that it keeps all features in memory; so do we.
@@ -52,7 +55,7 @@ def _measure(material: Material) -> dict[str, float]:
 METRIC = Metric(
     name="kid",
     measure=_measure,
-    figures={"kid": Figure("KID", "0", "kernel distance of the features, unbiased", ".2e")},
+    figures={"kid": Figure("KID", "kernel distance of the features, unbiased", "squared-distance", ".2e")},
     compares_features=True,
     by_default=lambda traits: traits.is_image and not traits.has_modes,
     position=2,

@@ -65,11 +65,11 @@ METRIC = Metric(
     name="mode-coverage",
     measure=_measure,
     figures={
-        "modes": Figure("modes", "all", "modes that a good sample reaches", ".0f"),
-        "high_quality": Figure("high quality", "1", "share of samples within 3 standard deviations of a mode"),
-        "reverse_kl": Figure("reverse KL", "0", "unevenness of the modes, in nats"),
+        "modes": Figure("modes", "modes that a good sample reaches", "share", ".0f"),
+        "high_quality": Figure("high quality", "share of samples within 3 standard deviations of a mode", "share"),
+        "reverse_kl": Figure("reverse KL", "unevenness of the modes, in nats", "squared-distance"),
         "mode_divergence": Figure(
-            "mode divergence", "0", "the same, with samples between the modes as one more mode, in nats"
+            "mode divergence", "how unevenly modes and the space between them are reached, in nats", "squared-distance"
         ),
     },
     missing=lambda traits: "" if traits.has_modes else "data whose modes are known: ring, grid or stacked-digits",

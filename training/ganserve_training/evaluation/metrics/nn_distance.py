@@ -1,9 +1,7 @@
 """Distance to the nearest training sample: tells copies and noise from new samples."""
 
-from ganserve_training.evaluation.judge import NN_DISTANCE_RATIO_WITHIN, nearest_distance_ratio, sample_rows
-from ganserve_training.evaluation.metric import Figure, Material, Metric
-
-_LOW, _HIGH = NN_DISTANCE_RATIO_WITHIN
+from ganserve_training.evaluation.judge import nearest_distance_ratio, sample_rows
+from ganserve_training.evaluation.metric import Beside, Figure, Material, Metric
 
 
 def _measure(material: Material) -> dict[str, float]:
@@ -16,11 +14,10 @@ METRIC = Metric(
     measure=_measure,
     figures={
         "nn_distance_ratio": Figure(
-            "NN distance ratio",
-            f"{_LOW} to {_HIGH}",
-            "distance to the nearest training sample: 1 as real ones, 0 copies",
+            "NN distance ratio", "distance to the nearest training sample: 1 as real ones, 0 copies", "ratio"
         )
     },
+    beside_real=lambda _, found: {"nn_distance_ratio": Beside(found["nn_distance_ratio"], real=1.0)},
     by_default=lambda traits: not traits.has_modes,
     position=8,
 )

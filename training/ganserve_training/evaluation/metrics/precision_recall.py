@@ -41,8 +41,8 @@ METRIC = Metric(
     name="precision-recall",
     measure=lambda material: asdict(precision_recall(material.generated_features, material.real_features)),
     figures={
-        "precision": Figure("precision", "1", "share of generated samples among the real ones"),
-        "recall": Figure("recall", "1", "share of real samples among the generated ones"),
+        "precision": Figure("precision", "share of generated samples among the real ones", "share"),
+        "recall": Figure("recall", "share of real samples among the generated ones", "share"),
     },
     compares_features=True,
     by_default=lambda traits: not traits.has_modes,

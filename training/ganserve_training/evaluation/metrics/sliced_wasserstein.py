@@ -48,7 +48,9 @@ METRIC = Metric(
         "sliced_wasserstein": sliced_wasserstein(material.values, material.real_values, seed=material.seed)
     },
     figures={
-        "sliced_wasserstein": Figure("sliced Wasserstein", "0", "distance of the values, over random directions", ".4f")
+        "sliced_wasserstein": Figure(
+            "sliced Wasserstein", "distance of the values, over random directions", "distance", ".4f"
+        )
     },
     by_default=lambda traits: True,  # noqa: ARG005
     position=6,

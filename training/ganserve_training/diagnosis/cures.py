@@ -1,0 +1,108 @@
+"""Choose what to change in a run that fails. benchmarks/healing has the measurements behind the order."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from ganserve_training.config.data_rules import learning_rate, penalty_gamma
+from ganserve_training.config.serialisation import changed_config, flat_config
+from ganserve_training.config.train import TrainConfig
+from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.diagnosis.findings import Kind
+from ganserve_training.errors import ConfigError
+from ganserve_training.options.anneal import Anneal
+
+CURABLE: tuple[Kind, ...] = (
+    "vanishing-gradients",
+    "no-progress",
+    "mode-collapse",
+    "ignored-labels",
+    "oscillation",
+    "divergence",
+)
+"""Troubles that end a run's use; the others only lower its quality."""
+MOST_CURES = 3
+_EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
+
+_PLAYERS = ("generator", "critic")
+
+
+def choose_cure(
+    kind: Kind, tries: int, config: TrainConfig, data: DataInfo, check: Callable[[TrainConfig], None]
+) -> dict[str, Any] | None:
+    """Return the changes to a configuration, by path, for a trouble of this kind; None: no cure is left.
+
+    `tries` is the number of cures that the run has had: each cure is stronger than the one before. `check` raises
+    ConfigError for a configuration with which the run could not start.
+    """
+    now = flat_config(config)
+    for changes in list(_cures(kind, config, data))[tries:]:
+        changed = {path: value for path, value in changes.items() if now.get(path, value) != value}
+        with suppress(ConfigError):
+            if changed:
+                check(changed_config(config, changed))
+                return changed
+    return None
+
+
+def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str, Any]]:
+    """Yield the cures, weakest first: calmer players, then R3GAN's game, then that game calmer."""
+    gamma, rate = penalty_gamma(data, config.batch_size), learning_rate(data)
+    saturates = kind == "vanishing-gradients" and config.loss.name == "minimax"
+    loss = {"loss.name": "modified-minimax"} if saturates else {}
+    bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
+    if kind == "ignored-labels":
+        yield {"networks.critic_conditioning": "classifier"}
+    yield {**loss, **_rates(config, rate, 1 / 3), **({} if bounded else _penalties(config, gamma, 1.0))}
+    game = _relativistic(config)
+    now = flat_config(config)
+    if any(now.get(path, value) != value for path, value in game.items()):
+        yield {**game, **_rates(config, rate, None), **_penalties(config, gamma, 1.0)}
+    yield {**game, **_rates(config, rate / 3, 1 / 3), **_penalties(config, 3 * gamma, 3.0)}
+    yield {**game, **_rates(config, rate / 10, 1 / 10), **_penalties(config, 10 * gamma, 10.0)}
+
+
+def _rates(config: TrainConfig, most: float, share: float | None) -> dict[str, Any]:
+    """Return learning rates of at most `most` and this share of the present ones; None: of `most`.
+
+    They fall as much as before.
+    """
+    changes: dict[str, Any] = {}
+    for player in _PLAYERS:
+        rate: Anneal = getattr(config.optimisers, player).learning_rate
+        start = most if share is None else min(most, rate.start * share)
+        changes |= _both(f"optimisers.{player}.learning_rate", start, start * rate.end / rate.start)
+    return changes
+
+
+def _penalties(config: TrainConfig, usual: float, gain: float) -> dict[str, Any]:
+    """Return weights of R1 and R2 of at least the usual one, and `gain` times the present one if that is sensible."""
+    changes: dict[str, Any] = {}
+    for name in ("r1_gamma", "r2_gamma"):
+        present = gain * getattr(config.regularisers, name).most
+        weight = usual if present > _EXTREME * usual else max(usual, present)
+        changes |= _both(f"regularisers.{name}", weight, weight)
+    return changes
+
+
+def _relativistic(config: TrainConfig) -> dict[str, Any]:
+    """Return R3GAN's loss and optimisers, which converge locally (Huang et al. 2024), without other constraints."""
+    changes: dict[str, Any] = {
+        "loss.name": "relativistic-pairing",
+        "regularisers.gradient_penalty.weight": 0.0,
+        "regularisers.weight_clip": 0.0,
+        "regularisers.roth_gamma.start": 0.0,
+        "regularisers.roth_gamma.end": 0.0,
+        "regularisers.drift": 0.0,
+        "schedule.critic_steps": 1,
+        "schedule.unrolled_steps": 0,
+    }
+    for player in _PLAYERS:
+        changes |= {f"optimisers.{player}.name": "adam", f"optimisers.{player}.beta1": 0.0}
+    if "networks.critic_norm" in flat_config(config):
+        changes["networks.critic_norm"] = "none"
+    return changes
+
+
+def _both(path: str, start: float, end: float) -> dict[str, float]:
+    return {f"{path}.start": float(f"{start:.2g}"), f"{path}.end": float(f"{end:.2g}")}

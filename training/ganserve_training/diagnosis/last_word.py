@@ -1,0 +1,128 @@
+"""Say how a run went and how it stands, in one sentence: from its findings and their ends."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ganserve_training.diagnosis.findings import PERSISTENCE, Finding, Kind
+from ganserve_training.errors import DataError
+from ganserve_training.run.logs import read_log
+from ganserve_training.run.run_folder import RunFolder
+
+_STATES: dict[Kind, str] = {
+    "vanishing-gradients": "with vanishing gradients",
+    "no-progress": "without progress",
+    "mode-collapse": "in mode collapse",
+    "ignored-labels": "with samples that ignore their labels",
+    "oscillation": "oscillating",
+    "critic-overfitting": "with an overfitting critic",
+    "divergence": "diverged",
+    "decline": "in decline",
+}
+"""How a run ends in which a trouble lasts, the worst first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """A condition of a run from the step at which it is reported to that at which it is over."""
+
+    finding: Finding
+    """The report of its begin."""
+    end: Finding | None
+    """The report of its end; None: it lasts."""
+
+    @property
+    def is_trouble(self) -> bool:
+        """Say whether it is one; convergence is none."""
+        return self.finding.kind != "convergence"
+
+    @property
+    def span(self) -> str:
+        """Return its steps in words: "from step 600 to 1,400", or "since step 600"."""
+        if self.end is None:
+            return f"since step {self.finding.step:,}"
+        return f"from step {self.finding.step:,} to {self.end.step:,}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastWord:
+    """The last word of a run's monitor, as last_word.json has it."""
+
+    step: int
+    healthy: bool | None
+    """True if no trouble lasts; None: the monitor looked too rarely to say."""
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        return asdict(self)
+
+
+def read_last_word(folder: RunFolder) -> LastWord | None:
+    """Return the last word of a run's folder; for a run that has not ended, a word about it so far.
+
+    None: the monitor has not looked.
+
+    Raises:
+        ConfigError: config.json is not a configuration.
+        DataError: Another file is damaged.
+    """
+    try:
+        return LastWord(**json.loads(folder.last_word.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{folder.last_word} is damaged: delete it") from error
+    looks = len(read_log(folder.observations))
+    findings = [Finding(**record) for record in read_log(folder.diagnosis)]
+    config, log = folder.read_config(), read_log(folder.log)
+    if config is None or not log or not (looks or findings):
+        return None
+    step = int(log[-1]["step"])
+    cures = read_log(folder.cures)
+    return last_word(step, looks, findings, cures, ended=step >= config.steps)  # Older versions wrote no last word.
+
+
+def episodes(findings: Sequence[Finding]) -> list[Episode]:
+    """Return what findings tell, oldest first: each begin with its end."""
+    made: list[Episode] = []
+    for finding in findings:
+        if not finding.over:
+            made.append(Episode(finding=finding, end=None))
+            continue
+        for place, episode in enumerate(made):
+            if episode.finding.kind == finding.kind and episode.end is None:
+                made[place] = Episode(finding=episode.finding, end=finding)
+    return made
+
+
+def last_word(
+    step: int, looks: int, findings: Sequence[Finding], cures: Sequence[Mapping[str, Any]] = (), *, ended: bool = True
+) -> LastWord:
+    """Return the last word about a run at `step`, after so many looks; `ended`: it trains no more.
+
+    `cures` are the lines of cures.jsonl.
+    """
+    verb = "Ends" if ended else "So far"
+    told = episodes(findings)
+    if not told and looks < PERSISTENCE:
+        often = "once" if looks == 1 else f"{looks} times"
+        needs = f"the monitor looked {often}, and needs {PERSISTENCE} looks"
+        return LastWord(step=step, healthy=None, sentence=f"{verb} unjudged: {needs}.")
+    troubles = [episode for episode in told if episode.is_trouble]
+    lasting: dict[Kind, Episode] = {}
+    for episode in troubles:
+        if episode.end is None:
+            lasting.setdefault(episode.finding.kind, episode)
+    converged = next((item for item in told if not item.is_trouble and item.end is None), None)
+    if lasting:
+        kinds = [kind for kind in _STATES if kind in lasting]
+        state = " and ".join(f"{_STATES[kind]} {lasting[kind].span}" for kind in kinds)
+    else:
+        state = "healthy" if converged is None else f"healthy, converged {converged.span}"
+    past = [f"{item.finding.kind.replace('-', ' ')} {item.span}" for item in troubles if item.end is not None]
+    healed = [f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures]
+    parts = [f"{verb} {state}", ", ".join(past), f"healed of {' and '.join(healed)}" if healed else ""]
+    sentence = "; ".join(filter(None, parts))
+    return LastWord(step=step, healthy=not lasting, sentence=f"{sentence}.")
