@@ -272,7 +272,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         parquet(tmp_path)
     assert "x.parquet row 1: it holds no bytes\n" in str(caught.value)
-    assert "x.parquet row 2: it is not a PNG, JPEG or WebP image\n" in str(caught.value)
+    assert "x.parquet row 2: it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image\n" in str(caught.value)
     assert len(parquet(tmp_path, on_bad_file="skip")) == 2
 
 
