@@ -133,11 +133,11 @@ def test_missing_and_empty_folders_have_different_errors(tmp_path: Path) -> None
         config(tmp_path / "nowhere").load(None)
     with pytest.raises(DataError, match=r"holds no images .*: it is empty"):
         config(tmp_path).load(None)
-    (tmp_path / "a.bmp").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"it holds only: \.bmp"):
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"it holds only: 1 \.heic"):
         config(tmp_path).load(None)
     with pytest.raises(DataError, match="must be a folder"):
-        config(tmp_path / "a.bmp").load(None)
+        config(tmp_path / "a.heic").load(None)
     with pytest.raises(DataError, match=r"--data\.labels-path .*: does not exist"):
         config(tmp_path, labels_path="no.csv").load(None)
 

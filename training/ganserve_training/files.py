@@ -1,9 +1,12 @@
-"""Write files so that a crash at any moment leaves the old content or the new, never a part; hash files."""
+"""Read and write users' files: what goes wrong becomes one kind of error, and no file is left half-written."""
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ganserve_training.errors import DataError, TrainingError
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -41,3 +44,30 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def reading(path: Path | str, what: str, error: type[TrainingError] = DataError) -> Iterator[None]:
+    """Turn whatever a library raises for a file into one error that names the file and the reason.
+
+    Put only the library's calls into the block: it also takes our own mistakes for damage.
+
+    Args:
+        path: The file.
+        what: What it should be: "a .npy file", "JSON".
+        error: The class of the error.
+    """
+    try:
+        yield
+    except TrainingError:
+        raise
+    except Exception as problem:  # NumPy, Pillow, pyarrow, zipfile and torch raise anything for damaged files.
+        raise error(f"{path} can't be read as {what}: {reason_of(problem)}") from problem
+
+
+def reason_of(problem: Exception) -> str:
+    """Return the first line of what an exception of a library says."""
+    if isinstance(problem, MemoryError):
+        return "it asks for more memory than there is, so it is damaged or too large"
+    said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
+    return said.strip().partition("\n")[0] or type(problem).__name__

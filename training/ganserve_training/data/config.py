@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -93,7 +93,8 @@ class DataConfig:
             if self.labels == "use" or whole.labels is None:
                 raise
             sides = self.split_indices(len(whole), None)
-        return whole.take(sides[0 if split == "train" else 1])
+        side = whole.take(sides[0 if split == "train" else 1])
+        return replace(side, origin=replace(whole.origin, total=len(whole)))
 
     def split_indices(self, count: int, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], ...]:
         """Return the indices of the training samples and of the held-out ones, for labels int64 [count]."""

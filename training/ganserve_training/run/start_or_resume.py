@@ -11,6 +11,7 @@ from rich.console import Console
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import check_same_config, config_from_dict
 from ganserve_training.data import load_split
+from ganserve_training.data.origin import describe_samples
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import remove_temporary_files
 from ganserve_training.run import launcher_environment as launched
@@ -93,6 +94,7 @@ def train(
             return RunResult(step, step, 0.0, stopped=step < config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
+        say(console, describe_samples(samples, config.data))
         with cpu_threads(threads or default_threads(samples.info)):
             loop = RunLoop(config, folder, samples, processes, console, stop_signal)
             if checkpoint is not None:

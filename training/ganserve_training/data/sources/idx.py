@@ -10,6 +10,7 @@ from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.idx_file import read_idx
 from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.array_store import images_of_array
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
@@ -45,7 +46,10 @@ class IdxConfig(StoredDataConfig):
         labels, names = _labels(path, self)
         if labels is not None:
             expect_label_count(labels, len(pixels), "the labels file", str(path))
-        return images_of_array(pixels, labels, names, self, str(path))
+        others = sorted(file.name for file in path.parent.glob("*ubyte*") if _is_other(file, path))
+        passed_over = (PassedOver(len(others), f"other files ({', '.join(others)})"),) if others else ()
+        origin = Origin(how=f"images of {path.name}", passed_over=passed_over)
+        return images_of_array(pixels, labels, names, self, str(path), origin)
 
 
 def _images_path(path: Path) -> Path:
@@ -56,6 +60,12 @@ def _images_path(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
+
+
+def _is_other(file: Path, images: Path) -> bool:
+    """Return whether a file beside the images is neither these images nor their labels, packed or not."""
+    name, taken = file.name.removesuffix(".gz"), images.name.removesuffix(".gz")
+    return name not in (taken, taken.replace("images", "labels").replace("idx3", "idx1"))
 
 
 def _labels(path: Path, config: IdxConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
