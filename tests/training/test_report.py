@@ -191,6 +191,6 @@ def test_the_command_prints_the_path_and_errors(
     assert "nothing: no such folder. Give a run's, such as runs/digits." in capsys.readouterr().err
     (finished / "metrics.json").write_text("{")
     assert main([str(finished)]) == 1
-    assert "metrics.json is not JSON" in capsys.readouterr().err
+    assert "metrics.json can't be read as an evaluation" in capsys.readouterr().err
     (tmp_path / "config.json").write_text("[]")
     assert main([str(tmp_path)]) == 2

@@ -21,8 +21,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text`."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Replace the content of `path` by `text`; what is not UTF-8, such as some names of files, is escaped."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8", "backslashreplace"))
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -47,7 +47,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def reading(path: Path | str, what: str, error: type[TrainingError] = DataError) -> Iterator[None]:
+def reading(path: Path | str, what: str, error: type[TrainingError] = DataError, *, fix: str = "") -> Iterator[None]:
     """Turn whatever a library raises for a file into one error that names the file and the reason.
 
     Put only the library's calls into the block: it also takes our own mistakes for damage.
@@ -56,13 +56,14 @@ def reading(path: Path | str, what: str, error: type[TrainingError] = DataError)
         path: The file.
         what: What it should be: "a .npy file", "JSON".
         error: The class of the error.
+        fix: A sentence that says what to do.
     """
     try:
         yield
     except TrainingError:
         raise
     except Exception as problem:  # NumPy, Pillow, pyarrow, zipfile and torch raise anything for damaged files.
-        raise error(f"{path} can't be read as {what}: {reason_of(problem)}") from problem
+        raise error(f"{path} can't be read as {what}: {reason_of(problem)}{f'. {fix}.' if fix else ''}") from problem
 
 
 def reason_of(problem: Exception) -> str:

@@ -81,6 +81,8 @@ def _as_text(exported: Exported) -> str:
         )
     else:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
+    if exported.metrics_problem:
+        lines.append(f"without the figures of `ganserve evaluate`: {exported.metrics_problem}")
     return "\n".join([*lines, f"published {exported.folder}\n"])
 
 

@@ -44,6 +44,8 @@ class Exported(Published):
     critic_absence: str
     """Why the package has no critic; empty with one."""
     precision: Weights
+    metrics_problem: str
+    """Why the package has no figures of `ganserve evaluate`, if the run's can't be read; else empty."""
 
 
 def export_run(
@@ -108,7 +110,13 @@ def export_run(
         published = build_package(model_folder, content, steps)
     except TrainingError as error:
         raise ExportError(str(error)) from error
-    return Exported(**vars(published), step=trained.step, critic_absence=absence, precision=precision)
+    return Exported(
+        **vars(published),
+        step=trained.step,
+        critic_absence=absence,
+        precision=precision,
+        metrics_problem=trained.metrics_problem,
+    )
 
 
 def _critic(

@@ -5,9 +5,7 @@
 best quality, leaves out what only training needs.
 """
 
-import pickle
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,13 @@ from typing import Any
 import torch
 
 from ganserve_training.errors import CheckpointError, CheckpointFormatError
-from ganserve_training.files import file_sha256, remove_temporary_files, write_atomically, write_text_atomically
+from ganserve_training.files import (
+    file_sha256,
+    reading,
+    remove_temporary_files,
+    write_atomically,
+    write_text_atomically,
+)
 
 FORMAT = 1
 """Version of the dictionary in a checkpoint; increased by a change that older versions can't read."""
@@ -128,23 +132,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is missing or damaged.
         CheckpointFormatError: Another version of ganserve wrote it, in a format that this one can't read.
     """
-    try:
+    with reading(path, "a checkpoint with a digest beside it", CheckpointError):
         expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
         actual = file_sha256(path)
-    except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
     if actual != expected:
         raise CheckpointError(f"checkpoint {path}: is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}….")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
+    state = read_state(path)
     if state.get("format") != FORMAT:
         raise CheckpointFormatError(
             f"checkpoint {path}: has the format {state.get('format')}, this version of ganserve reads {FORMAT}. "
             "Use the version that wrote it."
         )
     return Checkpoint(path, actual, state)
+
+
+def read_state(path: Path, *, on_disk: bool = False) -> dict[str, Any]:
+    """Return the dictionary in a checkpoint's file, whatever its format and digest.
+
+    Args:
+        path: The file.
+        on_disk: Leave the tensors there until they are used.
+
+    Raises:
+        CheckpointError: It is no such file, or damaged.
+    """
+    with reading(path, "a checkpoint", CheckpointError):
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {path} can't be read: it holds a {type(state).__name__}, not a dictionary")
+    return state
 
 
 def clean_checkpoint_folder(folder: Path) -> None:

@@ -6,21 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from ganserve_training.errors import DataError
-from ganserve_training.files import TEMPORARY_SUFFIX
+from ganserve_training.files import TEMPORARY_SUFFIX, reading
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return every line of a log without a last one torn by a crash; raise DataError if another is not JSON."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
+    """Return every whole line of a log; a last line torn by a crash is ignored.
+
+    Raises:
+        DataError: A line in the middle is not a record.
+    """
+    if not path.exists():
         return []
+    with reading(path, "a log in UTF-8"):
+        lines = path.read_text(encoding="utf-8").split("\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+        except ValueError as error:
             raise DataError(f"{path}, line {number}: is not JSON. Delete that line.") from error
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise DataError(f"{path}, line {number}: is not a record with a step. Delete that line.")
+        records.append(record)
     return records
 
 

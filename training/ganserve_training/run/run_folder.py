@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganserve_training.errors import ConfigError, RunLockedError
-from ganserve_training.files import write_text_atomically
+from ganserve_training.files import reading, write_text_atomically
 from ganserve_training.presets.about import ABOUT
 
 if TYPE_CHECKING:
@@ -57,16 +57,20 @@ class RunFolder:
             yield
 
     def read_config(self) -> TrainConfig | None:
-        """Return the configuration in config.json, or None for a new folder; raise ConfigError if it is not one."""
-        try:
-            text = self.config.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        """Return the configuration that the run was started with; None for a new folder.
+
+        Raises:
+            ConfigError: config.json is not a configuration.
+        """
+        if not self.config.exists():
             return None
         from ganserve_training.config.serialisation import config_from_dict
 
         try:
-            return config_from_dict(json.loads(text))
-        except (json.JSONDecodeError, ConfigError) as error:
+            with reading(self.config, "JSON", ConfigError):
+                values = json.loads(self.config.read_text(encoding="utf-8"))
+            return config_from_dict(values)
+        except ConfigError as error:
             raise ConfigError(f"{self.config}: is not a ganserve configuration. {error}") from error
 
     def write_config(self, config: TrainConfig) -> None:
@@ -77,14 +81,18 @@ class RunFolder:
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 
     def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
-        """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none."""
-        try:
+        """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none.
+
+        Raises:
+            DataError: metrics.json is damaged.
+        """
+        if not self.metrics.exists():
+            return {}
+        with reading(self.metrics, "an evaluation"):
             evaluation = json.loads(self.metrics.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        if evaluation["checkpoint_sha256"] != checkpoint_sha256:
-            return {}
-        return {name: float(value) for name, value in evaluation["metrics"].items()}
+            if evaluation["checkpoint_sha256"] != checkpoint_sha256:
+                return {}
+            return {name: float(value) for name, value in evaluation["metrics"].items()}
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of the evaluated checkpoint."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.config.serialisation import check_same_config, config_from_dict
+from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
 from ganserve_training.data.origin import describe_samples
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
-from ganserve_training.files import remove_temporary_files
+from ganserve_training.files import reading, remove_temporary_files
 from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.checkpoint import (
     Checkpoint,
@@ -25,6 +25,7 @@ from ganserve_training.run.checkpoint import (
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
 
 
@@ -127,8 +128,9 @@ def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Process
 
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
     """Return whether the run stopped there because its quality declined, and would stop again."""
-    diagnosis = checkpoint.state.get("diagnosis")
-    stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
+    with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
+        diagnosis = checkpoint.state.get("diagnosis")
+        stopped_after = 0 if diagnosis is None else int(diagnosis["stopped_after"])
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
 
 
@@ -144,7 +146,7 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -
         folder.checkpoints, lambda damage: say(console, f"{damage} Trying the one before it.")
     )
     if checkpoint is not None:
-        check_same_config(config_from_dict(checkpoint.state["config"]), config, where=str(checkpoint.path))
+        check_same_config(config_of(checkpoint), config, where=str(checkpoint.path))
         if config.steps < checkpoint.state["step"]:
             raise ConfigChangedError(
                 f"--steps {config.steps}: {folder.root} is at step {checkpoint.state['step']} already, and a run can't "

@@ -15,7 +15,8 @@ from ganserve_training.data import Samples
 from ganserve_training.diagnosis import Observation
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.monitor import Monitor
-from ganserve_training.errors import DataError, DivergedError, StoppedError
+from ganserve_training.errors import CheckpointError, DataError, DivergedError, StoppedError
+from ganserve_training.files import reading
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.logs import LogWriter
@@ -66,7 +67,12 @@ class RunLoop:
 
         Raises:
             DataError: The data differ from those of the checkpoint.
+            CheckpointError: It doesn't fit the networks, or is no checkpoint of a run.
         """
+        with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
+            self._resume(checkpoint)
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         if state["data_sha256"] != self._data_sha256:
             raise DataError(
@@ -83,7 +89,7 @@ class RunLoop:
                     "uninterrupted run, in general by no more than rounding",
                 )
         self._last_checkpoint = checkpoint.path
-        self._trainer.load_state_dict(state)
+        self._trainer.load_state_dict(state, checkpoint.path)
         self._diagnosis_state = state.get("diagnosis")
         self._pending = [row.to(self._processes.device) for row in state["pending_measures"]]
 

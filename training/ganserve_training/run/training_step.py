@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from ganserve_training.objectives.auxiliary_terms import Codes, Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
 from ganserve_training.objectives.penalties import clip_weights
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
+from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.optimisers import Updater
@@ -309,13 +312,16 @@ class Trainer:
             "rng": capture_rng(self._random),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the result of `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], where: Path | str = "the checkpoint") -> None:
+        """Continue from the result of `state_dict`, which was read from the file `where`.
+
+        Raise CheckpointError if the networks don't fit its weights.
+        """
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
-        self.generator.load_state_dict(state["generator"])
-        self.critic.load_state_dict(state["critic"])
-        self.ema.module.load_state_dict(state["ema"])
+        load_weights(self.generator, state["generator"], "generator", where)
+        load_weights(self.critic, state["critic"], "critic", where)
+        load_weights(self.ema.module, state["ema"], "generator", where)
         self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
         self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]

@@ -92,7 +92,7 @@ def _labels(
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Return a file's arrays by name; the array of a .npy file is named arr_0."""
-    with reading(path, "a .npy or .npz file of numbers or text"):
+    with reading(path, "a .npy or .npz file of numbers or text"), np.errstate(over="ignore"):
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"arr_0": loaded}
