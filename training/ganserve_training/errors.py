@@ -20,6 +20,10 @@ class DataError(TrainingError):
     """Data are missing, unreadable, or not what the run was started with."""
 
 
+class MissingDataError(ConfigError, DataError):
+    """The place that an option gives for data does not exist, or is a file in place of a folder."""
+
+
 class CheckpointError(TrainingError):
     """No checkpoint can be read where one is needed."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganserve._command_line.command import DONE, FAILED, Command
+from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
 
 if TYPE_CHECKING:
     from ganserve_export.from_run.export import Exported
@@ -32,6 +32,8 @@ class Options:
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
+    data: str | None = None
+    """The place of the data, if they were moved since training; their held-out part calibrates the critic."""
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     precision: Literal["float32", "float16"] = "float32"
@@ -52,6 +54,7 @@ def _export(options: Options) -> int:
             options.run,
             options.out,
             checkpoint=options.checkpoint,
+            data=options.data,
             generator_only=options.generator_only,
             precision=options.precision,
             steps=steps,
@@ -94,7 +97,7 @@ COMMAND = Command(
         "ganserve export-onnx runs/digits --out models/digits",
         "ganserve export-onnx runs/faces --out models/faces --checkpoint best --generator-only --json",
     ),
-    exit_codes={ExportError: FAILED},
+    exit_codes={BadUsageError: BAD_USAGE, ExportError: FAILED},
     interrupted="interrupted; nothing was published",
 )
 main = COMMAND.main

@@ -26,7 +26,7 @@ _ABOUT = """Train a GAN, or resume an interrupted run: the same command continue
 `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
     "ganserve train digits                                      # into runs/digits; resumes if interrupted",
-    "ganserve train dcgan-32 --data.source folder --data.path photos/ --out runs/photos",
+    "ganserve train dcgan-32 --data photos/ --out runs/photos",
     "ganserve train wgan-gp-32 --device cuda --steps 20000 --json",
 )
 

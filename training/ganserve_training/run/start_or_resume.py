@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -79,6 +79,7 @@ def train(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: must be at least 1.")
+    config = replace(config, data=config.data.anchored())
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
     # A single process opens its device later: a finished run needs none.
@@ -95,9 +96,9 @@ def train(
             return RunResult(step, step, 0.0, stopped=step < config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
-        say(console, describe_samples(samples, config.data))
         with cpu_threads(threads or default_threads(samples.info)):
             loop = RunLoop(config, folder, samples, processes, console, stop_signal)
+            say(console, describe_samples(samples, config.data))
             if checkpoint is not None:
                 loop.resume(checkpoint)
             if processes.writes:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ganserve_training.errors import DataError
 from ganserve_training.evaluation.metric import Figure, Material, Metric
 
 SUBSETS = 100
@@ -27,8 +28,16 @@ def kernel_distance(
     torchmetrics computes it from features [N, F] and [M, F], on random subsets of up to `subset_size` samples, or once
     if that is everything. The result is the mean, which may be slightly negative, and the standard deviation over the
     subsets.
+
+    Raises:
+        DataError: There are fewer than two samples of a kind.
     """
     size = min(subset_size, len(generated), len(real))
+    if size < 2:  # The estimate has no value: it divides by the number of pairs.
+        raise DataError(
+            f"kid compares pairs of samples, so it needs 2 of each kind (got {len(generated):,} generated and "
+            f"{len(real):,} real ones): draw more with --samples, or choose other --metrics"
+        )
     whole = size == len(generated) == len(real)
     with warnings.catch_warnings():
         # It warns that it keeps all features in memory; so do we.
