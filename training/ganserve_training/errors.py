@@ -32,6 +32,10 @@ class CheckpointFormatError(TrainingError):
     """A checkpoint is whole, but another version of ganserve wrote it in a format that this one can't read."""
 
 
+class WriteError(TrainingError):
+    """A file of a run can't be written: the disk is full, say, or the folder is read-only."""
+
+
 class RunLockedError(TrainingError):
     """Another process is training in the same run folder."""
 

@@ -1,23 +1,35 @@
 """Read and write users' files: what goes wrong becomes one kind of error, and no file is left half-written."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ganserve_training.errors import DataError, TrainingError
+from ganserve_training.errors import DataError, TrainingError, WriteError
 
 TEMPORARY_SUFFIX = ".tmp"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, force it to disk, then rename it into place."""
+    """Let `write` fill a temporary file beside `path`, force it to disk, then rename it into place.
+
+    Raises:
+        WriteError: The file system refuses; the temporary file is gone then, and `path` is as it was.
+    """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    write(temporary)
-    sync_to_disk(temporary)
-    temporary.replace(path)
-    sync_to_disk(path.parent)
+    with writing(path):
+        try:
+            write(temporary)
+            sync_to_disk(temporary)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_to_disk(path.parent)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -44,6 +56,21 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a refusal of the file system to write a file into a WriteError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            fix = "free some space, and run the same command again"
+        elif error.errno == errno.EROFS:
+            fix = "choose a folder on a file system that can be written"
+        else:
+            fix = "give yourself the right to write there, or choose another folder"
+        raise WriteError(f"{path} can't be written ({error.strerror or error}): {fix}") from error
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ganserve_training.files import write_text_atomically
+from ganserve_training.files import write_text_atomically, writing
 from ganserve_training.report.material import read_run
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder
@@ -27,7 +27,8 @@ def write_report(run: Path, out: Path | None = None, *, steps: Steps | None = No
     steps.next("drawing the page")
     page = render(material)
     path = out or folder.report
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, page)
     return path
 

@@ -7,19 +7,22 @@ best quality, leaves out what only training needs.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ganserve_training.errors import CheckpointError, CheckpointFormatError
+from ganserve_training.errors import CheckpointError, CheckpointFormatError, WriteError
 from ganserve_training.files import (
     file_sha256,
     reading,
+    reason_of,
     remove_temporary_files,
     write_atomically,
     write_text_atomically,
+    writing,
 )
 
 FORMAT = 1
@@ -71,20 +74,35 @@ def best_checkpoint_path(folder: Path) -> Path | None:
 
 
 def _write(path: Path, state: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(temporary: Path) -> None:
-        torch.save({"format": FORMAT, **state}, temporary)
+        with temporary.open("wb") as file:  # Given a path, torch would say nothing of a full disk.
+            torch.save({"format": FORMAT, **state}, file)
         write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
 
     try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
+    except (WriteError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
+        if not path.exists():
+            with suppress(OSError):
+                _digest_path(path).unlink(missing_ok=True)
         raise CheckpointError(
-            f"checkpoint {path}: can't be written ({error}). Free some space and run the same command again; "
+            f"checkpoint {path}: can't be written ({_why(error)}). Free some space, and run the same command again; "
             "the checkpoints before it are unharmed."
         ) from error
     return path
+
+
+def _why(error: Exception) -> str:
+    """Return the file system's reason; torch's own words are about its archive."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return reason_of(error)
 
 
 def _delete(path: Path) -> None:
