@@ -32,6 +32,10 @@ class CheckpointFormatError(TrainingError):
     """A checkpoint is whole, but another version of ganserve wrote it in a format that this one can't read."""
 
 
+class UntrustedRunError(ConfigError):
+    """A run's configuration names code to run that is not known to be the user's own."""
+
+
 class WriteError(TrainingError):
     """A file of a run can't be written: the disk is full, say, or the folder is read-only."""
 

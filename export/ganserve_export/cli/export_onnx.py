@@ -23,7 +23,7 @@ class Options:
     The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside. Export
     compares them with PyTorch on fresh random inputs and publishes all of the package or nothing. It folds or freezes
     parametrizations, fades and batch statistics, and leaves out a packed critic, which judges several samples together.
-    It imports networks of your own again: export where you trained, with the same PYTHONPATH.
+    It imports networks of your own again: export where you trained, with the same PYTHONPATH, or add --trust.
     """
 
     run: Path = flag(positional=True, metavar="RUN")
@@ -38,6 +38,8 @@ class Options:
     """Leave the critic out: the server then cannot score."""
     precision: Literal["float32", "float16"] = "float32"
     """Number format of the networks. float16 is half as large and faster on GPUs, but slower on CPUs."""
+    trust: bool = False
+    """Import the classes that the run's configuration names even if you have not trained with them on this machine."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -58,6 +60,7 @@ def _export(options: Options) -> int:
             generator_only=options.generator_only,
             precision=options.precision,
             steps=steps,
+            trust=options.trust,
         )
     sys.stdout.write(as_json(exported) if options.json else _as_text(exported))
     return DONE

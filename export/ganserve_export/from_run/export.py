@@ -59,6 +59,7 @@ def export_run(
     generator_only: bool = False,
     precision: Weights = "float32",
     steps: Steps | None = None,
+    trust: bool = False,
 ) -> Exported:
     """Export a checkpoint of a run as the next version of the model in `model_folder`, <repository>/<name>.
 
@@ -70,6 +71,7 @@ def export_run(
         generator_only: Leave the critic out. A critic that cannot score single samples is always left out.
         precision: Number format of the networks; inputs, outputs, pre- and post-processing stay as they are.
         steps: Takes a message before each step.
+        trust: Allow code that the run names, as `load_trained` takes it.
 
     Raises:
         ExportError: The run cannot be read or exported, or a graph does not compute what its network computes. Nothing
@@ -79,7 +81,7 @@ def export_run(
     steps = steps or Steps()
     steps.next("reading the run")
     try:
-        trained = load_trained(run, checkpoint)
+        trained = load_trained(run, checkpoint, trust=trust)
         if data is not None:
             moved = data_config(data, trained.config.data, trained.data.sample_shape)
             trained = replace(trained, config=replace(trained.config, data=moved.anchored()))

@@ -37,6 +37,8 @@ class EvaluateArguments:
     """The samples to compare, and the metrics."""
     checkpoint: Which = "auto"
     """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
+    trust: bool = False
+    """Import the classes that a run's configuration names even if you have not trained with them on this machine."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -60,6 +62,7 @@ def _evaluate(
                 which=arguments.checkpoint,
                 load_features=load_features,
                 steps=steps,
+                trust=arguments.trust,
             )
         else:
             evaluation = evaluate(package, arguments.measurement, load_features=load_features, steps=steps)

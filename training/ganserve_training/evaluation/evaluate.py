@@ -55,6 +55,7 @@ def evaluate_run(
     load_features: FeatureLoader | None = None,
     samples: int | None = None,
     steps: Steps | None = None,
+    trust: bool = False,
 ) -> Evaluation:
     """Evaluate samples of a run's averaged generator and save the figures in its metrics.json.
 
@@ -65,6 +66,7 @@ def evaluate_run(
         load_features: Makes features from files that are not TorchScript.
         samples: Number of samples to draw if `options` is None.
         steps: Takes a message before each step.
+        trust: Allow code that the run names, as `load_trained` takes it.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
@@ -72,17 +74,17 @@ def evaluate_run(
         DataError: The data cannot be read, or there are too few samples.
     """
     options = options or EvaluationOptions(samples=samples)
-    evaluation = evaluate(run_subject(run, which), options, load_features=load_features, steps=steps)
+    evaluation = evaluate(run_subject(run, which, trust=trust), options, load_features=load_features, steps=steps)
     RunFolder(run).write_evaluation(evaluation.to_dict())
     return evaluation
 
 
-def run_subject(run: Path, which: Which = "auto") -> Subject:
+def run_subject(run: Path, which: Which = "auto", *, trust: bool = False) -> Subject:
     """Return the averaged generator of a run's checkpoint, which draws samples on the CPU.
 
     Raise CheckpointError if the run has no whole checkpoint.
     """
-    model = load_trained(run, which)
+    model = load_trained(run, which, trust=trust)
     return Subject(
         sample_shape=model.data.sample_shape,
         label_names=model.label_names,

@@ -27,6 +27,7 @@ from ganserve_training.run.distributed import Processes
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
+from ganserve_training.run.trust import remember_as_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ def train(
                 loop.resume(checkpoint)
             if processes.writes:
                 folder.write_config(config)
+                if problem := remember_as_own(config):
+                    say(console, problem)
             first_step, started, cpu_started = loop.step, time.perf_counter(), time.process_time()
             stopped = loop.run()
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started

@@ -19,6 +19,7 @@ from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.run_folder import RunFolder, Which
+from ganserve_training.run.trust import expect_trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,20 +45,25 @@ class TrainedModel:
     """Why the figures can't be read; empty: they can, or there are none."""
 
 
-def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
+def load_trained(run: Path, which: Which = "auto", *, trust: bool = False) -> TrainedModel:
     """Return the networks of a run.
 
     `which` chooses the latest checkpoint or the one with the best quality. Training's quality measure is noisy, so the
     best of many values may be no better than the last: auto takes the latest unless the diagnosis found a lasting
     decline.
 
+    `trust` allows a run to import and call classes that its configuration names and that the user has not trained with.
+
     Raises:
         CheckpointError: There is none, or it is damaged.
+        UntrustedRunError: The configuration names such classes, and `trust` is not set.
     """
     folder = RunFolder(run)
     checkpoint = find_checkpoint(folder, which)
     state = checkpoint.state
     config = config_of(checkpoint)
+    if not trust:
+        expect_trusted(config, run)
     with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
         data = DataInfo.from_dict(state["data"])
         step, samples_seen = int(state["step"]), int(state["samples_seen"])

@@ -20,6 +20,7 @@ from ganserve_training.files import reading
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.logs import LogWriter
+from ganserve_training.run.memory import out_of_memory_told
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
@@ -115,7 +116,8 @@ class RunLoop:
         config, output, trainer, outputs = self._config, self._config.output, self._trainer, self._outputs
         started, samples_before = time.perf_counter(), trainer.samples_seen
         while trainer.step < config.steps:
-            self._pending.append(trainer.run_step())
+            with out_of_memory_told(config):
+                self._pending.append(trainer.run_step())
             step, last = trainer.step, trainer.step == config.steps
             stop = self._processes.most(self._stop_signal() or 0)
             if step % output.log_every_steps == 0 or last:

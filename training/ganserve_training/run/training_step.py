@@ -33,6 +33,7 @@ from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedC
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
+from ganserve_training.run.memory import check_memory
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
 
@@ -72,6 +73,7 @@ class Trainer:
         self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(device)
+        check_memory(config, pair, samples.info, self.processes)
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
