@@ -24,6 +24,7 @@ from ganserve_training.run.checkpoint import (
 )
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
+from ganserve_training.run.network_questions import try_export
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
@@ -102,6 +103,9 @@ def train(
             say(console, describe_samples(samples, config.data))
             if checkpoint is not None:
                 loop.resume(checkpoint)
+            elif processes.writes:
+                for note in try_export(config, loop.networks, samples.info):
+                    say(console, note)
             if processes.writes:
                 folder.write_config(config)
                 if problem := remember_as_own(config):

@@ -17,6 +17,7 @@ from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.monitor import Monitor
 from ganserve_training.errors import CheckpointError, DataError, DivergedError, StoppedError
 from ganserve_training.files import reading
+from ganserve_training.networks import NetworkPair
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.logs import LogWriter
@@ -93,6 +94,11 @@ class RunLoop:
         self._trainer.load_state_dict(state, checkpoint.path)
         self._diagnosis_state = state.get("diagnosis")
         self._pending = [row.to(self._processes.device) for row in state["pending_measures"]]
+
+    @property
+    def networks(self) -> NetworkPair:
+        """Return the networks that are trained."""
+        return self._trainer.networks
 
     @property
     def step(self) -> int:

@@ -34,6 +34,7 @@ from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.memory import check_memory
+from ganserve_training.run.network_questions import check_derivatives
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
 
@@ -73,7 +74,10 @@ class Trainer:
         self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(device)
+        self.networks = NetworkPair(self.generator, self.critic, pair.label_names, pair.critic_uses_labels)
+        """Both networks, and what their labels are."""
         check_memory(config, pair, samples.info, self.processes)
+        check_derivatives(config, self.networks, samples.info, device)
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
@@ -283,7 +287,7 @@ class Trainer:
 
     def check(self, config: TrainConfig) -> None:
         """Raise a ConfigError if this run could not have been started with `config`."""
-        check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
+        check_everything(config, self._info, self.networks, self.processes.world)
 
     def weights_are_finite(self) -> bool:
         """Return whether every weight of both networks and of the average is finite."""
