@@ -101,7 +101,7 @@ def test_arrays_that_are_called_by_another_name(tmp_path: Path) -> None:
 def test_label_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     labels = np.array([b"caf\xe9", b"tea"] * 12)
     (tmp_path / "x.npz").write_bytes(npz(images=PIXELS, labels=labels))
-    with pytest.raises(DataError, match=r"x.npz \(labels\) can't be read as labels in UTF-8"):
+    with pytest.raises(DataError, match=r"x.npz \(labels\): can't be read as labels in UTF-8"):
         ArrayConfig(path=str(tmp_path / "x.npz")).load(None)
     (tmp_path / "x.npz").write_bytes(npz(images=PIXELS, labels=np.array([b"caf\xc3\xa9", b"tea"] * 12)))
     assert ArrayConfig(path=str(tmp_path / "x.npz")).load(None).info.label_names == ("café", "tea")
@@ -128,7 +128,7 @@ def test_packed_idx_and_cifar_files_that_are_damaged(tmp_path: Path) -> None:
     record = np.zeros(3073, np.uint8)
     (tmp_path / "data_batch_1.bin").write_bytes(record.tobytes())
     (tmp_path / "batches.meta.txt").write_bytes(b"caf\xe9\n" * 10)
-    with pytest.raises(DataError, match=r"batches.meta.txt can't be read as text in UTF-8"):
+    with pytest.raises(DataError, match=r"batches.meta.txt: can't be read as text in UTF-8"):
         Cifar10Config(path=str(tmp_path)).load(None)
 
 
@@ -146,7 +146,7 @@ def test_parquet_pages_that_are_damaged(tmp_path: Path) -> None:
     labels = pq.ParquetFile(path).metadata.row_group(2).column(1)
     place = labels.dictionary_page_offset or labels.data_page_offset
     path.write_bytes(flipped(whole, *range(place, place + 10)))
-    with pytest.raises(DataError, match=r"x.parquet can't be read as a Parquet file with the column 'label'"):
+    with pytest.raises(DataError, match=r"x.parquet: can't be read as a Parquet file with the column 'label'"):
         ParquetConfig(path=str(path)).load(None)
     random = np.random.default_rng(2)
     for _ in range(60):
@@ -177,7 +177,7 @@ def test_empty_figures_do_not_stop_an_export(run: Path, tmp_path: Path) -> None:
     (run / "metrics.json").write_bytes(b"")
     exported = ganserve("export-onnx", run, "--out", tmp_path / "models" / "digits", "--generator-only")
     assert exported.returncode == 0, exported.stderr
-    assert f"without the figures of `ganserve evaluate`: {run}/metrics.json can't be read" in exported.stdout
+    assert f"without the figures of `ganserve evaluate`: {run}/metrics.json: can't be read" in exported.stdout
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"metrics": 3}', b"\xff", b'{"checkpoint_sha256": 1}'])
@@ -191,8 +191,8 @@ def test_damaged_figures_do_not_stop_an_evaluation(run: Path, content: bytes) ->
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"steps": "many"}'])
 def test_configurations_that_are_damaged(run: Path, content: bytes) -> None:
     (run / "config.json").write_bytes(content)
-    assert "config.json is not a ganserve configuration" in refused("report", run)
-    assert "config.json is not a ganserve configuration" in refused("train", "digits", "--out", run)
+    assert "config.json: is not a ganserve configuration" in refused("report", run)
+    assert "config.json: is not a ganserve configuration" in refused("train", "digits", "--out", run)
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "observations.jsonl", "diagnosis.jsonl"])

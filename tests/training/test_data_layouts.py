@@ -120,7 +120,7 @@ def test_an_index_that_is_damaged_or_incomplete_is_refused_unless_labels_are_ign
     assert load(tmp_path, labels="ignore").labels is None
     for damaged in (b"", b"{", b"\xff\xfe{}", b'{"labels": '):
         (tmp_path / "dataset.json").write_bytes(damaged)
-        with pytest.raises(DataError, match=r"dataset.json can't be read as JSON"):
+        with pytest.raises(DataError, match=r"dataset.json: can't be read as JSON"):
             load(tmp_path)
         assert len(load(tmp_path, labels="ignore")) == 2
 

@@ -132,7 +132,7 @@ def test_label_files_and_image_options_must_fit_the_array(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"--data\.size 8: needs images, and .* holds vectors"):
         array(tmp_path / "x.npz", size=8)
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(DataError, match=r"bad.npy can't be read as a .npy"):
+    with pytest.raises(DataError, match=r"bad.npy: can't be read as a .npy"):
         array(tmp_path / "bad.npy")
     (tmp_path / "y.csv").write_text("file,label")
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))

@@ -148,7 +148,7 @@ def test_a_run_works_from_any_folder_and_with_data_that_were_moved(photos: Path,
     again = ("train", "digits", "--data", moved, "--out", run, *FEW_STEPS, "--steps", 3)
     resumed = ganserve(*again, folder=elsewhere)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on from step 2" in resumed.stderr
+    assert "resuming from step 2" in resumed.stderr
 
 
 def test_a_table_of_labels_moves_with_its_pictures(photos: Path, tmp_path: Path) -> None:

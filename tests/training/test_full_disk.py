@@ -30,7 +30,7 @@ for turn in ("full", "full again", "freed"):
         ballast.unlink()
     done = subprocess.run(command, cwd=disk, capture_output=True, text=True)
     left = sorted(path.name for path in disk.rglob("*") if path.name.endswith((".tmp", ".lock")))
-    errors = [line for line in done.stderr.splitlines() if not line.startswith(("data: ", "step ", "run: going on"))]
+    errors = [line for line in done.stderr.splitlines() if not line.startswith(("data: ", "step ", "run: resuming"))]
     print((turn, done.returncode, errors, left), flush=True)
 """
 
@@ -54,7 +54,7 @@ def test_a_full_disk_stops_in_one_line_and_the_same_command_goes_on_later(tmp_pa
     turns = [eval(line) for line in done.stdout.splitlines()]
     for turn, code, errors, left in turns[:2]:
         assert (code, len(errors), left) == (1, 1, []), turns
-        assert "(No space left on device): free some space, and run the same command again" in errors[0], turn
+        assert "(No space left on device). Free some space, and run the same command again" in errors[0], turn
     assert turns[2] == ("freed", 0, [], [])
 
 
@@ -64,13 +64,13 @@ def test_a_file_that_can_t_grow_is_removed_and_its_former_content_stays(tmp_path
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
     try:
-        with pytest.raises(WriteError, match=r"x.json can't be written \(File too large\): free some space"):
+        with pytest.raises(WriteError, match=r"x.json: can't be written \(File too large\)\. Free some space"):
             write_text_atomically(path, "x" * 10_000)
-        with pytest.raises(CheckpointError, match=r"can't be written \(File too large\): free some space, and run"):
+        with pytest.raises(CheckpointError, match=r"can't be written \(File too large\)\. Free some space, and run"):
             save_checkpoint(tmp_path, {"step": 3, "weights": list(range(10_000))}, keep=2)
         log = LogWriter(tmp_path / "log.jsonl", 0)
         log.write({"step": 1})
-        with pytest.raises(WriteError, match=r"log.jsonl can't be written"):
+        with pytest.raises(WriteError, match=r"log.jsonl: can't be written"):
             log.write({"step": 2, "text": "x" * 10_000})
         log.close()
     finally:
@@ -101,7 +101,7 @@ def test_a_lock_that_can_t_be_made_says_what_to_do(
 
     monkeypatch.setattr("ganserve_training.run.run_folder.os.open", refuse)
     with (
-        pytest.raises(TrainingError, match=r"\.lock can't be written \(.*\): (free|choose|give)"),
+        pytest.raises(TrainingError, match=r"\.lock: can't be written \(.*\)\. (Free|Choose|Give)"),
         RunFolder(tmp_path / "run").locked(),
     ):
         pass

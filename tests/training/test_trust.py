@@ -95,7 +95,7 @@ def test_code_that_a_planted_run_names_is_neither_imported_nor_called(
         done = ganserve(*words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert f"you have not trained with on this machine: {named}, {named}. If you know that code" in done.stderr
-        assert done.stderr.rstrip().endswith("add --trust")
+        assert done.stderr.rstrip().endswith("add --trust.")
     assert not (tmp_path / "models" / "planted" / "1").exists()
 
 

@@ -65,12 +65,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            fix = "free some space, and run the same command again"
+            fix = "Free some space, and run the same command again"
         elif error.errno == errno.EROFS:
-            fix = "choose a folder on a file system that can be written"
+            fix = "Choose a folder on a file system that can be written"
         else:
-            fix = "give yourself the right to write there, or choose another folder"
-        raise WriteError(f"{path} can't be written ({error.strerror or error}): {fix}") from error
+            fix = "Give yourself the right to write there, or choose another folder"
+        raise WriteError(f"{path}: can't be written ({error.strerror or error}). {fix}.") from error
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def reading(path: Path | str, what: str, error: type[TrainingError] = DataError,
     except TrainingError:
         raise
     except Exception as problem:  # NumPy, Pillow, pyarrow, zipfile and torch raise anything for damaged files.
-        raise error(f"{path} can't be read as {what}: {reason_of(problem)}{f'. {fix}.' if fix else ''}") from problem
+        raise error(f"{path}: can't be read as {what}: {reason_of(problem)}.{f' {fix}.' if fix else ''}") from problem
 
 
 def reason_of(problem: Exception) -> str:
@@ -98,4 +98,4 @@ def reason_of(problem: Exception) -> str:
     if isinstance(problem, MemoryError):
         return "it asks for more memory than there is, so it is damaged or too large"
     said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
-    return said.strip().partition("\n")[0] or type(problem).__name__
+    return said.strip().partition("\n")[0].rstrip(".") or type(problem).__name__

@@ -43,7 +43,9 @@ def custom_generator(config: CustomConfig, shape: Shape, conditioning: Condition
     moved = (_moved(generator, by) for by in _MOVES)  # Weights of zero may hide what mixes the samples.
     if any(yours.mixes_samples(network, latents, _two_labels(count)) for network in (generator, *moved)):
         problem = "makes another sample of the same latent in another batch, in eval mode"
-        fix = "Freeze statistics of the batch there (running means, as BatchNorm does), and let no sample see the others"
+        fix = (
+            "Freeze statistics of the batch there (running means, as BatchNorm does), and let no sample see the others"
+        )
         raise yours.refusal(problem, fix)
     if not yours.heeds_labels(generator, latents, count, _differ):
         problem = f"ignores its {count} labels: it gives the same samples for each"

@@ -177,7 +177,7 @@ def read_state(path: Path, *, on_disk: bool = False) -> dict[str, Any]:
     with reading(path, "a checkpoint", CheckpointError):
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk)
     if not isinstance(state, dict):
-        raise CheckpointError(f"checkpoint {path} can't be read: it holds a {type(state).__name__}, not a dictionary")
+        raise CheckpointError(f"checkpoint {path}: holds a {type(state).__name__}, not a dictionary.")
     return state
 
 

@@ -23,8 +23,8 @@ def load_weights(network: nn.Module, weights: Any, player: str, checkpoint: Path
     """
     if problem := _misfit(network.state_dict(), weights):
         raise CheckpointError(
-            f"the {player} {type(network).__name__} doesn't fit {checkpoint}: {problem}. If you changed the class "
-            "since it was trained, bring back its code of then, or train in another --out"
+            f"{checkpoint}: doesn't fit the {player} {type(network).__name__}: {problem}. If you changed the class "
+            "since it was trained, bring back its code of then, or train in another --out."
         )
     network.load_state_dict(weights)
 

@@ -76,7 +76,7 @@ def load_trained(run: Path, which: Which = "auto", *, trust: bool = False) -> Tr
     try:
         metrics = folder.read_metrics(checkpoint.sha256)
     except DataError as error:  # A model is of use without them, and the next evaluation replaces the file.
-        problem = f"{error}; run `ganserve evaluate {run}` again"
+        problem = f"{error} Run `ganserve evaluate {run}` again."
     return TrainedModel(
         generator=pair.generator.eval().requires_grad_(False),
         critic=pair.critic.eval().requires_grad_(False),
@@ -102,9 +102,9 @@ def config_of(checkpoint: Checkpoint) -> TrainConfig:
     try:
         return config_from_dict(checkpoint.state["config"])
     except KeyError:
-        raise CheckpointError(f"checkpoint {checkpoint.path} holds no configuration: restore it") from None
+        raise CheckpointError(f"checkpoint {checkpoint.path}: holds no configuration. Restore it.") from None
     except ConfigError as error:
-        raise CheckpointError(f"checkpoint {checkpoint.path} holds no usable configuration. {error}") from error
+        raise CheckpointError(f"checkpoint {checkpoint.path}: holds no usable configuration. {error}") from error
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:

@@ -26,7 +26,7 @@ def expect_trusted(config: TrainConfig, run: Path) -> None:
     if foreign:
         raise UntrustedRunError(
             f"{run} names code to import and run that you have not trained with on this machine: {', '.join(foreign)}. "
-            "If you know that code and want to run it, add --trust"
+            "If you know that code and want to run it, add --trust."
         )
 
 

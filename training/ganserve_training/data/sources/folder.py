@@ -113,7 +113,7 @@ def _open(root: Path) -> Tree:
         return ZipTree(root, ENDINGS)
     flag, source = f"--data.path {root}", _OTHER_SOURCES.get(ending(root.name))
     if source:
-        raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them. Add --data.source {source}")
+        raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them. Add --data.source {source}.")
     if ending(root.name) == ".zip":
         raise DataError(f"{flag}: is cut off, or no zip archive. Get it again, or give a folder of pictures.")
     unpack = " Unpack it, and give its folder." if ending(root.name) in _ARCHIVES else ""

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.image_decoding import ImageForm, PictureFacts, picture_of_array
-from ganserve_training.data.samples import digest_arrays
 from ganserve_training.data.origin import Origin
+from ganserve_training.data.samples import digest_arrays
 from ganserve_training.data.storage.check_images import build_stored_images
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
