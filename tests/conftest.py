@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import importlib
 import io
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 # Tiny networks are fastest on one thread, above all while another worker uses the other core. Set before torch is
 # imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Classes that tests train with are none of the user's own; workers share the folder with the process that starts them.
+if "GANSERVE_TEST_STATE" not in os.environ:
+    os.environ["GANSERVE_TEST_STATE"] = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ganserve-state-")
+    atexit.register(shutil.rmtree, os.environ["GANSERVE_TEST_STATE"], ignore_errors=True)
 
 
 def pytest_configure() -> None:

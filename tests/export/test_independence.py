@@ -78,7 +78,7 @@ def test_the_error_names_the_network_and_a_fix(run: Path, tmp_path: Path, monkey
     trained = load_trained(run)
     # Training would refuse this critic at its start, so replace it afterwards.
     mixing = dataclasses.replace(trained, critic=Looking(trained.critic).eval())
-    monkeypatch.setattr(exporter, "load_trained", lambda *_: mixing)
+    monkeypatch.setattr(exporter, "load_trained", lambda *_, **__: mixing)
     with pytest.raises(ExportError, match=r"critic Looking mixes its samples.*MinibatchStddev.*--generator-only"):
         export_run(run, tmp_path / "digits")
     assert not (tmp_path / "digits").exists()

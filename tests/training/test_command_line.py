@@ -64,7 +64,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ),
         ("train dcgan-32 --data.source", "--data.source: needs a value. Give one, such as --data.source "),
         ("train dcgan-32 --data.source mine", "--data.source mine: not a choice. Give one of array, "),
-        ("train digits --data.source ring", "train without them by --networks.generator-conditioning auto"),
+        ("train digits --data.source ring", "train without: --data.labels ignore"),
         ("train progressive-32 --data.source digits", "--networks.batch-sizes 64 64 32 32: must have 2 values"),
         (
             "train digits --diagnosis.no-enabled --diagnosis.patience 3",

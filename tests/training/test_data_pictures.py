@@ -133,11 +133,11 @@ def test_missing_and_empty_folders_have_different_errors(tmp_path: Path) -> None
         config(tmp_path / "nowhere").load(None)
     with pytest.raises(DataError, match=r"holds no images .*: it is empty"):
         config(tmp_path).load(None)
-    (tmp_path / "a.bmp").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"it holds only: \.bmp"):
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"it holds only: 1 \.heic"):
         config(tmp_path).load(None)
     with pytest.raises(DataError, match="must be a folder"):
-        config(tmp_path / "a.bmp").load(None)
+        config(tmp_path / "a.heic").load(None)
     with pytest.raises(DataError, match=r"--data\.labels-path .*: does not exist"):
         config(tmp_path, labels_path="no.csv").load(None)
 
@@ -158,7 +158,7 @@ def test_bad_files_are_named_and_counted_with_the_fix(tmp_path: Path) -> None:
     assert lines[1].startswith(f"  {tmp_path}/0001.png: ")
     assert "truncated" in lines[1].lower() or "png" in lines[1].lower()
     assert lines[2] == f"  {tmp_path}/0002.png: it is empty"
-    assert lines[3] == f"  {tmp_path}/0003.png: it is not a PNG, JPEG or WebP image"
+    assert lines[3] == f"  {tmp_path}/0003.png: it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image"
     assert lines[4].endswith("--data.on-bad-file skip")
 
 

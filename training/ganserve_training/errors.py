@@ -20,12 +20,24 @@ class DataError(TrainingError):
     """Data are missing, unreadable, or not what the run was started with."""
 
 
+class MissingDataError(ConfigError, DataError):
+    """The place that an option gives for data does not exist, or is a file in place of a folder."""
+
+
 class CheckpointError(TrainingError):
     """No checkpoint can be read where one is needed."""
 
 
 class CheckpointFormatError(TrainingError):
     """A checkpoint is whole, but another version of ganserve wrote it in a format that this one can't read."""
+
+
+class UntrustedRunError(ConfigError):
+    """A run's configuration names code to run that is not known to be the user's own."""
+
+
+class WriteError(TrainingError):
+    """A file of a run can't be written: the disk is full, say, or the folder is read-only."""
 
 
 class RunLockedError(TrainingError):

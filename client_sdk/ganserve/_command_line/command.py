@@ -1,6 +1,7 @@
 """Run a command: parse its arguments, do its work, and turn errors into one line and an exit code."""
 
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -115,3 +116,5 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # The lowest number that is free, which is this stream's.
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Names of files that are not UTF-8 are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ganserve._results.input_source import Source
 
 
+_ORIENTATION = 0x0112  # EXIF's number of the tag
+
+
 def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PIL.Image.Image:
     """Load the Pillow image of a file; errors name `source`."""
     pillow = import_pillow(f"reading {source.file or source.argument!r}")
@@ -55,11 +58,14 @@ def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[n
 
 
 def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.uint8], Grid | None]:
-    """Return the images of a picture, uint8 [N, H, W, C], and its grid if it is a PNG that ganserve wrote."""
+    """Return the images of a picture, uint8 [N, H, W, C], and its grid if it is a PNG that ganserve wrote.
+
+    Other pictures are turned as their EXIF orientation says, as in training.
+    """
     text = getattr(image, "text", {}).get(CHUNK)
-    pixels = _eight_bit(image, source)
     if text is None:
-        return pixels[None], None
+        return _eight_bit(_upright(image), source)[None], None
+    pixels = _eight_bit(image, source)
     grid = Grid.from_json(str(text), source)
     return grid.cut(fit_channels(pixels, grid.channels, source), source), grid
 
@@ -88,6 +94,28 @@ def fit_channels(pixels: npt.NDArray[np.uint8], channels: int, source: Source) -
     if alpha is None:
         alpha = np.full((*pixels.shape[:-1], 1), 255, np.uint8)
     return np.concatenate([gray_or_rgb, alpha], axis=-1)
+
+
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return the image turned as its EXIF orientation says; its other tags stay as they are.
+
+    Pillow's `exif_transpose` writes all tags again, which fails for values that cameras write.
+    """
+    turns = import_pillow("turning a picture").Transpose
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
+        return image
+    turn = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _eight_bit(image: PIL.Image.Image, source: Source) -> npt.NDArray[np.uint8]:

@@ -41,10 +41,8 @@ class Upload:
         source = Source("picture", file=Path(file).name)
         image = open_picture(file, source)
         text = getattr(image, "text", {})
-        if CHUNK not in text:
-            image = ImageOps.exif_transpose(image)
-            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # JPEGs for printers
-                image = image.convert("RGB")
+        if CHUNK not in text and image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # JPEGs for printers
+            image = image.convert("RGB")
         pixels, grid = read_pixels(image, source)
         return cls(source, pixels, None if grid is None else grid.label_names)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganserve._command_line.command import DONE, FAILED, Command
+from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
 
 if TYPE_CHECKING:
     from ganserve_export.from_run.export import Exported
@@ -23,7 +23,7 @@ class Options:
     The generator (EMA weights) and the critic become ONNX graphs with their pre- and post-processing inside. Export
     compares them with PyTorch on fresh random inputs and publishes all of the package or nothing. It folds or freezes
     parametrizations, fades and batch statistics, and leaves out a packed critic, which judges several samples together.
-    It imports networks of your own again: export where you trained, with the same PYTHONPATH.
+    It imports networks of your own again: export where you trained, with the same PYTHONPATH, or add --trust.
     """
 
     run: Path = flag(positional=True, metavar="RUN")
@@ -32,10 +32,14 @@ class Options:
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""
+    data: str | None = None
+    """The place of the data, if they were moved since training; their held-out part calibrates the critic."""
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     precision: Literal["float32", "float16"] = "float32"
     """Number format of the networks. float16 is half as large and faster on GPUs, but slower on CPUs."""
+    trust: bool = False
+    """Import the classes that the run's configuration names even if you have not trained with them on this machine."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -52,9 +56,11 @@ def _export(options: Options) -> int:
             options.run,
             options.out,
             checkpoint=options.checkpoint,
+            data=options.data,
             generator_only=options.generator_only,
             precision=options.precision,
             steps=steps,
+            trust=options.trust,
         )
     sys.stdout.write(as_json(exported) if options.json else _as_text(exported))
     return DONE
@@ -81,6 +87,8 @@ def _as_text(exported: Exported) -> str:
         )
     else:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
+    if exported.metrics_problem:
+        lines.append(f"without the figures of `ganserve evaluate`: {exported.metrics_problem}")
     return "\n".join([*lines, f"published {exported.folder}\n"])
 
 
@@ -92,7 +100,7 @@ COMMAND = Command(
         "ganserve export-onnx runs/digits --out models/digits",
         "ganserve export-onnx runs/faces --out models/faces --checkpoint best --generator-only --json",
     ),
-    exit_codes={ExportError: FAILED},
+    exit_codes={BadUsageError: BAD_USAGE, ExportError: FAILED},
     interrupted="interrupted; nothing was published",
 )
 main = COMMAND.main

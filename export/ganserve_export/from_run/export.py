@@ -1,7 +1,7 @@
 """Turn a checkpoint of a training run into a published model package."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
@@ -23,6 +23,8 @@ from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
 from ganserve_training import TrainedModel, TrainingError, load_split, load_trained
 from ganserve_training.data import from_network, to_network
+from ganserve_training.errors import ConfigError
+from ganserve_training.evaluation.reference import data_config
 from ganserve_training.networks import as_output
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.conditioning import Conditioning
@@ -44,6 +46,8 @@ class Exported(Published):
     critic_absence: str
     """Why the package has no critic; empty with one."""
     precision: Weights
+    metrics_problem: str
+    """Why the package has no figures of `ganserve evaluate`, if the run's can't be read; else empty."""
 
 
 def export_run(
@@ -51,9 +55,11 @@ def export_run(
     model_folder: Path,
     *,
     checkpoint: Which = "auto",
+    data: str | None = None,
     generator_only: bool = False,
     precision: Weights = "float32",
     steps: Steps | None = None,
+    trust: bool = False,
 ) -> Exported:
     """Export a checkpoint of a run as the next version of the model in `model_folder`, <repository>/<name>.
 
@@ -61,9 +67,11 @@ def export_run(
         run: The folder of the training run.
         model_folder: Made if it does not exist.
         checkpoint: The checkpoint, as `ganserve_training.load_trained` takes it.
+        data: Path of the data, if they are elsewhere than in training.
         generator_only: Leave the critic out. A critic that cannot score single samples is always left out.
         precision: Number format of the networks; inputs, outputs, pre- and post-processing stay as they are.
         steps: Takes a message before each step.
+        trust: Allow code that the run names, as `load_trained` takes it.
 
     Raises:
         ExportError: The run cannot be read or exported, or a graph does not compute what its network computes. Nothing
@@ -73,7 +81,10 @@ def export_run(
     steps = steps or Steps()
     steps.next("reading the run")
     try:
-        trained = load_trained(run, checkpoint)
+        trained = load_trained(run, checkpoint, trust=trust)
+        if data is not None:
+            moved = data_config(data, trained.config.data, trained.data.sample_shape)
+            trained = replace(trained, config=replace(trained.config, data=moved.anchored()))
         conditioning = resolve_conditioning(trained.config.networks, trained.data)
         _check_grown(trained, run)
         packing = trained.config.networks.packing
@@ -106,9 +117,17 @@ def export_run(
             provenance=provenance_of_run(trained),
         )
         published = build_package(model_folder, content, steps)
+    except ConfigError as error:
+        raise BadUsageError(str(error)) from error
     except TrainingError as error:
         raise ExportError(str(error)) from error
-    return Exported(**vars(published), step=trained.step, critic_absence=absence, precision=precision)
+    return Exported(
+        **vars(published),
+        step=trained.step,
+        critic_absence=absence,
+        precision=precision,
+        metrics_problem=trained.metrics_problem,
+    )
 
 
 def _critic(

@@ -1,8 +1,10 @@
 """Convert a PyTorch module to a checked ONNX graph with a dynamic batch axis."""
 
 import contextlib
+import io
 import itertools
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,6 +15,17 @@ from torch import Tensor, nn
 from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import strip_metadata
 
+_REASONS = {
+    "ConstraintViolation": "it works with one batch size alone. Write x.shape[0] in place of len(x) or int(…), and "
+    "loop over no samples.",
+    "DataDependent": "it branches on values of a tensor, or reads one as a Python number. Use torch.where, and no "
+    ".item().",
+    "SymbolicTensor": "a setting of an operation, such as the groups of a convolution, depends on the batch, as in "
+    "StyleGAN2's grouped modulated convolution. Scale the input by the styles and the output by the demodulation "
+    "instead, with one weight for all samples (StyleGAN2's fused_modconv=False).",
+    ".numpy()": "it leaves PyTorch for NumPy. Use PyTorch's operations.",
+}
+"""What the roots of torch's errors mean, by a part of their text or class."""
 OPSET = 20  # has every operation that our networks need; onnxruntime has read it since 1.17
 
 
@@ -29,9 +42,10 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
         with _quiet():
             # Trace here: for a network that writes its batch size into a shape, torch.onnx.export would silently
             # export that batch size.
-            program = torch.export.export(
-                module, tuple(inputs.values()), dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
-            )
+            with contextlib.redirect_stderr(io.StringIO()):  # There it prints a graph of what failed.
+                program = torch.export.export(
+                    module, tuple(inputs.values()), dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
+                )
             converted = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -42,10 +56,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
                 verbose=False,
             )
     except Exception as error:  # torch documents no base class for these errors
-        raise ExportError(
-            f"torch cannot convert {type(module).__name__} to ONNX: {error}\nEvery operation of the network must be "
-            "exportable with a dynamic batch: no Python branches on values, x.shape[0] instead of len(x)."
-        ) from error
+        raise ExportError(f"torch cannot convert {type(module).__name__} to ONNX: {_reason(error)}") from error
     if converted is None:
         raise ExportError(f"torch.onnx returned no graph for {type(module).__name__}")
     model = converted.model_proto
@@ -56,6 +67,21 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"ONNX's checker refuses the graph of {type(module).__name__}: {error}") from error
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Return the root of an error of torch.onnx, whose own messages are pages long, and what to do about it."""
+    root: BaseException = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    said = str(root)
+    for word, why in _REASONS.items():
+        if word in said or word in type(root).__name__:
+            return why
+    if missing := re.search(r"No ONNX function found for <OpOverload\(op='(?:aten\.)?([\w.]+)'", said):
+        return f"ONNX has no operation for torch's {missing[1]}. Use others."
+    first = said.strip().partition("\n")[0].rstrip(".") or type(root).__name__
+    return f"{first}. Every operation must be one of PyTorch's, and work with any batch size."
 
 
 def _name_batch_axis(graph: onnx.GraphProto) -> None:
@@ -69,13 +95,12 @@ def _name_batch_axis(graph: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide torch's notes about itself (torchvision is missing, internal deprecations) from the user."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Hide torch's notes about itself from the user: missing packages, deprecations, graphs of what failed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        logging.disable(before)

@@ -4,6 +4,7 @@ import importlib.metadata
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf import json_format
@@ -78,7 +79,7 @@ def read_manifest(folder: Path) -> model_spec_pb2.ModelSpec:
         return json_format.Parse(
             file.read_text(encoding="utf-8"), model_spec_pb2.ModelSpec(), ignore_unknown_fields=True
         )
-    except (OSError, json_format.ParseError) as error:
+    except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
         raise ExportError(f"{file} cannot be read: {error}") from error
 
 
@@ -123,5 +124,12 @@ def provenance_of_run(trained: TrainedModel) -> model_spec_pb2.Provenance:
     provenance.step = trained.step
     provenance.checkpoint_sha256 = trained.checkpoint_sha256
     provenance.metrics.update(trained.metrics)
-    provenance.config.update(config_to_dict(trained.config))
+    provenance.config.update(_in_utf8(config_to_dict(trained.config)))
     return provenance
+
+
+def _in_utf8(value: Any) -> Any:
+    """Return a configuration without text that is not UTF-8, such as some folders' names: no message can hold it."""
+    if isinstance(value, dict):
+        return {name: _in_utf8(item) for name, item in value.items()}
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

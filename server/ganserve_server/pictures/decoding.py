@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ganserve.v1 import tensor_pb2
 from ganserve_server.error_text import and_others
@@ -26,6 +26,16 @@ _OPAQUE = 255
 _CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 _MOST_SHOWN = 100
 _WEBP_HEADER_BYTES = 30
+_ORIENTATION = 0x0112  # EXIF's number of the tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class _RefusedError(Exception):
@@ -79,11 +89,11 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
                 raise _RefusedError("is an animation; expected one picture a file")
             if image.mode.startswith(("I", "F")) or (name == "PNG" and file[24] > 8):
                 raise _RefusedError("has more than 8 bits a channel; save it with 8")
-            # Viewers and training apply the orientation too.
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.size != (width, height):
-                raise _wrong_size(image.size, width, height)
-            pixels = _eight_bits(image)
+            image.load()
+            turned = _upright(image)
+            if turned.size != (width, height):
+                raise _wrong_size(turned.size, width, height)
+            pixels = _eight_bits(turned)
     except _RefusedError:
         raise
     except UnidentifiedImageError:
@@ -92,6 +102,18 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
         reason = str(error)[:_MOST_SHOWN] or type(error).__name__
         raise _RefusedError(f"cannot be decoded as {name}: {reason}") from error
     return _with_channels(pixels, channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a loaded image turned as its EXIF orientation says, as viewers, training and the SDK turn it.
+
+    Other tags are not touched: Pillow's `exif_transpose` writes them again, which fails for values that cameras write.
+    """
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _wrong_size(found: tuple[int, int], width: int, height: int) -> _RefusedError:

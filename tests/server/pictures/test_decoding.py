@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from camera_files import DAMAGED, TROUBLES, TURNED, exif, picture_file
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server import service as gan_module
 from ganserve_server.errors import InvalidRequestError
@@ -117,13 +118,24 @@ def test_gray_files_fit_models_of_colours_and_alpha(gan: GanService) -> None:
     )
 
 
-def test_exif_orientation_is_applied(gan: GanService) -> None:
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("orientation", TURNED)
+def test_an_orientation_is_followed_among_any_other_tags(gan: GanService, orientation: int, trouble: str) -> None:
+    height, width = (16, 12) if orientation < 5 else (12, 16)
+    stored = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file = picture_file(stored, exif(orientation, trouble))
+    expected = expected_scores("rgb", TURNED[orientation](stored)[None])
+    np.testing.assert_array_equal(scored(gan, "rgb", files(PNG, file)), expected)
+
+
+def test_pictures_that_lie_are_refused_and_damaged_tags_are_not(gan: GanService) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # viewers turn it clockwise by a quarter
-    lying = file_of(np.rot90(pixels).copy(), exif=exif)
-    np.testing.assert_array_equal(scored(gan, "rgb", files(PNG, lying)), expected_scores("rgb", pixels[None]))
     assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, file_of(np.rot90(pixels).copy()))
+    lying = picture_file(pixels, exif(6, "none"))
+    assert "is 16 x 12 pixels; expected 12 x 16" in refused(gan, "rgb", PNG, lying)
+    for tags in DAMAGED:
+        found = scored(gan, "rgb", files(PNG, picture_file(pixels, tags)))
+        np.testing.assert_array_equal(found, expected_scores("rgb", pixels[None]))
 
 
 def test_errors_name_the_files_that_do_not_fit(gan: GanService) -> None:

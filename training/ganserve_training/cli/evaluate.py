@@ -38,6 +38,8 @@ class EvaluateArguments:
     """The samples to compare, and the metrics."""
     checkpoint: Which = "auto"
     """Checkpoint of a run. auto: the latest, or the best if the quality declined after it."""
+    trust: bool = False
+    """Import the classes that a run's configuration names even if you have not trained with them on this machine."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -62,8 +64,14 @@ def _evaluate(
         package = open_package(model) if open_package else None
         with shown_steps() as steps:
             if package is None:
-                which = arguments.checkpoint
-                evaluation = evaluate_run(model, options, which=which, steps=steps, yardsticks=yardsticks)
+                evaluation = evaluate_run(
+                    model,
+                    options,
+                    which=arguments.checkpoint,
+                    steps=steps,
+                    yardsticks=yardsticks,
+                    trust=arguments.trust,
+                )
             else:
                 evaluation = evaluate(package, options, steps=steps, yardsticks=yardsticks)
         found.append(("run" if package is None else "package", Named(str(model), evaluation)))

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -27,9 +27,12 @@ _ABOUT = """Train a GAN, or resume an interrupted run: the same command continue
 `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
     "ganserve train digits                                      # into runs/digits; resumes if interrupted",
-    "ganserve train dcgan-32 --data.source folder --data.path photos/ --out runs/photos",
+    "ganserve train dcgan-32 --data photos/ --out runs/photos",
     "ganserve train wgan-gp-32 --device cuda --steps 20000 --json",
 )
+
+
+_PREPARATIONS: list[Callable[[], object]] = []
 
 
 class TrainCommand(Command):
@@ -91,6 +94,12 @@ def _run(call: tuple[TrainArguments, Sequence[str]]) -> int:
         raise
 
 
+def before_training(prepare: Callable[[], object]) -> None:
+    """Let `prepare` be called before a training; it may import torch, which --help does without."""
+    if prepare not in _PREPARATIONS:
+        _PREPARATIONS.append(prepare)
+
+
 def _supervise(arguments: TrainArguments, argv: Sequence[str]) -> int:
     """Check the configuration as far as possible, then train in several processes."""
     if arguments.processes < 1:
@@ -110,6 +119,8 @@ def _train(arguments: TrainArguments) -> int:
         raise ConfigError(
             f"--processes {arguments.processes}: torchrun has started {launched.world()} processes. Leave it out."
         )
+    for prepare in _PREPARATIONS:
+        prepare()
     # OpenMP threads that spin while they wait are 10 % faster on an idle machine, but 67 % slower on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ganserve_training.run.start_or_resume import train

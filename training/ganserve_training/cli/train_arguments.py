@@ -22,7 +22,7 @@ from ganserve_training.presets import PRESETS
 
 _FIRST = (
     *("out", "steps", "batch_size", "device", "precision", "seed", "processes", "json"),
-    *("data.source", "data.path", "data.size", "data.labels"),
+    *("data", "data.source", "data.path", "data.size", "data.labels"),
     *("networks.architecture", "networks.latent_dim", "networks.generator_width", "networks.critic_width"),
     *("loss.name", "optimisers.generator.learning_rate.start", "optimisers.critic.learning_rate.start"),
 )
@@ -37,6 +37,9 @@ class TrainArguments:
     """The preset's values, each of which a flag replaces."""
     out: Path = flag(aliases=("-o",))
     """The run's folder. An existing run is resumed."""
+    data: str | None = flag(None, metavar="PATH|SOURCE")
+    """Your data: a folder, a file or a zip archive, whose source is recognised; or a source, such as digits. Short for
+    --data.source with --data.path."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on; auto takes a GPU if torch can use one."""
     threads: int | None = None
@@ -52,6 +55,7 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     """Read the command's arguments, the preset first; raise UsageError or, for contradictions, ConfigError."""
     preset, *words = argv
     words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
+    words = _with_data(words)
     defaults = _defaults(preset, _chosen(preset, words))
     for word in words:
         if error := misplaced(defaults.config, word.partition("=")[0]):
@@ -60,6 +64,34 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     arguments: TrainArguments = build(defaults, given)
     _check_given({".".join(path[1:]) for path in given if path[0] == "config"}, arguments.config)
     return arguments
+
+
+def _with_data(words: Sequence[str]) -> list[str]:
+    """Return the arguments with --data as the options that it is short for.
+
+    Raises:
+        UsageError: --data has no value, or stands beside an option that it is short for.
+        ConfigError: Its value is neither a path nor a source.
+    """
+    given = [place for place, word in enumerate(words) if word == "--data" or word.startswith("--data=")]
+    if not given:
+        return list(words)
+    place = given[-1]
+    _, joined, value = words[place].partition("=")
+    rest = [*words[:place], *words[place + (1 if joined else 2) :]]
+    if not joined:
+        value = words[place + 1] if place + 1 < len(words) else ""
+    if not value or (not joined and value.startswith("-")):
+        raise UsageError("--data: needs a value. Give a folder, a file or a source, such as --data photos.")
+    for other in ("--data.source", "--data.path", "--data"):
+        if any(word.partition("=")[0] == other for word in rest):
+            raise UsageError(f"{other}: stands beside --data {value}, which sets it. Leave out either.")
+    from ganserve_training.data.config import SOURCES
+    from ganserve_training.data.recognition import source_of
+
+    if value in SOURCES.names:
+        return [*rest, "--data.source", value]
+    return [*rest, "--data.source", source_of(Path(value)), "--data.path", value]
 
 
 def every_option(preset: str) -> list[Option]:
@@ -108,7 +140,7 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--help=") else [word])]
     section = next((after for word, after in pairwise([*words, ""]) if word in ("-h", "--help")), "")
     try:
-        chosen = _chosen(preset, [word for word in words if word not in ("-h", "--help", "--help-all")])
+        chosen = _chosen(preset, _with_data([word for word in words if word not in ("-h", "--help", "--help-all")]))
         defaults = _defaults(preset, chosen)
     except (UsageError, ConfigError):
         defaults = _defaults(preset, {})

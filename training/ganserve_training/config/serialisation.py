@@ -13,7 +13,16 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
 from ganserve_training.options.checks import flag
 
 # These options do not affect the weights at a given step. The place of data is free, as their digest is compared.
-FREE_ON_RESUME = ("steps", "on_trouble", "diagnosis", "output", "data.workers", "data.path", "data.labels_path")
+FREE_ON_RESUME = (
+    "steps",
+    "on_trouble",
+    "diagnosis",
+    "output",
+    "data.workers",
+    "data.path",
+    "data.labels_path",
+    "networks.check_export",
+)
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:

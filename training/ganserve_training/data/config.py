@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.split_indices import split_indices
-from ganserve_training.errors import DataError
+from ganserve_training.errors import DataError, MissingDataError
 from ganserve_training.options.checks import expect, expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.options.registry import Registry
 
@@ -23,20 +23,23 @@ def existing(path: Path, *, kind: PathKind, option: str) -> Path:
     """Return `path` if it exists and is of that kind.
 
     Raises:
-        DataError: It does not exist or is of another kind.
+        MissingDataError: It does not exist or is of another kind.
     """
     flag = f"--{option.replace('_', '-')} {path}"
     if not path.exists():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise DataError(f"{flag}: does not exist{where}.")
+        moved = " If the data were moved, say where they are now: --data PATH." if option == "data.path" else ""
+        raise MissingDataError(f"{flag}: does not exist{where}.{moved}")
     if (kind == "file" and not path.is_file()) or (kind == "folder" and not path.is_dir()):
-        raise DataError(f"{flag}: must be a {kind}.")
+        raise MissingDataError(f"{flag}: must be a {kind}.")
     return path
 
 
 SplitName = Literal["train", "held_out"]
 ChannelsName = Literal["auto", "gray", "gray-alpha", "rgb", "rgba"]
 OnBadFile = Literal["fail", "skip"]
+
+_PATHS = ("path", "labels_path")
 
 SOURCES: Registry[DataConfig] = Registry("source")
 register_source = SOURCES.register
@@ -76,6 +79,10 @@ class DataConfig:
     def check_complete(self) -> None:
         """Refuse a configuration that lacks a required option."""
 
+    def anchored(self) -> Self:
+        """Return the same data with absolute paths, so that a run finds them from any folder."""
+        return self
+
     def load(self, report: ReportBadFiles | None) -> Samples:
         """Return all samples; call `report` with the unreadable images that are skipped.
 
@@ -93,7 +100,8 @@ class DataConfig:
             if self.labels == "use" or whole.labels is None:
                 raise
             sides = self.split_indices(len(whole), None)
-        return whole.take(sides[0 if split == "train" else 1])
+        side = whole.take(sides[0 if split == "train" else 1])
+        return replace(side, origin=replace(whole.origin, total=len(whole)))
 
     def split_indices(self, count: int, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], ...]:
         """Return the indices of the training samples and of the held-out ones, for labels int64 [count]."""
@@ -176,11 +184,25 @@ class StoredDataConfig(LabelledImageDataConfig):
         if not self.path:
             raise refusal("data.source", self.source, "needs the path of your data", "Add --data.path PATH")
 
+    def anchored(self) -> Self:
+        """Return the same data with absolute paths, so that a run finds them from any folder."""
+        named = {name: value for name in _PATHS if (value := getattr(self, name, None))}
+        changes: dict[str, Any] = {name: str(Path(path).expanduser().absolute()) for name, path in named.items()}
+        return replace(self, **changes)
+
+    def moved_to(self, path: str) -> Self:
+        """Return the same data at another place; a labels file below the old place is looked for below the new one."""
+        labels = getattr(self, "labels_path", None)
+        changes: dict[str, Any] = {"path": path}
+        if labels and self.path and Path(labels).is_relative_to(self.path):
+            changes["labels_path"] = str(Path(path) / Path(labels).relative_to(self.path))
+        return replace(self, **changes)
+
     def existing_path(self, kind: PathKind) -> Path:
         """Return `path` if it exists and is of that kind.
 
         Raises:
-            DataError: It does not exist or is of another kind.
+            MissingDataError: It does not exist or is of another kind.
         """
         self.check_complete()
         return existing(Path(self.path).expanduser(), kind=kind, option="data.path")

@@ -3,13 +3,13 @@
 import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading
 
 _UNSIGNED_BYTE = 0x08
 _GZIP = b"\x1f\x8b"
@@ -23,12 +23,10 @@ def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:
     Raises:
         DataError: The file's magic number, dimensions or length are wrong.
     """
-    try:
+    with reading(path, "an IDX file"):
         data = path.read_bytes()
         if data.startswith(_GZIP):
             data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} can't be read: {error}") from error
     expected = " or ".join(f"0x0000080{count}" for count in dimensions)
     if len(data) < 4:
         raise DataError(f"{path} is not an IDX file: it has {len(data)} bytes, fewer than the 4 of the magic number")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,9 @@ CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_ORIENTATION = 0x0112
+"""EXIF's number of the orientation tag."""
 
 
 class UnreadableError(Exception):
@@ -66,26 +68,52 @@ class ImageForm:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """Return the picture in an encoded PNG, JPEG or WebP, turned by its EXIF orientation, with 8 bits a channel.
+    """Return the picture in an encoded PNG, JPEG, WebP, BMP, GIF or TIFF, the right way up, with 8 bits a channel.
 
-    Its mode is L, LA, RGB or RGBA; of an animation, only the first frame is read.
+    Its mode is L, LA, RGB or RGBA; of several frames or pages, only the first is read.
 
     Raises:
         UnreadableError: It can't be decoded.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not data:
         raise UnreadableError("it is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             picture.load()
-            return _to_eight_bits(ImageOps.exif_transpose(picture))
+            return _to_eight_bits(upright(picture))
+    except UnreadableError:
+        raise
     except UnidentifiedImageError:
-        raise UnreadableError("it is not a PNG, JPEG or WebP image") from None
-    # Pillow raises all of these for damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise UnreadableError("it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
+    except Exception as error:  # Pillow raises many types for damaged files.
         raise UnreadableError(str(error) or type(error).__name__) from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Return a loaded picture turned as its EXIF orientation says.
+
+    All other tags stay as they are: writing them again, as Pillow's `exif_transpose` does, fails for values that
+    cameras write. A picture whose tags can't be read stays as it is.
+    """
+    from PIL import Image
+
+    turns = Image.Transpose
+    try:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
+        return picture
+    turn = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def picture_facts(picture: Image.Image) -> PictureFacts:

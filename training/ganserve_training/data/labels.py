@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.config import existing
 from ganserve_training.data.idx_file import read_idx
+from ganserve_training.data.origin import PassedOver
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading
+
+_NAMED = 5
 
 
 def index_labels(values: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -35,7 +39,9 @@ def index_label_array(
     if values.ndim != 1:
         raise DataError(f"{where} must hold one label a sample, [N] (got {list(values.shape)})")
     if values.dtype.kind in "US" and names is None:
-        return index_labels([_text(value) for value in values.tolist()])
+        with reading(where, "labels in UTF-8"):
+            texts = [_text(value) for value in values.tolist()]
+        return index_labels(texts)
     if values.dtype.kind not in "iu":
         expected = "integers" if names is not None else "integers or text"
         raise DataError(f"{where} must hold labels that are {expected} (got {values.dtype})")
@@ -47,6 +53,22 @@ def index_label_array(
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < len(names):
         raise DataError(f"{where} must hold labels from 0 to {len(names) - 1} (got {values.min()} to {values.max()})")
     return values.astype(np.int64), tuple(names)
+
+
+def used_labels(
+    labels: NDArray[np.int64] | None, names: tuple[str, ...]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...], list[PassedOver]]:
+    """Return labels, int64 [N], and their names without the names that no sample has, and what was left out."""
+    if labels is None:
+        return None, names, []
+    used, indices = np.unique(labels, return_inverse=True)
+    unused = [name for index, name in enumerate(names) if index not in set(used.tolist())]
+    if not unused:
+        return labels, names, []
+    told = f"declared label{'' if len(unused) == 1 else 's'} without samples ({', '.join(unused[:_NAMED])}"
+    told += ", …)" if len(unused) > _NAMED else ")"
+    kept = tuple(names[index] for index in used.tolist())
+    return indices.astype(np.int64).reshape(-1), kept, [PassedOver(len(unused), told)]
 
 
 def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samples_where: str) -> None:
@@ -64,25 +86,23 @@ def read_label_csv(path: Path) -> list[tuple[str, str]]:
     import csv
 
     rows: dict[str, str] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or ()
-            for column in ("file", "label"):
-                if column not in columns:
-                    raise DataError(
-                        f"{path} has no column {column!r} (it has: {', '.join(columns) or 'none'}): "
-                        "its first line must be file,label"
-                    )
-            for row in reader:
-                file, label = row["file"], row["label"]
-                if not file or not label:
-                    raise DataError(f"{path}, line {reader.line_num}: both file and label must have a value")
-                if file in rows:
-                    raise DataError(f"{path}, line {reader.line_num}: {file} is listed twice")
-                rows[file] = label
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as a CSV file: {error}") from error
+    with reading(path, "a CSV file"), path.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines, skipinitialspace=True)  # Else `1.jpg, cat` would be the label " cat".
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        for column in ("file", "label"):
+            if column not in columns:
+                raise DataError(
+                    f"{path} has no column {column!r} (it has: {', '.join(columns) or 'none'}): "
+                    "its first line must be file,label"
+                )
+        for row in reader:
+            file, label = ((row[column] or "").strip() for column in ("file", "label"))
+            if not file or not label:
+                raise DataError(f"{path}, line {reader.line_num}: both file and label must have a value")
+            if file in rows:
+                raise DataError(f"{path}, line {reader.line_num}: {file} is listed twice")
+            rows[file] = label
     if not rows:
         raise DataError(f"{path} lists no files")
     return list(rows.items())
@@ -114,9 +134,8 @@ def read_labels(path: Path) -> NDArray[Any]:
         )
     if path.suffix.lower() != ".npy":
         return read_idx(path, dimensions=(1,))
-    try:
+    with reading(path, "a .npy file of integers or text"):
         labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} can't be read as a .npy file of integers or text: {error}") from error
-    assert isinstance(labels, np.ndarray)
+    if not isinstance(labels, np.ndarray):
+        raise DataError(f"{path} is a .npz archive that is called .npy: save its labels alone, with numpy.save")
     return labels

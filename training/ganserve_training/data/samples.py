@@ -4,12 +4,13 @@ N = samples, M = samples taken, H, W, C = image, D = values of a vector.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve_training.data.origin import Origin
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import DataError
 
@@ -25,6 +26,8 @@ class Samples:
     """int64 [N], indices into label_names; None: unlabelled."""
     label_names: tuple[str, ...] = ()
     """Names of the labels."""
+    origin: Origin = field(default_factory=Origin)
+    """Where the samples come from; no part of `sha256`."""
 
     def __post_init__(self) -> None:
         check_labels(self.labels, self.label_names, len(self))

@@ -23,10 +23,15 @@ def split_indices(
         return _split(np.arange(count), None, held_out_fraction, seed)
     occurrences = np.bincount(labels)[labels]
     alone, shared = np.flatnonzero(occurrences == 1), np.flatnonzero(occurrences > 1)
+    if not len(shared):
+        raise DataError(
+            f"each of the {len(alone):,} labels has a single sample, and a label needs two, one to train on and one to "
+            "hold out: add samples, or learn without labels: --data.labels ignore"
+        )
     kinds = len(np.unique(labels[shared]))
     held_out_count = int(np.ceil(held_out_fraction * len(shared)))
     train_count = len(shared) - held_out_count
-    if not len(shared) or min(held_out_count, train_count) < kinds:
+    if min(held_out_count, train_count) < kinds:
         singles = f", and {len(alone):,} labels have a single sample" if len(alone) else ""
         raise DataError(
             f"{len(shared):,} samples of {kinds:,} labels, split into {train_count:,} and {held_out_count:,}, can't "

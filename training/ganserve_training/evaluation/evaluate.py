@@ -52,6 +52,7 @@ def evaluate_run(
     samples: int | None = None,
     steps: Steps | None = None,
     yardsticks: Yardsticks | None = None,
+    trust: bool = False,
 ) -> Evaluation:
     """Evaluate samples of a run's averaged generator and save the figures in its metrics.json.
 
@@ -63,6 +64,7 @@ def evaluate_run(
         samples: Number of samples to draw if `options` is None.
         steps: Takes a message before each step.
         yardsticks: Keeps what models of the same data share; give one to evaluate several.
+        trust: Allow code that the run names, as `load_trained` takes it.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
@@ -70,7 +72,7 @@ def evaluate_run(
         DataError: The data cannot be read.
     """
     options = options or EvaluationOptions(samples=samples)
-    subject = run_subject(run, which)
+    subject = run_subject(run, which, trust=trust)
     evaluation = evaluate(subject, options, load_features=load_features, steps=steps, yardsticks=yardsticks)
     folder = RunFolder(run)
     word = read_last_word(folder)
@@ -79,12 +81,12 @@ def evaluate_run(
     return evaluation
 
 
-def run_subject(run: Path, which: Which = "auto") -> Subject:
+def run_subject(run: Path, which: Which = "auto", *, trust: bool = False) -> Subject:
     """Return the averaged generator of a run's checkpoint, which draws samples on the CPU.
 
     Raise CheckpointError if the run has no whole checkpoint.
     """
-    model = load_trained(run, which)
+    model = load_trained(run, which, trust=trust)
     return Subject(
         sample_shape=model.data.sample_shape,
         label_names=model.label_names,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ganserve_training.data import Samples, load_split
 from ganserve_training.data.config import SOURCES, ChannelsName, DataConfig, StoredDataConfig
-from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.data.recognition import source_of
+from ganserve_training.errors import DataError
 from ganserve_training.evaluation.features import Features
 from ganserve_training.evaluation.judge import sample_rows
 from ganserve_training.evaluation.modes import Modes, modes_of
@@ -73,25 +74,7 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
     if config is not learned_from and len(sample_shape) == 3:
         height, width, channels = sample_shape
         config = replace(config, size=height if height == width else None, channels=_CHANNELS[channels])
-    return replace(config, path=name)
-
-
-def source_of(path: Path) -> str:
-    """Guess the source for a file or folder from its names; raise ConfigError if it does not exist."""
-    if not path.exists():
-        raise ConfigError(
-            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"
-        )
-    names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
-    if path.suffix in (".npy", ".npz"):
-        return "array"
-    if any(name.endswith((".parquet", ".pq")) for name in names):
-        return "parquet"
-    if any(name.startswith(("data_batch", "test_batch")) for name in names):
-        return "cifar10"
-    if any("idx3-ubyte" in name or "idx4-ubyte" in name for name in names):
-        return "idx"
-    return "folder"
+    return config.moved_to(name)
 
 
 def _at_most(samples: Samples) -> Samples:

@@ -74,7 +74,8 @@ def resolve_conditioning(config: NetworksConfig, data: DataInfo) -> Conditioning
         path = f"networks.{field}_conditioning"
         if not has_labels and value not in ("auto", "none"):
             problem = "needs labels, and the data have none"
-            raise refusal(path, value, problem, f"Give the data labels, or train without them by {flag(path)} auto")
+            fix = f"Give the data labels, or train without: --data.labels ignore, and no {flag(path)} of your own"
+            raise refusal(path, value, problem, fix)
         if data.label_names and value == "none":
             problem = f"ignores the {len(data.label_names)} labels of the data"
             raise refusal(path, value, problem, "For an unconditional model, use --data.labels ignore")

@@ -40,6 +40,13 @@ def custom_generator(config: CustomConfig, shape: Shape, conditioning: Condition
     if not torch.equal(first, again):
         problem = "gives different samples for the same latents in eval mode, so a seed would not determine its sample"
         raise yours.refusal(problem, "Take all noise from the latents")
+    moved = (_moved(generator, by) for by in _MOVES)  # Weights of zero may hide what mixes the samples.
+    if any(yours.mixes_samples(network, latents, _two_labels(count)) for network in (generator, *moved)):
+        problem = "makes another sample of the same latent in another batch, in eval mode"
+        fix = (
+            "Freeze statistics of the batch there (running means, as BatchNorm does), and let no sample see the others"
+        )
+        raise yours.refusal(problem, fix)
     if not yours.heeds_labels(generator, latents, count, _differ):
         problem = f"ignores its {count} labels: it gives the same samples for each"
         without = "--networks.codes.categories 0" if conditioning.code_categories else "--data.labels ignore"
@@ -100,6 +107,8 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
     """Import path of your generator's class, such as my_package.models:MyGenerator."""
     critic_class: str = ""
     """Import path of your critic's class."""
+    check_export: bool = True
+    """Export both classes for a trial before the first step, and refuse a generator that can't be exported."""
     generator_conditioning: Literal["auto"] = "auto"
     """Your generator decides how the label enters it."""
     critic_conditioning: Literal["auto", "classifier"] = "auto"
@@ -216,6 +225,19 @@ class _Yours:
             return
         got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ConfigError(f"{self.path}: must give {what} float {list(shape)} for two samples (got {got}).")
+
+    def mixes_samples(self, generator: nn.Module, latents: Tensor, labels: Tensor | None) -> bool:
+        """Return True if a sample of two latents [2, Z] depends on the others of its batch."""
+        four = torch.cat([latents, latents.flip(1) / 2])
+        together = self.call(generator, four, None if labels is None else labels.repeat(2))
+        allowed = _TOLERANCE * float(together.abs().max())
+        for count in (2, 1):
+            few = self.call(generator, latents[:count], None if labels is None else labels[:count])
+            if few.shape != together[:count].shape:
+                return True
+            if not torch.allclose(few, together[:count], rtol=_TOLERANCE, atol=allowed):
+                return True
+        return False
 
     def heeds_labels(self, network: nn.Module, inputs: Tensor, count: int, differ: Callable[[Tensor], bool]) -> bool:
         """Return True if the network's output depends on its labels, or if there is at most one label.

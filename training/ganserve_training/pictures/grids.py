@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganserve_training.files import write_atomically
+from ganserve_training.files import write_atomically, writing
 
 _TILE_SIDE_PX = 48  # small images are enlarged to about this
 _GAP_PX = 2
@@ -30,7 +30,8 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
 
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
 
 

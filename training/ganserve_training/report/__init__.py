@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ganserve_training.files import write_text_atomically
+from ganserve_training.files import write_text_atomically, writing
 from ganserve_training.report.material import read_run
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder
@@ -52,7 +52,8 @@ def write_comparison(runs: Sequence[Path], out: Path | None = None, *, steps: St
 
 
 def _write(path: Path, page: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, page)
     return path
 

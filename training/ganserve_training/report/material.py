@@ -2,23 +2,24 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, TypeVar
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis.last_word import LastWord, read_last_word
-from ganserve_training.errors import ConfigError, DataError
+from ganserve_training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from ganserve_training.evaluation.result import Evaluation
+from ganserve_training.files import reading
 from ganserve_training.networks.build import resolve_conditioning
-from ganserve_training.run.checkpoint import checkpoint_paths
+from ganserve_training.run.checkpoint import checkpoint_paths, read_state
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
+
+RecordT = TypeVar("RecordT")
 
 _PICTURE = re.compile(r"step-(\d+)\.png")
 MOST_PICTURES = 60  # most pictures that a report shows, evenly spaced; the last one is always shown
@@ -69,8 +70,8 @@ def read_run(folder: RunFolder) -> RunMaterial:
         name=folder.root.resolve().name,
         config=config,
         log=read_log(folder.log),
-        observations=[Observation.from_dict(record) for record in read_log(folder.observations)],
-        findings=[Finding(**record) for record in read_log(folder.diagnosis)],
+        observations=_records(folder.observations, Observation.from_dict),
+        findings=_records(folder.diagnosis, lambda record: Finding(**record)),
         pictures=_thinned(pictures),
         picture_count=len(pictures),
         real_samples=folder.real_samples if folder.real_samples.is_file() else None,
@@ -81,6 +82,12 @@ def read_run(folder: RunFolder) -> RunMaterial:
         is_image=len(state.get("data", {}).get("sample_shape", ())) == 3,
         stopped=bool((state.get("diagnosis") or {}).get("stopped_after", 0)),
     )
+
+
+def _records(path: Path, parse: Callable[[dict[str, Any]], RecordT]) -> list[RecordT]:
+    records = read_log(path)
+    with reading(path, "a log of the monitor"):
+        return [parse(record) for record in records]
 
 
 def _pictures(folder: Path) -> list[tuple[int, Path]]:
@@ -99,20 +106,22 @@ def _newest_state(folder: RunFolder) -> dict[str, Any]:
     """Return the newest checkpoint that can be opened, its tensors on disk; empty: there is none yet."""
     for path in reversed(checkpoint_paths(folder.checkpoints)):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (OSError, RuntimeError, EOFError, ValueError):
+            state = read_state(path, on_disk=True)
+            with reading(path, "a checkpoint of ganserve", CheckpointError):
+                DataInfo.from_dict(state["data"])
+                dict(state["environment"])
+                bool((state["diagnosis"] or {}).get("stopped_after", 0))
+        except TrainingError:
             continue  # a report shows what it can read
         return state
     return {}
 
 
 def _evaluation(path: Path) -> Evaluation | None:
-    try:
-        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} holds no evaluation: delete it and run `ganserve evaluate` again") from error
+    with reading(path, "an evaluation", fix="Delete it, and run `ganserve evaluate` again"):
+        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _row_labels(config: TrainConfig, state: Mapping[str, Any]) -> tuple[str, ...]:

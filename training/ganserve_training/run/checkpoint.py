@@ -5,18 +5,25 @@
 best quality, leaves out what only training needs.
 """
 
-import pickle
 import re
-import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ganserve_training.errors import CheckpointError, CheckpointFormatError
-from ganserve_training.files import file_sha256, remove_temporary_files, write_atomically, write_text_atomically
+from ganserve_training.errors import CheckpointError, CheckpointFormatError, WriteError
+from ganserve_training.files import (
+    file_sha256,
+    reading,
+    reason_of,
+    remove_temporary_files,
+    write_atomically,
+    write_text_atomically,
+    writing,
+)
 
 FORMAT = 1
 """Version of the dictionary in a checkpoint; increased by a change that older versions can't read."""
@@ -72,20 +79,35 @@ def best_checkpoint_path(folder: Path) -> Path | None:
 
 
 def _write(path: Path, state: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(temporary: Path) -> None:
-        torch.save({"format": FORMAT, **state}, temporary)
+        with temporary.open("wb") as file:  # Given a path, torch would say nothing of a full disk.
+            torch.save({"format": FORMAT, **state}, file)
         write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
 
     try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
+    except (WriteError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
+        if not path.exists():
+            with suppress(OSError):
+                _digest_path(path).unlink(missing_ok=True)
         raise CheckpointError(
-            f"checkpoint {path}: can't be written ({error}). Free some space and run the same command again; "
+            f"checkpoint {path}: can't be written ({_why(error)}). Free some space, and run the same command again; "
             "the checkpoints before it are unharmed."
         ) from error
     return path
+
+
+def _why(error: Exception) -> str:
+    """Return the file system's reason; torch's own words are about its archive."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return reason_of(error)
 
 
 def delete_checkpoint(path: Path) -> None:
@@ -139,23 +161,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is missing or damaged.
         CheckpointFormatError: Another version of ganserve wrote it, in a format that this one can't read.
     """
-    try:
+    with reading(path, "a checkpoint with a digest beside it", CheckpointError):
         expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
         actual = file_sha256(path)
-    except (OSError, IndexError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
     if actual != expected:
         raise CheckpointError(f"checkpoint {path}: is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}….")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"checkpoint {path}: can't be read: {error}.") from error
+    state = read_state(path)
     if state.get("format") != FORMAT:
         raise CheckpointFormatError(
             f"checkpoint {path}: has the format {state.get('format')}, this version of ganserve reads {FORMAT}. "
             "Use the version that wrote it."
         )
     return Checkpoint(path, actual, state)
+
+
+def read_state(path: Path, *, on_disk: bool = False) -> dict[str, Any]:
+    """Return the dictionary in a checkpoint's file, whatever its format and digest.
+
+    Args:
+        path: The file.
+        on_disk: Leave the tensors there until they are used.
+
+    Raises:
+        CheckpointError: It is no such file, or damaged.
+    """
+    with reading(path, "a checkpoint", CheckpointError):
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {path}: holds a {type(state).__name__}, not a dictionary.")
+    return state
 
 
 def clean_checkpoint_folder(folder: Path) -> None:

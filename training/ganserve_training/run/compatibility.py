@@ -40,7 +40,7 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
 
 def check_shares(config: TrainConfig, processes: int) -> None:
     """Raise a ConfigError if batches can't be divided evenly; this needs no networks."""
-    path, sizes, share = _batches(config, processes)
+    path, sizes, share = batches(config, processes)
     for size in sizes:
         if size % share:
             below = max(share, size - size % share)
@@ -53,7 +53,7 @@ def check_shares(config: TrainConfig, processes: int) -> None:
             )
 
 
-def _batches(config: TrainConfig, processes: int) -> tuple[str, tuple[int, ...], int]:
+def batches(config: TrainConfig, processes: int) -> tuple[str, tuple[int, ...], int]:
     """Return the option that sets batch sizes, the sizes, and the number of shares of each."""
     sizes, share = config.networks.batch_sizes, config.accumulate_batches * processes * config.networks.packing
     return ("networks.batch_sizes", sizes, share) if sizes else ("batch_size", (config.batch_size,), share)
@@ -61,7 +61,7 @@ def _batches(config: TrainConfig, processes: int) -> tuple[str, tuple[int, ...],
 
 def _check_groups(config: TrainConfig, critic: nn.Module, processes: int) -> None:
     """Refuse a batch that can't be divided into whole groups for the minibatch standard deviation."""
-    path, sizes, share = _batches(config, processes)
+    path, sizes, share = batches(config, processes)
     groups = {module.group for module in critic.modules() if isinstance(module, MinibatchStddev)}
     groups |= {config.networks.minibatch_stddev_group} - {0}
     for size in sizes:

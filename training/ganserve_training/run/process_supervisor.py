@@ -71,7 +71,7 @@ def supervise(argv: Sequence[str], processes: int, out: Path, requests: list[int
 def _start(argv: Sequence[str], rank: int, processes: int, port: int, stack: ExitStack) -> _Child:
     said = None if rank == 0 else stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-P", "-m", "ganserve_training.cli.train", *argv],
+        [sys.executable, "-P", "-m", "ganserve", "train", *argv],
         env=os.environ | _environment(rank, processes, port),
         stdin=subprocess.DEVNULL,
         stdout=said,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganserve_training.errors import ConfigError, RunLockedError
-from ganserve_training.files import write_text_atomically
+from ganserve_training.files import reading, write_text_atomically, writing
 from ganserve_training.presets.about import ABOUT
 
 if TYPE_CHECKING:
@@ -60,34 +60,43 @@ class RunFolder:
             yield
 
     def read_config(self) -> TrainConfig | None:
-        """Return the configuration in config.json, or None for a new folder; raise ConfigError if it is not one."""
-        try:
-            text = self.config.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        """Return the configuration that the run was started with; None for a new folder.
+
+        Raises:
+            ConfigError: config.json is not a configuration.
+        """
+        if not self.config.exists():
             return None
         from ganserve_training.config.serialisation import config_from_dict
 
         try:
-            return config_from_dict(json.loads(text))
-        except (json.JSONDecodeError, ConfigError) as error:
+            with reading(self.config, "JSON", ConfigError):
+                values = json.loads(self.config.read_text(encoding="utf-8"))
+            return config_from_dict(values)
+        except ConfigError as error:
             raise ConfigError(f"{self.config}: is not a ganserve configuration. {error}") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.json."""
         from ganserve_training.config.serialisation import config_to_dict
 
-        self.root.mkdir(parents=True, exist_ok=True)
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
 
     def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
-        """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none."""
-        try:
+        """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none.
+
+        Raises:
+            DataError: metrics.json is damaged.
+        """
+        if not self.metrics.exists():
+            return {}
+        with reading(self.metrics, "an evaluation"):
             evaluation = json.loads(self.metrics.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        if evaluation["checkpoint_sha256"] != checkpoint_sha256:
-            return {}
-        return {name: float(value) for name, value in evaluation["metrics"].items()}
+            if evaluation["checkpoint_sha256"] != checkpoint_sha256:
+                return {}
+            return {name: float(value) for name, value in evaluation["metrics"].items()}
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Write metrics.json: `metrics` by name, and `checkpoint_sha256` of the evaluated checkpoint."""
@@ -98,7 +107,8 @@ class RunFolder:
 def _made(folder: Path) -> Iterator[None]:
     """Create a folder and its parents; afterwards, delete those of them that stayed empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
@@ -111,23 +121,26 @@ def _made(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> Iterator[str | None]:
     """Hold a lock file and delete it afterwards; yield the pid of its holder if there is one, else None."""
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        with writing(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
-                yield file.read().strip() or "unknown"
+                yield os.read(descriptor, 20).decode().strip() or "unknown"
                 return
-            if not _is_at(path, file.fileno()):
+            if not _is_at(path, descriptor):
                 continue  # Its holder has just deleted it, so locking it is useless.
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            with suppress(OSError):  # On a full disk the lock holds, too; it only doesn't say by whom.
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
             try:
                 yield None
             finally:
                 path.unlink(missing_ok=True)
             return
+        finally:
+            os.close(descriptor)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.config.serialisation import check_same_config, config_from_dict
+from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
+from ganserve_training.data.origin import describe_samples
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
-from ganserve_training.files import remove_temporary_files
+from ganserve_training.files import reading, remove_temporary_files
 from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.checkpoint import (
     Checkpoint,
@@ -24,8 +25,11 @@ from ganserve_training.run.checkpoint import (
 from ganserve_training.run.devices import DeviceName, cpu_threads, default_threads, open_processes
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.healing import Cure, Treatment, TroubleError, heal
+from ganserve_training.run.network_questions import try_export
 from ganserve_training.run.run_folder import RunFolder
+from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
+from ganserve_training.run.trust import remember_as_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def train(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: must be at least 1.")
+    config = replace(config, data=config.data.anchored())
     folder = RunFolder(out)
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
     # A single process opens its device later: a finished run needs none.
@@ -100,12 +105,18 @@ def train(
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
             treatment = Treatment.of(config, checkpoint)
+            say(console, describe_samples(samples, config.data))
             while True:
                 loop = RunLoop(treatment, folder, samples, processes, console, stop_signal)
                 if checkpoint is not None:
                     loop.resume(checkpoint)
+                elif processes.writes:
+                    for note in try_export(treatment.config, loop.networks, samples.info):
+                        say(console, note)
                 if processes.writes:
                     folder.write_config(config)
+                    if problem := remember_as_own(config):
+                        say(console, problem)
                 try:
                     stopped = loop.run()
                     break
@@ -151,8 +162,9 @@ def _shared_checkpoint(find: Callable[[], Checkpoint | None], processes: Process
 
 def _has_stopped(checkpoint: Checkpoint, config: TrainConfig) -> bool:
     """Return whether the run stopped there because its quality declined, and would stop again."""
-    diagnosis = checkpoint.state.get("diagnosis")
-    stopped_after = 0 if diagnosis is None else diagnosis["stopped_after"]
+    with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
+        diagnosis = checkpoint.state.get("diagnosis")
+        stopped_after = 0 if diagnosis is None else int(diagnosis["stopped_after"])
     return config.diagnosis.enabled and 0 < config.diagnosis.patience <= stopped_after
 
 
@@ -168,8 +180,7 @@ def _find_checkpoint(config: TrainConfig, folder: RunFolder, console: Console) -
         folder.checkpoints, lambda damage: say(console, f"{damage} Trying the one before it.")
     )
     if checkpoint is not None:
-        asked = checkpoint.state.get("asked", checkpoint.state["config"])
-        check_same_config(config_from_dict(asked), config, where=str(checkpoint.path))
+        check_same_config(config_of(checkpoint, "asked"), config, where=str(checkpoint.path))
         if config.steps < checkpoint.state["step"]:
             raise ConfigChangedError(
                 f"--steps {config.steps}: {folder.root} is at step {checkpoint.state['step']} already, and a run can't "

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.data import DataInfo, from_network
-from ganserve_training.errors import CheckpointError
+from ganserve_training.errors import CheckpointError, ConfigError, DataError
+from ganserve_training.files import reading
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
+from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.run_folder import RunFolder, Which
+from ganserve_training.run.trust import expect_trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,40 +41,70 @@ class TrainedModel:
     checkpoint_sha256: str
     metrics: dict[str, float]
     """Figures of `ganserve evaluate` for this checkpoint; empty if it was not evaluated."""
+    metrics_problem: str = ""
+    """Why the figures can't be read; empty: they can, or there are none."""
 
 
-def load_trained(run: Path, which: Which = "auto") -> TrainedModel:
+def load_trained(run: Path, which: Which = "auto", *, trust: bool = False) -> TrainedModel:
     """Return the networks of a run.
 
     `which` chooses the latest checkpoint or the one with the best quality. Training's quality measure is noisy, so the
     best of many values may be no better than the last: auto takes the latest unless the diagnosis found a lasting
     decline.
 
+    `trust` allows a run to import and call classes that its configuration names and that the user has not trained with.
+
     Raises:
         CheckpointError: There is none, or it is damaged.
+        UntrustedRunError: The configuration names such classes, and `trust` is not set.
     """
     folder = RunFolder(run)
     checkpoint = find_checkpoint(folder, which)
     state = checkpoint.state
-    config = config_from_dict(state["config"])
-    data = DataInfo.from_dict(state["data"])
+    config = config_of(checkpoint)
+    if not trust:
+        expect_trusted(config, run)
+    with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
+        data = DataInfo.from_dict(state["data"])
+        step, samples_seen = int(state["step"]), int(state["samples_seen"])
+        averaged, critic = state["ema"], state["critic"]
     with torch.random.fork_rng(devices=[]):
         pair = build_networks(config.networks, data)
-    pair.generator.load_state_dict(state["ema"])
-    pair.critic.load_state_dict(state["critic"])
+    load_weights(pair.generator, averaged, "generator", checkpoint.path)
+    load_weights(pair.critic, critic, "critic", checkpoint.path)
+    metrics, problem = {}, ""
+    try:
+        metrics = folder.read_metrics(checkpoint.sha256)
+    except DataError as error:  # A model is of use without them, and the next evaluation replaces the file.
+        problem = f"{error} Run `ganserve evaluate {run}` again."
     return TrainedModel(
         generator=pair.generator.eval().requires_grad_(False),
         critic=pair.critic.eval().requires_grad_(False),
         config=config,
-        step=state["step"],
-        samples_seen=state["samples_seen"],
+        step=step,
+        samples_seen=samples_seen,
         data=data,
         prior=LatentPrior.of(config.networks),
         label_names=pair.label_names,
         checkpoint=checkpoint.path,
         checkpoint_sha256=checkpoint.sha256,
-        metrics=folder.read_metrics(checkpoint.sha256),
+        metrics=metrics,
+        metrics_problem=problem,
     )
+
+
+def config_of(checkpoint: Checkpoint, which: Literal["config", "asked"] = "config") -> TrainConfig:
+    """Return the configuration in a checkpoint: the one that it was trained with, or the one that was asked for.
+
+    Raises:
+        CheckpointError: It holds none, or one that was changed by hand and is wrong.
+    """
+    try:
+        return config_from_dict(checkpoint.state.get(which, checkpoint.state["config"]))
+    except KeyError:
+        raise CheckpointError(f"checkpoint {checkpoint.path}: holds no configuration. Restore it.") from None
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path}: holds no usable configuration. {error}") from error
 
 
 def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
@@ -90,8 +123,9 @@ def find_checkpoint(folder: RunFolder, which: Which) -> Checkpoint:
                 "less than --diagnosis.every-steps after its networks were fully grown. Use the latest."
             )
         return load_checkpoint(best)
-    diagnosis = latest.state.get("diagnosis")
-    declined = diagnosis is not None and "decline" in diagnosis["debounce"]["lasting"]
+    with reading(latest.path, "a checkpoint of ganserve", CheckpointError):
+        diagnosis = latest.state.get("diagnosis")
+        declined = diagnosis is not None and "decline" in diagnosis["debounce"]["lasting"]
     return load_checkpoint(best) if which == "auto" and declined and best is not None else latest
 
 

@@ -16,12 +16,14 @@ from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis.advice import advise
 from ganserve_training.diagnosis.cures import CURABLE, MOST_CURES, choose_cure
 from ganserve_training.diagnosis.monitor import Monitor
-from ganserve_training.errors import DataError, DivergedError, StoppedError
-from ganserve_training.files import write_text_atomically
+from ganserve_training.errors import CheckpointError, DataError, DivergedError, StoppedError
+from ganserve_training.files import reading, write_text_atomically
+from ganserve_training.networks import NetworkPair
 from ganserve_training.run.checkpoint import Checkpoint, save_best_checkpoint, save_checkpoint
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.healing import Treatment, TroubleError, healthy_step
 from ganserve_training.run.logs import LogWriter
+from ganserve_training.run.memory import out_of_memory_told
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
@@ -70,7 +72,12 @@ class RunLoop:
 
         Raises:
             DataError: The data differ from those of the checkpoint.
+            CheckpointError: It doesn't fit the networks, or is no checkpoint of a run.
         """
+        with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
+            self._resume(checkpoint)
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         if state["data_sha256"] != self._data_sha256:
             raise DataError(
@@ -87,9 +94,14 @@ class RunLoop:
                     "uninterrupted run, in general by no more than rounding",
                 )
         self._last_checkpoint = checkpoint.path
-        self._trainer.load_state_dict(state)
+        self._trainer.load_state_dict(state, checkpoint.path)
         self._diagnosis_state = state.get("diagnosis")
         self._pending = [row.to(self._processes.device) for row in state["pending_measures"]]
+
+    @property
+    def networks(self) -> NetworkPair:
+        """Return the networks that are trained."""
+        return self._trainer.networks
 
     @property
     def step(self) -> int:
@@ -122,7 +134,8 @@ class RunLoop:
         if self._treatment.cures and trainer.step == self._treatment.cures[-1].back_to:
             self._save_checkpoint()  # A killed run must not try the former configuration again.
         while trainer.step < config.steps:
-            self._pending.append(trainer.run_step())
+            with out_of_memory_told(config):
+                self._pending.append(trainer.run_step())
             step, last = trainer.step, trainer.step == config.steps
             stop = self._processes.most(self._stop_signal() or 0)
             if step % output.log_every_steps == 0 or last:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,8 +29,11 @@ from ganserve_training.objectives.auxiliary_terms import Codes, Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
 from ganserve_training.objectives.penalties import clip_weights
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
+from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
+from ganserve_training.run.memory import check_memory
+from ganserve_training.run.network_questions import check_derivatives
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
 
@@ -69,6 +73,10 @@ class Trainer:
         self.generator: nn.Module = pair.generator.to(device)
         """The generator as trained; `ema.module` is the one to use."""
         self.critic: nn.Module = pair.critic.to(device)
+        self.networks = NetworkPair(self.generator, self.critic, pair.label_names, pair.critic_uses_labels)
+        """Both networks, and what their labels are."""
+        check_memory(config, pair, samples.info, self.processes)
+        check_derivatives(config, self.networks, samples.info, device)
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
@@ -278,7 +286,7 @@ class Trainer:
 
     def check(self, config: TrainConfig) -> None:
         """Raise a ConfigError if this run could not have been started with `config`."""
-        check_everything(config, self._info, NetworkPair(self.generator, self.critic), self.processes.world)
+        check_everything(config, self._info, self.networks, self.processes.world)
 
     def weights_are_finite(self) -> bool:
         """Return whether every weight of both networks and of the average is finite."""
@@ -309,13 +317,16 @@ class Trainer:
             "rng": capture_rng(self._random),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the result of `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], where: Path | str = "the checkpoint") -> None:
+        """Continue from the result of `state_dict`, which was read from the file `where`.
+
+        Raise CheckpointError if the networks don't fit its weights.
+        """
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
-        self.generator.load_state_dict(state["generator"])
-        self.critic.load_state_dict(state["critic"])
-        self.ema.module.load_state_dict(state["ema"])
+        load_weights(self.generator, state["generator"], "generator", where)
+        load_weights(self.critic, state["critic"], "critic", where)
+        load_weights(self.ema.module, state["ema"], "generator", where)
         self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
         self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]

@@ -1,7 +1,6 @@
 """NumPy's files: .npy and .npz, of images or vectors. N = samples, H, W, C = image, D = values of a vector."""
 
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,13 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
-from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels, used_labels
+from ganserve_training.data.origin import Origin
 from ganserve_training.data.samples_in_memory import Vectors
 from ganserve_training.data.storage.array_store import images_of_array
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading
 from ganserve_training.options.checks import flag
 
 _SAMPLE_KEYS = ("images", "x", "vectors", "arr_0")
@@ -58,7 +59,9 @@ class ArrayConfig(StoredDataConfig):
             _refuse_image_options(path, self)
             with np.errstate(over="ignore"):  # Values too large for float32 become infinite; Vectors refuses them.
                 values = np.ascontiguousarray(samples, np.float32)
-            return Vectors.standardised(values, labels, names)
+            labels, names, unused = used_labels(labels, names)
+            vectors = Vectors.standardised(values, labels, names)
+            return replace(vectors, origin=Origin(passed_over=tuple(unused)))
         if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
             raise DataError(
                 f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
@@ -89,16 +92,13 @@ def _labels(
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Return a file's arrays by name; the array of a .npy file is named arr_0."""
-    try:
+    with reading(path, "a .npy or .npz file of numbers or text"), np.errstate(over="ignore"):
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"arr_0": loaded}
         with loaded:
-            return {key: loaded[key] for key in (*_SAMPLE_KEYS, *_LABEL_KEYS, _NAMES_KEY) if key in loaded} or dict(
-                loaded
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} can't be read as a .npy or .npz file of numbers or text: {error}") from error
+            wanted = [key for key in (*_SAMPLE_KEYS, *_LABEL_KEYS, _NAMES_KEY) if key in loaded]
+            return {key: loaded[key] for key in wanted or loaded}
 
 
 def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:

@@ -8,9 +8,11 @@ import numpy as np
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.array_store import images_of_array
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading
 
 _SIDE, _CHANNELS, _LABELS = 32, 3, 10
 _RECORD = 1 + _CHANNELS * _SIDE * _SIDE
@@ -46,11 +48,15 @@ class Cifar10Config(StoredDataConfig):
         records = np.concatenate([_read(file) for file in files])
         pixels = records[:, 1:].reshape(-1, _CHANNELS, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         labels, names = index_label_array(records[:, 0], str(path), _names(files[0].parent))
-        return images_of_array(np.ascontiguousarray(pixels), labels, names, self, str(path))
+        others = sorted(file.name for file in files[0].parent.glob("*.bin") if file not in files)
+        passed_over = (PassedOver(len(others), f"other batches ({', '.join(others)})"),) if others else ()
+        origin = Origin(how=f"batches {', '.join(file.name for file in files)}", passed_over=passed_over)
+        return images_of_array(np.ascontiguousarray(pixels), labels, names, self, str(path), origin)
 
 
 def _read(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    data = np.fromfile(path, np.uint8)
+    with reading(path, "a batch of CIFAR-10"):
+        data = np.fromfile(path, np.uint8)
     if not len(data) or len(data) % _RECORD:
         raise DataError(
             f"{path} must consist of records of {_RECORD:,} bytes, a label and 32 x 32 RGB pixels "
@@ -67,7 +73,8 @@ def _names(folder: Path) -> list[str]:
     path = folder / "batches.meta.txt"
     if not path.is_file():
         return [str(label) for label in range(_LABELS)]
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    with reading(path, "text in UTF-8"):
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(names) != _LABELS:
         raise DataError(f"{path} must name {_LABELS} labels, one a line (got {len(names)})")
     return names

@@ -1,72 +1,91 @@
-"""Image folders: class sub-folders, a CSV file of labels, or no labels. N = images."""
+"""Picture files in a folder or a zip archive: with StyleGAN's index, folders of labels, a CSV file, or no labels.
 
-import os
+N = images.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, existing, register_source
-from ganserve_training.data.image_decoding import UnreadableError
 from ganserve_training.data.labels import index_labels, read_label_csv
+from ganserve_training.data.layouts.arrangement import Arrangement
+from ganserve_training.data.layouts.folder_tree import FolderTree
+from ganserve_training.data.layouts.label_folders import label_folders
+from ganserve_training.data.layouts.stylegan import stylegan
+from ganserve_training.data.layouts.tree import Tree, by_ending, ending
+from ganserve_training.data.layouts.zip_tree import ZipTree
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.check_images import build_stored_images
 from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Endings of picture files, in lower case."""
+_OTHER_SOURCES = {".parquet": "parquet", ".pq": "parquet", ".npy": "array", ".npz": "array"}
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 @register_source
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig(StoredDataConfig):
-    """Image files in a folder and the folders in it."""
+    """Image files in a folder, or in a zip archive, and the folders in it."""
 
     source = "folder"
 
     path: str = ""
-    """The folder."""
+    """The folder, or a zip archive."""
     labels_path: str | None = None
     """A CSV file of labels, with the columns file and label."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
     """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
-        """Return the images of a folder and its sub-folders.
+        """Return the images of the training part of a folder or zip archive.
 
-        Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from the first
-        sub-folder of an image's path; else there are none. Hidden files and folders, and files that don't end in .png,
-        .jpg, .jpeg or .webp, are ignored.
+        Labels come from the CSV file `data.labels_path`, which then also lists the files to take; else from StyleGAN's
+        dataset.json; else from the first sub-folder of an image's path; else there are none.
 
         Raises:
             DataError: There is no such folder, it has no images, or an image has no label.
         """
-        root = self.existing_path("folder")
+        root = self.existing_path("either")
+        tree = _open(root)
+        use_labels = self.labels == "use"
         if self.labels_path is not None:
-            listed = read_label_csv(
-                existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
+            arrangement = _listed(
+                tree, existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
             )
-            labels, names = index_labels([label for _, label in listed])
-            return build_stored_images(FileStore(root, [file for file, _ in listed]), labels, names, self, report)
-        files = _find_images(root)
-        store = FileStore(root, files)
-        parts = [file.split("/") for file in files]
-        folders = ["" if len(part) == 1 else part[0] for part in parts]
-        if not any(folders):
-            return build_stored_images(store, None, (), self, report)
-        if self.labels == "use":
-            _expect_one_label_each(root, files, folders)
-        labels, names = index_labels(folders)
-        return build_stored_images(store, labels, names, self, report)
+        else:
+            _expect_pictures(root, tree)
+            arrangement = stylegan(tree, use_labels=use_labels) or label_folders(
+                tree, str(root), use_labels=use_labels, is_archive=root.is_file()
+            )
+        if not arrangement.files:
+            raise DataError(f"{root} holds no images to learn from: {'; '.join(map(str, arrangement.passed_over))}")
+        store = FileStore(tree, arrangement.files)
+        others = by_ending(file for file in tree.others if file not in arrangement.used)
+        passed_over = (*arrangement.passed_over, *tree.passed_over, *others)
+        origin = Origin(how=arrangement.how, passed_over=passed_over)
+        if arrangement.labels is None:
+            return build_stored_images(store, None, (), self, report, origin)
+        labels, names = index_labels(arrangement.labels)
+        return build_stored_images(store, labels, names, self, report, origin)
 
 
 @dataclass(slots=True, eq=False)
 class FileStore(EncodedStore):
-    """Picture files under one folder."""
+    """Picture files of a folder or an archive."""
 
-    root: Path
-    """The folder."""
+    tree: Tree
+    """The place."""
     files: list[str]
-    """Paths of the files below `root`, with forward slashes."""
+    """Paths of the files in it, with forward slashes."""
     _inspected: list[Inspected] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -74,50 +93,53 @@ class FileStore(EncodedStore):
 
     def name(self, index: int) -> str:
         """Return the file's path."""
-        return str(self.root / self.files[index])
+        return self.tree.name(self.files[index])
 
     def sha256(self) -> str:
         """Return a digest of paths below the folder, and of the files' contents."""
         return digest_inspected(self.files, self._inspect())
 
     def _sources(self) -> list[Path]:
-        return [self.root / file for file in self.files]
+        return self.tree.sources(self.files)
 
     def _encoded(self, index: int) -> bytes:
-        try:
-            return (self.root / self.files[index]).read_bytes()
-        except OSError as error:
-            raise UnreadableError(error.strerror or str(error)) from error
+        return self.tree.read(self.files[index])
 
 
-def _find_images(root: Path) -> list[str]:
-    files: list[str] = []
-    others: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in names:
-            ending = Path(name).suffix.lower()
-            if name.startswith("."):
-                continue
-            if ending in _ENDINGS:
-                files.append((Path(folder) / name).relative_to(root).as_posix())
-            else:
-                others.add(ending or name)
-    if not files:
-        found = f"it holds only: {', '.join(sorted(others)[:8])}" if others else "it is empty"
-        raise DataError(f"{root} holds no images ({', '.join(_ENDINGS)}): {found}")
-    return sorted(files)
+def _open(root: Path) -> Tree:
+    if root.is_dir():
+        return FolderTree.walk(root, ENDINGS)
+    if zipfile.is_zipfile(root) and ending(root.name) not in _OTHER_SOURCES:
+        return ZipTree(root, ENDINGS)
+    flag, source = f"--data.path {root}", _OTHER_SOURCES.get(ending(root.name))
+    if source:
+        raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them. Add --data.source {source}.")
+    if ending(root.name) == ".zip":
+        raise DataError(f"{flag}: is cut off, or no zip archive. Get it again, or give a folder of pictures.")
+    unpack = " Unpack it, and give its folder." if ending(root.name) in _ARCHIVES else ""
+    raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them.{unpack}")
 
 
-def _expect_one_label_each(root: Path, files: list[str], folders: list[str]) -> None:
-    """Check that every image is in a sub-folder, and that every sub-folder has an image."""
-    if "" in folders:
-        first = files[folders.index("")]
-        raise DataError(
-            f"{root} holds images beside its sub-folders, such as {first}, which have no label: move them into one, "
-            "or learn without labels: --data.labels ignore"
-        )
-    existing = {item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__MACOSX"))}
-    empty = sorted(existing - set(folders))
-    if empty:
-        raise DataError(f"the label {empty[0]!r} has no images: {root / empty[0]} holds none; remove the folder")
+def _listed(tree: Tree, table: Path) -> Arrangement:
+    """Return the files that a CSV file lists; a file that is not there is found bad later."""
+    rows = read_label_csv(table)
+    files = [file for file, _ in rows]
+    rest = len(set(tree.files) - set(files))
+    passed_over = [PassedOver(rest, f"not listed in {table.name}")] if rest else []
+    labels = [label for _, label in rows]
+    return Arrangement(files=files, labels=labels, how=f"labels from {table}", passed_over=passed_over)
+
+
+def _expect_pictures(root: Path, tree: Tree) -> None:
+    """Refuse a place without a single picture, and say what it holds instead."""
+    if tree.files:
+        return
+    found: Sequence[PassedOver] = [*tree.passed_over, *by_ending(tree.others)]
+    holds = f"it holds only: {', '.join(map(str, found))}" if found else "it is empty"
+    source = next((name for file in tree.others if (name := _OTHER_SOURCES.get(ending(file)))), None)
+    fix = ""
+    if source:
+        fix = f". Add --data.source {source}" + ("" if source == "parquet" else ", and give the path of one file")
+    elif any(ending(file) in _ARCHIVES for file in tree.others):
+        fix = ". Unpack the archive, or give the path of a zip archive"
+    raise DataError(f"{root} holds no images ({', '.join(ENDINGS)}): {holds}{fix}")

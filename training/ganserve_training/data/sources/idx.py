@@ -11,6 +11,7 @@ from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.idx_file import read_idx
 from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.array_store import images_of_array
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
@@ -50,7 +51,10 @@ class IdxConfig(StoredDataConfig):
         labels, names = _labels(path, self, label_names)
         if labels is not None:
             expect_label_count(labels, len(pixels), "the labels file", str(path))
-        return images_of_array(pixels, labels, names, self, str(path))
+        others = sorted(file.name for file in path.parent.glob("*ubyte*") if _is_other(file, path))
+        passed_over = (PassedOver(len(others), f"other files ({', '.join(others)})"),) if others else ()
+        origin = Origin(how=f"images of {path.name}", passed_over=passed_over)
+        return images_of_array(pixels, labels, names, self, str(path), origin)
 
     def padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the images of the file, uint8 [N, H, W] or [N, H, W, C], with a border where a source adds one."""
@@ -65,6 +69,12 @@ def _images_path(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
+
+
+def _is_other(file: Path, images: Path) -> bool:
+    """Return whether a file beside the images is neither these images nor their labels, packed or not."""
+    name, taken = file.name.removesuffix(".gz"), images.name.removesuffix(".gz")
+    return name not in (taken, taken.replace("images", "labels").replace("idx3", "idx1"))
 
 
 def _labels(

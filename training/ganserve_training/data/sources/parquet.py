@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.labels import index_label_array, index_labels
+from ganserve_training.data.layouts.folder_tree import FolderTree
+from ganserve_training.data.layouts.split_names import find_splits
+from ganserve_training.data.layouts.tree import by_ending
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.check_images import build_stored_images
 from ganserve_training.data.storage.parquet_store import ParquetStore, open_parquet
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading
+
+ENDINGS = (".parquet", ".pq")
+"""Endings of Parquet files, in lower case."""
+_NAMED = 3
 
 
 @register_source
@@ -37,32 +46,56 @@ class ParquetConfig(StoredDataConfig):
     def load(self, report: ReportBadFiles | None) -> StoredImages:
         """Return images of a Parquet file, or of all Parquet files in a folder and below it.
 
-        If a folder has files called train-*, only those are read: the others are other splits. The image column holds
-        encoded images, or structures of bytes and path; the label column integers or text. Integers get the
-        names in the files' Hugging Face metadata, if there are any.
+        If some files or folders are called train, only those are read: the others are other splits. The image column
+        holds encoded images, or structures of bytes and path; the label column integers or text. Integers get the names
+        in the files' Hugging Face metadata, if there are any.
 
         Raises:
             DataError: There are no such files, a column is missing or of another type, or a label is missing.
         """
         path = self.existing_path("either")
-        files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
-        files = [file for file in files if file.name.startswith("train-")] or files
-        if not files:
-            raise DataError(f"{path} holds no .parquet files")
+        root, files, passed_over = (path.parent, [path], ()) if path.is_file() else _training_files(path)
         schemas = [open_parquet(file).schema_arrow for file in files]
         for file, schema in zip(files, schemas, strict=True):
             _expect_column(file, schema, self.image_column, "data.image-column")
-        root = path.parent if path.is_file() else path
         store = ParquetStore(root, files, self.image_column)
         if not len(store):
             raise DataError(f"{path} holds no rows")
+        named = ", ".join(file.relative_to(root).as_posix() for file in files[:_NAMED])
+        taken = f"{named} and {len(files) - _NAMED:,} more" if len(files) > _NAMED else named
+        origin = Origin(how=f"rows of {taken}", passed_over=tuple(passed_over))
         if self.labels == "ignore" and any(self.label_column not in schema.names for schema in schemas):
-            return build_stored_images(store, None, (), self, report)
+            return build_stored_images(store, None, (), self, report, origin)
         for file, schema in zip(files, schemas, strict=True):
             otherwise = "; or learn without labels: --data.labels ignore"
             _expect_column(file, schema, self.label_column, "data.label-column", otherwise)
         labels, names = _read_labels(files, schemas, self.label_column)
-        return build_stored_images(store, labels, names, self, report)
+        return build_stored_images(store, labels, names, self, report, origin)
+
+
+def _training_files(path: Path) -> tuple[Path, list[Path], Sequence[PassedOver]]:
+    """Return a folder, its Parquet files of the training part, and what is passed over.
+
+    Parts are told by the names of files or folders: train-00000-of-00002.parquet, train.parquet, train/0000.parquet,
+    default/train/0000.parquet.
+    """
+    tree = FolderTree.walk(path, ENDINGS)
+    if not tree.files:
+        found = ", ".join(map(str, by_ending(tree.others)))
+        raise DataError(f"{path} holds no .parquet files{f': it holds only {found}' if found else ''}")
+    parts = {file: (*file.split("/")[:-1], PurePosixPath(file).stem) for file in tree.files}
+    splits = find_splits(parts.values(), lone_train=True)
+    if len(splits.held_out) > 1:
+        names = " and ".join(splits.held_out)
+        raise DataError(f"{path} holds only {names}, and no train: give the path of the part to learn from")
+    taken = [file for file in tree.files if splits.inner(parts[file]) is not None]
+    sets = sorted({place[:-1] for place in splits.training})
+    if len(sets) > 1:
+        names = ", ".join("/".join(place) for place in sets)
+        example = path.joinpath(*sets[0])
+        raise DataError(f"{path} holds several data sets, {names}: give the path of one, --data.path {example}")
+    passed_over = [*splits.passed_over(parts.values()), *tree.passed_over, *by_ending(tree.others)]
+    return path, [path / file for file in taken], passed_over
 
 
 def _expect_column(file: Path, schema: Any, column: str, option: str, otherwise: str = "") -> None:
@@ -84,7 +117,8 @@ def _read_labels(
             kind = kind.value_type
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(f"{file}: the label column {column!r} must hold integers or text (got {kind})")
-        part = open_parquet(file).read(columns=[column], use_threads=False).column(column).to_pylist()
+        with reading(file, f"a Parquet file with the column {column!r}"):
+            part = open_parquet(file).read(columns=[column], use_threads=False).column(column).to_pylist()
         if None in part:
             raise DataError(f"{file}: row {part.index(None)} has no label in {column!r}")
         values += part

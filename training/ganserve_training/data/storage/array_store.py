@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.image_decoding import ImageForm, PictureFacts, picture_of_array
+from ganserve_training.data.origin import Origin
 from ganserve_training.data.samples import digest_arrays
 from ganserve_training.data.storage.check_images import build_stored_images
 from ganserve_training.data.storage.stored_images import StoredImages
@@ -56,6 +57,7 @@ def images_of_array(
     label_names: tuple[str, ...],
     config: StoredDataConfig,
     where: str,
+    origin: Origin | None = None,
 ) -> StoredImages:
     """Return images, uint8 [N, H, W] or [N, H, W, C], with labels, int64 [N]; `where` names their file in messages.
 
@@ -70,4 +72,4 @@ def images_of_array(
     if pixels.shape[-1] > 4:
         hint = ": transpose it with array.transpose(0, 2, 3, 1)" if pixels.shape[1] <= 4 else ""
         raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)}){hint}")
-    return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None)
+    return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None, origin)

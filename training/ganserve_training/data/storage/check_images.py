@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import BadFile, ReportBadFiles, settle_bad_files
 from ganserve_training.data.config import StoredDataConfig
 from ganserve_training.data.image_decoding import CHANNEL_COUNTS, CHANNEL_NAMES, ImageForm, PictureFacts
+from ganserve_training.data.labels import used_labels
+from ganserve_training.data.origin import Origin
 from ganserve_training.data.storage.stored_images import PictureStore, StoredImages
 from ganserve_training.errors import DataError
 
@@ -19,15 +22,18 @@ def build_stored_images(
     label_names: tuple[str, ...],
     config: StoredDataConfig,
     report: ReportBadFiles | None,
+    origin: Origin | None = None,
 ) -> StoredImages:
     """Return the good pictures of a store, in the form that the configuration asks for.
 
-    `labels`, int64 [N], has one for each picture of the store, good or bad. `report` is called with the bad ones.
+    `labels`, int64 [N], has one for each picture of the store, good or bad. Names that no picture has are left out.
+    `report` is called with the bad pictures.
 
     Raises:
         DataError: There are bad files and none may be skipped; no image of some label is good; or the
             pictures differ in size or channels and the configuration gives none.
     """
+    labels, label_names, unused = used_labels(labels, label_names)
     good: list[int] = []
     facts: list[PictureFacts] = []
     bad: list[BadFile] = []
@@ -53,8 +59,19 @@ def build_stored_images(
     kept = None if labels is None else labels[indices]
     if kept is not None and len(np.unique(kept)) < len(label_names):
         gone = sorted(set(range(len(label_names))) - set(kept.tolist()))
-        raise DataError(f"no readable image is left of the label {label_names[gone[0]]!r}: repair or remove its files")
-    return StoredImages(store=store, indices=indices, form=form, labels=kept, label_names=label_names)
+        if config.labels == "use":
+            name = label_names[gone[0]]
+            raise DataError(f"no readable image is left of the label {name!r}: repair or remove its files")
+        kept, label_names, _ = used_labels(kept, label_names)
+    origin = origin or Origin()
+    return StoredImages(
+        store=store,
+        indices=indices,
+        form=form,
+        labels=kept,
+        label_names=label_names,
+        origin=replace(origin, passed_over=(*origin.passed_over, *unused)),
+    )
 
 
 def _common(values: Iterable[int], what: str, called: Callable[[int], str], fix: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from ganserve_training.data.image_decoding import UnreadableError
 from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected, digest_inspected
 from ganserve_training.errors import DataError
+from ganserve_training.files import reading, reason_of
 
 _GROUP_BYTES = 2**28  # Encoded images that a process keeps; it always keeps one row group.
 
@@ -20,14 +21,11 @@ _GROUP_BYTES = 2**28  # Encoded images that a process keeps; it always keeps one
 def open_parquet(path: Path) -> Any:
     """Return a memory-mapped `pyarrow.parquet.ParquetFile`; raise DataError without pyarrow, or if it is not one."""
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise DataError("Parquet files need pyarrow: pip install 'ganserve[training]'") from error
-    try:
+    with reading(path, "a Parquet file"):
         return pq.ParquetFile(path, memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} can't be read as a Parquet file: {error}") from error
 
 
 @dataclass(slots=True)
@@ -102,7 +100,10 @@ class ParquetStore(EncodedStore):
             self._process = _Process(os.getpid())
         with self._process.lock:
             images = self._read_group(group)
-        data = images[index - first].as_py()
+        try:
+            data = images[index - first].as_py()
+        except Exception as error:
+            raise UnreadableError(reason_of(error)) from error
         if data is None:
             raise UnreadableError("it holds no bytes")
         assert isinstance(data, bytes)
@@ -122,8 +123,8 @@ class ParquetStore(EncodedStore):
             process.files[number] = open_parquet(self._files[number])
         try:
             table = process.files[number].read_row_group(place, columns=[self._column], use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self._files[number]}, row group {place} can't be read: {error}") from error
+        except Exception as error:  # pyarrow raises many types for damaged pages.
+            raise UnreadableError(f"its row group {place} can't be read: {reason_of(error)}") from error
         images = table.column(self._column)
         if pa.types.is_struct(images.type):
             images = pc.struct_field(images, "bytes")

@@ -92,7 +92,7 @@ class StoredImages(Samples):
         slices = [np.arange(start, min(start + _SLICE, len(self))) for start in range(0, len(self), _SLICE)]
         with open_pool() as pool:
             pixels = np.concatenate(list(pool.map(self.read, slices)))
-        return Images(pixels=pixels, labels=self.labels, label_names=self.label_names)
+        return Images(pixels=pixels, labels=self.labels, label_names=self.label_names, origin=self.origin)
 
 
 def open_pool() -> ThreadPoolExecutor:

@@ -1,0 +1,41 @@
+"""Tell the source for a path by what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ganserve_training.data.config import SOURCES
+from ganserve_training.data.layouts.folder_tree import FolderTree
+from ganserve_training.data.layouts.tree import ending
+from ganserve_training.data.sources.folder import ENDINGS as PICTURES
+from ganserve_training.data.sources.parquet import ENDINGS as PARQUET
+from ganserve_training.errors import ConfigError
+
+_ARRAYS = (".npy", ".npz")
+
+
+def source_of(path: Path) -> str:
+    """Return the name of the source that reads a file or folder.
+
+    Raises:
+        ConfigError: There is no such file or folder.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise ConfigError(
+            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"
+        )
+    names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
+    if path.is_file() and ending(path.name) in _ARRAYS:
+        return "array"
+    if any(ending(name) in PARQUET for name in names):
+        return "parquet"
+    if any(name.startswith(("data_batch", "test_batch")) or name == "cifar-10-batches-bin" for name in names):
+        return "cifar10"
+    if any(f"idx{axes}-ubyte" in name or f"idx{axes}.ubyte" in name for name in names for axes in (3, 4)):
+        return "idx"
+    if path.is_file():
+        return "folder"
+    found = FolderTree.walk(path, PARQUET)
+    pictures = any(ending(file) in PICTURES for file in found.others)
+    return "parquet" if found.files and not pictures else "folder"
