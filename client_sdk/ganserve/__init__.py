@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PackageFile,
         Provenance,
         SampleShape,
+        Typicality,
         Verification,
         VersionSummary,
     )
@@ -100,6 +101,7 @@ __all__ = [
     "ServerError",
     "ServerOverloaded",
     "ServerUnavailable",
+    "Typicality",
     "UnsupportedByModel",
     "UnsupportedByServer",
     "Verification",

@@ -225,7 +225,8 @@ class Client(Connection):
                 take two requests: the first asks for the model's size and whether it takes labels.
 
         Returns:
-            The critic's scores and calibrated probabilities, in the order of the samples.
+            The critic's scores, the calibrated probabilities that the samples are real rather than this generator's,
+            and which samples are unlike the training data, in the order of the samples.
 
         Raises:
             InvalidRequest: An argument is wrong, or a picture does not fit the model.

@@ -1,5 +1,8 @@
 // Draws samples of a label, prints them as text, and scores them with the critic.
 //
+// A probability is that of a sample to be real data rather than this generator's. It means nothing for other pictures:
+// `out_of_distribution` tells which are unlike the training data. Here it finds generated samples that went wrong.
+//
 //     npm install
 //     node sample.js [LABEL [COUNT [SEED]]]
 //
@@ -51,6 +54,12 @@ function* pictures({shape: [count, height, width, channels], data}) {
   }
 }
 
+// Says how typical a sample is of the training data; nothing if the package cannot tell.
+function typicality({typicality: shares, out_of_distribution: unlike}, n) {
+  if (shares.length === 0) return "";
+  return `, typicality ${shares[n].toFixed(3)}${unlike[n] ? ", unlike the training data" : ""}`;
+}
+
 const [label, count = "4", seed] = process.argv.slice(2);
 try {
   const request = {count, encoding: "ENCODING_RAW", label_names: label === undefined ? [] : [label]};
@@ -63,7 +72,8 @@ try {
     label_names: drawn.label_names,
   });
   for (const [n, picture] of [...pictures(drawn.samples.tensor)].entries()) {
-    console.log(`${drawn.label_names[n] ?? "sample"}, score ${scored.scores[n].toFixed(3)}\n${picture}\n`);
+    const score = `score ${scored.scores[n].toFixed(3)}, real with ${(100 * scored.probabilities[n]).toFixed(0)} %`;
+    console.log(`${drawn.label_names[n] ?? "sample"}, ${score}${typicality(scored, n)}\n${picture}\n`);
   }
   console.log(`${drawn.model} version ${drawn.version}, seed ${drawn.seed}`);
 } catch (error) {

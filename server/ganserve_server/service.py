@@ -26,7 +26,7 @@ from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
-from ganserve_server.requests.responses import set_sample_response, set_scores
+from ganserve_server.requests.responses import set_sample_response, set_scores, set_typicality
 from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_stream
 from ganserve_server.requests.score_plan import ScorePlan, plan_score
 from ganserve_server.sampling.drawing import draw, score
@@ -167,9 +167,11 @@ class GanService:
             plan = plan_score(model, request, self.limits)
             options = replace(options, priority=plan.priority)
             async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
-                scores = await score(model, await self._samples(model, plan), plan.labels, options)
+                scored = await score(model, await self._samples(model, plan), plan.labels, options, ranked=True)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
-        set_scores(response, *scores)
+        set_scores(response, scored.scores, scored.probabilities)
+        if scored.typicality is not None:
+            set_typicality(response, model.info, scored.typicality)
         return response
 
     async def _samples(self, model: Model, plan: ScorePlan) -> NDArray[np.generic]:

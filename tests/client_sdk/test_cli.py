@@ -133,7 +133,8 @@ def test_a_picture_and_its_scores(shell: Shell) -> None:
     np.testing.assert_array_equal(np.array(facts["scores"], np.float32), drawn.scores)
     np.testing.assert_array_equal(np.array(facts["probabilities"], np.float32), drawn.probabilities)
     table = shell.ok("score", "grid.png").splitlines()
-    assert table[0].split() == ["file", "label", "samples", "score", "lowest", "highest", "probability", "critic"]
+    header = ["file", "label", "samples", "score", "lowest", "highest", "probability", "unlike", "critic"]
+    assert table[0].split() == header
     assert [line.split()[1] for line in table[1:]] == sorted(set(drawn.label_names or ()))
     assert sum(int(line.split()[2]) for line in table[1:]) == 20
 

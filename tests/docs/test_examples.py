@@ -154,11 +154,14 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     with Client(target) as client:
         batch = client.sample(3, "7", seed=2**64 - 1)
-        scores = client.score(batch.images, "7").scores
+        scores = client.score(batch.images, "7")
     expected = ""
     for image, score in zip(batch.images, scores, strict=True):
         rows = ["".join(" .:-=+*#%@"[int(pixel) * 10 // 256] * 2 for pixel in row) for row in image[..., 0]]
-        expected += f"7, score {score:.3f}\n" + "\n".join(rows) + "\n\n"
+        typicality = "" if score.typicality is None else f", typicality {score.typicality:.3f}"
+        unlike = ", unlike the training data" if score.out_of_distribution else ""
+        said = f"7, score {score.score:.3f}, real with {100 * score.probability:.0f} %{typicality}{unlike}"
+        expected += said + "\n" + "\n".join(rows) + "\n\n"
     assert done.stdout == expected + f"digits version 1, seed {2**64 - 1}\n"
 
 

@@ -39,18 +39,19 @@ def test_manifest_describes_the_package(exported: Exported, run: Path) -> None:
     assert spec.provenance.step == 8
     assert spec.provenance.checkpoint_sha256 == trained.checkpoint_sha256
     assert json_format.MessageToDict(spec.provenance.config) == json.loads(json.dumps(config_to_dict(trained.config)))
-    assert {file.name for file in spec.files} == {"generator.onnx", "critic.onnx", "preview.png"}
+    assert {file.name for file in spec.files} == {"generator.onnx", "critic.onnx", "typicality.onnx", "preview.png"}
     for file in spec.files:
         content = (exported.folder / file.name).read_bytes()
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert file.size_bytes == len(content)
-    for graph in (spec.generator, spec.critic):
+    assert (spec.typicality.threshold, spec.typicality.training_count, spec.typicality.real_count) == (0.05, 1437, 360)
+    for graph in (spec.generator, spec.critic, spec.typicality.graph):
         assert list(graph.verification.batch_sizes) == [1, 3, 64]
         assert graph.verification.max_abs_difference <= graph.verification.tolerance
 
 
 def test_graphs_keep_the_contract_and_score_each_sample_alone(exported: Exported, run: Path) -> None:
-    for name in ("generator.onnx", "critic.onnx"):
+    for name in ("generator.onnx", "critic.onnx", "typicality.onnx"):
         model = onnx.load(exported.folder / name)
         onnx.checker.check_model(model, full_check=True)
         for tensor in (*model.graph.input, *model.graph.output):
@@ -72,9 +73,10 @@ def test_graphs_keep_the_contract_and_score_each_sample_alone(exported: Exported
 def test_float16_networks_are_served_like_float32_ones(exported: Exported, run: Path, tmp_path: Path) -> None:
     steps = HeardSteps()
     half = export_run(run, tmp_path / "half", precision="float16", steps=steps)
-    assert steps.words[-3:] == [
+    assert steps.words[-4:] == [
         "writing generator.onnx, and comparing it with PyTorch",
         "writing critic.onnx, and comparing it with PyTorch",
+        "writing typicality.onnx, and comparing it with numpy",
         "drawing the preview",
     ]
     assert len(steps.words) == steps.expected

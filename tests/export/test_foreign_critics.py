@@ -235,6 +235,7 @@ def test_the_command(tmp_path: Path, generator: Path, capsys: pytest.CaptureFixt
         lines[4],
         lines[5],
         "probabilities are sigmoid(score): --data calibrates them",
+        "samples unlike the data are not found: --data, with 20 held-out samples or more, fits that",
         f"published {tmp_path / 'models' / 'x' / '1'}",
     ]
     assert package_command.main([str(generator), *out, "--json"]) == 0

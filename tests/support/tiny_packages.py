@@ -112,11 +112,14 @@ def build_tiny_package(
     *,
     model: TinyModel = CONDITIONAL,
     critic: bool = True,
+    typicality: bool = False,
 ) -> Path:
     """Write a package to `models_dir/name/version` and return that folder."""
     graphs = {"generator.onnx": generator_graph(model)}
     if critic:
         graphs["critic.onnx"] = critic_graph(model)
+    if typicality:
+        graphs["typicality.onnx"] = typicality_graph(model)
     return write_package(models_dir, name, version, model=model, graphs=graphs)
 
 
@@ -201,6 +204,25 @@ def critic_graph(model: TinyModel) -> onnx.ModelProto:
     return _model("critic", nodes, [_samples_info(model), *labels], outputs, constants)
 
 
+def typicality_graph(model: TinyModel, scale: float = 1.0) -> onnx.ModelProto:
+    """Return the graph: images [N, *shape] -> typicality f32 [N], from 0 for white to `scale` for black."""
+    constants = {
+        "flat_shape": np.array([-1, model.size], np.int64),
+        "axes": np.array([1], np.int64),
+        "white": np.array(255, np.float32),
+        "scale": np.array(scale / 255, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["samples"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["numbers", "flat_shape"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat", "axes"], ["means"], keepdims=0),
+        helper.make_node("Sub", ["white", "means"], ["darkness"]),
+        helper.make_node("Mul", ["darkness", "scale"], ["typicality"]),
+    ]
+    outputs = [helper.make_tensor_value_info("typicality", TensorProto.FLOAT, ["N"])]
+    return _model("typicality", nodes, [_samples_info(model)], outputs, constants)
+
+
 def write_package(
     models_dir: Path, name: str, version: int, *, model: TinyModel, graphs: Mapping[str, onnx.ModelProto]
 ) -> Path:
@@ -235,6 +257,10 @@ def write_package(
         spec.score.calibration.log_loss = 0.5
     else:
         spec.critic_absence = "it judges 2 samples together"
+    if "typicality.onnx" in graphs:
+        spec.typicality.graph.CopyFrom(_graph_spec("typicality.onnx"))
+        spec.typicality.threshold = 0.05
+        spec.typicality.training_count, spec.typicality.real_count = 4000, 1000
     spec.provenance.ganserve_version = "0.1.0"
     spec.provenance.created.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
     spec.provenance.libraries["onnx"] = onnx.__version__

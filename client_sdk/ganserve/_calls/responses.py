@@ -24,6 +24,7 @@ from ganserve._results.models import (
     PackageFile,
     Provenance,
     SampleShape,
+    Typicality,
     Verification,
     VersionSummary,
 )
@@ -104,7 +105,13 @@ def scores(response: gan_service_pb2.ScoreResponse, labels: tuple[str | int, ...
     if values is None or probabilities is None:
         raise ServerError("the answer has no scores")
     return Scores(
-        scores=values, probabilities=probabilities, labels=labels, model=response.model, version=response.version
+        scores=values,
+        probabilities=probabilities,
+        labels=labels,
+        model=response.model,
+        version=response.version,
+        typicality=_per_sample(response.typicality, count, "typicalities", np.float32),
+        out_of_distribution=_per_sample(response.out_of_distribution, count, "marks out_of_distribution", np.bool_),
     )
 
 
@@ -145,6 +152,7 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,
         critic_loss=spec.score.loss if spec.HasField("score") else None,
         calibration=None if calibration is None else _copy(Calibration, calibration),
+        typicality=_typicality(spec.typicality) if spec.HasField("typicality") else None,
         files=tuple(_copy(PackageFile, file) for file in spec.files),
         provenance=_provenance(spec.provenance),
         engines=tuple(_copy(EngineInfo, engine) for engine in response.engines),
@@ -181,6 +189,10 @@ def _graph(graph: model_spec_pb2.GraphSpec) -> GraphInfo:
     precision = _PRECISIONS.get(graph.precision, "unknown")
     verification = _copy(Verification, graph.verification) if graph.HasField("verification") else None
     return _copy(GraphInfo, graph, precision=precision, verification=verification)
+
+
+def _typicality(typicality: model_spec_pb2.TypicalitySpec) -> Typicality:
+    return _copy(Typicality, typicality, graph=_graph(typicality.graph))
 
 
 def _copy(kind: type[InfoT], message: Message, **others: Any) -> InfoT:

@@ -23,7 +23,11 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreArguments(ModelArguments):
-    """Score samples with a model's critic: the higher, the more like the data that the model was trained on."""
+    """Score samples with a model's critic: the higher, the more it takes them for real data, not for its generator's.
+
+    The critic knows nothing about samples that are neither. The column "unlike" counts those that differ from the
+    training data; - means that the package cannot tell.
+    """
 
     files: tuple[Path, ...] = flag(positional=True, metavar="FILE [FILE ...]")
     """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
@@ -48,7 +52,7 @@ def _score(arguments: ScoreArguments) -> int:
     if arguments.json:
         say_json([_facts(file, scores) for file, scores in results])
     else:
-        header = ("file", "label", "samples", "score", "lowest", "highest", "probability", "critic")
+        header = ("file", "label", "samples", "score", "lowest", "highest", "probability", "unlike", "critic")
         say(table(header, [row for file, scores in results for row in _rows(file, scores)]))
     return 0
 
@@ -74,7 +78,7 @@ def _expand(files: Sequence[Path]) -> list[Path]:
 
 
 def _facts(file: Path, scores: Scores) -> dict[str, Any]:
-    names = ("model", "version", "labels", "scores", "probabilities")
+    names = ("model", "version", "labels", "scores", "probabilities", "typicality", "out_of_distribution")
     return {"file": str(file), **{name: getattr(scores, name) for name in names}}
 
 
@@ -96,6 +100,7 @@ def _rows(file: Path, scores: Scores) -> list[list[str]]:
                 f"{values.min():.3f}",
                 f"{values.max():.3f}",
                 f"{scores.probabilities[chosen].mean():.3f}",
+                "-" if scores.out_of_distribution is None else str(scores.out_of_distribution[chosen].sum()),
                 f"{scores.model} {scores.version}",
             ]
         )

@@ -43,7 +43,7 @@ class Sample:
     score: float | None
     """The critic's own output, higher for more realistic; None without `return_scores`."""
     probability: float | None
-    """Calibrated probability that it is real, 0 to 1; None without `return_scores`."""
+    """Calibrated probability that it is real rather than this generator's, 0 to 1; None without `return_scores`."""
     seed: int | None
     """The seed it was drawn with; None if it was made from given latents."""
     model: str
@@ -116,7 +116,8 @@ class SampleBatch:
     scores: npt.NDArray[np.float32] | None = None
     """The critic's own outputs, float32 [N], higher for more realistic; None without `return_scores`."""
     probabilities: npt.NDArray[np.float32] | None = None
-    """Calibrated probabilities that each sample is real, float32 [N]; None without `return_scores`."""
+    """Calibrated probabilities that each sample is real rather than this generator's, float32 [N]; None without
+    `return_scores`."""
     latents: npt.NDArray[np.float32] | None = None
     """The samples' latents, float32 [N, Z]; None without `return_latents`."""
     selection: SelectionReport | None = None

@@ -119,7 +119,10 @@ class GraphInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Turns scores into probabilities: 1 / (1 + exp(-(slope * score + intercept of the label)))."""
+    """Turns scores into probabilities: 1 / (1 + exp(-(slope * score + intercept of the label))).
+
+    Such a probability is that of a sample to be real rather than this generator's.
+    """
 
     slope: float
     """Multiplies the score."""
@@ -131,6 +134,21 @@ class Calibration:
     """Generated samples that it was fitted on."""
     log_loss: float
     """Mean negative log-likelihood in nats, cross-validated; 0.693 is what guessing gets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Typicality:
+    """Tells samples unlike the training data apart: ranks them among held-out real samples, whatever their labels."""
+
+    graph: GraphInfo
+    """The graph that ranks samples."""
+    threshold: float
+    """Samples with at most this typicality are out of distribution; also the share of real samples for which that is a
+    false alarm."""
+    training_count: int
+    """Training samples that it was fitted on."""
+    real_count: int
+    """Held-out real samples that it ranks samples among."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +227,8 @@ class ModelInfo:
     """The loss that the critic was trained with, such as "relativistic-pairing"; None without a critic."""
     calibration: Calibration | None
     """Turns the critic's scores into probabilities; None without a critic."""
+    typicality: Typicality | None
+    """Tells samples unlike the training data apart; None if the package cannot."""
     files: tuple[PackageFile, ...]
     """The package's files, with their digests."""
     provenance: Provenance

@@ -5,10 +5,12 @@ from html import escape
 
 import numpy as np
 
-from ganserve import GanserveError, ModelInfo
+from ganserve import GanserveError, ModelInfo, Score
 from ganserve._ui.actions import Drawn, Scored
 from ganserve._ui.tiles import meter, picture
 
+_UNLIKE = "unlike the training data"
+_REAL = "As real data rather than this generator's samples; a critic knows nothing about other pictures."
 _NOT_WHICH = (
     "How real it looks as each label, not which of them it is: scores and probabilities do not compare across labels."
 )
@@ -66,19 +68,19 @@ def scored(result: Scored) -> str:
     fitted = " It was cut and resized to fit the model." if result.fitted else ""
     if result.each_label or len(result.images) == 1:
         saw = (
-            f'<figure class="gs-saw gs-small">{picture(result.images[0])}'
-            f"<figcaption>What the critic saw.{fitted}</figcaption></figure>"
+            f'<figure class="gs-saw gs-small{" gs-unlike" if result.scores[0].out_of_distribution else ""}">'
+            f"{picture(result.images[0])}<figcaption>What the critic saw.{fitted}</figcaption></figure>"
         )
         return f'<div class="gs-scored">{saw}{_verdict(result)}</div>'
     mean, lowest, highest = (f"{float(f(result.scores.scores)):+.3f}" for f in (np.mean, np.min, np.max))
     rows = "".join(
-        f'<li>{picture(image)}<span class="gs-caption">{_label(score.label)}<span>{score.score:+.2f}</span></span>'
-        f"{meter(score.probability)}</li>"
+        f'<li{_unlike_class(score)}>{picture(image)}<span class="gs-caption">{_label(score.label)}'
+        f"<span>{score.score:+.2f}</span></span>{meter(score.probability)}{_unlike_word(score)}</li>"
         for image, score in zip(result.images, result.scores, strict=True)
     )
     return (
         f'<p class="gs-verdict">{_count(len(result.images), "sample")} of a grid: mean score {mean}, '
-        f'{lowest} to {highest}.{fitted}</p><ul class="gs-tiles gs-small">{rows}</ul>'
+        f'{lowest} to {highest}.{_unlike_count(result)}{fitted}</p><ul class="gs-tiles gs-small">{rows}</ul>'
     )
 
 
@@ -99,13 +101,34 @@ def _verdict(result: Scored) -> str:
     )
     first = result.scores[0]
     if result.each_label:
-        verdict, note = f"Under each of {_count(len(result.scores), 'label')}", f"<p>{_NOT_WHICH}</p>"
+        verdict, note = f"Under each of {_count(len(result.scores), 'label')}", _NOT_WHICH
     else:
         under = f" as {_label(first.label)}" if first.label is not None else ""
-        verdict, note = f"The critic takes it for real{under} with {first.probability:.0%}", ""
+        verdict, note = f"The critic takes it for real{under} with {first.probability:.0%}", _REAL
+    if first.out_of_distribution:
+        verdict, note = f"This picture is {_UNLIKE}: its score and probability say nothing", _rarity(first)
     head = "<tr><th>label</th><th>score</th><th>real</th><th></th></tr>" if first.label is not None else ""
     table = f'<table class="gs-by-label">{head}{rows}</table>'
-    return f'<div><p class="gs-verdict">{verdict}</p>{note}<div class="gs-scroll">{table}</div></div>'
+    greyed = " gs-unlike" if first.out_of_distribution else ""
+    return f'<div><p class="gs-verdict">{verdict}</p><p>{note}</p><div class="gs-scroll{greyed}">{table}</div></div>'
+
+
+def _rarity(score: Score) -> str:
+    """Say how few real pictures lie as far out."""
+    return f"At most {score.typicality:.1%} of real pictures lie so far from the training data."
+
+
+def _unlike_class(score: Score) -> str:
+    return ' class="gs-unlike"' if score.out_of_distribution else ""
+
+
+def _unlike_word(score: Score) -> str:
+    return f'<span class="gs-why">{_UNLIKE}</span>' if score.out_of_distribution else ""
+
+
+def _unlike_count(result: Scored) -> str:
+    count = sum(bool(score.out_of_distribution) for score in result.scores)
+    return f" {count:,} of them {'is' if count == 1 else 'are'} {_UNLIKE}, where scores say nothing." if count else ""
 
 
 def facts(info: ModelInfo) -> str:
@@ -134,6 +157,11 @@ def _critic(info: ModelInfo) -> Iterable[tuple[str, str]]:
         fitted = f"{info.calibration.real_count} real, {info.calibration.generated_count} generated samples"
         yield "calibrated on", fitted
         yield "log loss", f"{info.calibration.log_loss:.3f} (0.693 is what guessing gets)"
+    if info.typicality is None:
+        yield "finds pictures unlike the data", "no"
+    else:
+        ranked = f"ranked among {info.typicality.real_count} real samples"
+        yield "finds pictures unlike the data", f"yes, {ranked}, {info.typicality.threshold:.0%} false alarms"
 
 
 def _runs(info: ModelInfo) -> Iterable[tuple[str, str]]:

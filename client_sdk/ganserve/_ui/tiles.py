@@ -83,7 +83,7 @@ def _said(place: int, sample: Sample) -> str:
     if sample.label_name is not None:
         parts.append(f"label {sample.label_name}")
     if sample.score is not None and sample.probability is not None:
-        parts.append(f"score {sample.score:.3f}, {sample.probability:.0%} likely to be real")
+        parts.append(f"score {sample.score:.3f}, {sample.probability:.0%} likely to be real data")
     return ", ".join(parts)
 
 

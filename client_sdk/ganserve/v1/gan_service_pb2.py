@@ -26,7 +26,7 @@ from ganserve.v1 import model_spec_pb2 as ganserve_dot_v1_dot_model__spec__pb2
 from ganserve.v1 import tensor_pb2 as ganserve_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dganserve/v1/gan_service.proto\x12\x0bganserve.v1\x1a\x1cganserve/v1/model_spec.proto\x1a\x18ganserve/v1/tensor.proto\"\xfd\x03\n\rSampleRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x15\n\rlabel_indices\x18\x04 \x03(\r\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\x17\n\ntruncation\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\'\n\x08\x65ncoding\x18\t \x01(\x0e\x32\x15.ganserve.v1.Encoding\x12)\n\tselection\x18\n \x01(\x0b\x32\x16.ganserve.v1.Selection\x12\x16\n\x0ereturn_latents\x18\x0b \x01(\x08\x12\x15\n\rreturn_scores\x18\x0c \x01(\x08\x12$\n\x07latents\x18\r \x01(\x0b\x32\x13.ganserve.v1.Tensor\x12:\n\x08\x63ontrols\x18\x0e \x03(\x0b\x32(.ganserve.v1.SampleRequest.ControlsEntry\x12\'\n\x08priority\x18\x0f \x01(\x0e\x32\x15.ganserve.v1.Priority\x1a/\n\rControlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_seedB\r\n\x0b_truncation\"[\n\tSelection\x12,\n\x06method\x18\x01 \x01(\x0e\x32\x1c.ganserve.v1.SelectionMethod\x12 \n\x18max_proposals_per_sample\x18\x02 \x01(\r\"\x9f\x02\n\x0eSampleResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12%\n\x07samples\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Samples\x12\x15\n\rlabel_indices\x18\x06 \x03(\r\x12\x13\n\x0blabel_names\x18\x07 \x03(\t\x12$\n\x07latents\x18\x08 \x01(\x0b\x32\x13.ganserve.v1.Tensor\x12\x0e\n\x06scores\x18\t \x03(\x02\x12\x15\n\rprobabilities\x18\n \x03(\x02\x12/\n\tselection\x18\x0b \x01(\x0b\x32\x1c.ganserve.v1.SelectionReport\"5\n\x0fSelectionReport\x12\x10\n\x08proposed\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04\"W\n\x14StreamSamplesRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ganserve.v1.SampleRequest\x12\x12\n\nchunk_size\x18\x02 \x01(\r\"C\n\x15StreamSamplesResponse\x12*\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1b.ganserve.v1.SampleResponse\"\xaa\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12%\n\x07samples\x18\x03 \x01(\x0b\x32\x14.ganserve.v1.Samples\x12\x15\n\rlabel_indices\x18\x04 \x03(\r\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.ganserve.v1.Priority\"V\n\rScoreResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12\x15\n\rprobabilities\x18\x04 \x03(\x02\"A\n\x13StreamScoresRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.ganserve.v1.ScoreRequest\"D\n\x14StreamScoresResponse\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x1a.ganserve.v1.ScoreResponse\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.ganserve.v1.ModelSummary\"[\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.ganserve.v1.VersionSummary\x12\x0e\n\x06latest\x18\x03 \x01(\r\"\xec\x01\n\x0eVersionSummary\x12\x0f\n\x07version\x18\x01 \x01(\r\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.ganserve.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x06sample\x18\x04 \x01(\x0b\x32\x17.ganserve.v1.SampleSpec\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\x11\n\tproviders\x18\x06 \x03(\t\x12\x12\n\nhas_critic\x18\x07 \x01(\x08\x12,\n\x08\x63ontrols\x18\x08 \x03(\x0b\x32\x1a.ganserve.v1.LatentControl\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\x10GetModelResponse\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.ganserve.v1.ModelSpec\x12(\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\x17.ganserve.v1.EngineInfo\"\xa4\x02\n\nEngineInfo\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12G\n\x11nodes_by_provider\x18\x03 \x03(\x0b\x32,.ganserve.v1.EngineInfo.NodesByProviderEntry\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\r\x12\x15\n\rbatch_buckets\x18\x05 \x03(\r\x12\x11\n\tinstances\x18\x06 \x03(\t\x12\x13\n\x0b\x63uda_graphs\x18\x07 \x01(\x08\x12\x0c\n\x04tf32\x18\x08 \x01(\x08\x12\x0f\n\x07threads\x18\t \x01(\r\x1a\x36\n\x14NodesByProviderEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*s\n\x0fSelectionMethod\x12 \n\x1cSELECTION_METHOD_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSELECTION_METHOD_BEST_OF_N\x10\x01\x12\x1e\n\x1aSELECTION_METHOD_REJECTION\x10\x02*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05\x32\xda\x03\n\nGanService\x12\x41\n\x06Sample\x12\x1a.ganserve.v1.SampleRequest\x1a\x1b.ganserve.v1.SampleResponse\x12X\n\rStreamSamples\x12!.ganserve.v1.StreamSamplesRequest\x1a\".ganserve.v1.StreamSamplesResponse0\x01\x12>\n\x05Score\x12\x19.ganserve.v1.ScoreRequest\x1a\x1a.ganserve.v1.ScoreResponse\x12W\n\x0cStreamScores\x12 .ganserve.v1.StreamScoresRequest\x1a!.ganserve.v1.StreamScoresResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.ganserve.v1.ListModelsRequest\x1a\x1f.ganserve.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.ganserve.v1.GetModelRequest\x1a\x1d.ganserve.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dganserve/v1/gan_service.proto\x12\x0bganserve.v1\x1a\x1cganserve/v1/model_spec.proto\x1a\x18ganserve/v1/tensor.proto\"\xfd\x03\n\rSampleRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x15\n\rlabel_indices\x18\x04 \x03(\r\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\x17\n\ntruncation\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\'\n\x08\x65ncoding\x18\t \x01(\x0e\x32\x15.ganserve.v1.Encoding\x12)\n\tselection\x18\n \x01(\x0b\x32\x16.ganserve.v1.Selection\x12\x16\n\x0ereturn_latents\x18\x0b \x01(\x08\x12\x15\n\rreturn_scores\x18\x0c \x01(\x08\x12$\n\x07latents\x18\r \x01(\x0b\x32\x13.ganserve.v1.Tensor\x12:\n\x08\x63ontrols\x18\x0e \x03(\x0b\x32(.ganserve.v1.SampleRequest.ControlsEntry\x12\'\n\x08priority\x18\x0f \x01(\x0e\x32\x15.ganserve.v1.Priority\x1a/\n\rControlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_seedB\r\n\x0b_truncation\"[\n\tSelection\x12,\n\x06method\x18\x01 \x01(\x0e\x32\x1c.ganserve.v1.SelectionMethod\x12 \n\x18max_proposals_per_sample\x18\x02 \x01(\r\"\x9f\x02\n\x0eSampleResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12%\n\x07samples\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Samples\x12\x15\n\rlabel_indices\x18\x06 \x03(\r\x12\x13\n\x0blabel_names\x18\x07 \x03(\t\x12$\n\x07latents\x18\x08 \x01(\x0b\x32\x13.ganserve.v1.Tensor\x12\x0e\n\x06scores\x18\t \x03(\x02\x12\x15\n\rprobabilities\x18\n \x03(\x02\x12/\n\tselection\x18\x0b \x01(\x0b\x32\x1c.ganserve.v1.SelectionReport\"5\n\x0fSelectionReport\x12\x10\n\x08proposed\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04\"W\n\x14StreamSamplesRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.ganserve.v1.SampleRequest\x12\x12\n\nchunk_size\x18\x02 \x01(\r\"C\n\x15StreamSamplesResponse\x12*\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1b.ganserve.v1.SampleResponse\"\xaa\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12%\n\x07samples\x18\x03 \x01(\x0b\x32\x14.ganserve.v1.Samples\x12\x15\n\rlabel_indices\x18\x04 \x03(\r\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.ganserve.v1.Priority\"\x87\x01\n\rScoreResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12\x15\n\rprobabilities\x18\x04 \x03(\x02\x12\x12\n\ntypicality\x18\x05 \x03(\x02\x12\x1b\n\x13out_of_distribution\x18\x06 \x03(\x08\"A\n\x13StreamScoresRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.ganserve.v1.ScoreRequest\"D\n\x14StreamScoresResponse\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x1a.ganserve.v1.ScoreResponse\"\x13\n\x11ListModelsRequest\"?\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.ganserve.v1.ModelSummary\"[\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.ganserve.v1.VersionSummary\x12\x0e\n\x06latest\x18\x03 \x01(\r\"\xec\x01\n\x0eVersionSummary\x12\x0f\n\x07version\x18\x01 \x01(\r\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.ganserve.v1.ModelState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x06sample\x18\x04 \x01(\x0b\x32\x17.ganserve.v1.SampleSpec\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12\x11\n\tproviders\x18\x06 \x03(\t\x12\x12\n\nhas_critic\x18\x07 \x01(\x08\x12,\n\x08\x63ontrols\x18\x08 \x03(\x0b\x32\x1a.ganserve.v1.LatentControl\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\x10GetModelResponse\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.ganserve.v1.ModelSpec\x12(\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\x17.ganserve.v1.EngineInfo\"\xa4\x02\n\nEngineInfo\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12G\n\x11nodes_by_provider\x18\x03 \x03(\x0b\x32,.ganserve.v1.EngineInfo.NodesByProviderEntry\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\r\x12\x15\n\rbatch_buckets\x18\x05 \x03(\r\x12\x11\n\tinstances\x18\x06 \x03(\t\x12\x13\n\x0b\x63uda_graphs\x18\x07 \x01(\x08\x12\x0c\n\x04tf32\x18\x08 \x01(\x08\x12\x0f\n\x07threads\x18\t \x01(\r\x1a\x36\n\x14NodesByProviderEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*s\n\x0fSelectionMethod\x12 \n\x1cSELECTION_METHOD_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSELECTION_METHOD_BEST_OF_N\x10\x01\x12\x1e\n\x1aSELECTION_METHOD_REJECTION\x10\x02*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05\x32\xda\x03\n\nGanService\x12\x41\n\x06Sample\x12\x1a.ganserve.v1.SampleRequest\x1a\x1b.ganserve.v1.SampleResponse\x12X\n\rStreamSamples\x12!.ganserve.v1.StreamSamplesRequest\x1a\".ganserve.v1.StreamSamplesResponse0\x01\x12>\n\x05Score\x12\x19.ganserve.v1.ScoreRequest\x1a\x1a.ganserve.v1.ScoreResponse\x12W\n\x0cStreamScores\x12 .ganserve.v1.StreamScoresRequest\x1a!.ganserve.v1.StreamScoresResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.ganserve.v1.ListModelsRequest\x1a\x1f.ganserve.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.ganserve.v1.GetModelRequest\x1a\x1d.ganserve.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLEREQUEST_CONTROLSENTRY']._serialized_options = b'8\001'
   _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._loaded_options = None
   _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=2472
-  _globals['_PRIORITY']._serialized_end=2566
-  _globals['_SELECTIONMETHOD']._serialized_start=2568
-  _globals['_SELECTIONMETHOD']._serialized_end=2683
-  _globals['_MODELSTATE']._serialized_start=2686
-  _globals['_MODELSTATE']._serialized_end=2852
+  _globals['_PRIORITY']._serialized_start=2522
+  _globals['_PRIORITY']._serialized_end=2616
+  _globals['_SELECTIONMETHOD']._serialized_start=2618
+  _globals['_SELECTIONMETHOD']._serialized_end=2733
+  _globals['_MODELSTATE']._serialized_start=2736
+  _globals['_MODELSTATE']._serialized_end=2902
   _globals['_SAMPLEREQUEST']._serialized_start=103
   _globals['_SAMPLEREQUEST']._serialized_end=612
   _globals['_SAMPLEREQUEST_CONTROLSENTRY']._serialized_start=541
@@ -59,28 +59,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMSAMPLESRESPONSE']._serialized_end=1208
   _globals['_SCOREREQUEST']._serialized_start=1211
   _globals['_SCOREREQUEST']._serialized_end=1381
-  _globals['_SCORERESPONSE']._serialized_start=1383
-  _globals['_SCORERESPONSE']._serialized_end=1469
-  _globals['_STREAMSCORESREQUEST']._serialized_start=1471
-  _globals['_STREAMSCORESREQUEST']._serialized_end=1536
-  _globals['_STREAMSCORESRESPONSE']._serialized_start=1538
-  _globals['_STREAMSCORESRESPONSE']._serialized_end=1606
-  _globals['_LISTMODELSREQUEST']._serialized_start=1608
-  _globals['_LISTMODELSREQUEST']._serialized_end=1627
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1629
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1692
-  _globals['_MODELSUMMARY']._serialized_start=1694
-  _globals['_MODELSUMMARY']._serialized_end=1785
-  _globals['_VERSIONSUMMARY']._serialized_start=1788
-  _globals['_VERSIONSUMMARY']._serialized_end=2024
-  _globals['_GETMODELREQUEST']._serialized_start=2026
-  _globals['_GETMODELREQUEST']._serialized_end=2075
-  _globals['_GETMODELRESPONSE']._serialized_start=2077
-  _globals['_GETMODELRESPONSE']._serialized_end=2175
-  _globals['_ENGINEINFO']._serialized_start=2178
-  _globals['_ENGINEINFO']._serialized_end=2470
-  _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._serialized_start=2416
-  _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._serialized_end=2470
-  _globals['_GANSERVICE']._serialized_start=2855
-  _globals['_GANSERVICE']._serialized_end=3329
+  _globals['_SCORERESPONSE']._serialized_start=1384
+  _globals['_SCORERESPONSE']._serialized_end=1519
+  _globals['_STREAMSCORESREQUEST']._serialized_start=1521
+  _globals['_STREAMSCORESREQUEST']._serialized_end=1586
+  _globals['_STREAMSCORESRESPONSE']._serialized_start=1588
+  _globals['_STREAMSCORESRESPONSE']._serialized_end=1656
+  _globals['_LISTMODELSREQUEST']._serialized_start=1658
+  _globals['_LISTMODELSREQUEST']._serialized_end=1677
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1679
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1742
+  _globals['_MODELSUMMARY']._serialized_start=1744
+  _globals['_MODELSUMMARY']._serialized_end=1835
+  _globals['_VERSIONSUMMARY']._serialized_start=1838
+  _globals['_VERSIONSUMMARY']._serialized_end=2074
+  _globals['_GETMODELREQUEST']._serialized_start=2076
+  _globals['_GETMODELREQUEST']._serialized_end=2125
+  _globals['_GETMODELRESPONSE']._serialized_start=2127
+  _globals['_GETMODELRESPONSE']._serialized_end=2225
+  _globals['_ENGINEINFO']._serialized_start=2228
+  _globals['_ENGINEINFO']._serialized_end=2520
+  _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._serialized_start=2466
+  _globals['_ENGINEINFO_NODESBYPROVIDERENTRY']._serialized_end=2520
+  _globals['_GANSERVICE']._serialized_start=2905
+  _globals['_GANSERVICE']._serialized_end=3379
 # @@protoc_insertion_point(module_scope)

@@ -319,7 +319,7 @@ class SampleResponse(_message.Message):
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Calibrated probability that each sample is real, 0 to 1, if requested."""
+        """Calibrated probability that each sample is real rather than this generator's, 0 to 1, if requested."""
 
     @_builtins.property
     def selection(self) -> Global___SelectionReport:
@@ -490,6 +490,8 @@ class ScoreResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
+    TYPICALITY_FIELD_NUMBER: _builtins.int
+    OUT_OF_DISTRIBUTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that scored."""
     version: _builtins.int
@@ -500,7 +502,21 @@ class ScoreResponse(_message.Message):
 
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Calibrated probability that each sample is real, 0 to 1."""
+        """Calibrated probability that each sample is real rather than this generator's, 0 to 1. It means nothing for samples that
+        are neither: see out_of_distribution.
+        """
+
+    @_builtins.property
+    def typicality(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Typicality of each sample, more than 0, at most 1: the share of held-out real samples that lie at least as far from the
+        training data. Labels do not matter. Empty: unknown, as the package has no typicality (ModelSpec.typicality).
+        """
+
+    @_builtins.property
+    def out_of_distribution(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """True for each sample that is unlike the training data: its typicality is at most TypicalitySpec.threshold. Empty:
+        unknown.
+        """
 
     def __init__(
         self,
@@ -509,10 +525,12 @@ class ScoreResponse(_message.Message):
         version: _builtins.int = ...,
         scores: _abc.Iterable[_builtins.float] | None = ...,
         probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        typicality: _abc.Iterable[_builtins.float] | None = ...,
+        out_of_distribution: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "probabilities", b"probabilities", "scores", b"scores", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "out_of_distribution", b"out_of_distribution", "probabilities", b"probabilities", "scores", b"scores", "typicality", b"typicality", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,6 +117,7 @@ class ModelSpec(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     CRITIC_ABSENCE_FIELD_NUMBER: _builtins.int
+    TYPICALITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: the package's folder, [a-z0-9][a-z0-9._-]*, at most 128 characters."""
     version: _builtins.int
@@ -157,6 +158,10 @@ class ModelSpec(_message.Message):
     def provenance(self) -> Global___Provenance:
         """Origin of the package."""
 
+    @_builtins.property
+    def typicality(self) -> Global___TypicalitySpec:
+        """Tells samples unlike the training data apart. Absent: Score returns no typicality."""
+
     def __init__(
         self,
         *,
@@ -171,10 +176,11 @@ class ModelSpec(_message.Message):
         files: _abc.Iterable[Global___PackageFile] | None = ...,
         provenance: Global___Provenance | None = ...,
         critic_absence: _builtins.str = ...,
+        typicality: Global___TypicalitySpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "generator", b"generator", "latent", b"latent", "provenance", b"provenance", "sample", b"sample", "score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "generator", b"generator", "latent", b"latent", "provenance", b"provenance", "sample", b"sample", "score", b"score", "typicality", b"typicality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "critic_absence", b"critic_absence", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "critic_absence", b"critic_absence", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "typicality", b"typicality", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -393,8 +399,8 @@ Global___ScoreSpec: _TypeAlias = ScoreSpec  # noqa: Y015
 @_typing.final
 class Calibration(_message.Message):
     """A logistic calibration: probability = 1 / (1 + exp(-(slope * score + intercept[label]))). It is the probability that a
-    sample is real if real and generated samples are equally frequent. The critic's graph contains it; these fields document
-    it.
+    sample is real rather than this generator's if both are equally frequent. It says nothing about samples that are neither:
+    a blank image can get any probability (see TypicalitySpec). The critic's graph contains it; these fields document it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -434,6 +440,46 @@ class Calibration(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Calibration: _TypeAlias = Calibration  # noqa: Y015
+
+@_typing.final
+class TypicalitySpec(_message.Message):
+    """The typicality of samples: the share of held-out real samples that lie at least as far from the training data, whatever
+    their labels. The critic does not know it: it learned to tell the data from its generator's samples only.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    TRAINING_COUNT_FIELD_NUMBER: _builtins.int
+    REAL_COUNT_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    """A sample with at most this typicality is out of distribution. It is also the share of new real samples for which that
+    is a false alarm.
+    """
+    training_count: _builtins.int
+    """Number of training samples that it was fitted on."""
+    real_count: _builtins.int
+    """Number of held-out real samples that it ranks samples among."""
+    @_builtins.property
+    def graph(self) -> Global___GraphSpec:
+        """The graph: samples -> typicality float32 [N], more than 0, at most 1."""
+
+    def __init__(
+        self,
+        *,
+        graph: Global___GraphSpec | None = ...,
+        threshold: _builtins.float = ...,
+        training_count: _builtins.int = ...,
+        real_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "real_count", b"real_count", "threshold", b"threshold", "training_count", b"training_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypicalitySpec: _TypeAlias = TypicalitySpec  # noqa: Y015
 
 @_typing.final
 class PackageFile(_message.Message):

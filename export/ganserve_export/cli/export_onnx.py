@@ -78,6 +78,8 @@ def _as_text(exported: Exported) -> str:
     ]
     if exported.critic is not None:
         lines.append(f"  critic     {describe_difference(exported.critic)}")
+    if exported.typicality is not None:
+        lines.append(f"  typicality {describe_difference(exported.typicality)}")
     if exported.calibration is not None:
         lines.append(f"the critic {describe_ranking(exported.calibration)}")
     elif exported.critic is not None:

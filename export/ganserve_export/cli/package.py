@@ -92,10 +92,14 @@ def _as_text(packaged: Packaged, options: Options) -> str:
     lines.append(f"  generator  {describe_difference(packaged.generator)}")
     if packaged.critic is not None:
         lines.append(f"  critic     {describe_difference(packaged.critic)}")
+        if packaged.typicality is not None:
+            lines.append(f"  typicality {describe_difference(packaged.typicality)}")
         if packaged.calibration is not None:
             lines.append(f"the critic {describe_ranking(packaged.calibration)}")
         else:
             lines.append("probabilities are sigmoid(score): --data calibrates them")
+        if packaged.typicality is None:
+            lines.append("samples unlike the data are not found: --data, with 20 held-out samples or more, fits that")
     else:
         lines.append("without a critic, so the server cannot score")
     return "\n".join([*lines, f"published {packaged.folder}\n"])

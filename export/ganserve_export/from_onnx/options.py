@@ -40,7 +40,8 @@ class OnnxOptions:
     score_higher: Literal["real", "generated"] = "real"
     """Samples that get the higher outputs from the critic."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
-    """Real data (a source such as digits, or a path) that calibrate probabilities. Default: sigmoid of the score."""
+    """Real data (a source such as digits, or a path) that calibrate probabilities and show what is typical. Default:
+    sigmoid of the score, and samples unlike the data are not found."""
 
     def check(self, critic_file: Path | None) -> None:
         """Raise ExportError if labels are empty or repeated, or if an option concerns a critic and there is none."""

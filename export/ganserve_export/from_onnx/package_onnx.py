@@ -18,6 +18,7 @@ from ganserve_export.package.content import CriticToWrite, GraphToWrite, Package
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import RandomInputs
+from ganserve_export.typicality.typicality import Typicality, fit_typicality
 from ganserve_training import DataInfo, Samples, TrainingError, load_split
 from ganserve_training.evaluation.reference import data_config
 from ganserve_training.run.command_progress import Steps
@@ -86,9 +87,9 @@ def package_onnx(
 def _critic(
     generator: ForeignGenerator, critic: ForeignCritic, options: OnnxOptions, inputs: RandomInputs
 ) -> CriticToWrite:
-    calibration = LogisticCalibration.uncalibrated(critic.label_count)
+    calibration, typicality = LogisticCalibration.uncalibrated(critic.label_count), None
     if options.data is not None:
-        calibration = _calibrate(generator, critic, options.data, options.label_names)
+        calibration, typicality = _fit(generator, critic, options.data, options.label_names)
     graph = GraphToWrite(
         make=lambda: critic.wrap(calibration),
         original=critic.reference(calibration),
@@ -96,7 +97,13 @@ def _critic(
         original_name=critic.graph.name,
         is_half=critic.graph.is_half,
     )
-    return CriticToWrite(graph=graph, loss="unknown", takes_labels=critic.labels is not None, calibration=calibration)
+    return CriticToWrite(
+        graph=graph,
+        loss="unknown",
+        takes_labels=critic.labels is not None,
+        calibration=calibration,
+        typicality=typicality,
+    )
 
 
 def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: OnnxOptions) -> dict[str, Any]:
@@ -113,18 +120,19 @@ def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: 
     return origin
 
 
-def _calibrate(
+def _fit(
     generator: ForeignGenerator, critic: ForeignCritic, data: str, label_names: Sequence[str]
-) -> LogisticCalibration:
-    """Fit the critic's probabilities to held-out samples of the data and as many generated ones."""
+) -> tuple[LogisticCalibration, Typicality | None]:
+    """Fit the critic's probabilities to held-out samples of the data and generated ones, and fit what is typical."""
     try:
-        held_out = load_split(data_config(data, None, generator.sample_shape), "held_out")
+        config = data_config(data, None, generator.sample_shape)
+        held_out = load_split(config, "held_out")
         if held_out.info.sample_shape != generator.sample_shape:
             raise ExportError(
                 f"--data {data}: the {generator.graph.name} makes samples of shape {list(generator.sample_shape)}, the "
                 f"data have {list(held_out.info.sample_shape)}. Give the data that it learned from"
             )
-        return calibrate(
+        calibration = calibrate(
             held_out,
             generator.prior,
             lambda count, random: _labels(held_out, count, label_names, critic.labels is not None, random),
@@ -132,6 +140,7 @@ def _calibrate(
             critic.scores,
             label_count=critic.label_count,
         )
+        return calibration, fit_typicality(load_split(config, "train"), held_out, flip=config.flip)
     except TrainingError as error:
         raise ExportError(str(error)) from error
 

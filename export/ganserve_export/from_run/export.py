@@ -21,7 +21,8 @@ from ganserve_export.package.content import CriticToWrite, GraphToWrite, Package
 from ganserve_export.package.manifest import provenance_of_run
 from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
-from ganserve_training import TrainedModel, TrainingError, load_split, load_trained
+from ganserve_export.typicality.typicality import fit_typicality
+from ganserve_training import Samples, TrainedModel, TrainingError, load_split, load_trained
 from ganserve_training.data import from_network, to_network
 from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.reference import data_config
@@ -98,14 +99,13 @@ def export_run(
             label_count=conditioning.label_count,
             critic_uses_labels=conditioning.critic_uses_labels,
         )
-        steps.expect(4 if absence else 6)
+        steps.expect(4 if absence else 8)
         steps.next("checking that no sample depends on another")
         _check_generator(trained, inputs)
         critic: CriticToWrite | str = absence
         if not absence:
             _check_critic(trained, inputs)
-            steps.next("calibrating the critic")
-            critic = _critic(trained, conditioning, inputs, precision)
+            critic = _critic(trained, conditioning, inputs, precision, steps)
         wrap = partial(GeneratorGraph, data=trained.data)
         generator = _graph(wrap, trained.generator, inputs.for_generator, ("samples",), precision)
         content = PackageContent(
@@ -131,15 +131,23 @@ def export_run(
 
 
 def _critic(
-    trained: TrainedModel, conditioning: Conditioning, inputs: RandomInputs, precision: Weights
+    trained: TrainedModel, conditioning: Conditioning, inputs: RandomInputs, precision: Weights, steps: Steps
 ) -> CriticToWrite:
-    calibration = _calibration(trained, conditioning)
+    data = trained.config.data
+    held_out = load_split(data, "held_out")
+    steps.next("calibrating the critic")
+    calibration = _calibration(trained, conditioning, held_out)
+    steps.next("fitting what is typical of the data")
+    typicality = fit_typicality(load_split(data, "train"), held_out, flip=data.flip)
+    if typicality is None:
+        steps.expect(7)  # one graph less
     wrap = partial(CriticGraph, calibration=calibration, data=trained.data)
     return CriticToWrite(
         graph=_graph(wrap, trained.critic, inputs.for_critic, ("scores", "probabilities"), precision),
         loss=trained.config.loss.name,
         takes_labels=conditioning.critic_uses_labels,
         calibration=calibration,
+        typicality=typicality,
     )
 
 
@@ -161,9 +169,8 @@ def _graph(
     return GraphToWrite(make=make, original=wrap(network).eval(), make_inputs=make_inputs, is_half=is_half)
 
 
-def _calibration(trained: TrainedModel, conditioning: Conditioning) -> LogisticCalibration:
+def _calibration(trained: TrainedModel, conditioning: Conditioning, held_out: Samples) -> LogisticCalibration:
     """Calibrate the critic on held-out data; with too few samples, return an uncalibrated sigmoid."""
-    held_out = load_split(trained.config.data, "held_out")
     label_count = conditioning.label_count if conditioning.critic_uses_labels else 0
     if len(held_out) < MIN_SAMPLES:
         return LogisticCalibration.uncalibrated(label_count)

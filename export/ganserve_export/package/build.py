@@ -11,9 +11,10 @@ from ganserve_export.package.onnx_graphs import save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
 from ganserve_export.package.verification import Difference, verify
+from ganserve_export.typicality.graph import TYPICALITY, graph_to_write
 from ganserve_training.run.command_progress import Steps
 
-GENERATOR, CRITIC, PREVIEW = "generator.onnx", "critic.onnx", "preview.png"
+GENERATOR, CRITIC, RANKING, PREVIEW = "generator.onnx", "critic.onnx", "typicality.onnx", "preview.png"
 
 
 def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> Published:
@@ -41,16 +42,20 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
                 scale=scale,
                 name=graph.original_name,
                 is_half=graph.is_half,
+                tolerance=graph.tolerance,
             )
             return describe_graph(file, model, difference), difference
 
         generator_spec, difference = write(GENERATOR, content.generator, ("samples",), content.data.std)
-        critic_spec, critic_difference = None, None
+        critic_spec, critic_difference, ranking_spec, ranking_difference = None, None, None, None
         if critic is not None:
             critic_spec, critic_difference = write(CRITIC, critic.graph, ("scores", "probabilities"))
+            if critic.typicality is not None:
+                ranking = graph_to_write(critic.typicality, content.data.sample_shape)
+                ranking_spec, ranking_difference = write(RANKING, ranking, (TYPICALITY,))
         steps.next("drawing the preview")
         write_preview(staging / PREVIEW, staging / GENERATOR, content.prior, len(content.label_names))
-        spec = describe_package(check_name(model_folder), content, generator_spec, critic_spec)
+        spec = describe_package(check_name(model_folder), content, generator_spec, critic_spec, ranking_spec)
         return Published(
             folder=publish(staging, model_folder, spec),
             name=spec.name,
@@ -58,4 +63,5 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
             generator=difference,
             critic=critic_difference,
             calibration=critic.calibration if critic is not None and critic.calibration.fitted else None,
+            typicality=ranking_difference,
         )

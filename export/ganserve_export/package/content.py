@@ -11,6 +11,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.random_inputs import InputMaker
 from ganserve_export.package.verification import Difference
+from ganserve_export.typicality.typicality import Typicality
 from ganserve_training import DataInfo
 from ganserve_training.networks.latents import LatentPrior
 
@@ -29,6 +30,8 @@ class GraphToWrite:
     """Name of the original in messages."""
     is_half: bool = False
     """True if either side rounds to 16 bits, so that larger differences are allowed."""
+    tolerance: float | None = None
+    """Largest difference allowed; None: by the size of the values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,8 @@ class CriticToWrite:
     takes_labels: bool
     calibration: LogisticCalibration
     """Turns its scores into probabilities; part of its graph."""
+    typicality: Typicality | None
+    """Tells samples unlike the training data apart; None: too little real data to fit it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,3 +79,5 @@ class Published:
     """Difference between the critic's graph and its original; None: the package has no critic."""
     calibration: LogisticCalibration | None
     """Calibration of the critic's probabilities; None: there is no critic, or too little real data to calibrate it."""
+    typicality: Difference | None
+    """Difference between the typicality's graph and its original; None: there is no critic, or too little real data."""

@@ -14,6 +14,7 @@ from ganserve_export.errors import ExportError
 from ganserve_export.package.content import PackageContent
 from ganserve_export.package.onnx_graphs import Precision, opset_of, precision_of
 from ganserve_export.package.verification import Difference
+from ganserve_export.typicality.typicality import THRESHOLD
 from ganserve_training import TrainedModel, config_to_dict
 from ganserve_training.networks.latents import LatentPrior
 
@@ -33,7 +34,11 @@ LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "n
 
 
 def describe_package(
-    name: str, content: PackageContent, generator: model_spec_pb2.GraphSpec, critic: model_spec_pb2.GraphSpec | None
+    name: str,
+    content: PackageContent,
+    generator: model_spec_pb2.GraphSpec,
+    critic: model_spec_pb2.GraphSpec | None,
+    typicality: model_spec_pb2.GraphSpec | None,
 ) -> model_spec_pb2.ModelSpec:
     """Return a package's manifest without its version and files, which `publish` fills in."""
     kind, data_type = model_spec_pb2.SAMPLE_KIND_VECTOR, tensor_pb2.DATA_TYPE_FLOAT32
@@ -57,6 +62,11 @@ def describe_package(
     if calibration.fitted:
         numbers = {name: value for name, value in asdict(calibration).items() if name != "auc"}
         spec.score.calibration.CopyFrom(model_spec_pb2.Calibration(**numbers))
+    if content.critic.typicality is not None and typicality is not None:
+        spec.typicality.graph.CopyFrom(typicality)
+        spec.typicality.threshold = THRESHOLD
+        spec.typicality.training_count = content.critic.typicality.training_count
+        spec.typicality.real_count = len(content.critic.typicality.held_out)
     return spec
 
 

@@ -50,12 +50,13 @@ def verify(
     scale: Sequence[float] = (),
     name: str = "PyTorch",
     is_half: bool = False,
+    tolerance: float | None = None,
 ) -> Difference:
     """Run the file in onnxruntime, run its original, both on the CPU, and compare every output value.
 
     `original` is called with the inputs by position, and messages call it `name`. The unit of differences of vectors is
     `scale`, the data's deviation in each value, [D]. If either side rounds to 16 bits, `is_half` allows 20 times the
-    difference, and 2 levels of a pixel.
+    difference, and 2 levels of a pixel. `tolerance` is the largest difference allowed, in place of one by the values.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
@@ -80,7 +81,7 @@ def verify(
         actual = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         for output, mine, theirs in zip(names, actual, expected, strict=True):
             where = f"{file.name}, output {output}, batch {batch}, seed {seed}"
-            found.append(_compare(mine, theirs, where, scale, name, slack))
+            found.append(_compare(mine, theirs, where, scale, name, slack, tolerance))
             different += int(np.count_nonzero(mine != theirs))
             total += mine.size
     share = different / total
@@ -90,8 +91,8 @@ def verify(
             f"{file.name}: {share:.2%} of the pixel values differ from {name}'s by a level (at most "
             f"{PIXEL_SHARE_TOLERANCE * slack:.1%} expected, seed {seed}). Not published."
         )
-    largest, tolerance = max(found, key=_ratio)
-    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=tolerance, share=share, is_pixels=is_pixels)
+    largest, allowed = max(found, key=_ratio)
+    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=allowed, share=share, is_pixels=is_pixels)
 
 
 def _compare(
@@ -101,6 +102,7 @@ def _compare(
     scale: Sequence[float],
     name: str,
     slack: float,
+    tolerance: float | None,
 ) -> tuple[float, float]:
     """Return the difference that is largest relative to its tolerance, and that tolerance."""
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
@@ -118,7 +120,8 @@ def _compare(
         pair = max(zip(np.abs(mine - theirs).max(axis=0).tolist(), allowed.tolist(), strict=True), key=_ratio)
     else:
         size = max(1.0, float(np.abs(theirs).max()))
-        pair = float(np.abs(mine - theirs).max()), slack * RELATIVE_TOLERANCE * size
+        allowed_here = slack * RELATIVE_TOLERANCE * size if tolerance is None else tolerance
+        pair = float(np.abs(mine - theirs).max()), allowed_here
     if _ratio(pair) > 1.0:
         raise VerificationError(
             f"{where}: the graph differs from {name} by {pair[0]:.3g}, more than {pair[1]:.3g}. Not published."

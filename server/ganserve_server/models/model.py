@@ -5,7 +5,6 @@ N = samples, Z = values of one latent.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from ganserve_server.models.latents import Purpose, labels_from_words, latents_f
 from ganserve_server.models.leases import Leases
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
-from ganserve_server.models.trial import try_critic, try_generator
+from ganserve_server.models.trial import try_critic, try_generator, try_typicality
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Slice, WorkT
 from ganserve_server.queue.options import BatchConfig
@@ -62,6 +61,8 @@ class CriticWork:
     """[N, ...] in the model's shape and type."""
     labels: Labels = None
     """One for all samples, or int64 [N]; None if the critic takes no labels."""
+    typicality: bool = False
+    """True to rank the samples, too; for models that can."""
 
 
 class Model:
@@ -92,15 +93,22 @@ class Model:
         if package.critic is not None:
             critic_inputs = [samples, *labels] if package.info.critic_takes_labels else [samples]
             self._critic = Engine(package.spec.critic.file, package.critic, engine_config, critic_inputs, scores)
+        self._typicality: Engine | None = None
+        if package.typicality is not None:
+            file, ranks = package.spec.typicality.graph.file, TensorSpec(name="typicality", dtype=_FLOAT32)
+            self._typicality = Engine(file, package.typicality, engine_config, [samples], [ranks])
         sizes = sorted({1, self.max_batch_size, *engine_config.buckets})
         feeds, critic_feeds = try_generator(self._generator, package.info, sizes)
         if self._critic is not None:
             try_critic(self._critic, package.spec, critic_feeds)
-        self.generator = self._batcher("generator", self._generate, self._generator, feeds, batch_config)
+        critic_trials = [] if self._critic is None else [(self._critic, critic_feeds)]
+        if self._typicality is not None:
+            critic_trials.append((self._typicality, try_typicality(self._typicality, critic_feeds)))
+        self.generator = self._batcher("generator", self._generate, [(self._generator, feeds)], batch_config)
         self.critic = None
         if self._critic is not None:
             try:
-                self.critic = self._batcher("critic", self._score, self._critic, critic_feeds, batch_config)
+                self.critic = self._batcher("critic", self._score, critic_trials, batch_config)
             except BaseException:
                 self.generator.close()
                 raise
@@ -109,21 +117,26 @@ class Model:
         self,
         graph: str,
         run: Callable[[Sequence[Slice[WorkT]], int], tuple[NDArray[np.generic], ...]],
-        engine: Engine,
-        feeds: Sequence[Feed],
+        trials: Sequence[tuple[Engine, Sequence[Feed]]],
         config: BatchConfig,
     ) -> Batcher[WorkT]:
+        limit_s = config.inline_below_s / len(trials)
+
+        def prepare(worker: int) -> None:
+            for engine, feeds in trials:
+                engine.prepare(feeds, worker)
+
         return Batcher(
             f"{self.info.name}/{self.info.version}/{graph}",
             run,
             config,
-            inline_samples=engine.quick_samples(feeds[0], feeds[-1], config.inline_below_s),
-            prepare=functools.partial(engine.prepare, feeds),
+            inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
+            prepare=prepare,
         )
 
     def engines(self) -> list[Engine]:
-        """Return the generator's engine and, if there is one, the critic's."""
-        return [self._generator] if self._critic is None else [self._generator, self._critic]
+        """Return the generator's engine and, if there are such, the critic's and the typicality's."""
+        return [engine for engine in (self._generator, self._critic, self._typicality) if engine is not None]
 
     def describe(self) -> gan_service_pb2.GetModelResponse:
         """Return the manifest and how the graphs run, the generator first."""
@@ -198,14 +211,16 @@ class Model:
         return labels
 
     def _score(self, slices: Sequence[Slice[CriticWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
-        """Return scores and probabilities, each float32 [N]."""
+        """Return scores, probabilities and typicality, each float32 [N]; no typicality if no slice needs it."""
         assert self._critic is not None
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
         if self.info.critic_takes_labels:
             feed["labels"] = self._labels(slices, len(feed["samples"]))
         scores, probabilities = self._critic.run(feed, worker)
-        return scores, probabilities
+        if self._typicality is None or not any(part.work.typicality for part in slices):
+            return scores, probabilities
+        return scores, probabilities, self._typicality.run({"samples": feed["samples"]}, worker)[0]
 
 
 def _placed(slices: Iterable[_SliceT]) -> Iterator[tuple[_SliceT, slice]]:

@@ -44,6 +44,8 @@ class ModelInfo:
     """True if scores need labels: both the model and its critic are conditional."""
     critic_absence: str
     """The manifest's reason for a missing critic."""
+    atypical_until: np.float32 | None
+    """Samples with at most this typicality are out of distribution; None if the package has no typicality."""
     sample_bytes: int
     """Size of one raw sample."""
     label_bytes: int
@@ -92,6 +94,7 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         label_indices=labels,
         critic_takes_labels=bool(labels) and not spec.score.label_free,
         critic_absence=spec.critic_absence,
+        atypical_until=_threshold(spec),
         sample_bytes=math.prod(shape) * sample_dtype.itemsize,
         label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
     )
@@ -109,6 +112,16 @@ def _check_calibration(spec: model_spec_pb2.ModelSpec) -> None:
         )
     if not all(map(math.isfinite, (calibration.slope, *calibration.intercepts))):
         raise PackageError("score.calibration has numbers that are not finite: export again")
+
+
+def _threshold(spec: model_spec_pb2.ModelSpec) -> np.float32 | None:
+    if not spec.HasField("typicality"):
+        return None
+    if not spec.HasField("critic"):
+        raise PackageError("the manifest has a typicality and no critic, which scoring needs: export again")
+    if not 0 < spec.typicality.threshold < 1:
+        raise PackageError(f"typicality.threshold is {spec.typicality.threshold:g}; expected more than 0, less than 1")
+    return np.float32(spec.typicality.threshold)
 
 
 def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:

@@ -34,6 +34,8 @@ class Package:
     """The generator's ONNX file."""
     critic: bytes | None
     """The critic's ONNX file, if the package has one."""
+    typicality: bytes | None
+    """The typicality's ONNX file, if the package has one."""
 
 
 def read_package(folder: Path) -> Package:
@@ -52,6 +54,7 @@ def read_package(folder: Path) -> Package:
         info=info,
         generator=_graph(spec.generator, "generator", contents),
         critic=_graph(spec.critic, "critic", contents) if spec.HasField("critic") else None,
+        typicality=_graph(spec.typicality.graph, "typicality.graph", contents) if spec.HasField("typicality") else None,
     )
 
 

@@ -19,6 +19,7 @@ from ganserve_server.models.model_info import ModelInfo
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
 _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
+_RANKS_ALIKE = 0.1  # among few held-out samples, one place is up to 5 %
 
 
 def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tuple[list[Feed], list[Feed]]:
@@ -49,6 +50,22 @@ def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[F
     scores, probabilities = judged[-1]
     if spec.score.HasField("calibration"):
         _check_calibration(spec, scores, probabilities, feeds[-1].get("labels"))
+
+
+def try_typicality(engine: Engine, critic_feeds: Sequence[Feed]) -> list[Feed]:
+    """Run the graph of typicality as `try_generator` runs the generator; return its inputs, made of the critic's."""
+    feeds: list[Feed] = [{"samples": feed["samples"]} for feed in critic_feeds]
+    ranked = engine.warm_up(feeds)
+    for (typicality,) in ranked:
+        if typicality.min() < 0 or typicality.max() > 1:
+            raise PackageError(f"{engine.file}: a trial run gave typicality outside 0 to 1")
+    alone, in_batch = (float(typicality.astype(np.float64)[0]) for (typicality,) in (ranked[0], ranked[-1]))
+    difference = abs(alone - in_batch)
+    if difference > _RANKS_ALIKE:
+        raise PackageError(
+            f"{engine.file}: the typicality of a sample differs by {difference:g} alone and in a batch: export again"
+        )
+    return feeds
 
 
 def _compare(name: str, alone: NDArray[np.generic], in_batch: NDArray[np.generic]) -> None:

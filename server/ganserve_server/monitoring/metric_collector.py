@@ -91,12 +91,13 @@ class ServerCollector(Collector):
             [
                 ((*labels, graph, provider), nodes)
                 for labels, model in models
-                for (graph, _), engine in zip(_batchers(model), model.engines(), strict=True)
+                for graph, engine in zip(_GRAPHS, model.engines(), strict=False)  # no typicality without a critic
                 for provider, nodes in engine.nodes_by_provider.items()
             ],
         )
 
 
+_GRAPHS = "generator", "critic", "typicality"
 _COUNTERS = {
     d.SAMPLES: "samples",
     d.GRAPH_REQUESTS: "requests",

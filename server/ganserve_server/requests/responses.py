@@ -56,6 +56,13 @@ def set_scores(
     response.probabilities.extend(probabilities.tolist())
 
 
+def set_typicality(response: gan_service_pb2.ScoreResponse, info: ModelInfo, typicality: NDArray[np.float32]) -> None:
+    """Set the typicality of an answer, [N], and which samples are out of distribution."""
+    assert info.atypical_until is not None
+    response.typicality.extend(typicality.tolist())
+    response.out_of_distribution.extend((typicality <= info.atypical_until).tolist())
+
+
 def _set_tensor(tensor: tensor_pb2.Tensor, sample_shape: tuple[int, ...], parts: Sequence[NDArray[np.generic]]) -> None:
     uint8 = parts[0].dtype == np.uint8
     tensor.data_type = tensor_pb2.DATA_TYPE_UINT8 if uint8 else tensor_pb2.DATA_TYPE_FLOAT32

@@ -32,6 +32,18 @@ class Drawn:
     """Number of these samples that the rule accepted, if there is a selection."""
 
 
+@dataclass(kw_only=True, slots=True)
+class Scored:
+    """Scores of samples."""
+
+    scores: NDArray[np.float32]
+    """[N]."""
+    probabilities: NDArray[np.float32]
+    """[N]."""
+    typicality: NDArray[np.float32] | None
+    """[N], if requested and the model has it."""
+
+
 async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOptions, *, scored: bool) -> Drawn:
     """Draw `count` samples, and score them if `scored`. Cancelling frees their places in the queue."""
     parts = await model.generator.submit(work, count, options)
@@ -43,21 +55,27 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
         # A conditional generator may have a critic that takes no labels.
         own = joined(labels) if model.info.critic_takes_labels else None
         samples = [joined(samples)]
-        scores, probabilities = await score(model, samples[0], own, options.admitted())
+        scored_samples = await score(model, samples[0], own, options.admitted())
+        scores, probabilities = scored_samples.scores, scored_samples.probabilities
     return Drawn(samples=samples, latents=latents, labels=labels, scores=scores, probabilities=probabilities)
 
 
 async def score(
-    model: Model, samples: NDArray[np.generic], labels: Labels, options: QueueOptions
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return scores and probabilities, [N] each, of samples [N, ...] in the model's shape and type.
+    model: Model, samples: NDArray[np.generic], labels: Labels, options: QueueOptions, *, ranked: bool = False
+) -> Scored:
+    """Score samples [N, ...] in the model's shape and type, and find their typicality if `ranked`.
 
     Cancelling frees their places in the queue. `labels` are None for critics that take none.
     """
     assert model.critic is not None, "requests for scores are refused without a critic"
-    parts = await model.critic.submit(CriticWork(samples=samples, labels=labels), len(samples), options)
-    scores, probabilities = (joined([part[index] for part in parts]) for index in (0, 1))
-    return cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", probabilities)
+    ranked = ranked and model.info.atypical_until is not None
+    work = CriticWork(samples=samples, labels=labels, typicality=ranked)
+    parts = cast("list[tuple[NDArray[np.float32], ...]]", await model.critic.submit(work, len(samples), options))
+    return Scored(
+        scores=joined([part[0] for part in parts]),
+        probabilities=joined([part[1] for part in parts]),
+        typicality=joined([part[2] for part in parts]) if ranked else None,
+    )
 
 
 def joined(parts: list[NDArray[ScalarT]]) -> NDArray[ScalarT]:

@@ -25,6 +25,9 @@ from tiny_packages import (
     build_tiny_package,
     critic_graph,
     generator_graph,
+    read_manifest,
+    typicality_graph,
+    write_manifest,
     write_package,
 )
 
@@ -234,3 +237,32 @@ def test_our_parser_reads_what_onnx_reads(data: st.DataObject) -> None:
         None,
         model.opset_import[1].version,
     )  # any content must parse without an error
+
+
+@pytest.mark.parametrize(
+    ("typicality", "threshold", "critic", "reason"),
+    [
+        (
+            typicality_graph(CONDITIONAL, scale=3.0),
+            0.05,
+            True,
+            r"typicality\.onnx: a trial run gave typicality outside 0 to 1",
+        ),
+        (typicality_graph(CONDITIONAL), 0.0, True, r"typicality\.threshold is 0; expected more than 0, less than 1"),
+        (typicality_graph(CONDITIONAL), 0.05, False, r"a typicality and no critic"),
+        (critic_graph(UNCONDITIONAL), 0.05, True, r"typicality\.onnx: output typicality|has the outputs"),
+    ],
+    ids=["outside 0 to 1", "threshold", "no critic", "other graph"],
+)
+def test_a_wrong_typicality_is_refused(
+    tmp_path: Path, typicality: onnx.ModelProto, threshold: float, critic: bool, reason: str
+) -> None:
+    graphs = {"generator.onnx": generator_graph(CONDITIONAL), "typicality.onnx": typicality}
+    if critic:
+        graphs["critic.onnx"] = critic_graph(CONDITIONAL)
+    folder = write_package(tmp_path, "tiny", 1, model=CONDITIONAL, graphs=graphs)
+    spec = read_manifest(folder)
+    spec.typicality.threshold = threshold
+    write_manifest(folder, spec)
+    with pytest.raises(PackageError, match=reason):
+        load(folder)

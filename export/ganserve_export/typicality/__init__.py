@@ -1,0 +1,1 @@
+"""Typicality: tell samples unlike the training data apart from samples like them."""
