@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Classes that tests train with are none of the user's own; workers share the folder with the process that starts them.
-if "GANSERVE_TEST_STATE" not in os.environ:
-    os.environ["GANSERVE_TEST_STATE"] = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ganserve-state-")
-    atexit.register(shutil.rmtree, os.environ["GANSERVE_TEST_STATE"], ignore_errors=True)
+if "STATE_OF_TESTS" not in os.environ:
+    os.environ["STATE_OF_TESTS"] = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="ganserve-state-")
+    atexit.register(shutil.rmtree, os.environ["STATE_OF_TESTS"], ignore_errors=True)
 
 
 def pytest_configure() -> None:

@@ -75,7 +75,7 @@ def test_custom_networks_are_trained_exported_served_and_sampled(
         del sys.modules[name]
 
     refused = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith(
         "ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package"
     )
