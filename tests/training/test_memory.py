@@ -13,9 +13,10 @@ from ganserve_training import PRESETS
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import load_split
 from ganserve_training.errors import ConfigError
+from ganserve_training.free_memory import free_bytes
 from ganserve_training.networks import build_networks
 from ganserve_training.run import memory
-from ganserve_training.run.memory import bytes_of_sample, free_bytes
+from ganserve_training.run.memory import bytes_of_sample
 from ganserve_training.run.start_or_resume import train
 from tiny_runs import tiny_config
 
@@ -76,3 +77,20 @@ def test_memory_that_runs_out_in_a_step_is_one_line() -> None:
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="shape"), memory.out_of_memory_told(tiny_config()):
         torch.zeros(2) @ torch.zeros(3, 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ring", "--data.count", 400_000_000_000_000),
+        ("stacked-digits", "--data.count", 4_000_000_000_000),
+        ("digits", "--networks.generator-width", 3_000_000, "--networks.max-width", 3_000_000),
+    ],
+)
+def test_other_absurd_sizes_are_refused_at_once(tmp_path: Path, words: tuple[object, ...]) -> None:
+    preset, *options = words
+    done = ganserve("train", preset, "--out", tmp_path / "run", "--device", "cpu", *options)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert re.search(
+        rf"{options[0]} {options[1]}: .* need.* more than [\d,.]+ GB of memory.* are free\. Use ", done.stderr
+    )

@@ -10,7 +10,11 @@ from pathlib import Path
 from ganserve_training.errors import DataError, TrainingError, WriteError
 
 TEMPORARY_SUFFIX = ".tmp"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIXES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space, and run the same command again"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "There is a file of that name: choose another folder"),
+    errno.EROFS: "Choose a folder on a file system that can be written",
+}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -64,12 +68,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            fix = "Free some space, and run the same command again"
-        elif error.errno == errno.EROFS:
-            fix = "Choose a folder on a file system that can be written"
-        else:
-            fix = "Give yourself the right to write there, or choose another folder"
+        fix = _FIXES.get(error.errno or 0, "Give yourself the right to write there, or choose another folder")
         raise WriteError(f"{path}: can't be written ({error.strerror or error}). {fix}.") from error
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import ExportError
 from ganserve_export.package.manifest import MANIFEST, write_manifest
-from ganserve_training.files import file_sha256, sync_to_disk
+from ganserve_training.errors import WriteError
+from ganserve_training.files import file_sha256, sync_to_disk, writing
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
@@ -31,17 +32,23 @@ def check_name(model_folder: Path) -> str:
 def staging_folder(model_folder: Path) -> Iterator[Path]:
     """Make a folder to write a package in: hidden from servers, on the file system where the package will be.
 
-    The folder is removed at the end, unless `publish` has moved it away.
+    The folder is removed at the end, unless `publish` has moved it away, and so is a model's folder without versions.
+    Raise ExportError if the file system refuses, there or in the block.
     """
+    is_new = not model_folder.exists()
     try:
-        model_folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".export-", dir=model_folder))
-    except OSError as error:
-        raise ExportError(f"cannot write to {model_folder}: {error.strerror}") from error
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with writing(model_folder):
+            model_folder.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".export-", dir=model_folder))
+            try:
+                yield staging
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+                if is_new:
+                    with contextlib.suppress(OSError):  # It holds a version.
+                        model_folder.rmdir()
+    except WriteError as error:
+        raise ExportError(str(error)) from error
 
 
 def publish(staging: Path, model_folder: Path, spec: model_spec_pb2.ModelSpec) -> Path:

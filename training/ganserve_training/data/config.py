@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.split_indices import split_indices
 from ganserve_training.errors import DataError, MissingDataError
+from ganserve_training.free_memory import free_bytes, shown_bytes
 from ganserve_training.options.checks import expect, expect_at_least, expect_choices, expect_seed, refusal
 from ganserve_training.options.registry import Registry
 
@@ -139,6 +141,8 @@ class DrawnDataConfig(DataConfig):
     """Samples drawn at random, in any number."""
 
     default_count: ClassVar[int]
+    drawing_bytes: ClassVar[int] = 32
+    """Least memory that drawing takes for each sample."""
     count: int | None = None
     """Samples to draw in all, training and held out. None: ring, grid 80,000; stacked-digits 50,000; patches 20,000."""
 
@@ -146,6 +150,13 @@ class DrawnDataConfig(DataConfig):
         super().__post_init__()
         if self.count is not None:
             expect(self.count >= 2, "data.count", self.count, "at least 2")
+
+    def check_memory(self) -> None:
+        """Refuse more samples than fit into memory."""
+        needed, free = self.total * self.drawing_bytes, free_bytes(torch.device("cpu"))
+        if free is not None and needed > free:
+            problem = f"drawing needs more than {shown_bytes(needed)} of memory, and {shown_bytes(free)} are free"
+            raise refusal("data.count", self.total, problem, f"Use {free // (2 * self.drawing_bytes):,} or less")
 
     @property
     def total(self) -> int:

@@ -6,7 +6,7 @@ Importing a source's file here registers the source.
 from collections.abc import Sequence
 
 from ganserve_training.data.bad_files import ReportBadFiles
-from ganserve_training.data.config import DataConfig, SplitName
+from ganserve_training.data.config import DataConfig, DrawnDataConfig, SplitName
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.sources import (  # noqa: F401 - each registers itself
     array,
@@ -40,6 +40,8 @@ def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles |
         DataError: Data are missing, unreadable, or differ from the configuration.
     """
     config.check_complete()
+    if isinstance(config, DrawnDataConfig):
+        config.check_memory()
     samples = config.load_side(split, report)
     if config.labels == "ignore":
         samples = samples.without_labels()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 
 from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.networks import NetworkPair
+from ganserve_training.free_memory import free_bytes, shown_bytes
+from ganserve_training.networks import NetworkPair, build_networks
+from ganserve_training.networks.custom import CustomConfig
 from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.options.checks import flag, refusal
 from ganserve_training.run import launcher_environment as launched
@@ -20,12 +21,10 @@ from ganserve_training.run.compatibility import batches
 from ganserve_training.run.distributed import Processes
 
 _FLOAT_BYTES = 4
+_COPIES = 3
+"""Copies of each weight that training keeps at least: the weight, its gradient and one value of the optimiser."""
 _SHARE = 0.5
 """Share of the free memory that the suggested batch takes by the lower bound; a step takes more than that bound."""
-_CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 def check_memory(config: TrainConfig, pair: NetworkPair, data: DataInfo, processes: Processes) -> None:
@@ -48,7 +47,7 @@ def check_memory(config: TrainConfig, pair: NetworkPair, data: DataInfo, process
     most = max(step, 1 << (fits.bit_length() - 1))
     parts = next((parts for parts in range(-(-size // most), size + 1) if size % (parts * step) == 0), 0)
     accumulate = f", or {flag('accumulate_batches')} {parts * config.accumulate_batches}" if 1 < parts <= 10_000 else ""
-    problem = f"a step needs more than {_shown(at_once * sample)} of memory, and {_shown(free)} are free"
+    problem = f"a step needs more than {shown_bytes(at_once * sample)} of memory, and {shown_bytes(free)} are free"
     raise refusal(path, size, problem, f"Use {most - most % step} or less{accumulate}")
 
 
@@ -70,18 +69,26 @@ def bytes_of_sample(config: TrainConfig, pair: NetworkPair, data: DataInfo, devi
     return 2 * sample + int(kept / (2 if config.precision == "bfloat16" else 1))
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a device; None: unknown."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    found = []
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        found.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
-    for limit, used in _CGROUPS:
-        with suppress(OSError, ValueError):  # "max" is no number: there is no limit.
-            found.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
-    return min(found, default=None)
+def check_network_memory(config: TrainConfig, data: DataInfo, processes: Processes) -> None:
+    """Refuse networks whose weights need more memory than is free, before they are built.
+
+    Raises:
+        ConfigError: With the memory that they need.
+    """
+    free = free_bytes(processes.device)
+    if free is None or isinstance(config.networks, CustomConfig):  # Custom code may not work without real weights.
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        pair = build_networks(config.networks, data)
+    count = sum(weight.numel() for network in (pair.generator, pair.critic) for weight in network.parameters())
+    if _COPIES * count * _FLOAT_BYTES > free:
+        needed, there = shown_bytes(_COPIES * count * _FLOAT_BYTES), shown_bytes(free)
+        widths = [name for name in ("generator_width", "critic_width", "max_width") if hasattr(config.networks, name)]
+        path = f"networks.{widths[0]}" if widths else "networks.architecture"
+        value = getattr(config.networks, widths[0]) if widths else config.networks.architecture
+        fix = f"Use less of {' or '.join(flag(f'networks.{name}') for name in widths)}" if widths else ""
+        problem = f"{count:,} weights need more than {needed} of memory in training, and {there} are free"
+        raise refusal(path, value, problem, fix)
 
 
 @contextmanager
@@ -115,7 +122,3 @@ def _bytes_of_layers(network: nn.Module, inputs: Tensor, labels: Tensor | None) 
         for handle in handles:
             handle.remove()
     return total
-
-
-def _shown(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"

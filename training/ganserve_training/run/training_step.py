@@ -32,7 +32,7 @@ from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedC
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
-from ganserve_training.run.memory import check_memory
+from ganserve_training.run.memory import check_memory, check_network_memory
 from ganserve_training.run.network_questions import check_derivatives
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
@@ -61,6 +61,7 @@ class Trainer:
 
         self.prior = LatentPrior.of(config.networks)
         """Distribution of latents."""
+        check_network_memory(config, samples.info, self.processes)
         pair = build_networks(config.networks, samples.info)
         check_everything(config, samples.info, pair, self.processes.world)
         if config.diagnosis.enabled:  # Fail now rather than at the first observation.

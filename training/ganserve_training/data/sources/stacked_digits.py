@@ -17,6 +17,7 @@ class StackedDigitsConfig(ImageDataConfig, DrawnDataConfig):
 
     source = "stacked-digits"
     default_count = 50_000
+    drawing_bytes = 2 * 3 * 8 * 8
 
     def load_side(self, split: SplitName, report: ReportBadFiles | None) -> Images:  # noqa: ARG002
         """Return images of three random digits of one side of the split each, uint8 [N, 8, 8, 3], unlabelled."""
