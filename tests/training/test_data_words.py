@@ -55,7 +55,7 @@ def test_spaces_around_labels_make_no_second_class(tmp_path: Path, table: str) -
 
 
 def test_kid_of_one_sample_is_refused_in_words() -> None:
-    with pytest.raises(DataError, match=r"it needs 2 of each kind \(got 1 generated and 5 real ones\)"):
+    with pytest.raises(DataError, match=r"kid needs at least 2 samples \(got 1 generated and 5 real\)"):
         kernel_distance(np.zeros((1, 4)), np.zeros((5, 4)))
 
 

@@ -301,7 +301,7 @@ def test_the_command_prints_the_path_and_errors(
     for damaged in ("{", "", "[]", "{}", '{"step": 1}'):
         (finished / "metrics.json").write_text(damaged)
         assert main([str(finished)]) == 1
-        assert "metrics.json can't be read as an evaluation" in capsys.readouterr().err
+        assert "metrics.json: can't be read as an evaluation" in capsys.readouterr().err
     (finished / "metrics.json").write_text(written)
     (tmp_path / "config.json").write_text("[]")
     assert main([str(tmp_path)]) == 2

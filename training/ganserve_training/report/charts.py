@@ -18,6 +18,7 @@ KIND_COLOURS = {
     "vanishing-gradients": PURPLE,
     "no-progress": GRAY,
     "mode-collapse": RED,
+    "ignored-labels": RED,
     "oscillation": ORANGE,
     "critic-overfitting": BLUE,
     "divergence": "#b00020",

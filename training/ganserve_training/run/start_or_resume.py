@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -105,9 +106,10 @@ def train(
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
             treatment = Treatment.of(config, checkpoint)
-            say(console, describe_samples(samples, config.data))
-            while True:
+            for attempt in count():
                 loop = RunLoop(treatment, folder, samples, processes, console, stop_signal)
+                if attempt == 0:
+                    say(console, describe_samples(samples, config.data))
                 if checkpoint is not None:
                     loop.resume(checkpoint)
                 elif processes.writes:
