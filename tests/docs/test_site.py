@@ -131,6 +131,7 @@ def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> 
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             page = browser.new_page()
+            page.set_default_timeout(120_000)  # on a busy machine
             asked: list[str] = []
             page.on("request", lambda request: asked.append(request.url))
             for name in ("index", "serving", "sdk", "protocol"):
