@@ -20,7 +20,7 @@ from ganserve_training import Samples
 
 MIN_SAMPLES = 20
 THRESHOLD = 0.05
-LOG_FLOOR = 0.02
+LOG_FLOOR = 0.01
 _MOST_TRAINING, _MOST_HELD_OUT, _ENOUGH = 5_000, 1_000, 500
 _MAX_VALUES = 50_000_000  # of all samples together, so that large images take minutes at most
 _EXAMPLES = 64
