@@ -137,7 +137,7 @@ def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> 
             for name in ("index", "serving", "sdk", "protocol"):
                 page.goto(f"{address}/{name}.html")
             page.locator("input.md-search__input").fill("SelectionReport")
-            expect(page.locator(".md-search-result__link").first).to_be_visible()
+            expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=120_000)
             assert len(asked) > 4
             assert {url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))} == set()
         finally:
