@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pty
@@ -40,11 +41,25 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
             "--help networks: a preset comes first. Write it like this: ganserve train digits --help networks\n",
         ),
         (
+            "train --loss.name hinge --help",
+            "--loss.name hinge --help: a preset comes first. Write it like this: "
+            "ganserve train digits --loss.name hinge --help\n",
+        ),
+        (
             "train --help digits",
             "--help digits: a preset comes first. Write it like this: ganserve train digits --help\n",
         ),
         ("sample --seed x", "--seed x: not a whole number. Give one, such as 1."),
         ("sample --timeout-s x", "--timeout-s x: not a number. Give one, such as 60.0."),
+        ("sample --timeout-s nan", "--timeout-s nan: not a number. Give one, such as 60.0."),
+        ("sample --label", "--label: needs a value. Give one, such as --label 7."),
+        ("sample --out=", "--out '': is empty. Give a path.\n"),
+        ("export-onnx runs/x --out=/dev/null/x", "--out /dev/null: is a file. Name a folder.\n"),
+        ("train digits --out /dev/null", "--out /dev/null: is a file. Name a folder.\n"),
+        (
+            "train ring --optimisers.critic.learning-rate.start nan",
+            "--optimisers.critic.learning-rate.start nan: not a number. Give one, such as ",
+        ),
         ("sample --cont 5", "--cont: no such option. Did you mean --count or --control?"),
         ("sample extra", "extra: not expected here. Leave it out, or see `ganserve sample --help`."),
         ("sample --seed", "--seed: needs a value. Give one, such as --seed 1."),
@@ -88,6 +103,16 @@ def test_every_command_refuses_in_one_line(
         assert done.stderr.startswith(f"ganserve {command}: error: {message}"), done.stderr
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_path_is_not_this_folder(name: str) -> None:
+    command = command_of(name)
+    assert command is not None
+    for option in [*command.options(), *itertools.chain(*command.cases().values())]:
+        if option.kind is Path:
+            with pytest.raises(UsageError, match=rf"^{option.name} '': is empty. Give a path.$"):
+                option.read([""], option.name)
 
 
 def test_a_mistyped_command_is_suggested_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ class Options:
     critic: Path | None = flag(None, positional=True, metavar="[CRITIC]")
     """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, the
     server cannot score."""
-    out: Path = flag(aliases=("-o",))
+    out: Path = flag(aliases=("-o",), folder=True)
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""

@@ -35,7 +35,7 @@ class TrainArguments:
 
     config: TrainConfig = flag(flat=True)
     """The preset's values, each of which a flag replaces."""
-    out: Path = flag(aliases=("-o",))
+    out: Path = flag(aliases=("-o",), folder=True)
     """The run's folder. An existing run is resumed."""
     data: str | None = flag(None, metavar="PATH|SOURCE")
     """Your data: a folder, a file or a zip archive, whose source is recognised; or a source, such as digits. Short for
