@@ -2,9 +2,9 @@
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
 `aliases` (further flags), `metavar` (the value's name in the help), `example` (a right value), `positional`, `folder`
-(a path that no file may be in the way of), `repeat` (each of a tuple's values needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `last` (shown below the
-others), `flag` (False: no option). If a nested dataclass belongs to a `registry` of classes, its name there is an
-option, too: `--networks.architecture`.
+(a path where no file may be), `repeat` (each of a tuple's values needs the flag: --out a --out b), `flat` (a nested
+dataclass whose options have no prefix), `last` (shown below the others), `flag` (False: no option). If a nested
+dataclass belongs to a `registry` of classes, its name there is an option, too: `--networks.architecture`.
 """
 
 import difflib
