@@ -35,6 +35,10 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("completion", 'SHELL: missing. Write it like this: eval "$(ganserve completion bash)"\n'),
         ("train digits -- --steps 5", "--steps: stands after `--`. Options stand before it."),
         ("train digits --help nope", "--help nope: no such section. Give one of run, data, networks, "),
+        ("train digits --help net", "--help net: no such section. Did you mean networks?\n"),
+        ("sample --target=", "--target '': must be"),
+        ("sample --timeout-s 0", "--timeout-s 0.0: must be seconds above 0, or inf to wait for ever."),
+        ("serve --models nowhere", "--models nowhere: there is no such folder."),
         ("train digits --help=nope", "--help nope: no such section."),
         (
             "train --help networks",
@@ -173,6 +177,7 @@ def test_a_presets_help_is_short_and_its_sections_have_the_rest(monkeypatch: pyt
     loss = command.help(["digits", "--help", "loss"])
     assert "--loss.name" in loss
     assert "--data.source" not in loss
+    assert "--help-all" in loss
 
 
 def test_a_section_of_a_presets_help_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
