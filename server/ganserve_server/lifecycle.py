@@ -14,7 +14,7 @@ from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.service import GanService
 from ganserve_server.settings import Configuration, ServerConfig
-from ganserve_server.startup import load
+from ganserve_server.startup import check_folder, load
 
 _OK, _CUT_OFF = 0, 1
 _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or cut off
@@ -28,6 +28,7 @@ async def serve(configuration: Configuration) -> int:
     """
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
+    check_folder(config)  # Before anything is printed.
     server = GrpcServer(config.access_log)
     port = server.bind(config.address)
     with _monitored(config, server, say) as collector:

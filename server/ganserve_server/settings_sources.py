@@ -63,10 +63,14 @@ def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[st
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} {file}: is not UTF-8 text. Write a TOML file.") from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
     names, found = [name for name in options if name != "config"], {}
     for name, value in table.items():
+        if isinstance(value, dict):
+            raise UsageError(f"{file}: {name}: is a table. Write settings without one: port = 50051.")
         if name not in names:
             raise UsageError(f"{file}: {name}: no such setting. {hint(name.replace('-', '_'), names, _LIST)}")
         option, source = options[name], f"{file}: {name}"

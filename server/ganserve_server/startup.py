@@ -16,10 +16,15 @@ _SMALL_BATCH_SIZE = 256
 _MOST_LABELS = 12
 
 
-def load(config: ServerConfig) -> tuple[Repository, str]:
-    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve."""
+def check_folder(config: ServerConfig) -> None:
+    """Raise StartupError if the folder of models does not exist."""
     if not config.models.is_dir():
         raise StartupError(_no_folder(config))
+
+
+def load(config: ServerConfig) -> tuple[Repository, str]:
+    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve."""
+    check_folder(config)
     choice = choose_provider(config.provider)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pty
@@ -34,10 +35,19 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("completion", 'SHELL: missing. Write it like this: eval "$(ganserve completion bash)"\n'),
         ("train digits -- --steps 5", "--steps: stands after `--`. Options stand before it."),
         ("train digits --help nope", "--help nope: no such section. Give one of run, data, networks, "),
+        ("train digits --help net", "--help net: no such section. Did you mean networks?\n"),
+        ("sample --target=", "--target '': must be"),
+        ("sample --timeout-s 0", "--timeout-s 0.0: must be seconds above 0, or inf to wait for ever."),
+        ("serve --models nowhere", "--models nowhere: there is no such folder."),
         ("train digits --help=nope", "--help nope: no such section."),
         (
             "train --help networks",
             "--help networks: a preset comes first. Write it like this: ganserve train digits --help networks\n",
+        ),
+        (
+            "train --loss.name hinge --help",
+            "--loss.name hinge --help: a preset comes first. Write it like this: "
+            "ganserve train digits --loss.name hinge --help\n",
         ),
         (
             "train --help digits",
@@ -45,6 +55,15 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ),
         ("sample --seed x", "--seed x: not a whole number. Give one, such as 1."),
         ("sample --timeout-s x", "--timeout-s x: not a number. Give one, such as 60.0."),
+        ("sample --timeout-s nan", "--timeout-s nan: not a number. Give one, such as 60.0."),
+        ("sample --label", "--label: needs a value. Give one, such as --label 7."),
+        ("sample --out=", "--out '': is empty. Give a path.\n"),
+        ("export-onnx runs/x --out=/dev/null/x", "--out /dev/null: is a file. Name a folder.\n"),
+        ("train digits --out /dev/null", "--out /dev/null: is a file. Name a folder.\n"),
+        (
+            "train ring --optimisers.critic.learning-rate.start nan",
+            "--optimisers.critic.learning-rate.start nan: not a number. Give one, such as ",
+        ),
         ("sample --cont 5", "--cont: no such option. Did you mean --count or --control?"),
         ("sample extra", "extra: not expected here. Leave it out, or see `ganserve sample --help`."),
         ("sample --seed", "--seed: needs a value. Give one, such as --seed 1."),
@@ -88,6 +107,16 @@ def test_every_command_refuses_in_one_line(
         assert done.stderr.startswith(f"ganserve {command}: error: {message}"), done.stderr
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_path_is_not_this_folder(name: str) -> None:
+    command = command_of(name)
+    assert command is not None
+    for option in [*command.options(), *itertools.chain(*command.cases().values())]:
+        if option.kind is Path:
+            with pytest.raises(UsageError, match=rf"^{option.name} '': is empty. Give a path.$"):
+                option.read([""], option.name)
 
 
 def test_a_mistyped_command_is_suggested_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +177,7 @@ def test_a_presets_help_is_short_and_its_sections_have_the_rest(monkeypatch: pyt
     loss = command.help(["digits", "--help", "loss"])
     assert "--loss.name" in loss
     assert "--data.source" not in loss
+    assert "--help-all" in loss
 
 
 def test_a_section_of_a_presets_help_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,17 @@ def test_every_preset_has_its_row() -> None:
         assert rows == list(PRESETS)
 
 
+def test_the_table_of_recipes_counts_their_files() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (an? .+?) \| (\d+) \| (\d+) \| (\d+)", page, re.MULTILINE)
+    assert len(rows) == 8
+    for what, *counts in rows:
+        recipe = page.partition(f"\n## {what[0].upper()}{what[1:]}\n")[2].partition("\n## ")[0]
+        places = [line.partition("`")[2] for line in re.findall(r"^\d\. (.+)", recipe, re.MULTILINE)]
+        found = [sum(place.startswith(part) for place in places) for part in ("tests/", "docs/")]
+        assert [len(places) - sum(found), *found] == list(map(int, counts)), what
+
+
 @pytest.mark.parametrize("name", [path.name for path in sorted(DOCS.glob("*.md"))])
 def test_rows_have_as_many_cells_as_the_header(name: str) -> None:
     rows = re.findall(r"^\|[-:| ]+\|\n(?:\|.*\n?)+", text(name), re.MULTILINE)

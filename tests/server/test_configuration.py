@@ -104,6 +104,7 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
         ("port = [8]", r"port \[8\]: not a whole number"),
         ('batch_buckets = ["8"]', r'batch_buckets "8": not a whole number'),
+        ("[server]\nport = 3", r"serve\.toml: server: is a table\. Write settings without one: port = 50051\.$"),
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],

@@ -41,7 +41,7 @@ from ganserve_training.errors import ConfigChangedError, ConfigError
         ({"workers": -1}, "^--data.workers -1: must be 0 or more"),
         ({"source": "ring", "count": 1}, "^--data.count 1: must be at least 2"),
         ({"held_out_fraction": 0.0}, "^--data.held-out-fraction 0.0: must be between 0 and 1"),
-        ({"source": "mine"}, "^data.source mine: does not exist. Use one of .*digits"),
+        ({"source": "mine"}, "^data.source mine: is not registered. Import .*digits"),
     ],
 )
 def test_invalid_options_are_refused(values: dict[str, Any], message: str) -> None:

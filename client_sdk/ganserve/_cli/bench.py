@@ -61,7 +61,7 @@ class BenchArguments(ModelArguments):
     """The call to make; score sends samples that the model drew before."""
     count: int = flag(1, aliases=("-n",))
     """Samples in each call."""
-    label: str | None = None
+    label: str | None = flag(None, example="7")
     """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     encoding: Encoding = "raw"
     """Format of samples on the wire."""

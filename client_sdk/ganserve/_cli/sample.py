@@ -40,7 +40,7 @@ class SampleArguments(ModelArguments):
 
     count: int = flag(16, aliases=("-n",))
     """Number of samples."""
-    label: str | None = None
+    label: str | None = flag(None, example="7")
     """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     out: Path | None = flag(None, aliases=("-o",))
     """Output: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a table of

@@ -31,9 +31,9 @@ class ScoreArguments(ModelArguments):
 
     files: tuple[Path, ...] = flag(positional=True, metavar="FILE [FILE ...]")
     """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
-    label: str | None = None
+    label: str | None = flag(None, example="7")
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
-    model: str | None = flag(None, last=True)
+    model: str | None = flag(None, last=True, example="digits")
     """The model's name. Without it, the model that drew the file's samples, if the file names it, else the server's
     only model."""
     json: bool = False

@@ -28,7 +28,7 @@ _ARGUMENTS = {
     "path": "out",
 }
 # How the SDK says what is wrong with a value: is 3; is 'x', and …; 'x' does not exist.
-_VALUE = re.compile(r"""(?:is (-?(?:\d[\w.+-]*|inf|nan)); |(?:is )?(['"])(.+?)\2(?:; |, and |, which | ))(.+)""")
+_VALUE = re.compile(r"""(?:is (-?(?:\d[\w.+-]*|inf|nan)); |(?:is )?(['"])(.*?)\2(?:; |, and |, which | ))(.+)""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class CallArguments(ServerArguments):
 class ModelArguments(CallArguments):
     """The model to use there."""
 
-    model: str | None = flag(None, last=True)
+    model: str | None = flag(None, last=True, example="digits")
     """The model's name. Without it, the server's only model."""
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the latest ready one."""
@@ -76,16 +76,16 @@ def command(name: str, arguments: type[Any], action: Callable[[Any], int], examp
 
 def _in_flags(arguments: type[Any], error: Exception) -> str:
     """Return an error's text with the command's flags in place of the SDK's arguments, as one line."""
-    text = str(error).replace('Client("host:port"), ', "")
+    text = str(error).replace('Client("host:port"), ', "").replace("math.inf", "inf")
     known = {field.name for field in dataclasses.fields(arguments)}
     for violation in error.violations if isinstance(error, GanserveError) else ():
-        field, wrong = violation.field, violation.description
+        field, wrong = violation.field, violation.description.replace("math.inf", "inf")
         name = _ARGUMENTS.get(field, field)
         flag = field if name not in known else "FILE" if name == "files" else f"--{name.replace('_', '-')}"
         said = f"{flag}: {wrong}"
         if flag.startswith(("--", "FILE")) and (parts := _VALUE.fullmatch(wrong)):
             number, _, word, problem = parts.groups()
-            said = f"{flag} {number or word}: {problem.replace('; expected', '. Expected')}."
+            said = f"{flag} {number or word or repr(word)}: {re.sub('^expected', 'must be', problem).replace('; expected', '. Give')}."
         text = text.replace(f"{field}: {wrong}", said)
     return "; ".join(text.splitlines()).replace(".; ", ". ")
 

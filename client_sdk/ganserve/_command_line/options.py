@@ -1,14 +1,15 @@
 """Convert a dataclass to the options of a command, and the options' values back.
 
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
-`aliases` (further flags), `metavar` (the value's name in the help), `positional`, `repeat` (each of a tuple's values
-needs the flag: --out a --out b), `flat` (a nested dataclass whose options have no prefix), `last` (shown below the
-others), `flag` (False: no option). If a nested dataclass belongs to a `registry` of classes, its name there is an
-option, too: `--networks.architecture`.
+`aliases` (further flags), `metavar` (the value's name in the help), `example` (a right value), `positional`, `folder`
+(a path where no file may be), `repeat` (each of a tuple's values needs the flag: --out a --out b), `flat` (a nested
+dataclass whose options have no prefix), `last` (shown below the others), `flag` (False: no option). If a nested
+dataclass belongs to a `registry` of classes, its name there is an option, too: `--networks.architecture`.
 """
 
 import difflib
 import functools
+import math
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -88,7 +89,9 @@ class Option:
 
     @property
     def example(self) -> str:
-        """A right value: the default, if there is one."""
+        """A right value: the declared one, or the default, if there is one."""
+        if "example" in self.metadata:
+            return str(self.metadata["example"])
         usual = self.choices[0] if self.choices else _NUMBERS.get(self.kind, ("", self.metavar))[1]
         default = (self.default or (None,))[0] if isinstance(self.default, tuple) else self.default
         return str(usual if default in (None, MISSING, "") else default)
@@ -104,9 +107,23 @@ class Option:
         try:
             if self.kind is bool:
                 return _SWITCH[text.lower()]
+            if self.kind is Path:
+                return self._path(text, source)
+            if self.kind is float and math.isnan(float(text)):
+                raise ValueError
             return self.choices[self.choices.index(text)] if self.choices else self.kind(text)
         except (ValueError, KeyError):
             raise self.refusal(text, source) from None
+
+    def _path(self, text: str, source: str) -> Path:
+        """Return a path; an empty one is a variable that is not set, and never means this folder."""
+        if not text:
+            raise UsageError(f"{source} '': is empty. Give a path.")
+        path = Path(text)
+        for place in (path, *path.parents) if self.metadata.get("folder") else ():
+            if place.exists() and not place.is_dir():
+                raise UsageError(f"{source} {place}: is a file. Name a folder.")
+        return path
 
     def refusal(self, text: str, source: str) -> UsageError:
         """Return the error that says what the value must be instead of `text`."""

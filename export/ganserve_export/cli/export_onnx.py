@@ -28,7 +28,7 @@ class Options:
 
     run: Path = flag(positional=True, metavar="RUN")
     """Folder of the training run."""
-    out: Path = flag(aliases=("-o",))
+    out: Path = flag(aliases=("-o",), folder=True)
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""

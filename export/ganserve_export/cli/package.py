@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganserve._command_line.command import DONE, FAILED, Command
+from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.options import OnnxOptions
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Options:
     critic: Path | None = flag(None, positional=True, metavar="[CRITIC]")
     """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, the
     server cannot score."""
-    out: Path = flag(aliases=("-o",))
+    out: Path = flag(aliases=("-o",), folder=True)
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
@@ -69,13 +69,13 @@ def read_labels(text: str) -> tuple[str, ...]:
         try:
             names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").strip().splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise ExportError(
+            raise BadUsageError(
                 f"--labels {text} is neither names such as a,b,c nor a text file that can be read, one name a line"
             ) from error
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names or not all(names):
         what = f"{repeated[0]!r} occurs twice" if repeated and repeated[0] else "a name is empty"
-        raise ExportError(f"--labels {text}: {what}; labels are distinct names, in the order of their indices")
+        raise BadUsageError(f"--labels {text}: {what}; labels are distinct names, in the order of their indices")
     return names
 
 
@@ -114,7 +114,7 @@ COMMAND = Command(
         "ganserve package g.onnx d.onnx --labels cat,dog --range 0..1 --out models/pets",
         "ganserve package g.onnx d.onnx --labels labels.txt --range -1..1 --data photos/ --out models/photos",
     ),
-    exit_codes={ExportError: FAILED},
+    exit_codes={BadUsageError: BAD_USAGE, ExportError: FAILED},
     interrupted="interrupted; nothing was published",
 )
 main = COMMAND.main

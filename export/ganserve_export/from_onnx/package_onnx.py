@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import ExportError, export_error
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
@@ -142,7 +142,7 @@ def _fit(
         )
         return calibration, fit_typicality(load_split(config, "train"), held_out, flip=config.flip)
     except TrainingError as error:
-        raise ExportError(str(error)) from error
+        raise export_error(error) from error
 
 
 def _labels(

@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ganserve_export.errors import BadUsageError, ExportError
+from ganserve_export.errors import ExportError, export_error
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
@@ -24,7 +24,6 @@ from ganserve_export.package.random_inputs import InputMaker, RandomInputs
 from ganserve_export.typicality.typicality import fit_typicality
 from ganserve_training import Samples, TrainedModel, TrainingError, load_split, load_trained
 from ganserve_training.data import from_network, to_network
-from ganserve_training.errors import ConfigError
 from ganserve_training.evaluation.reference import data_config
 from ganserve_training.networks import as_output
 from ganserve_training.networks.build import resolve_conditioning
@@ -117,10 +116,8 @@ def export_run(
             provenance=provenance_of_run(trained),
         )
         published = build_package(model_folder, content, steps)
-    except ConfigError as error:
-        raise BadUsageError(str(error)) from error
     except TrainingError as error:
-        raise ExportError(str(error)) from error
+        raise export_error(error) from error
     return Exported(
         **vars(published),
         step=trained.step,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ganserve.v1 import model_spec_pb2
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.package.manifest import MANIFEST, write_manifest
 from ganserve_training.errors import WriteError
 from ganserve_training.files import file_sha256, sync_to_disk, writing
@@ -21,7 +21,7 @@ def check_name(model_folder: Path) -> str:
     """Return the model's name, which is the name of its folder; raise ExportError if it is not a valid one."""
     name = model_folder.resolve().name
     if not NAME_PATTERN.fullmatch(name):
-        raise ExportError(
+        raise BadUsageError(
             f"--out {model_folder}: {name!r} cannot be a model's name. Use 1 to 128 lower-case letters, digits, '.', "
             "'_' and '-', starting with a letter or digit"
         )

@@ -58,8 +58,9 @@ class TrainCommand(Command):
             from ganserve_training.cli.train_arguments import preset_help
 
             return preset_help(preset, arguments)
-        if arguments and not arguments[0].startswith("-"):
-            right = f"{arguments[0]} --help" if arguments[0] in ABOUT else f"digits --help {arguments[0]}"
+        if arguments:
+            words = [word for word in argv if word not in ABOUT]
+            right = " ".join([next((word for word in argv if word in ABOUT), "digits"), *words])
             raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
         return help_text(f"{self.prog} PRESET [OPTIONS]", _ABOUT, {"options": HELP, "presets": ABOUT}, self.examples)
 

@@ -35,7 +35,7 @@ class TrainArguments:
 
     config: TrainConfig = flag(flat=True)
     """The preset's values, each of which a flag replaces."""
-    out: Path = flag(aliases=("-o",))
+    out: Path = flag(aliases=("-o",), folder=True)
     """The run's folder. An existing run is resumed."""
     data: str | None = flag(None, metavar="PATH|SOURCE")
     """Your data: a folder, a file or a zip archive, whose source is recognised; or a source, such as digits. Short for
@@ -149,8 +149,14 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
     for name, option in every.items():
         sections.setdefault(name.partition(".")[0] if "." in name else "run", []).append(option)
     if section and not section.startswith("-") and section not in sections:
-        raise UsageError(f"--help {section}: no such section. Give one of {', '.join(sections)}.")
-    more, chosen_sections = {"help": HELP}, {section: sections[section]} if section in sections else sections
+        near = next((f"Did you mean {name}?" for name in sections if name.startswith(section)), "")
+        all_of = f"Give one of {', '.join(sections)}."
+        raise UsageError(f"--help {section}: no such section. {near or all_of}")
+    others = {"--help SECTION": f"Show one of {', '.join(sections)}.", "--help-all": "Show all options."}
+    more, chosen_sections = (
+        {"help": HELP | (others if section in sections else {})},
+        {section: sections[section]} if section in sections else sections,
+    )
     if section not in sections and "--help-all" not in words:
         chosen_sections = {"options that matter most": [every[name] for name in _FIRST if name in every]}
         lines = {f"--help {name}": f"{len(of):2} options: {_about(defaults, name)}" for name, of in sections.items()}

@@ -35,7 +35,8 @@ class Registry(Generic[PartT]):
     def kind(self, name: str, path: str = "") -> type[PartT]:
         """Return the class called `name` or raise ConfigError; `path` is the option that chooses it, for messages."""
         if name not in self._kinds:
-            raise ConfigError(f"{path or self.key} {name}: does not exist. Use one of {', '.join(self.names)}.")
+            fix = f"Import the module that defines it, or use one of {', '.join(self.names)}."
+            raise ConfigError(f"{path or self.key} {name}: is not registered. {fix}")
         return self._kinds[name]
 
     def __getitem__(self, name: str) -> type[PartT]:
