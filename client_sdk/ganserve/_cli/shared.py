@@ -85,7 +85,8 @@ def _in_flags(arguments: type[Any], error: Exception) -> str:
         said = f"{flag}: {wrong}"
         if flag.startswith(("--", "FILE")) and (parts := _VALUE.fullmatch(wrong)):
             number, _, word, problem = parts.groups()
-            said = f"{flag} {number or word or repr(word)}: {re.sub('^expected', 'must be', problem).replace('; expected', '. Give')}."
+            problem = re.sub("^expected", "must be", problem).replace("; expected", ". Give")
+            said = f"{flag} {number or word or repr(word)}: {problem}."
         text = text.replace(f"{field}: {wrong}", said)
     return "; ".join(text.splitlines()).replace(".; ", ". ")
 
