@@ -34,8 +34,8 @@ def gammas(weight: float) -> list[str]:
     return [word for flag in flags for word in (flag, str(weight))]
 
 
-DIGITS = ["digits", "--steps", "2000", "--diagnosis.every-steps", "40"]
-MNIST_16 = ["digits", "--data.source", "mnist", "--data.size", "16", "--steps", "2000", "--diagnosis.every-steps", "40"]
+DIGITS = ["digits", "--steps", "1000", "--diagnosis.every-steps", "20"]
+MNIST_16 = ["digits", "--data.source", "mnist", "--data.size", "16", "--steps", "1000", "--diagnosis.every-steps", "20"]
 KINDS = {
     # Both players far too fast: the critic swings or its loss runs away.
     "fast": [*DIGITS, *rates(0.05, 0.05)],
