@@ -43,7 +43,7 @@ def test_a_target_and_a_folder_together_are_refused(tmp_path: Path) -> None:
 def test_a_missing_folder() -> None:
     done = ganserve("ui", "--models", "/no/such/folder")
     assert done.returncode == 2
-    assert "--models /no/such/folder: expected a folder of model packages" in error(done)
+    assert "--models /no/such/folder: must be a folder of model packages" in error(done)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 64])  # unknown; another's; not a name
@@ -51,14 +51,14 @@ def test_a_host_of_another_machine(host: str, capsys: pytest.CaptureFixture[str]
     assert main(["--host", host]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"ganserve ui: error: --host {host}: ")
-    advice = "xpected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them.\n"
-    assert said.endswith((f": e{advice}", f". E{advice}"))
+    advice = " an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them.\n"
+    assert said.endswith((f": must be{advice}", f". Give{advice}"))
 
 
 def test_an_invalid_port() -> None:
     done = ganserve("ui", "--port", "99999")
     assert done.returncode == 2
-    assert error(done) == "ganserve ui: error: --port 99999: expected a number up to 65535."
+    assert error(done) == "ganserve ui: error: --port 99999: must be a number up to 65535."
 
 
 def test_a_taken_port() -> None:
@@ -66,4 +66,4 @@ def test_a_taken_port() -> None:
         port = taken.getsockname()[1]
         done = ganserve("ui", "--target", "127.0.0.1:1", "--port", str(port))
     assert done.returncode == 2
-    assert error(done) == f"ganserve ui: error: --port {port}: expected a free one (Address already in use)."
+    assert error(done) == f"ganserve ui: error: --port {port}: is not free: Address already in use. Give another."

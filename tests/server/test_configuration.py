@@ -92,7 +92,7 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("max_batch_sise = 3", r"serve\.toml: max_batch_sise: no such setting\. Did you mean max_batch_size\?"),
         ("max-batch-size = 3", r"serve\.toml: max-batch-size: no such setting\. Did you mean max_batch_size\?"),
         ("zzz = 3", r"zzz: no such setting\. `ganserve serve --help` lists the settings\."),
-        ("[server]\nport = 3", r"server: no such setting"),
+        ("[server]\nport = 3", r"server: is a table\. Write settings without one: port = 50051\."),
         ('config = "other.toml"', r"config: no such setting"),
         ('port = "3"', r'serve\.toml: port "3": not a whole number\. Give one, such as 50051\.'),
         ("port = true", r"port true: not a whole number"),

@@ -69,7 +69,7 @@ def _check_address(host: str, port: int | None) -> None:
         raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise InvalidRequest.of("--port", f"is {port}; expected a free one ({error.strerror})") from error
+            raise InvalidRequest.of("--port", f"is {port}; is not free: {error.strerror}. Give another") from error
         raise InvalidRequest.of("--host", f"is {host!r}, and {error.strerror}; {expected}") from error
 
 

@@ -215,11 +215,11 @@ def test_decoded_files_of_all_requests_are_limited_together(tmp_path: Any, monke
         most = max(most, held)
         return await decode(workers, content, *rest)
 
-    async def score(*arguments: Any) -> Any:
+    async def score(*arguments: Any, **options: Any) -> Any:
         nonlocal held
         await asyncio.sleep(0.001)
         held -= len(arguments[1])
-        return await drawing.score(*arguments)
+        return await drawing.score(*arguments, **options)
 
     monkeypatch.setattr(gan_module, "decoded_images", counted)
     monkeypatch.setattr(gan_module, "score", score)
