@@ -85,9 +85,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         missing = (error.name or "ganserve").partition(".")[0]
         if missing.startswith("ganserve"):
             raise
-        complain(
-            f"ganserve {name}: error: needs {missing}, which is not installed: pip install 'ganserve[{entry.extra}]'"
-        )
+        extra = "training" if missing == "torch" else entry.extra
+        complain(f"ganserve {name}: error: needs {missing}, which is not installed: pip install 'ganserve[{extra}]'")
         return BAD_USAGE
 
 

@@ -130,7 +130,12 @@ def ignored_labels(history: History) -> str | None:
     if now.label_agreement is None or now.label_agreement >= IGNORED_LABELS or len(history) <= WARM_UP + GAIN_WINDOW:
         return None
     before = history[-1 - GAIN_WINDOW].label_agreement
-    if now.growing or mode_collapse(history) or (before is not None and now.label_agreement > before + LABELS_GAINED):
+    if (
+        now.growing
+        or _never_left(history)
+        or mode_collapse(history)
+        or (before is not None and now.label_agreement > before + LABELS_GAINED)
+    ):
         return None
     return (
         f"The generated samples show the labels that they were asked for only {now.label_agreement:.0%} as often as "
