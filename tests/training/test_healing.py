@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def test_the_logs_of_the_failed_try_are_kept(healed: tuple[Path, RunResult, str]
     assert steps[-1] == STEPS
 
 
-@pytest.mark.parametrize("stop_at", [60, 91, 140])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param(60, marks=pytest.mark.slow), 91, pytest.param(140, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_heals_bit_for_bit_alike(
     tmp_path: Path, healed: tuple[Path, RunResult, str], stop_at: int
 ) -> None:
@@ -94,8 +97,8 @@ def test_an_interrupted_run_heals_bit_for_bit_alike(
         assert_same(ours[part], theirs[part], part)
 
 
-def test_the_same_command_continues_a_healed_run(tmp_path: Path) -> None:
-    run(failing(), tmp_path)
+def test_the_same_command_continues_a_healed_run(tmp_path: Path, healed: tuple[Path, RunResult, str]) -> None:
+    shutil.copytree(healed[0], tmp_path, dirs_exist_ok=True)
     longer = run(failing(steps=STEPS + 5), tmp_path)
     assert (longer.resumed_step, longer.step, len(longer.cures)) == (STEPS, STEPS + 5, 1)
     with pytest.raises(ConfigChangedError):
@@ -108,6 +111,7 @@ def test_stop_ends_the_run_with_its_trouble(tmp_path: Path) -> None:
     assert checkpoint_paths(tmp_path / "checkpoints")
 
 
+@pytest.mark.slow
 def test_continue_only_reports_the_trouble(tmp_path: Path) -> None:
     result = run(failing(on_trouble="continue"), tmp_path)
     assert result.cures == ()
@@ -123,6 +127,7 @@ def test_a_run_whose_numbers_become_infinite_heals(tmp_path: Path) -> None:
         run(failing(steps=40, optimisers=wild, on_trouble="continue"), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_healthy_run_is_as_without_healing(tmp_path: Path) -> None:
     calm = {"optimisers": OptimisersConfig.both(AdamConfig()), "steps": 60}
     for name in ("heal", "continue"):
