@@ -28,7 +28,7 @@ TURNED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
     8: lambda stored: np.rot90(stored, 1),
 }
-"""What each value of the tag means (EXIF 2.3, table 6): stored pixels [H, W, C] -> the picture as it was seen."""
+"""Turn for each value of the tag (EXIF 2.3, table 6): stored pixels [H, W, C] -> the picture as it was seen."""
 
 
 def exif(orientation: int, trouble: str) -> bytes:

@@ -1,9 +1,14 @@
 """Make a training configuration with fast steps, for tests of everything around training."""
 
+import io
+import signal
+from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
+from ganserve_training import train
 from ganserve_training.config import (
     AdamConfig,
     Anneal,
@@ -16,6 +21,8 @@ from ganserve_training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run.start_or_resume import RunResult
 
 TINY_FLAGS = [
     *("--networks.latent-dim", "8", "--networks.label-embedding-dim", "4"),
@@ -56,3 +63,22 @@ def assert_same(ours: object, theirs: object, where: str = "state") -> None:
             assert_same(a, b, f"{where}[{index}]")
     else:
         assert ours == theirs, where
+
+
+def run_tiny(
+    config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None
+) -> RunResult:
+    """Train on the CPU; send a signal after `stop_after` steps of this call, if given."""
+    countdown = iter(range(stop_after or 10**9, -1, -1))
+    return train(
+        config,
+        out,
+        device="cpu",
+        console=Console(file=said or io.StringIO(), width=10_000),
+        stop_signal=lambda: signal.SIGTERM if next(countdown) == 1 else None,
+    )
+
+
+def newest_state(out: Path) -> dict[str, Any]:
+    """Return the content of a run's newest checkpoint."""
+    return load_checkpoint(checkpoint_paths(out / "checkpoints")[-1]).state

@@ -2,16 +2,14 @@
 
 import io
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
-from ganserve_training import load_trained, train
+from ganserve_training import load_trained
 from ganserve_training.cli.train import main
 from ganserve_training.config import (
     Anneal,
@@ -21,37 +19,21 @@ from ganserve_training.config import (
     OutputConfig,
     ProgressiveConfig,
     RegularisersConfig,
-    TrainConfig,
 )
 from ganserve_training.data import load_split
 from ganserve_training.diagnosis import Finding, Observation
 from ganserve_training.diagnosis import monitor as monitor_module
 from ganserve_training.errors import CheckpointError, ConfigError, DivergedError, StoppedError
 from ganserve_training.evaluation.quality import Quality
-from ganserve_training.run.checkpoint import best_checkpoint_path, checkpoint_paths, load_checkpoint
+from ganserve_training.run.checkpoint import best_checkpoint_path, load_checkpoint
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
-from ganserve_training.run.start_or_resume import RunResult
 from ganserve_training.run.training_step import Trainer
 from tiny_runs import TINY_FLAGS, assert_same, tiny_config
+from tiny_runs import newest_state as newest
+from tiny_runs import run_tiny as run
 
 WATCHED = DiagnosisConfig(every_steps=2, samples=32)
-
-
-def run(config: TrainConfig, out: Path, *, stop_after: int | None = None, said: io.StringIO | None = None) -> RunResult:
-    """Train on the CPU; send a signal after `stop_after` steps, if given."""
-    countdown = iter(range(stop_after or 10**9, -1, -1))
-    return train(
-        config,
-        out,
-        device="cpu",
-        console=Console(file=said or io.StringIO(), width=10_000),
-        stop_signal=lambda: signal.SIGTERM if next(countdown) == 1 else None,
-    )
-
-
-def newest(out: Path) -> dict[str, Any]:
-    return load_checkpoint(checkpoint_paths(out / "checkpoints")[-1]).state
 
 
 def observations(out: Path) -> list[Observation]:

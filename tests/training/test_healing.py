@@ -3,21 +3,21 @@
 import io
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from ganserve_training import load_trained, train
+from ganserve_training import load_trained
 from ganserve_training.config import AdamConfig, Anneal, DiagnosisConfig, OptimisersConfig, OutputConfig, TrainConfig
 from ganserve_training.errors import ConfigChangedError, DivergedError, StoppedError
-from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
+from ganserve_training.run.checkpoint import checkpoint_paths
 from ganserve_training.run.healing import TroubleError
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.start_or_resume import RunResult
 from tiny_runs import assert_same, tiny_config
+from tiny_runs import newest_state as newest
+from tiny_runs import run_tiny as run
 
 STEPS = 130
 
@@ -32,22 +32,6 @@ def failing(**changes: Any) -> TrainConfig:
         "output": OutputConfig(log_every_steps=5, checkpoint_every_steps=10, samples_every_steps=200),
     }
     return tiny_config(**(fields | changes))
-
-
-def run(config: TrainConfig, out: Path, *, stop_at: int | None = None, said: io.StringIO | None = None) -> RunResult:
-    """Train on the CPU; interrupt the run after `stop_at` steps of this call."""
-    countdown = iter(range(stop_at or 10**9, -1, -1))
-    return train(
-        config,
-        out,
-        device="cpu",
-        console=Console(file=said or io.StringIO(), width=10_000),
-        stop_signal=lambda: signal.SIGTERM if next(countdown) == 1 else None,
-    )
-
-
-def newest(out: Path) -> dict[str, Any]:
-    return load_checkpoint(checkpoint_paths(out / "checkpoints")[-1]).state
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +73,7 @@ def test_an_interrupted_run_heals_bit_for_bit_alike(
     tmp_path: Path, healed: tuple[Path, RunResult, str], stop_at: int
 ) -> None:
     with pytest.raises(StoppedError):
-        run(failing(), tmp_path, stop_at=stop_at)
+        run(failing(), tmp_path, stop_after=stop_at)
     result = run(failing(), tmp_path)
     assert result.cures == healed[1].cures
     ours, theirs = newest(tmp_path), newest(healed[0])

@@ -25,7 +25,7 @@ _REASONS = {
     "instead, with one weight for all samples (StyleGAN2's fused_modconv=False).",
     ".numpy()": "it leaves PyTorch for NumPy. Use PyTorch's operations.",
 }
-"""What the roots of torch's errors mean, by a part of their text or class."""
+"""Meanings of the roots of torch's errors, by a part of their text or class."""
 OPSET = 20  # has every operation that our networks need; onnxruntime has read it since 1.17
 
 

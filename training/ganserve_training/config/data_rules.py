@@ -1,4 +1,4 @@
-"""Rules that compute penalties and learning rates from the data. docs/training.md has the measurements behind them."""
+"""Compute penalties and learning rates from the data, for the cures of failing runs; see docs/diagnosis.md."""
 
 from ganserve_training.data.sample_info import DataInfo
 

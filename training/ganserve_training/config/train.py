@@ -78,7 +78,7 @@ class TrainConfig:
     precision: Precision = "float32"
     """bfloat16: mixed precision, with the networks' products in bfloat16 and weights and penalties in float32."""
     on_trouble: OnTrouble = "heal"
-    """What follows when the diagnosis finds that training has failed. heal: go back to the last healthy checkpoint,
+    """Action when the diagnosis finds that training has failed. heal: go back to the last healthy checkpoint,
     change what may have caused it and go on, at most three times. stop: end the run. continue: only report it."""
     data: DataConfig = field(default_factory=DigitsConfig)
     networks: NetworksConfig = field(default_factory=ConvolutionalConfig)

