@@ -40,7 +40,7 @@ from ganserve_server.api.grpc.malformed_messages import (
 from ganserve_server.error_text import shown
 from ganserve_server.errors import UnavailableError, UnsupportedError
 from ganserve_server.monitoring.access_log import AccessLog
-from ganserve_server.monitoring.calls import (
+from ganserve_server.monitoring.call_tracking import (
     OK,
     REQUEST_ID_KEY,
     UNKNOWN_METHOD,
