@@ -65,7 +65,9 @@ def test_readme_begins_with_what_ci_runs() -> None:
     assert {"demo", "test", "test-slow"} <= run
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    "name", [name if name == "trainers.md" else pytest.param(name, marks=pytest.mark.slow) for name in WHOLE]
+)
 def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     page = ROOT / name if name == "README.md" else DOCS / name
     reader = Reader(tmp_path)
@@ -100,6 +102,7 @@ def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Pat
             assert re.fullmatch(expected, printed), printed
 
 
+@pytest.mark.slow
 def test_evaluation_from_python(small_run: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").symlink_to(small_run)
