@@ -41,7 +41,7 @@ from ganserve_server.api.grpc.message_reading import (
 from ganserve_server.error_text import shown
 from ganserve_server.errors import UnavailableError, UnsupportedError
 from ganserve_server.monitoring.access_log import AccessLog
-from ganserve_server.monitoring.calls import (
+from ganserve_server.monitoring.call_tracking import (
     OK,
     REQUEST_ID_KEY,
     UNKNOWN_METHOD,

@@ -19,7 +19,7 @@ from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, I
 from ganserve_server.errors import StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
-from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.monitoring.call_tracking import CallStatistics
 from ganserve_server.open_inference.inference import Inference
 from ganserve_server.port_errors import find_bind_error, port_error_message
 from ganserve_server.requests.limits import Limits
