@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
@@ -22,8 +23,10 @@ _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or 
 _log = logging.getLogger(__name__)
 
 
-async def serve(configuration: Configuration) -> int:
+async def serve(configuration: Configuration, trials: TrialProcesses | None = None) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code: 0, or 1 if calls were cut off.
+
+    Versions are tried by `trials` before they are loaded.
 
     Raises StartupError if the server cannot start with this configuration.
     """
@@ -36,7 +39,7 @@ async def serve(configuration: Configuration) -> int:
     with _monitored(config, server, say) as collector:
         say(configuration.report())
         # While models load, SIGTERM ends the process at once, which is its default.
-        repository, report = await asyncio.to_thread(load, config)
+        repository, report = await asyncio.to_thread(load, config, trials)
         stop = _stop_signal()
         if collector is not None:
             collector.follow(repository)

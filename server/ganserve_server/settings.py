@@ -24,6 +24,8 @@ _RANGES = (  # setting, least, most, advice
     ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
+    ("load_timeout_s", 1, math.inf, ""),
+    ("load_memory_mib", 0, math.inf, " 0 chooses for you."),
     ("drain_timeout_s", 0, math.inf, ""),
 )
 
@@ -93,6 +95,10 @@ class ServerConfig:
     """Start although the folder has no models, and become ready with the first one. The folder itself must exist."""
     newest_versions: int = 0
     """Load this many of each model's newest versions; LoadModel loads others. 0: all."""
+    load_timeout_s: float = 120.0
+    """Seconds for the trial of a version, in a process of its own, before it is loaded; longer ones fail."""
+    load_memory_mib: int = 0
+    """Most memory of a trial. 0: half of what the control group or the machine has."""
     drain_timeout_s: float = 30.0
     """Seconds that running calls have to finish, after SIGTERM or when their version is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
