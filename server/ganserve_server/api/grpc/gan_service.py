@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
-from ganserve_server.monitoring.calls import current_call
+from ganserve_server.monitoring.call_tracking import current_call
 from ganserve_server.service import GanService
 
 Context = grpc.aio.ServicerContext[Any, Any]
