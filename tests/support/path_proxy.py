@@ -44,7 +44,7 @@ def published_below(path: str, url: str) -> Iterator[str]:
                     self.wfile.flush()
             connection.close()
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - http.server finds it by this name
 
         def log_message(self, *_: object) -> None:
             """Print nothing."""
