@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ganserve_server.demo import MODELS as DEMO_MODELS
+
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _MOST_MESSAGE_MIB = 2**11 - 2
@@ -42,6 +44,8 @@ class ServerConfig:
     """TOML file with settings, named like the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
+    demo: bool = False
+    """Serve the model that comes with ganserve, handwritten digits, in place of --models."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
     port: int = 50051
@@ -109,6 +113,8 @@ class ServerConfig:
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
 
     def __post_init__(self) -> None:
+        if self.demo and self.models != Path("models"):
+            raise ValueError(f"--demo: serves its own model, and --models {self.models} names others. Leave out either.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
@@ -126,6 +132,11 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the models to serve."""
+        return DEMO_MODELS if self.demo else self.models
 
     @property
     def batch_size(self) -> int:
