@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import PIL.Image
 
-    from ganserve._results.drawn import Drawn
+    from ganserve._results.batch_fields import Drawn
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
