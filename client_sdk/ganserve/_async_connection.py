@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.async_local import async_local_connection
@@ -136,6 +136,12 @@ class AsyncConnection:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
 
     def __repr__(self) -> str:
         model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.channel import connect
@@ -131,6 +131,12 @@ class Connection:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
 
     def __repr__(self) -> str:
         model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""
