@@ -12,6 +12,7 @@ import numpy as np
 from ganserve._errors import InvalidRequest
 
 MAX_INDEX = 2**48  # offset + n, by the protocol
+SEED_BITS = 53  # of drawn seeds, like the server's: larger integers lose digits in jq, JavaScript and spreadsheets
 
 
 def check_integer(argument: str, value: Any, low: int, high: int) -> int:
@@ -24,6 +25,13 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
     if number > high:
         raise InvalidRequest.of(argument, f"is {number}; expected at most {high}")
     return number
+
+
+def check_model(argument: str, value: Any) -> str:
+    """Return a model's name."""
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest.of(argument, f"is {value!r}; expected a model's name, or None for the only one")
+    return value
 
 
 def check_flag(argument: str, value: Any) -> bool:

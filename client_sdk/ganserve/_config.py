@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._argument_checks import check_choice, check_integer
+from ganserve._argument_checks import check_choice, check_integer, check_model
 from ganserve._errors import InvalidRequest
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
+MODEL_VARIABLE = "GANSERVE_MODEL"
 DEFAULT_PORT = 50051
 DEFAULT_TARGET = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 60.0
@@ -39,6 +40,8 @@ class ClientConfig:
     """The servers, which take turns: "host:port", or gRPC targets with a scheme ("unix:/run/ganserve.sock")."""
     timeout_s: float
     """Default deadline of a call in seconds; math.inf is none."""
+    model: str | None = None
+    """The model of calls that name none; None: the server's only model."""
     max_attempts: int = DEFAULT_ATTEMPTS
     """Most attempts of one call at all servers together."""
     compression: Compression = "none"
@@ -52,6 +55,7 @@ class ClientConfig:
         target: str | Sequence[str] | None,
         timeout_s: float,
         *,
+        model: str | None = None,
         max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
@@ -64,6 +68,7 @@ class ClientConfig:
         return cls(
             targets=targets,
             timeout_s=check_timeout(timeout_s),
+            model=resolve_model(model),
             max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
             compression=compression,
             metadata=_check_metadata(metadata),
@@ -90,6 +95,13 @@ def resolve_targets(target: str | Sequence[str] | None) -> tuple[str, ...]:
     if not isinstance(target, Sequence) or not target or not all(isinstance(each, str) for each in target):
         raise InvalidRequest.of(source, f'is {target!r}; expected a str such as "{DEFAULT_TARGET}", or several')
     return tuple(_resolve(each, each, source) for each in target)
+
+
+def resolve_model(model: str | None) -> str | None:
+    """Return the model of calls that name none: the argument, else GANSERVE_MODEL, else None."""
+    if model is None:
+        return os.environ.get(MODEL_VARIABLE, "").strip() or None
+    return check_model("model", model)
 
 
 def _resolve(part: str, target: str, source: str) -> str:

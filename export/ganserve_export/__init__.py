@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ganserve_export.errors import ExportError, VerificationError
-    from ganserve_export.from_onnx.options import OnnxOptions
+    from ganserve_export.from_onnx.onnx_options import OnnxOptions
     from ganserve_export.from_onnx.package_onnx import Packaged, package_onnx
     from ganserve_export.from_run.export import Exported, export_run
 
@@ -20,7 +20,7 @@ _HOMES = {
     "VerificationError": "errors",
     "Exported": "from_run.export",
     "export_run": "from_run.export",
-    "OnnxOptions": "from_onnx.options",
+    "OnnxOptions": "from_onnx.onnx_options",
     "Packaged": "from_onnx.package_onnx",
     "package_onnx": "from_onnx.package_onnx",
 }

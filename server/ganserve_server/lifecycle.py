@@ -13,6 +13,7 @@ from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
+from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import Configuration, ServerConfig
 from ganserve_server.startup import check_folder, load
@@ -32,7 +33,8 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
     check_folder(config)  # Before anything is printed.
-    server = GrpcServer(config.access_log)
+    limits = Limits.of(config)
+    server = GrpcServer(config.access_log, limits)
     port = server.bind(config.address)
     with _monitored(config, server, say) as collector:
         say(configuration.report())
@@ -41,7 +43,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         stop = _stop_signal()
         if collector is not None:
             collector.follow(repository)
-        await server.start(GanService(repository))
+        await server.start(GanService(repository, limits))
         if config.poll_s:
             repository.watch(config.poll_s)
         say(f"{report}serving on {config.bracketed_host}:{port}\n")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.errors import ProviderError, StartupError
+from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
@@ -97,9 +98,10 @@ class _Thread(threading.Thread):
                 _log.info("%s", line)
             if self._ended.is_set():
                 return
-            server = GrpcServer()
+            limits = Limits.of(self._config)
+            server = GrpcServer(limits=limits)
             server.bind(self._target)
-            await server.start(GanService(repository))
+            await server.start(GanService(repository, limits))
             if self._config.poll_s:
                 repository.watch(self._config.poll_s)
             self._ready.set_result(None)

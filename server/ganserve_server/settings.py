@@ -10,6 +10,7 @@ from typing import Literal
 
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
+_MOST_MESSAGE_MIB = 2**11 - 2
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -19,6 +20,8 @@ _RANGES = (  # setting, least, most, advice
     ("queue_delay_ms", 0, 60_000, ""),
     ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
     ("max_batch_size", 0, math.inf, " 0 chooses for you."),
+    ("max_request_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
+    ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
     ("load_timeout_s", 1, math.inf, ""),
@@ -80,6 +83,11 @@ class ServerConfig:
     """Most GPU memory for each session. 0: no limit."""
     max_queued_samples: int = 65536
     """Most samples that may wait for a model; further requests get RESOURCE_EXHAUSTED."""
+    max_request_mib: int = 16
+    """Largest request, and largest message of a stream of requests; larger ones get RESOURCE_EXHAUSTED. Streams carry
+    any number of pictures."""
+    max_answer_mib: int = 64
+    """Largest answer with samples; larger ones are refused. Streams carry any number of samples."""
     poll_s: float = 2.0
     """Seconds between checks for new, changed and removed packages. While the folder is missing or unreadable, loaded
     models stay in service. 0: check only on AdminService.ReloadRepository."""

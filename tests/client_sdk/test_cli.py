@@ -335,26 +335,79 @@ def test_an_interruption(shell: Shell) -> None:
     assert (process.returncode, errors) == (130, "")
 
 
-INTERRUPTED_IN_A_TEXT = """
+INTERRUPTED = """
 import signal
 import sys
+import time
 import types
+import weakref
+
+
+def raise_it(*_):
+    signal.raise_signal(signal.SIGINT)
+    for _ in range(2):
+        pass
+
+
+class Dying:
+    __del__ = raise_it
+
+
+class Referred:
+    pass
+
+
+def lost_in_a_destructor():
+    Dying()
+    time.sleep(60)
+
+
+def lost_in_a_callback():
+    subject = Referred()
+    reference = weakref.ref(subject, raise_it)
+    del subject
+    while True:
+        pass
+
+
+def lost_in_exec():
+    exec("Dying()\\nwhile True: pass", globals())
+
+
+def lost_at_the_end():
+    Dying()
+
+
+def lost_twice():
+    Dying()
+    Dying()
+    time.sleep(60)
+
+
+def raised_in_exec():
+    exec("raise_it()", globals())
 
 
 def entry(argv):
-    exec("signal.raise_signal(signal.SIGINT)\\nfor _ in range(2): pass")
+    globals()[argv[0]]()
+    return 0
 
 
 sys.modules["ganserve._cli.models"] = types.SimpleNamespace(main=entry)
 """
+"""Replaces the command `models` by one that interrupts itself where its argument says."""
 
 
-def test_an_interruption_during_exec(shell: Shell) -> None:
-    (shell.folder / "sitecustomize.py").write_text(INTERRUPTED_IN_A_TEXT)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(shell.folder), os.environ.get("PYTHONPATH", "")])}
+@pytest.mark.parametrize(
+    "place",
+    ["lost_in_a_destructor", "lost_in_a_callback", "lost_in_exec", "lost_at_the_end", "lost_twice", "raised_in_exec"],
+)
+def test_one_interruption_ends_a_command_wherever_it_comes(place: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
-        [sys.executable, "-m", "ganserve", "models"],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "ganserve", "models", place],
+        env=environment, capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 

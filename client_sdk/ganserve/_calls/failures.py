@@ -85,7 +85,7 @@ class _RichDetails:
 
 
 def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> errors.GanserveError:
-    """Return the SDK's error for one of grpc or grpc.aio; the caller raises it `from error`."""
+    """Return the SDK's error for one of grpc or grpc.aio; the caller raises it `from None`."""
     failure = cast("_Failure", error)
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)

@@ -116,8 +116,8 @@ class AsyncOpenStream:
         try:
             async with asyncio.timeout(left_s):
                 message = await self._rpc.read()
-        except asyncio.CancelledError as error:
-            self._transport.raise_if_closed("stream", self._request_id, error)
+        except asyncio.CancelledError:
+            self._transport.raise_if_closed("stream", self._request_id)
             raise
         return None if message is grpc.aio.EOF else message
 

@@ -124,6 +124,7 @@ class ScoreStreamCall:
         label: Label | Iterable[Labels] | None,
         *,
         model: str | None,
+        default_model: str | None,
         version: int | None,
         priority: Priority,
         timeout_s: float,
@@ -137,7 +138,8 @@ class ScoreStreamCall:
         self.failure: Exception | None = None
         """The error of `items`, if it had one; raised after the results of the items before."""
         self._labels = _labels(label)
-        self._model, self._version, self._priority = model, version, priority
+        self._model, self._default_model = model, default_model
+        self._version, self._priority = version, priority
         self._known: dict[str | None, ModelInfo] = {}
         self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, unary_calls.Call[Scores]]] = deque()
         self._pending_bytes = 0
@@ -213,7 +215,7 @@ class ScoreStreamCall:
         """Add nothing: the caller can send the remaining items again."""
 
     def _model_of(self, inputs: ScoreInputs) -> str | None:
-        return self._model if self._model is not None else inputs.model
+        return next((name for name in (self._model, inputs.model) if name is not None), self._default_model)
 
 
 def _iterator(images: Any) -> Any:

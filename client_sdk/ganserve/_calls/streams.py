@@ -109,7 +109,6 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
         else:
             endpoint = cast("Endpoint", self._endpoint)
             return self._transport.failure(endpoint, error, self._request_id, self._call.timeout_s)
-        failure.__cause__ = error
         return failure
 
     def _hang_up(self) -> None:

@@ -1,10 +1,15 @@
 """Run a command: parse its arguments, do its work, and turn errors into one line and an exit code."""
 
+import _thread
 import inspect
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,8 +85,9 @@ def guarded(prog: str, work: Callable[[], int], interrupted: str = "") -> int:
     """Do some work and return its exit code, also where the user, a reader or the operating system stops it."""
     _open_closed_streams()
     try:
-        code = work()
-        sys.stdout.flush()
+        with _no_interruption_lost():
+            code = work()
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         if interrupted:
@@ -94,6 +100,41 @@ def guarded(prog: str, work: Callable[[], int], interrupted: str = "") -> int:
         where = error.filename or "standard output"
         complain(f"{prog}: error: {where}: {error.strerror}" if error.strerror else f"{prog}: error: {error}")
         return FAILED
+
+
+@contextmanager
+def _no_interruption_lost() -> Iterator[None]:
+    """Send a Ctrl-C again that Python ignored because it came in a destructor or the callback of a weak reference.
+
+    Each import has such a callback, so that a single Ctrl-C would often be lost.
+    """
+    before, lost, main = sys.unraisablehook, list[bool](), threading.main_thread().ident or 0
+
+    def look(ignored: "sys.UnraisableHookArgs") -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            lost.append(True)
+            _thread.start_new_thread(send_again, ())
+        else:
+            before(ignored)
+
+    def send_again() -> None:
+        time.sleep(0.01)  # By then the destructor has probably ended.
+        # An exception in `look` would be lost.
+        while sys._current_frames()[main].f_code is look.__code__:  # noqa: SLF001
+            time.sleep(0.001)
+        if lost:
+            lost.clear()
+            # A signal, as only that ends a wait of the main thread; Windows has none and waits for its end.
+            signal.pthread_kill(main, signal.SIGINT) if hasattr(signal, "pthread_kill") else _thread.interrupt_main()
+
+    sys.unraisablehook = look
+    try:
+        yield
+        if lost:
+            raise KeyboardInterrupt
+    finally:
+        lost.clear()
+        sys.unraisablehook = before
 
 
 def printable(text: str) -> str:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, overload
+from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
-from ganserve._results.pictures import grid_png, has_pillow, picture_png, save_each, save_grid, to_pil
+from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
 
@@ -186,20 +186,47 @@ class SampleBatch:
         """
         return _to_torch(self.samples, 4)
 
-    def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
+    def png(self, i: int, *, scale: int = 1) -> bytes:
+        """Return the PNG file of sample i, with its label, model and seed, such as for a web server's answer.
+
+        Args:
+            i: The sample's place in the batch; negative ones count from the end.
+            scale: Width and height of a sample's pixel in the picture.
+
+        Raises:
+            IndexError: There is no such sample.
+            InvalidRequest: `scale` is wrong, or the picture would be too large.
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return sample_png(self, range(len(self))[i], scale=scale)
+
+    def grid_png(self, *, columns: int | None = None, scale: int | None = None) -> bytes:
+        """Return the PNG file that `save_grid` writes; the arguments and errors are the same."""
+        return grid_png(self, columns=columns, scale=scale)
+
+    @overload
+    def save_grid(
+        self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None
+    ) -> Path: ...
+    @overload
+    def save_grid(self, path: IO[bytes], *, columns: int | None = None, scale: int | None = None) -> None: ...
+    def save_grid(
+        self, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None = None, scale: int | None = None
+    ) -> Path | None:
         """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
         The samples keep their order, along the rows. If the samples are sorted by label, each label starts a row.
         Samples of given latents, such as those of `interpolate`, are one row. Any other picture is nearly square.
 
         Args:
-            path: The file; must end in .png.
+            path: The file, which must end in .png, or one that is open for writing bytes.
             columns: Samples in a row. Default: up to 32 if rows are labels or given latents, else a nearly square
                 picture.
             scale: Width and height of a sample's pixel in the picture. Default: makes samples at least 28 pixels wide.
 
         Returns:
-            The file's path.
+            The file's path; None for an open file.
 
         Raises:
             InvalidRequest: An argument is wrong, or the picture would be too large.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ganserve._argument_checks import check_integer
 from ganserve._errors import InvalidRequest
-from ganserve._results.drawn import Drawn
+from ganserve._results.batch_fields import Drawn
 from ganserve._results.grid_picture import MAX_CHUNK_BYTES, MAX_PIXELS, Grid
 
 _GAP = 2

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve._errors import UnsupportedByModel
-from ganserve._results.drawn import Drawn
+from ganserve._results.batch_fields import Drawn
 from ganserve._results.input_source import Source
 
 SUFFIXES = (".npy", ".npz", ".csv")

@@ -11,7 +11,7 @@ from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.options import UsageError, flag
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import BadUsageError, ExportError
-from ganserve_export.from_onnx.options import OnnxOptions
+from ganserve_export.from_onnx.onnx_options import OnnxOptions
 
 if TYPE_CHECKING:
     from ganserve_export.from_onnx.package_onnx import Packaged

@@ -15,7 +15,7 @@ from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator, rounding_of
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
+from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_from_levels, from_levels
 from ganserve_export.from_onnx.surgery import Declared, Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_output, find_samples_input

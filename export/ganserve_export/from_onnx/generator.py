@@ -13,7 +13,7 @@ import torch
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
-from ganserve_export.from_onnx.options import OnnxOptions, PixelRange
+from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, find_output

@@ -11,7 +11,7 @@ from ganserve_export.errors import ExportError, export_error
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
-from ganserve_export.from_onnx.options import OnnxOptions
+from ganserve_export.from_onnx.onnx_options import OnnxOptions
 from ganserve_export.package.build import build_package
 from ganserve_export.package.calibration import LogisticCalibration, calibrate
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published

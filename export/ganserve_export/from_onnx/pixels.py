@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.options import PixelRange
+from ganserve_export.from_onnx.onnx_options import PixelRange
 from ganserve_export.from_onnx.surgery import Surgery
 
 LayoutName = Literal["nchw", "nhwc"]

@@ -5,7 +5,7 @@ import logging
 import time
 from typing import Any, Literal
 
-from ganserve_server.monitoring.calls import OK, Call
+from ganserve_server.monitoring.call_tracking import OK, Call
 
 AccessLevel = Literal["all", "errors", "off"]
 

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any, Literal
 
-from ganserve_server.monitoring.calls import current_call
+from ganserve_server.monitoring.call_tracking import current_call
 
 LogFormat = Literal["text", "json"]
 

@@ -18,7 +18,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.models.model import Model
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as d
-from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.monitoring.call_tracking import CallStatistics
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.statistics import GraphStatistics, Histogram
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import EngineError
-from ganserve_server.monitoring.calls import Call
+from ganserve_server.monitoring.call_tracking import Call
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
 from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package

@@ -17,7 +17,7 @@ import pytest
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.monitoring.access_log import AccessLog
-from ganserve_server.monitoring.calls import Call, current_call
+from ganserve_server.monitoring.call_tracking import Call, current_call
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.logs import JsonFormatter, TextFormatter, _add_request_id
 from server_process import running_server

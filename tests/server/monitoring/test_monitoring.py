@@ -24,7 +24,7 @@ from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import UnavailableError
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring import metric_definitions as definitions
-from ganserve_server.monitoring.calls import CallStatistics
+from ganserve_server.monitoring.call_tracking import CallStatistics
 from ganserve_server.monitoring.metric_collector import ServerCollector, _Graphs, make_registry
 from ganserve_server.queue.options import BatchConfig
 from ganserve_server.queue.statistics import GraphStatistics

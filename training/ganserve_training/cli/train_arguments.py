@@ -14,6 +14,7 @@ from ganserve._command_line.options import Option, UsageError, build, flag, opti
 from ganserve._command_line.parsing import parse
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.config.choices import misplaced
+from ganserve_training.config.fitting import DATA_PATHS, Fit
 from ganserve_training.config.serialisation import anneals
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.growth import GrowthConfig
@@ -49,6 +50,8 @@ class TrainArguments:
     the same over several machines."""
     json: bool = False
     """Print the result as one JSON object; progress still goes to stderr."""
+    fit: Fit | None = flag(None, flag=False)
+    """Rules by which the preset's values follow other data; None: the data are the preset's."""
 
 
 def read_arguments(argv: Sequence[str]) -> TrainArguments:
@@ -62,8 +65,9 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
             raise error
     given = parse(options_of(TrainArguments, defaults), words, f"ganserve train {preset}")
     arguments: TrainArguments = build(defaults, given)
-    _check_given({".".join(path[1:]) for path in given if path[0] == "config"}, arguments.config)
-    return arguments
+    paths = frozenset(".".join(path[1:]) for path in given if path[0] == "config")
+    _check_given(paths, arguments.config)
+    return replace(arguments, fit=Fit(preset=PRESETS[preset], given=paths)) if paths & DATA_PATHS else arguments
 
 
 def _with_data(words: Sequence[str]) -> list[str]:
@@ -125,7 +129,7 @@ def _defaults(preset: str, chosen: Mapping[str, Any]) -> TrainArguments:
     return TrainArguments(config=with_choices(config, names), out=Path("runs") / preset)
 
 
-def _check_given(given: set[str], config: TrainConfig) -> None:
+def _check_given(given: frozenset[str], config: TrainConfig) -> None:
     """Refuse flags that have no effect. A preset that sets the same does no harm."""
     if {"batch_size", "networks.batch_sizes"} <= given:
         problem = "has no effect beside --networks.batch-sizes, which gives each level its own"

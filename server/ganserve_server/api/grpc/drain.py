@@ -5,7 +5,7 @@ import contextlib
 import logging
 
 from ganserve_server.errors import UnavailableError
-from ganserve_server.monitoring.calls import Call, CallStatistics
+from ganserve_server.monitoring.call_tracking import Call, CallStatistics
 
 _LAST_MESSAGE_S = 0.5  # for calls to send why they end
 GRACE_S = 0.2  # for gRPC to send the last answers

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from ganserve_server import errors
-from ganserve_server.monitoring.calls import REQUEST_ID_KEY
+from ganserve_server.monitoring.call_tracking import REQUEST_ID_KEY
 
 DETAILS_KEY = "grpc-status-details-bin"
 _log = logging.getLogger(__name__)
