@@ -114,7 +114,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         if self.demo and self.models != Path("models"):
-            raise ValueError(f"--demo: serves its own model, and --models {self.models} names others. Leave out either.")
+            raise ValueError(f"--demo: serves its own model, --models {self.models} names others. Leave out either.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
