@@ -3,9 +3,9 @@
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands
 from ganserve._command_line.command import DONE, Command
 from ganserve._command_line.options import flag
 from ganserve._command_line.parsing import app_of
@@ -26,7 +26,7 @@ class CompletionArguments:
 def command_of(name: str) -> Command | None:
     """Return a command; None where its extra is not installed."""
     try:
-        command: Command = import_module(COMMANDS[name].module).COMMAND
+        command: Command = import_module(commands()[name].module).COMMAND
     except ModuleNotFoundError:
         return None
     return command
@@ -36,11 +36,10 @@ def _completion(arguments: CompletionArguments) -> int:
     from cyclopts import App
 
     root = App("ganserve", help="Train, export, serve and sample GANs.", version_flags=("--version", "-V"))
-    for name, entry in COMMANDS.items():
+    for name, entry in commands().items():
         command = command_of(name)
-        cases = command.cases() if command else {}
-        app: Any = app_of(name, command.options() if command else [], entry.summary)
-        for case, options in cases.items():
+        app = app_of(name, command.options() if command else [], entry.summary)
+        for case, options in (command.cases() if command else {}).items():
             app.command(app_of(case, options))
         root.command(app)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
