@@ -106,7 +106,7 @@ class Option:
     def _read(self, text: str, source: str) -> Any:
         words = _SWITCH if self.kind is bool else {choice: choice for choice in self.choices}
         try:
-            value = words[text.lower() if self.kind is bool else text] if words else self.kind(text)
+            value: Any = words[text.lower() if self.kind is bool else text] if words else self.kind(text)
             if self.kind is float and math.isnan(value):
                 raise ValueError
         except (ValueError, KeyError):

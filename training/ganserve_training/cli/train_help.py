@@ -34,7 +34,7 @@ def completed_options(preset: str) -> list[Option]:
     templates = [PRESETS[preset], *(with_choices(PRESETS[preset], source) for source in sources)]
     arguments = [TrainArguments(config=template, out=Path("runs") / preset) for template in templates]
     options = {option.path: option for each in reversed(arguments) for option in options_of(TrainArguments, each)}
-    sections = Literal[tuple(_sections(options.values()))]
+    sections: Any = Literal[tuple(_sections(options.values()))]
     return [
         *options.values(),
         Option(("help",), ("--help",), sections, None, {}, "Show one section of the options."),

@@ -1,5 +1,6 @@
 """The command `ganserve completion`: let bash, zsh or fish complete the command line."""
 
+import re
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -53,6 +54,8 @@ def _adapted(script: str, shell: str) -> str:
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
         return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
+    # A preset's --help takes a section. zsh would take the second --help, which has no value.
+    script = re.sub(r"(--help-all\[.*\n) *'--help\[.*\n", r"\1", script)
     # Work both as a file of $fpath, which is the function's body, and when it is sourced.
     call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'
     return f"{script.replace('_cyclopts_ganserve', '_ganserve')}{call}\n"
