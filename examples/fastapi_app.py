@@ -3,15 +3,14 @@
     pip install 'ganserve[examples]'
     uvicorn --app-dir examples fastapi_app:app
 
-It uses the ganserve server at GANSERVE_TARGET, or at localhost:50051.
+It uses the ganserve server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or digits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import os
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI, Query, Request, Response
@@ -31,8 +30,7 @@ from ganserve import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ganserve import SampleBatch
-
+MODEL = os.environ.get("GANSERVE_MODEL", "digits")  # by name: the server may get other models later
 MOST_SAMPLES = 100
 # HTTP status of each error; all other errors are 502.
 STATUS = {
@@ -48,7 +46,7 @@ STATUS = {
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open one client for the whole application: all requests share its connection."""
-    async with AsyncClient(timeout_s=10) as client:
+    async with AsyncClient(model=MODEL, timeout_s=10) as client:
         app.state.client = client
         yield
 
@@ -76,10 +74,4 @@ async def samples(
     batch = await request.app.state.client.sample(n, label, seed=seed)
     headers = {"X-Seed": str(batch.seed), "X-Model": f"{batch.model}/{batch.version}"}
     # In a thread, so that the event loop can answer other requests meanwhile.
-    return Response(await asyncio.to_thread(png, batch), media_type="image/png", headers=headers)
-
-
-def png(batch: SampleBatch) -> bytes:
-    """Return the picture's bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        return batch.save_grid(Path(folder) / "samples.png").read_bytes()
+    return Response(await asyncio.to_thread(batch.grid_png), media_type="image/png", headers=headers)

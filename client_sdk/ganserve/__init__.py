@@ -2,7 +2,7 @@
 
     from ganserve import Client
 
-    with Client("localhost:50051") as client:
+    with Client("localhost:50051", model="digits") as client:
         batch = client.sample(16, label="7", seed=42)
         batch.save_grid("sevens.png")
 

@@ -46,6 +46,8 @@ class AsyncClient(AsyncConnection):
         target: The server: "host:port", "host" (port 50051), or a gRPC target with a scheme
             ("unix:/run/ganserve.sock"). Several, as a sequence or joined by commas, take turns and replace each other.
             Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
+        model: The model of calls that name none. Name it in programs that last: a server with several models refuses
+            calls without. Default: the environment variable GANSERVE_MODEL, else the server's only model.
         timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms.
         max_attempts: Most attempts of one call at all servers together; 1 never retries. Default: 5, or one more than
             there are servers.
@@ -86,7 +88,7 @@ class AsyncClient(AsyncConnection):
             n: N, how many; at least 1. An answer is at most 256 MiB: use `stream` for more.
             label: A label's name or index for all samples, or a sequence of N names or N indices. Default: a
                 conditional model draws each sample's label.
-            model: The model's name. Default: the server's only model.
+            model: The model's name. Default: the client's, else the server's only model.
             version: The model's version. Default: the latest that is ready.
             seed: Chooses the latents, 0 to 2^64 - 1. Default: a random one, which the batch contains.
             offset: Index of the first sample in the seed's sequence; offset + n is at most 2^48.
@@ -120,7 +122,7 @@ class AsyncClient(AsyncConnection):
         request = sample_request(
             n,
             label,
-            model=model,
+            model=self._model_name(model),
             version=version,
             seed=seed,
             offset=offset,
@@ -179,7 +181,7 @@ class AsyncClient(AsyncConnection):
         request = sample_request(
             n,
             label,
-            model=model,
+            model=self._model_name(model),
             version=version,
             seed=seed,
             offset=offset,
@@ -219,7 +221,7 @@ class AsyncClient(AsyncConnection):
                 (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
                 critic takes any.
             model: The model's name. Default: the one that drew the samples, batches or PNGs, if known, else the
-                server's only model.
+                client's, else the server's only model.
             version: The model's version. Default: the latest that is ready.
             priority: As for `sample`.
             timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
@@ -237,7 +239,7 @@ class AsyncClient(AsyncConnection):
             GanserveError: Any other failure, as for `sample`.
         """
         inputs = await async_in_thread(ScoreInputs.read, images, label)
-        model = model if model is not None else inputs.model
+        model = self._model_name(inputs.model if model is None else model)
         info = await self.model(model, version, timeout_s=timeout_s) if inputs.needs_model else None
         timeout_s = self._timeout_s(timeout_s)
         call = unary_calls.score(inputs, info, model=model, version=version, priority=priority, timeout_s=timeout_s)
@@ -277,7 +279,15 @@ class AsyncClient(AsyncConnection):
             InvalidRequest: An argument is wrong.
         """
         timeout_s = self._timeout_s(timeout_s)
-        call = ScoreStreamCall(images, label, model=model, version=version, priority=priority, timeout_s=timeout_s)
+        call = ScoreStreamCall(
+            images,
+            label,
+            model=model,
+            default_model=self._transport.config.model,
+            version=version,
+            priority=priority,
+            timeout_s=timeout_s,
+        )
         return AsyncScoreStream(self._transport, call)
 
     async def interpolate(

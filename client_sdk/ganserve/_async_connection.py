@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.async_local import async_local_connection
@@ -33,6 +33,7 @@ class AsyncConnection:
         self,
         target: str | Sequence[str] | None = None,
         *,
+        model: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_attempts: int | None = None,
         compression: Compression = "none",
@@ -40,15 +41,16 @@ class AsyncConnection:
         interceptors: Sequence[AsyncInterceptor] = (),
     ) -> None:
         config = ClientConfig.of(
-            target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
+            target, timeout_s, model=model, max_attempts=max_attempts, compression=compression, metadata=metadata
         )
         self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
 
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
+        model: str | None = None,
         provider: Provider = "auto",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Self:
@@ -58,7 +60,10 @@ class AsyncConnection:
         `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
+            model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
+                model.
             provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
@@ -67,7 +72,7 @@ class AsyncConnection:
             MissingExtra: The extra `server` is not installed.
         """
         client = cls.__new__(cls)
-        client._transport = AsyncTransport(*async_local_connection(models, provider, timeout_s))  # noqa: SLF001
+        client._transport = AsyncTransport(*async_local_connection(models, model, provider, timeout_s))  # noqa: SLF001
         return client
 
     @property
@@ -89,28 +94,30 @@ class AsyncConnection:
         """Describe one version of a model.
 
         Args:
-            name: The model's name. Default: the server's only model.
+            name: The model's name. Default: the client's, else the server's only model.
             version: The model's version. Default: the latest that is ready.
             timeout_s: Deadline in seconds; math.inf is none. Default: the client's.
 
         Raises:
             ModelNotFound: There is no such model or version.
         """
-        return await self._transport.unary(unary_calls.get_model(name, version, self._timeout_s(timeout_s)))
+        return await self._transport.unary(
+            unary_calls.get_model(self._model_name(name), version, self._timeout_s(timeout_s))
+        )
 
     async def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
-        """Wait until the server has a ready model, and no model whose first version is still loading.
+        """Wait until the client's model is ready; without one, any model, and no first version may still be loading.
 
         Args:
             timeout_s: Most seconds to wait; math.inf waits for ever. Default: the client's.
-            model: Wait for this model instead. The server looks for new packages every 2 s (`poll_s`).
+            model: Wait for this model instead of the client's. The server looks for new packages every 2 s (`poll_s`).
 
         Raises:
             ModelNotFound: The server answered for 5 s, or `timeout_s`, without that model; the message lists its own.
             ServerUnavailable: It is not ready in time; the message says what was missing.
         """
         refuse_name(timeout_s)
-        readiness = Readiness(model, self._timeout_s(timeout_s))
+        readiness = Readiness(self._model_name(model), self._timeout_s(timeout_s))
         pause_s = 1.0
         while pause_s:
             attempt = readiness.attempt()
@@ -130,8 +137,19 @@ class AsyncConnection:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.target!r})"
+        model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""
+        return f"{type(self).__name__}({self.target!r}{model})"
+
+    def _model_name(self, model: str | None) -> str | None:
+        """Return the model of a call: its own, else the client's, else None."""
+        return self._transport.config.model if model is None else model
 
     def _timeout_s(self, timeout_s: float | None) -> float:
         return check_timeout(timeout_s, self._transport.config.timeout_s)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.channel import connect
@@ -31,6 +31,7 @@ class Connection:
         self,
         target: str | Sequence[str] | None = None,
         *,
+        model: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_attempts: int | None = None,
         compression: Compression = "none",
@@ -38,15 +39,16 @@ class Connection:
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         config = ClientConfig.of(
-            target, timeout_s, max_attempts=max_attempts, compression=compression, metadata=metadata
+            target, timeout_s, model=model, max_attempts=max_attempts, compression=compression, metadata=metadata
         )
         self._transport = Transport(config, partial(connect, config, interceptors))
 
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
+        model: str | None = None,
         provider: Provider = "auto",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Self:
@@ -55,7 +57,10 @@ class Connection:
         The models are loaded when this returns. `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
+            model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
+                model.
             provider: Execution provider of the models.
             timeout_s: Default deadline of each call in seconds; math.inf waits for ever.
 
@@ -64,7 +69,7 @@ class Connection:
             MissingExtra: The extra `server` is not installed.
         """
         client = cls.__new__(cls)
-        client._transport = Transport(*local_connection(models, provider, timeout_s))  # noqa: SLF001
+        client._transport = Transport(*local_connection(models, model, provider, timeout_s))  # noqa: SLF001
         return client
 
     @property
@@ -86,28 +91,28 @@ class Connection:
         """Describe one version of a model.
 
         Args:
-            name: The model's name. Default: the server's only model.
+            name: The model's name. Default: the client's, else the server's only model.
             version: The model's version. Default: the latest that is ready.
             timeout_s: Deadline in seconds; math.inf is none. Default: the client's.
 
         Raises:
             ModelNotFound: There is no such model or version.
         """
-        return self._transport.unary(unary_calls.get_model(name, version, self._timeout_s(timeout_s)))
+        return self._transport.unary(unary_calls.get_model(self._model_name(name), version, self._timeout_s(timeout_s)))
 
     def wait_until_ready(self, timeout_s: float | None = None, *, model: str | None = None) -> None:
-        """Wait until the server has a ready model, and no model whose first version is still loading.
+        """Wait until the client's model is ready; without one, any model, and no first version may still be loading.
 
         Args:
             timeout_s: Most seconds to wait; math.inf waits for ever. Default: the client's.
-            model: Wait for this model instead. The server looks for new packages every 2 s (`poll_s`).
+            model: Wait for this model instead of the client's. The server looks for new packages every 2 s (`poll_s`).
 
         Raises:
             ModelNotFound: The server answered for 5 s, or `timeout_s`, without that model; the message lists its own.
             ServerUnavailable: It is not ready in time; the message says what was missing.
         """
         refuse_name(timeout_s)
-        readiness = Readiness(model, self._timeout_s(timeout_s))
+        readiness = Readiness(self._model_name(model), self._timeout_s(timeout_s))
         pause_s = 1.0
         while pause_s:
             attempt = readiness.attempt()
@@ -127,8 +132,19 @@ class Connection:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.target!r})"
+        model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""
+        return f"{type(self).__name__}({self.target!r}{model})"
+
+    def _model_name(self, model: str | None) -> str | None:
+        """Return the model of a call: its own, else the client's, else None."""
+        return self._transport.config.model if model is None else model
 
     def _timeout_s(self, timeout_s: float | None) -> float:
         return check_timeout(timeout_s, self._transport.config.timeout_s)

@@ -23,7 +23,7 @@ class FieldViolation:
 class GanserveError(Exception):
     """The base of every error that ganserve's SDK raises.
 
-    If a gRPC call failed, `__cause__` is gRPC's error.
+    A traceback shows none of gRPC's frames; gRPC's status is in `code`, `details` and `request_id`.
     """
 
     def __init__(

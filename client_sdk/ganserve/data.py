@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ganserve._argument_checks import MAX_INDEX, check_integer
+from ganserve._argument_checks import MAX_INDEX, SEED_BITS, check_integer
 from ganserve._client import Client
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.batch import SampleBatch
@@ -108,7 +108,7 @@ class SampleDataset(IterableDataset[Batch]):
             if len(self._labels) != self.n:
                 found = f"is a sequence of {len(self._labels)}; expected one label, or as many as n = {self.n}"
                 raise InvalidRequest.of("label", found)
-        self.seed = secrets.randbits(64) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
+        self.seed = secrets.randbits(SEED_BITS) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
         self._connect = connect
         self._epoch = 0
         self._model, self._version = model, version

@@ -6,7 +6,8 @@
 //     npm install
 //     node sample.js [LABEL [COUNT [SEED]]]
 //
-// It uses the server at GANSERVE_TARGET, or at localhost:50051, and reads the protos directly: no code is generated.
+// It uses the server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or digits. It reads the
+// protos directly: no code is generated.
 
 import {fileURLToPath} from "node:url";
 
@@ -14,6 +15,7 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const PROTOS = fileURLToPath(new URL("../../protos", import.meta.url));
+const MODEL = process.env.GANSERVE_MODEL ?? "digits";
 const SHADES = " .:-=+*#%@";
 
 // Fields keep their names in the protos. 64-bit integers, such as seeds, are strings, because a JavaScript number holds
@@ -62,7 +64,7 @@ function typicality({typicality: shares, out_of_distribution: unlike}, n) {
 
 const [label, count = "4", seed] = process.argv.slice(2);
 try {
-  const request = {count, encoding: "ENCODING_RAW", label_names: label === undefined ? [] : [label]};
+  const request = {model: MODEL, count, encoding: "ENCODING_RAW", label_names: label === undefined ? [] : [label]};
   if (seed !== undefined) request.seed = seed;
   const drawn = await call("Sample", request);
   const scored = await call("Score", {

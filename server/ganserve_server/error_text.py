@@ -1,6 +1,6 @@
 """Format values and lists of names for error messages."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 MOST_SHOWN = 80
@@ -13,15 +13,16 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text)} characters)"
 
 
-def listed(names: Iterable[object], most_characters: int = 300) -> str:
-    """Return as many names as fit, separated by commas; "none" if there are none."""
-    texts = [str(name) for name in names] or ["none"]
-    kept, length = 0, 0
-    while kept < len(texts) and length + len(texts[kept]) + 2 <= most_characters:
-        length += len(texts[kept]) + 2
-        kept += 1
-    more = [f"… ({len(texts)} in all)"] if kept < len(texts) else []
-    return ", ".join(texts[:kept] + more)
+def listed(names: Collection[object], form: Callable[[Any], str] = str, most_characters: int = 300) -> str:
+    """Return as many names as fit, each in a form, separated by commas; "none" if there are none."""
+    texts: list[str] = []
+    for name in names:
+        text = form(name)
+        most_characters -= len(text) + 2
+        if most_characters < 0:
+            return ", ".join([*texts, f"… ({len(names)} in all)"])
+        texts.append(text)
+    return ", ".join(texts) or "none"
 
 
 def and_others(wrong: int, problem: str) -> str:

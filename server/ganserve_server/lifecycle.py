@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
+from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import Configuration, ServerConfig
 from ganserve_server.startup import check_folder, load
@@ -21,24 +23,27 @@ _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or 
 _log = logging.getLogger(__name__)
 
 
-async def serve(configuration: Configuration) -> int:
+async def serve(configuration: Configuration, trials: TrialProcesses | None = None) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code: 0, or 1 if calls were cut off.
+
+    Versions are tried by `trials` before they are loaded.
 
     Raises StartupError if the server cannot start with this configuration.
     """
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
     check_folder(config)  # Before anything is printed.
-    server = GrpcServer(config.access_log)
+    limits = Limits.of(config)
+    server = GrpcServer(config.access_log, limits)
     port = server.bind(config.address)
     with _monitored(config, server, say) as collector:
         say(configuration.report())
         # While models load, SIGTERM ends the process at once, which is its default.
-        repository, report = await asyncio.to_thread(load, config)
+        repository, report = await asyncio.to_thread(load, config, trials)
         stop = _stop_signal()
         if collector is not None:
             collector.follow(repository)
-        await server.start(GanService(repository))
+        await server.start(GanService(repository, limits))
         if config.poll_s:
             repository.watch(config.poll_s)
         say(f"{report}serving on {config.bracketed_host}:{port}\n")

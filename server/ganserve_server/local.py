@@ -18,10 +18,14 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.demo import MODELS as DEMO_MODELS
 from ganserve_server.errors import ProviderError, StartupError
+from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
+
+__all__ = ["DEMO_MODELS", "LocalServer", "LocalServerError"]
 
 _PREFIX = "ganserve-local-"
 _STARTING_S = 60.0  # a younger socket may belong to a server that does not listen yet
@@ -97,9 +101,10 @@ class _Thread(threading.Thread):
                 _log.info("%s", line)
             if self._ended.is_set():
                 return
-            server = GrpcServer()
+            limits = Limits.of(self._config)
+            server = GrpcServer(limits=limits)
             server.bind(self._target)
-            await server.start(GanService(repository))
+            await server.start(GanService(repository, limits))
             if self._config.poll_s:
                 repository.watch(self._config.poll_s)
             self._ready.set_result(None)

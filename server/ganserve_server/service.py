@@ -5,7 +5,7 @@ N = samples.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.planning import planned
 from ganserve_server.requests.responses import set_sample_response, set_scores, set_typicality
 from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_stream
 from ganserve_server.requests.score_plan import ScorePlan, plan_score
@@ -52,28 +53,29 @@ class GanService:
         self._decoded_budgets = {priority: ByteBudget(self.limits.max_decoded_bytes) for priority in Priority}
 
     async def sample(
-        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None
+        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None, request_bytes: int = 0
     ) -> gan_service_pb2.SampleResponse:
-        """Draw samples."""
+        """Draw samples; large requests, of which `request_bytes` tells, are checked on another thread."""
         with self.repository.lease(request.model, request.version) as model:
             # Refuse before planning: in overload, refusals must take as little time as possible.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
                 model.generator.check_room(request.count, priority=priority_of(request.priority))
-            plan = plan_sample(model, request, self.limits)
+            plan = await planned(plan_sample, request_bytes, _repeated(request), model, request, self.limits)
             options = QueueOptions(deadline=deadline, priority=plan.priority)
             response = gan_service_pb2.SampleResponse()
             await self._answer(model, plan, plan.work, plan.count, options, response)
             return response
 
     async def stream_samples(
-        self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None
+        self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None, request_bytes: int = 0
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
         """Draw samples in chunks, and compute one chunk ahead of the consumer."""
         if not request.HasField("request"):
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
-            plan, chunk_size = plan_stream(model, request, self.limits)
+            repeated = _repeated(request.request)
+            plan, chunk_size = await planned(plan_stream, request_bytes, repeated, model, request, self.limits)
 
             async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse:
                 count = min(chunk_size, plan.count - start)
@@ -101,21 +103,23 @@ class GanService:
                 ahead.cancel()
 
     async def score(
-        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None
+        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None, request_bytes: int = 0
     ) -> gan_service_pb2.ScoreResponse:
         """Score samples."""
-        return await self._score(request, QueueOptions(deadline=deadline))
+        return await self._score(request, QueueOptions(deadline=deadline), request_bytes)
 
     async def stream_scores(
         self,
         requests: AsyncIterator[gan_service_pb2.StreamScoresRequest],
         *,
         deadline: float | None = None,
+        request_bytes: Callable[[], int] | None = None,
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
         """Score samples, with one response for each request, in order; an error gives the request's index.
 
-        Each request may name another model.
+        Each request may name another model. `request_bytes` returns the size of the request that was read last, faster
+        than protobuf.
         """
         count = 0
 
@@ -124,7 +128,8 @@ class GanService:
         ) -> tuple[Coroutine[Any, Any, gan_service_pb2.StreamScoresResponse], int]:
             nonlocal count
             index, count = count, count + 1
-            return self._stream_score(request, index, deadline), request.ByteSize() + self._decoded_bytes(request)
+            size = request_bytes() if request_bytes is not None else request.ByteSize()
+            return self._stream_score(request, index, deadline, size), size + self._decoded_bytes(request)
 
         async with contextlib.aclosing(in_order(requests, begin, ahead or ReadAhead())) as responses:
             async for response in responses:
@@ -132,11 +137,19 @@ class GanService:
 
     def list_models(self) -> gan_service_pb2.ListModelsResponse:
         """List the models and the state of each version."""
-        return gan_service_pb2.ListModelsResponse(models=self.repository.summaries())
+        return gan_service_pb2.ListModelsResponse(models=self.repository.summaries(), limits=self._message_limits())
 
     def get_model(self, request: gan_service_pb2.GetModelRequest) -> gan_service_pb2.GetModelResponse:
         """Describe one version of a model."""
-        return self.repository.resolve(request.model, request.version).describe()
+        response = self.repository.resolve(request.model, request.version).describe()
+        response.limits.CopyFrom(self._message_limits())
+        return response
+
+    def _message_limits(self) -> gan_service_pb2.MessageLimits:
+        limits = self.limits
+        return gan_service_pb2.MessageLimits(
+            max_request_bytes=limits.max_request_bytes, max_answer_bytes=limits.max_response_bytes
+        )
 
     async def _answer(
         self,
@@ -161,10 +174,10 @@ class GanService:
             await asyncio.to_thread(set_sample_response, response, model.info, plan, work, drawn, files)
 
     async def _score(
-        self, request: gan_service_pb2.ScoreRequest, options: QueueOptions
+        self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, request_bytes: int
     ) -> gan_service_pb2.ScoreResponse:
         with self.repository.lease(request.model, request.version) as model:
-            plan = plan_score(model, request, self.limits)
+            plan = await planned(plan_score, request_bytes, _repeated(request), model, request, self.limits)
             options = replace(options, priority=plan.priority)
             async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
                 scored = await score(model, await self._samples(model, plan), plan.labels, options, ranked=True)
@@ -189,14 +202,14 @@ class GanService:
         return await asyncio.to_thread(as_uint8, values)
 
     async def _stream_score(
-        self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None
+        self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None, request_bytes: int
     ) -> gan_service_pb2.StreamScoresResponse:
         try:
             if not request.HasField("request"):
                 raise invalid_field("", "is missing; expected a ScoreRequest")
             # Only the first request can be refused; later ones wait in a full queue.
             options = QueueOptions(deadline=deadline, bulk=True, always_admit=index > 0)
-            response = await self._score(request.request, options)
+            response = await self._score(request.request, options, request_bytes)
         except RequestError as error:
             raise _in_stream(error, index) from error
         return gan_service_pb2.StreamScoresResponse(response=response)
@@ -211,6 +224,13 @@ class GanService:
         except RequestError:
             return 0  # `_score` reports the error in its turn
         return files * model.info.sample_bytes
+
+
+def _repeated(request: gan_service_pb2.SampleRequest | gan_service_pb2.ScoreRequest) -> tuple[Sized, ...]:
+    """Return the fields of a request that may be long."""
+    if isinstance(request, gan_service_pb2.SampleRequest):
+        return request.label_indices, request.label_names, request.controls
+    return request.label_indices, request.label_names, request.samples.images.files
 
 
 def _in_stream(error: RequestError, index: int) -> RequestError:

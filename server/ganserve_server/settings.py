@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ganserve_server.demo import MODELS as DEMO_MODELS
+
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
+_MOST_MESSAGE_MIB = 2**11 - 2
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -19,8 +22,12 @@ _RANGES = (  # setting, least, most, advice
     ("queue_delay_ms", 0, 60_000, ""),
     ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
     ("max_batch_size", 0, math.inf, " 0 chooses for you."),
+    ("max_request_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
+    ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
+    ("load_timeout_s", 1, math.inf, ""),
+    ("load_memory_mib", 0, math.inf, " 0 chooses for you."),
     ("drain_timeout_s", 0, math.inf, ""),
 )
 
@@ -37,6 +44,8 @@ class ServerConfig:
     """TOML file with settings, named like the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
+    demo: bool = False
+    """Serve the model that comes with ganserve, handwritten digits, in place of --models."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
     port: int = 50051
@@ -78,6 +87,11 @@ class ServerConfig:
     """Most GPU memory for each session. 0: no limit."""
     max_queued_samples: int = 65536
     """Most samples that may wait for a model; further requests get RESOURCE_EXHAUSTED."""
+    max_request_mib: int = 16
+    """Largest request, and largest message of a stream of requests; larger ones get RESOURCE_EXHAUSTED. Streams carry
+    any number of pictures."""
+    max_answer_mib: int = 64
+    """Largest answer with samples; larger ones are refused. Streams carry any number of samples."""
     poll_s: float = 2.0
     """Seconds between checks for new, changed and removed packages. While the folder is missing or unreadable, loaded
     models stay in service. 0: check only on AdminService.ReloadRepository."""
@@ -85,6 +99,10 @@ class ServerConfig:
     """Start although the folder has no models, and become ready with the first one. The folder itself must exist."""
     newest_versions: int = 0
     """Load this many of each model's newest versions; LoadModel loads others. 0: all."""
+    load_timeout_s: float = 120.0
+    """Seconds for the trial of a version, in a process of its own, before it is loaded; longer ones fail."""
+    load_memory_mib: int = 0
+    """Most memory of a trial. 0: half of what the control group or the machine has."""
     drain_timeout_s: float = 30.0
     """Seconds that running calls have to finish, after SIGTERM or when their version is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -95,6 +113,8 @@ class ServerConfig:
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
 
     def __post_init__(self) -> None:
+        if self.demo and self.models != Path("models"):
+            raise ValueError(f"--demo: serves its own model, and --models {self.models} names others. Leave out either.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
@@ -112,6 +132,11 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the models to serve."""
+        return DEMO_MODELS if self.demo else self.models
 
     @property
     def batch_size(self) -> int:

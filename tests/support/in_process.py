@@ -43,7 +43,7 @@ async def in_process_server(
     batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=1)
     repository = Repository(models, engine or EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
     repository.load()
-    server = GrpcServer()
+    server = GrpcServer(limits=limits)
     address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
     await server.start(GanService(repository, limits))
     try:

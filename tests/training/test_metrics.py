@@ -14,6 +14,7 @@ from ganserve_training.evaluation.metrics import (
     kernel_distance,
     precision_recall,
 )
+from ganserve_training.evaluation.metrics.label_balance import balance, label_shares
 
 
 def with_moments(rng: np.random.Generator, mean: np.ndarray, root: np.ndarray, count: int) -> np.ndarray:
@@ -122,3 +123,13 @@ def test_inception_score_equals_a_manual_calculation() -> None:
     # Rows (3/4, 1/4) and (1/4, 3/4), marginal 1/2: KL = 3/4 ln 3/2 + 1/4 ln 1/2 each.
     expected = math.exp(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     assert inception_score(np.array([[0.75, 0.25], [0.25, 0.75]])) == pytest.approx(expected)
+
+
+def test_label_shares_and_their_balance() -> None:
+    real = np.array([0, 0, 1, 1, 2, 2, 2, 2])
+    shares = label_shares(np.array([0, 0, 0, 1, 2, 2, 2, 2]), real, 4)
+    np.testing.assert_allclose(shares, [1.5, 0.5, 1.0, np.nan])
+    assert balance(shares) == pytest.approx(0.5)
+    assert balance(label_shares(np.array([0, 1, 1, 1, 1, 2, 2, 2, 2, 2]), np.array([0, 1, 2]), 3)) == pytest.approx(0.3)
+    assert balance(label_shares(real, real, 4)) == 1.0
+    assert balance(label_shares(np.array([0, 1]), real, 4)) == 0.0

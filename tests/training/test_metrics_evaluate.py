@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Copies:
         return self._train.read(np.array([rng.choice(members[label]) for label in labels]))
 
 
+@pytest.mark.slow
 def test_real_digits_score_as_real_digits() -> None:
     steps = HeardSteps()
     evaluation = evaluate(Copies(DIGITS), EvaluationOptions(), steps=steps)
@@ -132,7 +134,9 @@ def test_defaults_suit_the_data() -> None:
         return [metric.name for metric in choose_metrics((), traits)]
 
     labelled = defaults(is_image=True, has_labels=True, takes_labels=True)
-    assert labelled == [metric.name for metric in all_metrics() if metric.name != "mode-coverage"]
+    assert labelled == [
+        metric.name for metric in all_metrics() if metric.name not in ("mode-coverage", "label-balance")
+    ]
     assert labelled[0] == "fid"
     bare = defaults(is_image=True, has_labels=False)
     assert set(labelled) - set(bare) == {"inception-score", "gan-train-test"}
@@ -235,3 +239,31 @@ def test_the_table_ends_with_the_notes(capsys: pytest.CaptureFixture[str]) -> No
     options = EvaluationOptions(samples=500, metrics=("fid",), features="pixels")
     show([Named("x", evaluate(Copies(DIGITS), options))])
     assert capsys.readouterr().out.splitlines()[-1].startswith("note: FID compares 500 generated samples with 1,437")
+
+
+def test_a_generator_without_labels_is_measured_by_the_labels_of_the_data() -> None:
+    options = EvaluationOptions(metrics=("label-balance", "precision-recall"), samples=1500)
+    unlabelled = replace(DIGITS, labels="ignore")
+    evaluation = evaluate(Copies(unlabelled, labelled=False), options)
+    assert evaluation.features is not None
+    assert evaluation.features.name == "classifier"
+    assert evaluation.metrics["label_balance"] > 0.7
+    assert len(evaluation.by_label["label_share"]) == len(evaluation.label_names) == 10
+    assert evaluation.beside_real["label_balance"].verdict == "good"
+
+
+class OnlyNoughts(Copies):
+    """Draw training samples of one label only."""
+
+    def draw(self, labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
+        whole = load_split(DIGITS, "train")
+        assert whole.labels is not None
+        return whole.read(np.resize(np.flatnonzero(whole.labels == 0), count))
+
+
+def test_a_generator_of_one_label_has_no_balance() -> None:
+    options = EvaluationOptions(metrics=("label-balance",), samples=1500)
+    evaluation = evaluate(OnlyNoughts(replace(DIGITS, labels="ignore"), labelled=False), options)
+    assert evaluation.metrics["label_balance"] == 0.0
+    assert evaluation.by_label["label_share"][0] > 5.0
+    assert evaluation.beside_real["label_balance"].verdict == "poor"

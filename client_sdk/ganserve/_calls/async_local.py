@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ganserve._argument_checks import check_choice
 from ganserve._calls.channel import async_connect
 from ganserve._calls.waiting import async_in_thread
-from ganserve._config import ClientConfig, Provider, check_timeout
+from ganserve._config import ClientConfig, Provider, check_timeout, resolve_model
 from ganserve._errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 
 def async_local_connection(
-    models: str | os.PathLike[str], provider: Provider, timeout_s: float
+    models: str | os.PathLike[str] | None, model: str | None, provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, AsyncConnect]:
     """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it."""
-    config = _config(models, provider, timeout_s)
     module = _server_module("AsyncClient.local")
+    folder = module.DEMO_MODELS if models is None else models
+    config = _config(folder, model, provider, timeout_s)
 
     async def start() -> list[Endpoint]:
-        server = module.LocalServer(Path(models), provider)
+        server = module.LocalServer(Path(folder), provider)
         try:
             await async_in_thread(server.ready.result)
         except module.LocalServerError as error:
@@ -49,11 +50,13 @@ def async_local_connection(
     return config, start
 
 
-def _config(models: str | os.PathLike[str], provider: Provider, timeout_s: float) -> ClientConfig:
+def _config(models: str | os.PathLike[str], model: str | None, provider: Provider, timeout_s: float) -> ClientConfig:
     if not isinstance(models, str | os.PathLike) or not Path(models).is_dir():
         raise InvalidRequest.of("models", f"is {str(models)!r}; expected a folder of model packages, NAME/VERSION/")
     check_choice("provider", provider, get_args(Provider))
-    return ClientConfig(targets=(f"local:{Path(models)}",), timeout_s=check_timeout(timeout_s))
+    return ClientConfig(
+        targets=(f"local:{Path(models)}",), model=resolve_model(model), timeout_s=check_timeout(timeout_s)
+    )
 
 
 def _server_module(purpose: str) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from ganserve._errors import GanserveError
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -91,7 +93,8 @@ class OpenStream:
     def cancel(self) -> None:
         """End the call; do nothing if it has ended, or in a fork."""
         if not self._transport.forked:
-            self._rpc.cancel()
+            if not self._transport.closed:  # which ended it; at Python's exit, another cancel could wait for ever
+                self._rpc.cancel()
             if self._requests is not None:
                 self._requests.put(None)  # ends gRPC's thread
 
@@ -113,11 +116,13 @@ class AsyncOpenStream:
 
     async def read(self, left_s: float | None) -> Any:
         """Return the next message, or None at the end; raise TimeoutError after `left_s`."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise GanserveError("this stream belongs to another event loop: use it where it began")
         try:
             async with asyncio.timeout(left_s):
                 message = await self._rpc.read()
-        except asyncio.CancelledError as error:
-            self._transport.raise_if_closed("stream", self._request_id, error)
+        except asyncio.CancelledError:
+            self._transport.raise_if_closed("stream", self._request_id)
             raise
         return None if message is grpc.aio.EOF else message
 

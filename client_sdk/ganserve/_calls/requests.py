@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ganserve._argument_checks import MAX_INDEX, check_choice, check_flag, check_integer, is_finite
+from ganserve._argument_checks import (
+    MAX_INDEX,
+    SEED_BITS,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_model,
+    check_text,
+    is_finite,
+)
 from ganserve._calls.arrays import latents_array, to_tensor
 from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
@@ -56,7 +65,7 @@ def sample_request(
     # Skip what has its default: in a busy application each step costs microseconds.
     request = gan_service_pb2.SampleRequest(count=count)
     if model is not None:
-        request.model = _model(model)
+        request.model = check_model("model", model)
     if version is not None:
         request.version = _version(version)
     if label is not None:
@@ -83,7 +92,7 @@ def sample_request(
                 raise InvalidRequest.of(name, "cannot be combined with latents: give one of the two")
         request.latents.CopyFrom(to_tensor(latents_array(latents, count)))
         return request
-    request.seed = secrets.randbits(64) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
+    request.seed = secrets.randbits(SEED_BITS) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
     if offset != 0 or isinstance(offset, bool | float):
         request.offset = check_integer("offset", offset, 0, MAX_INDEX)
         if request.offset + count > MAX_INDEX:
@@ -130,11 +139,7 @@ def get_model_request(name: str | None, version: int | None) -> gan_service_pb2.
 
 
 def _model(model: str | None, argument: str = "model") -> str:
-    if model is None:
-        return ""
-    if not isinstance(model, str) or not model:
-        raise InvalidRequest.of(argument, f"is {model!r}; expected a model's name, or None for the only one")
-    return model
+    return "" if model is None else check_model(argument, model)
 
 
 def _version(version: int | None) -> int:
@@ -153,6 +158,7 @@ def _controls(controls: Mapping[str, float]) -> dict[str, float]:
     for name, value in controls.items():
         if not isinstance(name, str) or not name:
             raise InvalidRequest.of("controls", f"has the name {name!r}; expected the name of a control of the model")
+        check_text("controls", name)
         if not is_finite(value):
             raise InvalidRequest.of("controls", f"has {name} = {value!r}; expected a finite number")
     return {name: float(value) for name, value in controls.items()}

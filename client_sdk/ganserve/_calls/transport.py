@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 log = logging.getLogger("ganserve")
+
+_open: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close clients while gRPC's threads still run: without them, closing a client with an open stream never ends."""
+    for transport in list(_open):
+        transport.close()
 
 
 def new_request_id() -> str:
@@ -57,9 +68,7 @@ class _Base:
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
         """Return the SDK's error for gRPC's."""
-        failure = from_rpc_error(error, target=endpoint.target, request_id=request_id, timeout_s=timeout_s)
-        failure.__cause__ = error
-        return failure
+        return from_rpc_error(error, target=endpoint.target, request_id=request_id, timeout_s=timeout_s)
 
     def answered(self, endpoint: Endpoint) -> None:
         """Note that a server works."""
@@ -79,19 +88,17 @@ class _Base:
         """Return the error of a call whose client was closed before the next attempt."""
         if not may_pass(failure):
             return failure
-        closed = closed_during("call", failure.request_id or "")
-        closed.__cause__ = failure.__cause__
-        return closed
+        return closed_during("call", failure.request_id or "")
 
     def _pause_s(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
         """Return the seconds to wait before the next attempt, or raise the failure if there is none."""
         if not may_pass(failure):
-            raise failure
+            raise failure from None
         retry_after_s: float | None = getattr(failure, "retry_after_s", None)
         elsewhere = self._rotation.failed(endpoint, retry_after_s)
         pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
         if pause_s is None:
-            raise failure
+            raise failure from None
         log.info(
             "%s at %s: %s; trying again in %.2f s, request id %s",
             *(method, endpoint.target, failure, pause_s, failure.request_id),
@@ -114,6 +121,7 @@ class Transport(_Base):
     def __init__(self, config: ClientConfig, connect: Connect) -> None:
         self._closed = threading.Event()
         super().__init__(config, Rotation(connect()), self._closed)
+        _open.add(self)
 
     def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
         """Return the server for the next attempt; the client must be open, and of this process."""
@@ -140,9 +148,9 @@ class Transport(_Base):
         """Call a stub's method."""
         try:
             return method(request, metadata=self.metadata(request_id), **options)
-        except ValueError as error:  # gRPC's error for a channel that another thread has just closed
+        except ValueError:  # gRPC's error for a channel that another thread has just closed
             if self.closed:
-                raise _client_closed() from error
+                raise _client_closed() from None
             raise
 
     def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:  # noqa: ARG002
@@ -152,7 +160,7 @@ class Transport(_Base):
     def pause(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> None:
         """Wait before the next attempt; raise an error if there is none, or the client is closed."""
         if self.closed or self._closed.wait(self._pause_s(endpoint, attempts, failure, method)):
-            raise self._failure_when_closed(failure)
+            raise self._failure_when_closed(failure) from None
 
     def close(self) -> None:
         """Close the connections; running calls end with RequestCancelled. Do nothing if closed."""
@@ -193,9 +201,9 @@ class AsyncTransport(_Base):
         try:
             async with asyncio.timeout(left_s):
                 self._rotation = await asyncio.shield(connecting)
-        except TimeoutError as error:
+        except TimeoutError:
             message = f"{self.config.target} was not ready in time: raise timeout_s"
-            raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from error
+            raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from None
         self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
@@ -210,8 +218,8 @@ class AsyncTransport(_Base):
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
                 await self.pause(endpoint, attempts, failure, call.method)
-            except asyncio.CancelledError as error:
-                self.raise_if_closed("call", request_id, error)
+            except asyncio.CancelledError:
+                self.raise_if_closed("call", request_id)
                 raise
             else:
                 self._rotation.answered(endpoint)
@@ -230,13 +238,13 @@ class AsyncTransport(_Base):
                     await self._closed.wait()
             except TimeoutError:
                 return
-        raise self._failure_when_closed(failure)
+        raise self._failure_when_closed(failure) from None
 
-    def raise_if_closed(self, what: str, request_id: str, error: asyncio.CancelledError) -> None:
+    def raise_if_closed(self, what: str, request_id: str) -> None:
         """Raise RequestCancelled if a cancellation came from `close()`, not from the code that cancelled this task."""
         task = asyncio.current_task()
         if self.closed and (task is None or not task.cancelling()):
-            raise closed_during(what, request_id) from error
+            raise closed_during(what, request_id) from None
 
     async def close(self) -> None:
         """Close the connections; running calls end with RequestCancelled. Do nothing if closed."""

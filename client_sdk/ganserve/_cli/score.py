@@ -34,8 +34,8 @@ class ScoreArguments(ModelArguments):
     label: str | None = flag(None, example="7")
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
     model: str | None = flag(None, last=True, example="digits")
-    """The model's name. Without it, the model that drew the file's samples, if the file names it, else the server's
-    only model."""
+    """The model's name. Without it, the model that drew the file's samples, if the file names it, else the
+    environment variable GANSERVE_MODEL, else the server's only model."""
     json: bool = False
     """Print the score of each sample, as JSON."""
 

@@ -52,7 +52,7 @@ class ModelArguments(CallArguments):
     """The model to use there."""
 
     model: str | None = flag(None, last=True, example="digits")
-    """The model's name. Without it, the server's only model."""
+    """The model's name. Without it, the environment variable GANSERVE_MODEL, else the server's only model."""
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the latest ready one."""
 

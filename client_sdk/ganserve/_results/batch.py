@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, overload
+from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
-from ganserve._results.pictures import grid_png, has_pillow, picture_png, save_each, save_grid, to_pil
+from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
 
@@ -135,7 +135,7 @@ class SampleBatch:
         """Join batches of the same model, version and seed, such as those of a stream.
 
         Raises:
-            InvalidRequest: There is no batch, or they differ in these.
+            InvalidRequest: There is no batch, or they differ in these, or only some have scores, latents and such.
         """
         if not batches:
             raise InvalidRequest.of("batches", "is empty; expected at least one")
@@ -147,8 +147,10 @@ class SampleBatch:
         merged: dict[str, Any] = {}
         for name in _PER_SAMPLE:
             parts = [getattr(batch, name) for batch in batches]
-            if any(part is None for part in parts):
+            if all(part is None for part in parts):
                 merged[name] = None
+            elif any(part is None for part in parts):
+                raise InvalidRequest.of("batches", f"have {name.replace('_', ' ')} in part; expected all or none")
             else:
                 merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
         return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)
@@ -186,20 +188,47 @@ class SampleBatch:
         """
         return _to_torch(self.samples, 4)
 
-    def save_grid(self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None) -> Path:
+    def png(self, i: int, *, scale: int = 1) -> bytes:
+        """Return the PNG file of sample i, with its label, model and seed, such as for a web server's answer.
+
+        Args:
+            i: The sample's place in the batch; negative ones count from the end.
+            scale: Width and height of a sample's pixel in the picture.
+
+        Raises:
+            IndexError: There is no such sample.
+            InvalidRequest: `scale` is wrong, or the picture would be too large.
+            UnsupportedByModel: The model makes vectors.
+            MissingExtra: Pillow is not installed.
+        """
+        return sample_png(self, range(len(self))[i], scale=scale)
+
+    def grid_png(self, *, columns: int | None = None, scale: int | None = None) -> bytes:
+        """Return the PNG file that `save_grid` writes; the arguments and errors are the same."""
+        return grid_png(self, columns=columns, scale=scale)
+
+    @overload
+    def save_grid(
+        self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None
+    ) -> Path: ...
+    @overload
+    def save_grid(self, path: IO[bytes], *, columns: int | None = None, scale: int | None = None) -> None: ...
+    def save_grid(
+        self, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None = None, scale: int | None = None
+    ) -> Path | None:
         """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
         The samples keep their order, along the rows. If the samples are sorted by label, each label starts a row.
         Samples of given latents, such as those of `interpolate`, are one row. Any other picture is nearly square.
 
         Args:
-            path: The file; must end in .png.
+            path: The file, which must end in .png, or one that is open for writing bytes.
             columns: Samples in a row. Default: up to 32 if rows are labels or given latents, else a nearly square
                 picture.
             scale: Width and height of a sample's pixel in the picture. Default: makes samples at least 28 pixels wide.
 
         Returns:
-            The file's path.
+            The file's path; None for an open file.
 
         Raises:
             InvalidRequest: An argument is wrong, or the picture would be too large.

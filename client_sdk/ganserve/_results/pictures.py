@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ganserve._argument_checks import check_suffix
+from ganserve._argument_checks import check_suffix, kind_of
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import arrange, default_scale
 from ganserve._results.grid_picture import CHUNK
 
 if TYPE_CHECKING:
-    import os
     from types import ModuleType
 
     import numpy as np
@@ -76,11 +77,24 @@ def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
     return png(to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
-def save_grid(batch: Drawn, path: str | os.PathLike[str], *, columns: int | None, scale: int | None) -> Path:
+def sample_png(batch: Drawn, i: int, *, scale: int = 1) -> bytes:
+    """Return the PNG file of one sample: a grid of one, so that the file has its label, model and seed."""
+    return grid_png(batch[i : i + 1], scale=scale, gap=0)
+
+
+def save_grid(
+    batch: Drawn, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None, scale: int | None
+) -> Path | None:
     """Write a batch's grid; see `SampleBatch.save_grid`."""
-    file = check_suffix(path, ".png")
-    file.write_bytes(grid_png(batch, columns=columns, scale=scale))
-    return file
+    if isinstance(path, str | os.PathLike):
+        file = check_suffix(path, ".png")
+        file.write_bytes(grid_png(batch, columns=columns, scale=scale))
+        return file
+    if not hasattr(path, "write") or isinstance(path, io.TextIOBase):
+        expected = 'expected a name that ends in .png, or a file that is open for writing bytes ("wb")'
+        raise InvalidRequest.of("path", f"is {kind_of(path)}; {expected}")
+    path.write(grid_png(batch, columns=columns, scale=scale))
+    return None
 
 
 def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
@@ -89,10 +103,12 @@ def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
+    taken: Counter[str] = Counter()
     for i in range(len(images)):
         label = "" if batch.label_names is None else "-" + re.sub(r"[^\w.-]+", "_", batch.label_names[i])
-        path = target / f"{int(batch.indices[i]):06d}{label}.png"
-        # A grid of one sample: the file has its label, model and seed.
-        path.write_bytes(grid_png(batch[i : i + 1], scale=1, gap=0))
+        stem = f"{int(batch.indices[i]):06d}{label}"
+        taken[stem] += 1  # a batch may hold a sample twice
+        path = target / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
+        path.write_bytes(sample_png(batch, i))
         paths.append(path)
     return paths

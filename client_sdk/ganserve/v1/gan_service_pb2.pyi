@@ -164,7 +164,7 @@ class SampleRequest(_message.Message):
     version: _builtins.int
     """Version of the model. 0: the latest that is ready."""
     count: _builtins.int
-    """Number of samples; at least 1. The server limits the size of a unary answer (256 MiB by default): stream larger ones."""
+    """Number of samples; at least 1. The server limits the size of a unary answer (64 MiB by default): stream larger ones."""
     seed: _builtins.int
     """Determines the latents. Absent: the server draws a random seed, and the answer contains it."""
     offset: _builtins.int
@@ -608,22 +608,54 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
         """One entry for each model."""
+
+    @_builtins.property
+    def limits(self) -> Global___MessageLimits:
+        """The largest messages of this server."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___ModelSummary] | None = ...,
+        limits: Global___MessageLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class MessageLimits(_message.Message):
+    """The largest messages that a server takes and gives. Streams carry any number of samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_ANSWER_BYTES_FIELD_NUMBER: _builtins.int
+    max_request_bytes: _builtins.int
+    """Most bytes of one request, or of one message of a stream of requests; larger ones get RESOURCE_EXHAUSTED. 0: unknown."""
+    max_answer_bytes: _builtins.int
+    """Most bytes of the samples in one answer, with their latents, labels and scores. 0: unknown."""
+    def __init__(
+        self,
+        *,
+        max_request_bytes: _builtins.int = ...,
+        max_answer_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_answer_bytes", b"max_answer_bytes", "max_request_bytes", b"max_request_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageLimits: _TypeAlias = MessageLimits  # noqa: Y015
 
 @_typing.final
 class ModelSummary(_message.Message):
@@ -749,6 +781,7 @@ class GetModelResponse(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def spec(self) -> _model_spec_pb2.ModelSpec:
         """The package's manifest."""
@@ -757,15 +790,20 @@ class GetModelResponse(_message.Message):
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineInfo]:
         """How this server runs its graphs."""
 
+    @_builtins.property
+    def limits(self) -> Global___MessageLimits:
+        """The largest messages of this server."""
+
     def __init__(
         self,
         *,
         spec: _model_spec_pb2.ModelSpec | None = ...,
         engines: _abc.Iterable[Global___EngineInfo] | None = ...,
+        limits: Global___MessageLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "limits", b"limits", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,8 @@ from pathlib import Path
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 """Name, size, times of the last change of content and of metadata, and inode of each file; () for no files."""
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_VERSION = re.compile(r"[1-9][0-9]*")
+_MOST_VERSION = 2**32 - 1  # the protocol's uint32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,9 @@ def scan(folder: Path) -> Scan:
         for inner in inside:
             if not _VERSION.fullmatch(inner.name):
                 found.ignored.append(f"{inner}: a version's folder is named by a positive integer")
+                continue
+            if len(inner.name) > len(str(_MOST_VERSION)) or int(inner.name) > _MOST_VERSION:
+                found.ignored.append(f"{inner}: a version is at most {_MOST_VERSION}")
                 continue
             try:
                 fingerprint = _fingerprint(inner)

@@ -28,6 +28,8 @@ class Call:
     """The error message that its client gets."""
     task: asyncio.Task[object] | None = None
     """The task that runs it, if it has one answer."""
+    request_bytes = 0
+    """Size of its request, or of the stream's last one, on the wire."""
     request: object = None
     """Its request, or its stream of requests; None if the request could not be read."""
 

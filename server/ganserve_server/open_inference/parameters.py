@@ -21,6 +21,7 @@ class Parameters:
         """Collects the problems of parameters, by name."""
         self._given = given
         self._known: list[str] = []
+        self._prefixes: list[str] = []
 
     def given(self, name: str) -> bool:
         """Return True if the request has this parameter."""
@@ -48,14 +49,16 @@ class Parameters:
     def numbers(self, prefix: str) -> dict[str, float]:
         """Return the numbers whose names begin with a prefix; the keys are the rest of the names."""
         names = [name for name in self._given if name.startswith(prefix)]
-        self._known += [*names, f"{prefix}NAME"]
+        self._known.append(f"{prefix}NAME")
+        self._prefixes.append(prefix)
         values = {name.removeprefix(prefix): self._number(name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
 
     def refuse_others(self, graph: str) -> None:
         """Refuse unknown parameters, so that a misspelt one is not silently ignored."""
+        prefixes = (_RESERVED_PREFIX, *self._prefixes)
         for name, value in self._given.items():
-            if name in self._known or name in _WITHOUT_EFFECT or name.startswith(_RESERVED_PREFIX):
+            if name in self._known or name in _WITHOUT_EFFECT or name.startswith(prefixes):
                 continue
             if name not in _SEQUENCE:
                 self._refuse(name, f"{shown(name)} is not a parameter of {graph!r}, which has: {listed(self._known)}")

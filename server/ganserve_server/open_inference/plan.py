@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -124,7 +125,7 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
     inputs = {one.name: one for one in graph.inputs}
     for name in request.inputs:
         if name not in inputs:
-            known = listed(f"{one.name} {one.type_and_shape}" for one in graph.inputs)
+            known = listed([f"{one.name} {one.type_and_shape}" for one in graph.inputs])
             findings.invalid(f"inputs.{name[:MOST_SHOWN]}", f"is not an input of {graph.name!r}, which has: {known}")
     for one in inputs.values():
         if one.name not in request.inputs and not one.optional:
@@ -160,11 +161,12 @@ def _outputs(graph: Graph, names: Sequence[str], findings: Findings) -> tuple[Gr
     outputs = {one.name: one for one in graph.outputs}
     if not names:
         return tuple(one for one in outputs.values() if one.by_default)
-    for name in names:
+    asked = collections.Counter(names)
+    for name in asked:
         if name not in outputs:
             known = listed(outputs)
             findings.invalid(f"outputs.{name[:MOST_SHOWN]}", f"is not an output of {graph.name!r}, which has: {known}")
-        elif list(names).count(name) > 1:
+        elif asked[name] > 1:
             findings.invalid(f"outputs.{name}", "is asked for twice")
     return tuple(outputs[name] for name in names if name in outputs)
 

@@ -5,24 +5,29 @@ N = samples, Z = values of one latent.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
-from ganserve_server.models.latents import Distribution
+from ganserve_server.models.latent_types import Distribution
 from ganserve_server.models.model import Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.repeated_numbers import as_array
 
 _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("<u1"),
     tensor_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
 }
+MOST_AXES = 8
+"""Most extents of a tensor's shape."""
+MOST_CONTROLS = 1024
+"""Most controls of one request."""
 _PRIORITIES: dict[int, Priority] = {
     gan_service_pb2.PRIORITY_UNSPECIFIED: Priority.NORMAL,
     gan_service_pb2.PRIORITY_HIGH: Priority.HIGH,
@@ -61,7 +66,7 @@ def _label_indices(info: ModelInfo, indices: Sequence[int], findings: Findings) 
     known = len(info.label_names)
     if len(indices) == 1 and indices[0] < known:
         return indices[0]
-    labels = np.array(indices, np.int64)
+    labels = cast("NDArray[np.int64]", as_array(indices, np.dtype(np.int64)))
     wrong = np.flatnonzero(labels >= known)
     if len(wrong):
         findings.invalid(
@@ -80,7 +85,7 @@ def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -
         findings.invalid(
             "label_names",
             f"{_entry(wrong, len(names))}is {shown(names[wrong])}{and_others(found.count(-1), 'unknown')}; "
-            f"model {info.name!r} has the labels {listed(map(repr, info.label_names))}",
+            f"model {info.name!r} has the labels {listed(info.label_names, repr)}",
         )
         return None
     return found[0] if len(found) == 1 else np.array(found, np.int64)
@@ -102,7 +107,7 @@ def check_truncation(info: ModelInfo, truncation: float, findings: Findings) -> 
 def check_priority(priority: int, findings: Findings) -> Priority:
     """Check a request's priority and return it; NORMAL if it is unset or wrong."""
     if priority not in _PRIORITIES:
-        names = listed(name for name, value in gan_service_pb2.Priority.items() if value)
+        names = listed([name for name, value in gan_service_pb2.Priority.items() if value])
         findings.invalid("priority", f"is {priority}; expected one of {names}")
     return priority_of(priority)
 
@@ -116,8 +121,13 @@ def check_controls(info: ModelInfo, controls: Mapping[str, float], findings: Fin
     """Check controls; return each one's latent index and value, ordered by name."""
     if not controls:
         return ()
+    if len(controls) > MOST_CONTROLS:
+        findings.invalid(
+            "controls", f"has {len(controls)} entries; model {info.name!r} has {len(info.controls)} controls"
+        )
+        return ()
     if not info.controls:
-        got = listed(map(shown, sorted(controls)))
+        got = listed(sorted(controls), shown)
         findings.precondition(f"model {info.name!r} has no controls (got {got}): leave them out")
         return ()
     found = []
@@ -169,9 +179,11 @@ def check_tensor(
             f"{field}.data_type",
             f"is {enum_name(tensor_pb2.DataType, tensor.data_type)}; expected {tensor_pb2.DataType.Name(data_type)}",
         )
-    shape = tuple(tensor.shape)
+    shape = tuple(tensor.shape[:MOST_AXES])
     expected = f"[N, {', '.join(map(str, sample_shape))}]"
-    if shape[1:] != sample_shape:
+    if len(tensor.shape) > MOST_AXES:
+        findings.invalid(f"{field}.shape", f"has {len(tensor.shape)} extents; expected {expected}")
+    elif shape[1:] != sample_shape:
         findings.invalid(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
     elif shape[0] < 1:
         findings.invalid(f"{field}.shape", f"is {list(shape)}; expected {expected} with N of at least 1")

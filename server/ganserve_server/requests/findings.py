@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 from ganserve_server.errors import FailedPreconditionError, FieldViolation, InvalidRequestError, UnsupportedError
+
+_MOST_VIOLATIONS = 64  # reported: an answer's headers have room for a few
 
 
 @dataclass(slots=True)  # not frozen: made for every request, and freezing takes time
@@ -46,7 +49,8 @@ class Findings:
     def raise_any(self) -> None:
         """Raise the error for these problems, if there are any."""
         if self.violations:
-            raise InvalidRequestError([FieldViolation(*violation) for violation in self.violations.items()])
+            first = itertools.islice(self.violations.items(), _MOST_VIOLATIONS)
+            raise InvalidRequestError([FieldViolation(*violation) for violation in first])
         if self.unsupported_features:
             raise UnsupportedError("; ".join(self.unsupported_features))
         if self.preconditions:

@@ -56,7 +56,7 @@ INVALID_SAMPLE_REQUESTS = [
     ({"count": 0}, {"count": "is 0; expected at least 1"}),
     (
         {"count": 2**40},
-        {"count": "more than the 268435456 bytes of one answer; ask for at most 2825636, or for a stream"},
+        {"count": "more than the 67108864 bytes of one answer; ask for at most 706409, or for a stream"},
     ),
     ({"count": 2**64 - 1}, {"count": "at most", "offset": "exceeds 2^48"}),
     ({"count": 2, "offset": 2**48 - 1}, {"offset": "281474976710655 + count 2 exceeds 2^48"}),
@@ -91,7 +91,7 @@ INVALID_SAMPLE_REQUESTS = [
     ({"count": 1, "priority": -1}, {"priority": "is -1"}),
     (
         {"count": 2**21, "encoding": 2, "model": "tiny-rgb"},
-        {"count": "more than the 268435456 bytes of one answer; ask for at most"},
+        {"count": "more than the 67108864 bytes of one answer; ask for at most"},
     ),
     (
         {

@@ -79,5 +79,5 @@ def test_long_values_and_lists_are_cut_in_messages() -> None:
     assert shown("seven") == "'seven'"
     assert len(shown("x" * 10**6)) < 120
     assert listed(["a", "b"]) == "a, b"
-    assert listed(f"model{index}" for index in range(1000)).endswith("… (1000 in all)")
+    assert listed([f"model{index}" for index in range(1000)]).endswith("… (1000 in all)")
     assert len(listed(["x" * 200] * 1000)) < 350

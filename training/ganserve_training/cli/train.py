@@ -132,11 +132,12 @@ def _train(arguments: TrainArguments) -> int:
             arguments.out,
             device=arguments.device,
             threads=arguments.threads,
+            fit=arguments.fit,
             stop_signal=lambda: requests[0] if requests else signal.SIGTERM if launched.is_orphaned() else None,
         )
     if not launched.is_first():
         return DONE
-    out, step, steps, diagnosis = arguments.out, result.step, arguments.config.steps, arguments.config.diagnosis
+    out, step, steps, diagnosis = arguments.out, result.step, result.steps, arguments.config.diagnosis
     if arguments.json:
         facts = {"run": str(out), "step": step, "first_step": result.resumed_step, "steps": steps}
         cures = [asdict(cure) for cure in result.cures]

@@ -11,6 +11,7 @@ from ganserve._command_line.options import UsageError, build, flag, options_of
 from ganserve._command_line.parsing import parse
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.config.choices import misplaced
+from ganserve_training.config.fitting import DATA_PATHS, Fit
 from ganserve_training.config.serialisation import anneals
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
@@ -54,6 +55,8 @@ class TrainArguments:
     the same over several machines."""
     json: bool = False
     """Print the result as one JSON object; progress still goes to stderr."""
+    fit: Fit | None = flag(None, flag=False)
+    """Rules by which the preset's values follow other data; None: the data are the preset's."""
 
 
 def read_arguments(argv: Sequence[str]) -> TrainArguments:
@@ -70,8 +73,9 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
             raise error
     given = parse(options_of(TrainArguments, defaults), words, f"ganserve train {preset}")
     arguments: TrainArguments = build(defaults, given)
-    _check_given({".".join(path[1:]) for path in given if path[0] == "config"}, arguments.config)
-    return arguments
+    paths = frozenset(".".join(path[1:]) for path in given if path[0] == "config")
+    _check_given(paths, arguments.config)
+    return replace(arguments, fit=Fit(preset=PRESETS[preset], given=paths)) if paths & DATA_PATHS else arguments
 
 
 def with_data(words: Sequence[str]) -> list[str]:
@@ -122,7 +126,7 @@ def preset_defaults(preset: str, choices: Mapping[str, Any]) -> TrainArguments:
     return TrainArguments(config=with_choices(config, names), out=Path("runs") / preset)
 
 
-def _check_given(given: set[str], config: TrainConfig) -> None:
+def _check_given(given: frozenset[str], config: TrainConfig) -> None:
     """Refuse flags that have no effect. A preset that sets the same does no harm."""
     if {"batch_size", "networks.batch_sizes"} <= given:
         problem = "has no effect beside --networks.batch-sizes, which gives each level its own"

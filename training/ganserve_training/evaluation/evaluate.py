@@ -155,7 +155,7 @@ def evaluate(
         held_out_samples=len(yardstick.reference.held_out),
         reference_sha256=train.sha256(),
         features=yardstick.report if needs_features else None,
-        label_names=names if measured.by_label else (),
+        label_names=train.info.label_names if measured.by_label else (),
         metrics=measured.figures,
         by_label=measured.by_label,
         beside_real=compared,

@@ -13,7 +13,7 @@ from ganserve_training.data.config import SOURCES, ChannelsName, DataConfig, Sto
 from ganserve_training.data.recognition import source_of
 from ganserve_training.errors import DataError
 from ganserve_training.evaluation.features import Features
-from ganserve_training.evaluation.judge import sample_rows
+from ganserve_training.evaluation.judge import fit_judge, sample_rows
 from ganserve_training.evaluation.modes import Modes, modes_of
 
 REFERENCE_AT_MOST = 10_000
@@ -45,12 +45,19 @@ class Reference:
         """Return the training samples as rows, float64 [M, D]."""
         return sample_rows(self.train)
 
+    @cached_property
+    def judge(self) -> Any:
+        """Return a judge that learned the labels of the training samples; DataError if they have fewer than two."""
+        assert self.train.labels is not None
+        return fit_judge(self.real_values, self.train.labels)
+
 
 def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
-    """Load both sides of the data that `config` names.
+    """Load both sides of the data that `config` names, with the labels that generators may have learned without.
 
     Raise DataError if they cannot be read, or their samples do not have the model's `sample_shape`.
     """
+    config = replace(config, labels="use")
     train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
     if train.info.sample_shape != sample_shape:
         raise DataError(

@@ -30,10 +30,11 @@ import grpc
 from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_REQUESTS, Drain
 from ganserve_server.api.grpc.error_status import client_status
 from ganserve_server.api.grpc.gan_service import Context
-from ganserve_server.api.grpc.malformed_messages import (
+from ganserve_server.api.grpc.message_reading import (
+    SMALL_BYTES,
     Handler,
+    MessageReader,
     function_of,
-    read_message,
     refusing_malformed,
     with_function,
 )
@@ -99,10 +100,10 @@ class CallHandler(grpc.GenericRpcHandler):
 
     def _wrap(self, handler: Handler, counts: MethodStatistics) -> Handler:
         inner: Any = function_of(handler)
-        read: Any = self._read_stream if handler.request_streaming else read_message
+        reader = MessageReader(handler)
         statistics, drain, log_all = self._statistics, self._drain, self._access_log.level == "all"
 
-        async def unary(request: Any, context: Context) -> Any:
+        async def unary(data: Any, context: Context) -> Any:
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
@@ -111,7 +112,9 @@ class CallHandler(grpc.GenericRpcHandler):
             try:
                 if drain.draining:
                     drain.check(call.method)
-                call.request = request = read(request)
+                call.request_bytes = size = len(data)
+                call.request = request = reader.small(data) if size <= SMALL_BYTES else await reader.large(data)
+                data = None
                 return await inner(request, context)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 failure = _failure(context, call, error)
@@ -128,17 +131,23 @@ class CallHandler(grpc.GenericRpcHandler):
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
-            request = call = None
+            data = request = call = None
             return await context.abort(*failure)
 
-        async def stream(request: Any, context: Context) -> None:
+        async def stream(data: Any, context: Context) -> None:
             call: Any = current_call.get()
+            request: Any
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             try:
                 if drain.draining:
                     drain.check(call.method)
-                call.request = request = read(request)
+                if handler.request_streaming:
+                    call.request = request = self._read_stream(call, reader, data)
+                else:
+                    call.request_bytes = len(data)
+                    call.request = request = await reader.read(data)
+                data = None
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -155,12 +164,14 @@ class CallHandler(grpc.GenericRpcHandler):
                 counts.count(call.code, time.perf_counter() - call.started)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
-            request = call = None  # as above
+            data = request = call = None  # as above
             await context.abort(*failure)
 
         return with_function(handler, stream if handler.response_streaming else unary)
 
-    async def _read_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _read_stream(
+        self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]
+    ) -> AsyncIterator[Any]:
         """Yield the messages of a stream until its client or the server ends it."""
         drained = asyncio.create_task(self._drain.begun.wait())
         reading: asyncio.Future[Any] | None = None
@@ -172,7 +183,8 @@ class CallHandler(grpc.GenericRpcHandler):
                     raise UnavailableError(NO_MORE_REQUESTS)
                 if (request := reading.result()) is None:
                     return
-                yield read_message(request)
+                call.request_bytes = len(request)
+                yield await reader.read(request)
         finally:
             drained.cancel()
             if reading is not None and not reading.done():

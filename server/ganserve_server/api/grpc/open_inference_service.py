@@ -13,7 +13,8 @@ from typing import Any
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve_server.api.grpc.error_status import status_code, status_message
-from ganserve_server.api.grpc.gan_service import Context, call_deadline
+from ganserve_server.api.grpc.gan_service import Context, call_deadline, request_bytes
+from ganserve_server.api.grpc.message_reading import SMALL_BYTES
 from ganserve_server.api.grpc.open_inference_descriptions import (
     model_config,
     model_metadata,
@@ -23,7 +24,6 @@ from ganserve_server.api.grpc.open_inference_descriptions import (
 )
 from ganserve_server.api.grpc.open_inference_tensors import (
     NO_SHARED_MEMORY,
-    payload_bytes,
     read_request,
     write_response,
 )
@@ -35,7 +35,7 @@ from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 
-# Larger tensors are read, checked and built on another thread to keep the event loop free.
+# Larger answers are built on another thread to keep the event loop free.
 _OFF_LOOP_BYTES = 2**20
 _log = logging.getLogger(__name__)
 
@@ -86,11 +86,12 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         """Run graphs, with one response for each request, in order. After a failed request the stream continues."""
 
         async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
+            size = request_bytes()
             try:
                 plan = await self._plan(request, context)
             except RequestError as error:
                 return _answered(_stream_error(request, error)), 0
-            return self._run_in_stream(request, plan), payload_bytes(request) + plan.response_bytes
+            return self._run_in_stream(request, plan), size + plan.response_bytes
 
         async with contextlib.aclosing(in_order(requests, begin, ReadAhead())) as responses:
             async for response in responses:
@@ -105,7 +106,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         """Load the latest version of a model."""
         _refuse_repository(request)
         if request.parameters:
-            name = sorted(request.parameters)[0][:MOST_SHOWN]
+            name = min(request.parameters)[:MOST_SHOWN]
             raise invalid_field("parameters", f"has {name!r}; a model package contains all settings: leave it out")
         await self._inference.load(request.model_name)
         return service_pb2.RepositoryModelLoadResponse()
@@ -136,7 +137,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         def plan() -> InferencePlan:
             return self._inference.plan(read_request(request), deadline=deadline)
 
-        return await asyncio.to_thread(plan) if payload_bytes(request) > _OFF_LOOP_BYTES else plan()
+        return await asyncio.to_thread(plan) if request_bytes() > SMALL_BYTES else plan()
 
     async def _run(self, request: Any, plan: InferencePlan) -> Any:
         result = await self._inference.run(plan)

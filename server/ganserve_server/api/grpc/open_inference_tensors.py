@@ -11,9 +11,10 @@ from ganserve_server.errors import InvalidRequestError, invalid_field
 from ganserve_server.open_inference.graphs import DATATYPES, datatype
 from ganserve_server.open_inference.inference import InferenceResult
 from ganserve_server.open_inference.plan import InferenceRequest
+from ganserve_server.requests.field_checks import MOST_AXES
 from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.repeated_numbers import as_array
 
-_MOST_AXES = 8
 _TYPED_FIELDS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
@@ -23,8 +24,19 @@ _TYPED_FIELDS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
+_WIRE_TYPES = {
+    "bool_contents": np.dtype(np.bool_),
+    "uint_contents": np.dtype(np.uint32),
+    "uint64_contents": np.dtype(np.uint64),
+    "int_contents": np.dtype(np.int32),
+    "int64_contents": np.dtype(np.int64),
+    "fp32_contents": np.dtype(np.float32),
+    "fp64_contents": np.dtype(np.float64),
+}
 _SHARED_MEMORY = "shared_memory_region"
 NO_SHARED_MEMORY = "shared memory is not supported: send and receive tensors in the messages"
+MOST_TENSORS = 64
+"""Most inputs, and most outputs, of one request."""
 
 
 def read_request(message: Any) -> InferenceRequest:
@@ -33,6 +45,9 @@ def read_request(message: Any) -> InferenceRequest:
     The arrays may be views of the message's memory.
     """
     findings = Findings()
+    for field in ("inputs", "raw_input_contents", "outputs"):
+        if (entries := len(getattr(message, field))) > MOST_TENSORS:
+            raise invalid_field(field, f"has {entries} entries; expected at most {MOST_TENSORS}")
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         expected = f"one for each of the {len(message.inputs)} inputs"
@@ -82,24 +97,13 @@ def write_response(response: Any, result: InferenceResult) -> None:
         response.raw_output_contents.append(b"".join(part.data for part in parts))
 
 
-def payload_bytes(message: Any) -> int:
-    """Return the approximate size of a ModelInferRequest's tensors."""
-    typed = sum(
-        len(getattr(tensor.contents, field))
-        for tensor in message.inputs
-        if tensor.HasField("contents")
-        for field in set(_TYPED_FIELDS.values())
-    )
-    return sum(map(len, message.raw_input_contents)) + 4 * typed
-
-
 def _array(tensor: Any, raw: bytes | None, field: str) -> NDArray[np.generic]:
-    shape = tuple(tensor.shape)
+    shape = tuple(tensor.shape[: MOST_AXES + 1])
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         raise invalid_field(f"{field}.datatype", f"is {shown(tensor.datatype)}; expected one of {listed(DATATYPES)}")
-    if not 1 <= len(shape) <= _MOST_AXES or min(shape) < 1:
-        expected = f"1 to {_MOST_AXES} extents of at least 1"
+    if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
+        expected = f"1 to {MOST_AXES} extents of at least 1"
         raise invalid_field(f"{field}.shape", f"is {shown(list(shape))}; expected {expected}")
     contents = f"{field}.contents"
     typed = [one.name for one, _ in tensor.contents.ListFields()] if tensor.HasField("contents") else []
@@ -126,7 +130,7 @@ def _typed_array(
     values = getattr(tensor.contents, wanted)
     if len(values) != math.prod(shape):
         raise invalid_field(contents, f"has {len(values)} values; {list(shape)} has {math.prod(shape)}, row-major")
-    numbers = np.array(values)
+    numbers = as_array(values, _WIRE_TYPES[wanted])
     if dtype.kind in "ui" and dtype.itemsize < numbers.itemsize:
         bounds = np.iinfo(dtype)
         if numbers.min() < bounds.min or numbers.max() > bounds.max:

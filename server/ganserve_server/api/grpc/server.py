@@ -22,7 +22,7 @@ from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.call_tracking import CallStatistics
 from ganserve_server.open_inference.inference import Inference
 from ganserve_server.port_errors import find_bind_error, port_error_message
-from ganserve_server.requests.limits import MAX_PAYLOAD_BYTES
+from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
@@ -32,8 +32,6 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
 _MOST_PENDING_CALLS = 20_000
 _OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
-    ("grpc.max_send_message_length", MAX_PAYLOAD_BYTES + _SLACK_BYTES),
     # Calls wait here for the event loop, and then in queues that refuse with a clear status. By default, beyond 1,000
     # calls gRPC drops some at random with a bare CANCELLED, which no client retries.
     ("grpc.server.max_pending_requests", _MOST_PENDING_CALLS),
@@ -53,12 +51,17 @@ _OPTIONS = (
 class GrpcServer:
     """The gRPC server. `bind` opens its port; it answers calls after `start`."""
 
-    def __init__(self, access_log: AccessLevel = "errors") -> None:
+    def __init__(self, access_log: AccessLevel = "errors", limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self.calls = CallStatistics()
         """Counts of the calls."""
         self._drain = Drain(self.calls)
         self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log))
-        self._server = grpc.aio.server(handlers=(self._handler,), options=_OPTIONS)
+        sizes = (
+            ("grpc.max_receive_message_length", limits.max_request_bytes),
+            ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),
+        )
+        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *sizes))
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
         services = (GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         methods: Any = self._handler  # it has the methods of a server that the generated functions call

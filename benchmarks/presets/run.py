@@ -1,0 +1,181 @@
+"""Train presets with several seeds, judge their samples, and draw them.
+
+    python benchmarks/presets/run.py [PRESET ...] [--seeds 0 1 2 3 4] [--runs FOLDER] [--out FILE] [--pictures FOLDER]
+
+Each run is `ganserve train PRESET` with one thread, then `ganserve evaluate`; nothing but the seed differs. A model
+with labels is good if, of a judge's own accuracy on held-out real samples, it reaches 0.95 in GAN-test and 0.88 in
+GAN-train. One without is good if its recall is at least 0.5 and the judge finds each label between half and twice as
+often as in the data. The picture of a preset has two rows of samples for each seed; labelled samples stand in the order
+of their labels. Results are written to --out after each run; runs that it already has are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ganserve_training import PRESETS
+from ganserve_training.config import TrainConfig
+from ganserve_training.data import load_split
+from ganserve_training.data.flat_values import flat_values
+from ganserve_training.evaluation.judge import fit_judge, sample_rows
+from ganserve_training.pictures.grids import save_sample_grid
+from ganserve_training.run.trained_model import draw_samples, load_trained
+
+HERE = Path(__file__).parent
+PICTURE_PRESETS = tuple(name for name in PRESETS if PRESETS[name].data.source in ("mnist", "fashion"))
+LEAST = {"gan_test": 0.95, "gan_train": 0.88}
+LEAST_RECALL = 0.5
+COLUMNS, ROWS = 10, 2
+DRAW_SEED = 0
+JUDGED = 2000
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="*", metavar="PRESET", default=PICTURE_PRESETS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--runs", type=Path, help="folder for the runs, which are kept; default: a temporary one")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "presets.json")
+    parser.add_argument("--pictures", type=Path, default=HERE / "pictures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
+    had = {(each["preset"], each["seed"]) for each in results}
+    jobs = [job for job in itertools.product(arguments.presets, arguments.seeds) if job not in had]
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.processes) as pool:
+        folder = arguments.runs or Path(temporary)
+        for result in pool.map(lambda job: trial(*job, folder, arguments.pictures), jobs):
+            results.append(result)
+            results.sort(key=lambda each: (each["preset"], each["seed"]))
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+            sys.stderr.write(f"{result['preset']} seed {result['seed']}: {result['figures']}\n")
+    for preset in dict.fromkeys(each["preset"] for each in results):
+        join_pictures(preset, arguments.pictures)
+    sys.stdout.write(table(results))
+
+
+def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
+    """Train, judge and draw one run."""
+    run = folder / f"{preset}-{seed}"
+    trained, cpu_seconds = ganserve(
+        ["train", preset, "--seed", str(seed), "--threads", "1", "--out", str(run), "--json"]
+    )
+    config = PRESETS[preset]
+    labelled = config.data.labels == "use"
+    metrics = ["fid", "precision-recall", *(["gan-train-test"] if labelled else [])]
+    judged, _ = ganserve(["evaluate", str(run), "--metrics", *metrics, "--samples", str(JUDGED), "--json"])
+    figures = {name: found["model"] for name, found in judged["beside_real"].items()}
+    real = {name: found["real"] for name, found in judged["beside_real"].items()}
+    if labelled:
+        good = all(figures[name] >= least * judged["metrics"]["judge_accuracy"] for name, least in LEAST.items())
+    else:
+        figures["rarest"], figures["commonest"] = label_shares(run, config)
+        balanced = figures["rarest"] >= 0.5 and figures["commonest"] <= 2.0
+        good = figures["recall"] >= LEAST_RECALL and balanced
+    samples, names = draw(run, COLUMNS * ROWS)
+    save_sample_grid(picture(pictures, preset, seed), samples, COLUMNS)
+    return {
+        "preset": preset, "seed": seed, "good": good, "verdict": judged["verdict"], "figures": figures, "real": real,
+        "cures": [f"{cure['kind']} at {cure['step']}" for cure in trained.get("cures", [])],
+        "labels": names, "cpu_seconds": round(cpu_seconds), "date": datetime.date.today().isoformat(),
+    }  # fmt: skip
+
+
+def ganserve(words: list[str]) -> tuple[Result, float]:
+    """Run a command of one thread; return its JSON and its CPU seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganserve", *words], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert process.stdout is not None
+    answer = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"ganserve {' '.join(words)}: exit code {process.returncode}")
+    found: Result = json.loads(answer)
+    return found, used.ru_utime + used.ru_stime
+
+
+def draw(run: Path, count: int) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return samples, uint8 [count, H, W, C], in the order of their labels, and the labels' names."""
+    model = load_trained(run)
+    names = model.label_names
+    labels = np.arange(count) * len(names) // count if names else None
+    return draw_samples(model.generator, model.prior, model.data, labels, count, DRAW_SEED), list(names)
+
+
+def label_shares(run: Path, config: TrainConfig) -> tuple[float, float]:
+    """Return how often a judge finds the rarest and the commonest label, as parts of their shares of the data."""
+    train = load_split(replace(config.data, labels="use"), "train")
+    judge = fit_judge(sample_rows(train), train.labels)
+    samples, _ = draw(run, JUDGED)
+    found = np.bincount(judge.predict(flat_values(samples, train.info)), minlength=len(train.info.label_names))
+    shares = found / JUDGED / (np.bincount(train.labels) / len(train.labels))
+    return round(float(shares.min()), 3), round(float(shares.max()), 3)
+
+
+def join_pictures(preset: str, folder: Path) -> None:
+    """Join the pictures of a preset's seeds, one below the other, and remove them."""
+    paths = sorted(folder.glob(f"{preset}-[0-9]*.png"))
+    if not paths:
+        return
+    parts = [Image.open(path) for path in paths]
+    gap = 8
+    whole = Image.new(parts[0].mode, (parts[0].width, sum(part.height + gap for part in parts) - gap), 255)
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height + gap
+    whole.save(folder / f"{preset}.png", optimize=True)
+
+
+def table(results: list[Result]) -> str:
+    """Return a Markdown table with a row for each preset; a cell has the figures of its seeds."""
+    heads = {
+        "gan_test": "GAN-test", "gan_train": "GAN-train", "fid": "FID", "precision": "precision", "recall": "recall",
+        "rarest": "rarest label", "commonest": "commonest label",
+    }  # fmt: skip
+    lines = [
+        f"| preset | date | CPU s | good | {' | '.join(heads.values())} | cures |",
+        "|---" * (len(heads) + 5) + "|",
+    ]
+    for preset in dict.fromkeys(each["preset"] for each in results):
+        rows = [each for each in results if each["preset"] == preset]
+        cells = [", ".join(_short(each["figures"].get(name)) for each in rows) for name in heads]
+        cpu = f"{min(each['cpu_seconds'] for each in rows)} to {max(each['cpu_seconds'] for each in rows)}"
+        cures = ", ".join(str(len(each["cures"])) for each in rows)
+        date = max(each["date"] for each in rows)
+        good = f"{sum(each['good'] for each in rows)} of {len(rows)}"
+        lines.append(f"| `{preset}` | {date} | {cpu} | {good} | {' | '.join(cells)} | {cures} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def picture(folder: Path, preset: str, seed: int) -> Path:
+    return folder / f"{preset}-{seed}.png"
+
+
+if __name__ == "__main__":
+    main()
