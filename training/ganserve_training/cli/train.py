@@ -47,15 +47,15 @@ class TrainCommand(Command):
 
     def cases(self) -> dict[str, list[Option]]:
         """Return the options of each preset."""
-        from ganserve_training.cli.train_arguments import every_option
+        from ganserve_training.cli.train_help import completed_options
 
-        return {preset: every_option(preset) for preset in ABOUT}
+        return {preset: completed_options(preset) for preset in ABOUT}
 
     def help(self, argv: Sequence[str]) -> str:
         """Return the list of presets, or the help of a preset."""
         preset, *arguments = argv
         if preset in ABOUT:
-            from ganserve_training.cli.train_arguments import preset_help
+            from ganserve_training.cli.train_help import preset_help
 
             return preset_help(preset, arguments)
         if arguments:
