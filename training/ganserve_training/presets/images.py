@@ -81,11 +81,13 @@ INFOGAN = replace(
 )
 """InfoGAN without labels: one discrete and two continuous codes get their meaning in training (Chen et al. 2016)."""
 
+_DCGAN = DcganConfig(latent_dim=100, generator_width=8, critic_width=8)
+
 DCGAN = replace(
     MNIST,
     steps=5000,
     data=_UNLABELLED,
-    networks=DcganConfig(latent_dim=100, generator_width=8, critic_width=8),
+    networks=_DCGAN,
     loss=ModifiedMinimaxLoss(),
     regularisers=_OFF,
     optimisers=OptimisersConfig.both(_adam(4e-4, 4e-5, 0.5, 0.999)),
@@ -115,7 +117,7 @@ The paper's learning rate is 5e-5. Without batch normalisation in the critic the
 WGAN_GP = replace(
     WGAN,
     steps=1800,
-    networks=replace(DCGAN.networks, critic_norm="none"),
+    networks=replace(_DCGAN, critic_norm="none"),
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0)),
     optimisers=OptimisersConfig.both(_adam(5e-4, 5e-5, 0.0, 0.9)),
     schedule=ScheduleConfig(critic_steps=5, burn_in_steps=1700),
