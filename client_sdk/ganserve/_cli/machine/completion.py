@@ -54,8 +54,9 @@ def _adapted(script: str, shell: str) -> str:
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
         return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
-    # A preset's --help takes a section. zsh would take the second --help, which has no value.
+    # A preset's --help takes a section: drop the one of cyclopts, and let options after a command be this command's.
     script = re.sub(r"(--help-all\[.*\n) *'--help\[.*\n", r"\1", script)
+    script = script.replace("_arguments -C", "_arguments -A '-*' -C")
     # Work both as a file of $fpath, which is the function's body, and when it is sourced.
     call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'
     return f"{script.replace('_cyclopts_ganserve', '_ganserve')}{call}\n"
