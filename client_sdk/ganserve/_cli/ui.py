@@ -41,7 +41,7 @@ class UiArguments(ServerArguments):
     """Address to listen on; 0.0.0.0 or :: lets other machines in."""
     port: int | None = None
     """Port of the page. Without it, the first free one from 7860 on."""
-    root_path: str = flag("", metavar="/PATH")
+    root_path: str | None = flag(None, metavar="/PATH")
     """Path at which a proxy publishes the page, such as /gan. The proxy removes it from requests."""
 
 
@@ -50,7 +50,7 @@ def _ui(arguments: UiArguments) -> int:
         raise InvalidRequest.of("--models", "cannot go with --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
         raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
-    root_path = arguments.root_path.rstrip("/")
+    root_path = (arguments.root_path or "").rstrip("/")
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
         raise InvalidRequest.of("--root-path", f"is {root_path!r}; expected a path, such as /gan")
     with _listener(arguments.host, arguments.port) as listener:
