@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -134,7 +135,7 @@ class CallHandler(grpc.GenericRpcHandler):
             data = request = call = None
             return await context.abort(*failure)
 
-        async def stream(data: Any, context: Context) -> None:
+        async def responses_of(data: Any, context: Context) -> AsyncGenerator[Any]:
             call: Any = current_call.get()
             request: Any
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
@@ -150,13 +151,13 @@ class CallHandler(grpc.GenericRpcHandler):
                 data = None
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
-                        await context.write(response)
+                        yield response
                         if drain.cutting:
                             raise UnavailableError(CUT_OFF)
                 return
             except Exception as error:  # noqa: BLE001
                 failure = _failure(context, call, error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 call.code = _ended_code(context)
                 raise
             finally:
@@ -167,7 +168,16 @@ class CallHandler(grpc.GenericRpcHandler):
             data = request = call = None  # as above
             await context.abort(*failure)
 
-        return with_function(handler, stream if handler.response_streaming else unary)
+        async def stream(data: Any, context: Context) -> None:
+            async with contextlib.aclosing(responses_of(data, context)) as responses:
+                async for response in responses:
+                    try:
+                        await context.write(response)
+                    except grpc.aio.InternalError:  # the client left while gRPC sent this response
+                        return
+
+        streamed = responses_of if _is_instrumented() else stream
+        return with_function(handler, streamed if handler.response_streaming else unary)
 
     async def _read_stream(
         self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]
@@ -208,6 +218,12 @@ async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> As
 
 # Of the four kinds of methods, only this one waits for no message, so it refuses clients of every kind at once.
 _NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, bytes, bytes)
+
+
+def _is_instrumented() -> bool:
+    """Return whether instrumentation wraps the methods: OpenTelemetry's and Sentry's iterate over responses."""
+    original: Any = sys.modules["grpc.aio._server"]
+    return grpc.aio.server is not original.server
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
