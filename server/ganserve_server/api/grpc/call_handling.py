@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -146,7 +147,7 @@ class CallHandler(grpc.GenericRpcHandler):
             data = request = answer = call = None
             return await context.abort(*failure)
 
-        async def stream(requests: Any, context: Context) -> None:
+        async def responses_of(requests: Any, context: Context) -> AsyncGenerator[Any]:
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
@@ -165,14 +166,14 @@ class CallHandler(grpc.GenericRpcHandler):
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         stalls.begin_answer(call, peer)
-                        await _write(context, response)
+                        yield response
                         stalls.end_answer(call)
                         if drain.cutting:
                             raise UnavailableError(CUT_OFF)
                 return
             except Exception as error:  # noqa: BLE001
                 failure = _failure(context, call, error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 call.code = _ended_code(context)
                 raise
             finally:
@@ -184,7 +185,16 @@ class CallHandler(grpc.GenericRpcHandler):
             request = response = call = None  # as above
             await context.abort(*failure)
 
-        return with_function(handler, stream if handler.response_streaming else unary)
+        async def stream(requests: Any, context: Context) -> None:
+            async with contextlib.aclosing(responses_of(requests, context)) as responses:
+                async for response in responses:
+                    try:
+                        await context.write(response)
+                    except grpc.aio.InternalError:  # the client left while gRPC sent this response
+                        return
+
+        streamed = responses_of if _is_instrumented() else stream
+        return with_function(handler, streamed if handler.response_streaming else unary)
 
     async def _read_stream(
         self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]
@@ -266,12 +276,10 @@ async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> As
 _NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, bytes, bytes)
 
 
-async def _write(context: Context, response: Any) -> None:
-    """Write a message of a stream; raise CancelledError if its client has left."""
-    try:
-        await context.write(response)
-    except grpc.aio.InternalError:
-        raise asyncio.CancelledError from None
+def _is_instrumented() -> bool:
+    """Return whether instrumentation wraps the methods: OpenTelemetry's and Sentry's iterate over responses."""
+    original: Any = sys.modules["grpc.aio._server"]
+    return grpc.aio.server is not original.server
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:
