@@ -38,5 +38,5 @@ def test_the_demo_model_is_small() -> None:
 def test_demo_beside_a_folder_is_refused() -> None:
     done = ganserve("serve", "--demo", "--models", "others")
     assert done.returncode == 2
-    assert "--demo: serves its own model, and --models others names others. Leave out either." in done.stderr
+    assert "--demo: serves its own model, --models others names others. Leave out either." in done.stderr
     assert ServerConfig(demo=True).folder == MODELS

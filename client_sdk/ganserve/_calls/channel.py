@@ -98,7 +98,10 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> l
     _check_interceptors(interceptors, _KINDS, "Client")
     endpoints = []
     for target in config.targets:
-        channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
+        # By name: instrumentation, such as OpenTelemetry's and Sentry's, replaces these functions by its own.
+        channel = grpc.insecure_channel(
+            target, options=channel_options(target), compression=_COMPRESSIONS[config.compression]
+        )
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
         endpoints.append(Endpoint(target, stub, channel.close))
     return endpoints
@@ -111,7 +114,9 @@ async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterc
     endpoints = []
     for target in config.targets:
         compression = _COMPRESSIONS[config.compression]
-        channel = grpc.aio.insecure_channel(target, channel_options(target), compression, interceptors or None)
+        channel = grpc.aio.insecure_channel(
+            target, options=channel_options(target), compression=compression, interceptors=list(interceptors)
+        )
         endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
     return endpoints
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from ganserve._calls.hidden_call import HiddenCall
 from ganserve._errors import GanserveError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class OpenStream:
         """Start the call, with its only request or with all of them."""
         self._transport = transport
         self._requests = request if isinstance(request, Requests) else None
-        self._rpc = transport.start(method, request, request_id)
+        rpc = transport.start(method, request, request_id)
+        self._rpc: Any = rpc if hasattr(rpc, "cancel") else HiddenCall(rpc)
         self._expired = threading.Event()
 
     def read(self, left_s: float | None) -> Any:

@@ -64,7 +64,7 @@ def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.allocator import keep_freed_memory
     from ganserve_server.lifecycle import serve
 
-    keep_freed_memory()
+    keep_freed_memory(configuration.config.memory_limit_mib)
     try:
         import uvloop
     except ImportError:  # no wheels for Windows
