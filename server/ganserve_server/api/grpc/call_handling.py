@@ -117,10 +117,10 @@ class CallHandler(grpc.GenericRpcHandler):
                 if drain.draining:
                     drain.check(call.method)
                 peer = context.peer()
-                entered = gate.enter(call, peer).caller
+                entered = gate.enter(call, peer)
                 await callers.turn(entered)
                 caller = entered
-                data = await gate.read(call, context)
+                data: Any = await gate.read(call, context)
                 call.request = request = reader.small(data) if len(data) <= SMALL_BYTES else await reader.large(data)
                 data = None
                 answer = await inner(request, context)
