@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
 
 from ganserve_server.api.grpc.peers import caller_of
 from ganserve_server.api.grpc.stalls import Stalls
@@ -41,14 +40,10 @@ class Gate:
         task.add_done_callback(functools.partial(self._left, call, account))
         return caller
 
-    async def read(self, call: Call, context: Any) -> bytes:
-        """Return the bytes of a call's only request; see `Stalls.read`."""
-        account = call.account
-        assert account.caller is not None, "the call has entered"
-        data = await self.stalls.read(call, account.caller, context)
-        account.request_bytes = size = len(data)
-        account.hold(_REQUEST_COPIES * size)
-        return data
+    def received(self, call: Call, size: int) -> None:
+        """Reserve the memory of a call's only request."""
+        call.account.request_bytes = size
+        call.account.hold(_REQUEST_COPIES * size)
 
     def hold_stream(self, call: Call) -> None:
         """Reserve the memory for the message of a request stream that arrives."""
