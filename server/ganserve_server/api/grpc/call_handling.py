@@ -3,10 +3,9 @@
 For each call, except those to gRPC's standard services:
 
 1. it gets an id, which every answer carries in the trailing metadata, and its clock starts;
-2. a draining server refuses it;
-3. its message is read, and its method runs;
-4. an error becomes a status with google.rpc details;
-5. it is counted, and written to the access log.
+2. its message is read, and its method runs;
+3. an error becomes a status with google.rpc details;
+4. it is counted, and written to the access log.
 
 One wrapper around each method does all of this, and does little for successful calls: with the caches of a busy server,
 Python code that takes one microsecond in a loop takes five. For the same reason the methods are one generic handler
@@ -110,8 +109,6 @@ class CallHandler(grpc.GenericRpcHandler):
             call.task = asyncio.current_task()
             drain.unary_calls.add(call)
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 call.request_bytes = size = len(data)
                 call.request = request = reader.small(data) if size <= SMALL_BYTES else await reader.large(data)
                 data = None
@@ -140,8 +137,6 @@ class CallHandler(grpc.GenericRpcHandler):
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 if handler.request_streaming:
                     call.request = request = self._read_stream(call, reader, data)
                 else:
