@@ -3,10 +3,9 @@
 For each call, except those to gRPC's standard services:
 
 1. it gets an id, which every answer carries in the trailing metadata, and its clock starts;
-2. a draining server refuses it;
-3. its message is read, and its method runs;
-4. an error becomes a status with google.rpc details;
-5. it is counted, and written to the access log.
+2. its message is read, and its method runs;
+3. an error becomes a status with google.rpc details;
+4. it is counted, and written to the access log.
 
 One wrapper around each method does all of this, and does little for successful calls: with the caches of a busy server,
 Python code that takes one microsecond in a loop takes five. For the same reason the methods are one generic handler
@@ -116,8 +115,6 @@ class CallHandler(grpc.GenericRpcHandler):
             drain.unary_calls.add(call)
             caller = None
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 peer = context.peer()
                 entered = gate.enter(call, peer)
                 if entered.at_work < MOST_AT_WORK:
@@ -159,8 +156,6 @@ class CallHandler(grpc.GenericRpcHandler):
             request: Any
             call.task = asyncio.current_task()
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 peer = context.peer()
                 caller = gate.enter(call, peer)
                 if handler.request_streaming:
