@@ -10,7 +10,7 @@ from ganserve_training.data.sample_info import DataInfo
 GAMMA_FACTORS = {"convolutional": 0.003, "dcgan": 0.003, "r3gan": 0.0005}
 """Weight of R1 and R2 per pixel at a batch of 64, by architecture, with relativistic pairing.
 
-convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); dcgan, without batch normalisation in the critic:
+convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); dcgan, without batch norm in the critic:
 on MNIST (32 x 32); r3gan: on patches of photographs (32 x 32).
 """
 FEW_SAMPLES = 1000
