@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,10 @@ class ServeCommand(Command):
 
 
 def _serve(configuration: Configuration) -> int:
+    # Process 1 of a container ignores signals without a handler. `lifecycle` sets its own before models load.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
     if as_json:
         # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
