@@ -48,7 +48,7 @@ class AsyncConnection:
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
         model: str | None = None,
         provider: Provider = "auto",
@@ -60,7 +60,8 @@ class AsyncConnection:
         `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
             model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
                 model.
             provider: Execution provider of the models.

@@ -142,8 +142,8 @@ def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
             raise InvalidRequest.of("metadata", f"has {kind_of(value)} as {name}; expected {kind}")
         if isinstance(value, str) and not _METADATA_TEXT.fullmatch(value):
             wrong = next(character for character in value if not _METADATA_TEXT.fullmatch(character))
-            strip = _METADATA_TEXT.fullmatch(value.strip())
-            fix = "strip it" if strip else f"use a name that ends in -bin, as {name}-bin"
+            binary = f"use a name that ends in -bin, as {name}-bin"
+            fix = "strip it" if _METADATA_TEXT.fullmatch(value.strip()) else binary
             raise InvalidRequest.of(
                 "metadata", f"has the character {wrong!a} in {name}; expected printable ASCII: {fix}"
             )

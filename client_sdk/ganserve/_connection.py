@@ -46,7 +46,7 @@ class Connection:
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
         model: str | None = None,
         provider: Provider = "auto",
@@ -57,7 +57,8 @@ class Connection:
         The models are loaded when this returns. `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
             model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
                 model.
             provider: Execution provider of the models.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,10 @@ class ServeCommand(Command):
 
 
 def _serve(configuration: Configuration) -> int:
+    # Process 1 of a container ignores signals without a handler. `lifecycle` sets its own before models load.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
     if as_json:
         # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
@@ -55,7 +60,7 @@ def _start_trials(config: ServerConfig) -> TrialProcesses:
     """Start the process that tries packages, which imports what it needs while this one does the same."""
     memory_bytes = config.load_memory_mib * 2**20 or usable_memory() // 2
     trials = TrialProcesses(timeout_s=config.load_timeout_s, memory_bytes=memory_bytes)
-    if config.models.is_dir():
+    if config.folder.is_dir():
         trials.start()
     return trials
 
@@ -64,7 +69,7 @@ def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.allocator import keep_freed_memory
     from ganserve_server.lifecycle import serve
 
-    keep_freed_memory()
+    keep_freed_memory(configuration.config.memory_limit_mib)
     try:
         import uvloop
     except ImportError:  # no wheels for Windows

@@ -163,7 +163,7 @@ def _check_tensors(file: str, kind: str, given: Sequence[Any], expected: Sequenc
     surplus = sorted(by_name.keys() - {tensor.name for tensor in expected}) if exact else []
     if missing or surplus:
         raise PackageError(
-            f"{file} has the {kind}s [{listed(map(repr, sorted(by_name)))}]; expected {', '.join(map(str, expected))}"
+            f"{file} has the {kind}s [{listed(sorted(by_name), repr)}]; expected {', '.join(map(str, expected))}"
         )
     for tensor in expected:
         argument = by_name[tensor.name]

@@ -56,8 +56,17 @@ def scan(folder: Path) -> Scan:
         if versions or found.unreadable.keys() & set(inside):
             found.packages[model.name] = dict(sorted(versions.items()))
         else:
-            found.ignored.append(f"{model}: has no version's folder, such as {model / '1'}")
+            found.ignored.append(f"{model}: {_missing(model)}")
     return found
+
+
+def _missing(model: Path) -> str:
+    try:
+        if (model / "manifest.json").is_file():
+            return f"is a package, but lies where a model should: move it to {model.parent / 'NAME' / model.name}"
+    except OSError:
+        pass
+    return f"has no version's folder, such as {model / '1'}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

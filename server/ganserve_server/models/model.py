@@ -115,7 +115,7 @@ class Model:
             run,
             config,
             inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
-            prepare=prepare,
+            prepare=prepare if any(engine.cuda_graphs for engine, _ in trials) else None,
         )
 
     def engines(self) -> list[Engine]:

@@ -188,7 +188,7 @@ class Repository:
         return [entry.model for entry in self._table.entries() if entry.model is not None]
 
     def _watch(self, poll_s: float) -> None:
-        logged = self.unreadable
+        logged, ignored = self.unreadable, set(self.ignored)
         while not self._loader.closing.wait(poll_s):
             try:
                 self._refresh(settled_only=True, wait=False)
@@ -201,6 +201,9 @@ class Repository:
             elif logged and not self.unreadable:
                 _log.info("the model repository can be read again")
             logged = self.unreadable
+            for reason in set(self.ignored) - ignored - {*self.unreadable.split("; ")}:
+                _log.warning("ignored: %s", reason)
+            ignored = set(self.ignored)
 
     def _refresh(self, *, settled_only: bool, again: bool = False, wait: bool = True, starting: bool = False) -> None:
         """Scan the folder, unload what is gone and load what is new or changed; with `again`, also what failed.

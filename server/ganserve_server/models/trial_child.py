@@ -6,6 +6,7 @@ whose libraries load further ones); no file written. The parent limits its time;
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -48,7 +49,8 @@ def main() -> None:
     memory_bytes = int(sys.argv[1])
     os.nice(_NICENESS)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Above the standard streams, one of which may be closed.
+    answers = os.fdopen(fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3), "w", encoding="utf-8")
     # The first session opens files of the system, such as those that list its cores.
     onnxruntime.InferenceSession(IDENTITY_GRAPH, providers=[CPU])
     _silence()

@@ -49,7 +49,7 @@ class Batcher(Generic[WorkT]):
         inline_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Start the workers, and wait for `prepare`, whose errors are raised.
+        """Start the workers, and wait for `prepare`, whose errors are raised; without it, they start when needed.
 
         `run` computes the samples of the slices, concatenated along the first axis of each array. Workers' threads call
         it with their number, event loops with the number after those. No two calls with the same number run at once,
@@ -83,7 +83,9 @@ class Batcher(Generic[WorkT]):
         ]
         self._prepare = prepare
         self._prepared: list[Future[None]] = [Future() for _ in self._threads]
-        for thread, prepared in zip(self._threads, self._prepared, strict=True):
+        self._started = prepare is not None
+        """False while no thread runs, as in a server with hundreds of models, most of which nobody uses."""
+        for thread, prepared in zip(self._threads if self._started else (), self._prepared, strict=False):
             thread.start()
             try:
                 prepared.result()
@@ -97,11 +99,11 @@ class Batcher(Generic[WorkT]):
         """Samples that wait for a call."""
         return self._lanes.queued
 
-    def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
+    def check_room(self, count: int, *, priority: Priority = Priority.NORMAL, caller: str = "") -> None:
         """Raise QueueFullError if a request of `count` samples would be refused; cheap, for a check before planning."""
         with self._lock:
             bulk = count > self._config.max_batch_size
-            self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
+            self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority, caller=caller)
 
     async def submit(self, work: WorkT, count: int, options: QueueOptions) -> list[Arrays]:
         """Compute a request of `count` samples, at least 1, and return the arrays of its parts in order.
@@ -119,7 +121,9 @@ class Batcher(Generic[WorkT]):
                 raise UnavailableError(f"{self._name} was unloaded: try again")
             bulk = options.bulk or count > self._config.max_batch_size
             if not options.always_admit:
-                self._admission.check(count, self._samples_per_s, bulk=bulk, priority=options.priority)
+                self._admission.check(
+                    count, self._samples_per_s, bulk=bulk, priority=options.priority, caller=options.caller
+                )
             alone = not self._lanes.queued
             if skips := alone and self._skips > 0 and count <= self._inline_samples:
                 self._skips -= 1
@@ -127,7 +131,7 @@ class Batcher(Generic[WorkT]):
                 ticket = Ticket(work, count, options.deadline)
                 if alone:
                     self._waits_since = ticket.arrived
-                self._lanes.add(ticket, bulk=bulk, priority=options.priority)
+                self._lanes.add(ticket, bulk=bulk, priority=options.priority, caller=options.caller)
                 self._schedule(ticket.loop)
         if skips:
             return [self._run_alone(work, count, options.deadline)]
@@ -141,13 +145,23 @@ class Batcher(Generic[WorkT]):
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Arrange a call for the waiting requests; runs on `loop`, and the caller holds the lock."""
         if self._config.queue_delay_s:
+            self._start_threads()
             self._condition.notify_all()  # including workers that wait for a full call
         elif min(self._lanes.queued, self._config.max_batch_size) <= self._inline_samples:
             if self._inline_on is not loop:
                 self._inline_on = loop
                 loop.call_soon(self._gather, loop, 0, _ROUNDS, time.monotonic() + _MOST_GATHERING_S)
+        elif not self._started:
+            self._start_threads()
         elif self._idle == len(self._threads) or self._helpers():
             self._condition.notify()
+
+    def _start_threads(self) -> None:
+        """Start the workers, unless they run; the caller holds the lock."""
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, rounds: int, end: float) -> None:
         """Run a call on the event loop once its other callbacks bring no more requests."""

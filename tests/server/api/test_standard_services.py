@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import EngineError
 from ganserve_server.monitoring.call_tracking import Call
+from ganserve_server.requests.limits import Limits
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
 from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package
@@ -59,8 +62,38 @@ def test_reflection_describes_the_services(stubs: Stubs) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+    assert "grpc.reflection.v1.ServerReflection" in database.get_services()
     file = database.FindFileContainingSymbol("ganserve.v1.GanService")
     assert [method.name for method in file.service[0].method][:2] == ["Sample", "StreamSamples"]
+
+
+def test_reflection_v1_answers_as_v1alpha(stubs: Stubs) -> None:
+    call = stubs.channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="grpc.reflection.v1.ServerReflection"),
+    ]
+    services, file = call(iter(asked), timeout=TIMEOUT_S)
+    assert "ganserve.v1.GanService" in [service.name for service in services.list_services_response.service]
+    described = descriptor_pb2.FileDescriptorProto.FromString(file.file_descriptor_response.file_descriptor_proto[0])
+    assert described.package == "grpc.reflection.v1"
+    assert described.service[0].method[0].input_type == ".grpc.reflection.v1.ServerReflectionRequest"
+
+
+def test_health_lists_all_services(stubs: Stubs) -> None:
+    call = stubs.channel.unary_unary("/grpc.health.v1.Health/List")
+    # Each entry of field 1 is a map's entry: a name, and a message with the status 1.
+    answer = call(b"", timeout=TIMEOUT_S)
+    for name in (b"", b"ganserve.v1.GanService", b"tiny", b"tiny/2"):
+        entry = b"\n" + bytes([len(name)]) + name + b"\x12\x02\x08\x01"
+        assert b"\n" + bytes([len(entry)]) + entry in answer
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.channel.unary_unary("/grpc.health.v1.Health/Nothing")(b"", timeout=TIMEOUT_S)
+    assert caught.value.code() is StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(
@@ -290,7 +323,7 @@ def test_the_server_is_serving_while_any_model_is_ready(tmp_path: Path) -> None:
 
 
 def test_the_largest_answer_and_request_arrive(tmp_path: Path) -> None:
-    """Send almost 256 MiB in both directions."""
+    """Send almost 64 MiB in both directions."""
     large = TinyModel(shape=(256, 256, 4), label_names=(), latent_dimension=4)
     constants = {"pixel": np.array([-1, 1, 1, 4]), "image": np.array([1, 256, 256, 4])}
     nodes = [
@@ -310,12 +343,13 @@ def test_the_largest_answer_and_request_arrive(tmp_path: Path) -> None:
     write_package(tmp_path, "large", 1, model=large, graphs=graphs)
 
     async def main() -> None:
-        async with in_process_server(tmp_path, max_batch_size=8) as server:
-            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1023, seed=1))
-            assert to_array(answer.samples.tensor).shape == (1023, *large.shape)
+        limits = Limits(max_request_bytes=2**26)
+        async with in_process_server(tmp_path, max_batch_size=8, limits=limits) as server:
+            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=255, seed=1))
+            assert to_array(answer.samples.tensor).shape == (255, *large.shape)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await server.gan.Sample(gan_service_pb2.SampleRequest(count=1024, seed=1))
-            assert "ask for at most 1023, or for a stream" in caught.value.details()
+                await server.gan.Sample(gan_service_pb2.SampleRequest(count=256, seed=1))
+            assert "ask for at most 255, or for a stream" in caught.value.details()
             request = gan_service_pb2.ScoreRequest(samples=answer.samples, version=9)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await server.gan.Score(request)
