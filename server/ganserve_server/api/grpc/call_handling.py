@@ -119,7 +119,7 @@ class CallHandler(grpc.GenericRpcHandler):
                     drain.check(call.method)
                 peer = context.peer()
                 entered = gate.enter(call, peer)
-                if entered.at_work < MOST_AT_WORK:
+                if entered.at_work < MOST_AT_WORK and not entered.waiting:
                     entered.at_work += 1
                 else:
                     await callers.turn(entered)
