@@ -20,6 +20,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # makes its fixtures once. The files go in the order of testpaths in pyproject.toml, the longest first, which keeps all
 # workers busy to the end.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Keep bytecode, also where the environment says not to: else each worker compiles all tests again, and each process
+# that a test starts all of ganserve.
+export PYTHONDONTWRITEBYTECODE :=
 # What dev installs is enough for the demo, too.
 DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
 

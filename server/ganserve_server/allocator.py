@@ -15,11 +15,15 @@ _MOST_FROM_HEAP_BYTES = 32 * 2**20  # glibc's upper limit
 _USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
-def keep_freed_memory() -> bool:
-    """Keep up to 256 MiB free in each heap, unless the environment sets the thresholds; return True if that worked."""
+def keep_freed_memory(limit_mib: int = 0) -> bool:
+    """Keep up to 256 MiB free in each heap, or a sixteenth of a limit (0: none); return True if that worked.
+
+    Variables of the environment that set the thresholds have the last word.
+    """
     if sys.platform != "linux" or any(name in os.environ for name in _USER_SETTINGS):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    kept = min(_KEPT_BYTES, limit_mib * 2**16) if limit_mib else _KEPT_BYTES
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP_BYTES) and mallopt(_M_TRIM_THRESHOLD, kept))

@@ -5,7 +5,7 @@ N = samples.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -22,19 +22,30 @@ from ganserve_server.pictures.formats import FORMATS
 from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
+from ganserve_server.queue.memory_budget import Account
 from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.planning import planned
-from ganserve_server.requests.responses import set_sample_response, set_scores, set_typicality
+from ganserve_server.requests.responses import (
+    serialised_answer,
+    serialised_scores,
+    set_sample_response,
+    set_scores,
+    set_typicality,
+)
 from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_stream
 from ganserve_server.requests.score_plan import ScorePlan, plan_score
 from ganserve_server.sampling.drawing import draw, score
 from ganserve_server.sampling.selection import Selector
 
 # Larger answers are built on another thread to keep the event loop free.
-_OFF_LOOP_BYTES = 2**20
+_OFF_LOOP_BYTES, _ON_LOOP_SAMPLES = 2**18, 1024
+# An answer is held as samples, as serialised bytes and, until they are sent, by gRPC. A stream works on one chunk
+# while it sends another.
+_ANSWER_COPIES, _CHUNKS_HELD = 3, 2
+_UNLIMITED = Account()
 
 
 class GanService:
@@ -53,40 +64,70 @@ class GanService:
         self._decoded_budgets = {priority: ByteBudget(self.limits.max_decoded_bytes) for priority in Priority}
 
     async def sample(
-        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None, request_bytes: int = 0
+        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None, account: Account = _UNLIMITED
     ) -> gan_service_pb2.SampleResponse:
-        """Draw samples; large requests, of which `request_bytes` tells, are checked on another thread."""
+        """Draw samples. `account` holds the memory that this takes."""
+        answer = await self.sample_answer(request, deadline=deadline, account=account)
+        return gan_service_pb2.SampleResponse.FromString(answer) if isinstance(answer, bytes) else answer
+
+    async def sample_answer(
+        self, request: gan_service_pb2.SampleRequest, *, deadline: float | None = None, account: Account = _UNLIMITED
+    ) -> gan_service_pb2.SampleResponse | bytes:
+        """Draw samples; a large answer is returned serialised."""
         with self.repository.lease(request.model, request.version) as model:
             # Refuse before planning: in overload, refusals must take as little time as possible.
             if not request.HasField("selection"):  # a selection queues its proposals group by group
-                model.generator.check_room(request.count, priority=priority_of(request.priority))
-            plan = await planned(plan_sample, request_bytes, _repeated(request), model, request, self.limits)
-            options = QueueOptions(deadline=deadline, priority=plan.priority)
-            response = gan_service_pb2.SampleResponse()
-            await self._answer(model, plan, plan.work, plan.count, options, response)
-            return response
+                priority = priority_of(request.priority)
+                model.generator.check_room(request.count, priority=priority, caller=account.caller_key)
+            plan = await planned(plan_sample, account.request_bytes, _repeated(request), model, request, self.limits)
+            account.hold(_ANSWER_COPIES * plan.count * plan.bytes_held_per_sample)
+            options = QueueOptions(deadline=deadline, priority=plan.priority, caller=account.caller_key)
+            return await self._answer(model, plan, plan.work, plan.count, options, chunk=False)
 
     async def stream_samples(
-        self, request: gan_service_pb2.StreamSamplesRequest, *, deadline: float | None = None, request_bytes: int = 0
+        self,
+        request: gan_service_pb2.StreamSamplesRequest,
+        *,
+        deadline: float | None = None,
+        account: Account = _UNLIMITED,
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
         """Draw samples in chunks, and compute one chunk ahead of the consumer."""
+        async for answer in self.stream_answers(request, deadline=deadline, account=account):
+            if isinstance(answer, bytes):
+                answer = gan_service_pb2.StreamSamplesResponse.FromString(answer)
+            yield answer
+
+    async def stream_answers(
+        self,
+        request: gan_service_pb2.StreamSamplesRequest,
+        *,
+        deadline: float | None = None,
+        account: Account = _UNLIMITED,
+    ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse | bytes]:
+        """Draw samples in chunks as `stream_samples` does; large chunks are returned serialised."""
         if not request.HasField("request"):
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
             repeated = _repeated(request.request)
-            plan, chunk_size = await planned(plan_stream, request_bytes, repeated, model, request, self.limits)
+            plan, chunk_size = await planned(plan_stream, account.request_bytes, repeated, model, request, self.limits)
+            account.hold(_CHUNKS_HELD * _ANSWER_COPIES * min(chunk_size, plan.count) * plan.bytes_held_per_sample)
 
-            async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse:
+            async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse | bytes:
                 count = min(chunk_size, plan.count - start)
-                response = gan_service_pb2.StreamSamplesResponse()
                 work = plan.work.from_sample(start, count)
                 # Only the first chunk can be refused; later ones wait in a full queue.
-                options = QueueOptions(deadline=deadline, priority=plan.priority, bulk=True, always_admit=start > 0)
-                await self._answer(model, plan, work, count, options, response.chunk)
-                return response
+                options = QueueOptions(
+                    deadline=deadline,
+                    priority=plan.priority,
+                    bulk=True,
+                    always_admit=start > 0,
+                    caller=account.caller_key,
+                )
+                chunk = await self._answer(model, plan, work, count, options, chunk=True)
+                return chunk if isinstance(chunk, bytes) else gan_service_pb2.StreamSamplesResponse(chunk=chunk)
 
-            def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse]:
+            def begin(start: int) -> asyncio.Task[gan_service_pb2.StreamSamplesResponse | bytes]:
                 task = asyncio.create_task(answer(start))
                 # If the stream ends early, nothing awaits this task: mark its error as seen.
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -98,40 +139,51 @@ class GanService:
                     response = await ahead
                     ahead = begin(start)
                     yield response
+                    del response  # it is written
                 yield await ahead
             finally:
                 ahead.cancel()
 
     async def score(
-        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None, request_bytes: int = 0
+        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None, account: Account = _UNLIMITED
     ) -> gan_service_pb2.ScoreResponse:
         """Score samples."""
-        return await self._score(request, QueueOptions(deadline=deadline), request_bytes)
+        answer = await self.score_answer(request, deadline=deadline, account=account)
+        return gan_service_pb2.ScoreResponse.FromString(answer) if isinstance(answer, bytes) else answer
+
+    async def score_answer(
+        self, request: gan_service_pb2.ScoreRequest, *, deadline: float | None = None, account: Account = _UNLIMITED
+    ) -> gan_service_pb2.ScoreResponse | bytes:
+        """Score samples; a large answer is returned serialised."""
+        options = QueueOptions(deadline=deadline, caller=account.caller_key)
+        return await self._score(request, options, account, account.request_bytes)
 
     async def stream_scores(
         self,
         requests: AsyncIterator[gan_service_pb2.StreamScoresRequest],
         *,
         deadline: float | None = None,
-        request_bytes: Callable[[], int] | None = None,
+        account: Account = _UNLIMITED,
         ahead: ReadAhead | None = None,
     ) -> AsyncGenerator[gan_service_pb2.StreamScoresResponse, None]:
         """Score samples, with one response for each request, in order; an error gives the request's index.
 
-        Each request may name another model. `request_bytes` returns the size of the request that was read last, faster
-        than protobuf.
+        Each request may name another model.
         """
         count = 0
+        if ahead is None:
+            ahead = ReadAhead(payload_bytes=self.limits.max_read_ahead_bytes)
+        account.hold(ahead.payload_bytes)
 
         async def begin(
             request: gan_service_pb2.StreamScoresRequest,
         ) -> tuple[Coroutine[Any, Any, gan_service_pb2.StreamScoresResponse], int]:
             nonlocal count
             index, count = count, count + 1
-            size = request_bytes() if request_bytes is not None else request.ByteSize()
-            return self._stream_score(request, index, deadline, size), size + self._decoded_bytes(request)
+            size = account.request_bytes or request.ByteSize()
+            return self._stream_score(request, index, deadline, account, size), size + self._decoded_bytes(request)
 
-        async with contextlib.aclosing(in_order(requests, begin, ahead or ReadAhead())) as responses:
+        async with contextlib.aclosing(in_order(requests, begin, ahead)) as responses:
             async for response in responses:
                 yield response
 
@@ -158,9 +210,10 @@ class GanService:
         work: GeneratorWork,
         count: int,
         options: QueueOptions,
-        response: gan_service_pb2.SampleResponse,
-    ) -> None:
-        """Draw the samples of a plan, or of a part of it, and fill the response."""
+        *,
+        chunk: bool,
+    ) -> gan_service_pb2.SampleResponse | bytes:
+        """Draw the samples of a plan, or of a part of it; serialise a large answer, or `chunk` of a stream."""
         if plan.selection is None:
             drawn = await draw(model, work, count, options, scored=plan.return_scores)
         else:
@@ -168,19 +221,24 @@ class GanService:
         files = None
         if plan.encoding in FORMATS:
             files = await encoded_files(self._threads, drawn.samples, plan.encoding)
-        if count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
+        if count <= _ON_LOOP_SAMPLES and count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
+            response = gan_service_pb2.SampleResponse()
             set_sample_response(response, model.info, plan, work, drawn, files)
-        else:
-            await asyncio.to_thread(set_sample_response, response, model.info, plan, work, drawn, files)
+            return response
+        return await asyncio.to_thread(serialised_answer, model.info, plan, work, drawn, files, chunk=chunk)
 
     async def _score(
-        self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, request_bytes: int
-    ) -> gan_service_pb2.ScoreResponse:
+        self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, account: Account, request_bytes: int
+    ) -> gan_service_pb2.ScoreResponse | bytes:
         with self.repository.lease(request.model, request.version) as model:
             plan = await planned(plan_score, request_bytes, _repeated(request), model, request, self.limits)
             options = replace(options, priority=plan.priority)
+            if not options.bulk:  # streams hold their memory from the start
+                account.hold(plan.decoded_bytes)
             async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
                 scored = await score(model, await self._samples(model, plan), plan.labels, options, ranked=True)
+        if len(scored.scores) > _ON_LOOP_SAMPLES:
+            return await asyncio.to_thread(serialised_scores, model.info, scored)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)
         set_scores(response, scored.scores, scored.probabilities)
         if scored.typicality is not None:
@@ -202,16 +260,23 @@ class GanService:
         return await asyncio.to_thread(as_uint8, values)
 
     async def _stream_score(
-        self, request: gan_service_pb2.StreamScoresRequest, index: int, deadline: float | None, request_bytes: int
+        self,
+        request: gan_service_pb2.StreamScoresRequest,
+        index: int,
+        deadline: float | None,
+        account: Account,
+        request_bytes: int,
     ) -> gan_service_pb2.StreamScoresResponse:
         try:
             if not request.HasField("request"):
                 raise invalid_field("", "is missing; expected a ScoreRequest")
             # Only the first request can be refused; later ones wait in a full queue.
-            options = QueueOptions(deadline=deadline, bulk=True, always_admit=index > 0)
-            response = await self._score(request.request, options, request_bytes)
+            options = QueueOptions(deadline=deadline, bulk=True, always_admit=index > 0, caller=account.caller_key)
+            response = await self._score(request.request, options, account, request_bytes)
         except RequestError as error:
             raise _in_stream(error, index) from error
+        if isinstance(response, bytes):
+            response = gan_service_pb2.ScoreResponse.FromString(response)
         return gan_service_pb2.StreamScoresResponse(response=response)
 
     def _decoded_bytes(self, request: gan_service_pb2.StreamScoresRequest) -> int:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ganserve_server.demo import MODELS as DEMO_MODELS
+
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _MOST_MESSAGE_MIB = 2**11 - 2
@@ -22,6 +24,8 @@ _RANGES = (  # setting, least, most, advice
     ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
     ("max_batch_size", 0, math.inf, " 0 chooses for you."),
     ("max_request_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
+    ("memory_limit_mib", 0, math.inf, " 0 finds it out."),
+    ("stall_timeout_s", 1, math.inf, ""),
     ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
@@ -46,6 +50,8 @@ class ServerConfig:
     """TOML file with settings, named like the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
+    demo: bool = False
+    """Serve the model that comes with ganserve, handwritten digits, in place of --models."""
     host: str = "127.0.0.1"
     """Address to listen on, or unix:PATH for a Unix socket. 0.0.0.0 or [::] lets other machines in; calls are neither
     encrypted nor authenticated."""
@@ -93,6 +99,11 @@ class ServerConfig:
     any number of pictures."""
     max_answer_mib: int = 64
     """Largest answer with samples; larger ones are refused. Streams carry any number of samples."""
+    memory_limit_mib: int = 0
+    """Most memory of the process. Requests, and their answers until they are read, share what the models leave; beyond
+    it they get RESOURCE_EXHAUSTED. 0: that of the control group, or of the machine."""
+    stall_timeout_s: float = 60.0
+    """Longest time that a request may take to arrive, and an answer may wait to be read; then its client is cut off."""
     poll_s: float = 2.0
     """Seconds between checks for new, changed and removed packages. While the folder is missing or unreadable, loaded
     models stay in service. 0: check only on AdminService.ReloadRepository."""
@@ -122,6 +133,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.host == "unix:":
             raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
+        if self.demo and self.models != Path("models"):
+            raise ValueError(f"--demo: serves its own model, --models {self.models} names others. Leave out either.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
@@ -139,6 +152,11 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the models to serve."""
+        return DEMO_MODELS if self.demo else self.models
 
     @property
     def batch_size(self) -> int:

@@ -19,7 +19,7 @@ _MOST_LABELS = 12
 
 def check_folder(config: ServerConfig) -> None:
     """Raise StartupError if the folder of models does not exist."""
-    if not config.models.is_dir():
+    if not config.folder.is_dir():
         raise StartupError(_no_folder(config))
 
 
@@ -54,7 +54,7 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
         inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
     )
     repository = Repository(
-        config.models,
+        config.folder,
         engine,
         batch,
         newest=config.newest_versions,
@@ -65,11 +65,11 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
         repository.load()
         report = _report(repository, choice, engine, batch)
         if not any(summary.latest for summary in repository.summaries()):
-            if wrong := _wrong_folder(config.models):
+            if wrong := _wrong_folder(config.folder):
                 raise StartupError(wrong)
             if not config.allow_empty:
-                raise StartupError(_nothing_to_serve(config.models, report))
-            report += f"nothing to serve yet: waiting for packages in {config.models}\n"
+                raise StartupError(_nothing_to_serve(config.folder, report))
+            report += f"nothing to serve yet: waiting for packages in {config.folder}\n"
     except BaseException as error:
         repository.close()
         if isinstance(error, RequestError):
@@ -79,11 +79,12 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
 
 
 def _no_folder(config: ServerConfig) -> str:
-    is_file = config.models.exists()
-    wait = f" --allow-empty needs an existing folder: create it with `mkdir -p {config.models}`."
+    is_file = config.folder.exists()
+    wait = f" --allow-empty needs an existing folder: create it with `mkdir -p {config.folder}`."
     return (
-        f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}. Write one with "
-        f"`ganserve export-onnx RUN --out {config.models}/NAME`.{wait * (config.allow_empty and not is_file)}"
+        f"--models {config.folder}: there is no such folder{' (it is a file)' * is_file}. Write one with "
+        f"`ganserve export-onnx RUN --out {config.folder}/NAME`, or try --demo, which needs none."
+        f"{wait * (config.allow_empty and not is_file)}"
     )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from commands import GANSERVE, ganserve
 from ganserve import BestOf, Client, Rejection
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands
 from server_process import running_server
 from tiny_packages import TinyModel, build_tiny_package
 
@@ -78,7 +78,7 @@ def test_no_command_and_unknown_commands(shell: Shell) -> None:
     assert done.stderr.startswith("ganserve: error: --target: no such option. ")
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(commands()))
 def test_every_help_has_examples(shell: Shell, command: str) -> None:
     help_text = shell.ok(command, "--help")
     assert help_text.startswith(f"usage: ganserve {command}")

@@ -21,9 +21,10 @@ from ganserve_training.config import (
     data_rules,
 )
 from ganserve_training.config.serialisation import config_to_dict, flat_config
-from ganserve_training.data import DataInfo, load_split
+from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
 from ganserve_training.presets import PRESETS
+from preset_data import fewer, training_samples
 
 DIGITS = PRESETS["digits"]
 LABELS = tuple("0123456789")
@@ -45,9 +46,7 @@ def changed(name: str, data: DataInfo, samples: int = MANY, **options: Any) -> d
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_presets_own_numbers_are_those_of_the_rules(name: str) -> None:
-    data = PRESETS[name].data
-    drawn = replace(data, count=4000) if hasattr(data, "count") else data
-    samples = load_split(drawn, "train")
+    samples = training_samples(fewer(PRESETS[name].data, MANY))
     fitted = fit_to_data(PRESETS[name], samples.info, max(len(samples), data_rules.FEW_SAMPLES))
     assert (fitted.values, fitted.lines) == ({}, ())
     assert fitted.config == PRESETS[name]

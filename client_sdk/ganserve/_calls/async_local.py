@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 
 def async_local_connection(
-    models: str | os.PathLike[str], model: str | None, provider: Provider, timeout_s: float
+    models: str | os.PathLike[str] | None, model: str | None, provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, AsyncConnect]:
     """Return the configuration of `AsyncClient.local`, and the function that starts its server and connects to it."""
-    config = _config(models, model, provider, timeout_s)
     module = _server_module("AsyncClient.local")
+    folder = module.DEMO_MODELS if models is None else models
+    config = _config(folder, model, provider, timeout_s)
 
     async def start() -> list[Endpoint]:
-        server = module.LocalServer(Path(models), provider)
+        server = module.LocalServer(Path(folder), provider)
         try:
             await async_in_thread(server.ready.result)
         except module.LocalServerError as error:

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import grpc
 
 from ganserve._calls.open_streams import AsyncOpenStream, AsyncRequests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.transport import closed_during, new_request_id
-from ganserve._calls.waiting import AsyncResults, async_in_thread, async_next_item
+from ganserve._calls.waiting import END, AsyncResults, async_in_thread, async_next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
 
@@ -128,6 +128,9 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
         if not self._over and self._open is not None:
             self._open.drop()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: it belongs to a connection")
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._call.progress})"
 
@@ -195,7 +198,8 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
     async def _read(self) -> gan_service_pb2.StreamScoresRequest | None:
         """Read the next item; None: there is none."""
         item = await async_next_item(self._call.items)
-        if item is None:
+        if item is END:
+            self._call.check_labels()
             return None
         inputs = await async_in_thread(self._call.read, item)
         info = self._call.describe(inputs)

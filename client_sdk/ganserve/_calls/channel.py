@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
 from ganserve._calls.forks import forks
 from ganserve._calls.rotation import Endpoint
+from ganserve._errors import GanserveError, InvalidRequest
 from ganserve.v1 import gan_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from ganserve._config import ClientConfig
 
@@ -40,6 +43,14 @@ _COMPRESSIONS = {
 }
 
 
+_KINDS = (
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+)
+
+
 def channel_options(target: str) -> list[tuple[str, int | str]]:
     """Return the options of a channel to this target."""
     options: list[tuple[str, int | str]] = [
@@ -64,12 +75,33 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
     return options
 
 
+def _check_gevent() -> None:
+    """Refuse a process that gevent patched without gRPC's knowledge: its streams would never end."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading") and "grpc.experimental.gevent" not in sys.modules:
+        raise GanserveError(
+            "gevent patched this process, and gRPC would hang in it: call grpc.experimental.gevent.init_gevent() after "
+            "gevent.monkey.patch_all()"
+        )
+
+
+def _check_interceptors(interceptors: Any, kinds: tuple[type, ...], client: str) -> None:
+    if not isinstance(interceptors, Sequence) or not all(isinstance(each, kinds) for each in interceptors):
+        expected = f"a sequence of gRPC's interceptors for {client}"
+        raise InvalidRequest.of("interceptors", f"is {interceptors!r}; expected {expected}")
+
+
 def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
     """Return an endpoint of each target for `Client`; it connects with its first call."""
     forks.check()
+    _check_gevent()
+    _check_interceptors(interceptors, _KINDS, "Client")
     endpoints = []
     for target in config.targets:
-        channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
+        # By name: instrumentation, such as OpenTelemetry's and Sentry's, replaces these functions by its own.
+        channel = grpc.insecure_channel(
+            target, options=channel_options(target), compression=_COMPRESSIONS[config.compression]
+        )
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
         endpoints.append(Endpoint(target, stub, channel.close))
     return endpoints
@@ -78,10 +110,13 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> l
 async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> list[Endpoint]:
     """Return an endpoint of each target for `AsyncClient`, which connects with its first call, on the running loop."""
     forks.check()
+    _check_interceptors(interceptors, (grpc.aio.ClientInterceptor,), "AsyncClient")
     endpoints = []
     for target in config.targets:
         compression = _COMPRESSIONS[config.compression]
-        channel = grpc.aio.insecure_channel(target, channel_options(target), compression, interceptors or None)
+        channel = grpc.aio.insecure_channel(
+            target, options=channel_options(target), compression=compression, interceptors=list(interceptors)
+        )
         endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
     return endpoints
 

@@ -38,6 +38,8 @@ _CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
 _BROKE_WHILE_SENDING = "Internal error from Core"
 # gRPC's messages if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
+_NO_TARGET = "target uri is not valid"
+_METADATA_SIZE = "metadata size exceeds"
 _ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
 
 
@@ -91,6 +93,10 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
     rich = _RichDetails.of(failure)
     if code is grpc.StatusCode.INTERNAL and details.startswith(_BROKE_WHILE_SENDING):
         code = grpc.StatusCode.UNAVAILABLE
+    if _NO_TARGET in details:
+        return errors.InvalidRequest.of("target", f'is {target!r}; expected "host:port" or a target that gRPC knows')
+    if _METADATA_SIZE in details:  # an interceptor's; the client's own is checked when it is made
+        return errors.InvalidRequest.of("metadata", f"is too large ({details})")
     kind = _CLASSES.get(code, errors.ServerError)
     if kind is errors.ServerOverloaded and rich.retry_after_s is None and "larger than max" in details:
         kind = errors.MessageTooLarge

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 
 def local_connection(
-    models: str | os.PathLike[str], model: str | None, provider: Provider, timeout_s: float
+    models: str | os.PathLike[str] | None, model: str | None, provider: Provider, timeout_s: float
 ) -> tuple[ClientConfig, Connect]:
     """Return the configuration of `Client.local`, and the function that starts its server and connects to it."""
-    config = _config(models, model, provider, timeout_s)
     module = _server_module("Client.local")
+    folder = module.DEMO_MODELS if models is None else models
+    config = _config(folder, model, provider, timeout_s)
 
     def start() -> list[Endpoint]:
-        server = module.LocalServer(Path(models), provider)
+        server = module.LocalServer(Path(folder), provider)
         try:
             in_thread(server.ready.result)
         except module.LocalServerError as error:

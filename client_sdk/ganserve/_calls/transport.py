@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 log = logging.getLogger("ganserve")
+
+_open: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close clients while gRPC's threads still run: without them, closing a client with an open stream never ends."""
+    for transport in list(_open):
+        transport.close()
 
 
 def new_request_id() -> str:
@@ -110,6 +121,7 @@ class Transport(_Base):
     def __init__(self, config: ClientConfig, connect: Connect) -> None:
         self._closed = threading.Event()
         super().__init__(config, Rotation(connect()), self._closed)
+        _open.add(self)
 
     def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
         """Return the server for the next attempt; the client must be open, and of this process."""

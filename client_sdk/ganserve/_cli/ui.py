@@ -2,11 +2,14 @@
 
 import errno
 import ipaddress
+import os
 import re
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ _EXAMPLES = (
 _ATTEMPTS = 7
 _PORTS = range(7860, 7960)
 _HIGHEST_PORT = 65535
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class UiArguments(ServerArguments):
     """Address to listen on; 0.0.0.0 or :: lets other machines in."""
     port: int | None = None
     """Port of the page. Without it, the first free one from 7860 on."""
-    root_path: str = flag("", metavar="/PATH")
+    root_path: str | None = flag(None, metavar="/PATH")
     """Path at which a proxy publishes the page, such as /gan. The proxy removes it from requests."""
 
 
@@ -46,11 +50,12 @@ def _ui(arguments: UiArguments) -> int:
         raise InvalidRequest.of("--models", "cannot go with --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
         raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
-    root_path = arguments.root_path.rstrip("/")
+    root_path = (arguments.root_path or "").rstrip("/")
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
         raise InvalidRequest.of("--root-path", f"is {root_path!r}; expected a path, such as /gan")
     with _listener(arguments.host, arguments.port) as listener:
-        from ganserve._ui.serving import serving  # Slow to import: only after the checks.
+        with _no_proxies():
+            from ganserve._ui.serving import serving  # Slow to import: only after the checks.
 
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -65,6 +70,16 @@ def _ui(arguments: UiArguments) -> int:
             while not stop.wait(1):  # A signal handler runs only between waits.
                 pass
     return DONE
+
+
+@contextmanager
+def _no_proxies() -> Iterator[None]:
+    """Hide proxies while Gradio is imported: it makes HTTP clients that we never use, and fails for SOCKS proxies."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower() in _PROXIES}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _listener(host: str, port: int | None) -> socket.socket:

@@ -135,7 +135,7 @@ class SampleBatch:
         """Join batches of the same model, version and seed, such as those of a stream.
 
         Raises:
-            InvalidRequest: There is no batch, or they differ in these.
+            InvalidRequest: There is no batch, or they differ in these, or only some have scores, latents and such.
         """
         if not batches:
             raise InvalidRequest.of("batches", "is empty; expected at least one")
@@ -147,8 +147,10 @@ class SampleBatch:
         merged: dict[str, Any] = {}
         for name in _PER_SAMPLE:
             parts = [getattr(batch, name) for batch in batches]
-            if any(part is None for part in parts):
+            if all(part is None for part in parts):
                 merged[name] = None
+            elif any(part is None for part in parts):
+                raise InvalidRequest.of("batches", f"have {name.replace('_', ' ')} in part; expected all or none")
             else:
                 merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
         return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -102,9 +103,12 @@ def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
+    taken: Counter[str] = Counter()
     for i in range(len(images)):
         label = "" if batch.label_names is None else "-" + re.sub(r"[^\w.-]+", "_", batch.label_names[i])
-        path = target / f"{int(batch.indices[i]):06d}{label}.png"
+        stem = f"{int(batch.indices[i]):06d}{label}"
+        taken[stem] += 1  # a batch may hold a sample twice
+        path = target / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
         path.write_bytes(sample_png(batch, i))
         paths.append(path)
     return paths

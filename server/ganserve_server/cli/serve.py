@@ -60,7 +60,7 @@ def _start_trials(config: ServerConfig) -> TrialProcesses:
     """Start the process that tries packages, which imports what it needs while this one does the same."""
     memory_bytes = config.load_memory_mib * 2**20 or usable_memory() // 2
     trials = TrialProcesses(timeout_s=config.load_timeout_s, memory_bytes=memory_bytes)
-    if config.models.is_dir():
+    if config.folder.is_dir():
         trials.start()
     return trials
 
@@ -69,7 +69,7 @@ def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.allocator import keep_freed_memory
     from ganserve_server.lifecycle import serve
 
-    keep_freed_memory()
+    keep_freed_memory(configuration.config.memory_limit_mib)
     try:
         import uvloop
     except ImportError:  # no wheels for Windows

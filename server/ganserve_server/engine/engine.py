@@ -162,8 +162,9 @@ def _check_tensors(file: str, kind: str, given: Sequence[Any], expected: Sequenc
     missing = [str(tensor) for tensor in expected if tensor.name not in by_name]
     surplus = sorted(by_name.keys() - {tensor.name for tensor in expected}) if exact else []
     if missing or surplus:
-        names = listed([repr(name) for name in sorted(by_name)])
-        raise PackageError(f"{file} has the {kind}s [{names}]; expected {', '.join(map(str, expected))}")
+        raise PackageError(
+            f"{file} has the {kind}s [{listed(sorted(by_name), repr)}]; expected {', '.join(map(str, expected))}"
+        )
     for tensor in expected:
         argument = by_name[tensor.name]
         dtype = DTYPES.get(argument.type)

@@ -87,9 +87,7 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         raise PackageError(f"label_names has {len(spec.label_names)} entries; expected at most {_MAX_LABELS}")
     labels = {name: index for index, name in enumerate(spec.label_names)}
     if len(labels) != len(spec.label_names) or "" in labels:
-        raise PackageError(
-            f"label_names must be distinct and not empty; got {listed([repr(name) for name in spec.label_names])}"
-        )
+        raise PackageError(f"label_names must be distinct and not empty; got {listed(spec.label_names, repr)}")
     _check_calibration(spec)
     return ModelInfo(
         name=spec.name,

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Sequence
 
+from ganserve_server.queue.memory_budget import Account
 from ganserve_server.queue.statistics import Histogram
 
 REQUEST_ID_KEY = "x-request-id"
@@ -28,8 +29,12 @@ class Call:
     """The error message that its client gets."""
     task: asyncio.Task[object] | None = None
     """The task that runs it, if it has one answer."""
-    request_bytes = 0
-    """Size of its request, or of the stream's last one, on the wire."""
+    identity = ""
+    """Who sent it, if that is known; else its address is its caller."""
+    account = Account()
+    """The memory that it holds."""
+    stalled = False
+    """True once its client was cut off because it sent or read nothing."""
     request: object = None
     """Its request, or its stream of requests; None if the request could not be read."""
 

@@ -38,20 +38,20 @@ class Inference:
     def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
         self.graphs = Graphs(repository)
         self._repository = repository
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
 
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
         """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten."""
         graph = self.graphs.resolve(request.model, request.version)
-        return plan_inference(graph, request, self._limits, deadline)
+        return plan_inference(graph, request, self.limits, deadline)
 
-    async def run(self, plan: InferencePlan) -> InferenceResult:
-        """Compute a request. Cancelling frees its place in the queue."""
+    async def run(self, plan: InferencePlan, caller: str = "") -> InferenceResult:
+        """Compute a request of a caller. Cancelling frees its place in the queue."""
         while not (leases := plan.graph.model.leases).acquire():
             # Its model was replaced since the check.
             plan = self.plan(plan.request, deadline=plan.deadline)
         try:
-            parts = await _submit(plan)
+            parts = await _submit(plan, caller)
         finally:
             leases.release()
         names = ("scores", "probabilities") if plan.graph.is_critic else ("samples", "latents", "labels")
@@ -67,10 +67,10 @@ class Inference:
         return await self._repository.off_loop(self._repository.unload_model, self.graphs.model_name(name), 0)
 
 
-async def _submit(plan: InferencePlan) -> list[Arrays]:
+async def _submit(plan: InferencePlan, caller: str) -> list[Arrays]:
     """Return the arrays of each part."""
     model, work = plan.graph.model, plan.work
-    options = QueueOptions(deadline=plan.deadline, priority=plan.priority)
+    options = QueueOptions(deadline=plan.deadline, priority=plan.priority, caller=caller)
     if isinstance(work, CriticWork):
         assert model.critic is not None, "a model without a critic has no critic graph"
         return await model.critic.submit(work, plan.count, options)

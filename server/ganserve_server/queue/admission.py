@@ -16,9 +16,12 @@ class Admission:
         self._statistics = statistics
         self._max_queued_samples = max_queued_samples
 
-    def check(self, count: int, samples_per_s: float, *, bulk: bool, priority: Priority) -> None:
-        """Raise QueueFullError if too many samples wait; `samples_per_s` is the queue's speed, 0 if unknown."""
-        queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority)
+    def check(self, count: int, samples_per_s: float, *, bulk: bool, priority: Priority, caller: str) -> None:
+        """Raise QueueFullError if too many samples of the caller wait.
+
+        `samples_per_s` is the queue's speed, 0 if unknown.
+        """
+        queued = self._lanes.queued and self._lanes.ahead(bulk=bulk, priority=priority, caller=caller)
         if not queued or queued + count <= self._max_queued_samples:
             return
         self._statistics.rejected += 1

@@ -99,11 +99,11 @@ class Batcher(Generic[WorkT]):
         """Samples that wait for a call."""
         return self._lanes.queued
 
-    def check_room(self, count: int, *, priority: Priority = Priority.NORMAL) -> None:
+    def check_room(self, count: int, *, priority: Priority = Priority.NORMAL, caller: str = "") -> None:
         """Raise QueueFullError if a request of `count` samples would be refused; cheap, for a check before planning."""
         with self._lock:
             bulk = count > self._config.max_batch_size
-            self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority)
+            self._admission.check(count, self._samples_per_s, bulk=bulk, priority=priority, caller=caller)
 
     async def submit(self, work: WorkT, count: int, options: QueueOptions) -> list[Arrays]:
         """Compute a request of `count` samples, at least 1, and return the arrays of its parts in order.
@@ -121,7 +121,9 @@ class Batcher(Generic[WorkT]):
                 raise UnavailableError(f"{self._name} was unloaded: try again")
             bulk = options.bulk or count > self._config.max_batch_size
             if not options.always_admit:
-                self._admission.check(count, self._samples_per_s, bulk=bulk, priority=options.priority)
+                self._admission.check(
+                    count, self._samples_per_s, bulk=bulk, priority=options.priority, caller=options.caller
+                )
             alone = not self._lanes.queued
             if skips := alone and self._skips > 0 and count <= self._inline_samples:
                 self._skips -= 1
@@ -129,7 +131,7 @@ class Batcher(Generic[WorkT]):
                 ticket = Ticket(work, count, options.deadline)
                 if alone:
                     self._waits_since = ticket.arrived
-                self._lanes.add(ticket, bulk=bulk, priority=options.priority)
+                self._lanes.add(ticket, bulk=bulk, priority=options.priority, caller=options.caller)
                 self._schedule(ticket.loop)
         if skips:
             return [self._run_alone(work, count, options.deadline)]

@@ -1,11 +1,14 @@
 """Hold the waiting requests of one graph, and choose the samples of the next call.
 
-Each priority has two lanes. A request that fits into one call waits in the short lane, in order of arrival, and is not
-split without need. A longer request, or a part of a stream, waits in the bulk lane, whose requests take turns. If both
-lanes have work, a quarter of the call goes to the bulk lane and the rest to the short lane: short requests overtake
-bulk work, but never stop it.
+Callers take turns: each that has waiting requests gets an equal share of the call, and what it leaves goes to the next
+ones.
 
-Higher priorities go first, but lower ones always get at least a sixteenth of the call.
+Within a caller's requests, each priority has two lanes. A request that fits into one call waits in the short lane, in
+order of arrival, and is not split without need. A longer request, or a part of a stream, waits in the bulk lane, whose
+requests take turns. If both lanes have work, a quarter of the caller's share goes to the bulk lane and the rest to the
+short lane: short requests overtake bulk work, but never stop it.
+
+Higher priorities go first, but lower ones always get at least a sixteenth of the caller's share.
 
 The caller, `batcher`, holds its lock.
 """
@@ -62,6 +65,8 @@ class Ticket(Generic[WorkT]):
     done: int = 0
     closed: bool = False
     parts: dict[int, Arrays] = field(default_factory=dict)
+    lanes: _CallerLanes[WorkT] | None = None
+    """Its caller's lanes."""
     short_of: _PriorityLanes[WorkT] | None = None
     """The lanes in whose short lane it waits, if any."""
 
@@ -79,19 +84,93 @@ class Batch(Generic[WorkT]):
 
 
 class Lanes(Generic[WorkT]):
-    """The lanes of all priorities."""
+    """The lanes of all callers."""
 
     def __init__(self) -> None:
         self.queued = 0
         """Samples that wait for a call; tickets that are closed do not count."""
+        # In the order of their turns. A caller stays while its lanes have tickets.
+        self._callers: dict[str, _CallerLanes[WorkT]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def add(self, ticket: Ticket[WorkT], *, bulk: bool, priority: Priority = Priority.NORMAL, caller: str = "") -> None:
+        """Put a ticket at the end of a lane."""
+        lanes = self._callers.get(caller)
+        if lanes is None:
+            lanes = self._callers[caller] = _CallerLanes()
+        self.queued += ticket.count
+        lanes.add(ticket, bulk=bulk, priority=priority)
+
+    def close(self, ticket: Ticket[WorkT]) -> None:
+        """Free a ticket's place; its lane drops it later."""
+        if not ticket.closed:
+            ticket.closed = True
+            self._leave(ticket, ticket.count - ticket.taken)
+
+    def ahead(self, *, bulk: bool, priority: Priority, caller: str = "") -> int:
+        """Return the caller's samples ahead of a new request; a short one overtakes bulk work and lower priorities."""
+        lanes = self._callers.get(caller)
+        return 0 if lanes is None else lanes.ahead(bulk=bulk, priority=priority)
+
+    def _leave(self, ticket: Ticket[WorkT], count: int) -> None:
+        self.queued -= count
+        assert ticket.lanes is not None, "`add` has set its lanes"
+        ticket.lanes.queued -= count
+        if ticket.short_of is not None:
+            ticket.short_of.short_queued -= count
+
+    def clear(self) -> list[Ticket[WorkT]]:
+        """Empty the lanes and return the waiting tickets; the caller closes them."""
+        waiting = [ticket for lanes in self._callers.values() for ticket in lanes.clear() if not ticket.closed]
+        self._callers.clear()
+        return waiting
+
+    def take(self, room: int, now: float) -> Batch[WorkT]:
+        """Take up to `room` samples for one call; `now` is `time.monotonic()`."""
+        batch: Batch[WorkT] = Batch([], [])
+        if len(self._callers) == 1:
+            ((key, lanes),) = self._callers.items()
+            lanes.take(batch, room, now)
+            if not lanes:
+                del self._callers[key]
+        else:
+            self._take_turns(batch, room, now)
+        for ticket, part in batch.slices:
+            self._leave(ticket, part.count)
+        return batch
+
+    def _take_turns(self, batch: Batch[WorkT], room: int, now: float) -> None:
+        """Give each caller an equal share of the room, and what it leaves to the next ones."""
+        while room and self._callers:
+            share = max(1, room // len(self._callers))
+            for key in list(self._callers):
+                lanes = self._callers.pop(key)
+                room -= share - lanes.take(batch, share, now)
+                if lanes:
+                    self._callers[key] = lanes  # behind the others
+                share = min(share, room)
+                if not share:
+                    break
+
+
+class _CallerLanes(Generic[WorkT]):
+    """The lanes of one caller, a pair for each priority."""
+
+    __slots__ = ("_pairs", "queued")
+
+    def __init__(self) -> None:
+        self.queued = 0
+        """Samples that wait for a call."""
         self._pairs: tuple[_PriorityLanes[WorkT], ...] = tuple(_PriorityLanes() for _ in Priority)
 
     def __bool__(self) -> bool:
         return any(self._pairs)
 
-    def add(self, ticket: Ticket[WorkT], *, bulk: bool, priority: Priority = Priority.NORMAL) -> None:
-        """Put a ticket at the end of a lane."""
+    def add(self, ticket: Ticket[WorkT], *, bulk: bool, priority: Priority) -> None:
         self.queued += ticket.count
+        ticket.lanes = self
         pair = self._pairs[priority]
         if bulk:
             pair.bulk.append(ticket)
@@ -100,32 +179,15 @@ class Lanes(Generic[WorkT]):
             pair.short_queued += ticket.count
             pair.short.append(ticket)
 
-    def close(self, ticket: Ticket[WorkT]) -> None:
-        """Free a ticket's place; its lane drops it later."""
-        if not ticket.closed:
-            ticket.closed = True
-            self._leave(ticket, ticket.count - ticket.taken)
-
     def ahead(self, *, bulk: bool, priority: Priority) -> int:
-        """Return the samples ahead of a new request; a short one overtakes bulk work and lower priorities."""
         return self.queued if bulk else sum(pair.short_queued for pair in self._pairs[: priority + 1])
 
-    def _leave(self, ticket: Ticket[WorkT], count: int) -> None:
-        self.queued -= count
-        if ticket.short_of is not None:
-            ticket.short_of.short_queued -= count
-
     def clear(self) -> list[Ticket[WorkT]]:
-        """Empty the lanes and return the waiting tickets; the caller closes them."""
-        return [ticket for pair in self._pairs for ticket in pair.clear() if not ticket.closed]
+        return [ticket for pair in self._pairs for ticket in pair.clear()]
 
-    def take(self, room: int, now: float) -> Batch[WorkT]:
-        """Take up to `room` samples for one call; `now` is `time.monotonic()`."""
-        batch: Batch[WorkT] = Batch([], [])
-        _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
-        for ticket, part in batch.slices:
-            self._leave(ticket, part.count)
-        return batch
+    def take(self, batch: Batch[WorkT], room: int, now: float) -> int:
+        """Move up to `room` samples into the batch and return the room left."""
+        return _take_first([pair for pair in self._pairs if pair.short or pair.bulk], batch, room, now)
 
 
 class _PriorityLanes(Generic[WorkT]):

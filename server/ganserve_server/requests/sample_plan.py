@@ -49,14 +49,15 @@ class SamplePlan:
     return_scores: bool
     bytes_per_sample: int
     """Most bytes of one sample in an answer."""
+    bytes_held_per_sample: int
+    """The same with the sample's latent, even if it is not returned."""
 
 
 def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
     """Check a request for samples, and raise an error with all of its problems."""
     findings = Findings()
     plan = _plan(model, request, findings)
-    size = plan.bytes_per_sample + (0 if plan.return_latents else 4 * model.info.latent_dimension)
-    check_answer_size(plan.count, size, limits, "count", findings, instead=", or for a stream")
+    check_answer_size(plan.count, plan.bytes_held_per_sample, limits, "count", findings, instead=", or for a stream")
     findings.raise_any()
     return plan
 
@@ -101,6 +102,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     if request.return_scores:
         check_critic(model, "score", findings)
     priority = check_priority(request.priority, findings)
+    bytes_per_sample = _bytes_per_sample(info, request, encoding)
     seed = 0 if given else request.seed if request.HasField("seed") else draw_seed()
     return SamplePlan(
         count=count,
@@ -112,7 +114,8 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
         selection=selection,
         return_latents=request.return_latents,
         return_scores=request.return_scores,
-        bytes_per_sample=_bytes_per_sample(info, request, encoding),
+        bytes_per_sample=bytes_per_sample,
+        bytes_held_per_sample=bytes_per_sample + (0 if request.return_latents else 4 * info.latent_dimension),
     )
 
 

@@ -1,5 +1,6 @@
 """Draw samples with a model's generator and score them with its critic. N = samples, Z = values of one latent."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -54,7 +55,8 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
     if scored:
         # A conditional generator may have a critic that takes no labels.
         own = joined(labels) if model.info.critic_takes_labels else None
-        samples = [joined(samples)]
+        if len(samples) > 1:
+            samples = [await asyncio.to_thread(joined, samples)]
         scored_samples = await score(model, samples[0], own, options.admitted())
         scores, probabilities = scored_samples.scores, scored_samples.probabilities
     return Drawn(samples=samples, latents=latents, labels=labels, scores=scores, probabilities=probabilities)

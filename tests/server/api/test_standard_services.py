@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import EngineError
 from ganserve_server.monitoring.call_tracking import Call
+from ganserve_server.requests.limits import Limits
 from in_process import in_process_server
 from stubs import TIMEOUT_S, Stubs, to_array
 from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package
@@ -322,7 +323,7 @@ def test_the_server_is_serving_while_any_model_is_ready(tmp_path: Path) -> None:
 
 
 def test_the_largest_answer_and_request_arrive(tmp_path: Path) -> None:
-    """Send almost 256 MiB in both directions."""
+    """Send almost 64 MiB in both directions."""
     large = TinyModel(shape=(256, 256, 4), label_names=(), latent_dimension=4)
     constants = {"pixel": np.array([-1, 1, 1, 4]), "image": np.array([1, 256, 256, 4])}
     nodes = [
@@ -342,12 +343,13 @@ def test_the_largest_answer_and_request_arrive(tmp_path: Path) -> None:
     write_package(tmp_path, "large", 1, model=large, graphs=graphs)
 
     async def main() -> None:
-        async with in_process_server(tmp_path, max_batch_size=8) as server:
-            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1023, seed=1))
-            assert to_array(answer.samples.tensor).shape == (1023, *large.shape)
+        limits = Limits(max_request_bytes=2**26)
+        async with in_process_server(tmp_path, max_batch_size=8, limits=limits) as server:
+            answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=255, seed=1))
+            assert to_array(answer.samples.tensor).shape == (255, *large.shape)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await server.gan.Sample(gan_service_pb2.SampleRequest(count=1024, seed=1))
-            assert "ask for at most 1023, or for a stream" in caught.value.details()
+                await server.gan.Sample(gan_service_pb2.SampleRequest(count=256, seed=1))
+            assert "ask for at most 255, or for a stream" in caught.value.details()
             request = gan_service_pb2.ScoreRequest(samples=answer.samples, version=9)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await server.gan.Score(request)

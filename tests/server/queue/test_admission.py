@@ -98,10 +98,11 @@ def test_short_requests_count_only_requests_ahead_of_them() -> None:
         with pytest.raises(QueueFullError, match="20 samples wait already"):
             await batcher.submit("normal", 1, QueueOptions())
         admitted.append(await submitted(batcher, "high", 1, priority=Priority.HIGH))
+        (lanes,) = batcher._lanes._callers.values()
         computation.let_go()
         await asyncio.gather(first, *admitted)
-        assert batcher.queued_samples == 0
-        assert {pair.short_queued for pair in batcher._lanes._pairs} == {0}
+        assert batcher.queued_samples == lanes.queued == 0
+        assert {pair.short_queued for pair in lanes._pairs} == {0}
 
     computation = run(scenario, max_queued_samples=20)
     assert computation.calls[1][0] == ("high", 0, 1)

@@ -20,25 +20,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 
 from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_REQUESTS, Drain
-from ganserve_server.api.grpc.error_status import client_status
+from ganserve_server.api.grpc.error_status import client_status, status_code, status_details, status_message
 from ganserve_server.api.grpc.gan_service import Context
+from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.message_reading import (
     SMALL_BYTES,
     Handler,
     MessageReader,
     function_of,
-    refusing_malformed,
     with_function,
 )
 from ganserve_server.error_text import shown
-from ganserve_server.errors import UnavailableError, UnsupportedError
+from ganserve_server.errors import RequestError, UnavailableError, UnsupportedError
 from ganserve_server.monitoring.access_log import AccessLog
 from ganserve_server.monitoring.call_tracking import (
     OK,
@@ -61,10 +62,11 @@ _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusC
 class CallHandler(grpc.GenericRpcHandler):
     """All methods of the server, wrapped. The generated `add_…Servicer_to_server` functions register them here."""
 
-    def __init__(self, drain: Drain, statistics: CallStatistics, access_log: AccessLog) -> None:
+    def __init__(self, drain: Drain, statistics: CallStatistics, access_log: AccessLog, gate: Gate) -> None:
         self._drain = drain
         self._statistics = statistics
         self._access_log = access_log
+        self._gate = gate
         self._services: list[grpc.GenericRpcHandler] = []
         self._wrapped: dict[str, Handler] = {}
         self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD))
@@ -93,7 +95,7 @@ class CallHandler(grpc.GenericRpcHandler):
         if handler is None:
             return None
         standard = method.startswith(_STANDARD_SERVICES)
-        wrapped = refusing_malformed(handler) if standard else self._wrap(handler, self._statistics.of(method))
+        wrapped = self._wrap_standard(handler, method) if standard else self._wrap(handler, self._statistics.of(method))
         self._wrapped[method] = wrapped
         return wrapped
 
@@ -102,17 +104,26 @@ class CallHandler(grpc.GenericRpcHandler):
         reader = MessageReader(handler)
         statistics, drain, log_all = self._statistics, self._drain, self._access_log.level == "all"
 
-        async def unary(data: Any, context: Context) -> Any:
+        gate, callers, stalls = self._gate, self._gate.callers, self._gate.stalls
+
+        async def unary(_requests: object, context: Context) -> Any:
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             call.task = asyncio.current_task()
             drain.unary_calls.add(call)
+            caller = None
             try:
-                call.request_bytes = size = len(data)
-                call.request = request = reader.small(data) if size <= SMALL_BYTES else await reader.large(data)
+                peer = context.peer()
+                entered = gate.enter(call, peer).caller
+                await callers.turn(entered)
+                caller = entered
+                data = await gate.read(call, context)
+                call.request = request = reader.small(data) if len(data) <= SMALL_BYTES else await reader.large(data)
                 data = None
-                return await inner(request, context)
+                answer = await inner(request, context)
+                stalls.begin_answer(call, peer)
+                return answer
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 failure = _failure(context, call, error)
             except asyncio.CancelledError:
@@ -121,6 +132,8 @@ class CallHandler(grpc.GenericRpcHandler):
                     raise
                 failure = _failure(context, call, UnavailableError(CUT_OFF_UNANSWERED))
             finally:
+                if caller is not None:
+                    callers.end_turn(caller)
                 drain.unary_calls.discard(call)
                 call.task = None  # break the reference cycle: the task's context holds the call
                 statistics.running -= 1
@@ -128,41 +141,55 @@ class CallHandler(grpc.GenericRpcHandler):
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
-            data = request = call = None
+            data = request = answer = call = None
             return await context.abort(*failure)
 
-        async def stream(data: Any, context: Context) -> None:
+        async def responses_of(requests: Any, context: Context) -> AsyncGenerator[Any]:
             call: Any = current_call.get()
-            request: Any
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
+            request: Any
+            call.task = asyncio.current_task()
             try:
+                peer = context.peer()
+                gate.enter(call, peer)
                 if handler.request_streaming:
-                    call.request = request = self._read_stream(call, reader, data)
+                    gate.hold_stream(call)
+                    call.request = request = self._read_stream(call, reader, requests)
                 else:
-                    call.request_bytes = len(data)
-                    call.request = request = await reader.read(data)
-                data = None
+                    call.request = request = await reader.read(await gate.read(call, context))
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
-                        await context.write(response)
+                        stalls.begin_answer(call, peer)
+                        yield response
+                        stalls.end_answer(call)
                         if drain.cutting:
                             raise UnavailableError(CUT_OFF)
                 return
             except Exception as error:  # noqa: BLE001
                 failure = _failure(context, call, error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 call.code = _ended_code(context)
                 raise
             finally:
+                call.task = None
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
-            data = request = call = None  # as above
+            request = response = call = None  # as above
             await context.abort(*failure)
 
-        return with_function(handler, stream if handler.response_streaming else unary)
+        async def stream(requests: Any, context: Context) -> None:
+            async with contextlib.aclosing(responses_of(requests, context)) as responses:
+                async for response in responses:
+                    try:
+                        await context.write(response)
+                    except grpc.aio.InternalError:  # the client left while gRPC sent this response
+                        return
+
+        streamed = responses_of if _is_instrumented() else stream
+        return with_function(handler, streamed if handler.response_streaming else unary)
 
     async def _read_stream(
         self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]
@@ -178,7 +205,7 @@ class CallHandler(grpc.GenericRpcHandler):
                     raise UnavailableError(NO_MORE_REQUESTS)
                 if (request := reading.result()) is None:
                     return
-                call.request_bytes = len(request)
+                call.account.request_bytes = len(request)
                 yield await reader.read(request)
         finally:
             drained.cancel()
@@ -186,6 +213,45 @@ class CallHandler(grpc.GenericRpcHandler):
                 # The call ends while it waits for a message. gRPC then fails the read: mark its error as seen.
                 reading.add_done_callback(lambda task: task.cancelled() or task.exception())
                 reading.cancel()
+
+    def _wrap_standard(self, handler: Handler, method: str) -> Handler:
+        """Return a handler of a gRPC standard service that reads its messages as the others do."""
+        inner: Any = function_of(handler)
+        reader, gate = MessageReader(handler), self._gate
+        assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
+
+        async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            async for request in requests:
+                yield await reader.read(request)
+
+        async def begin(call: Call, requests: Any, context: Context) -> Any:
+            call.task = asyncio.current_task()
+            gate.enter(call, context.peer())
+            if not handler.request_streaming:
+                return await reader.read(await gate.read(call, context))
+            gate.hold_stream(call)
+            return read_all(requests)
+
+        async def unary(requests: Any, context: Context) -> Any:
+            call = Call(method, ())
+            try:
+                return await inner(await begin(call, requests, context), context)
+            except RequestError as error:
+                return await context.abort(status_code(error), status_message(error), status_details(error))
+            finally:
+                call.task = None
+
+        async def stream(requests: Any, context: Context) -> None:
+            call = Call(method, ())
+            try:
+                async for response in inner(await begin(call, requests, context), context):
+                    await context.write(response)
+            except RequestError as error:
+                await context.abort(status_code(error), status_message(error), status_details(error))
+            finally:
+                call.task = None
+
+        return with_function(handler, stream if handler.response_streaming else unary)
 
     def _ended(self, call: Call, context: Context) -> None:
         if self._access_log.wants(call.code):
@@ -203,6 +269,12 @@ async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> As
 
 # Of the four kinds of methods, only this one waits for no message, so it refuses clients of every kind at once.
 _NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, bytes, bytes)
+
+
+def _is_instrumented() -> bool:
+    """Return whether instrumentation wraps the methods: OpenTelemetry's and Sentry's iterate over responses."""
+    original: Any = sys.modules["grpc.aio._server"]
+    return grpc.aio.server is not original.server
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:

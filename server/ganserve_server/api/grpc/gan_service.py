@@ -14,6 +14,7 @@ import grpc
 
 from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.monitoring.call_tracking import current_call
+from ganserve_server.queue.memory_budget import Account
 from ganserve_server.service import GanService
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -27,25 +28,25 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
 
     async def Sample(self, request: gan_service_pb2.SampleRequest, context: Context) -> gan_service_pb2.SampleResponse:
         """Draw samples and return them in one message."""
-        return await self._gan.sample(request, deadline=call_deadline(context), request_bytes=request_bytes())
+        return await self._gan.sample_answer(request, deadline=call_deadline(context), account=call_account())
 
     async def StreamSamples(
         self, request: gan_service_pb2.StreamSamplesRequest, context: Context
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
         """Draw any number of samples and return them in chunks."""
         deadline = call_deadline(context)
-        async for response in self._gan.stream_samples(request, deadline=deadline, request_bytes=request_bytes()):
+        async for response in self._gan.stream_answers(request, deadline=deadline, account=call_account()):
             yield response
 
     async def Score(self, request: gan_service_pb2.ScoreRequest, context: Context) -> gan_service_pb2.ScoreResponse:
         """Score samples with a model's critic."""
-        return await self._gan.score(request, deadline=call_deadline(context), request_bytes=request_bytes())
+        return await self._gan.score_answer(request, deadline=call_deadline(context), account=call_account())
 
     async def StreamScores(
         self, requests: AsyncIterator[gan_service_pb2.StreamScoresRequest], context: Context
     ) -> AsyncIterator[gan_service_pb2.StreamScoresResponse]:
         """Score any number of samples, with one response for each request."""
-        responses = self._gan.stream_scores(requests, deadline=call_deadline(context), request_bytes=request_bytes)
+        responses = self._gan.stream_scores(requests, deadline=call_deadline(context), account=call_account())
         async with contextlib.aclosing(responses):
             async for response in responses:
                 yield response
@@ -63,10 +64,10 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
         return self._gan.get_model(request)
 
 
-def request_bytes() -> int:
-    """Return the size of the running call's request, or of its stream's last one."""
+def call_account() -> Account:
+    """Return the account of the running call."""
     call = current_call.get()
-    return 0 if call is None else call.request_bytes
+    return Account() if call is None else call.account
 
 
 def call_deadline(context: Context) -> float | None:

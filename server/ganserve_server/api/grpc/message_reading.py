@@ -4,21 +4,19 @@ gRPC would fail without one where a message cannot be parsed, and parse it on th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from ganserve_server.api.grpc.error_status import status_code, status_details, status_message
-from ganserve_server.api.grpc.gan_service import Context
 from ganserve_server.api.grpc.message_bounds import (
     LargeMessageError,
     MalformedMessageError,
     check_bounds,
     check_bounds_quickly,
 )
-from ganserve_server.errors import InvalidRequestError, invalid_field
+from ganserve_server.errors import invalid_field
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -26,12 +24,6 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 SMALL_BYTES = 2**12
 # Copying more than this takes a few hundred microseconds.
 _OFF_LOOP_BYTES = 2**20
-_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
 _MALFORMED = "is not a message of this method's type: use the protos of this server's version"
 
 
@@ -85,37 +77,14 @@ def function_of(handler: Handler) -> Callable[..., Any]:
 
 
 def with_function(handler: Handler, function: Callable[..., Any]) -> Handler:
-    """Return a handler with another function, which gets the bytes of messages, for a `MessageReader`."""
-    make = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
-    return make(function, None, handler.response_serializer)
+    """Return a handler with another function, which reads the bytes of requests by its context.
 
-
-def refusing_malformed(handler: Handler) -> Handler:
-    """Return a handler of a gRPC standard service that refuses malformed messages."""
-    inner: Any = function_of(handler)
-    reader = MessageReader(handler)
-    assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
-
-    async def refuse(context: Context, error: InvalidRequestError) -> None:
-        await context.abort(status_code(error), status_message(error), status_details(error))
-
-    async def unary(request: bytes, context: Context) -> Any:
-        try:
-            return await inner(await reader.read(request), context)
-        except InvalidRequestError as error:
-            return await refuse(context, error)
-
-    async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            read = _read_messages(reader, request) if handler.request_streaming else await reader.read(request)
-            async for response in inner(read, context):
-                yield response
-        except InvalidRequestError as error:
-            await refuse(context, error)
-
-    return with_function(handler, stream if handler.response_streaming else unary)
-
-
-async def _read_messages(reader: MessageReader, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield await reader.read(request)
+    So all methods have request streams here, which on the wire is the same: the function decides when a request is
+    read, and may refuse its call before. Answers may be bytes.
+    """
+    make: Any = (
+        grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
+    )
+    serialize: Any = handler.response_serializer
+    handled: Handler = make(function, None, lambda answer: answer if type(answer) is bytes else serialize(answer))
+    return handled

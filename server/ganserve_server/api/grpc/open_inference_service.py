@@ -13,7 +13,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve_server.api.grpc.error_status import status_code, status_message
-from ganserve_server.api.grpc.gan_service import Context, call_deadline, request_bytes
+from ganserve_server.api.grpc.gan_service import Context, call_account, call_deadline
 from ganserve_server.api.grpc.message_reading import SMALL_BYTES
 from ganserve_server.api.grpc.open_inference_descriptions import (
     model_config,
@@ -25,6 +25,7 @@ from ganserve_server.api.grpc.open_inference_descriptions import (
 from ganserve_server.api.grpc.open_inference_tensors import (
     NO_SHARED_MEMORY,
     read_request,
+    serialised_response,
     write_response,
 )
 from ganserve_server.error_text import MOST_SHOWN
@@ -36,7 +37,8 @@ from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 
 # Larger answers are built on another thread to keep the event loop free.
-_OFF_LOOP_BYTES = 2**20
+_OFF_LOOP_BYTES = 2**18
+_ANSWER_COPIES = 3  # as in `service`
 _log = logging.getLogger(__name__)
 
 
@@ -80,20 +82,24 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
         """Run a graph."""
-        return await self._run(request, await self._plan(request, context))
+        plan = await self._plan(request, context)
+        call_account().hold(_ANSWER_COPIES * plan.response_bytes)
+        return await self._run(request, plan)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """Run graphs, with one response for each request, in order. After a failed request the stream continues."""
+        ahead = ReadAhead(payload_bytes=self._inference.limits.max_read_ahead_bytes)
+        call_account().hold(ahead.payload_bytes)
 
         async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
-            size = request_bytes()
+            size = call_account().request_bytes
             try:
                 plan = await self._plan(request, context)
             except RequestError as error:
                 return _answered(_stream_error(request, error)), 0
             return self._run_in_stream(request, plan), size + plan.response_bytes
 
-        async with contextlib.aclosing(in_order(requests, begin, ReadAhead())) as responses:
+        async with contextlib.aclosing(in_order(requests, begin, ahead)) as responses:
             async for response in responses:
                 yield response
 
@@ -137,25 +143,21 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         def plan() -> InferencePlan:
             return self._inference.plan(read_request(request), deadline=deadline)
 
-        return await asyncio.to_thread(plan) if request_bytes() > SMALL_BYTES else plan()
+        return await asyncio.to_thread(plan) if call_account().request_bytes > SMALL_BYTES else plan()
 
-    async def _run(self, request: Any, plan: InferencePlan) -> Any:
-        result = await self._inference.run(plan)
-        response = service_pb2.ModelInferResponse(id=request.id)
+    async def _run(self, request: Any, plan: InferencePlan, *, streamed: bool = False) -> Any:
+        result = await self._inference.run(plan, call_account().caller_key)
         if plan.response_bytes > _OFF_LOOP_BYTES:
-            await asyncio.to_thread(write_response, response, result)
-        else:
-            write_response(response, result)
-        return response
+            return await asyncio.to_thread(serialised_response, request.id, result, streamed=streamed)
+        response = service_pb2.ModelInferResponse(id=request.id)
+        write_response(response, result, streamed=streamed)
+        return service_pb2.ModelStreamInferResponse(infer_response=response) if streamed else response
 
     async def _run_in_stream(self, request: Any, plan: InferencePlan) -> Any:
         try:
-            response = await self._run(request, plan)
+            return await self._run(request, plan, streamed=True)
         except RequestError as error:
             return _stream_error(request, error)
-        # Clients that expect several responses to a request wait for this parameter.
-        response.parameters["triton_final_response"].bool_param = True
-        return service_pb2.ModelStreamInferResponse(infer_response=response)
 
 
 async def _answered(response: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2
 
 from ganserve_server.error_text import MOST_SHOWN, listed, shown
 from ganserve_server.errors import InvalidRequestError, invalid_field
@@ -14,6 +15,7 @@ from ganserve_server.open_inference.plan import InferenceRequest
 from ganserve_server.requests.field_checks import MOST_AXES
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.repeated_numbers import as_array
+from ganserve_server.requests.wire import Part, field
 
 _TYPED_FIELDS = {
     "BOOL": "bool_contents",
@@ -45,23 +47,23 @@ def read_request(message: Any) -> InferenceRequest:
     The arrays may be views of the message's memory.
     """
     findings = Findings()
-    for field in ("inputs", "raw_input_contents", "outputs"):
-        if (entries := len(getattr(message, field))) > MOST_TENSORS:
-            raise invalid_field(field, f"has {entries} entries; expected at most {MOST_TENSORS}")
+    for name in ("inputs", "raw_input_contents", "outputs"):
+        if (entries := len(getattr(message, name))) > MOST_TENSORS:
+            raise invalid_field(name, f"has {entries} entries; expected at most {MOST_TENSORS}")
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         expected = f"one for each of the {len(message.inputs)} inputs"
         findings.invalid("raw_input_contents", f"has {len(raw)} entries; expected {expected}")
     inputs: dict[str, NDArray[np.generic]] = {}
     for index, tensor in enumerate(message.inputs):
-        field = f"inputs.{tensor.name[:MOST_SHOWN]}"
+        path = f"inputs.{tensor.name[:MOST_SHOWN]}"
         if tensor.name in inputs:
-            findings.invalid(field, "is given twice")
+            findings.invalid(path, "is given twice")
         if _SHARED_MEMORY in tensor.parameters:
             findings.unsupported(NO_SHARED_MEMORY)
             continue
         try:
-            inputs[tensor.name] = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, field)
+            inputs[tensor.name] = _array(tensor, (raw[index] if index < len(raw) else b"") if raw else None, path)
         except InvalidRequestError as error:
             findings.add(error)
     for output in message.outputs:
@@ -86,15 +88,36 @@ def read_request(message: Any) -> InferenceRequest:
     )
 
 
-def write_response(response: Any, result: InferenceResult) -> None:
+def write_response(response: Any, result: InferenceResult, *, streamed: bool) -> None:
     """Write a result to a ModelInferResponse, with raw tensors."""
+    _write_head(response, result, streamed=streamed)
+    for parts in result.outputs:
+        response.raw_output_contents.append(b"".join(part.data for part in parts))
+
+
+def _write_head(response: Any, result: InferenceResult, *, streamed: bool) -> None:
+    """Write all but the tensors' data."""
     plan = result.plan
     response.model_name, response.model_version = plan.graph.name, str(plan.graph.model.info.version)
     if plan.seed is not None:
         response.parameters["seed"].uint64_param = plan.seed
-    for one, parts in zip(plan.outputs, result.outputs, strict=True):
+    if streamed:  # clients that expect several responses to a request wait for this parameter
+        response.parameters["triton_final_response"].bool_param = True
+    for one in plan.outputs:
         response.outputs.add(name=one.name, datatype=datatype(one.dtype), shape=(plan.count, *one.sample_shape))
-        response.raw_output_contents.append(b"".join(part.data for part in parts))
+
+
+def serialised_response(request_id: str, result: InferenceResult, *, streamed: bool) -> bytes:
+    """Return the serialised ModelInferResponse of a result, or ModelStreamInferResponse if `streamed`."""
+    response = service_pb2.ModelInferResponse(id=request_id)
+    _write_head(response, result, streamed=streamed)
+    number = service_pb2.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+    parts: list[Part] = [response.SerializeToString()]
+    for output in result.outputs:
+        parts.extend(field(number, [memoryview(np.ascontiguousarray(part)).cast("B") for part in output]))
+    if streamed:
+        parts = field(service_pb2.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, parts)
+    return b"".join(parts)
 
 
 def _array(tensor: Any, raw: bytes | None, field: str) -> NDArray[np.generic]:

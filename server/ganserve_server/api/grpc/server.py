@@ -14,6 +14,7 @@ from ganserve_server.api.grpc.admin_service import AdminServicer
 from ganserve_server.api.grpc.call_handling import CallHandler
 from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
+from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
@@ -64,10 +65,12 @@ class GrpcServer:
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that."""
         limits = limits or Limits()
+        self.gate = Gate(limits)
+        """The callers and the memory that they hold."""
         self.calls = CallStatistics()
         """Counts of the calls."""
         self._drain = Drain(self.calls)
-        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log))
+        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate)
         sizes = (
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),
@@ -136,6 +139,7 @@ class GrpcServer:
         inference = InferenceServicer(Inference(gan.repository, gan.limits), lambda: not self.not_ready_because)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, methods)
         self._follow(gan.repository)
+        self.gate.budget.fit()  # now that the models are loaded
         await self._server.start()
         self._health.serve()
         self._started = True

@@ -1,0 +1,58 @@
+"""Let calls in, each for its caller, and note what they hold until they have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+
+from ganserve_server.api.grpc.peers import caller_of
+from ganserve_server.api.grpc.stalls import Stalls
+from ganserve_server.monitoring.call_tracking import Call
+from ganserve_server.queue.callers import Callers
+from ganserve_server.queue.memory_budget import Account, MemoryBudget, memory_limit_bytes
+from ganserve_server.requests.limits import Limits
+
+# Beside its message, a request holds the parsed one; texts and nested messages take more than on the wire.
+_REQUEST_COPIES = 3
+# Requests that arrive at once, each at most of the largest size, fit into a share of the memory.
+_READING_SHARE, _LEAST_READING, _MOST_READING = 4, 4, 256
+
+
+class Gate:
+    """The callers, the memory of their calls, and the clients that stall. Used on the event loop of the server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.budget = MemoryBudget(limits.memory_limit_bytes or memory_limit_bytes())
+        self.callers = Callers()
+        self._request_bytes = limits.max_request_bytes
+        reading = self.budget.size // _READING_SHARE // self._request_bytes
+        self.stalls = Stalls(limits.stall_timeout_s, max(_LEAST_READING, min(_MOST_READING, reading)))
+
+    def enter(self, call: Call, peer: str) -> Account:
+        """Count a call until its task ends, and return its account; raise QueueFullError if its caller has too many."""
+        caller = self.callers.enter(call.identity or caller_of(peer))
+        account = call.account = Account(self.budget, caller)
+        task = asyncio.current_task()
+        assert task is not None, "each call runs in its own task"
+        task.add_done_callback(functools.partial(self._left, call, account))
+        return account
+
+    async def read(self, call: Call, context: Any) -> bytes:
+        """Return the bytes of a call's only request; see `Stalls.read`."""
+        account = call.account
+        assert account.caller is not None, "the call has entered"
+        data = await self.stalls.read(call, account.caller, context)
+        account.request_bytes = size = len(data)
+        account.hold(_REQUEST_COPIES * size)
+        return data
+
+    def hold_stream(self, call: Call) -> None:
+        """Reserve the memory for the message of a request stream that arrives."""
+        call.account.hold(self._request_bytes)
+
+    def _left(self, call: Call, account: Account, _task: object) -> None:
+        self.stalls.end_answer(call)
+        account.close()
+        assert account.caller is not None, "the call has entered"
+        self.callers.leave(account.caller)

@@ -1,0 +1,134 @@
+"""Read requests in bounded numbers, and cut off clients that stall: half-sent requests, and answers that nobody reads.
+
+gRPC buffers a request while it arrives, up to the largest size. So at most so many arrive at once that they fit into a
+share of the memory, and a caller's at most half of these. Used on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import logging
+import time
+from typing import Any
+
+import grpc
+
+from ganserve_server.api.grpc.peers import cut_off
+from ganserve_server.errors import DeadlineExpiredError, invalid_field
+from ganserve_server.monitoring.call_tracking import Call
+from ganserve_server.queue.callers import Caller
+
+_LOOK_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Stalls:
+    """The requests that arrive and the answers that wait to be read."""
+
+    def __init__(self, timeout_s: float, most_reading: int) -> None:
+        """End what takes longer than `timeout_s`; let this many requests arrive at once."""
+        self._timeout_s = timeout_s
+        self._slots = most_reading
+        self._share = max(1, most_reading // 2)
+        self._waiting: collections.deque[tuple[Caller, asyncio.Future[None]]] = collections.deque()
+        # Calls in the order in which they began to wait, and when.
+        self._reading: dict[Call, float] = {}
+        self._unread: dict[Call, tuple[float, str]] = {}
+        self._watching: asyncio.TimerHandle | None = None
+        self.cut_off = 0
+        """Clients that were cut off."""
+
+    async def read(self, call: Call, caller: Caller, context: Any) -> bytes:
+        """Return the bytes of a call's only request.
+
+        Raises:
+            InvalidRequestError: The client sent no request.
+            DeadlineExpiredError: The request did not arrive in time.
+        """
+        if self._slots and caller.reading < self._share:
+            self._slots -= 1
+            caller.reading += 1
+        else:
+            await self._slot(caller)
+        self._reading[call] = time.monotonic()
+        self._watch()
+        try:
+            data = await context.read()
+        except asyncio.CancelledError:
+            if not call.stalled:
+                raise
+            raise DeadlineExpiredError(
+                f"the request did not arrive within {self._timeout_s:g} s: send it faster, or in smaller parts"
+            ) from None
+        finally:
+            del self._reading[call]
+            self._release(caller)
+        if data is grpc.aio.EOF:
+            raise invalid_field("request", "is missing: the call ended without a message")
+        message: bytes = data
+        return message
+
+    def begin_answer(self, call: Call, peer: str) -> None:
+        """Note that an answer, or the next message of a stream, waits to be read."""
+        self._unread[call] = time.monotonic(), peer
+        self._watch()
+
+    def end_answer(self, call: Call) -> None:
+        """Note that it was read, or that the call ended."""
+        self._unread.pop(call, None)
+
+    async def _slot(self, caller: Caller) -> None:
+        slot = asyncio.get_running_loop().create_future()
+        self._waiting.append((caller, slot))
+        try:
+            await slot
+        except asyncio.CancelledError:
+            if slot.cancelled():
+                with contextlib.suppress(ValueError):  # it was free at the same time
+                    self._waiting.remove((caller, slot))
+            else:
+                self._release(caller)
+            raise
+
+    def _release(self, caller: Caller) -> None:
+        self._slots += 1
+        caller.reading -= 1
+        if not self._waiting:
+            return
+        for entry in self._waiting:
+            other, slot = entry
+            if other.reading < self._share and not slot.done():
+                self._waiting.remove(entry)
+                self._slots -= 1
+                other.reading += 1
+                slot.set_result(None)
+                return
+
+    def _watch(self) -> None:
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        """End what waits for too long."""
+        self._watching = None
+        late = time.monotonic() - self._timeout_s
+        for call, since in self._reading.items():
+            if since > late:
+                break
+            if call.task is not None and not call.stalled:
+                call.stalled = True
+                self.cut_off += 1
+                _log.warning("%s: its request did not arrive within %g s", call.method, self._timeout_s)
+                call.task.cancel()
+        for call, (since, peer) in list(self._unread.items()):
+            if since > late:
+                break
+            if not call.stalled:
+                call.stalled = True
+                self.cut_off += 1
+                closed = "its connection is closed" if cut_off(peer) else "its connection could not be closed"
+                _log.warning("%s: %s did not read its answer for %g s; %s", call.method, peer, self._timeout_s, closed)
+        if self._reading or self._unread:
+            self._watch()

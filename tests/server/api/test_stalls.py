@@ -1,0 +1,124 @@
+"""Test that clients which send or read nothing are cut off, and what they hold is free again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc import StatusCode
+from grpc_status.rpc_status import from_call
+
+from ganserve.v1 import gan_service_pb2
+from ganserve_server.requests.limits import Limits
+from half_requests import half_requests
+from in_process import InProcess, in_process_server
+from tiny_packages import TinyModel, build_tiny_package
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+SAMPLE = "/ganserve.v1.GanService/Sample"
+LARGE = gan_service_pb2.SampleRequest(count=150, seed=1)  # 28 MB: more than a client buffers
+
+
+def run(folder: Path, scenario: Callable[[InProcess], Awaitable[None]], **limits: Any) -> None:
+    build_tiny_package(folder, "large", model=TinyModel(shape=(256, 256, 3), label_names=()))
+
+    async def main() -> None:
+        async with in_process_server(folder, limits=Limits(**limits)) as server:
+            await asyncio.wait_for(scenario(server), 60)
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the server has no event for it
+        await asyncio.sleep(0.02)
+
+
+def nothing_held(server: InProcess) -> bool:
+    gate = server.server.gate
+    return not gate.budget.held_bytes and not gate.callers._callers
+
+
+@pytest.mark.parametrize("path", [SAMPLE, "/ganserve.v1.GanService/StreamSamples", "/grpc.health.v1.Health/Check"])
+def test_a_request_that_does_not_arrive_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    async def scenario(server: InProcess) -> None:
+        gate = server.server.gate
+        with half_requests(server.address, path, count=3, declared=2**20, sent=1000):
+            await until(lambda: gate.stalls.cut_off == 3)
+            await until(lambda: nothing_held(server))
+            await server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=20)
+
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, scenario, stall_timeout_s=0.5)
+    assert f"{path}: its request did not arrive within 0.5 s" in caplog.text
+
+
+def test_half_requests_of_one_caller_leave_room_for_others(tmp_path: Path) -> None:
+    async def scenario(server: InProcess) -> None:
+        stalls = server.server.gate.stalls
+        slots, share = stalls._slots, stalls._share
+        with half_requests(server.address, SAMPLE, count=slots, declared=2**20, sent=1000):
+            await until(lambda: len(stalls._waiting) == slots - share)
+            assert stalls._slots == slots - share
+
+    run(tmp_path, scenario, stall_timeout_s=30, memory_limit_bytes=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are closed on Linux only")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_that_does_not_read_its_answer_is_cut_off(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, streamed: bool
+) -> None:
+    async def scenario(server: InProcess) -> None:
+        gate = server.server.gate
+        async with grpc.aio.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+            if streamed:
+                request = gan_service_pb2.StreamSamplesRequest(request=LARGE)
+                path = "/ganserve.v1.GanService/StreamSamples"
+            else:
+                request, path = LARGE, SAMPLE
+            call = other.unary_stream(path)(request.SerializeToString())
+            await until(lambda: gate.stalls.cut_off == 1)
+            await until(lambda: nothing_held(server))
+            call.cancel()
+
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, scenario, stall_timeout_s=0.5)
+    assert "did not read its answer for 0.5 s; its connection is closed" in caplog.text
+
+
+def test_beyond_the_budget_calls_are_refused_with_the_time_to_wait(tmp_path: Path) -> None:
+    async def scenario(server: InProcess) -> None:
+        budget = server.server.gate.budget
+        budget.size = 2**20
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await server.gan.Sample(LARGE, timeout=20)
+        assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
+        assert "the server has no memory for this request now: it needs" in caught.value.details()
+        retry = error_details_pb2.RetryInfo()
+        assert from_call(_WithTrailers(caught.value)).details[0].Unpack(retry)
+        assert retry.retry_delay.seconds == 1
+        assert budget.refused == 1
+        answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=20)
+        assert answer.samples.tensor.shape[0] == 1
+        await until(lambda: nothing_held(server))
+
+    run(tmp_path, scenario)
+
+
+class _WithTrailers:
+    """An error of an asyncio call in the form that `rpc_status` reads."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.code, self.details = error.code, error.details
+        self.trailing_metadata = error.trailing_metadata
