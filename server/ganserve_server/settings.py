@@ -131,10 +131,10 @@ class ServerConfig:
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
 
     def __post_init__(self) -> None:
-        if self.host == "unix:":
-            raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
         if self.demo and self.models != Path("models"):
             raise ValueError(f"--demo: serves its own model, --models {self.models} names others. Leave out either.")
+        if self.host == "unix:":
+            raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:

@@ -15,6 +15,7 @@ from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
+from ganserve._results.whole_files import whole_file
 
 if TYPE_CHECKING:
     import os
@@ -274,7 +275,8 @@ class SampleBatch:
         if self.seed is not None:
             arrays["seed"] = np.uint64(self.seed)
         stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-        np.savez_compressed(file, **stored)
+        with whole_file(file) as stream:
+            np.savez_compressed(stream, **stored)
         return file
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:

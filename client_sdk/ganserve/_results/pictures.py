@@ -16,6 +16,7 @@ from ganserve._argument_checks import check_suffix, kind_of
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import arrange, default_scale
 from ganserve._results.grid_picture import CHUNK
+from ganserve._results.whole_files import write_whole
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -88,7 +89,7 @@ def save_grid(
     """Write a batch's grid; see `SampleBatch.save_grid`."""
     if isinstance(path, str | os.PathLike):
         file = check_suffix(path, ".png")
-        file.write_bytes(grid_png(batch, columns=columns, scale=scale))
+        write_whole(file, grid_png(batch, columns=columns, scale=scale))
         return file
     if not hasattr(path, "write") or isinstance(path, io.TextIOBase):
         expected = 'expected a name that ends in .png, or a file that is open for writing bytes ("wb")'
@@ -109,6 +110,6 @@ def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
         stem = f"{int(batch.indices[i]):06d}{label}"
         taken[stem] += 1  # a batch may hold a sample twice
         path = target / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
-        path.write_bytes(sample_png(batch, i))
+        write_whole(path, sample_png(batch, i))
         paths.append(path)
     return paths

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import gradio as gr
 
 from ganserve import Client, GanserveError, InvalidRequest, ModelInfo
+from ganserve._results.picture_reading import ENDINGS
 from ganserve._ui import actions, downloads, markup, tiles
 from ganserve._ui.actions import ANY_LABEL, Drawn, Wish
 
@@ -132,13 +133,18 @@ class Page:
     def _lay_out_score(self) -> None:
         with gr.Row(elem_id="gs-score-tools"):
             self._picture = gr.File(
-                label="Picture", file_types=["image"], height=140, elem_id="gs-picture", scale=2, min_width=240
+                label="Picture",
+                file_types=list(ENDINGS),
+                height=140,
+                elem_id="gs-picture",
+                scale=2,
+                min_width=240,
             )
             with gr.Column(scale=1, min_width=200):
                 self._scored_label = gr.Dropdown(
                     [("each", ANY_LABEL)], value=ANY_LABEL, label="As label", visible=False, elem_id="gs-scored-label"
                 )
-                self._fit = gr.Checkbox(True, label="Cut and resize it to fit", elem_id="gs-fit")
+                self._fit = gr.Checkbox(False, label=actions.FIT, elem_id="gs-fit")
         self._verdict = _html(markup.empty(_NO_PICTURE), elem_id="gs-verdict")
 
     def _wire(self) -> None:

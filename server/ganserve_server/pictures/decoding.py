@@ -18,7 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from ganserve.v1 import tensor_pb2
 from ganserve_server.error_text import and_others
 from ganserve_server.errors import invalid_field
+from ganserve_server.pictures.file_structure import StructureError, check_jpeg, essential_png
 from ganserve_server.pictures.formats import FORMATS
+from ganserve_server.pictures.orientation import read_orientation
 from ganserve_server.pictures.threads import PictureThreads
 
 _GRAY_WITHIN = 1  # levels that the colours of a gray pixel may differ by
@@ -26,7 +28,6 @@ _OPAQUE = 255
 _CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 _MOST_SHOWN = 100
 _WEBP_HEADER_BYTES = 30
-_ORIENTATION = 0x0112  # EXIF's number of the tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,6 +80,10 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     name = FORMATS[encoding].name
     try:
         # Pillow allocates a WebP's canvas when it opens the file; for other formats it has its own limit.
+        if encoding == tensor_pb2.ENCODING_PNG:
+            file = essential_png(file)
+        elif encoding == tensor_pb2.ENCODING_JPEG:
+            check_jpeg(file)
         size = _header_size(file, encoding)
         if size is not None and set(size) != {width, height}:  # EXIF may swap them
             raise _wrong_size(size, width, height)
@@ -96,6 +101,8 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
             pixels = _eight_bits(turned)
     except _RefusedError:
         raise
+    except StructureError as error:
+        raise _RefusedError(str(error)) from None
     except UnidentifiedImageError:
         raise _RefusedError(f"is not a {name} file ({len(file)} bytes), as samples.images.encoding says") from None
     except Exception as error:  # Pillow raises many types for damaged or hostile bytes
@@ -107,12 +114,10 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
 def _upright(image: Image.Image) -> Image.Image:
     """Return a loaded image turned as its EXIF orientation says, as viewers, training and the SDK turn it.
 
-    Other tags are not touched: Pillow's `exif_transpose` writes them again, which fails for values that cameras write.
+    No other tag is read.
     """
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
-        return image
+    exif = image.info.get("exif")
+    turn = _TURNS.get(read_orientation(exif)) if isinstance(exif, bytes) else None
     return image if turn is None else image.transpose(turn)
 
 

@@ -18,6 +18,7 @@ MOST_AT_WORK = 128
 """Most of a caller's calls with one answer that are worked on at once; the others wait for their turn unread, so that
 the event loop is free for other callers. Enough for two full model calls."""
 _RETRY_S = 0.5
+_MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, because making one takes microseconds
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +39,7 @@ class Caller:
 
 
 class Callers:
-    """The callers that have running calls."""
+    """The callers that have running calls, or had some lately."""
 
     def __init__(self) -> None:
         self._callers: dict[str, Caller] = {}
@@ -59,7 +60,7 @@ class Callers:
     def leave(self, caller: Caller) -> None:
         """Count the end of a call."""
         caller.calls -= 1
-        if not caller.calls:
+        if not caller.calls and len(self._callers) > _MOST_REMEMBERED:
             del self._callers[caller.key]
 
     async def turn(self, caller: Caller) -> None:

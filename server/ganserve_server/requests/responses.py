@@ -118,7 +118,7 @@ def _label_names(info: ModelInfo, labels: Labels, drawn: Drawn, number: int) -> 
 
 def _bytes(array: NDArray[np.generic]) -> memoryview:
     """Return an array's memory, little-endian."""
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def serialised_scores(info: ModelInfo, scored: Scored) -> bytes:

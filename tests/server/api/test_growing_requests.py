@@ -29,7 +29,7 @@ def counted(repository: Path) -> Iterator[CountedServer]:
 @pytest.mark.parametrize("rpc", RPCS)
 def test_the_loop_s_work_is_bounded(counted: CountedServer, rpc: str) -> None:
     for field in growing_fields(rpc):
-        for fitting in (False, True):
+        for fitting in (False, True) if "Unload" not in rpc else (False,):  # the model stays for other requests
             steps = {}
             for size in SIZES:
                 if size > MOST_IN_MAP and field.is_map:

@@ -171,7 +171,8 @@ def penalties(case: Case) -> Iterator[Adjustment]:
 def learning_rates(case: Case) -> Iterator[Adjustment]:
     """Choose Adam's step sizes by the size of images, for plain convolutions with relativistic pairing."""
     config = case.config
-    measured = config.networks.architecture == "convolutional" and config.loss.name == "relativistic-pairing"
+    plain = config.networks.architecture in ("convolutional", "dcgan")
+    measured = plain and config.loss.name == "relativistic-pairing"
     if not (case.data.is_image and measured):
         return
     rate, players = rules.learning_rate(case.data), config.optimisers

@@ -7,10 +7,11 @@ import math
 
 from ganserve_training.data.sample_info import DataInfo
 
-GAMMA_FACTORS = {"convolutional": 0.003, "r3gan": 0.0005}
+GAMMA_FACTORS = {"convolutional": 0.003, "dcgan": 0.003, "r3gan": 0.0005}
 """Weight of R1 and R2 per pixel at a batch of 64, by architecture, with relativistic pairing.
 
-convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); r3gan: on patches of photographs (32 x 32).
+convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); dcgan, without batch normalisation in the critic:
+on MNIST (32 x 32); r3gan: on patches of photographs (32 x 32).
 """
 FEW_SAMPLES = 1000
 """Number of samples below which the critic memorises them."""
@@ -25,12 +26,12 @@ def penalty_gamma(data: DataInfo, batch_size: int, architecture: str = "convolut
     """Return the weight of R1 and R2 to start with: factor x pixels x 64 / batch size, to one digit.
 
     The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); `GAMMA_FACTORS` has the factors.
-    It is at least 0.3 for convolutional networks. Vectors get 1.
+    It is at least 0.3, but for R3GAN's blocks. Vectors get 1.
     """
     if not data.is_image:
         return 1.0
     weight = GAMMA_FACTORS[architecture] * data.height * data.width * _USUAL_BATCH / batch_size
-    return one_digit(max(_LEAST_GAMMA, weight) if architecture == "convolutional" else weight)
+    return one_digit(max(_LEAST_GAMMA, weight) if architecture != "r3gan" else weight)
 
 
 def learning_rate(data: DataInfo) -> float:

@@ -50,6 +50,7 @@ from ganserve_server.monitoring.call_tracking import (
     MethodStatistics,
     current_call,
 )
+from ganserve_server.queue.callers import MOST_AT_WORK
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -115,11 +116,15 @@ class CallHandler(grpc.GenericRpcHandler):
             caller = None
             try:
                 peer = context.peer()
-                entered = gate.enter(call, peer).caller
-                await callers.turn(entered)
+                entered = gate.enter(call, peer)
+                if entered.at_work < MOST_AT_WORK:
+                    entered.at_work += 1
+                else:
+                    await callers.turn(entered)
                 caller = entered
-                data = await gate.read(call, context)
-                call.request = request = reader.small(data) if len(data) <= SMALL_BYTES else await reader.large(data)
+                data: Any = await stalls.read(call, caller, context)
+                gate.received(call, size := len(data))
+                call.request = request = reader.small(data) if size <= SMALL_BYTES else await reader.large(data)
                 data = None
                 answer = await inner(request, context)
                 stalls.begin_answer(call, peer)
@@ -141,7 +146,7 @@ class CallHandler(grpc.GenericRpcHandler):
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
-            data = request = answer = call = None
+            data = request = answer = call = caller = None
             return await context.abort(*failure)
 
         async def responses_of(requests: Any, context: Context) -> AsyncGenerator[Any]:
@@ -152,12 +157,15 @@ class CallHandler(grpc.GenericRpcHandler):
             call.task = asyncio.current_task()
             try:
                 peer = context.peer()
-                gate.enter(call, peer)
+                caller = gate.enter(call, peer)
                 if handler.request_streaming:
                     gate.hold_stream(call)
                     call.request = request = self._read_stream(call, reader, requests)
                 else:
-                    call.request = request = await reader.read(await gate.read(call, context))
+                    data = await stalls.read(call, caller, context)
+                    gate.received(call, len(data))
+                    call.request = request = await reader.read(data)
+                    del data
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         stalls.begin_answer(call, peer)
@@ -226,9 +234,11 @@ class CallHandler(grpc.GenericRpcHandler):
 
         async def begin(call: Call, requests: Any, context: Context) -> Any:
             call.task = asyncio.current_task()
-            gate.enter(call, context.peer())
+            caller = gate.enter(call, context.peer())
             if not handler.request_streaming:
-                return await reader.read(await gate.read(call, context))
+                data = await gate.stalls.read(call, caller, context)
+                gate.received(call, len(data))
+                return await reader.read(data)
             gate.hold_stream(call)
             return read_all(requests)
 

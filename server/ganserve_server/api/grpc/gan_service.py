@@ -1,7 +1,7 @@
 """Serve `ganserve.v1.GanService` by passing messages to `service`.
 
 A unary method is a coroutine; a method that streams responses is an async generator. `call_handling` turns their
-errors into statuses.
+errors into statuses. Large answers are serialised already.
 """
 # ruff: noqa: ARG002, N802 - the protocol defines names and arguments
 
@@ -26,19 +26,19 @@ class GanServicer(gan_service_pb2_grpc.GanServiceServicer):
     def __init__(self, gan: GanService) -> None:
         self._gan = gan
 
-    async def Sample(self, request: gan_service_pb2.SampleRequest, context: Context) -> gan_service_pb2.SampleResponse:
+    async def Sample(self, request: gan_service_pb2.SampleRequest, context: Context) -> Any:
         """Draw samples and return them in one message."""
         return await self._gan.sample_answer(request, deadline=call_deadline(context), account=call_account())
 
     async def StreamSamples(
         self, request: gan_service_pb2.StreamSamplesRequest, context: Context
-    ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse]:
+    ) -> AsyncIterator[Any]:
         """Draw any number of samples and return them in chunks."""
         deadline = call_deadline(context)
         async for response in self._gan.stream_answers(request, deadline=deadline, account=call_account()):
             yield response
 
-    async def Score(self, request: gan_service_pb2.ScoreRequest, context: Context) -> gan_service_pb2.ScoreResponse:
+    async def Score(self, request: gan_service_pb2.ScoreRequest, context: Context) -> Any:
         """Score samples with a model's critic."""
         return await self._gan.score_answer(request, deadline=call_deadline(context), account=call_account())
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
 
 from ganserve_server.api.grpc.peers import caller_of
 from ganserve_server.api.grpc.stalls import Stalls
 from ganserve_server.monitoring.call_tracking import Call
-from ganserve_server.queue.callers import Callers
+from ganserve_server.queue.callers import Caller, Callers
 from ganserve_server.queue.memory_budget import Account, MemoryBudget, memory_limit_bytes
 from ganserve_server.requests.limits import Limits
 
@@ -29,23 +28,22 @@ class Gate:
         reading = self.budget.size // _READING_SHARE // self._request_bytes
         self.stalls = Stalls(limits.stall_timeout_s, max(_LEAST_READING, min(_MOST_READING, reading)))
 
-    def enter(self, call: Call, peer: str) -> Account:
-        """Count a call until its task ends, and return its account; raise QueueFullError if its caller has too many."""
+    def enter(self, call: Call, peer: str) -> Caller:
+        """Count a call until its task ends, open its account, and return its caller.
+
+        Raises QueueFullError if the caller has too many calls.
+        """
         caller = self.callers.enter(call.identity or caller_of(peer))
         account = call.account = Account(self.budget, caller)
         task = asyncio.current_task()
         assert task is not None, "each call runs in its own task"
         task.add_done_callback(functools.partial(self._left, call, account))
-        return account
+        return caller
 
-    async def read(self, call: Call, context: Any) -> bytes:
-        """Return the bytes of a call's only request; see `Stalls.read`."""
-        account = call.account
-        assert account.caller is not None, "the call has entered"
-        data = await self.stalls.read(call, account.caller, context)
-        account.request_bytes = size = len(data)
-        account.hold(_REQUEST_COPIES * size)
-        return data
+    def received(self, call: Call, size: int) -> None:
+        """Reserve the memory of a call's only request."""
+        call.account.request_bytes = size
+        call.account.hold(_REQUEST_COPIES * size)
 
     def hold_stream(self, call: Call) -> None:
         """Reserve the memory for the message of a request stream that arrives."""

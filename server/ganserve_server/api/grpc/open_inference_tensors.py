@@ -114,7 +114,7 @@ def serialised_response(request_id: str, result: InferenceResult, *, streamed: b
     number = service_pb2.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
     parts: list[Part] = [response.SerializeToString()]
     for output in result.outputs:
-        parts.extend(field(number, [memoryview(np.ascontiguousarray(part)).cast("B") for part in output]))
+        parts.extend(field(number, [np.ascontiguousarray(part).data.cast("B") for part in output]))
     if streamed:
         parts = field(service_pb2.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, parts)
     return b"".join(parts)
