@@ -147,10 +147,11 @@ class Transport(_Base):
             look.start()
             if not rotation.available:
                 look.join(left_s)
-        with self._looked:
-            if not self._looked.wait_for(lambda: rotation.endpoints or self.closed, left_s):
-                raise self._not_looked_up()
-        self._check_usable()
+        if not rotation.endpoints:  # this thread or another one looks
+            with self._looked:
+                if not self._looked.wait_for(lambda: rotation.endpoints or self.closed, left_s):
+                    raise self._not_looked_up()
+            self._check_usable()
         for endpoint in rotation.due():
             threading.Thread(target=self._probe, args=(endpoint,), name="ganserve-probe", daemon=True).start()
         return rotation.next()
