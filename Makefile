@@ -1,6 +1,7 @@
 # make demo       train on real digits, export, serve and sample them: demo/digits.png
-# make test       run the quick tests, which touch everything: about six minutes on two cores
-# make test-slow  run the other tests: training that fails in each way, killed runs, benchmarks, an install from the wheel
+# make test       run the quick tests, which touch everything: about five minutes on two cores
+# make test-slow  run the other tests: whole trainings, killed runs, several processes, README and tutorial, pages in a
+#                 browser, benchmarks, an install from the wheel
 # make test-all   run all tests
 # make coverage   measure how much of the SDK its tests reach; fail below 95 %
 # make lint       check style, types, imports between components, protos and the generated code
@@ -15,9 +16,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# A test file stays on one worker, which makes its fixtures once. The files go in the order of testpaths in
-# pyproject.toml, the longest first, which keeps all workers busy to the end.
+# auto: one worker more than cores, because many tests wait (tests/conftest.py). A test file stays on one worker, which
+# makes its fixtures once. The files go in the order of testpaths in pyproject.toml, the longest first, which keeps all
+# workers busy to the end.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Keep bytecode, also where the environment says not to: else each worker compiles all tests again, and each process
+# that a test starts all of ganserve.
+export PYTHONDONTWRITEBYTECODE :=
 # What dev installs is enough for the demo, too.
 DEMO_READY := $(if $(wildcard $(VENV)/.ready-dev),$(VENV)/.ready-dev,$(VENV)/.ready-all)
 

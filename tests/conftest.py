@@ -46,6 +46,12 @@ def pytest_configure() -> None:
     settings.load_profile("ganserve")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores, for `--numprocesses auto`: many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_table_of_operators() -> Iterator[None]:
     """Let torch build its table of ONNX operators once, not for each graph: it takes longer than converting one."""

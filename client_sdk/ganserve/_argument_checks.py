@@ -27,11 +27,20 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
     return number
 
 
+def check_text(argument: str, text: str) -> str:
+    """Return a text that a message can carry: UTF-8 has no lone surrogates, which bytes of other encodings become."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest.of(argument, f"is {text!a}, which is not valid Unicode; expected text of UTF-8") from None
+    return text
+
+
 def check_model(argument: str, value: Any) -> str:
     """Return a model's name."""
     if not isinstance(value, str) or not value:
         raise InvalidRequest.of(argument, f"is {value!r}; expected a model's name, or None for the only one")
-    return value
+    return check_text(argument, value)
 
 
 def check_flag(argument: str, value: Any) -> bool:
@@ -58,7 +67,7 @@ def check_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
 def is_finite(value: Any) -> bool:
     """Return whether a value is a finite number; NumPy's numbers count, bools don't."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and -math.inf < value < math.inf  # math.isfinite refuses an int that no float holds
 
 
 def kind_of(value: Any) -> str:

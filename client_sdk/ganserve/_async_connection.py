@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.async_local import async_local_connection
@@ -48,7 +48,7 @@ class AsyncConnection:
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
         model: str | None = None,
         provider: Provider = "auto",
@@ -60,7 +60,8 @@ class AsyncConnection:
         `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
             model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
                 model.
             provider: Execution provider of the models.
@@ -135,6 +136,12 @@ class AsyncConnection:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
 
     def __repr__(self) -> str:
         model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._argument_checks import check_choice, check_integer, check_model
+from ganserve._argument_checks import check_choice, check_integer, check_model, check_text, is_finite, kind_of
 from ganserve._errors import InvalidRequest
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
@@ -29,7 +30,12 @@ _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):")
 _BARE_HOST = re.compile(r"[^:/,\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]")
 _HOST_AND_PORT = re.compile(r"(?P<host>[^:/,\s\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):(?P<port>[0-9]{1,5})")
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
-_OWN_KEYS = ("x-request-id",)
+# Names that mean something to ganserve or HTTP/2; gRPC drops or replaces their values.
+_OTHERS_KEYS = re.compile(r"x-request-id|grpc-.*|te|host|connection|content-(type|length)|user-agent")
+_METADATA_TEXT = re.compile(r"[ -~]*")
+# Servers refuse all metadata above 16 KiB, and some of it above 8 KiB (gRPC's grpc.max_metadata_size).
+_MOST_METADATA_BYTES = 7 * 2**10
+_FOREVER_S = 1e9  # 31 years; gRPC's clock overflows after 292
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +111,8 @@ def resolve_model(model: str | None) -> str | None:
 
 
 def _resolve(part: str, target: str, source: str) -> str:
-    address = part.strip()
-    if _SCHEME.match(address):
+    address = check_text(source, part.strip())
+    if (scheme := _SCHEME.match(address)) and len(address) > scheme.end():
         return address
     if _BARE_HOST.fullmatch(address):
         return f"{address}:{DEFAULT_PORT}"
@@ -117,19 +123,33 @@ def _resolve(part: str, target: str, source: str) -> str:
 
 
 def _check_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+    """Return metadata as pairs; its errors show no values, which may be secrets."""
+    if not isinstance(metadata, Mapping | Sequence) or isinstance(metadata, str | bytes):
+        raise InvalidRequest.of("metadata", f"is {kind_of(metadata)}; expected a dict, or pairs of a name and a value")
     pairs: list[Any] = list(metadata.items() if isinstance(metadata, Mapping) else metadata)
+    size_bytes = 0
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise InvalidRequest.of("metadata", f"has {pair!r}; expected pairs of a name and a value")
+            raise InvalidRequest.of("metadata", f"has {kind_of(pair)}; expected pairs of a name and a value")
         name, value = pair
-        if not isinstance(name, str) or not _METADATA_KEY.fullmatch(name) or name in _OWN_KEYS:
+        if not isinstance(name, str) or not _METADATA_KEY.fullmatch(name) or _OTHERS_KEYS.fullmatch(name):
             raise InvalidRequest.of(
                 "metadata",
-                f"has the name {name!r}; expected a name of a-z, 0-9, '-', '_' and '.' that is not ganserve's",
+                f"has the name {name!r}; expected a name of a-z, 0-9, '-', '_' and '.' not ganserve's or gRPC's",
             )
         if not isinstance(value, bytes if name.endswith("-bin") else str):
             kind = "bytes, because its name ends in -bin" if name.endswith("-bin") else "a str"
-            raise InvalidRequest.of("metadata", f"has {name} = {value!r}; expected {kind}")
+            raise InvalidRequest.of("metadata", f"has {kind_of(value)} as {name}; expected {kind}")
+        if isinstance(value, str) and not _METADATA_TEXT.fullmatch(value):
+            wrong = next(character for character in value if not _METADATA_TEXT.fullmatch(character))
+            binary = f"use a name that ends in -bin, as {name}-bin"
+            fix = "strip it" if _METADATA_TEXT.fullmatch(value.strip()) else binary
+            raise InvalidRequest.of(
+                "metadata", f"has the character {wrong!a} in {name}; expected printable ASCII: {fix}"
+            )
+        size_bytes += len(name) + len(value) + 32  # as HTTP/2 counts
+    if size_bytes > _MOST_METADATA_BYTES:
+        raise InvalidRequest.of("metadata", f"has {size_bytes} bytes; expected at most {_MOST_METADATA_BYTES}")
     return tuple(pairs)
 
 
@@ -137,8 +157,9 @@ def check_timeout(timeout_s: float | None, default_s: float | None = None) -> fl
     """Return a deadline in seconds, above 0, or the default for None."""
     if timeout_s is None and default_s is not None:
         return default_s
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
+    number = is_finite(timeout_s) or timeout_s == math.inf
+    if timeout_s is None or not number or not timeout_s > 0:
         raise InvalidRequest.of(
             "timeout_s", f"is {timeout_s!r}; expected seconds above 0, or math.inf to wait for ever"
         )
-    return float(timeout_s)
+    return float(timeout_s) if timeout_s < _FOREVER_S else math.inf

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.channel import connect
@@ -46,7 +46,7 @@ class Connection:
     @classmethod
     def local(
         cls,
-        models: str | os.PathLike[str],
+        models: str | os.PathLike[str] | None = None,
         *,
         model: str | None = None,
         provider: Provider = "auto",
@@ -57,7 +57,8 @@ class Connection:
         The models are loaded when this returns. `close()` stops the server.
 
         Args:
-            models: The folder of model packages, NAME/VERSION/; later packages are found, too.
+            models: The folder of model packages, NAME/VERSION/; later packages are found, too. Default: the model that
+                comes with ganserve, handwritten digits.
             model: The model of calls that name none. Default: the environment variable GANSERVE_MODEL, else the only
                 model.
             provider: Execution provider of the models.
@@ -130,6 +131,12 @@ class Connection:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process. "
+            "Make one in each process, for example in the initializer of a pool."
+        )
 
     def __repr__(self) -> str:
         model = f", model={self._transport.config.model!r}" if self._transport.config.model is not None else ""

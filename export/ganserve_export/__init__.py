@@ -1,5 +1,6 @@
 """Turn training runs, and ONNX files made elsewhere, into verified model packages that the server reads."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
     from ganserve_export.from_onnx.onnx_options import OnnxOptions
     from ganserve_export.from_onnx.package_onnx import Packaged, package_onnx
     from ganserve_export.from_run.export import Exported, export_run
+
+# onnxruntime would report to its maker and keep a device's id in the home folder. It reads this when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["ExportError", "Exported", "OnnxOptions", "Packaged", "VerificationError", "export_run", "package_onnx"]
 

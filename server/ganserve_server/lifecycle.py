@@ -8,14 +8,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
-from ganserve_server.settings import Configuration, ServerConfig
+from ganserve_server.settings import Configuration, ServerConfig, bracketed
 from ganserve_server.startup import check_folder, load
 
 _OK, _CUT_OFF = 0, 1
@@ -23,8 +25,10 @@ _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or 
 _log = logging.getLogger(__name__)
 
 
-async def serve(configuration: Configuration) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit code: 0, or 1 if calls were cut off.
+async def serve(configuration: Configuration, trials: TrialProcesses | None = None) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, and return the exit code: 0, or 1 if calls were cut off.
+
+    Versions are tried by `trials` before they are loaded.
 
     Raises StartupError if the server cannot start with this configuration.
     """
@@ -32,13 +36,24 @@ async def serve(configuration: Configuration) -> int:
     say = _log_lines if config.log_format == "json" else _print
     check_folder(config)  # Before anything is printed.
     limits = Limits.of(config)
-    server = GrpcServer(config.access_log, limits)
+    server = GrpcServer(
+        config.access_log,
+        limits,
+        max_connection_age_s=config.max_connection_age_s,
+        max_connection_age_grace_s=config.max_connection_age_grace_s,
+    )
     port = server.bind(config.address)
     with _monitored(config, server, say) as collector:
         say(configuration.report())
-        # While models load, SIGTERM ends the process at once, which is its default.
-        repository, report = await asyncio.to_thread(load, config)
         stop = _stop_signal()
+        loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
+        await _first(loading, stop)
+        if not loading.done():
+            _log.info("stopped while models were being loaded")
+            if trials is not None:
+                trials.close()
+            _end_now(_OK)
+        repository, report = loading.result()
         if collector is not None:
             collector.follow(repository)
         await server.start(GanService(repository, limits))
@@ -47,10 +62,14 @@ async def serve(configuration: Configuration) -> int:
         # Leave what is loaded out of later collections of garbage, which held the event loop for 40 ms.
         gc.collect()
         gc.freeze()
-        say(f"{report}serving on {config.bracketed_host}:{port}\n")
+        where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
+        say(f"{report}serving on {where}\n")
         descriptors = asyncio.create_task(watch_descriptors())
         await stop.wait()
         descriptors.cancel()
+        if config.drain_delay_s:
+            _log.info("stopping: health is NOT_SERVING, calls are answered for %g s more", config.drain_delay_s)
+        await server.announce_stop(config.drain_delay_s)
         _log.info("stopping: new calls are refused, running calls may take %g s", config.drain_timeout_s)
         cut_off = await server.drain(config.drain_timeout_s)
         try:
@@ -63,6 +82,13 @@ async def serve(configuration: Configuration) -> int:
     return _OK
 
 
+async def _first(task: asyncio.Future[Any], event: asyncio.Event) -> None:
+    """Wait until the task is done or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
 @contextlib.contextmanager
 def _monitored(
     config: ServerConfig, server: GrpcServer, say: Callable[[str], None]
@@ -73,13 +99,13 @@ def _monitored(
         return
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because)
     endpoint = MonitoringEndpoint(
-        config.host,
+        config.metrics_host,
         config.metrics_port,
         make_registry(collector),
         lambda: server.not_ready_because,
         collector.providers,
     )
-    say(f"metrics  http://{config.bracketed_host}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
+    say(f"metrics  http://{bracketed(config.metrics_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
     try:
         yield collector
     finally:
@@ -87,7 +113,7 @@ def _monitored(
 
 
 def _stop_signal() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set. A second signal ends the process at once."""
+    """Return an event that SIGTERM, SIGINT and SIGHUP set. A second signal ends the process at once."""
     stop = asyncio.Event()
 
     def handle() -> None:
@@ -95,15 +121,18 @@ def _stop_signal() -> asyncio.Event:
             _end_now()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` wants
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, handle)
     return stop
 
 
-def _end_now() -> None:
+def _end_now(code: int = _CUT_OFF) -> None:
     """End the process at once: a normal exit would wait for threads in onnxruntime, which cannot be interrupted."""
     logging.shutdown()
-    os._exit(_CUT_OFF)
+    os._exit(code)
 
 
 def _print(text: str) -> None:

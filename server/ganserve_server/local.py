@@ -18,11 +18,14 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.demo import MODELS as DEMO_MODELS
 from ganserve_server.errors import ProviderError, StartupError
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
+
+__all__ = ["DEMO_MODELS", "LocalServer", "LocalServerError"]
 
 _PREFIX = "ganserve-local-"
 _STARTING_S = 60.0  # a younger socket may belong to a server that does not listen yet

@@ -1,7 +1,11 @@
 """Explain why a TCP port cannot be opened, and how to fix it."""
 
+import contextlib
 import errno
 import socket
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised, not opened
+_TRIES = 10
 
 
 def port_error_message(host: str, port: int, error: OSError, *, flag: str = "--port", purpose: str = "") -> str:
@@ -26,6 +30,44 @@ def _cause(error: OSError, flag: str) -> str:
             f"choose another with {flag}, or give the process the capability CAP_NET_BIND_SERVICE"
         )
     return f"{error.strerror}; choose another with {flag} (0: a free one) or --host"
+
+
+def check_addresses(host: str, port: int) -> int:
+    """Raise OSError if the port is taken on any address of a host; return the port, for 0 one that is free on all.
+
+    gRPC is content with one of several addresses, so that clients of `localhost` could meet two servers.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address[0]) for family, _, _, _, address in found)
+    if any(address in _WILDCARDS for _, address in addresses):  # gRPC listens on both
+        addresses = {(socket.AF_INET6, "::"): None, (socket.AF_INET, "0.0.0.0"): None}  # noqa: S104
+    for _ in range(_TRIES):
+        with contextlib.ExitStack() as stack:
+            number = port
+            try:
+                for family, address in addresses:
+                    number = _probe(stack, family, str(address), number)
+            except OSError as error:
+                if port or error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return number
+    raise OSError(errno.EADDRINUSE, "no port is free on all addresses")
+
+
+def _probe(stack: contextlib.ExitStack, family: int, address: str, port: int) -> int:
+    """Bind a socket until the stack ends, and return its port, or `port` if this machine lacks the address."""
+    try:
+        probe = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((address, port))
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        return port  # gRPC reports it if there is no other address
+    return port or int(probe.getsockname()[1])
 
 
 def find_bind_error(host: str, port: int) -> OSError:

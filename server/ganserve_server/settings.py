@@ -8,9 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ganserve_server.demo import MODELS as DEMO_MODELS
+
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _MOST_MESSAGE_MIB = 2**11 - 2
+_MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -26,6 +29,11 @@ _RANGES = (  # setting, least, most, advice
     ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
+    ("load_timeout_s", 1, math.inf, ""),
+    ("load_memory_mib", 0, math.inf, " 0 chooses for you."),
+    ("max_connection_age_s", 0, _MOST_SECONDS, " 0: never."),
+    ("max_connection_age_grace_s", 0, _MOST_SECONDS, " 0: as long as they need."),
+    ("drain_delay_s", 0, math.inf, ""),
     ("drain_timeout_s", 0, math.inf, ""),
 )
 
@@ -42,13 +50,16 @@ class ServerConfig:
     """TOML file with settings, named like the flags with underscores."""
     models: Path = Path("models")
     """Folder of model packages, <name>/<version>/."""
+    demo: bool = False
+    """Serve the model that comes with ganserve, handwritten digits, in place of --models."""
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 or [::] lets other machines in; calls are neither encrypted nor authenticated."""
+    """Address to listen on, or unix:PATH for a Unix socket. 0.0.0.0 or [::] lets other machines in; calls are neither
+    encrypted nor authenticated."""
     port: int = 50051
     """TCP port. 0: a free one; the server prints it."""
     metrics_port: int | None = None
-    """TCP port of /metrics, /healthz and /readyz (HTTP, on --host). Without it they are off. 0: a free one; the server
-    prints it."""
+    """TCP port of /metrics, /healthz and /readyz: HTTP, on --host, or on 127.0.0.1 beside a Unix socket. Without it
+    they are off. 0: a free one; the server prints it."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
     """Execution provider. auto: CUDA if available, else the CPU. cuda, tensorrt: refuse to start without it."""
     devices: tuple[int, ...] = (0,)
@@ -100,6 +111,16 @@ class ServerConfig:
     """Start although the folder has no models, and become ready with the first one. The folder itself must exist."""
     newest_versions: int = 0
     """Load this many of each model's newest versions; LoadModel loads others. 0: all."""
+    load_timeout_s: float = 120.0
+    """Seconds for the trial of a version, in a process of its own, before it is loaded; longer ones fail."""
+    load_memory_mib: int = 0
+    """Most memory of a trial. 0: half of what the control group or the machine has."""
+    max_connection_age_s: float = 0.0
+    """Seconds after which a client is told to connect again, so that connections spread over new servers. 0: never."""
+    max_connection_age_grace_s: float = 0.0
+    """Seconds that the calls of such a connection may still take. 0: as long as they need."""
+    drain_delay_s: float = 0.0
+    """Seconds after SIGTERM in which the server reports NOT_SERVING and still answers, until load balancers notice."""
     drain_timeout_s: float = 30.0
     """Seconds that running calls have to finish, after SIGTERM or when their version is unloaded."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -110,6 +131,10 @@ class ServerConfig:
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
 
     def __post_init__(self) -> None:
+        if self.demo and self.models != Path("models"):
+            raise ValueError(f"--demo: serves its own model, --models {self.models} names others. Leave out either.")
+        if self.host == "unix:":
+            raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
         for name, least, most, advice in _RANGES:
@@ -129,19 +154,36 @@ class ServerConfig:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
 
     @property
+    def folder(self) -> Path:
+        """Folder of the models to serve."""
+        return DEMO_MODELS if self.demo else self.models
+
+    @property
     def batch_size(self) -> int:
         """`max_batch_size`, or its default."""
         return self.max_batch_size or DEFAULT_BATCH_SIZE
 
     @property
     def address(self) -> str:
-        """Address to listen on, as HOST:PORT."""
+        """Address to listen on, as HOST:PORT or unix:PATH."""
+        if self.host.startswith("unix:"):
+            return self.host
         return f"{self.bracketed_host}:{self.port}"
+
+    @property
+    def metrics_host(self) -> str:
+        """Address of the metrics and probes."""
+        return "127.0.0.1" if self.host.startswith("unix:") else self.host
 
     @property
     def bracketed_host(self) -> str:
         """The host as written before a port: IPv6 addresses in brackets."""
-        return f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return bracketed(self.host)
+
+
+def bracketed(host: str) -> str:
+    """Return a host as written before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

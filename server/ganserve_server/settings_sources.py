@@ -14,10 +14,10 @@ from typing import Any
 from ganserve._command_line.options import Option, UsageError, hint, options_of
 from ganserve_server.settings import Configuration, ServerConfig
 
-_OTHERS = re.compile(r"GANSERVE_(TARGET|TRAIN_\w*)=.*")  # Variables of other components.
-# Kubernetes gives every pod of a namespace GANSERVE_X_SERVICE_HOST and more about a service named ganserve-x.
-_SERVICE_LINKS = re.compile(
-    r"GANSERVE_(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp)://).*"
+# Variables of other components, and those that Kubernetes sets: GANSERVE_X_SERVICE_HOST and more for a service named
+# ganserve-x.
+_OTHERS = re.compile(
+    r"GANSERVE_((TARGET|TRAIN_\w*)=|(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
 _TYPES = {int: (int,), float: (int, float), bool: (bool,)}  # In TOML; all other settings are text.
 _LIST = "`ganserve serve --help` lists the settings."
@@ -63,9 +63,7 @@ def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[st
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{source} {file}: is not UTF-8 text. Write a TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Not UTF-8, or not TOML.
         raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
     names, found = [name for name in options if name != "config"], {}
     for name, value in table.items():
@@ -73,12 +71,12 @@ def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[st
             raise UsageError(f"{file}: {name}: is a table. Write settings without one: port = 50051.")
         if name not in names:
             raise UsageError(f"{file}: {name}: no such setting. {hint(name.replace('-', '_'), names, _LIST)}")
-        option, source = options[name], f"{file}: {name}"
+        option, place = options[name], f"{file}: {name}"
         items = value if option.many and isinstance(value, list) else [value]
         for item in items:
             if type(item) not in _TYPES.get(option.kind, (str,)):
-                raise option.refusal(json.dumps(item, default=str), source)
-        found[name] = (option.read([str(item) for item in items], source), str(file))
+                raise option.refusal(json.dumps(item, default=str), place)
+        found[name] = (option.read([str(item) for item in items], place), str(file))
     return found
 
 
@@ -86,8 +84,7 @@ def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) ->
     """Return the values of variables, and the variables, by the name of the setting."""
     names, found = {f"GANSERVE_{name.upper()}": name for name in options}, {}
     for variable, text in environment.items():
-        line = f"{variable}={text}"
-        if not text or not variable.startswith("GANSERVE_") or _OTHERS.match(line) or _SERVICE_LINKS.match(line):
+        if not text or not variable.startswith("GANSERVE_") or _OTHERS.match(f"{variable}={text}"):
             continue
         if variable not in names:
             raise UsageError(f"{variable}: no such environment variable. {hint(variable, names, _LIST)}")

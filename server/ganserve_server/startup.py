@@ -9,6 +9,7 @@ from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provide
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
 from ganserve_server.settings import ServerConfig
 
@@ -18,12 +19,15 @@ _MOST_LABELS = 12
 
 def check_folder(config: ServerConfig) -> None:
     """Raise StartupError if the folder of models does not exist."""
-    if not config.models.is_dir():
+    if not config.folder.is_dir():
         raise StartupError(_no_folder(config))
 
 
-def load(config: ServerConfig) -> tuple[Repository, str]:
-    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve."""
+def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Repository, str]:
+    """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve.
+
+    With `trials` each version is tried in another process first.
+    """
     check_folder(config)
     choice = choose_provider(config.provider)
     sessions = len(config.devices) * config.instances
@@ -50,28 +54,37 @@ def load(config: ServerConfig) -> tuple[Repository, str]:
         inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
     )
     repository = Repository(
-        config.models, engine, batch, newest=config.newest_versions, drain_timeout_s=config.drain_timeout_s
+        config.folder,
+        engine,
+        batch,
+        newest=config.newest_versions,
+        drain_timeout_s=config.drain_timeout_s,
+        trials=trials,
     )
     try:
         repository.load()
-    except RequestError as error:
-        raise StartupError(str(error)) from error
-    report = _report(repository, choice, engine, batch)
-    if not any(summary.latest for summary in repository.summaries()):
-        if wrong := _wrong_folder(config.models):
-            raise StartupError(wrong)
-        if not config.allow_empty:
-            raise StartupError(_nothing_to_serve(config.models, report))
-        report += f"nothing to serve yet: waiting for packages in {config.models}\n"
+        report = _report(repository, choice, engine, batch)
+        if not any(summary.latest for summary in repository.summaries()):
+            if wrong := _wrong_folder(config.folder):
+                raise StartupError(wrong)
+            if not config.allow_empty:
+                raise StartupError(_nothing_to_serve(config.folder, report))
+            report += f"nothing to serve yet: waiting for packages in {config.folder}\n"
+    except BaseException as error:
+        repository.close()
+        if isinstance(error, RequestError):
+            raise StartupError(str(error)) from error
+        raise
     return repository, report
 
 
 def _no_folder(config: ServerConfig) -> str:
-    is_file = config.models.exists()
-    wait = f" --allow-empty needs an existing folder: create it with `mkdir -p {config.models}`."
+    is_file = config.folder.exists()
+    wait = f" --allow-empty needs an existing folder: create it with `mkdir -p {config.folder}`."
     return (
-        f"--models {config.models}: there is no such folder{' (it is a file)' * is_file}. Write one with "
-        f"`ganserve export-onnx RUN --out {config.models}/NAME`.{wait * (config.allow_empty and not is_file)}"
+        f"--models {config.folder}: there is no such folder{' (it is a file)' * is_file}. Write one with "
+        f"`ganserve export-onnx RUN --out {config.folder}/NAME`, or try --demo, which needs none."
+        f"{wait * (config.allow_empty and not is_file)}"
     )
 
 
@@ -111,6 +124,8 @@ def _version(model: gan_service_pb2.ModelSummary, version: gan_service_pb2.Versi
     head = f"{model.name} version {version.version}"
     if version.state == gan_service_pb2.MODEL_STATE_FAILED:
         return f"FAILED   {head}: {version.reason}"
+    if version.state == gan_service_pb2.MODEL_STATE_LOADING:
+        return f"loading  {head}: its trial takes long, the others serve meanwhile"
     if version.state != gan_service_pb2.MODEL_STATE_READY:
         return f"unloaded {head}"
     sample = version.sample

@@ -228,3 +228,17 @@ def test_without_torch_to_torch_says_how_to_install_it(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"to_torch\(\) needs PyTorch, which is not installed: pip install"):
         images().to_torch()
+
+
+def test_batches_of_which_only_some_have_scores_are_not_joined() -> None:
+    batch = images()
+    unscored = images(scores=None)
+    with pytest.raises(InvalidRequest, match="batches: have scores in part; expected all or none"):
+        SampleBatch.concatenate([batch, unscored])
+
+
+def test_a_sample_that_is_twice_in_a_batch_is_saved_twice(tmp_path: Path) -> None:
+    batch = images()[[1, 0, 1]]
+    paths = batch.save(tmp_path)
+    assert len(set(paths)) == 3 == len(list(tmp_path.iterdir()))
+    assert paths[0].read_bytes() == paths[2].read_bytes() != paths[1].read_bytes()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from commands import GANSERVE, ganserve
 from ganserve import BestOf, Client, Rejection
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands
 from server_process import running_server
 from tiny_packages import TinyModel, build_tiny_package
 
@@ -78,7 +78,7 @@ def test_no_command_and_unknown_commands(shell: Shell) -> None:
     assert done.stderr.startswith("ganserve: error: --target: no such option. ")
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(commands()))
 def test_every_help_has_examples(shell: Shell, command: str) -> None:
     help_text = shell.ok(command, "--help")
     assert help_text.startswith(f"usage: ganserve {command}")
@@ -251,12 +251,16 @@ def test_models(shell: Shell) -> None:
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, tmp_path: Path) -> None:
-    build_tiny_package(tmp_path / "models", model=TinyModel(label_names=("\x1b]0;mine\x07", "\x1b[31mred")))
+    names = ("\x1b]0;mine\x07", "\x1b[31mred", "\x9b31mred")
+    build_tiny_package(tmp_path / "models", model=TinyModel(label_names=names))
     with running_server(tmp_path / "models") as server:
         for words in (("models",), ("sample", "--label", "\x1b[32mgreen")):
             done = shell(*words, GANSERVE_TARGET=server.address)
             assert "\x1b" not in done.stdout + done.stderr
             assert "\\x1b[31mred" in done.stdout + done.stderr
+        printed = shell("models", "--json", GANSERVE_TARGET=server.address).stdout
+        assert printed.replace("\n", "").isprintable()
+        assert json.loads(printed)[0]["versions"][0]["label_names"] == list(names)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import grpc
+import numpy as np
 import pytest
 
 from ganserve import Client, InvalidRequest
 from ganserve._calls.channel import channel_options
+from ganserve._calls.targets import Target
+from ganserve._config import check_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Api
 
 
 @pytest.mark.parametrize(
@@ -52,13 +61,47 @@ def test_the_argument_target_overrides_the_environment(monkeypatch: pytest.Monke
         Client()
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, math.nan, True, "60", None])
+@pytest.mark.parametrize("target", ["unix:", "dns:", "\ud800:1", "unix:/\ud800"])
+def test_targets_without_an_address_or_in_no_unicode(target: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"target: is .*; expected"):
+        Client(target)
+
+
+@pytest.mark.parametrize("target", ["ipv4:999", "ipv6:[::1]", "ipv4:1.2.3.4:5,zzz"])
+def test_targets_that_grpc_does_not_know(connect: Callable[..., Api], target: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"target: is .*; expected"):
+        connect(target).models()
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.nan, True, "60", None, -math.inf])
 def test_bad_default_deadlines(timeout_s: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"timeout_s: is .*; expected seconds above 0"):
         Client("localhost", timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize("timeout_s", [1e9, 9.3e9, 1e10, 1e300, 10**400, math.inf])
+def test_very_long_deadlines_are_none(
+    connect: Callable[..., Api], server: str, timeout_s: float, recwarn: pytest.WarningsRecorder
+) -> None:
+    api = connect(server, model="tiny")
+    assert len(api.sample(1, timeout_s=timeout_s)) == 1
+    assert len(api.batches(3, chunk_size=1, timeout_s=timeout_s)) == 3
+    api.wait_until_ready(timeout_s)
+    assert check_timeout(timeout_s) == math.inf
+    assert not recwarn.list  # such as pytest's of a thread that died
+
+
+def test_deadlines_may_be_numbers_of_numpy() -> None:
+    assert check_timeout(np.float32(2.5)) == 2.5
+    assert type(check_timeout(np.int64(3))) is float
+
+
+@pytest.mark.parametrize("interceptors", [5, None, [object()], "x", [grpc.UnaryUnaryClientInterceptor]])
+def test_bad_interceptors(connect: Callable[..., Api], interceptors: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"interceptors: is .*; expected a sequence of gRPC's interceptors for"):
+        connect("localhost:1", interceptors=interceptors).models()
+
+
 def test_calls_to_localhost_ignore_the_proxy_of_the_environment() -> None:
     for target in ("localhost:50051", "127.0.0.1:50051", "[::1]:50051", "unix:/run/x.sock"):
-        assert ("grpc.enable_http_proxy", 0) in channel_options(target)
-    assert ("grpc.enable_http_proxy", 0) not in channel_options("example.org:50051")
+        assert ("grpc.enable_http_proxy", 0) in channel_options(Target.of(target), target)

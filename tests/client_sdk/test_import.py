@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 import ganserve
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands
 
 HEAVY = {"grpc", "numpy", "google", "cyclopts", "torch", "onnxruntime", "PIL", "rich", "asyncio"}
 
@@ -43,7 +43,7 @@ def test_the_help_of_a_command_loads_no_framework() -> None:
     code = f"""
 import contextlib, sys
 from ganserve._cli import main
-for command in {sorted(COMMANDS)}:
+for command in {sorted(commands())}:
     with contextlib.suppress(SystemExit):
         main([command, "--help"])
     assert not {{"torch", "onnxruntime", "PIL", "rich"}} & set(sys.modules), command
@@ -81,7 +81,7 @@ def test_every_public_class_and_method_has_a_docstring() -> None:
 
 
 def test_every_command_has_its_module() -> None:
-    for name, command in COMMANDS.items():
+    for name, command in commands().items():
         assert find_spec(command.module) is not None, name
 
 

@@ -143,16 +143,33 @@ def test_metadata_goes_with_every_call(connect: Callable[..., Api], script: Scri
     ("metadata", "message"),
     [
         ({"Authorization": "x"}, "has the name 'Authorization'; expected a name of a-z"),
-        ({"x-request-id": "x"}, "that is not ganserve's"),
-        ({"a": 1}, "has a = 1; expected a str"),
+        ({"x-request-id": "x"}, "not ganserve's or gRPC's"),
+        ({"a": 1}, "has an int as a; expected a str"),
         ({"a-bin": "x"}, "expected bytes, because its name ends in -bin"),
         ([("a", "b", "c")], "expected pairs of a name and a value"),
         (["ab"], "expected pairs of a name and a value"),
+        (None, "is None; expected a dict"),
+        (5, "is an int; expected a dict"),
+        ("ab", "is a str; expected a dict"),
+        ({"grpc-timeout": "1S"}, "has the name 'grpc-timeout'"),
+        ({"content-type": "x"}, "has the name 'content-type'"),
+        ({"authorization": "Bearer secret\n"}, r"has the character '\\n' in authorization; .*: strip it$"),
+        ({"a": "a\tb"}, r"has the character '\\t' in a; .*: use a name that ends in -bin, as a-bin$"),
+        ({"a": "é"}, r"has the character '\\xe9' in a; expected printable ASCII"),
+        ({"a": "\ud800"}, r"has the character '\\ud800' in a; expected printable ASCII"),
+        ({"a": "secret" * 2000}, "has 12033 bytes; expected at most 7168"),
     ],
 )
 def test_bad_metadata(connect: Callable[..., Api], metadata: Any, message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message):
+    with pytest.raises(InvalidRequest, match=message) as caught:
         connect("localhost", metadata=metadata)
+    assert "secret" not in str(caught.value)
+
+
+def test_servers_take_as_much_metadata_as_the_client(connect: Callable[..., Api], server: str) -> None:
+    api = connect(server, metadata={"a": "x" * (7 * 1024 - 33)})
+    for _ in range(50):  # gRPC refuses some of the calls above its soft limit
+        api.models()
 
 
 class _Adds(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]

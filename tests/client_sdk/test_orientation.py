@@ -13,7 +13,7 @@ from PIL import Image
 import tiny_packages
 from camera_files import DAMAGED, TROUBLES, TURNED, exif, picture_file
 from ganserve._cli.score import main as score
-from ganserve._ui.uploads import Upload
+from ganserve._results.picture_file import PictureFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,16 +38,16 @@ def test_every_form_of_a_picture_gets_the_score_of_the_upright_one(
     assert score([str(path), "--label", "1", "--model", "tiny", "--target", server, "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert np.float32(told["scores"]).tolist() == [expected]
-    np.testing.assert_array_equal(Upload.read(path).pixels, upright[None])
+    np.testing.assert_array_equal(PictureFile.read(path).pixels, upright[None])
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_other_tags_do_no_harm(tmp_path: Path, trouble: str) -> None:
     (tmp_path / "photo.png").write_bytes(picture_file(STORED, exif(6, trouble)))
-    np.testing.assert_array_equal(Upload.read(tmp_path / "photo.png").pixels, TURNED[6](STORED)[None])
+    np.testing.assert_array_equal(PictureFile.read(tmp_path / "photo.png").pixels, TURNED[6](STORED)[None])
 
 
 @pytest.mark.parametrize("tags", DAMAGED)
 def test_damaged_tags_leave_a_picture_as_it_is_stored(tmp_path: Path, tags: bytes) -> None:
     (tmp_path / "photo.png").write_bytes(picture_file(STORED, tags))
-    np.testing.assert_array_equal(Upload.read(tmp_path / "photo.png").pixels, STORED[None])
+    np.testing.assert_array_equal(PictureFile.read(tmp_path / "photo.png").pixels, STORED[None])

@@ -184,6 +184,22 @@ def _check(error: InvalidRequest, argument: str, description: str) -> None:
     assert error.request_id is None
 
 
+@pytest.mark.parametrize(
+    ("argument", "arguments"),
+    [
+        ("label", {"label": "\ud800"}),
+        ("label[1]", {"label": ["a", "\udcff"]}),
+        ("model", {"model": "m\ud800"}),
+        ("controls", {"controls": {"\ud800": 1.0}}),
+    ],
+)
+def test_text_that_is_not_unicode_is_refused(argument: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="which is not valid Unicode") as caught:
+        sample_request(2, **arguments)
+    assert [violation.field for violation in caught.value.violations] == [argument]
+    str(caught.value).encode()
+
+
 def test_drawn_seeds_are_numbers_of_json() -> None:
     seeds = [sample_request(1).seed for _ in range(200)]
     assert all(0 <= seed < 2**53 for seed in seeds)

@@ -72,8 +72,8 @@ def test_one_label_for_all(api: Api, label: Any, expected: tuple[Any, ...]) -> N
 
 
 def test_files(api: Api, tmp_path: Path) -> None:
-    for i, suffix in enumerate((".png", ".bmp", ".tiff")):
-        Image.fromarray(GRAY[i, ..., 0]).save(tmp_path / f"{i}{suffix}")
+    for i, suffix in enumerate((".png", ".webp", ".PNG")):
+        Image.fromarray(GRAY[i, ..., 0]).save(tmp_path / f"{i}{suffix}", lossless=True)
     paths = sorted(tmp_path.iterdir())
     scores = api.score([paths[0], str(paths[1]), paths[2]], LABELS[:3], model="tiny")
     np.testing.assert_array_equal(scores.scores, EXPECTED[:3])
@@ -200,8 +200,8 @@ def test_samples_hold_their_labels_and_model(api: Api) -> None:
 def test_a_folder_gives_its_pictures_in_order_of_name(api: Api, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"images: '.*' is a folder without pictures; expected files that end in"):
         api.score(tmp_path, model="tiny")
-    for name, image in (("b.png", GRAY[1]), ("a.BMP", GRAY[0]), ("c.tiff", GRAY[2])):
-        Image.fromarray(image[..., 0]).save(tmp_path / name)
+    for name, image in (("b.png", GRAY[1]), ("a.PNG", GRAY[0]), ("c.webp", GRAY[2])):
+        Image.fromarray(image[..., 0]).save(tmp_path / name, lossless=True)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "._b.png").write_text("no picture")
     np.testing.assert_array_equal(api.score(tmp_path, LABELS[:3], model="tiny").scores, EXPECTED[:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -168,3 +169,32 @@ def test_dropping_a_stream_ends_its_thread(server: str) -> None:
         for thread in new:
             thread.join(20)
             assert not thread.is_alive()
+
+
+def test_an_item_that_is_none_is_refused_after_the_scores_of_those_before(api: Api) -> None:
+    stream = api.score_stream([GRAY[0], None, GRAY[1], GRAY[2]], 1, model="tiny")
+    assert len(api.next(stream)) == 1
+    with pytest.raises(InvalidRequest, match="images: is None"):
+        api.next(stream)
+
+
+def test_labels_without_an_item_are_refused_after_all_scores(api: Api) -> None:
+    for labels in ([1, 2, 0], (1, 2, 0), np.array([1, 2, 0])):
+        stream = api.score_stream(GRAY[:2], labels, model="tiny")
+        assert [len(api.next(stream)) for _ in range(2)] == [1, 1]
+        with pytest.raises(InvalidRequest, match="label: has 3 entries; expected 2, one an item"):
+            api.next(stream)
+    assert len(api.scored(GRAY[:2], itertools.cycle([1, 2]), model="tiny")) == 2
+
+
+def test_an_error_that_looks_like_the_end_is_an_error(api: Api) -> None:
+    class Stops:
+        def read(self, *_: object) -> bytes:
+            raise StopIteration
+
+    stream = api.score_stream([GRAY[0], Stops(), GRAY[1]], 1, model="tiny")
+    assert len(api.next(stream)) == 1
+    with pytest.raises(RuntimeError, match="read raised StopIteration"):
+        api.score(Stops(), 1, model="tiny")
+    with pytest.raises(RuntimeError, match="read raised StopIteration"):
+        api.next(stream)

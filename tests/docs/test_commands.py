@@ -11,8 +11,10 @@ import pytest
 
 from commands import ganserve
 from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands as known_commands
 from ganserve._cli.machine.completion import command_of
+from ganserve._command_line.options import options_of
+from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ def flags_of(command: str) -> frozenset[str]:
     known = command_of(command)
     assert known is not None
     options = [*known.options(), *itertools.chain(*known.cases().values())]
+    if command == "train":
+        others = [{path: name} for path, names in allowed_choices().items() for name in names]
+        options += [
+            option for other in others for option in options_of(TrainConfig, with_choices(TrainConfig(), other))
+        ]
     return frozenset(flag for option in options for flag in (*option.flags, *option.opposite)) | {
         "--help",
         "--help-all",
@@ -38,7 +45,7 @@ def flags_of(command: str) -> frozenset[str]:
 @pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_flag_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    exist = {"--version"}.union(*map(flags_of, COMMANDS))
+    exist = {"--version"}.union(*map(flags_of, known_commands()))
     if page in BENCHMARKS:  # Scripts on the page have their own flags.
         exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
     tables = {flag.rpartition(".")[0] for flag in exist}
@@ -46,7 +53,7 @@ def test_every_flag_exists(page: Path) -> None:
     wrong = {
         (command, flag)
         for command, arguments in COMMAND.findall(text)
-        if command in COMMANDS
+        if command in known_commands()
         for flag in flags_in(arguments.partition(" #")[0]) - flags_of(command) - OTHERS
     }
     assert wrong == set()
@@ -62,7 +69,7 @@ def test_commands_are_found_with_their_flags() -> None:
         (command, flags_in(arguments))
         for page in PAGES
         for command, arguments in COMMAND.findall(page.read_text(encoding="utf-8"))
-        if command in COMMANDS and "--" in arguments
+        if command in known_commands() and "--" in arguments
     ]
     assert {"train", "export-onnx", "serve", "sample", "evaluate"} <= {command for command, _ in found}
     assert len(found) > 30

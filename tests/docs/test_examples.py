@@ -33,6 +33,7 @@ SERVE, CURL, NODE = (the_block("sh", part).code for part in ("uvicorn", "curl", 
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="no node and npm on the PATH: install Node.js"
 )
+"""npm gets the example's packages from its registry."""
 
 
 @pytest.fixture
@@ -142,6 +143,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_node
 def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
     first = subprocess.run(
@@ -165,6 +167,7 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
     assert done.stdout == expected + f"digits version 1, seed {2**64 - 1}\n"
 
 
+@pytest.mark.slow
 @needs_node
 def test_node_prints_the_servers_words(target: str, node_folder: Path) -> None:
     done = node(node_folder, "eleven")

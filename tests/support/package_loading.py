@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_server.engine.sessions import EngineConfig
+from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.model import Model
 from ganserve_server.models.package import read_package
 from ganserve_server.queue.options import BatchConfig
@@ -26,7 +27,9 @@ BATCH = BatchConfig(max_batch_size=4, max_queued_samples=100, workers=1)
 
 
 def load(folder: Path) -> None:
-    Model(read_package(folder), ENGINE, BATCH).close()
+    package = read_package(folder)
+    check_graph_files(package)
+    Model(package, ENGINE, BATCH).close()
 
 
 def edited(change: Callable[[model_spec_pb2.ModelSpec], object]) -> Callable[[Path], None]:

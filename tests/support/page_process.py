@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import re
 import socket
@@ -38,18 +39,20 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_page(talked: Path, *arguments: str) -> Iterator[str]:
+def running_page(talked: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """Run the command; yield the page's address once it answers, and end the process with SIGTERM.
 
     Args:
         talked: A file that gets a line for every connection and every look-up of a host.
         arguments: Of `ganserve ui`.
+        environment: Variables to set beside those of this process.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, str(talked), *arguments, "--port", str(free_port())],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=os.environ | environment,
     )
     lines: queue.Queue[str | None] = queue.Queue()
 

@@ -1,7 +1,15 @@
-"""Describe the data of a configuration without reading them."""
+"""Describe the data of presets without reading them, or read some."""
 
-from ganserve_training.config import TrainConfig
-from ganserve_training.data import DataInfo
+import functools
+from dataclasses import replace
+
+import pytest
+
+from ganserve_training.config import DataConfig, TrainConfig
+from ganserve_training.data import DataInfo, Samples, load_split
+from ganserve_training.errors import DataError
+
+CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 
 
 def data_of(config: TrainConfig) -> DataInfo:
@@ -9,6 +17,24 @@ def data_of(config: TrainConfig) -> DataInfo:
     source = config.data.source
     if source in ("ring", "grid"):
         return DataInfo(sample_shape=(2,), mean=(0.0, 0.0), std=(1.0, 1.0))
-    labels = {"digits": tuple("0123456789"), "patches": ("china", "flower")}.get(source, ())
-    shape = (8, 8, 1) if source == "digits" else (8, 8, 3) if source == "stacked-digits" else (32, 32, 3)
+    digits = tuple("0123456789")
+    labels = {"digits": digits, "mnist": digits, "fashion": CLOTHES, "patches": ("china", "flower")}.get(source, ())
+    shapes = {"digits": (8, 8, 1), "stacked-digits": (8, 8, 3), "mnist": (32, 32, 1), "fashion": (32, 32, 1)}
+    shape = shapes.get(source, (32, 32, 3))
     return DataInfo(sample_shape=shape, label_names=labels if config.data.labels == "use" else ())
+
+
+def fewer(data: DataConfig, count: int = 2000) -> DataConfig:
+    """Return a configuration that draws fewer samples, if it draws them."""
+    return replace(data, count=count) if hasattr(data, "count") else data
+
+
+@functools.cache
+def training_samples(data: DataConfig) -> Samples:
+    """Return the training samples, or skip the test where a package with them is not installed."""
+    try:
+        return load_split(data, "train")
+    except DataError as error:
+        if data.source == "fashion":  # A package of the operating system, which pip can't install.
+            pytest.skip(str(error))
+        raise

@@ -21,12 +21,16 @@ _METRICS = re.compile(r'(?:^|"message": ")metrics  (http://\S+)/metrics', re.MUL
 
 
 class ServerProcess:
-    """A server process and its output; `address` is its HOST:PORT after `wait_until_serving`."""
+    """A server process and its output; `address` is its HOST:PORT after `wait_until_serving`.
 
-    def __init__(self, models: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
+    Without `models`, flags must say what it serves.
+    """
+
+    def __init__(self, models: Path | None, *flags: str, environment: dict[str, str] | None = None) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `stop`
+        folder = [] if models is None else ["--models", str(models)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ganserve_server", "--models", str(models), "--port", "0", *flags],
+            [sys.executable, "-m", "ganserve_server", *folder, "--port", "0", *flags],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
@@ -79,7 +83,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running_server(models: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[ServerProcess]:
+def running_server(
+    models: Path | None, *flags: str, environment: dict[str, str] | None = None
+) -> Iterator[ServerProcess]:
     """Run a server until the block ends; show its output if the block fails."""
     server = ServerProcess(models, *flags, environment=environment)
     try:

@@ -34,6 +34,12 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ),
         ("train digits --threads 1.5", "error: --threads 1.5: not a whole number. Give one, such as 1.\n"),
         ("train digits --stpes 5", "error: --stpes: no such option. Did you mean --steps?\n"),
+        ("train digits --lr 1e-3", "error: --lr: no such option. Use --optimisers.generator.learning-rate.start and "),
+        ("train digits --epochs=9", "error: --epochs: no such option. Use --steps, which counts updates: epochs * "),
+        ("train digits --batch 9", "error: --batch: no such option. Use --batch-size.\n"),
+        ("train digits --data_dir photos", "error: --data-dir: no such option. Use --data.\n"),
+        ("train digits --gpus 4", "error: --gpus: no such option. Use --device cuda; to share each batch among 4 GPUs"),
+        ("train digits --output runs", "error: --output: no such option. Use --out.\n"),
         ("train digits more", "error: more: not expected here. Leave it out, or see `ganserve train digits --help`.\n"),
         ("train digits --device tpu", "error: --device tpu: not a choice. Give one of auto, cpu, cuda.\n"),
         (

@@ -160,13 +160,9 @@ def findings(config: TrainConfig, folder: Path) -> list[Kind]:
     return kinds
 
 
-# The other runs are marked slow; test_diagnosis_rules.py tests all rules.
-QUICK = "mode-collapse"
-
-
-@pytest.mark.parametrize(
-    "kind", [kind if kind == QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in FAILING]
-)
+# In quick runs test_diagnosis_rules.py tests all rules.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FAILING)
 def test_a_run_set_up_to_fail_gets_its_finding(kind: Kind, tmp_path: Path) -> None:
     kinds = findings(FAILING[kind], tmp_path)
     assert kind in kinds

@@ -151,7 +151,7 @@ def test_samples_that_are_not_numbers_are_counted_and_left_out(share: float) -> 
 
 
 def test_huge_vectors_get_figures_or_words() -> None:
-    config = RingConfig()
+    config = RingConfig(count=2000)
 
     def huge(_labels: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[Any]:
         return np.random.default_rng(seed).normal(size=(count, 2)).astype(np.float32) * np.float32(1e30)

@@ -66,9 +66,8 @@ def test_the_logs_of_the_failed_try_are_kept(healed: tuple[Path, RunResult, str]
     assert steps[-1] == STEPS
 
 
-@pytest.mark.parametrize(
-    "stop_at", [pytest.param(60, marks=pytest.mark.slow), 91, pytest.param(140, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [60, 91, 140])
 def test_an_interrupted_run_heals_bit_for_bit_alike(
     tmp_path: Path, healed: tuple[Path, RunResult, str], stop_at: int
 ) -> None:

@@ -54,6 +54,7 @@ class Copies:
         return self._train.read(np.array([rng.choice(members[label]) for label in labels]))
 
 
+@pytest.mark.slow
 def test_real_digits_score_as_real_digits() -> None:
     steps = HeardSteps()
     evaluation = evaluate(Copies(DIGITS), EvaluationOptions(), steps=steps)

@@ -1,6 +1,5 @@
 """Test every preset: two steps on its data, its JSON, and its command line."""
 
-import functools
 import json
 from dataclasses import replace
 
@@ -8,23 +7,12 @@ import pytest
 import torch
 
 from ganserve_training.cli.train import main
-from ganserve_training.config import DataConfig
 from ganserve_training.config.serialisation import config_from_dict, config_to_dict, flat_config
-from ganserve_training.data import Samples, load_split
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import GrowthConfig, timetable
 from ganserve_training.presets import PRESETS
 from ganserve_training.run.training_step import Trainer
-
-
-@functools.cache
-def training_samples(data: DataConfig) -> Samples:
-    return load_split(data, "train")
-
-
-def fewer(data: DataConfig) -> DataConfig:
-    """Return a configuration that draws fewer samples, if it draws them."""
-    return data if data.source == "digits" else replace(data, count=2000)
+from preset_data import fewer, training_samples
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -137,6 +137,7 @@ def newest_step(out: Path) -> int:
     return int(paths[-1].stem.removeprefix("step-")) if paths else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_processes_have_the_loss_curve_of_one(
     together: dict[str, list[dict[str, Any]]], runs: Path, name: str
@@ -148,6 +149,7 @@ def test_two_processes_have_the_loss_curve_of_one(
     assert_same_curves(runs / f"two-{name}", runs / f"one-{name}", but=drifts)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes_and_prints(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     out = runs / "two-modified-minimax-r1-r2"
     first, second = together["modified-minimax-r1-r2"]
@@ -160,6 +162,7 @@ def test_only_the_first_process_writes_and_prints(together: dict[str, list[dict[
     assert [(each["step"], each["resumed_step"]) for each in together["again"]] == [(12, 12)] * 2
 
 
+@pytest.mark.slow
 def test_two_processes_resume_a_run_of_one(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     first, second = together["one-then-two"]
     assert [(each["step"], each["resumed_step"]) for each in (first, second)] == [(12, 5)] * 2
@@ -169,6 +172,7 @@ def test_two_processes_resume_a_run_of_one(together: dict[str, list[dict[str, An
     assert_same_curves(runs / "one-then-two", runs / "one-straight")
 
 
+@pytest.mark.slow
 def test_one_process_resumes_a_run_of_two(together: dict[str, list[dict[str, Any]]], runs: Path) -> None:
     """A signal to the second process stops both after a checkpoint."""
     assert [each["error"] for each in together["two-stopped"]] == ["StoppedError"] * 2
@@ -178,6 +182,7 @@ def test_one_process_resumes_a_run_of_two(together: dict[str, list[dict[str, Any
     assert_same_curves(runs / "two-then-one", runs / "two-modified-minimax-r1-r2")
 
 
+@pytest.mark.slow
 def test_an_error_in_the_first_process_stops_the_others(together: dict[str, list[dict[str, Any]]]) -> None:
     first, second = together["changed"]
     assert first["error"] == "ConfigChangedError"
@@ -185,12 +190,14 @@ def test_an_error_in_the_first_process_stops_the_others(together: dict[str, list
     assert second["error"] == "LostProcessError"
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_divided_is_refused_in_each_process(together: dict[str, list[dict[str, Any]]]) -> None:
     for each in together["indivisible"]:
         assert each["error"] == "ConfigError"
         assert "--processes 2 x --networks.packing 1. Use 14 or 16" in each["message"]
 
 
+@pytest.mark.slow
 def test_running_statistics_are_means_over_the_shares(together: dict[str, list[dict[str, Any]]]) -> None:
     """Shares (0, 2) and (10, 14) have means 1 and 12 and unbiased variances 2 and 8; momentum 0.1 from 0 and 1.
 
@@ -220,12 +227,14 @@ def test_a_broken_connection_is_reported_without_gloos_details() -> None:
     assert "can't be reached (Read error [127.0.0.1]:12496: Connection reset by peer). The same" in str(lost.value)
 
 
+@pytest.mark.slow
 def test_processes_hold_the_same_networks_bit_for_bit(together: dict[str, list[dict[str, Any]]]) -> None:
     first, second = together["players"]
     assert first["statistics"] > 2
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_the_augmentation_counts_of_all_processes(
     together: dict[str, list[dict[str, Any]]], runs: Path
 ) -> None:

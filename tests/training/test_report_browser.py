@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +18,14 @@ from ganserve_training import evaluate_run, train
 from ganserve_training.config import DiagnosisConfig
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.report import write_comparison, write_report
+from page_reading import CHROMIUM, IN_A_BROWSER, TIMEOUT_MS
 from tiny_runs import tiny_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'ganserve[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:playwright"),
-]
-TIMEOUT_MS = 60_000
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")

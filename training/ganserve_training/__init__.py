@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
+    from ganserve_training.config.fitting import Fit, Fitted, fit_to_data
     from ganserve_training.config.serialisation import config_from_dict, config_to_dict
     from ganserve_training.data import DataInfo, Images, Samples, Vectors, load_split
     from ganserve_training.errors import TrainingError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "config": ["TrainConfig"],
+    "config.fitting": ["Fit", "Fitted", "fit_to_data"],
     "config.serialisation": ["config_from_dict", "config_to_dict"],
     "data": ["DataInfo", "Images", "Samples", "Vectors", "load_split"],
     "errors": ["TrainingError"],

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import grpc
 
 from ganserve._calls.open_streams import AsyncOpenStream, AsyncRequests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.transport import closed_during, new_request_id
-from ganserve._calls.waiting import AsyncResults, async_in_thread, async_next_item
+from ganserve._calls.waiting import END, AsyncResults, async_in_thread, async_next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
 
@@ -81,7 +81,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
                 if self._open is None or endpoint is None:
                     endpoint = self._endpoint = await self._transport.endpoint(attempts.left_s)
                     self._open = self._start(getattr(endpoint.stub, self._call.method))
-                response = await self._open.read(attempts.left_s)
+                response = await self._open.read(self._transport.share_s(attempts))
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:
@@ -127,6 +127,9 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
     def __del__(self) -> None:
         if not self._over and self._open is not None:
             self._open.drop()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: it belongs to a connection")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._call.progress})"
@@ -195,7 +198,8 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
     async def _read(self) -> gan_service_pb2.StreamScoresRequest | None:
         """Read the next item; None: there is none."""
         item = await async_next_item(self._call.items)
-        if item is None:
+        if item is END:
+            self._call.check_labels()
             return None
         inputs = await async_in_thread(self._call.read, item)
         info = self._call.describe(inputs)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
 from ganserve._calls.forks import forks
+from ganserve._calls.health import HEALTH_CHECK, PROBE_S, SERVING, answered
 from ganserve._calls.rotation import Endpoint
+from ganserve._calls.servers import Servers
+from ganserve._errors import GanserveError, InvalidRequest
 from ganserve.v1 import gan_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
+    from ganserve._calls.targets import Target
     from ganserve._config import ClientConfig
 
-    Connect: TypeAlias = Callable[[], list[Endpoint]]
-    AsyncConnect: TypeAlias = Callable[[], Awaitable[list[Endpoint]]]
+    Connect: TypeAlias = Callable[[], Servers]
+    AsyncConnect: TypeAlias = Callable[[], Awaitable[Servers]]
 
     Interceptor: TypeAlias = (
         grpc.UnaryUnaryClientInterceptor
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 # The server's limit too: 256 MiB of samples, and some room for the names, lengths and tags around them.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
-# Balance calls among the addresses of a name, such as a headless Kubernetes service, without gRPC's own retries.
+# Balance calls among the addresses of a name that gRPC or a proxy looks up.
 _SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -40,8 +46,16 @@ _COMPRESSIONS = {
 }
 
 
-def channel_options(target: str) -> list[tuple[str, int | str]]:
-    """Return the options of a channel to this target."""
+_KINDS = (
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+)
+
+
+def channel_options(target: Target, address: str) -> list[tuple[str, int | str]]:
+    """Return the options of a channel to one address of a target."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -56,35 +70,83 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
         # Find a server that has just started: by default the second attempt to connect waits a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Give up an address that takes connections but does not speak, such as a stopped process's: by default, after
+        # 20 s.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         # Otherwise a new client inherits the connections, and the waits after failed ones, of older clients.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if _is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # ignore http_proxy
+    if target.proxy is None:
+        options.append(("grpc.enable_http_proxy", 0))
+    if address != target.text and target.host is not None:
+        options.append(("grpc.default_authority", f"{target.host}:{target.port}"))  # what the name would give
     return options
 
 
-def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `Client`; it connects with its first call."""
+def _check_gevent() -> None:
+    """Refuse a process that gevent patched without gRPC's knowledge: its streams would never end."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading") and "grpc.experimental.gevent" not in sys.modules:
+        raise GanserveError(
+            "gevent patched this process, and gRPC would hang in it: call grpc.experimental.gevent.init_gevent() after "
+            "gevent.monkey.patch_all()"
+        )
+
+
+def _check_interceptors(interceptors: Any, kinds: tuple[type, ...], client: str) -> None:
+    if not isinstance(interceptors, Sequence) or not all(isinstance(each, kinds) for each in interceptors):
+        expected = f"a sequence of gRPC's interceptors for {client}"
+        raise InvalidRequest.of("interceptors", f"is {interceptors!r}; expected {expected}")
+
+
+def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> Servers:
+    """Return the servers of `Client`; each connects with its first call."""
     forks.check()
-    endpoints = []
-    for target in config.targets:
-        channel = grpc.insecure_channel(target, channel_options(target), _COMPRESSIONS[config.compression])
+    _check_gevent()
+    _check_interceptors(interceptors, _KINDS, "Client")
+
+    def open_endpoint(target: Target, address: str) -> Endpoint:
+        # By name: instrumentation, such as OpenTelemetry's and Sentry's, replaces these functions by its own.
+        channel = grpc.insecure_channel(
+            address, options=channel_options(target, address), compression=_COMPRESSIONS[config.compression]
+        )
+        check: Any = channel.unary_unary(HEALTH_CHECK)
+
+        def probe() -> bool:
+            try:
+                response: bytes = check(b"", timeout=PROBE_S, metadata=config.metadata)
+            except grpc.RpcError as error:
+                return answered(error)
+            return response == SERVING
+
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
-        endpoints.append(Endpoint(target, stub, channel.close))
-    return endpoints
+        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+
+    return Servers(config.targets, open_endpoint)
 
 
-async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `AsyncClient`, which connects with its first call, on the running loop."""
+async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> Servers:
+    """Return the servers of `AsyncClient`, each of which connects with its first call, on the running loop."""
     forks.check()
-    endpoints = []
-    for target in config.targets:
-        compression = _COMPRESSIONS[config.compression]
-        channel = grpc.aio.insecure_channel(target, channel_options(target), compression, interceptors or None)
-        endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
-    return endpoints
+    _check_interceptors(interceptors, (grpc.aio.ClientInterceptor,), "AsyncClient")
 
+    def open_endpoint(target: Target, address: str) -> Endpoint:
+        channel = grpc.aio.insecure_channel(
+            address,
+            options=channel_options(target, address),
+            compression=_COMPRESSIONS[config.compression],
+            interceptors=list(interceptors),
+        )
+        check: Any = channel.unary_unary(HEALTH_CHECK)
 
-def _is_loopback(target: str) -> bool:
-    return target.startswith(("localhost:", "127.", "[::1]:", "unix:"))
+        async def probe() -> bool:
+            try:
+                response: bytes = await check(b"", timeout=PROBE_S, metadata=config.metadata)
+            except grpc.RpcError as error:
+                return answered(error)
+            return response == SERVING
+
+        stub = gan_service_pb2_grpc.GanServiceStub(channel)
+        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+
+    return Servers(config.targets, open_endpoint)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ganserve._argument_checks import check_text
 from ganserve._errors import InvalidRequest
 from ganserve._types import Labels
 
@@ -59,7 +60,7 @@ def _fields(labels: Sequence[Any], where: str) -> LabelFields:
         if isinstance(label, str):
             if not label:
                 raise InvalidRequest.of(where.format(position), "is an empty name; expected a label's name")
-            names.append(str(label))
+            names.append(check_text(where.format(position), str(label)))
         elif isinstance(label, int | np.integer) and not isinstance(label, bool):
             if not 0 <= label < 2**32:
                 raise InvalidRequest.of(where.format(position), f"is {label}; expected a label's index, 0 or above")

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from ganserve._calls.hidden_call import HiddenCall
+from ganserve._errors import GanserveError
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -64,7 +67,8 @@ class OpenStream:
         """Start the call, with its only request or with all of them."""
         self._transport = transport
         self._requests = request if isinstance(request, Requests) else None
-        self._rpc = transport.start(method, request, request_id)
+        rpc = transport.start(method, request, request_id)
+        self._rpc: Any = rpc if hasattr(rpc, "cancel") else HiddenCall(rpc)
         self._expired = threading.Event()
 
     def read(self, left_s: float | None) -> Any:
@@ -91,7 +95,8 @@ class OpenStream:
     def cancel(self) -> None:
         """End the call; do nothing if it has ended, or in a fork."""
         if not self._transport.forked:
-            self._rpc.cancel()
+            if not self._transport.closed:  # which ended it; at Python's exit, another cancel could wait for ever
+                self._rpc.cancel()
             if self._requests is not None:
                 self._requests.put(None)  # ends gRPC's thread
 
@@ -113,6 +118,8 @@ class AsyncOpenStream:
 
     async def read(self, left_s: float | None) -> Any:
         """Return the next message, or None at the end; raise TimeoutError after `left_s`."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise GanserveError("this stream belongs to another event loop: use it where it began")
         try:
             async with asyncio.timeout(left_s):
                 message = await self._rpc.read()

@@ -15,6 +15,7 @@ from ganserve._argument_checks import (
     check_flag,
     check_integer,
     check_model,
+    check_text,
     is_finite,
 )
 from ganserve._calls.arrays import latents_array, to_tensor
@@ -157,6 +158,7 @@ def _controls(controls: Mapping[str, float]) -> dict[str, float]:
     for name, value in controls.items():
         if not isinstance(name, str) or not name:
             raise InvalidRequest.of("controls", f"has the name {name!r}; expected the name of a control of the model")
+        check_text("controls", name)
         if not is_finite(value):
             raise InvalidRequest.of("controls", f"has {name} = {value!r}; expected a finite number")
     return {name: float(value) for name, value in controls.items()}

@@ -20,7 +20,7 @@ from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
 from ganserve._results.batch import Sample, SampleBatch, as_images
 from ganserve._results.input_source import Source
-from ganserve._results.picture_reading import fit_channels, open_picture, read_pixels
+from ganserve._results.picture_reading import ENDINGS, fit_channels, open_picture, read_pixels
 from ganserve._results.tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _FORMS = (
 )
 
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MOST_CHANNELS = 4
 
 
@@ -187,9 +186,9 @@ def _numbers(file: Path, source: Source) -> _Piece:
 
 def pictures_in(folder: Path, source: Source) -> list[Path]:
     """Return the pictures of a folder, by name, without hidden files and folders in it."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS and not file.name.startswith(".")]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith(".")]
     if not files:
-        raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(_ENDINGS)}")
+        raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(ENDINGS)}")
     return sorted(files)
 
 
@@ -270,7 +269,7 @@ def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
     given_height, given_width = piece.samples.shape[1:3]
     if (given_height, given_width) != (height, width):
         hint = "" if piece.model else "; only a grid that ganserve wrote would be cut into its samples"
-        raise piece.source.refuse(
+        raise piece.source.refuse_form(
             f"is {given_width}x{given_height} pixels; model {info.name!r} takes {width}x{height}{hint}"
         )
     return fit_channels(piece.samples, channels, piece.source)

@@ -4,7 +4,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -138,6 +138,8 @@ class ScoreStreamCall:
         self.failure: Exception | None = None
         """The error of `items`, if it had one; raised after the results of the items before."""
         self._labels = _labels(label)
+        self._label_count = len(label) if isinstance(label, Sized) and not isinstance(label, str) else None
+        self._read = 0
         self._model, self._default_model = model, default_model
         self._version, self._priority = version, priority
         self._known: dict[str | None, ModelInfo] = {}
@@ -175,7 +177,13 @@ class ScoreStreamCall:
             label = next(self._labels)
         except StopIteration:
             raise InvalidRequest.of("label", "ended before the images; expected one entry an item") from None
+        self._read += 1
         return ScoreInputs.read(images, label)
+
+    def check_labels(self) -> None:
+        """Refuse labels for more items than there were."""
+        if self._label_count is not None and self._label_count > self._read:
+            raise InvalidRequest.of("label", f"has {self._label_count} entries; expected {self._read}, one an item")
 
     def describe(self, inputs: ScoreInputs) -> unary_calls.Call[ModelInfo] | ModelInfo:
         """Return the model to score an item with, or the call that describes it, which each model needs once."""

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import grpc
 
 from ganserve._calls.open_streams import OpenStream, Requests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.transport import closed_during, new_request_id
-from ganserve._calls.waiting import Results, in_thread, next_item
+from ganserve._calls.waiting import END, Results, in_thread, next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
 
@@ -79,7 +79,7 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
                 if self._open is None or endpoint is None:
                     endpoint = self._endpoint = self._transport.endpoint(attempts.left_s)
                     self._open = self._start(getattr(endpoint.stub, self._call.method))
-                response = self._open.read(attempts.left_s)
+                response = self._open.read(self._transport.share_s(attempts))
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:
@@ -125,6 +125,9 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
     def __del__(self) -> None:
         if not self._over and self._open is not None:
             self._open.drop()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: it belongs to a connection")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._call.progress})"
@@ -193,7 +196,8 @@ class ScoreStream(_Stream["Scores"]):
     def _read(self) -> gan_service_pb2.StreamScoresRequest | None:
         """Read the next item; None: there is none."""
         item = next_item(self._call.items)
-        if item is None:
+        if item is END:
+            self._call.check_labels()
             return None
         inputs = in_thread(self._call.read, item)
         info = self._call.describe(inputs)

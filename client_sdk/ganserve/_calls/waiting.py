@@ -17,20 +17,29 @@ sleep, async_sleep = time.sleep, asyncio.sleep
 
 def in_thread(function: Callable[..., ResultT], *arguments: Any) -> ResultT:
     """Call a slow function in this thread, which waits for it in any case."""
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except StopIteration as error:  # would look like the end of a stream, and no future can hold it
+        raise RuntimeError(f"{function.__qualname__} raised {error!r}") from error
 
 
-async_in_thread = asyncio.to_thread
+async def async_in_thread(function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+    """Call a slow function in another thread."""
+    return await asyncio.to_thread(in_thread, function, *arguments)
 
 
-def next_item(items: Iterator[ResultT] | AsyncIterator[ResultT]) -> ResultT | None:
-    """Return the next item, or None at the end; a client that blocks has an ordinary iterator."""
-    return next(cast("Iterator[ResultT]", items), None)
+END: Any = object()
+"""The end of an iterator; None may be an item."""
 
 
-async def async_next_item(items: Iterator[ResultT] | AsyncIterator[ResultT]) -> ResultT | None:
-    """Return the next item of an ordinary or an asynchronous iterator, or None at the end."""
-    return next(items, None) if isinstance(items, Iterator) else await anext(items, None)
+def next_item(items: Iterator[Any] | AsyncIterator[Any]) -> Any:
+    """Return the next item, or `END`; a client that blocks has an ordinary iterator."""
+    return next(cast("Iterator[Any]", items), END)
+
+
+async def async_next_item(items: Iterator[Any] | AsyncIterator[Any]) -> Any:
+    """Return the next item of an ordinary or an asynchronous iterator, or `END`."""
+    return next(items, END) if isinstance(items, Iterator) else await anext(items, END)
 
 
 class Results(Iterator[ResultT]):

@@ -3,6 +3,7 @@
 A module in one of the folders is a command if it begins with "The command `ganserve NAME`: SUMMARY." and has a `main`.
 """
 
+import functools
 import importlib
 import re
 import sys
@@ -47,36 +48,37 @@ class Entry(NamedTuple):
     summary: str
 
 
-def _groups() -> dict[str, dict[str, Entry]]:
+@functools.cache
+def groups() -> dict[str, dict[str, Entry]]:
     """Return the commands by their title in the help and their name, without importing them."""
-    groups: dict[str, dict[str, Entry]] = {}
+    found: dict[str, dict[str, Entry]] = {title: {} for title, _, _ in _FOLDERS}
     for title, package, extra in _FOLDERS:
         folders = find_spec(package).submodule_search_locations  # type: ignore[union-attr]
         for file in sorted(file for folder in folders or () for file in Path(folder).glob("*.py")):
             with file.open(encoding="utf-8") as text:
-                if found := _FIRST_LINE.match(text.readline()):
-                    groups.setdefault(title, {})[found[1]] = Entry(f"{package}.{file.stem}", extra, found[2])
+                if first := _FIRST_LINE.match(text.readline()):
+                    found[title][first[1]] = Entry(f"{package}.{file.stem}", extra, first[2])
+    return {
+        title: {name: group[name] for name in dict.fromkeys([*_WORKFLOW, *group]) if name in group}
+        for title, group in found.items()
+    }
 
-    def place(item: tuple[str, Entry]) -> int:
-        return _WORKFLOW.index(item[0]) if item[0] in _WORKFLOW else len(_WORKFLOW)
 
-    return {title: dict(sorted(group.items(), key=place)) for title, group in groups.items()}
-
-
-GROUPS = _groups()
-COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+def commands() -> dict[str, Entry]:
+    """Return the commands by their name."""
+    return {name: entry for group in groups().values() for name, entry in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the process's arguments, and return its exit code."""
     name, *arguments = (sys.argv[1:] if argv is None else argv) or [""]
-    if name in COMMANDS:
-        return guarded(f"ganserve {name}", lambda: _run(name, arguments))
-    return guarded("ganserve", lambda: _answer(name))
+    return guarded("ganserve", lambda: _run(name, arguments))
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    entry = COMMANDS[name]
+    if name not in commands():
+        return _answer(name)
+    entry = commands()[name]
     try:
         code: int = importlib.import_module(entry.module).main(arguments)
         return code
@@ -92,7 +94,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 def _answer(word: str) -> int:
     """Answer an unknown command."""
-    sections = {title: {name: entry.summary for name, entry in group.items()} for title, group in GROUPS.items()}
+    sections = {title: {name: entry.summary for name, entry in group.items()} for title, group in groups().items()}
     text = help_text("ganserve COMMAND [ARGUMENTS]", _ABOUT, {**sections, "options": _OPTIONS}, _EXAMPLES)
     if word in ("-h", "--help", "help"):
         sys.stdout.write(text)
@@ -103,6 +105,6 @@ def _answer(word: str) -> int:
         sys.stdout.write(f"ganserve {__version__}\n")
         return DONE
     kind = "option" if word.startswith("-") else "command"
-    likely = hint(word, COMMANDS, "`ganserve --help` lists them.")
+    likely = hint(word, commands(), "`ganserve --help` lists them.")
     complain(f"ganserve: error: {word}: no such {kind}. {likely}" if word else text.rstrip())
     return BAD_USAGE

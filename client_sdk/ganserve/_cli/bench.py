@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from ganserve._command_line.command import DONE, FAILED
 from ganserve._command_line.options import flag
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
+from ganserve._results.whole_files import write_whole
 from ganserve._types import Encoding
 
 _EXAMPLES = (
@@ -165,13 +167,14 @@ class _Bench:
         for out in self.arguments.out:
             suffix = out.suffix.lower()
             if suffix == ".csv":
-                _write_csv(rows, out)
+                text = _csv(rows)
             elif suffix == ".json":
-                out.write_text(json.dumps(plain(everything), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                text = json.dumps(plain(everything), indent=1, allow_nan=False) + "\n"
             else:
                 from ganserve._cli.bench_picture import picture
 
-                out.write_text(picture(self.outcomes, title=self._title()), encoding="utf-8")
+                text = picture(self.outcomes, title=self._title())
+            write_whole(out, text.encode())
         if self.arguments.json:
             say_json(everything)
             return
@@ -249,11 +252,12 @@ def _row(outcome: Outcome, count: int) -> dict[str, Any]:
     return row
 
 
-def _write_csv(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    with out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [name for name in rows[0] if name != "failures"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [name for name in rows[0] if name != "failures"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

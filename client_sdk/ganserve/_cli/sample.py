@@ -20,6 +20,7 @@ from ganserve._results.grid_layout import check_count
 from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
+from ganserve._results.whole_files import whole_file
 from ganserve._types import Encoding
 
 _EXAMPLES = (
@@ -166,9 +167,14 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
         check_count(arguments.count, *info.sample.shape[:2])
 
 
+def _save_npy(batch: SampleBatch, out: Path) -> None:
+    with whole_file(out) as stream:
+        np.save(stream, batch.samples, allow_pickle=False)
+
+
 _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
     "npz": SampleBatch.save_npz,
-    "npy": lambda batch, out: np.save(out, batch.samples, allow_pickle=False),
+    "npy": _save_npy,
     "csv": SampleBatch.save_csv,
 }
 

@@ -1,5 +1,6 @@
 """The command `ganserve score`: score pictures or vectors with a model's critic."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ from ganserve._cli.progress import Progress
 from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json, table
 from ganserve._command_line.options import flag
 from ganserve._errors import InvalidRequest
-from ganserve._results.input_source import Source
+from ganserve._results.input_source import NeedsFittingError, Source
+from ganserve._results.picture_file import PictureFile
+from ganserve._results.tables import SUFFIXES
+from ganserve._types import Labels
 
 _EXAMPLES = (
     "ganserve score sevens.png               # a grid of `ganserve sample`: it knows its samples and labels",
     "ganserve score samples/                 # each picture of a folder",
     "ganserve score my-digit.png --label 7   # any picture of the model's size",
+    "ganserve score photo.jpg --fit          # a picture of another size, cut and resized",
     "ganserve score points.csv               # vectors of `ganserve sample`: .csv, .npz or .npy",
 )
 
@@ -36,12 +41,16 @@ class ScoreArguments(ModelArguments):
     model: str | None = flag(None, last=True, example="digits")
     """The model's name. Without it, the model that drew the file's samples, if the file names it, else the
     environment variable GANSERVE_MODEL, else the server's only model."""
+    fit: bool = False
+    """Cut and resize pictures of another size to the model's, and convert their colours. Such scores say less: the
+    critic has never seen resized pictures."""
     json: bool = False
     """Print the score of each sample, as JSON."""
 
 
 def _score(arguments: ScoreArguments) -> int:
     files = _expand(arguments.files)
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
     with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
         results = []
         with Progress(len(files)) as progress:
@@ -58,11 +67,30 @@ def _score(arguments: ScoreArguments) -> int:
 
 
 def _score_file(client: Client, file: Path, arguments: ScoreArguments) -> Scores:
+    if arguments.fit and file.suffix.lower() not in SUFFIXES:
+        return _score_fitted(client, PictureFile.read(file, "FILE"), arguments)
     label: str | int | None = arguments.label
     if arguments.label is not None and arguments.label.isdecimal():
         model = arguments.model if arguments.model is not None else ScoreInputs.read(file, None).model
         label = label_of(arguments.label, client.model(model, arguments.version).label_names)
-    return client.score(file, label, model=arguments.model, version=arguments.version)
+    try:
+        return client.score(file, label, model=arguments.model, version=arguments.version)
+    except NeedsFittingError as error:
+        (violation,) = error.violations
+        raise InvalidRequest.of("FILE", f"{violation.description}; or add --fit to cut and resize it") from error
+
+
+def _score_fitted(client: Client, picture: PictureFile, arguments: ScoreArguments) -> Scores:
+    info = client.model(arguments.model if arguments.model is not None else picture.model, arguments.version)
+    if info.sample.kind != "image":
+        raise InvalidRequest.of("--fit", f"is for pictures, and model {info.name!r} scores {info.sample}")
+    label: Labels | None = None
+    if arguments.label is not None:
+        label = label_of(arguments.label, info.label_names)
+    elif info.critic_takes_labels and picture.labels is not None:
+        label = list(picture.labels)
+    images, _ = picture.samples(info.sample.shape, fit=True)
+    return client.score(images, label, model=info.name, version=info.version)
 
 
 def _expand(files: Sequence[Path]) -> list[Path]:

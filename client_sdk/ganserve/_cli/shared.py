@@ -92,13 +92,14 @@ def _in_flags(arguments: type[Any], error: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Write a line to stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Write text to stdout, with control characters escaped: names are of servers and files."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def say_json(value: object) -> None:
-    """Write a value as JSON to stdout."""
-    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    """Write a value as JSON to stdout, with all control characters escaped as JSON does."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    say("".join(letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text))
 
 
 def plain(value: Any) -> Any:

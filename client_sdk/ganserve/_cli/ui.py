@@ -1,10 +1,15 @@
 """The command `ganserve ui`: serve a page for browsers: samples, walks, scores, model facts."""
 
 import errno
+import ipaddress
+import os
+import re
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +26,9 @@ _EXAMPLES = (
 
 # Their pauses add up to more than gRPC waits before it reconnects.
 _ATTEMPTS = 7
+_PORTS = range(7860, 7960)
 _HIGHEST_PORT = 65535
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +38,11 @@ class UiArguments(ServerArguments):
     models: Path | None = flag(None, metavar="DIR")
     """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in."""
+    """Address to listen on; 0.0.0.0 or :: lets other machines in."""
     port: int | None = None
     """Port of the page. Without it, the first free one from 7860 on."""
+    root_path: str | None = flag(None, metavar="/PATH")
+    """Path at which a proxy publishes the page, such as /gan. The proxy removes it from requests."""
 
 
 def _ui(arguments: UiArguments) -> int:
@@ -41,36 +50,73 @@ def _ui(arguments: UiArguments) -> int:
         raise InvalidRequest.of("--models", "cannot go with --target: leave one of them out")
     if arguments.port is not None and not 0 <= arguments.port <= _HIGHEST_PORT:
         raise InvalidRequest.of("--port", f"is {arguments.port}; expected a number up to {_HIGHEST_PORT}")
-    _check_address(arguments.host, arguments.port)
-    from ganserve._ui.serving import serving  # Slow to import: only after the checks.
+    root_path = (arguments.root_path or "").rstrip("/")
+    if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
+        raise InvalidRequest.of("--root-path", f"is {root_path!r}; expected a path, such as /gan")
+    with _listener(arguments.host, arguments.port) as listener:
+        with _no_proxies():
+            from ganserve._ui.serving import serving  # Slow to import: only after the checks.
 
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    client = (
-        Client(arguments.target, max_attempts=_ATTEMPTS) if arguments.models is None else Client.local(arguments.models)
-    )
-    with client, serving(client, arguments.host, arguments.port) as url:
-        say(f"the page of {client.target} is at {url}")
-        sys.stdout.flush()
-        while not stop.wait(1):  # A signal handler runs only between waits.
-            pass
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        client = (
+            Client(arguments.target, max_attempts=_ATTEMPTS)
+            if arguments.models is None
+            else Client.local(arguments.models)
+        )
+        with client, serving(client, listener, root_path):
+            say(f"the page of {client.target} is at {_url(listener)}")
+            sys.stdout.flush()
+            while not stop.wait(1):  # A signal handler runs only between waits.
+                pass
     return DONE
 
 
-def _check_address(host: str, port: int | None) -> None:
-    """Refuse an address that this machine cannot listen on; Gradio's error names only the port."""
+@contextmanager
+def _no_proxies() -> Iterator[None]:
+    """Hide proxies while Gradio is imported: it makes HTTP clients that we never use, and fails for SOCKS proxies."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower() in _PROXIES}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _listener(host: str, port: int | None) -> socket.socket:
+    """Return a bound socket; without a port, on the first free one."""
     expected = "expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
     except UnicodeError as error:  # such as a label of more than 63 characters
         raise InvalidRequest.of("--host", f"is {host!r}; {expected}") from error
     except OSError as error:
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise InvalidRequest.of("--port", f"is {port}; is not free: {error.strerror}. Give another") from error
         raise InvalidRequest.of("--host", f"is {host!r}, and {error.strerror}; {expected}") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for each in _PORTS if port is None else (port,):
+        try:
+            listener.bind((address[0], each, *address[2:]))
+            listener.listen()
+            return listener
+        except OSError as error:
+            failure = error
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                break
+    listener.close()
+    if failure.errno not in (errno.EADDRINUSE, errno.EACCES):
+        raise InvalidRequest.of("--host", f"is {host!r}, and {failure.strerror}; {expected}") from failure
+    if port is None:
+        taken = f"{_PORTS[0]} to {_PORTS[-1]}"
+        raise InvalidRequest.of("--port", f"is missing, and {taken} are taken; expected a free one") from failure
+    raise InvalidRequest.of("--port", f"is {port}; is not free: {failure.strerror}. Give another") from failure
+
+
+def _url(listener: socket.socket) -> str:
+    """Return the page's address for a browser on this machine."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:  # 0.0.0.0 and ::, which listen everywhere
+        host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 COMMAND = command("ui", UiArguments, _ui, _EXAMPLES)

@@ -37,7 +37,7 @@ def _default(option: Option) -> str:
     default = "on" if option.default is True else option.default
     if default is MISSING:
         return " (required)" if option.flags else ""
-    if default is None or default is False or default == ():
+    if default is False or default in (None, (), ""):
         return ""
     return f" (default: {' '.join(map(str, default)) if isinstance(default, tuple) else default})"
 

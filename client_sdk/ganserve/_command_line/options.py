@@ -3,8 +3,9 @@
 A field `networks.latent_dim` is the option `--networks.latent-dim`. A field's metadata say what its type does not:
 `aliases` (further flags), `metavar` (the value's name in the help), `example` (a right value), `positional`, `folder`
 (a path where no file may be), `repeat` (each of a tuple's values needs the flag: --out a --out b), `flat` (a nested
-dataclass whose options have no prefix), `last` (shown below the others), `flag` (False: no option). If a nested
-dataclass belongs to a `registry` of classes, its name there is an option, too: `--networks.architecture`.
+dataclass whose options have no prefix), `last` (shown below the others), `flag` (False: no option), `opposite` (False:
+no flag switches it off). If a nested dataclass belongs to a `registry` of classes, its name there is an option, too:
+`--networks.architecture`.
 """
 
 import difflib
@@ -78,7 +79,7 @@ class Option:
     def opposite(self) -> tuple[str, ...]:
         """The flag that switches it off: --diagnosis.no-enabled."""
         group, dot, last = self.name[2:].rpartition(".")
-        return (f"--{group}{dot}no-{last}",) if self.kind is bool else ()
+        return (f"--{group}{dot}no-{last}",) if self.kind is bool and self.metadata.get("opposite", True) else ()
 
     @property
     def metavar(self) -> str:
@@ -90,11 +91,10 @@ class Option:
     @property
     def example(self) -> str:
         """A right value: the declared one, or the default, if there is one."""
-        if "example" in self.metadata:
-            return str(self.metadata["example"])
-        usual = self.choices[0] if self.choices else _NUMBERS.get(self.kind, ("", self.metavar))[1]
-        default = (self.default or (None,))[0] if isinstance(self.default, tuple) else self.default
-        return str(usual if default in (None, MISSING, "") else default)
+        default = self.default[0] if isinstance(self.default, tuple) and self.default else self.default
+        others = (*self.choices, _NUMBERS.get(self.kind, ("", self.metavar))[1])
+        known = (self.metadata.get("example"), default, *others)
+        return str(next(value for value in known if value not in (None, MISSING, "", ())))
 
     def read(self, texts: Sequence[str], source: str) -> Any:
         """Convert what the user wrote at `source`: a flag, a variable, or a file and its key."""
@@ -104,26 +104,19 @@ class Option:
         return values if self.many else values[0]
 
     def _read(self, text: str, source: str) -> Any:
+        words = _SWITCH if self.kind is bool else {choice: choice for choice in self.choices}
         try:
-            if self.kind is bool:
-                return _SWITCH[text.lower()]
-            if self.kind is Path:
-                return self._path(text, source)
-            if self.kind is float and math.isnan(float(text)):
+            value: Any = words[text.lower() if self.kind is bool else text] if words else self.kind(text)
+            if self.kind is float and math.isnan(value):
                 raise ValueError
-            return self.choices[self.choices.index(text)] if self.choices else self.kind(text)
         except (ValueError, KeyError):
             raise self.refusal(text, source) from None
-
-    def _path(self, text: str, source: str) -> Path:
-        """Return a path; an empty one is a variable that is not set, and never means this folder."""
-        if not text:
+        if self.kind is Path and not text:  # A variable that is not set, which must not mean this folder.
             raise UsageError(f"{source} '': is empty. Give a path.")
-        path = Path(text)
-        for place in (path, *path.parents) if self.metadata.get("folder") else ():
+        for place in (value, *value.parents) if self.metadata.get("folder") else ():
             if place.exists() and not place.is_dir():
                 raise UsageError(f"{source} {place}: is a file. Name a folder.")
-        return path
+        return value
 
     def refusal(self, text: str, source: str) -> UsageError:
         """Return the error that says what the value must be instead of `text`."""
@@ -150,17 +143,17 @@ def options_of(
     for item in sorted(fields(kind), key=lambda item: item.metadata.get("last", False)):
         declared = item.default if item.default_factory is MISSING else item.default_factory()
         value = declared if default is None else getattr(default, item.name)
-        hint, metadata, here = hints[item.name], item.metadata, (*path, item.name)
-        name, text = f"{prefix}{item.name.replace('_', '-')}", f"{about} {docs.get(item.name, '')}".strip()
-        if is_dataclass(hint):
-            part, values = (hint, None) if value is MISSING else (type(value), value)
-            start = prefix if metadata.get("flat") else f"{name}."
+        metadata, here, doc = item.metadata, (*path, item.name), docs.get(item.name, "")
+        name = f"{prefix}{item.name.replace('_', '-')}"
+        if is_dataclass(hints[item.name]):
+            part, values = (hints[item.name], None) if value is MISSING else (type(value), value)
+            flat = metadata.get("flat")
             # The options of a registered class have help that is whole by itself.
-            inner = "" if metadata.get("flat") or hasattr(part, "registry") else docs.get(item.name, "")
-            options += options_of(part, values, prefix=start, path=here, about=inner)
+            inner = "" if flat or hasattr(part, "registry") else doc
+            options += options_of(part, values, prefix=prefix if flat else f"{name}.", path=here, about=inner)
         elif metadata.get("flag", True):
             flags = () if metadata.get("positional") else (name, *metadata.get("aliases", ()))
-            options.append(Option(here, flags, hint, value, metadata, text))
+            options.append(Option(here, flags, hints[item.name], value, metadata, f"{about} {doc}".strip()))
     return options
 
 

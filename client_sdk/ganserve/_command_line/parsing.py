@@ -9,26 +9,31 @@ from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, Unknow
 
 from ganserve._command_line.options import Option, UsageError, hint
 
-Values = dict[tuple[str, ...], Any]
-"""The values that were given, by the paths of their options."""
-
 _HYPHEN = "\0"  # Stands for the value "-", which cyclopts takes for an option.
 
 
 def parse(
     options: Sequence[Option], argv: Sequence[str], prog: str, example: str = "", *, some: bool = False
-) -> Values:
-    """Return the values that the arguments of `prog`, such as "ganserve sample", give.
+) -> dict[tuple[str, ...], Any]:
+    """Return the values that the arguments of `prog`, such as "ganserve sample", give, by the paths of their options.
 
     An error about a missing option shows `example`. `some`: ignore arguments that belong to other options.
     """
-    words = [_normal(word) for word in argv]
     try:
+        words = [_HYPHEN if word == "-" else word for word in argv]
         _, bound, unused, _ = app_of(prog, options).parse_known_args(words)
+    except UnknownOptionError as error:
+        raise _unused(error.token.keyword or error.token.value, argv, options, prog) from None
     except CycloptsError as error:
-        raise UsageError(_explained(error, words, options, prog)) from None
+        if error.argument is None:
+            raise
+        option = options[int(error.argument.field_info.name[1:])]
+        if isinstance(error, CoercionError) and error.token:  # --json=maybe
+            raise option.refusal(error.token.value, option.name) from None
+        example = f"{option.name} {option.example}"
+        raise UsageError(f"{option.name}: needs a value. Give one, such as {example}.") from None
     if unused and not some:
-        raise UsageError(_unused(unused[0], words, options, prog))
+        raise _unused(unused[0], argv, options, prog)
     values = {options[int(name[1:])].path: value for name, value in bound.arguments.items()}
     missing = [option.name for option in options if option.default is MISSING and option.path not in values]
     if missing and not some:
@@ -69,29 +74,11 @@ def _variable(name: str, option: Option) -> inspect.Parameter:
     return inspect.Parameter(name, place, default=default, annotation=Annotated[option.hint, parameter])
 
 
-def _normal(word: str) -> str:
-    """Return --batch_size=a_b as --batch-size=a_b."""
-    name, equals, value = word.partition("=")
-    return _HYPHEN if word == "-" else f"{name.replace('_', '-')}{equals}{value}" if word.startswith("--") else word
-
-
-def _explained(error: CycloptsError, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
-    if isinstance(error, UnknownOptionError):
-        return _unused(error.token.keyword or error.token.value, words, options, prog)
-    if error.argument:
-        option = options[int(error.argument.field_info.name[1:])]
-        if isinstance(error, CoercionError) and error.token:  # --json=maybe
-            return str(option.refusal(error.token.value, option.name))
-        return f"{option.name}: needs a value. Give one, such as {option.name} {option.example}."
-    error.verbose = False
-    return " ".join(str(error).split())
-
-
-def _unused(word: str, words: Sequence[str], options: Sequence[Option], prog: str) -> str:
+def _unused(word: str, words: Sequence[str], options: Sequence[Option], prog: str) -> UsageError:
     if not word.startswith("-"):
-        return f"{word}: not expected here. Leave it out, or see `{prog} --help`."
+        return UsageError(f"{word}: not expected here. Leave it out, or see `{prog} --help`.")
     if "--" in words and word in words[words.index("--") :]:
-        return f"{word}: stands after `--`. Options stand before it."
-    word = word.partition("=")[0]
+        return UsageError(f"{word}: stands after `--`. Options stand before it.")
+    word = word.partition("=")[0].replace("_", "-")
     names = [name for option in options for name in (*option.flags, *(option.opposite if "no-" in word else ()))]
-    return f"{word}: no such option. {hint(word, names, f'`{prog} --help` lists them.', most=2)}"
+    return UsageError(f"{word}: no such option. {hint(word, names, f'`{prog} --help` lists them.', most=2)}")

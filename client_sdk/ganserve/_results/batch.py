@@ -15,6 +15,7 @@ from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
 from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
+from ganserve._results.whole_files import whole_file
 
 if TYPE_CHECKING:
     import os
@@ -135,7 +136,7 @@ class SampleBatch:
         """Join batches of the same model, version and seed, such as those of a stream.
 
         Raises:
-            InvalidRequest: There is no batch, or they differ in these.
+            InvalidRequest: There is no batch, or they differ in these, or only some have scores, latents and such.
         """
         if not batches:
             raise InvalidRequest.of("batches", "is empty; expected at least one")
@@ -147,8 +148,10 @@ class SampleBatch:
         merged: dict[str, Any] = {}
         for name in _PER_SAMPLE:
             parts = [getattr(batch, name) for batch in batches]
-            if any(part is None for part in parts):
+            if all(part is None for part in parts):
                 merged[name] = None
+            elif any(part is None for part in parts):
+                raise InvalidRequest.of("batches", f"have {name.replace('_', ' ')} in part; expected all or none")
             else:
                 merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
         return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)
@@ -272,7 +275,8 @@ class SampleBatch:
         if self.seed is not None:
             arrays["seed"] = np.uint64(self.seed)
         stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
-        np.savez_compressed(file, **stored)
+        with whole_file(file) as stream:
+            np.savez_compressed(stream, **stored)
         return file
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ganserve._results.input_source import Source
 
 
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Formats to read: Pillow has others, and starts programs for some of them."""
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of their files."""
+_MOST_PIXELS = 2**26  # up to 256 MiB with four channels
 _ORIENTATION = 0x0112  # EXIF's number of the tag
 
 
@@ -30,12 +35,17 @@ def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PI
     """Load the Pillow image of a file; errors name `source`."""
     pillow = import_pillow(f"reading {source.file or source.argument!r}")
     try:
-        with pillow.open(file) as image:
+        with pillow.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:  # before decoding: a small file may hold a large picture
+                raise source.refuse(f"is {width}x{height} pixels; expected at most {_MOST_PIXELS >> 20} million")
             image.load()
             loaded: PIL.Image.Image = image
             return loaded
     except FileNotFoundError as error:
         raise source.refuse("does not exist") from error
+    except pillow.UnidentifiedImageError as error:
+        raise source.refuse(f"cannot be read as a picture; expected {', '.join(FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise source.refuse(f"cannot be read as a picture ({error})") from error
 
@@ -49,7 +59,7 @@ def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[n
     images: list[npt.NDArray[np.uint8]] = []
     for file in files:
         try:
-            with pillow.open(io.BytesIO(file)) as image:
+            with pillow.open(io.BytesIO(file), formats=FORMATS) as image:
                 pixels = np.asarray(image if channels is None else image.convert(MODES[channels]), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise ServerError(f"the answer's sample {len(images)} is not a picture ({error})") from error
@@ -83,13 +93,13 @@ def fit_channels(pixels: npt.NDArray[np.uint8], channels: int, source: Source) -
     alpha = pixels[..., -1:] if given in (2, 4) else None
     if channels in (1, 2) and gray_or_rgb.shape[-1] == 3:
         if (gray_or_rgb != gray_or_rgb[..., :1]).any():
-            raise source.refuse("has colours, and the model takes gray: convert it first")
+            raise source.refuse_form("has colours, and the model takes gray: convert it first")
         gray_or_rgb = gray_or_rgb[..., :1]
     elif channels in (3, 4) and gray_or_rgb.shape[-1] == 1:
         gray_or_rgb = gray_or_rgb.repeat(3, axis=-1)
     if channels in (1, 3):
         if alpha is not None and (alpha != 255).any():
-            raise source.refuse("is transparent in places, and the model takes no alpha: flatten it first")
+            raise source.refuse_form("is transparent in places, and the model takes no alpha: flatten it first")
         return gray_or_rgb
     if alpha is None:
         alpha = np.full((*pixels.shape[:-1], 1), 255, np.uint8)

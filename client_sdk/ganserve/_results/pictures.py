@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ganserve._argument_checks import check_suffix, kind_of
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import arrange, default_scale
 from ganserve._results.grid_picture import CHUNK
+from ganserve._results.whole_files import write_whole
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -87,7 +89,7 @@ def save_grid(
     """Write a batch's grid; see `SampleBatch.save_grid`."""
     if isinstance(path, str | os.PathLike):
         file = check_suffix(path, ".png")
-        file.write_bytes(grid_png(batch, columns=columns, scale=scale))
+        write_whole(file, grid_png(batch, columns=columns, scale=scale))
         return file
     if not hasattr(path, "write") or isinstance(path, io.TextIOBase):
         expected = 'expected a name that ends in .png, or a file that is open for writing bytes ("wb")'
@@ -102,9 +104,12 @@ def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
+    taken: Counter[str] = Counter()
     for i in range(len(images)):
         label = "" if batch.label_names is None else "-" + re.sub(r"[^\w.-]+", "_", batch.label_names[i])
-        path = target / f"{int(batch.indices[i]):06d}{label}.png"
-        path.write_bytes(sample_png(batch, i))
+        stem = f"{int(batch.indices[i]):06d}{label}"
+        taken[stem] += 1  # a batch may hold a sample twice
+        path = target / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
+        write_whole(path, sample_png(batch, i))
         paths.append(path)
     return paths

@@ -3,6 +3,7 @@
 # N = samples, D = values of a vector
 
 import csv
+import io
 import re
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from ganserve._errors import UnsupportedByModel
 from ganserve._results.batch_fields import Drawn
 from ganserve._results.input_source import Source
+from ganserve._results.whole_files import write_whole
 
 SUFFIXES = (".npy", ".npz", ".csv")
 _VALUE = re.compile(r"x[0-9]+")
@@ -29,10 +31,11 @@ def write_csv(batch: Drawn, file: Path) -> Path:
     for name, values in (("score", batch.scores), ("probability", batch.probabilities)):
         if values is not None:
             columns[name] = _numbers(values)
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_whole(file, table.getvalue().encode())
     return file
 
 

@@ -23,7 +23,8 @@ from ganserve import (
     Selection,
     UnsupportedByModel,
 )
-from ganserve._ui.uploads import Upload
+from ganserve._results.input_source import NeedsFittingError
+from ganserve._results.picture_file import PictureFile
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
 """The critic's rule to choose among more samples than the page shows."""
@@ -34,6 +35,8 @@ ANY_LABEL = -1
 MOST_SAMPLES = 256
 MOST_PIXELS = 2**22  # of all samples together; a browser shows about that many without a pause
 MOST_LABELS_TRIED = 256
+FIT = "Cut and resize it to fit"
+"""The option that lets a picture of another size or other colours be scored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,12 +192,13 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
         raise UnsupportedByModel(f"model {info.name!r} has no critic{reason}: it cannot score")
     if info.sample.kind != "image":
         raise UnsupportedByModel(f"model {info.name!r} makes no images, so its critic takes no pictures")
-    upload = Upload.read(file)
-    fitted = fit and not upload.fits(info.sample.shape)
-    if fitted:
-        upload = upload.fitted(info.sample.shape)
-    images = upload.images(info.sample.shape)
-    labels, each_label = _labels_to_score(info, label, upload.labels, len(images))
+    picture = PictureFile.read(file)
+    try:
+        images, fitted = picture.samples(info.sample.shape, fit=fit)
+    except NeedsFittingError as error:
+        (violation,) = error.violations
+        raise InvalidRequest.of("picture", f"{violation.description}; or tick {FIT!r}") from error
+    labels, each_label = _labels_to_score(info, label, picture.labels, len(images))
     given = images.repeat(len(labels), axis=0) if each_label and labels is not None else images
     with _clock() as took:
         scores = client.score(given, labels, model=info.name, version=info.version, priority="high")

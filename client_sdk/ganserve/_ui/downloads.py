@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ganserve import SampleBatch
+from ganserve._results.whole_files import whole_file
 
 Kind: TypeAlias = Literal["png", "zip", "npz", "csv"]
 """One picture of all samples, a PNG for each sample, everything as arrays, or vectors as a table."""
@@ -22,7 +23,10 @@ def write(batch: SampleBatch, kind: Kind, folder: Path) -> Path:
         return batch.save_npz(file)
     if kind == "csv":
         return batch.save_csv(file)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
+    with (
+        whole_file(file) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
+    ):  # PNGs are compressed already
         for picture in batch.save(place / stem):
             archive.write(picture, picture.name)
             picture.unlink()

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import gradio as gr
 
 from ganserve import Client, GanserveError, InvalidRequest, ModelInfo
+from ganserve._results.picture_reading import ENDINGS
 from ganserve._ui import actions, downloads, markup, tiles
 from ganserve._ui.actions import ANY_LABEL, Drawn, Wish
 
@@ -17,6 +18,8 @@ CSS = files("ganserve._ui").joinpath("page.css").read_text(encoding="utf-8")
 SCRIPT = files("ganserve._ui").joinpath("page.js").read_text(encoding="utf-8")
 
 _KINDS: dict[downloads.Kind, str] = {"png": "Grid PNG", "zip": "PNGs, zip", "npz": "NumPy, npz", "csv": "Table, csv"}
+# On phones the options are folded away, so that pictures are on the first screen.
+_OPTIONS = '<button type="button" aria-expanded="false" aria-controls="gs-options">Label, number, seed …</button>'
 _NO_WALK = "Draw samples, pick two of them, and walk from one to the other."
 _NO_PICTURE = "Drop a picture, or a grid that ganserve wrote, to see the critic's score."
 _NO_SAMPLES = "No samples yet: choose a model and press Draw."
@@ -55,6 +58,12 @@ class Page:
         with gr.Row(elem_id="gs-model-row"):
             self._model = gr.Dropdown([], label="Model", elem_id="gs-model", scale=1, min_width=120)
             self._reload = gr.Button("Reload", size="sm", elem_id="gs-reload", scale=0, min_width=72)
+        _html(_OPTIONS, elem_id="gs-toggle", js_on_load="ganservePage.toggling(element)")
+        with gr.Column(elem_id="gs-options"):
+            self._lay_out_options()
+        self._draw = gr.Button("Draw", variant="primary", size="lg", elem_id="gs-draw")
+
+    def _lay_out_options(self) -> None:
         self._label = gr.Dropdown(
             [("any", ANY_LABEL)], value=ANY_LABEL, label="Label", visible=False, elem_id="gs-label"
         )
@@ -81,7 +90,6 @@ class Page:
         self._proposals = gr.Slider(
             1, 64, 8, step=1, label="N, drawn for each that is shown", visible=False, elem_id="gs-proposals"
         )
-        self._draw = gr.Button("Draw", variant="primary", size="lg", elem_id="gs-draw")
 
     def _lay_out_samples(self) -> None:
         with gr.Row(elem_id="gs-tools"):
@@ -106,6 +114,7 @@ class Page:
                     )
                     for kind, text in _KINDS.items()
                 }
+        self._legend = _html("", elem_id="gs-legend")
         self._grid = _html(
             markup.empty(_NO_SAMPLES), elem_id="gs-grid", js_on_load="ganservePage.pickable(element, trigger, 'pick')"
         )
@@ -124,20 +133,25 @@ class Page:
     def _lay_out_score(self) -> None:
         with gr.Row(elem_id="gs-score-tools"):
             self._picture = gr.File(
-                label="Picture", file_types=["image"], height=140, elem_id="gs-picture", scale=2, min_width=240
+                label="Picture",
+                file_types=list(ENDINGS),
+                height=140,
+                elem_id="gs-picture",
+                scale=2,
+                min_width=240,
             )
             with gr.Column(scale=1, min_width=200):
                 self._scored_label = gr.Dropdown(
                     [("each", ANY_LABEL)], value=ANY_LABEL, label="As label", visible=False, elem_id="gs-scored-label"
                 )
-                self._fit = gr.Checkbox(True, label="Cut and resize it to fit", elem_id="gs-fit")
+                self._fit = gr.Checkbox(False, label=actions.FIT, elem_id="gs-fit")
         self._verdict = _html(markup.empty(_NO_PICTURE), elem_id="gs-verdict")
 
     def _wire(self) -> None:
         form = [self._count, self._seed, self._truncation, self._choosing, self._proposals]
         chosen = [self._info, self._model, self._label, self._count, self._choosing, self._proposals]
         chosen += [self._scored_label, self._facts]
-        shown = [self._drawn, self._status, self._grid, self._order, self._from, self._to, self._keep]
+        shown = [self._drawn, self._status, self._legend, self._grid, self._order, self._from, self._to, self._keep]
         shown += [*self._downloads.values(), self._position, self._way]
         for start in (self.blocks.load, self._reload.click):
             _on(start, self._list_models, [self._model, *form], [*chosen, *shown], busy=self._grid)
@@ -218,7 +232,7 @@ class Page:
     ) -> Updates:
         wish = Wish(label=label, count=count, seed=seed, truncation=truncation, choosing=choosing, proposals=proposals)
         try:
-            result = actions.draw(self._client, _known(info), wish)
+            result = actions.draw(self._client, info := _known(info), wish)
         except GanserveError as error:
             return {self._status: markup.refused(error)}
         batch, ends = result.batch, (0, min(1, len(result.batch) - 1))
@@ -226,6 +240,7 @@ class Page:
         return {
             self._drawn: result,
             self._status: markup.drawn(result),
+            self._legend: markup.legend(info, result),
             self._grid: tiles.tiles(batch, actions.order(result, "as drawn"), ends),
             self._order: gr.update(value="as drawn", visible=batch.scores is not None),
             self._from: ends[0],

@@ -53,6 +53,18 @@ def drawn(result: Drawn) -> str:
     return said(*facts)
 
 
+def legend(info: ModelInfo, result: Drawn) -> str:
+    """Explain the number and the bar below each sample; nothing if samples have no scores."""
+    if result.batch.scores is None:
+        return ""
+    within = " within a label" if result.within_labels else ""
+    bar = "chance of being real data" if info.calibration else "the score as 0 to 1, not calibrated"
+    return (
+        f'<p class="gs-legend"><span><b>+0.00</b> critic\'s score: higher is more real{within}</span> '
+        f"<span>{meter(0.6)} {bar}</span></p>"
+    )
+
+
 def walked(result: Drawn, ends: tuple[int, int]) -> str:
     """Show the facts about a walk."""
     return said(

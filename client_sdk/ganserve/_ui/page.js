@@ -18,6 +18,14 @@ window.ganservePage = {
     });
   },
 
+  // On a phone, the button shows and hides the options of the form.
+  toggling(element) {
+    element.querySelector("button").addEventListener("click", ({ currentTarget }) => {
+      const open = document.getElementById("gs-options").classList.toggle("gs-open");
+      currentTarget.setAttribute("aria-expanded", String(open));
+    });
+  },
+
   // The places of the two samples that are picked: where a walk starts, and where it ends.
   ends() {
     const place = (pick) => document.querySelector(`#gs-grid .gs-tile[data-pick="${pick}"]`)?.dataset.place;

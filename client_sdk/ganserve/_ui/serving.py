@@ -1,17 +1,21 @@
 """Serve the page to browsers, without a request to any other host."""
 
-import logging
 import os
+import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from ganserve import Client, InvalidRequest
+from ganserve import Client
 from ganserve._ui.layout import CSS, SCRIPT, Page
 
 # Keeps the browser from reaching other hosts. Gradio's own scripts are inline and use eval.
@@ -25,43 +29,45 @@ _MOST_UPLOADED = "20mb"
 
 
 @contextmanager
-def serving(client: Client, host: str, port: int | None) -> Iterator[str]:
-    """Serve the page until the block ends, and yield its address; without a port, on the first free one from 7860."""
-    theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_MONO_FONTS)
+def serving(client: Client, listener: socket.socket, root_path: str) -> Iterator[None]:
+    """Serve the page on a bound socket until the block ends; browsers see it below `root_path`."""
     with tempfile.TemporaryDirectory(prefix="ganserve-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
-        page = Page(client, Path(folder))
+        app = _app(Page(client, Path(folder)), root_path)
+        # Don't wait for open pages, nor log errors about them. Gradio's own launch would call the page through the
+        # system's proxy first.
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="ganserve-ui")
+        thread.start()
         try:
-            _, url, _ = page.blocks.launch(
-                server_name=host,
-                server_port=port,
-                prevent_thread_lock=True,
-                quiet=True,
-                inline=False,
-                share=False,
-                footer_links=[],
-                run_history=False,
-                enable_monitoring=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                max_file_size=_MOST_UPLOADED,
-                theme=theme,
-                css=CSS,
-                head=f"<script>{SCRIPT}</script>",
-                app_kwargs={"middleware": [Middleware(_Policy)]},
-            )
-        except OSError as error:
-            raise InvalidRequest.of(
-                "--port", f"{'is not free' if port is None else f'{port} is not free'}: {error}"
-            ) from error
-        try:
-            yield url
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield
         finally:
-            # Don't wait for open pages, nor log errors about them.
-            page.blocks.server.config.timeout_graceful_shutdown = 1
-            logging.getLogger("uvicorn.error").disabled = True
-            page.blocks.close(verbose=False)
+            server.should_exit = True
+            thread.join()
+
+
+def _app(page: Page, root_path: str) -> FastAPI:
+    theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_MONO_FONTS)
+    outer = FastAPI(openapi_url=None, middleware=[Middleware(_Policy)])
+    gr.mount_gradio_app(
+        outer,
+        page.blocks,
+        path="/",
+        root_path=root_path,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        max_file_size=_MOST_UPLOADED,
+        theme=theme,
+        css=CSS,
+        head=f"<script>{SCRIPT}</script>",
+    )
+    return outer
 
 
 class _Policy:

@@ -14,6 +14,7 @@ from ganserve import Sample, SampleBatch
 from ganserve._results.pictures import to_pil
 
 _SMALL_PX = 64  # smaller pictures are enlarged pixel by pixel
+_SHORT_LABEL = 2  # longer labels have a line of their own, above the score
 _VALUES_SHOWN = 8
 _ROWS_IN_SIGHT = 14  # of the table, without scrolling (page.css: gs-scroll)
 
@@ -38,7 +39,10 @@ def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> st
             f' aria-label="{escape(_said(i, sample))}" title="{escape(_said(i, sample))}">'
             f"{picture(sample.image)}{_caption(sample, one_label)}</button>"
         )
-    return f'<div class="gs-tiles{_size_class(batch)}" role="group" aria-label="samples">{"".join(cells)}</div>'
+    stacked = "" if one_label or max(map(len, batch.label_names or ("",))) <= _SHORT_LABEL else " gs-stacked"
+    return (
+        f'<div class="gs-tiles{_size_class(batch)}{stacked}" role="group" aria-label="samples">{"".join(cells)}</div>'
+    )
 
 
 def steps(batch: SampleBatch) -> str:

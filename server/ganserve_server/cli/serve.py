@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from ganserve._command_line.command import BAD_USAGE, FAILED, Command, complain
+from ganserve_server.control_groups import usable_memory
 from ganserve_server.errors import GanserveServerError, StartupError
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.settings import Configuration, ServerConfig
 from ganserve_server.settings_sources import blame, read_configuration
 
@@ -23,6 +26,10 @@ class ServeCommand(Command):
 
 
 def _serve(configuration: Configuration) -> int:
+    # Process 1 of a container ignores signals without a handler. `lifecycle` sets its own before models load.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
     if as_json:
         # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
@@ -31,12 +38,13 @@ def _serve(configuration: Configuration) -> int:
         # gRPC's event engine reads on its own threads. Without it a message changes threads once less on its way to
         # Python: benchmarks/serving/README.md.
         os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    trials = _start_trials(configuration.config)
     # onnxruntime and the rest take a third of a second to import; --help and refusals do not wait for them.
     from ganserve_server.monitoring.logs import set_up_logging
 
     set_up_logging(configuration.config.log_level, configuration.config.log_format)
     try:
-        return _run(configuration)
+        return _run(configuration, trials)
     except GanserveServerError as error:
         text = blame(error, configuration.sources)
         if as_json:
@@ -44,9 +52,20 @@ def _serve(configuration: Configuration) -> int:
         else:
             complain(f"ganserve serve: error: {text}")
         return BAD_USAGE if isinstance(error, StartupError) else FAILED
+    finally:
+        trials.close()
 
 
-def _run(configuration: Configuration) -> int:
+def _start_trials(config: ServerConfig) -> TrialProcesses:
+    """Start the process that tries packages, which imports what it needs while this one does the same."""
+    memory_bytes = config.load_memory_mib * 2**20 or usable_memory() // 2
+    trials = TrialProcesses(timeout_s=config.load_timeout_s, memory_bytes=memory_bytes)
+    if config.folder.is_dir():
+        trials.start()
+    return trials
+
+
+def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.allocator import keep_freed_memory
     from ganserve_server.lifecycle import serve
 
@@ -54,8 +73,8 @@ def _run(configuration: Configuration) -> int:
     try:
         import uvloop
     except ImportError:  # no wheels for Windows
-        return asyncio.run(serve(configuration))
-    return uvloop.run(serve(configuration))
+        return asyncio.run(serve(configuration, trials))
+    return uvloop.run(serve(configuration, trials))
 
 
 COMMAND = ServeCommand(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.providers import CPU
 from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
+from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
 _TRIALS = 5
@@ -155,13 +156,15 @@ def _count(feed: Feed) -> int:
     return len(next(iter(feed.values())))
 
 
-def _check_tensors(file: str, kind: str, found: Sequence[Any], expected: Sequence[TensorSpec], *, exact: bool) -> None:
+def _check_tensors(file: str, kind: str, given: Sequence[Any], expected: Sequence[TensorSpec], *, exact: bool) -> None:
     """Compare a graph's inputs or outputs, as onnxruntime describes them, with the expected ones."""
-    by_name = {argument.name: argument for argument in found}
+    by_name = {argument.name: argument for argument in given}
     missing = [str(tensor) for tensor in expected if tensor.name not in by_name]
     surplus = sorted(by_name.keys() - {tensor.name for tensor in expected}) if exact else []
     if missing or surplus:
-        raise PackageError(f"{file} has the {kind}s {sorted(by_name)}; expected {', '.join(map(str, expected))}")
+        raise PackageError(
+            f"{file} has the {kind}s [{listed(sorted(by_name), repr)}]; expected {', '.join(map(str, expected))}"
+        )
     for tensor in expected:
         argument = by_name[tensor.name]
         dtype = DTYPES.get(argument.type)
@@ -172,7 +175,7 @@ def _check_tensors(file: str, kind: str, found: Sequence[Any], expected: Sequenc
             for extent, wanted in zip(shape[1:], tensor.sample_shape, strict=True)
         )
         if dtype != tensor.dtype or not fits:
-            raise PackageError(f"{file}: {kind} {tensor.name} is {argument.type} {shape}; expected {tensor}")
+            raise PackageError(f"{file}: {kind} {tensor.name} is {argument.type} {shown(shape)}; expected {tensor}")
         if isinstance(shape[0], int):
             raise PackageError(
                 f"{file}: {kind} {tensor.name} is fixed to batches of {shape[0]}; export it with a symbolic batch axis"

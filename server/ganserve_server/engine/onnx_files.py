@@ -1,11 +1,10 @@
-"""Read a few facts from an ONNX file: external weights, opset, precision of the weights.
+"""Read a few facts from an ONNX file: its format, external weights, opset, precision of the weights.
 
 If a session is made from a file's bytes, onnxruntime (1.31) looks for external weights in the working directory, which
 is outside the package and not covered by digests. Reading these few fields does not need the package onnx.
 """
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -31,6 +30,19 @@ _PRECISIONS: dict[int, Precision] = {1: "float32", 10: "float16", 16: "bfloat16"
 _VARINT, _FIXED64, _BYTES, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
 _FIXED_LENGTHS = {_FIXED64: 8, _FIXED32: 4, _GROUP_START: 0, _GROUP_END: 0}
 _MOST_VARINT_BYTES = 10
+_ORT_IDENTIFIER = slice(4, 8), b"ORTM"  # of onnxruntime's own format, a flatbuffer, whose content we cannot check
+_MOST_VALUES = 2**63  # of one tensor
+
+
+def is_onnx(content: bytes) -> bool:
+    """Return True if a file can be an ONNX model; False for onnxruntime's own format, which it would load, too."""
+    place, identifier = _ORT_IDENTIFIER
+    if content[place] == identifier:
+        return False
+    try:
+        return all(True for _ in _fields(content, 0, len(content)))
+    except ValueError:
+        return False
 
 
 def has_weights_elsewhere(content: bytes) -> bool:
@@ -94,7 +106,12 @@ def _tensor(content: bytes, at: int, end: int) -> tuple[int, int]:
             while start < past:
                 value, start = _varint(content, start, past)
                 dims.append(value)
-    return data_type, math.prod(dims)
+    size = 1
+    for extent in dims:
+        size *= extent
+        if size > _MOST_VALUES:  # else the product of 60,000 extents would take seconds
+            raise ValueError(size)
+    return data_type, size
 
 
 def _messages(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -1,11 +1,10 @@
 """Choose the number of workers, their threads, and the batch sizes that calls are padded to."""
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
+from ganserve_server.control_groups import cpu_limit
 from ganserve_server.engine.providers import CPU
 
 _MAX_WORKERS = 16
@@ -43,9 +42,7 @@ def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -
 
 
 def usable_cores() -> int:
-    """Return the number of cores that the CPU affinity and the control group's quota allow."""
+    """Return the number of cores that the CPU affinity and the control groups' quotas allow."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, math.ceil(int(quota) / int(period))))
-    return cores
+    quota = cpu_limit()
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))

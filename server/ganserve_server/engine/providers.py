@@ -20,11 +20,11 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
-# An ONNX graph with one Identity node. A session of it loads the provider.
-_IDENTITY_GRAPH = bytes.fromhex(
+IDENTITY_GRAPH = bytes.fromhex(
     "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a"
     "0a08080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
 )
+"""An ONNX graph with one Identity node. A session of it loads the provider."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ def _library_obstacle() -> str | None:
 
 
 def _session_obstacle(provider: str = CUDA) -> str | None:
-    session = onnxruntime.InferenceSession(_IDENTITY_GRAPH, providers=[provider, CPU])
+    session = onnxruntime.InferenceSession(IDENTITY_GRAPH, providers=[provider, CPU])
     if session.get_providers()[0] == provider:
         return None
     return f"onnxruntime could not create its {provider}, although its libraries are there (its log says more)"

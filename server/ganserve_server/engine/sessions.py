@@ -31,7 +31,16 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 """numpy's element types by onnxruntime's names."""
 CAPTURE_LOCK = CaptureLock()
 # Parts of the messages of onnxruntime, CUDA, cuDNN and cuBLAS when memory runs out.
-_OUT_OF_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "allocation_failed", "available memory of")
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "no memory left",
+    "failed to allocate",
+    "out of memory",
+    "alloc_failed",
+    "allocation_failed",
+    "available memory of",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +110,8 @@ def make_session(
     # Log only fatal errors: other errors are raised, warnings concern the exporter, and the lines are not JSON.
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # onnxruntime's own format would pass by the checks of `onnx_files`.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
     # On a GPU the CPU runs only the few nodes that CUDA has no kernel for.
     options.intra_op_num_threads = config.threads if config.provider == CPU else 1
@@ -155,10 +166,15 @@ def nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:
     return dict(counts)
 
 
+def is_out_of_memory(message: str) -> bool:
+    """Return True if an error's message says that memory ran out."""
+    text = message.lower()
+    return any(sign in text for sign in _OUT_OF_MEMORY)
+
+
 def run_failure(file: str, error: Exception) -> EngineError | MemoryFullError:
     """Return the error for a run that failed."""
-    text = str(error).lower()
-    if any(sign in text for sign in _OUT_OF_MEMORY):
+    if is_out_of_memory(str(error)):
         return MemoryFullError(f"{file}: the device has no memory left: request fewer samples, or retry later")
     return EngineError(f"{file} could not be executed: {error}")
 

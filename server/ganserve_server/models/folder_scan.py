@@ -8,7 +8,8 @@ from pathlib import Path
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 """Name, size, times of the last change of content and of metadata, and inode of each file; () for no files."""
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_VERSION = re.compile(r"[1-9][0-9]*")
+_MOST_VERSION = 2**32 - 1  # the protocol's uint32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,9 @@ def scan(folder: Path) -> Scan:
             if not _VERSION.fullmatch(inner.name):
                 found.ignored.append(f"{inner}: a version's folder is named by a positive integer")
                 continue
+            if len(inner.name) > len(str(_MOST_VERSION)) or int(inner.name) > _MOST_VERSION:
+                found.ignored.append(f"{inner}: a version is at most {_MOST_VERSION}")
+                continue
             try:
                 fingerprint = _fingerprint(inner)
             except OSError as error:
@@ -52,8 +56,17 @@ def scan(folder: Path) -> Scan:
         if versions or found.unreadable.keys() & set(inside):
             found.packages[model.name] = dict(sorted(versions.items()))
         else:
-            found.ignored.append(f"{model}: has no version's folder, such as {model / '1'}")
+            found.ignored.append(f"{model}: {_missing(model)}")
     return found
+
+
+def _missing(model: Path) -> str:
+    try:
+        if (model / "manifest.json").is_file():
+            return f"is a package, but lies where a model should: move it to {model.parent / 'NAME' / model.name}"
+    except OSError:
+        pass
+    return f"has no version's folder, such as {model / '1'}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

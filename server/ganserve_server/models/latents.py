@@ -33,11 +33,12 @@ import math
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+
+from ganserve_server.models.latent_types import Control, Distribution
 
 MAX_INDEX = 2**48
 """Upper limit of offset + count."""
@@ -55,24 +56,6 @@ class Purpose(enum.IntEnum):
     LATENTS = 1
     LABELS = 2
     ACCEPTANCE = 3
-
-
-class Distribution(enum.Enum):
-    """The distribution of each latent value."""
-
-    NORMAL = "normal"
-    UNIFORM = "uniform"
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A latent value that a request may set; otherwise it is uniform on [low, high)."""
-
-    name: str
-    index: int
-    """Its position in the latent."""
-    low: float
-    high: float
 
 
 def draw_seed() -> int:

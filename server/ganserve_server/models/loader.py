@@ -3,24 +3,37 @@
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.engine.parallelism import usable_cores
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
+from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package import Package, manifest_digest, read_package
+from ganserve_server.models.trial_inputs import fitted, trial_feeds
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.models.version_table import VersionEntry, VersionTable
 from ganserve_server.queue.options import BatchConfig
 
+_MOST_REASON_CHARACTERS = 2000
+_FEWEST_LOADS, _MOST_LOADS = 2, 4  # at a time: an endless trial must not keep the others waiting
 _log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Loads and unloads the versions of a table. Callers hold `lock`."""
+    """Loads and unloads the versions of a table. Callers hold `lock`, which no load holds while it reads or tries."""
 
     def __init__(
-        self, table: VersionTable, engine_config: EngineConfig, batch_config: BatchConfig, drain_timeout_s: float
+        self,
+        table: VersionTable,
+        engine_config: EngineConfig,
+        batch_config: BatchConfig,
+        drain_timeout_s: float,
+        trials: TrialProcesses | None,
     ) -> None:
+        """Keep the settings; without `trials`, packages are loaded without a trial in another process."""
         self.lock = threading.RLock()
         """Held during every change of the table."""
         self.listeners: list[Callable[[], None]] = []
@@ -30,44 +43,41 @@ class Loader:
         self._engine_config = engine_config
         self._batch_config = batch_config
         self._drain_timeout_s = drain_timeout_s
+        self._trials = trials
         self._draining: list[threading.Thread] = []
+        loads = min(max(usable_cores(), _FEWEST_LOADS), _MOST_LOADS)
+        self._loads = ThreadPoolExecutor(loads, thread_name_prefix="load")
+        self._running = 0
+        self.started = False
+        """True once versions are loaded while the server runs, which the log says."""
+        # One at a time: they use all cores, and measure their speed.
+        self._making = threading.Lock()
 
-    def load(self, entry: VersionEntry, *, starting: bool = False) -> None:
-        """Load a version and replace the loaded one, if any. On failure, `entry.reason` gives the reason.
+    def begin(self, entry: VersionEntry) -> Future[None]:
+        """Begin to load a version that is not loading, to replace the loaded one, if any.
 
-        At start, a missing execution provider raises ProviderError.
+        When the result is done, `entry.reason` is empty or tells why the version was not loaded. An execution provider
+        that is missing raises ProviderError there.
         """
         if entry.model is None:
             entry.state = gan_service_pb2.MODEL_STATE_LOADING
-            self._notify()
         entry.tried, entry.reason = entry.found, ""
-        try:
-            model = Model(read_package(entry.folder), self._engine_config, self._batch_config)
-        except (PackageError, ProviderError) as error:
-            if starting and isinstance(error, ProviderError):
-                raise
-            entry.reason = str(error)
-            if entry.model is None:
-                entry.state = gan_service_pb2.MODEL_STATE_FAILED
-            kept = "; the loaded version keeps serving" if entry.model else ""
-            _log.warning("%s could not be loaded%s: %s", entry.folder, kept, error)
-        else:
-            before, entry.model = entry.model, model
-            entry.state = gan_service_pb2.MODEL_STATE_READY
-            if not starting:
-                _log.info("model %s version %d is loaded", entry.name, entry.version)
-            if before is not None:
-                self._retire(entry, before)
+        self._running += 1
+        entry.load = self._loads.submit(self._load, entry)
         self._notify()
+        return entry.load
 
     def unload(self, entry: VersionEntry) -> None:
-        """Unload a version, but let its running requests finish."""
+        """Unload a version, but let its running requests finish. A load that runs is discarded when it ends."""
         model, entry.model = entry.model, None
         if model is not None:
             entry.state = gan_service_pb2.MODEL_STATE_UNLOADING
             entry.tried = ()
             _log.info("model %s version %d is unloaded", entry.name, entry.version)
             self._retire(entry, model)
+        elif entry.state == gan_service_pb2.MODEL_STATE_LOADING:
+            entry.state = gan_service_pb2.MODEL_STATE_UNLOADED
+            entry.tried = ()
         elif entry.state != gan_service_pb2.MODEL_STATE_UNLOADING:
             self._forget_if_gone(entry)
         self._notify()
@@ -75,6 +85,9 @@ class Loader:
     def close(self) -> None:
         """Close all models; may block for one call of each."""
         self.closing.set()
+        if self._trials is not None:
+            self._trials.close()
+        self._loads.shutdown(cancel_futures=True)
         with self.lock:
             models = [entry.model for entry in self._table.entries() if entry.model is not None]
             self._table.replace([])
@@ -83,6 +96,72 @@ class Loader:
             model.close()
         for thread in self._draining:
             thread.join()
+
+    def _load(self, entry: VersionEntry) -> None:
+        """Load a version, on a thread of its own, and put it into the table."""
+        model, failure = None, None
+        try:
+            package = self._read(entry)
+            model = None if package is None else self._made(package)
+        except (PackageError, ProviderError) as error:
+            failure = error
+        except MemoryError:
+            failure = PackageError("this process has not enough memory to load it")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other versions load
+            _log.exception("%s could not be loaded", entry.folder)
+            failure = PackageError(f"{type(error).__name__}: {error}")
+        with self.lock:
+            entry.load = None
+            self._running -= 1
+            if not self._running and self._trials is not None:
+                self._trials.rest()
+            if failure is not None:
+                self._failed(entry, failure)
+            elif model is not None:
+                self._loaded(entry, model)
+            self._notify()
+        if isinstance(failure, ProviderError):
+            raise failure
+
+    def _read(self, entry: VersionEntry) -> Package | None:
+        """Return the version's package; None if it is the one that is loaded."""
+        if (model := entry.model) is not None and manifest_digest(entry.folder) == model.digest:
+            package = read_package(entry.folder)  # raises if a file no longer has its digest
+            return package if package.digest != model.digest else None
+        return read_package(entry.folder)
+
+    def _made(self, package: Package) -> Model:
+        engine_config, batch_config = fitted(package.info, self._engine_config, self._batch_config)
+        if self._trials is None:
+            check_graph_files(package)
+        else:
+            feeds = trial_feeds(package.info, engine_config, batch_config)
+            self._trials.check(package, engine_config, feeds)
+        with self._making:
+            return Model(package, self._engine_config, self._batch_config)
+
+    def _failed(self, entry: VersionEntry, failure: Exception) -> None:
+        if entry.wanted is False or not entry.found:  # unloaded or removed meanwhile
+            self._forget_if_gone(entry)
+            return
+        entry.reason = str(failure)[:_MOST_REASON_CHARACTERS]
+        if entry.model is None and entry.state == gan_service_pb2.MODEL_STATE_LOADING:
+            entry.state = gan_service_pb2.MODEL_STATE_FAILED
+        if not self.closing.is_set():
+            kept = "; the loaded version keeps serving" if entry.model else ""
+            _log.warning("%s could not be loaded%s: %s", entry.folder, kept, entry.reason)
+
+    def _loaded(self, entry: VersionEntry, model: Model) -> None:
+        if self.closing.is_set() or entry.wanted is False or not entry.found:  # unloaded or removed meanwhile
+            model.close()
+            self._forget_if_gone(entry)
+            return
+        before, entry.model = entry.model, model
+        entry.state = gan_service_pb2.MODEL_STATE_READY
+        if self.started:
+            _log.info("model %s version %d is loaded", entry.name, entry.version)
+        if before is not None:
+            self._retire(entry, before)
 
     def _retire(self, entry: VersionEntry, model: Model) -> None:
         """Close a model on a separate thread once its requests have finished."""
@@ -107,7 +186,7 @@ class Loader:
         self._draining[-1].start()
 
     def _forget_if_gone(self, entry: VersionEntry) -> None:
-        if not entry.found:
+        if not entry.found and entry.model is None and entry.load is None:
             self._table.replace(other for other in self._table.entries() if other is not entry)
 
     def _notify(self) -> None:

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.engine.engine import Engine, TensorSpec
-from ganserve_server.engine.parallelism import choose_buckets
+from ganserve_server.engine.engine import Engine
 from ganserve_server.engine.sessions import EngineConfig, Feed
+from ganserve_server.models.engines import make_engines
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
-from ganserve_server.models.trial import try_critic, try_generator, try_typicality
+from ganserve_server.models.trial_inputs import fitted, trial_feeds
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Slice, WorkT
 from ganserve_server.queue.options import BatchConfig
@@ -28,7 +27,6 @@ from ganserve_server.queue.options import BatchConfig
 Labels = int | NDArray[np.int64] | None
 
 _SliceT = TypeVar("_SliceT", bound=Slice[Any])
-_FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
@@ -75,40 +73,26 @@ class Model:
         """
         self.info = package.info
         self.spec = package.spec
-        batch_config = batch_config.for_samples_of(package.info.sample_bytes)
-        if engine_config.buckets:
-            buckets = choose_buckets(engine_config.provider, engine_config.buckets, batch_config.max_batch_size)
-            engine_config = replace(engine_config, buckets=buckets)
+        self.digest = package.digest
+        """Identifies the content of the package."""
+        engine_config, batch_config = fitted(package.info, engine_config, batch_config)
         self.max_batch_size = batch_config.max_batch_size
         self.leases = Leases()
         """The requests that use the model."""
         self._controls = tuple(package.info.controls.values())
-        latents, labels, samples, scores = _tensor_specs(package.info)
-        self._generator = Engine(
-            package.spec.generator.file, package.generator, engine_config, [latents, *labels], [samples]
-        )
+        feeds = trial_feeds(package.info, engine_config, batch_config)
+        self._engines = engines = make_engines(package, engine_config, feeds)
+        self._generator, self._critic, self._typicality = engines.generator, engines.critic, engines.typicality
         self.providers = self._generator.providers
         """The execution providers that run it, first choice first."""
-        self._critic: Engine | None = None
-        if package.critic is not None:
-            critic_inputs = [samples, *labels] if package.info.critic_takes_labels else [samples]
-            self._critic = Engine(package.spec.critic.file, package.critic, engine_config, critic_inputs, scores)
-        self._typicality: Engine | None = None
-        if package.typicality is not None:
-            file, ranks = package.spec.typicality.graph.file, TensorSpec(name="typicality", dtype=_FLOAT32)
-            self._typicality = Engine(file, package.typicality, engine_config, [samples], [ranks])
-        sizes = sorted({1, self.max_batch_size, *engine_config.buckets})
-        feeds, critic_feeds = try_generator(self._generator, package.info, sizes)
-        if self._critic is not None:
-            try_critic(self._critic, package.spec, critic_feeds)
-        critic_trials = [] if self._critic is None else [(self._critic, critic_feeds)]
-        if self._typicality is not None:
-            critic_trials.append((self._typicality, try_typicality(self._typicality, critic_feeds)))
         self.generator = self._batcher("generator", self._generate, [(self._generator, feeds)], batch_config)
         self.critic = None
         if self._critic is not None:
+            trials = [(self._critic, engines.critic_feeds)]
+            if self._typicality is not None:
+                trials.append((self._typicality, engines.typicality_feeds))
             try:
-                self.critic = self._batcher("critic", self._score, critic_trials, batch_config)
+                self.critic = self._batcher("critic", self._score, trials, batch_config)
             except BaseException:
                 self.generator.close()
                 raise
@@ -131,12 +115,12 @@ class Model:
             run,
             config,
             inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
-            prepare=prepare,
+            prepare=prepare if any(engine.cuda_graphs for engine, _ in trials) else None,
         )
 
     def engines(self) -> list[Engine]:
         """Return the generator's engine and, if there are such, the critic's and the typicality's."""
-        return [engine for engine in (self._generator, self._critic, self._typicality) if engine is not None]
+        return self._engines.all()
 
     def describe(self) -> gan_service_pb2.GetModelResponse:
         """Return the manifest and how the graphs run, the generator first."""
@@ -229,14 +213,3 @@ def _placed(slices: Iterable[_SliceT]) -> Iterator[tuple[_SliceT, slice]]:
     for part in slices:
         yield part, slice(at, at + part.count)
         at += part.count
-
-
-def _tensor_specs(info: ModelInfo) -> tuple[TensorSpec, list[TensorSpec], TensorSpec, list[TensorSpec]]:
-    """Return latents, labels (none if unconditional), samples, and scores and probabilities."""
-    labels = [TensorSpec(name="labels", dtype=_INT64)] if info.label_names else []
-    return (
-        TensorSpec(name="latents", dtype=_FLOAT32, sample_shape=(info.latent_dimension,)),
-        labels,
-        TensorSpec(name="samples", dtype=info.sample_dtype, sample_shape=info.sample_shape),
-        [TensorSpec(name=name, dtype=_FLOAT32) for name in ("scores", "probabilities")],
-    )

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganserve.v1 import model_spec_pb2, tensor_pb2
-from ganserve_server.error_text import enum_name
+from ganserve_server.error_text import enum_name, listed
 from ganserve_server.errors import PackageError
-from ganserve_server.models.latents import Control, Distribution
+from ganserve_server.models.latent_types import Control, Distribution
 
 _CONTROL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+MAX_SAMPLE_BYTES = 256 * 2**20
+"""Most bytes of one raw sample: an answer holds no larger one."""
+_MAX_LATENTS, _MAX_LABELS = 2**16, 2**17
 _LABEL_OVERHEAD_BYTES = 11  # the name's tag (1) and length (up to 5), and the index (up to 5)
 _DISTRIBUTIONS = {
     model_spec_pb2.LATENT_DISTRIBUTION_NORMAL: Distribution.NORMAL,
@@ -67,20 +70,25 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         kind = enum_name(model_spec_pb2.SampleKind, sample.kind)
         raise PackageError(f"sample.kind is {kind}; expected IMAGE or VECTOR")
     if not fits or not all(shape):
-        raise PackageError(f"sample.shape is {list(shape)}; expected {axes}, every extent at least 1")
+        raise PackageError(f"sample.shape is [{listed(shape)}]; expected {axes}, every extent at least 1")
+    sample_dtype = np.dtype("<u1" if expected_type == tensor_pb2.DATA_TYPE_UINT8 else "<f4")
+    sample_bytes = math.prod(shape) * sample_dtype.itemsize
+    if sample_bytes > MAX_SAMPLE_BYTES:
+        raise PackageError(f"sample.shape is {list(shape)}, {sample_bytes} bytes; expected at most {MAX_SAMPLE_BYTES}")
     if sample.data_type != expected_type:
         found, wanted = (enum_name(tensor_pb2.DataType, value) for value in (sample.data_type, expected_type))
         raise PackageError(f"sample.data_type is {found}; expected {wanted} for samples of shape {axes}")
-    if spec.latent.dimension < 1:
-        raise PackageError("latent.dimension is 0; expected at least 1")
+    if not 1 <= spec.latent.dimension <= _MAX_LATENTS:
+        raise PackageError(f"latent.dimension is {spec.latent.dimension}; expected 1 to {_MAX_LATENTS}")
     if spec.latent.distribution not in _DISTRIBUTIONS:
         distribution = enum_name(model_spec_pb2.LatentDistribution, spec.latent.distribution)
         raise PackageError(f"latent.distribution is {distribution}; expected NORMAL or UNIFORM")
+    if len(spec.label_names) > _MAX_LABELS:
+        raise PackageError(f"label_names has {len(spec.label_names)} entries; expected at most {_MAX_LABELS}")
     labels = {name: index for index, name in enumerate(spec.label_names)}
     if len(labels) != len(spec.label_names) or "" in labels:
-        raise PackageError(f"label_names must be distinct and not empty; got {list(spec.label_names)}")
+        raise PackageError(f"label_names must be distinct and not empty; got {listed(spec.label_names, repr)}")
     _check_calibration(spec)
-    sample_dtype = np.dtype("<u1" if expected_type == tensor_pb2.DATA_TYPE_UINT8 else "<f4")
     return ModelInfo(
         name=spec.name,
         version=spec.version,
@@ -95,7 +103,7 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         critic_takes_labels=bool(labels) and not spec.score.label_free,
         critic_absence=spec.critic_absence,
         atypical_until=_threshold(spec),
-        sample_bytes=math.prod(shape) * sample_dtype.itemsize,
+        sample_bytes=sample_bytes,
         label_bytes=max((len(name.encode()) + _LABEL_OVERHEAD_BYTES for name in labels), default=0),
     )
 
@@ -126,17 +134,19 @@ def _threshold(spec: model_spec_pb2.ModelSpec) -> np.float32 | None:
 
 def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
     controls: dict[str, Control] = {}
+    indices: set[int] = set()
     for control in latent.controls:
         where = f"latent.controls has {control.name!r}"
         if not _CONTROL_NAME.fullmatch(control.name):
             raise PackageError(
                 f"{where}; a control's name is a letter or underscore, then at most 63 letters, digits, '_', '.' or '-'"
             )
-        if control.name in controls or any(control.index == other.index for other in controls.values()):
+        if control.name in controls or control.index in indices:
             raise PackageError(f"{where} with index {control.index}; names and indices must be distinct")
         if control.index >= latent.dimension:
             raise PackageError(f"{where} with index {control.index}; expected 0 to {latent.dimension - 1}")
         if not (math.isfinite(control.low) and math.isfinite(control.high) and control.low < control.high):
             raise PackageError(f"{where} with the range {control.low:g} to {control.high:g}; expected low below high")
+        indices.add(control.index)
         controls[control.name] = Control(control.name, control.index, control.low, control.high)
     return controls

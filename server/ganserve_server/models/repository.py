@@ -1,29 +1,35 @@
 """Serve the models of a folder: load them, follow its changes, load and unload versions on request.
 
-Loading and unloading run on the caller's thread, one at a time, never on an event loop. Requests look up models
-meanwhile: a version answers until its replacement is ready, and closes after its last request.
+Versions are loaded on threads of their own, a few at a time, never on an event loop. Requests look up models meanwhile:
+a version answers until its replacement is ready, and closes after its last request.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.sessions import EngineConfig
-from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError
+from ganserve_server.errors import FailedPreconditionError, NotFoundError, ProviderError, UnavailableError
 from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
 from ganserve_server.models.model import Model
+from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.models.version_table import VersionEntry, VersionTable
 from ganserve_server.queue.options import BatchConfig
 
 _ResultT = TypeVar("_ResultT")
+_CHANGES = 4  # requests for loads and unloads at a time; each may wait for a load
+_CHECK_S = 0.5
+_PATIENCE_S = 10.0  # of the start, with versions that load slowly while others are ready
 _log = logging.getLogger(__name__)
 
 
@@ -38,11 +44,12 @@ class Repository:
         *,
         newest: int = 0,
         drain_timeout_s: float = 30.0,
+        trials: TrialProcesses | None = None,
     ) -> None:
         """Keep the settings; `load` reads the folder.
 
         Of each model the `newest` versions are loaded (0: all). The requests of an unloaded version may take
-        `drain_timeout_s` to finish.
+        `drain_timeout_s` to finish. With `trials` each version is tried in another process before this one loads it.
         """
         self.folder = folder
         self.ignored: list[str] = []
@@ -51,8 +58,8 @@ class Repository:
         """Paths that could not be read at the last scan, and why; empty if all could."""
         self._newest = newest
         self._table = VersionTable()
-        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s)
-        self._changes = ThreadPoolExecutor(1, thread_name_prefix="repository-changes")
+        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials)
+        self._changes = ThreadPoolExecutor(_CHANGES, thread_name_prefix="repository-changes")
         self._last_scan: dict[Path, Fingerprint] = {}
         self._watcher: threading.Thread | None = None
         self.resolve = self._table.resolve
@@ -67,10 +74,32 @@ class Repository:
     def load(self) -> None:
         """Load the packages of the folder; takes seconds, so never call it on an event loop.
 
-        A broken package is kept as failed with its reason; the others are loaded all the same. Raises UnavailableError
-        if the folder cannot be read, and ProviderError.
+        A broken package is kept as failed with its reason; the others are loaded all the same. Once versions are ready,
+        slower ones are waited for no longer than ten seconds in all, and continue to load. Raises UnavailableError if
+        the folder cannot be read, and ProviderError.
         """
-        self._refresh(settled_only=False, starting=True)
+        started = time.monotonic()
+        done: Future[None] = Future()
+
+        def refresh() -> None:
+            try:
+                self._refresh(settled_only=False, starting=True)
+            except BaseException as error:  # noqa: BLE001 - for the thread that waits
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=refresh, name="repository-start", daemon=True).start()
+        changed = threading.Event()
+        self._loader.listeners.append(changed.set)
+        done.add_done_callback(lambda _: changed.set())
+        while not (done.done() or (self.models() and time.monotonic() - started >= _PATIENCE_S)):
+            changed.wait(max(started + _PATIENCE_S - time.monotonic(), _CHECK_S))
+            changed.clear()
+        self._loader.listeners.remove(changed.set)
+        self._loader.started = True
+        if done.done():
+            done.result()
 
     def watch(self, poll_s: float) -> None:
         """Check the folder every `poll_s` seconds until `close`.
@@ -91,7 +120,7 @@ class Repository:
         return self.summaries()
 
     def load_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
-        """Load a version (0: the latest in the folder), even if it is loaded already.
+        """Load a version (0: the latest in the folder); if it is loaded, load it again only if its content has changed.
 
         A version loaded by its number stays, however many newer ones there are.
 
@@ -107,7 +136,10 @@ class Repository:
                 raise NotFoundError(f"the package of {entry} is gone from its folder")
             # Version 0 follows the newest, as the folder does; a version loaded by its number stays.
             entry.wanted = True if version else None
-            self._loader.load(entry)
+            load = entry.load or self._loader.begin(entry)
+        with contextlib.suppress(ProviderError):  # `entry.reason` says it
+            load.result()
+        with self._loader.lock:
             if entry.reason:
                 raise FailedPreconditionError(f"{entry} could not be loaded: {entry.reason}")
             self._unload_surplus(versions)
@@ -156,10 +188,10 @@ class Repository:
         return [entry.model for entry in self._table.entries() if entry.model is not None]
 
     def _watch(self, poll_s: float) -> None:
-        logged = self.unreadable
+        logged, ignored = self.unreadable, set(self.ignored)
         while not self._loader.closing.wait(poll_s):
             try:
-                self._refresh(settled_only=True)
+                self._refresh(settled_only=True, wait=False)
             except UnavailableError:
                 pass  # `unreadable` says why
             except Exception:  # noqa: BLE001 - the next attempt may succeed
@@ -169,17 +201,36 @@ class Repository:
             elif logged and not self.unreadable:
                 _log.info("the model repository can be read again")
             logged = self.unreadable
+            for reason in set(self.ignored) - ignored - {*self.unreadable.split("; ")}:
+                _log.warning("ignored: %s", reason)
+            ignored = set(self.ignored)
 
-    def _refresh(self, *, settled_only: bool, starting: bool = False, again: bool = False) -> None:
+    def _refresh(self, *, settled_only: bool, again: bool = False, wait: bool = True, starting: bool = False) -> None:
+        """Scan the folder, unload what is gone and load what is new or changed; with `again`, also what failed.
+
+        At the start, a missing execution provider raises ProviderError; later it is a version's failure.
+        """
         with self._loader.lock:
             settled = self._scan(settled_only=settled_only)
+            for entry in self._table.entries():
+                if not entry.found:
+                    self._loader.unload(entry)
+        while loads := self._begin_loads(settled, again=again):
+            again = False
+            if not wait:
+                return  # the next check looks at the outcome
+            for load in loads:
+                with contextlib.nullcontext() if starting else contextlib.suppress(ProviderError):
+                    load.result()
+
+    def _begin_loads(self, settled: set[Path], *, again: bool) -> list[Future[None]]:
+        """Begin to load wanted versions, and unload those beyond the newest; return the loads that run."""
+        with self._loader.lock:
             for name in list(self._table.names()):
                 versions = self._table.versions(name)
-                for entry in versions.values():
-                    if not entry.found:
-                        self._loader.unload(entry)
-                self._load_newest(versions, settled, starting=starting, again=again)
+                self._load_newest(versions, settled, again=again)
                 self._unload_surplus(versions)
+            return [entry.load for entry in self._table.entries() if entry.load is not None]
 
     def _scan(self, *, settled_only: bool) -> set[Path]:
         """Update the table from the folder and return the folders that may be loaded."""
@@ -210,17 +261,16 @@ class Repository:
         self._table.replace([*self._table.entries(), *new])
         return settled
 
-    def _load_newest(
-        self, versions: dict[int, VersionEntry], settled: set[Path], *, starting: bool, again: bool
-    ) -> None:
-        """Load wanted versions that are new or changed, newest first; with `again`, also those that failed."""
-        ready = 0
+    def _load_newest(self, versions: dict[int, VersionEntry], settled: set[Path], *, again: bool) -> None:
+        """Begin to load wanted versions that are new or changed, newest first; with `again`, also those that failed."""
+        hopeful = 0
         for entry in sorted(versions.values(), key=lambda one: -one.version):
-            if entry.wanted is False or not (entry.wanted or not self._newest or ready < self._newest):
+            if entry.wanted is False or not (entry.wanted or not self._newest or hopeful < self._newest):
                 continue
-            if (entry.found != entry.tried or (again and entry.reason)) and entry.folder in settled:
-                self._loader.load(entry, starting=starting)
-            ready += entry.model is not None
+            is_due = entry.found != entry.tried or (again and entry.reason)
+            if is_due and entry.found and entry.folder in settled and entry.load is None:
+                self._loader.begin(entry)
+            hopeful += entry.model is not None or entry.load is not None
 
     def _unload_surplus(self, versions: dict[int, VersionEntry]) -> None:
         """Unload versions beyond the newest ones, except those loaded by their number."""

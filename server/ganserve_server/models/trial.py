@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_server.engine.engine import Engine
 from ganserve_server.engine.sessions import Feed
 from ganserve_server.errors import PackageError
-from ganserve_server.models.latents import draw_latents
 from ganserve_server.models.model_info import ModelInfo
 
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
@@ -22,21 +20,19 @@ _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
 _RANKS_ALIKE = 0.1  # among few held-out samples, one place is up to 5 %
 
 
-def try_generator(engine: Engine, info: ModelInfo, sizes: Sequence[int]) -> tuple[list[Feed], list[Feed]]:
-    """Run the generator with batches of these sizes, ascending, on every session; return its and the critic's inputs.
+def try_generator(engine: Engine, info: ModelInfo, feeds: Sequence[Feed]) -> list[Feed]:
+    """Run the generator with batches of ascending sizes on every session, and return inputs for the critic.
 
     The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
     minibatch statistics), and a request's result would depend on the other requests. Raises PackageError if a run
     fails or the sample differs.
     """
-    feeds = [_trial_feed(info, size) for size in sizes]
     drawn = engine.warm_up(feeds)
     _compare("samples", drawn[0][0], drawn[-1][0])
-    critic_feeds: list[Feed] = [
+    return [
         {"samples": samples} | ({"labels": feed["labels"]} if info.critic_takes_labels else {})
         for (samples,), feed in zip(drawn, feeds, strict=True)
     ]
-    return feeds, critic_feeds
 
 
 def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[Feed]) -> None:
@@ -90,8 +86,8 @@ def _check_calibration(
     with np.errstate(over="ignore", invalid="ignore"):
         odds = calibration.slope * scores.astype(np.float64) + intercepts[0 if labels is None else labels]
     # Beyond these bounds, float32 probabilities are too coarse to give their odds.
-    bound = logit(1 - _SATURATED)
-    given = np.clip(logit(probabilities.astype(np.float64)), -bound, bound)
+    bound = float(_logit(np.array(1 - _SATURATED)))
+    given = np.clip(_logit(probabilities.astype(np.float64)), -bound, bound)
     difference = np.abs(np.clip(odds, -bound, bound) - given).max()
     if not (np.isfinite(odds).all() and difference <= _ODDS_ALIKE):
         raise PackageError(
@@ -100,10 +96,7 @@ def _check_calibration(
         )
 
 
-def _trial_feed(info: ModelInfo, count: int) -> Feed:
-    controls = tuple(info.controls.values())
-    feed: Feed = {"latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=controls)}
-    if info.label_names:
-        # The last label comes first, so that every batch contains it: a graph with fewer labels fails here.
-        feed["labels"] = np.arange(-1, -1 - count, -1, dtype=np.int64) % len(info.label_names)
-    return feed
+def _logit(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Not scipy's, which takes as long to import as everything else that a trial needs.
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities) - np.log1p(-probabilities)

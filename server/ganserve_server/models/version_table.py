@@ -1,6 +1,7 @@
 """Hold the versions of all models, and look up the one that a request names."""
 
 from collections.abc import Collection, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class VersionEntry:
     """Fingerprint of its files; () once the folder is gone."""
     tried: Fingerprint = ()
     """Fingerprint of its files at the last attempt to load them."""
+    load: Future[None] | None = None
+    """The load that runs, if one does."""
     wanted: bool | None = None
     """True: loaded by its number; False: unloaded on request; None: loaded if it is among the newest versions."""
 

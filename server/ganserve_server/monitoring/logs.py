@@ -37,10 +37,21 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, without a traceback."""
-        # Messages quote clients and files, whose line breaks must not begin a new log line.
-        line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        # Messages quote clients and files, which must neither begin a new log line nor control a terminal.
+        line = _printable(super().formatMessage(record))
         request_id = getattr(record, "request_id", "")
         return f"{line} [request id {request_id}]" if request_id else line
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, in several lines."""
+        return "\n".join(map(_printable, super().formatException(ei).split("\n")))
+
+
+def _printable(text: str) -> str:
+    """Return a text with its control characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class JsonFormatter(logging.Formatter):

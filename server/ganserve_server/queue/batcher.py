@@ -49,7 +49,7 @@ class Batcher(Generic[WorkT]):
         inline_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
-        """Start the workers, and wait for `prepare`, whose errors are raised.
+        """Start the workers, and wait for `prepare`, whose errors are raised; without it, they start when needed.
 
         `run` computes the samples of the slices, concatenated along the first axis of each array. Workers' threads call
         it with their number, event loops with the number after those. No two calls with the same number run at once,
@@ -83,7 +83,9 @@ class Batcher(Generic[WorkT]):
         ]
         self._prepare = prepare
         self._prepared: list[Future[None]] = [Future() for _ in self._threads]
-        for thread, prepared in zip(self._threads, self._prepared, strict=True):
+        self._started = prepare is not None
+        """False while no thread runs, as in a server with hundreds of models, most of which nobody uses."""
+        for thread, prepared in zip(self._threads if self._started else (), self._prepared, strict=False):
             thread.start()
             try:
                 prepared.result()
@@ -143,13 +145,23 @@ class Batcher(Generic[WorkT]):
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Arrange a call for the waiting requests; runs on `loop`, and the caller holds the lock."""
         if self._config.queue_delay_s:
+            self._start_threads()
             self._condition.notify_all()  # including workers that wait for a full call
         elif min(self._lanes.queued, self._config.max_batch_size) <= self._inline_samples:
             if self._inline_on is not loop:
                 self._inline_on = loop
                 loop.call_soon(self._gather, loop, 0, _ROUNDS, time.monotonic() + _MOST_GATHERING_S)
+        elif not self._started:
+            self._start_threads()
         elif self._idle == len(self._threads) or self._helpers():
             self._condition.notify()
+
+    def _start_threads(self) -> None:
+        """Start the workers, unless they run; the caller holds the lock."""
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, rounds: int, end: float) -> None:
         """Run a call on the event loop once its other callbacks bring no more requests."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
-from ganserve_server.models.latents import Distribution
+from ganserve_server.models.latent_types import Distribution
 from ganserve_server.models.model import Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = IN_A_BROWSER
-PHONE = (390, 844)
+PHONE = (360, 640)
 
 
 def test_the_first_samples_are_drawn_without_a_click(open_page: Callable[..., Any], server: str) -> None:
@@ -173,9 +173,7 @@ def test_pictures_of_another_size_and_other_files(open_page: Callable[..., Any],
     Image.new("RGB", (40, 20), (200, 10, 10)).save(photo)
     notes.write_text("no picture")
     page.locator("#gs-picture input[type=file]").set_input_files(photo)
-    page.get_by_text("It was cut and resized to fit the model.").wait_for()
-    page.get_by_label("Cut and resize it to fit").uncheck()
-    said(page, "'photo.jpg' is 40x20 pixels; the model takes 8x8")
+    said(page, "'photo.jpg' is 40x20 pixels; the model takes 8x8; or tick 'Cut and resize it to fit'")
     page.get_by_label("Cut and resize it to fit").check()
     page.get_by_text("It was cut and resized to fit the model.").wait_for()
     page.locator("#gs-picture").get_by_role("button", name=re.compile("remove|clear", re.IGNORECASE)).first.click()
@@ -240,6 +238,22 @@ def test_on_a_phone(open_page: Callable[..., Any], name: str) -> None:
         PHONE[0],
     )
     assert outside == []
+
+
+def test_pictures_are_on_the_first_screen_of_a_phone(open_page: Callable[..., Any]) -> None:
+    page = drawn(open_page(size=PHONE))
+    page.locator(".gs-legend", has_text="critic's score").wait_for()
+    assert not page.locator("#gs-seed").is_visible()
+    boxes = page.locator(".gs-tile").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect()).map(box => [box.top, box.bottom])"
+    )
+    in_sight = [bottom - top for top, bottom in boxes if bottom <= PHONE[1]]
+    assert len(in_sight) >= 8
+    assert max(in_sight) - min(in_sight) < 1  # aligned
+    page.locator("#gs-toggle button").click()
+    fill(page, "#gs-count", "5").press("Enter")
+    fill(page, "#gs-seed", "42").press("Enter")
+    said(page, r"^5 samples.*seed 42$")
 
 
 def test_by_keyboard_only(open_page: Callable[..., Any]) -> None:

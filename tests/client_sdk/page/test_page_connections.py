@@ -8,6 +8,7 @@ import pytest
 
 from page_process import free_port, running_page
 from page_reading import IN_A_BROWSER, draw, drawn, fill, said
+from path_proxy import published_below
 from server_process import running_server
 
 if TYPE_CHECKING:
@@ -43,6 +44,24 @@ def test_a_server_that_stops_and_restarts(
         said(page, f"no server answers at {target}")
         assert page.locator(".gs-tile").count() == 36
         with running_server(repository, "--port", port):
+            draw(page)
+            said(page, "36 samples")
+
+
+def test_below_a_path_behind_proxies_that_do_not_work(
+    open_page: Callable[..., Any], repository: Path, tmp_path: Path
+) -> None:
+    """Publish a page that listens on IPv6 below a path; its own process has a dead proxy, and one of SOCKS."""
+    dead = {
+        "http_proxy": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+    }
+    arguments = ("--models", str(repository), "--host", "::1", "--root-path", "/try/gan/")
+    with running_page(tmp_path / "talked.txt", *arguments, **dead) as url:
+        assert url.startswith("http://[::1]:")
+        with published_below("/try/gan", url) as public:
+            page = drawn(open_page(public))
             draw(page)
             said(page, "36 samples")
 

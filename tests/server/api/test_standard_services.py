@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 from onnx import TensorProto, helper, numpy_helper
@@ -60,8 +62,38 @@ def test_reflection_describes_the_services(stubs: Stubs) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+    assert "grpc.reflection.v1.ServerReflection" in database.get_services()
     file = database.FindFileContainingSymbol("ganserve.v1.GanService")
     assert [method.name for method in file.service[0].method][:2] == ["Sample", "StreamSamples"]
+
+
+def test_reflection_v1_answers_as_v1alpha(stubs: Stubs) -> None:
+    call = stubs.channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="grpc.reflection.v1.ServerReflection"),
+    ]
+    services, file = call(iter(asked), timeout=TIMEOUT_S)
+    assert "ganserve.v1.GanService" in [service.name for service in services.list_services_response.service]
+    described = descriptor_pb2.FileDescriptorProto.FromString(file.file_descriptor_response.file_descriptor_proto[0])
+    assert described.package == "grpc.reflection.v1"
+    assert described.service[0].method[0].input_type == ".grpc.reflection.v1.ServerReflectionRequest"
+
+
+def test_health_lists_all_services(stubs: Stubs) -> None:
+    call = stubs.channel.unary_unary("/grpc.health.v1.Health/List")
+    # Each entry of field 1 is a map's entry: a name, and a message with the status 1.
+    answer = call(b"", timeout=TIMEOUT_S)
+    for name in (b"", b"ganserve.v1.GanService", b"tiny", b"tiny/2"):
+        entry = b"\n" + bytes([len(name)]) + name + b"\x12\x02\x08\x01"
+        assert b"\n" + bytes([len(entry)]) + entry in answer
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.channel.unary_unary("/grpc.health.v1.Health/Nothing")(b"", timeout=TIMEOUT_S)
+    assert caught.value.code() is StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(

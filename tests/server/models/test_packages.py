@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -49,7 +50,7 @@ def json_edited(change: Callable[[dict], object]) -> Callable[[Path], None]:
 
 
 def link_outside(folder: Path) -> None:
-    outside = folder.parent.parent / "outside.onnx"
+    outside = folder.parent.parent.parent / "outside.onnx"
     folder.joinpath("generator.onnx").rename(outside)
     folder.joinpath("generator.onnx").symlink_to(outside)
 
@@ -58,6 +59,10 @@ def corrupt(folder: Path) -> None:
     content = bytearray(folder.joinpath("generator.onnx").read_bytes())
     content[100] ^= 1
     folder.joinpath("generator.onnx").write_bytes(content)
+
+
+def sparse(folder: Path) -> None:
+    os.truncate(folder / "generator.onnx", 50 * 2**30)
 
 
 def truncate(folder: Path) -> None:
@@ -119,8 +124,38 @@ BROKEN = {
     ),
     "file missing": (lambda folder: folder.joinpath("critic.onnx").unlink(), r"critic\.onnx is missing"),
     "corrupt": (corrupt, r"generator\.onnx has the SHA-256 [0-9a-f]{64}, the manifest says"),
+    "sparse": (sparse, r"generator\.onnx has 53687091200 bytes, the manifest says \d+"),
+    "sparse, as the manifest says": (
+        edited(lambda spec: setattr(spec.files[1], "size_bytes", 50 * 2**30)),
+        r"generator\.onnx has 53687091200 bytes; at most 2147483647 are read",
+    ),
+    "manifest too large": (
+        lambda folder: os.truncate(folder / "manifest.json", 2**40),
+        r"manifest\.json has 1099511627776 bytes; at most 4194304 are read",
+    ),
+    "deep manifest": (
+        lambda folder: folder.joinpath("manifest.json").write_text('{"a":' * 100_000),
+        r"is not the JSON of a ganserve",
+    ),
+    "too many files": (
+        edited(lambda spec: [spec.files.add(name=str(number)) for number in range(100)]),
+        r"files has 10\d entries; at most 64 are read",
+    ),
+    "large sample": (
+        edited(lambda spec: spec.sample.shape.__setitem__(slice(None), [2**32 - 1, 2**32 - 1, 4])),
+        r"sample\.shape is .* bytes; expected at most",
+    ),
+    "60,000 dimensions": (
+        edited(lambda spec: spec.sample.shape.extend([2**32 - 1] * 60_000)),
+        r"sample\.shape is \[8, 8, 1, .*60003 in all.*; expected \[H, W, C\]",
+    ),
+    "many latents": (setting("latent.dimension", 2**32 - 1), r"latent\.dimension is 4294967295; expected 1 to 65536"),
+    "many labels": (
+        edited(lambda spec: spec.label_names.extend(map(str, range(2**17)))),
+        r"label_names has 131075 entries; expected at most 131072",
+    ),
     "truncated": (truncate, r"critic\.onnx has \d+ bytes, the manifest says \d+"),
-    "link": (link_outside, r"generator\.onnx is a link to .*outside\.onnx, outside the package"),
+    "link": (link_outside, r"generator\.onnx is .*outside\.onnx, outside the repository .*: copy the file into it"),
     "graph not listed": (
         setting("generator.file", "absent.onnx"),
         r"generator\.file is 'absent\.onnx', which is not among the manifest's files",
@@ -153,10 +188,10 @@ BROKEN = {
     ),
     "manifest outside": (
         lambda folder: (
-            folder.joinpath("manifest.json").rename(folder.parent / "outside.json"),
-            folder.joinpath("manifest.json").symlink_to(folder.parent / "outside.json"),
+            folder.joinpath("manifest.json").rename(folder.parents[2] / "outside.json"),
+            folder.joinpath("manifest.json").symlink_to(folder.parents[2] / "outside.json"),
         ),
-        r"manifest\.json is a link to .*outside\.json, outside the package",
+        r"manifest\.json is .*outside\.json, outside the repository",
     ),
     "manifest that is a pipe": (
         lambda folder: (folder.joinpath("manifest.json").unlink(), os.mkfifo(folder / "manifest.json")),
@@ -180,7 +215,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_package_is_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
     spoil, reason = BROKEN[kind]
-    folder = build_tiny_package(tmp_path)
+    folder = build_tiny_package(tmp_path / "models")
     load(folder)
     spoil(folder)
     with pytest.raises(PackageError, match=reason):
@@ -232,3 +267,50 @@ def test_broken_versions_are_listed_as_failed_while_the_others_serve(tmp_path: P
         assert stubs.sample(model="tiny", count=1).version == 1
         assert stubs.sample(count=1).model == "tiny", "the only model that is served"
         assert "FAILED   tiny version 2: generator.onnx has the SHA-256" in server.log
+
+
+def test_links_inside_the_repository_load_as_kubernetes_and_hubs_make_them(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    kubernetes = build_tiny_package(models, "mounted")
+    data = kubernetes / "..2026_11_29"
+    data.mkdir()
+    for file in [path for path in kubernetes.iterdir() if path.is_file()]:
+        file.rename(data / file.name)
+        file.symlink_to(f"..data/{file.name}")
+    (kubernetes / "..data").symlink_to(data.name)
+    hub = build_tiny_package(models, "downloaded")
+    (hub.parent / "blobs").mkdir()
+    for file in list(hub.iterdir()):
+        blob = hub.parent / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        file.rename(blob)
+        file.symlink_to(f"../blobs/{blob.name}")
+    projected = build_tiny_package(models / "..2026", "projected").parent
+    (models / "..data").symlink_to("..2026")
+    (models / "projected").symlink_to("..data/projected")
+    assert projected.is_dir()
+    for folder in (kubernetes, hub, models / "projected" / "1"):
+        load(folder)
+    repository = Repository(models, ENGINE, BATCH)
+    repository.load()
+    assert sorted(model.info.name for model in repository.models()) == ["downloaded", "mounted", "projected"]
+    repository.close()
+
+
+def test_a_linked_folder_outside_the_repository_is_refused(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path / "elsewhere")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "tiny").symlink_to(tmp_path / "elsewhere" / "tiny")
+    with pytest.raises(PackageError, match=r"manifest\.json is .*elsewhere/tiny/1/manifest\.json, outside the repos"):
+        load(models / "tiny" / "1")
+
+
+def test_every_uint32_is_a_version(tmp_path: Path) -> None:
+    for version in (1_764_460_800, 2**32 - 1):
+        build_tiny_package(tmp_path, "tiny", version)
+    (tmp_path / "tiny" / str(2**32)).mkdir()
+    repository = Repository(tmp_path, ENGINE, BATCH)
+    repository.load()
+    assert [model.info.version for model in repository.models()] == [1_764_460_800, 2**32 - 1]
+    assert repository.ignored == [f"{tmp_path}/tiny/{2**32}: a version is at most {2**32 - 1}"]
+    repository.close()

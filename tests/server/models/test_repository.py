@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -75,6 +76,21 @@ def test_a_changed_version_is_reloaded(repository: Repository, models: Path) -> 
     assert after is not before
     assert after.info.label_names[0] == "renamed"
     wait_for(lambda: not before.leases.acquire(), "the old one to retire")
+
+
+def test_an_unchanged_version_is_not_reloaded(repository: Repository, models: Path) -> None:
+    folder, model = models / "tiny" / "1", repository.resolve("tiny", 1)
+    for change in (
+        lambda: os.utime(folder / "generator.onnx", (1, 1)),
+        lambda: (folder / "critic.onnx").chmod(0o600),
+        lambda: (folder / "stray").write_text("…"),
+        lambda: (folder / "stray").unlink(),
+        lambda: (folder / "generator.onnx").write_bytes((folder / "generator.onnx").read_bytes()),
+    ):
+        change()
+        repository.reload()
+        assert repository.load_model("tiny", 1).versions[0].state == READY
+        assert repository.resolve("tiny", 1) is model
 
 
 def test_removed_versions_and_models_are_unloaded(repository: Repository, models: Path) -> None:
@@ -163,6 +179,7 @@ def test_waiting_loads_do_not_use_up_threads_of_requests(models: Path) -> None:
         async with in_process_server(models) as server:
             admin = admin_service_pb2_grpc.AdminServiceStub(server.channel)
             inference = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
+            build_tiny_package(models, "tiny", version=2)
             server.repository.on_change(wait)
             try:
                 request = admin_service_pb2.LoadModelRequest(model="tiny")
@@ -189,7 +206,7 @@ def test_a_reload_tries_failed_versions_again(
 ) -> None:
     build_tiny_package(models, "tiny", version=2)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        patch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(OSError(24, "Too many open files")))
         repository.reload()
     assert states(repository) == {"tiny": {1: READY, 2: FAILED}}
     repository.reload()

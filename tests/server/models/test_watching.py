@@ -110,6 +110,19 @@ def test_unreadable_folders_do_not_block_others(
     assert sorted(repository.unreadable.split("; ")) == sorted(repository.ignored)
 
 
+def test_a_package_in_the_place_of_a_model_is_logged(
+    repository: Repository, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = build_tiny_package(models.parent / "elsewhere")
+    with caplog.at_level("INFO", logger="ganserve_server"):
+        repository.watch(0.01)
+        shutil.copytree(package, models / "1")
+        moved = f"{models}/1: is a package, but lies where a model should: move it to {models}/NAME/1"
+        wait_for(lambda: moved in caplog.text, "the message")
+        time.sleep(0.1)
+    assert caplog.text.count(moved) == 1
+
+
 def test_a_missing_folder_is_logged_once_and_checked_again(
     repository: Repository, models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -110,6 +110,17 @@ def test_log_lines_of_a_call_carry_its_id(caplog: pytest.LogCaptureFixture) -> N
     assert fields["message"] == "two\nlines"
 
 
+def test_what_clients_send_cannot_control_a_terminal() -> None:
+    try:
+        raise ValueError("\x1b[2J gone")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "no model '\x1b]0;mine\x07\u202e'", "exc_info": sys.exc_info()})
+    message, *traceback = TextFormatter().format(record).splitlines()
+    assert message.endswith(r"no model '\x1b]0;mine\x07\u202e'")
+    assert traceback[-1] == r"ValueError: \x1b[2J gone"
+    assert all(line.isprintable() for line in traceback)
+
+
 def test_an_exception_stays_on_its_json_line() -> None:
     try:
         raise ValueError("what happened")

@@ -89,6 +89,21 @@ def test_each_worker_prepares_in_its_own_thread_first() -> None:
     batcher.close()
 
 
+def test_a_batcher_that_nobody_uses_has_no_threads() -> None:
+    def running() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("unused")]
+
+    config = BatchConfig(max_batch_size=4, max_queued_samples=100, workers=16)
+    batchers = [Batcher(f"unused-{number}", Computation(), config) for number in range(20)]
+    assert running() == []
+    assert values(asyncio.run(batchers[7].submit("a", 6, QueueOptions()))) == list(range(6))
+    assert all(name.startswith("unused-7-") for name in running())
+    assert running()
+    for batcher in batchers:
+        batcher.close()
+    assert running() == []
+
+
 def test_a_failed_preparation_leaves_no_thread() -> None:
     def prepare(worker: int) -> None:
         if worker == 1:

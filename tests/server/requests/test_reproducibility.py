@@ -30,7 +30,13 @@ MAX_BATCH_SIZE = 16
 LENGTH = 60  # samples of each reference sequence
 
 
-@pytest.fixture(scope="module", params=[(), ("--batch-buckets", "4", "--instances", "2")], ids=["any size", "buckets"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), id="any size", marks=pytest.mark.slow),
+        pytest.param(("--batch-buckets", "4", "--instances", "2"), id="buckets"),
+    ],
+)
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a server of two workers and a small batch, which splits and joins requests of a few samples."""
     models = tmp_path_factory.mktemp("models")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -39,6 +41,16 @@ def open_stream(server: InProcess, *, chunk_size: int = 0, **fields: object) -> 
 
 def computed(server: InProcess) -> int:
     return server.repository.resolve("", 0).generator.statistics.samples
+
+
+async def read_to_the_end(stream: grpc.aio.UnaryStreamCall) -> None:
+    async for _ in stream:
+        pass
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.002)
 
 
 async def settled(value: Callable[[], int]) -> int:
@@ -142,22 +154,35 @@ def test_a_small_request_overtakes_a_stream(tmp_path: Path) -> None:
 
     async def scenario(server: InProcess) -> None:
         model = server.repository.resolve("", 0)
-        quick = model._generator.run
+        compute, submit, gate = model._generator.run, model.generator.submit, threading.Event()
+        calls: list[bool] = []  # Each call in order: does it compute the request, which alone has label 2?
+        queued: list[int] = []
 
-        def slow(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
-            # As slow as a real network, so that a call takes longer than a request's transport.
-            time.sleep(0.05)
-            return quick(feed, worker)
+        def held(feed: dict[str, np.ndarray], worker: int) -> list[np.ndarray]:
+            calls.append(bool((feed["labels"] == 2).any()))
+            assert gate.wait(20)
+            return compute(feed, worker)
 
-        model._generator.run = slow
-        stream = open_stream(server, count=2**40, chunk_size=640, seed=1)
-        await stream.read()
-        for seed in range(5):
-            before = model.generator.statistics.calls
-            await server.gan.Sample(gan_service_pb2.SampleRequest(count=1, seed=seed))
-            # A chunk takes 10 calls and two chunks are queued, but the request waits only for the running call.
-            assert model.generator.statistics.calls - before <= 4
+        async def watched(work: Any, count: int, options: Any) -> Any:
+            submitted = asyncio.ensure_future(submit(work, count, options))
+            await asyncio.sleep(0)  # Now it is in the queue.
+            queued.append(count)
+            return await submitted
+
+        model._generator.run, model.generator.submit = held, watched
+        stream = open_stream(server, count=2**40, chunk_size=640, seed=1, label_indices=[0])
+        reading = asyncio.ensure_future(read_to_the_end(stream))
+        # The rest of the chunk, nine calls, is queued, but the request waits only for the running call.
+        await until(lambda: len(calls) == 1 and model.generator.queued_samples >= 512)
+        request = gan_service_pb2.SampleRequest(count=1, label_indices=[2])
+        answer = asyncio.ensure_future(server.gan.Sample(request))
+        await until(lambda: 1 in queued)
+        gate.set()
+        await answer
+        assert calls.index(True) == 1
         stream.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
 
     run(tmp_path, scenario)
 

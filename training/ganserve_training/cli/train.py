@@ -16,7 +16,7 @@ from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
 from ganserve._command_line.help import HELP, help_text
 from ganserve._command_line.options import Option, UsageError, hint
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
-from ganserve_training.presets.about import ABOUT
+from ganserve_training.presets.about import ABOUT, LISTED
 from ganserve_training.run import launcher_environment as launched
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _ABOUT = """Train a GAN, or resume an interrupted run: the same command continue
 
 `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
-    "ganserve train digits                                      # into runs/digits; resumes if interrupted",
-    "ganserve train dcgan-32 --data photos/ --out runs/photos",
-    "ganserve train wgan-gp-32 --device cuda --steps 20000 --json",
+    "ganserve train mnist                                       # into runs/mnist; resumes if interrupted",
+    "ganserve train dcgan --data photos/ --out runs/photos",
+    "ganserve train wgan-gp --device cuda --steps 20000 --json",
 )
 
 
@@ -47,22 +47,22 @@ class TrainCommand(Command):
 
     def cases(self) -> dict[str, list[Option]]:
         """Return the options of each preset."""
-        from ganserve_training.cli.train_arguments import every_option
+        from ganserve_training.cli.train_help import completed_options
 
-        return {preset: every_option(preset) for preset in ABOUT}
+        return {preset: completed_options(preset) for preset in ABOUT}
 
     def help(self, argv: Sequence[str]) -> str:
         """Return the list of presets, or the help of a preset."""
         preset, *arguments = argv
         if preset in ABOUT:
-            from ganserve_training.cli.train_arguments import preset_help
+            from ganserve_training.cli.train_help import preset_help
 
             return preset_help(preset, arguments)
         if arguments:
             words = [word for word in argv if word not in ABOUT]
             right = " ".join([next((word for word in argv if word in ABOUT), "digits"), *words])
             raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
-        return help_text(f"{self.prog} PRESET [OPTIONS]", _ABOUT, {"options": HELP, "presets": ABOUT}, self.examples)
+        return help_text(f"{self.prog} PRESET [OPTIONS]", _ABOUT, {"options": HELP, "presets": LISTED}, self.examples)
 
     def read(self, argv: Sequence[str]) -> tuple[TrainArguments, Sequence[str]]:
         """Return the arguments, and how they were written."""
@@ -132,11 +132,12 @@ def _train(arguments: TrainArguments) -> int:
             arguments.out,
             device=arguments.device,
             threads=arguments.threads,
+            fit=arguments.fit,
             stop_signal=lambda: requests[0] if requests else signal.SIGTERM if launched.is_orphaned() else None,
         )
     if not launched.is_first():
         return DONE
-    out, step, steps, diagnosis = arguments.out, result.step, arguments.config.steps, arguments.config.diagnosis
+    out, step, steps, diagnosis = arguments.out, result.step, result.steps, arguments.config.diagnosis
     if arguments.json:
         facts = {"run": str(out), "step": step, "first_step": result.resumed_step, "steps": steps}
         cures = [asdict(cure) for cure in result.cures]

@@ -1,24 +1,98 @@
-"""Compute penalties and learning rates from the data, for the cures of failing runs; see docs/diagnosis.md."""
+"""Compute values of a configuration from facts about the data; docs/data-rules.md has a table of all rules.
+
+Each function is one rule. `config/fitting.py` says where each applies; the cures of failing runs use some of them, too.
+"""
+
+import math
 
 from ganserve_training.data.sample_info import DataInfo
 
-_GAMMA_PER_PIXEL = 0.003
+GAMMA_FACTORS = {"convolutional": 0.003, "dcgan": 0.003, "r3gan": 0.0005}
+"""Weight of R1 and R2 per pixel at a batch of 64, by architecture, with relativistic pairing.
+
+convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); dcgan, without batch norm in the critic:
+on MNIST (32 x 32); r3gan: on patches of photographs (32 x 32).
+"""
+FEW_SAMPLES = 1000
+"""Number of samples below which the critic memorises them."""
 _LEAST_GAMMA = 0.3
-_LARGE_BATCH = 64
+_USUAL_BATCH = 64
+_GROWN_SHARE = 1.15  # steps of a run, as a multiple of those in which its networks grow
+_MOST_LATENTS = 64
+_WIDTH_PER_PIXEL = 2
 
 
-def penalty_gamma(data: DataInfo, batch_size: int) -> float:
-    """Return the weight of R1 and R2: it grows with the number of pixels, and falls with the batch size.
+def penalty_gamma(data: DataInfo, batch_size: int, architecture: str = "convolutional") -> float:
+    """Return the weight of R1 and R2 to start with: factor x pixels x 64 / batch size, to one digit.
 
-    The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); the factor is measured on
-    relativistic pairing with both penalties. Vectors get 1.
+    The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); `GAMMA_FACTORS` has the factors.
+    It is at least 0.3, but for R3GAN's blocks. Vectors get 1.
     """
     if not data.is_image:
         return 1.0
-    pixels = data.height * data.width
-    return float(f"{max(_LEAST_GAMMA, _GAMMA_PER_PIXEL * pixels * _LARGE_BATCH / batch_size):.2g}")
+    weight = GAMMA_FACTORS[architecture] * data.height * data.width * _USUAL_BATCH / batch_size
+    return one_digit(max(_LEAST_GAMMA, weight) if architecture != "r3gan" else weight)
 
 
 def learning_rate(data: DataInfo) -> float:
-    """Return Adam's step size for images of a size: 3e-3 up to 8 x 8 pixels, 1e-3 above; vectors get 1e-3."""
+    """Return Adam's step size to start with: 3e-3 for images of up to 8 x 8 pixels, else 1e-3."""
     return 3e-3 if data.is_image and max(data.height, data.width) <= 8 else 1e-3
+
+
+def steps_for_batch(steps: int, batch_size: int, new_batch_size: int) -> int:
+    """Return the length of a run with another batch size: smaller batches take more steps, to show as many samples.
+
+    Larger batches take as many steps as before, because each step is only one update.
+    """
+    return max(steps, math.ceil(steps * batch_size / new_batch_size))
+
+
+def steps_for_growth(steps_until_grown: int) -> int:
+    """Return the least length of a run whose networks grow: 1.15 times the steps that growing takes."""
+    return math.ceil(_GROWN_SHARE * steps_until_grown)
+
+
+def burn_in_steps(burn_in: int, steps: int, new_steps: int) -> int:
+    """Return the burn-in of a run of another length: the same share of it."""
+    return max(1, round(burn_in * new_steps / steps))
+
+
+def ema_half_life_kimg(half_life_kimg: float, samples: int, new_samples: int) -> float:
+    """Return the half-life of the averaged weights, if a run shows another number of samples: the same share."""
+    return float(f"{half_life_kimg * new_samples / samples:.2g}")
+
+
+def largest_width(max_width: int, data: DataInfo) -> int:
+    """Return the largest number of channels: at least twice the side in pixels, as in StyleGAN's networks.
+
+    So each doubling of the side doubles the widths of the small levels, too.
+    """
+    return max(max_width, _WIDTH_PER_PIXEL * max(data.height, data.width))
+
+
+def level_batch_sizes(sizes: tuple[int, ...], levels: int) -> tuple[int, ...]:
+    """Return the batch size of each level from 4 x 4 up: further levels have that of the last one."""
+    return (*sizes, *sizes[-1:] * levels)[:levels]
+
+
+def stddev_group(group: int, scored: int) -> int:
+    """Return the largest group for the minibatch standard deviation that divides `scored` samples; 0: there is none."""
+    return next((size for size in range(min(group, scored), 1, -1) if scored % size == 0), 0)
+
+
+def latent_dim(latent_dim: int, values: int) -> int:
+    """Return the length of the latents for vectors, or images as vectors: at least their values, up to 64.
+
+    With fewer, the samples lie on a surface of fewer dimensions than the data may have.
+    """
+    return max(latent_dim, min(values, _MOST_LATENTS))
+
+
+def shift_px(data: DataInfo, samples: int) -> int:
+    """Return the largest random shift of images before the critic: an eighth of the side for few samples, else 0."""
+    return max(1, max(data.height, data.width) // 8) if data.is_image and samples < FEW_SAMPLES else 0
+
+
+def one_digit(value: float) -> float:
+    """Round to one significant digit: the data say no more about a penalty."""
+    return float(f"{value:.1g}")

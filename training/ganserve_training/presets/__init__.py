@@ -1,18 +1,18 @@
 """Configurations that are known to work, by name; make variations with `dataclasses.replace`.
 
-`PRESETS` loads PyTorch, so it is imported when it is first used. `ABOUT` does not.
+`PRESETS` loads PyTorch, so it is imported when it is first used. `ABOUT` and `LISTED` do not.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ganserve_training.presets.about import ABOUT
+from ganserve_training.presets.about import ABOUT, LISTED
 
 if TYPE_CHECKING:
     from ganserve_training.presets.every import PRESETS
 
-__all__ = ["ABOUT", "PRESETS"]
+__all__ = ["ABOUT", "LISTED", "PRESETS"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,19 @@
 from ganserve_training.config import TrainConfig
 from ganserve_training.presets.digits import DIGITS, DIGITS_ACGAN, DIGITS_INFOGAN
 from ganserve_training.presets.images import (
+    ACGAN,
+    DCGAN,
+    FASHION,
+    INFOGAN,
+    MNIST,
+    PROGRESSIVE,
+    R3GAN,
+    SNGAN,
+    WGAN,
+    WGAN_GP,
+)
+from ganserve_training.presets.modes import GRID, RING, STACKED_DIGITS
+from ganserve_training.presets.patches import (
     DCGAN_32,
     PROGRESSIVE_32,
     R3GAN_32,
@@ -10,9 +23,18 @@ from ganserve_training.presets.images import (
     WGAN_32,
     WGAN_GP_32,
 )
-from ganserve_training.presets.modes import GRID, RING, STACKED_DIGITS
 
 PRESETS: dict[str, TrainConfig] = {
+    "mnist": MNIST,
+    "fashion": FASHION,
+    "dcgan": DCGAN,
+    "wgan": WGAN,
+    "wgan-gp": WGAN_GP,
+    "sngan": SNGAN,
+    "progressive": PROGRESSIVE,
+    "r3gan": R3GAN,
+    "acgan": ACGAN,
+    "infogan": INFOGAN,
     "digits": DIGITS,
     "digits-acgan": DIGITS_ACGAN,
     "digits-infogan": DIGITS_INFOGAN,

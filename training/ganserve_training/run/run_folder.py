@@ -27,6 +27,7 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.json"
+        self.fitted = root / "fitted.json"
         self.log = root / "log.jsonl"
         self.observations = root / "observations.jsonl"
         self.diagnosis = root / "diagnosis.jsonl"
@@ -83,6 +84,23 @@ class RunFolder:
         with writing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         write_text_atomically(self.config, json.dumps(config_to_dict(config), indent=2) + "\n")
+
+    def read_fitted(self) -> dict[str, Any]:
+        """Return the values that followed the data when the run began, by path; empty: none did.
+
+        Raises:
+            ConfigError: fitted.json is damaged.
+        """
+        if not self.fitted.exists():
+            return {}
+        with reading(self.fitted, "a table of values", ConfigError):
+            return dict(json.loads(self.fitted.read_text(encoding="utf-8")))
+
+    def write_fitted(self, values: Mapping[str, Any]) -> None:
+        """Write fitted.json, before config.json."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(self.fitted, json.dumps(values, indent=2) + "\n")
 
     def read_metrics(self, checkpoint_sha256: str) -> dict[str, float]:
         """Return the metrics of this checkpoint; empty if the last evaluation was of another one, or there is none.

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ganserve_training.config import TrainConfig
+from ganserve_training.config.fitting import Fit
 from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
 from ganserve_training.data.origin import describe_samples
@@ -49,6 +50,8 @@ class RunResult:
     """True if the run stopped before `config.steps` because its quality declined (`config.diagnosis.patience`)."""
     cures: tuple[Cure, ...] = ()
     """Changes that the run made to its configuration, in this call and before, because it failed."""
+    steps: int = 0
+    """Steps that the run is to have in all; they may have followed the data."""
 
 
 def train(
@@ -57,6 +60,7 @@ def train(
     *,
     device: DeviceName = "auto",
     threads: int | None = None,
+    fit: Fit | None = None,
     console: Console | None = None,
     stop_signal: Callable[[], int | None] = lambda: None,
 ) -> RunResult:
@@ -70,6 +74,7 @@ def train(
         out: The run's folder.
         device: Device to train on; auto takes CUDA if there is any.
         threads: CPU threads; None: see `default_threads`.
+        fit: Makes values follow the data when the run begins; a resumed run keeps them. None: `config` stays as it is.
         console: Output for progress and messages; None: stderr.
         stop_signal: Called after every step; if it returns a signal's number, write a checkpoint and stop.
 
@@ -88,6 +93,9 @@ def train(
         raise ConfigError(f"--threads {threads}: must be at least 1.")
     config = replace(config, data=config.data.anchored())
     folder = RunFolder(out)
+    is_new = not folder.config.exists()
+    if fit is not None and not is_new:
+        config = fit.resumed(config, folder.read_fitted())
     console = (console or Console(stderr=True)) if launched.is_first() else Console(quiet=True)
     # A single process opens its device later: a finished run needs none.
     processes = open_processes(device) if launched.world() > 1 else None
@@ -100,22 +108,27 @@ def train(
         checkpoint = _shared_checkpoint(begin, processes or Processes())
         step = 0 if checkpoint is None else checkpoint.state["step"]
         if step >= config.steps or (checkpoint is not None and _has_stopped(checkpoint, config)):
-            return RunResult(step, step, 0.0, stopped=step < config.steps)
+            return RunResult(step, step, 0.0, stopped=step < config.steps, steps=config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
+        fitted = fit.to_data(config, samples.info, len(samples)) if fit is not None and is_new else None
+        config = config if fitted is None else fitted.config
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
             treatment = Treatment.of(config, checkpoint)
             for attempt in count():
                 loop = RunLoop(treatment, folder, samples, processes, console, stop_signal)
                 if attempt == 0:
-                    say(console, describe_samples(samples, config.data))
+                    for line in (describe_samples(samples, config.data), *(fitted.lines if fitted else ())):
+                        say(console, line)
                 if checkpoint is not None:
                     loop.resume(checkpoint)
                 elif processes.writes:
                     for note in try_export(treatment.config, loop.networks, samples.info):
                         say(console, note)
                 if processes.writes:
+                    if fitted is not None:
+                        folder.write_fitted(fitted.values)
                     folder.write_config(config)
                     if problem := remember_as_own(config):
                         say(console, problem)
@@ -128,7 +141,7 @@ def train(
                     treatment, checkpoint = _healed(folder, treatment, trouble, processes)
                     say(console, str(treatment.cures[-1]))
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped, treatment.cures)
+            return RunResult(loop.step, first_step, seconds, cpu_seconds, stopped, treatment.cures, config.steps)
 
 
 def _healed(

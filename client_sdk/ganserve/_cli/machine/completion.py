@@ -1,11 +1,12 @@
 """The command `ganserve completion`: let bash, zsh or fish complete the command line."""
 
+import re
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
-from ganserve._cli import COMMANDS
+from ganserve._cli import commands
 from ganserve._command_line.command import DONE, Command
 from ganserve._command_line.options import flag
 from ganserve._command_line.parsing import app_of
@@ -26,7 +27,7 @@ class CompletionArguments:
 def command_of(name: str) -> Command | None:
     """Return a command; None where its extra is not installed."""
     try:
-        command: Command = import_module(COMMANDS[name].module).COMMAND
+        command: Command = import_module(commands()[name].module).COMMAND
     except ModuleNotFoundError:
         return None
     return command
@@ -36,11 +37,10 @@ def _completion(arguments: CompletionArguments) -> int:
     from cyclopts import App
 
     root = App("ganserve", help="Train, export, serve and sample GANs.", version_flags=("--version", "-V"))
-    for name, entry in COMMANDS.items():
+    for name, entry in commands().items():
         command = command_of(name)
-        cases = command.cases() if command else {}
-        app: Any = app_of(name, command.options() if command else [], entry.summary)
-        for case, options in cases.items():
+        app = app_of(name, command.options() if command else [], entry.summary)
+        for case, options in (command.cases() if command else {}).items():
             app.command(app_of(case, options))
         root.command(app)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
@@ -54,6 +54,9 @@ def _adapted(script: str, shell: str) -> str:
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
         return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
+    # A preset's --help takes a section: drop the one of cyclopts, and let options after a command be this command's.
+    script = re.sub(r"(--help-all\[.*\n) *'--help\[.*\n", r"\1", script)
+    script = script.replace("_arguments -C", "_arguments -A '-*' -C")
     # Work both as a file of $fpath, which is the function's body, and when it is sourced.
     call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'
     return f"{script.replace('_cyclopts_ganserve', '_ganserve')}{call}\n"

@@ -23,7 +23,9 @@ LIBRARIES = ("grpcio", "protobuf", "numpy", "cyclopts")
 
 # The SDK must not import ganserve_server, which owns the check of CUDA; the probe's process imports it.
 _ONNXRUNTIME_PROBE = """
-import json, onnxruntime
+import json, os
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 try:
     from ganserve_server.engine.providers import cuda_obstacle
     obstacle = cuda_obstacle()

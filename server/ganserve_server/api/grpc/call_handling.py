@@ -3,10 +3,9 @@
 For each call, except those to gRPC's standard services:
 
 1. it gets an id, which every answer carries in the trailing metadata, and its clock starts;
-2. a draining server refuses it;
-3. its message is read, and its method runs;
-4. an error becomes a status with google.rpc details;
-5. it is counted, and written to the access log.
+2. its message is read, and its method runs;
+3. an error becomes a status with google.rpc details;
+4. it is counted, and written to the access log.
 
 One wrapper around each method does all of this, and does little for successful calls: with the caches of a busy server,
 Python code that takes one microsecond in a loop takes five. For the same reason the methods are one generic handler
@@ -21,8 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -115,8 +115,6 @@ class CallHandler(grpc.GenericRpcHandler):
             drain.unary_calls.add(call)
             caller = None
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 peer = context.peer()
                 entered = gate.enter(call, peer)
                 if entered.at_work < MOST_AT_WORK and not entered.waiting:
@@ -151,15 +149,13 @@ class CallHandler(grpc.GenericRpcHandler):
             data = request = answer = call = caller = None
             return await context.abort(*failure)
 
-        async def stream(requests: Any, context: Context) -> None:
+        async def responses_of(requests: Any, context: Context) -> AsyncGenerator[Any]:
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             request: Any
             call.task = asyncio.current_task()
             try:
-                if drain.draining:
-                    drain.check(call.method)
                 peer = context.peer()
                 caller = gate.enter(call, peer)
                 if handler.request_streaming:
@@ -173,14 +169,14 @@ class CallHandler(grpc.GenericRpcHandler):
                 async with contextlib.aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         stalls.begin_answer(call, peer)
-                        await _write(context, response)
+                        yield response
                         stalls.end_answer(call)
                         if drain.cutting:
                             raise UnavailableError(CUT_OFF)
                 return
             except Exception as error:  # noqa: BLE001
                 failure = _failure(context, call, error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 call.code = _ended_code(context)
                 raise
             finally:
@@ -192,7 +188,16 @@ class CallHandler(grpc.GenericRpcHandler):
             request = response = call = None  # as above
             await context.abort(*failure)
 
-        return with_function(handler, stream if handler.response_streaming else unary)
+        async def stream(requests: Any, context: Context) -> None:
+            async with contextlib.aclosing(responses_of(requests, context)) as responses:
+                async for response in responses:
+                    try:
+                        await context.write(response)
+                    except grpc.aio.InternalError:  # the client left while gRPC sent this response
+                        return
+
+        streamed = responses_of if _is_instrumented() else stream
+        return with_function(handler, streamed if handler.response_streaming else unary)
 
     async def _read_stream(
         self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]
@@ -276,12 +281,10 @@ async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> As
 _NO_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_method, bytes, bytes)
 
 
-async def _write(context: Context, response: Any) -> None:
-    """Write a message of a stream; raise CancelledError if its client has left."""
-    try:
-        await context.write(response)
-    except grpc.aio.InternalError:
-        raise asyncio.CancelledError from None
+def _is_instrumented() -> bool:
+    """Return whether instrumentation wraps the methods: OpenTelemetry's and Sentry's iterate over responses."""
+    original: Any = sys.modules["grpc.aio._server"]
+    return grpc.aio.server is not original.server
 
 
 def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.StatusCode, str, Metadata]:

@@ -1,17 +1,13 @@
-"""Drain the server: refuse new calls, let running ones finish, and cut off the rest."""
+"""Drain the server: let running calls finish, and cut off the rest."""
 
 import asyncio
 import contextlib
 import logging
 
-from ganserve_server.errors import UnavailableError
 from ganserve_server.monitoring.call_tracking import Call, CallStatistics
 
 _LAST_MESSAGE_S = 0.5  # for calls to send why they end
 GRACE_S = 0.2  # for gRPC to send the last answers
-# These calls ask about the server as a whole, so a draining server answers them.
-_ALWAYS_ANSWERED = frozenset(f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady"))
-REFUSED = "the server is shutting down: ask another replica, or try again soon"
 CUT_OFF = (
     "the server is shutting down and ends this stream here: continue at another replica, with the same seed and the "
     "offset of the next sample"
@@ -24,13 +20,15 @@ _log = logging.getLogger(__name__)
 class Drain:
     """The state of a server's drain. All methods run on the event loop."""
 
-    __slots__ = ("_idle", "_statistics", "begun", "cutting", "draining", "unary_calls")
+    __slots__ = ("_idle", "_statistics", "announced", "begun", "cutting", "draining", "unary_calls")
 
     def __init__(self, statistics: CallStatistics) -> None:
         self._statistics = statistics
         self._idle = asyncio.Event()
+        self.announced = False
+        """True once the server tells that it will stop."""
         self.draining = False
-        """True once new calls are refused."""
+        """True once the server waits for the end of its calls."""
         self.cutting = False
         """True once running calls are cut off."""
         self.begun = asyncio.Event()
@@ -39,14 +37,9 @@ class Drain:
         """Running calls with one answer."""
 
     def begin(self) -> None:
-        """Refuse new calls, and read no further requests of streams; requests read before are answered."""
+        """Read no further requests of streams; requests read before are answered."""
         self.draining = True
         self.begun.set()
-
-    def check(self, method: str) -> None:
-        """Raise UnavailableError, unless the method asks about the server itself."""
-        if method not in _ALWAYS_ANSWERED:
-            raise UnavailableError(REFUSED)
 
     def call_ended(self) -> None:
         """Note the end of a call during the drain."""

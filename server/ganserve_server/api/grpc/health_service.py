@@ -67,6 +67,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._closed = True
         self._notify()
 
+    def statuses(self) -> dict[str, int]:
+        """Return the status of each service, model and version, and of the server, whose name is empty."""
+        return {name: self._status(name) for name in (*self._services, *self._models)}
+
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Return a service's status."""
         status = self._status(request.service)

@@ -16,15 +16,17 @@ from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.health_service import HealthServicer
+from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.errors import StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.call_tracking import CallStatistics
 from ganserve_server.open_inference.inference import Inference
-from ganserve_server.port_errors import find_bind_error, port_error_message
+from ganserve_server.port_errors import check_addresses, find_bind_error, port_error_message
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
+from ganserve_server.unix_socket import UNIX, UnixSocket
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
@@ -32,6 +34,7 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _SLACK_BYTES = 2**20  # field tags, lengths and names around a payload
 _MOST_PENDING_CALLS = 20_000
+_LONGER_S = 5.0  # than the drain, which ends calls with an explanation
 _OPTIONS = (
     # Calls wait here for the event loop, and then in queues that refuse with a clear status. By default, beyond 1,000
     # calls gRPC drops some at random with a bare CANCELLED, which no client retries.
@@ -54,7 +57,15 @@ _OPTIONS = (
 class GrpcServer:
     """The gRPC server. `bind` opens its port; it answers calls after `start`."""
 
-    def __init__(self, access_log: AccessLevel = "errors", limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        access_log: AccessLevel = "errors",
+        limits: Limits | None = None,
+        *,
+        max_connection_age_s: float = 0.0,
+        max_connection_age_grace_s: float = 0.0,
+    ) -> None:
+        """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that."""
         limits = limits or Limits()
         self.gate = Gate(limits)
         """The callers and the memory that they hold."""
@@ -66,31 +77,61 @@ class GrpcServer:
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),
         )
-        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *sizes))
+        ages = (
+            (f"grpc.max_connection_{name}_ms", int(seconds * 1000))
+            for name, seconds in (("age", max_connection_age_s), ("age_grace", max_connection_age_grace_s))
+            if seconds
+        )
+        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *sizes, *ages))
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
-        services = (GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        services = (
+            GAN_SERVICE,
+            ADMIN_SERVICE,
+            INFERENCE_SERVICE,
+            HEALTH_SERVICE,
+            reflection.SERVICE_NAME,
+            REFLECTION_V1,
+        )
         methods: Any = self._handler  # it has the methods of a server that the generated functions call
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(services), methods)
+        methods.add_generic_rpc_handlers((health_list(self._health.statuses), reflection_v1(services)))
         self._started = False
+        self._socket: UnixSocket | None = None
 
     @property
     def not_ready_because(self) -> str:
         """Why calls are not answered now; empty if they are."""
-        if self._drain.draining:
+        if self._drain.announced:
             return "the server is shutting down"
         if not self._started:
             return "models are being loaded"
         return "" if self._health.serves_models else "no model is ready"
 
     def bind(self, address: str) -> int:
-        """Open the port of HOST:PORT and return its number; raise StartupError if that fails."""
+        """Listen on HOST:PORT or unix:PATH and return the port's number; raise StartupError if that fails.
+
+        A port that is taken on one of the host's addresses is taken.
+        """
+        if address.startswith(UNIX):
+            self._socket = UnixSocket(address.removeprefix(UNIX))
+            self._socket.check()
+            try:
+                number = self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise StartupError(f"cannot listen on {address}: {self._socket.bind_error()}") from error
+            self._socket.listening()
+            return number
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
         try:
-            return self._server.add_insecure_port(address)
+            number = check_addresses(host, int(port))
+            bracketed = f"[{host}]" if ":" in host else host
+            return self._server.add_insecure_port(f"{bracketed}:{number}")
         except RuntimeError as error:
-            host, _, port = address.rpartition(":")
-            host = host.strip("[]")
             raise StartupError(port_error_message(host, int(port), find_bind_error(host, int(port)))) from error
+        except OSError as error:
+            raise StartupError(port_error_message(host, int(port), error)) from error
 
     async def start(self, gan: GanService) -> None:
         """Begin to answer calls."""
@@ -119,11 +160,24 @@ class GrpcServer:
         repository.on_change(changed)
         refresh()
 
-    async def drain(self, timeout_s: float) -> int:
-        """Drain the server, stop it, and return how many calls were cut off; see `Drain.finish`."""
-        self._drain.begin()
+    async def announce_stop(self, delay_s: float) -> None:
+        """Report NOT_SERVING, and serve for `delay_s` more, until load balancers have noticed."""
+        self._drain.announced = True
         self._health.drain()
+        await asyncio.sleep(delay_s)
+
+    async def drain(self, timeout_s: float) -> int:
+        """Drain the server, stop it, and return how many calls were cut off; see `Drain.finish`.
+
+        Clients are told at once to send no more calls on their connections (GOAWAY), and no new connection is accepted.
+        """
+        await self.announce_stop(0)
+        self._drain.begin()
+        stopping = asyncio.create_task(self._server.stop(grace=timeout_s + _LONGER_S))
         cut_off = await self._drain.finish(timeout_s)
         self._health.close()
-        await self._server.stop(grace=GRACE_S)
+        await self._server.stop(grace=GRACE_S)  # the shortest grace counts
+        await stopping
+        if self._socket is not None:
+            self._socket.remove()
         return cut_off

@@ -1,19 +1,18 @@
-"""Read the pictures that visitors upload, and fit them to a model."""
+"""Read pictures to score, and fit them to a model: what the page and `ganserve score --fit` share."""
 
 # N = samples, H = height, W = width, C = channels
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ganserve import InvalidRequest
 from ganserve._results.grid_picture import CHUNK
-from ganserve._results.input_source import Source
+from ganserve._results.input_source import NeedsFittingError, Source
 from ganserve._results.picture_reading import fit_channels, open_picture, read_pixels
 from ganserve._results.pictures import MODES, to_pil
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Upload:
-    """An uploaded picture: one sample, or the samples of a grid that ganserve wrote."""
+class PictureFile:
+    """A picture: one sample, or the samples of a grid that ganserve wrote."""
 
     source: Source
     """Its name in errors."""
@@ -34,35 +33,41 @@ class Upload:
     """uint8 [N, H, W, C]."""
     labels: tuple[str, ...] | None
     """Each sample's label, if the picture is a grid with labels."""
+    model: str | None
+    """The model that drew the samples, if the picture is a grid."""
 
     @classmethod
-    def read(cls, file: str | os.PathLike[str]) -> Upload:
-        """Read the picture of a file, rotated as its EXIF data says."""
-        source = Source("picture", file=Path(file).name)
+    def read(cls, file: str | os.PathLike[str], argument: str = "picture") -> PictureFile:
+        """Read the picture of a file, rotated as its EXIF data says; errors name `argument`."""
+        source = Source(argument, file=Path(file).name)
         image = open_picture(file, source)
         text = getattr(image, "text", {})
         if CHUNK not in text and image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # JPEGs for printers
             image = image.convert("RGB")
         pixels, grid = read_pixels(image, source)
-        return cls(source, pixels, None if grid is None else grid.label_names)
+        return cls(source, pixels, grid.label_names if grid else None, grid.model if grid else None)
 
-    def fits(self, shape: Sequence[int]) -> bool:
-        """Return whether a model of samples [H, W, C] can score it as it is."""
+    def samples(self, shape: Sequence[int], *, fit: bool) -> tuple[npt.NDArray[np.uint8], bool]:
+        """Return what a model of samples [H, W, C] scores, uint8 [N, H, W, C], and whether it was changed for that.
+
+        Raises:
+            NeedsFittingError: Something would be lost, and `fit` does not allow it.
+        """
         try:
-            self.images(shape)
-        except InvalidRequest:
-            return False
-        return True
+            return self._as_it_is(shape), False
+        except NeedsFittingError:
+            if not fit:
+                raise
+            return self._fitted(shape), True
 
-    def images(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Return the samples, uint8 [N, H, W, C], if nothing is lost."""
+    def _as_it_is(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
         height, width, channels = shape
         given_height, given_width = self.pixels.shape[1:3]
         if (given_height, given_width) != (height, width):
-            raise self.source.refuse(f"is {given_width}x{given_height} pixels; the model takes {width}x{height}")
+            raise self.source.refuse_form(f"is {given_width}x{given_height} pixels; the model takes {width}x{height}")
         return fit_channels(self.pixels, channels, self.source)
 
-    def fitted(self, shape: Sequence[int]) -> Upload:
+    def _fitted(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Return the middle of the picture, resized to samples [H, W, C] and converted to their channels."""
         height, width, channels = shape
         pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels]
@@ -71,4 +76,4 @@ class Upload:
                 Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
             ]
         arrays = [np.asarray(each.convert(MODES[channels]), np.uint8) for each in pictures]
-        return replace(self, pixels=np.stack([a[..., None] if a.ndim == 2 else a for a in arrays]))
+        return np.stack([array[..., None] if array.ndim == 2 else array for array in arrays])

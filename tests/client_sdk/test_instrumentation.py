@@ -1,0 +1,117 @@
+"""Test every kind of call while OpenTelemetry, Sentry or ddtrace wrap gRPC, on both sides."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import instrumented_calls
+from ganserve._calls.hidden_call import Cancelled, HiddenCall
+from scripted_server import scripted_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVICE = "/ganserve.v1.GanService"
+# What each library has a span for; Sentry has none of an asyncio client's streams, and none of a server whose methods
+# read their own requests.
+SPANS = {
+    "opentelemetry": [
+        f"{side} {SERVICE}/{method}"
+        for side in ("CLIENT", "SERVER")
+        for method in ("Sample", "StreamSamples", "Score", "StreamScores")
+    ],
+    "sentry": [
+        f"CLIENT unary unary call to {SERVICE}/Sample",
+        f"CLIENT unary stream call to {SERVICE}/StreamSamples",
+    ],
+}
+SPANS["ddtrace"] = SPANS["opentelemetry"]
+
+
+@pytest.mark.parametrize("kind", list(SPANS))
+def test_every_call_works_under_instrumentation(kind: str, repository: Path) -> None:
+    hold = threading.Event()
+    with scripted_server() as script:
+        script.next = lambda *_: hold.wait(300)  # type: ignore[assignment,method-assign]
+        try:
+            done = subprocess.run(
+                [sys.executable, instrumented_calls.__file__, kind, str(repository), script.address],
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+        finally:
+            hold.set()
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    for client in ("Client", "AsyncClient"):
+        answers = printed["answers"][client]
+        for refused in ("refused", "refused stream"):
+            assert answers.pop(refused).startswith("InvalidRequest: label: is 'nine'; model 'tiny' has the labels")
+        assert answers.pop("slow stream").startswith("DeadlineExceeded: no batch came within 1 s")
+        assert answers == {
+            "sample": 2,
+            "stream": [2, 2, 2, 2, 1],
+            "left": 2,
+            "score": 2,
+            "score_stream": [2] * 20,
+        }
+    assert [span for span in SPANS[kind] if span not in printed["spans"]] == []
+
+
+def test_a_hidden_call_gives_its_messages_and_errors() -> None:
+    def messages() -> Iterator[int]:
+        yield from (1, 2)
+        raise ValueError("broke")
+
+    call = HiddenCall(messages())
+    assert [next(call), next(call)] == [1, 2]
+    with pytest.raises(ValueError, match="broke"):
+        next(call)
+    assert next(call, None) is None
+    call.cancel()
+    with pytest.raises(Cancelled):
+        next(call)
+
+
+def test_cancelling_a_hidden_call_ends_the_wait_and_then_the_call() -> None:
+    waits, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def messages() -> Iterator[int]:
+        try:
+            waits.set()
+            assert goes_on.wait(60)
+            yield 1
+        finally:
+            closed.set()
+
+    call = HiddenCall(messages())
+    threading.Thread(target=lambda: waits.wait(60) and call.cancel()).start()
+    with pytest.raises(Cancelled):
+        next(call)
+    assert not closed.is_set()
+    goes_on.set()
+    assert closed.wait(60)
+
+
+def test_cancelling_between_messages_closes_a_hidden_call() -> None:
+    closed = threading.Event()
+
+    def messages() -> Iterator[int]:
+        try:
+            yield from (1, 2)
+        finally:
+            closed.set()
+
+    call = HiddenCall(messages())
+    next(call)
+    call.cancel()
+    assert closed.is_set()
