@@ -99,3 +99,21 @@ def test_peers_measures_the_server(
     assert set(rates) == {"bare g32", *(f"{server}tiny n=1 C=2" for server in ("", "echo ", "sketch "))}
     assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in rates.values())
     assert "\n| tiny n=1 C=2 | " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_hostile_sizes_are_answered(tmp_path: Path) -> None:
+    figures, printed = measured("hostile_sizes.py", tmp_path / "figures.json", "--requests", "200")
+    assert figures["unexpected"] == []
+    assert sum(figures["answers"].values()) == 200
+    assert figures["loop"]["cpu_ms"] > 0
+    assert "200 requests to 31 RPCs" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="calls from 127.0.0.2")
+def test_a_server_under_attack_answers_a_good_client(tmp_path: Path) -> None:
+    figures, printed = measured("memory_attack.py", tmp_path / "figures.json", "--seconds", "1")
+    assert set(figures["rounds"]) >= {"quiet", "unread_answers", "half_uploads", "many_connections"}
+    assert all(seen["failed"] == 0 for seen in figures["rounds"].values())
+    assert "| many_labels |" in printed

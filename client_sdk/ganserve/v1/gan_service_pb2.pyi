@@ -30,23 +30,23 @@ class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.Val
     PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
     """Not set; means PRIORITY_NORMAL."""
     PRIORITY_HIGH: _Priority.ValueType  # 1
-    """Before all others, for answers that somebody waits for."""
+    """Before all others of the same caller, for answers that somebody waits for."""
     PRIORITY_NORMAL: _Priority.ValueType  # 2
     """The default."""
     PRIORITY_LOW: _Priority.ValueType  # 3
-    """After all others, for data made in advance."""
+    """After all others of the same caller, for data made in advance."""
 
 class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
-    """Order of waiting requests. Every priority keeps a small share of the calls, so that no request waits forever."""
+    """Order of a caller's waiting requests. Every priority keeps a small share of the calls, so that no request waits forever."""
 
 PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
 """Not set; means PRIORITY_NORMAL."""
 PRIORITY_HIGH: Priority.ValueType  # 1
-"""Before all others, for answers that somebody waits for."""
+"""Before all others of the same caller, for answers that somebody waits for."""
 PRIORITY_NORMAL: Priority.ValueType  # 2
 """The default."""
 PRIORITY_LOW: Priority.ValueType  # 3
-"""After all others, for data made in advance."""
+"""After all others of the same caller, for data made in advance."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 class _SelectionMethod:
