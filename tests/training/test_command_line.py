@@ -70,7 +70,10 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ),
         ("train dcgan-32 --data.source", "--data.source: needs a value. Give one, such as --data.source "),
         ("train dcgan-32 --data.source mine", "--data.source mine: not a choice. Give one of array, "),
-        ("train digits --data.source ring", "train without: --data.labels ignore"),
+        (
+            "train digits --data.source ring",
+            "a sample of these data is a vector of 2 values. Use --networks.architecture mlp.",
+        ),
         ("train progressive-32 --data.source digits", "--networks.batch-sizes 64 64 32 32: must have 2 values"),
         (
             "train digits --diagnosis.no-enabled --diagnosis.patience 3",
