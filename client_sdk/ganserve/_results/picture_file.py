@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ganserve._results.grid_picture import CHUNK
 from ganserve._results.input_source import NeedsFittingError, Source
@@ -69,6 +68,8 @@ class PictureFile:
 
     def _fitted(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Return the middle of the picture, resized to samples [H, W, C] and converted to their channels."""
+        from PIL import Image, ImageOps  # `ganserve score --help` needs no Pillow.
+
         height, width, channels = shape
         pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels]
         if channels in (1, 3):  # transparency becomes white
