@@ -37,17 +37,20 @@ class Client(Connection):
 
     If the server is unreachable, draining, starting, or full and says when to retry, the client repeats the same
     request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
-    retries to the logger "ganserve" at the level INFO.
+    retries to the logger "ganserve" at the level INFO. A server that fails or does not answer in time rests for 1 to
+    30 s; it gets calls again once grpc.health.v1 says that it works.
 
     Args:
         target: The server: "host:port", "host" (port 50051), or a gRPC target with a scheme
             ("unix:/run/ganserve.sock"). Several, as a sequence or joined by commas, take turns and replace each other.
-            Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
+            A name with several addresses is several servers, too; it is looked up again every 30 s, and soon after a
+            failure. Default: the environment variable GANSERVE_TARGET, else "localhost:50051".
         model: The model of calls that name none. Name it in programs that last: a server with several models refuses
             calls without. Default: the environment variable GANSERVE_MODEL, else the server's only model.
-        timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms.
-        max_attempts: Most attempts of one call at all servers together; 1 never retries. Default: 5, or one more than
-            there are servers.
+        timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms. With
+            several servers, an attempt gets a share of it, so that another can follow: a third at the first of three.
+        max_attempts: Most attempts of one call at all servers together; 1 never retries. A server without a connection
+            costs none while another one is left. Default: 5, or one more than there are servers.
         compression: Compresses what is sent. To receive less, use an `encoding`.
         metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
         interceptors: GRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one

@@ -16,8 +16,10 @@ from ganserve import GanserveError, RequestCancelled, ServerOverloaded, ServerUn
 from ganserve._calls.channel import channel_options
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.rotation import Endpoint, Rotation
+from ganserve._calls.targets import Target
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.api.grpc import server as real_server
+from ganserve_server.requests.limits import Limits
 from scripted_server import Script, Status, scripted_server
 
 if TYPE_CHECKING:
@@ -199,10 +201,13 @@ def test_the_pause_of_an_endpoint_grows_and_ends_with_an_answer() -> None:
 
 
 def test_keepalive_agrees_with_the_servers() -> None:
-    client, server = dict(channel_options("gpu-box:50051")), dict(real_server._OPTIONS)
+    client, server = (
+        dict(channel_options(Target.of("gpu-box:50051"), "ipv4:10.0.0.1:50051")),
+        dict(real_server._OPTIONS),
+    )
     assert client["grpc.keepalive_time_ms"] > server["grpc.http2.min_ping_interval_without_data_ms"]
     assert server["grpc.keepalive_permit_without_calls"] == 1
-    assert client["grpc.max_receive_message_length"] >= server["grpc.max_send_message_length"]
+    assert client["grpc.max_receive_message_length"] > Limits().max_response_bytes
 
 
 @pytest.mark.parametrize("max_attempts", [0, 1001, 1.5, True, "3"])

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
+SEARCHES = {
+    "SelectionReport": "sdk.html",
+    "license": "index.html",
+    "docker": "index.html",
+    "TLS": "index.html",
+    "quickstart": "index.html",
+}
+"""What newcomers search for, and where it leads."""
 LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href"), ("source", "src"), ("video", "src")}
 
 
@@ -133,8 +141,11 @@ def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> 
             page.on("request", lambda request: asked.append(request.url))
             for name in ("index", "serving", "sdk", "protocol"):
                 page.goto(f"{address}/{name}.html")
-            page.locator("input.md-search__input").fill("SelectionReport")
-            expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=TIMEOUT_MS)
+            for words, found in SEARCHES.items():
+                page.goto(f"{address}/index.html")
+                page.locator("input.md-search__input").fill(words)
+                result = page.locator(f'.md-search-result__link[href*="{found}"]').first
+                expect(result).to_be_visible(timeout=TIMEOUT_MS)
             assert len(asked) > 4
             assert {url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))} == set()
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -154,12 +155,17 @@ def _one(field: FieldDescriptor) -> Any:
     return 0
 
 
+_MOST_ANSWERS = 100  # of a stream, whose further answers are like these
+
+
 class CountedServer:
     """A server on a thread of its own, which counts the steps of its event loop."""
 
     def __init__(self, models: Path, limits: Limits | None = None) -> None:
         self.steps = 0
         """Lines of Python that the event loop ran, and entries of the lists whose methods it called."""
+        self.longest = 0
+        """Most steps between two turns of the event loop."""
         self._models, self._limits = models, limits
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="counted-server", daemon=True)
@@ -177,23 +183,27 @@ class CountedServer:
             self._thread.join(30)
 
     def call(self, rpc: str, request: bytes) -> tuple[str, int]:
-        """Send a request and return its status and the steps that it took."""
+        """Send a request and return its status and the most steps for which it held the loop.
+
+        A stream may take as many steps as it has answers, but other calls get their turn between them.
+        """
         method = METHODS[rpc]
         kinds = (
             (self._channel.unary_unary, self._channel.unary_stream),
             (self._channel.stream_unary, self._channel.stream_stream),
         )
         kind: Any = kinds[method.client_streaming][method.server_streaming]
-        before = self.steps
+        self.longest = 0
         try:
             answer = kind(rpc)(iter([request]) if method.client_streaming else request, timeout=60)
             if method.server_streaming:
-                for _ in answer:
+                for _ in itertools.islice(answer, _MOST_ANSWERS):
                     pass
+                answer.cancel()
             status = "OK"
         except grpc.RpcError as error:
             status = error.code().name
-        return status, self.steps - before
+        return status, self.longest
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
@@ -204,8 +214,19 @@ class CountedServer:
             await self._ended.wait()
             sys.settrace(None)
             sys.setprofile(None)
+            asyncio.Handle._run = self._run_handle  # type: ignore[attr-defined]
 
     def _count(self) -> None:
+        run: Any = asyncio.Handle._run  # type: ignore[attr-defined]
+        self._run_handle = run
+
+        def counted(handle: Any) -> None:
+            before = self.steps
+            run(handle)
+            if handle._loop is self._loop:
+                self.longest = max(self.longest, self.steps - before)
+
+        asyncio.Handle._run = counted  # type: ignore[attr-defined]
         sys.settrace(self._trace)
         sys.setprofile(self._profile)
 

@@ -70,8 +70,14 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ),
         ("train dcgan-32 --data.source", "--data.source: needs a value. Give one, such as --data.source "),
         ("train dcgan-32 --data.source mine", "--data.source mine: not a choice. Give one of array, "),
-        ("train digits --data.source ring", "train without: --data.labels ignore"),
-        ("train progressive-32 --data.source digits", "--networks.batch-sizes 64 64 32 32: must have 2 values"),
+        (
+            "train digits --data.source ring --networks.generator-conditioning concatenation",
+            "train without: --data.labels ignore",
+        ),
+        (
+            "train progressive-32 --data.source digits --networks.batch-sizes 64 64 32 32",
+            "--networks.batch-sizes 64 64 32 32: must have 2 values",
+        ),
         (
             "train digits --diagnosis.no-enabled --diagnosis.patience 3",
             "error: --diagnosis.patience 3: has no effect while the diagnosis is switched off. Leave out "
@@ -102,7 +108,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "error: --networks.generator-conditioning batch-norm: must be auto or",
         ),
         (
-            "train progressive-32 --data.source digits",
+            "train progressive-32 --data.source digits --networks.batch-sizes 64 64 32 32",
             "Give as many, or one to all with --batch-size",
         ),
         (

@@ -71,15 +71,17 @@ def test_a_place_that_does_not_exist_is_bad_usage(tmp_path: Path, photos: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_images_without_labels_are_shown_the_short_way(tmp_path: Path) -> None:
+def test_images_without_labels_make_a_model_without_labels(tmp_path: Path) -> None:
     write_folder(tmp_path / "flat", random_pixels(20))
     words = ("train", "digits", "--out", tmp_path / "run", "--data", tmp_path / "flat", *FEW_STEPS)
     done = ganserve(*words)
+    assert done.returncode == 0
+    assert "use of labels auto and auto instead of concatenation and projection, for data without labels" in done.stderr
+    done = ganserve(*words, "--networks.critic-conditioning", "projection", "--out", tmp_path / "given")
     assert done.returncode == 2
     assert "needs labels, and the data have none. Give the data labels, or train without: --data.labels ignore" in (
         done.stderr
     )
-    assert ganserve(*words, "--data.labels", "ignore").returncode == 0
 
 
 # --data

@@ -128,7 +128,8 @@ def test_the_quality_before_training_is_known_at_any_step() -> None:
     config = tiny_config(seed=7, diagnosis=WATCHED)
     samples = load_split(config.data, "train")
     trainer = Trainer(config, samples)
-    before = monitor_module._Observer(trainer, samples, print)._measure_quality(trainer.ema.module)
+    first = monitor_module._Observer(trainer, samples, print)
+    before = first._measure_quality(*first._draw(trainer.ema.module))
     assert before is not None
     for _ in range(5):
         trainer.run_step()
@@ -143,7 +144,7 @@ def test_the_quality_before_training_is_known_at_any_step() -> None:
 def declining(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the real loop with scripted qualities, which improve until step 10 and then decline."""
 
-    def measure(observer: Any, _generator: Any) -> Quality:
+    def measure(observer: Any, *_: Any) -> Quality:
         step = observer._trainer.step
         return Quality("sliced_wasserstein", 0.1 + abs(step - 10) * 0.05, higher_is_better=False)
 
@@ -193,7 +194,7 @@ def test_a_growing_network_is_never_the_best(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(
         monitor_module._Observer,
         "_measure_quality",
-        lambda observer, _: Quality("sliced_wasserstein", 0.1 + observer._trainer.step / 10, higher_is_better=False),
+        lambda observer, *_: Quality("sliced_wasserstein", 0.1 + observer._trainer.step / 10, higher_is_better=False),
     )
     config = tiny_config(
         networks=ProgressiveConfig(
@@ -243,7 +244,7 @@ def test_the_best_step_is_chosen_by_the_newest_metric(tmp_path: Path, monkeypatc
     values = iter([0.5, 0.03, 0.02, 0.5, 0.07, 0.09, 0.06])  # at the start of each part, the untrained generator's
     names = {"sliced-wasserstein": False, "gan-test": True}
 
-    def measure(observer: Any, generator: object) -> Quality:
+    def measure(observer: Any, *_: Any) -> Quality:
         choice = observer._trainer.config.diagnosis.quality
         return Quality(choice, next(values), higher_is_better=names[choice])
 

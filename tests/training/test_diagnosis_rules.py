@@ -80,21 +80,14 @@ def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> N
     untrained = {"diversity": 0.05, "regions_reached": 1, "quality": 1.0}
     assert diagnose(history(5, **untrained)) == {}
     assert set(diagnose(history(10, **untrained))) == {"no-progress"}
-    assert "mode-collapse" in diagnose(
-        history(10, **{**untrained, "quality": 0.7})
-    )  # It stands still after it has learned.
+    learned = history(10, **{**untrained, "quality": 0.7})
+    assert "mode-collapse" in diagnose(learned)  # It stands still after it has learned.
 
 
-def test_samples_unlike_their_labels_are_ignored_labels() -> None:
-    found = diagnose(history(10, label_agreement=0.2))["ignored-labels"]
-    assert "only 20% as often as real samples do, and not more often than 5 looks ago" in found
-    assert diagnose(history(9, label_agreement=0.2)) == {}  # Too early to know.
-    assert diagnose(history(10, label_agreement=0.5)) == {}
-    assert diagnose(history(10, label_agreement=None)) == {}
-    learning = [0.1, 0.1, 0.1, 0.1, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35]
-    assert diagnose(history(10, label_agreement=learning)) == {}
-    collapsed = diagnose(history(10, label_agreement=0.1, diversity=0.1, quality=0.7))
-    assert set(collapsed) == {"mode-collapse"}  # It explains the labels, too.
+def test_equal_samples_are_mode_collapse_even_if_they_never_moved() -> None:
+    blank = {"diversity": 0.01, "regions_reached": 1, "quality": 1.0}
+    assert when("mode-collapse", history(3, **blank)) == [1, 2, 3]
+    assert "all but the same, and reach 1 of the 20 clusters" in diagnose(history(1, **blank))["mode-collapse"]
 
 
 def test_samples_that_jump_back_and_forth_are_oscillation() -> None:
@@ -184,6 +177,9 @@ def test_good_samples_that_fool_the_critic_are_convergence() -> None:
         assert diagnose(history(7, **even, **poor)) == {}
     assert "convergence" not in diagnose(history(7, **even, regions_reached=5))
     assert diagnose(history(7, **even, quality=0.6)) == {}  # The error was 1 before training.
+    for likeness in ({"precision": 0.35, "recall": 1.0}, {"precision": 1.0, "recall": 0.35}):
+        assert diagnose(history(7, **even, **likeness)) == {}
+    assert set(diagnose(history(7, **even, precision=0.8, recall=0.5))) == {"convergence"}
     falling = [0.1] * 6 + [0.4] * 6
     assert "convergence" not in diagnose(history(12, **even, quality=falling))
 

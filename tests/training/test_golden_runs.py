@@ -40,7 +40,8 @@ def test_an_earlier_run_continues_bit_for_bit(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_the_configuration_of_an_earlier_run_of_a_preset_is_the_preset(name: str) -> None:
-    assert config_from_dict(EARLIER[name]) == replace(PRESETS[name], on_trouble="continue")
+    config = config_from_dict(EARLIER[name])  # Its looks were 200 or 300 steps apart.
+    assert config == replace(PRESETS[name], on_trouble="continue", diagnosis=config.diagnosis)
 
 
 def weights_sha256(state: dict[str, Any]) -> str:

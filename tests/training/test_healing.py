@@ -60,7 +60,7 @@ def test_the_logs_of_the_failed_try_are_kept(healed: tuple[Path, RunResult, str]
     out, result, _ = healed
     failed = out / "attempts" / "1"
     assert read_log(failed / "observations.jsonl")[-1]["step"] == result.cures[0].step
-    assert [record["kind"] for record in read_log(failed / "diagnosis.jsonl")] == ["oscillation"]
+    assert "oscillation" in [record["kind"] for record in read_log(failed / "diagnosis.jsonl")]
     steps = [record["step"] for record in read_log(out / "log.jsonl")]
     assert steps == sorted(set(steps))
     assert steps[-1] == STEPS

@@ -90,7 +90,7 @@ def test_episodes_join_each_begin_with_its_end() -> None:
 def swinging(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real loop with a quality that is good, bad from step 10 on, and good again from step 20 on."""
 
-    def measure(observer: Any, _generator: Any) -> Quality:
+    def measure(observer: Any, *_: Any) -> Quality:
         bad = 10 <= observer._trainer.step < 20
         return Quality("sliced_wasserstein", 1.0 if bad else 0.1, higher_is_better=False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,7 +20,7 @@ from ganserve._errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
     from ganserve._calls.channel import AsyncConnect
-    from ganserve._calls.rotation import Endpoint
+    from ganserve._calls.servers import Servers
 
 
 def async_local_connection(
@@ -30,22 +31,18 @@ def async_local_connection(
     folder = module.DEMO_MODELS if models is None else models
     config = _config(folder, model, provider, timeout_s)
 
-    async def start() -> list[Endpoint]:
+    async def start() -> Servers:
         server = module.LocalServer(Path(folder), provider)
         try:
             await async_in_thread(server.ready.result)
         except module.LocalServerError as error:
             await async_in_thread(server.close)
             raise InvalidRequest.of(error.argument, str(error)) from error
-        [endpoint] = await async_connect(replace(config, targets=(server.target,)))
-        close_channel = endpoint.close
-
-        async def close() -> None:
-            await close_channel()
-            await async_in_thread(server.close)
-
-        endpoint.target, endpoint.close = config.target, close
-        return [endpoint]
+        servers = await async_connect(replace(config, targets=(server.target,)))
+        [endpoint] = servers.opened
+        endpoint.target = config.target
+        servers.close_last = partial(async_in_thread, server.close)
+        return servers
 
     return config, start
 

@@ -81,7 +81,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
                 if self._open is None or endpoint is None:
                     endpoint = self._endpoint = await self._transport.endpoint(attempts.left_s)
                     self._open = self._start(getattr(endpoint.stub, self._call.method))
-                response = await self._open.read(attempts.left_s)
+                response = await self._open.read(self._transport.share_s(attempts))
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from ganserve._calls.forks import forks
+from ganserve._calls.health import HEALTH_CHECK, PROBE_S, SERVING, answered
 from ganserve._calls.rotation import Endpoint
+from ganserve._calls.servers import Servers
 from ganserve._errors import GanserveError, InvalidRequest
 from ganserve.v1 import gan_service_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ganserve._calls.targets import Target
     from ganserve._config import ClientConfig
 
-    Connect: TypeAlias = Callable[[], list[Endpoint]]
-    AsyncConnect: TypeAlias = Callable[[], Awaitable[list[Endpoint]]]
+    Connect: TypeAlias = Callable[[], Servers]
+    AsyncConnect: TypeAlias = Callable[[], Awaitable[Servers]]
 
     Interceptor: TypeAlias = (
         grpc.UnaryUnaryClientInterceptor
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 # The server's limit too: 256 MiB of samples, and some room for the names, lengths and tags around them.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
-# Balance calls among the addresses of a name, such as a headless Kubernetes service, without gRPC's own retries.
+# Balance calls among the addresses of a name that gRPC or a proxy looks up.
 _SERVICE_CONFIG: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -51,8 +54,8 @@ _KINDS = (
 )
 
 
-def channel_options(target: str) -> list[tuple[str, int | str]]:
-    """Return the options of a channel to this target."""
+def channel_options(target: Target, address: str) -> list[tuple[str, int | str]]:
+    """Return the options of a channel to one address of a target."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -67,11 +70,16 @@ def channel_options(target: str) -> list[tuple[str, int | str]]:
         # Find a server that has just started: by default the second attempt to connect waits a second.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Give up an address that takes connections but does not speak, such as a stopped process's: by default, after
+        # 20 s.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         # Otherwise a new client inherits the connections, and the waits after failed ones, of older clients.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if _is_loopback(target):
-        options.append(("grpc.enable_http_proxy", 0))  # ignore http_proxy
+    if target.proxy is None:
+        options.append(("grpc.enable_http_proxy", 0))
+    if address != target.text and target.host is not None:
+        options.append(("grpc.default_authority", f"{target.host}:{target.port}"))  # what the name would give
     return options
 
 
@@ -91,35 +99,54 @@ def _check_interceptors(interceptors: Any, kinds: tuple[type, ...], client: str)
         raise InvalidRequest.of("interceptors", f"is {interceptors!r}; expected {expected}")
 
 
-def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `Client`; it connects with its first call."""
+def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> Servers:
+    """Return the servers of `Client`; each connects with its first call."""
     forks.check()
     _check_gevent()
     _check_interceptors(interceptors, _KINDS, "Client")
-    endpoints = []
-    for target in config.targets:
+
+    def open_endpoint(target: Target, address: str) -> Endpoint:
         # By name: instrumentation, such as OpenTelemetry's and Sentry's, replaces these functions by its own.
         channel = grpc.insecure_channel(
-            target, options=channel_options(target), compression=_COMPRESSIONS[config.compression]
+            address, options=channel_options(target, address), compression=_COMPRESSIONS[config.compression]
         )
+        check: Any = channel.unary_unary(HEALTH_CHECK)
+
+        def probe() -> bool:
+            try:
+                response: bytes = check(b"", timeout=PROBE_S, metadata=config.metadata)
+            except grpc.RpcError as error:
+                return answered(error)
+            return response == SERVING
+
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
-        endpoints.append(Endpoint(target, stub, channel.close))
-    return endpoints
+        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+
+    return Servers(config.targets, open_endpoint)
 
 
-async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> list[Endpoint]:
-    """Return an endpoint of each target for `AsyncClient`, which connects with its first call, on the running loop."""
+async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> Servers:
+    """Return the servers of `AsyncClient`, each of which connects with its first call, on the running loop."""
     forks.check()
     _check_interceptors(interceptors, (grpc.aio.ClientInterceptor,), "AsyncClient")
-    endpoints = []
-    for target in config.targets:
-        compression = _COMPRESSIONS[config.compression]
+
+    def open_endpoint(target: Target, address: str) -> Endpoint:
         channel = grpc.aio.insecure_channel(
-            target, options=channel_options(target), compression=compression, interceptors=list(interceptors)
+            address,
+            options=channel_options(target, address),
+            compression=_COMPRESSIONS[config.compression],
+            interceptors=list(interceptors),
         )
-        endpoints.append(Endpoint(target, gan_service_pb2_grpc.GanServiceStub(channel), channel.close))
-    return endpoints
+        check: Any = channel.unary_unary(HEALTH_CHECK)
 
+        async def probe() -> bool:
+            try:
+                response: bytes = await check(b"", timeout=PROBE_S, metadata=config.metadata)
+            except grpc.RpcError as error:
+                return answered(error)
+            return response == SERVING
 
-def _is_loopback(target: str) -> bool:
-    return target.startswith(("localhost:", "127.", "[::1]:", "unix:"))
+        stub = gan_service_pb2_grpc.GanServiceStub(channel)
+        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+
+    return Servers(config.targets, open_endpoint)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no stubs
 
+    from ganserve._calls.rotation import Endpoint
+
 REQUEST_ID_KEY = "x-request-id"
 
 _CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
@@ -86,9 +88,12 @@ class _RichDetails:
         return cls(tuple(violations), retry_after_s, request_id or None, present=True)
 
 
-def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeout_s: float) -> errors.GanserveError:
+def from_rpc_error(
+    error: grpc.RpcError, *, endpoint: Endpoint, request_id: str, timeout_s: float
+) -> errors.GanserveError:
     """Return the SDK's error for one of grpc or grpc.aio; the caller raises it `from None`."""
     failure = cast("_Failure", error)
+    target = endpoint.target
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
     if code is grpc.StatusCode.INTERNAL and details.startswith(_BROKE_WHILE_SENDING):
@@ -102,7 +107,7 @@ def from_rpc_error(error: grpc.RpcError, *, target: str, request_id: str, timeou
         kind = errors.MessageTooLarge
     server_id = rich.request_id or _metadata_request_id(failure)
     answered = rich.present or server_id is not None
-    message = _message(kind, code, _in_words(details), rich, answered=answered, target=target, timeout_s=timeout_s)
+    message = _message(kind, code, _in_words(details), rich, answered=answered, endpoint=endpoint, timeout_s=timeout_s)
     if answered or not _never_connected(details):  # only then a server may have the id in its log
         message += f" (request id {server_id or request_id})"
     result = kind(
@@ -128,6 +133,11 @@ def _in_words(text: str) -> str:
     return re.sub(r"\bENCODING_([A-Z0-9]+)", lambda found: found[1].lower(), text)
 
 
+def never_connected(failure: errors.GanserveError) -> bool:
+    """Return whether a call failed before there was a connection, so that no server saw it."""
+    return failure.code == grpc.StatusCode.UNAVAILABLE.name and _never_connected(failure.details)
+
+
 def _never_connected(details: str) -> bool:
     return any(words in details.lower() for words in _NEVER_CONNECTED)
 
@@ -146,15 +156,21 @@ def _message(
     rich: _RichDetails,
     *,
     answered: bool,
-    target: str,
+    endpoint: Endpoint,
     timeout_s: float,
 ) -> str:
     """Return the error's message. `answered`: the server sent this status, not gRPC on this side."""
+    target = endpoint.target
     if kind is errors.ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"
         # gRPC lists all that it tried before.
         reason = details.rpartition("last error: ")[2].rpartition("remote host: ")[2]
+        if (proxy := endpoint.proxy) is not None:
+            return (
+                f"no server answers at {target} through the proxy {proxy.address} ({reason}): correct the environment "
+                f"variable {proxy.variable}, or add the server to no_proxy"
+            )
         return (
             f"no server answers at {target} ({reason}): start one with `ganserve serve --models models`, or say where "
             f'it is: Client("host:port"), --target or the environment variable {TARGET_VARIABLE}'

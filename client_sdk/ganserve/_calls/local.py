@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,7 +18,7 @@ from ganserve._errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
     from ganserve._calls.channel import Connect
-    from ganserve._calls.rotation import Endpoint
+    from ganserve._calls.servers import Servers
 
 
 def local_connection(
@@ -28,22 +29,18 @@ def local_connection(
     folder = module.DEMO_MODELS if models is None else models
     config = _config(folder, model, provider, timeout_s)
 
-    def start() -> list[Endpoint]:
+    def start() -> Servers:
         server = module.LocalServer(Path(folder), provider)
         try:
             in_thread(server.ready.result)
         except module.LocalServerError as error:
             in_thread(server.close)
             raise InvalidRequest.of(error.argument, str(error)) from error
-        [endpoint] = connect(replace(config, targets=(server.target,)))
-        close_channel = endpoint.close
-
-        def close() -> None:
-            close_channel()
-            in_thread(server.close)
-
-        endpoint.target, endpoint.close = config.target, close
-        return [endpoint]
+        servers = connect(replace(config, targets=(server.target,)))
+        [endpoint] = servers.opened
+        endpoint.target = config.target
+        servers.close_last = partial(in_thread, server.close)
+        return servers
 
     return config, start
 

@@ -79,7 +79,7 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
                 if self._open is None or endpoint is None:
                     endpoint = self._endpoint = self._transport.endpoint(attempts.left_s)
                     self._open = self._start(getattr(endpoint.stub, self._call.method))
-                response = self._open.read(attempts.left_s)
+                response = self._open.read(self._transport.share_s(attempts))
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:

@@ -15,14 +15,15 @@ import grpc
 from ganserve._calls.failures import REQUEST_ID_KEY, from_rpc_error
 from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
-from ganserve._calls.rotation import Rotation
+from ganserve._calls.servers import Servers
 from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from ganserve._calls.channel import AsyncConnect, Connect
     from ganserve._calls.rotation import Endpoint
+    from ganserve._calls.targets import Target
     from ganserve._calls.unary_calls import Call
     from ganserve._config import ClientConfig
 
@@ -34,9 +35,10 @@ _open: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Close clients while gRPC's threads still run: without them, closing a client with an open stream never ends."""
+    """Disconnect clients while gRPC's threads still run: without them, closing one with an open stream never ends."""
     for transport in list(_open):
-        transport.close()
+        if not transport.forked:
+            transport.disconnect()
 
 
 def new_request_id() -> str:
@@ -47,9 +49,9 @@ def new_request_id() -> str:
 class _Base:
     """The decisions that both transports share."""
 
-    def __init__(self, config: ClientConfig, rotation: Rotation, closed: threading.Event | asyncio.Event) -> None:
+    def __init__(self, config: ClientConfig, servers: Servers, closed: threading.Event | asyncio.Event) -> None:
         self.config = config
-        self._rotation = rotation
+        self._servers = servers
         self._is_closed = closed.is_set
         self._process = os.getpid()
 
@@ -68,11 +70,15 @@ class _Base:
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
         """Return the SDK's error for gRPC's."""
-        return from_rpc_error(error, target=endpoint.target, request_id=request_id, timeout_s=timeout_s)
+        return from_rpc_error(error, endpoint=endpoint, request_id=request_id, timeout_s=timeout_s)
 
     def answered(self, endpoint: Endpoint) -> None:
         """Note that a server works."""
-        self._rotation.answered(endpoint)
+        self._servers.rotation.answered(endpoint)
+
+    def share_s(self, attempts: Attempts) -> float | None:
+        """Return the deadline of the next attempt."""
+        return attempts.share_s(self._servers.rotation.available)
 
     def _check_usable(self) -> None:
         if self.forked:
@@ -82,6 +88,10 @@ class _Base:
             )
         if self._is_closed():
             raise _client_closed()
+
+    def _not_looked_up(self) -> DeadlineExceeded:
+        message = f"the name of {self.config.target} was not found in time: raise timeout_s, or check the name servers"
+        return DeadlineExceeded(message, code="DEADLINE_EXCEEDED")
 
     @staticmethod
     def _failure_when_closed(failure: GanserveError) -> GanserveError:
@@ -93,12 +103,13 @@ class _Base:
     def _pause_s(self, endpoint: Endpoint, attempts: Attempts, failure: GanserveError, method: str) -> float:
         """Return the seconds to wait before the next attempt, or raise the failure if there is none."""
         if not may_pass(failure):
+            self.answered(endpoint)
             raise failure from None
         retry_after_s: float | None = getattr(failure, "retry_after_s", None)
-        elsewhere = self._rotation.failed(endpoint, retry_after_s)
+        elsewhere = self._servers.failed(endpoint, retry_after_s)
         pause_s = attempts.pause_s(failure, elsewhere=elsewhere)
         if pause_s is None:
-            raise failure from None
+            raise attempts.told(failure) from None
         log.info(
             "%s at %s: %s; trying again in %.2f s, request id %s",
             *(method, endpoint.target, failure, pause_s, failure.request_id),
@@ -120,28 +131,62 @@ class Transport(_Base):
 
     def __init__(self, config: ClientConfig, connect: Connect) -> None:
         self._closed = threading.Event()
-        super().__init__(config, Rotation(connect()), self._closed)
+        super().__init__(config, connect(), self._closed)
+        self._looked = threading.Condition()
         _open.add(self)
 
-    def endpoint(self, left_s: float | None) -> Endpoint:  # noqa: ARG002 - it is connected already
-        """Return the server for the next attempt; the client must be open, and of this process."""
+    def endpoint(self, left_s: float | None) -> Endpoint:
+        """Return the server for the next attempt; the client must be open, and of this process.
+
+        Waits for a look at the names of servers, at most `left_s`, if no address is known that works.
+        """
         self._check_usable()
-        return self._rotation.next()
+        rotation = self._servers.rotation
+        if self._servers.begin_look():
+            look = threading.Thread(target=self._look, name="ganserve-names", daemon=True)
+            look.start()
+            if not rotation.available:
+                look.join(left_s)
+        if not rotation.endpoints:  # this thread or another one looks
+            with self._looked:
+                if not self._looked.wait_for(lambda: rotation.endpoints or self.closed, left_s):
+                    raise self._not_looked_up()
+            self._check_usable()
+        for endpoint in rotation.due():
+            threading.Thread(target=self._probe, args=(endpoint,), name="ganserve-probe", daemon=True).start()
+        return rotation.next()
+
+    def _look(self) -> None:
+        """Look up the names of servers."""
+        found = self._servers.look_up()
+        closing = self._servers.update(found)
+        with self._looked:
+            self._looked.notify_all()
+        for endpoint in self._servers.opened if self.closed else closing:
+            endpoint.close()
+
+    def _probe(self, endpoint: Endpoint) -> None:
+        """Let an endpoint return if its server works."""
+        try:
+            well = endpoint.probe is None or endpoint.probe()
+        except ValueError:  # the channel was closed
+            return
+        self._servers.rotation.probed(endpoint, well)
 
     def unary(self, call: Call[ResultT]) -> ResultT:
         """Return the result of a call."""
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
-            endpoint = self.endpoint(None)
+            endpoint = self.endpoint(attempts.left_s)
             try:
                 method = getattr(endpoint.stub, call.method)
-                response = self.start(method, call.request, request_id, timeout=attempts.left_s)
+                response = self.start(method, call.request, request_id, timeout=self.share_s(attempts))
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
                 self.pause(endpoint, attempts, failure, call.method)
             else:
-                self._rotation.answered(endpoint)
+                self.answered(endpoint)
                 return call.parse(response)
 
     def start(self, method: Any, request: object, request_id: str, **options: Any) -> Any:
@@ -166,10 +211,22 @@ class Transport(_Base):
         """Close the connections; running calls end with RequestCancelled. Do nothing if closed."""
         if self.closed or self.forked:
             return
-        self._closed.set()
-        for endpoint in self._rotation.endpoints:
-            endpoint.close()
+        self.disconnect()
+        if self._servers.close_last is not None:
+            self._servers.close_last()
         forks.closed()
+
+    def disconnect(self) -> None:
+        """Close the connections."""
+        self._closed.set()
+        for endpoint in self._servers.opened:
+            endpoint.close()
+        with self._looked:
+            self._looked.notify_all()
+
+
+def _open_none(target: Target, address: str) -> Endpoint:
+    raise AssertionError(f"{target} {address} before the connection")
 
 
 class AsyncTransport(_Base):
@@ -178,9 +235,11 @@ class AsyncTransport(_Base):
     def __init__(self, config: ClientConfig, connect: AsyncConnect) -> None:
         """Make no connection yet: the first call connects, and binds the client to its event loop."""
         self._closed = asyncio.Event()
-        super().__init__(config, Rotation(()), self._closed)
+        super().__init__(config, Servers((), _open_none), self._closed)
         self._connect = connect
-        self._connecting: asyncio.Future[Rotation] | None = None
+        self._connecting: asyncio.Future[Servers] | None = None
+        self._look_task: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def endpoint(self, left_s: float | None) -> Endpoint:
         """Return the server for the next attempt, as in `Transport`; the first call connects to it within `left_s`."""
@@ -190,17 +249,45 @@ class AsyncTransport(_Base):
             self._connecting = loop.create_task(self._connected())
         if self._connecting.get_loop() is not loop:
             raise GanserveError("this AsyncClient belongs to another event loop: make one for each asyncio.run")
-        if not self._rotation.endpoints:
+        if not self._servers.rotation.endpoints:
             await self._wait_until_connected(self._connecting, left_s)
-        return self._rotation.next()
+        servers = self._servers
+        rotation = servers.rotation
+        if servers.begin_look():
+            self._look_task = self._in_background(self._look(servers))
+        if self._look_task is not None and not self._look_task.done() and not rotation.available:
+            await asyncio.wait([self._look_task], timeout=left_s)
+            self._check_usable()
+        if not rotation.endpoints:
+            raise self._not_looked_up()
+        for endpoint in rotation.due():
+            self._in_background(self._probe(endpoint))
+        return rotation.next()
 
-    async def _connected(self) -> Rotation:
-        return Rotation(await self._connect())
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _wait_until_connected(self, connecting: asyncio.Future[Rotation], left_s: float | None) -> None:
+    async def _look(self, servers: Servers) -> None:
+        """Look up the names of servers."""
+        found = await asyncio.to_thread(servers.look_up)
+        for endpoint in servers.update(found):
+            await endpoint.close()
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        """Let an endpoint return if its server works."""
+        well = endpoint.probe is None or await endpoint.probe()
+        self._servers.rotation.probed(endpoint, well)
+
+    async def _connected(self) -> Servers:
+        return await self._connect()
+
+    async def _wait_until_connected(self, connecting: asyncio.Future[Servers], left_s: float | None) -> None:
         try:
             async with asyncio.timeout(left_s):
-                self._rotation = await asyncio.shield(connecting)
+                self._servers = await asyncio.shield(connecting)
         except TimeoutError:
             message = f"{self.config.target} was not ready in time: raise timeout_s"
             raise DeadlineExceeded(message, code="DEADLINE_EXCEEDED") from None
@@ -214,7 +301,9 @@ class AsyncTransport(_Base):
             endpoint = await self.endpoint(attempts.left_s)
             try:
                 method = getattr(endpoint.stub, call.method)
-                response = await method(call.request, timeout=attempts.left_s, metadata=self.metadata(request_id))
+                response = await method(
+                    call.request, timeout=self.share_s(attempts), metadata=self.metadata(request_id)
+                )
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
                 await self.pause(endpoint, attempts, failure, call.method)
@@ -222,7 +311,7 @@ class AsyncTransport(_Base):
                 self.raise_if_closed("call", request_id)
                 raise
             else:
-                self._rotation.answered(endpoint)
+                self.answered(endpoint)
                 return await self.parse(call.parse, response, slow=call.slow)
 
     async def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:
@@ -255,7 +344,12 @@ class AsyncTransport(_Base):
         if connecting is not None:
             if not connecting.done():
                 await asyncio.wait([connecting])
+            for task in self._tasks:
+                task.cancel()
             if not connecting.cancelled() and connecting.exception() is None:
-                for endpoint in connecting.result().endpoints:
+                servers = connecting.result()
+                for endpoint in servers.opened:
                     await endpoint.close()
+                if servers.close_last is not None:
+                    await servers.close_last()
         forks.closed()

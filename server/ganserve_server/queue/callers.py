@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import time
 from dataclasses import dataclass, field
 
 from ganserve_server.errors import QueueFullError
@@ -18,6 +19,9 @@ MOST_AT_WORK = 128
 """Most of a caller's calls with one answer that are worked on at once; the others wait for their turn unread, so that
 the event loop is free for other callers. Enough for two full model calls."""
 _RETRY_S = 0.5
+# gRPC lets in one call in about three rounds of the event loop, in the order of arrival. If the loop worked meanwhile,
+# the calls of one caller would keep those of all others outside. So a turn waits until this many rounds let in no call.
+_ROUNDS, _MOST_PATIENCE_S = 8, 0.1
 _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, because making one takes microseconds
 
 
@@ -43,6 +47,9 @@ class Callers:
 
     def __init__(self) -> None:
         self._callers: dict[str, Caller] = {}
+        self._waiting: dict[Caller, None] = {}  # callers whose calls wait, in order
+        self._entered = 0
+        self._scheduled = False
 
     def enter(self, key: str) -> Caller:
         """Count a call and return its caller; raise QueueFullError if it has too many."""
@@ -55,6 +62,7 @@ class Callers:
                 retry_after_s=_RETRY_S,
             )
         caller.calls += 1
+        self._entered += 1
         return caller
 
     def leave(self, caller: Caller) -> None:
@@ -65,11 +73,12 @@ class Callers:
 
     async def turn(self, caller: Caller) -> None:
         """Wait until a call of this caller may work; then call `end_turn`."""
-        if caller.at_work < MOST_AT_WORK:
+        if caller.at_work < MOST_AT_WORK and not caller.waiting:
             caller.at_work += 1
             return
         turn = asyncio.get_running_loop().create_future()
         caller.waiting.append(turn)
+        self._schedule(caller)
         try:
             await turn
         except asyncio.CancelledError:
@@ -81,10 +90,30 @@ class Callers:
             raise
 
     def end_turn(self, caller: Caller) -> None:
-        """Give the turn to the caller's next call."""
-        while caller.waiting:
-            turn = caller.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """Let the caller's next call work."""
         caller.at_work -= 1
+        if caller.waiting:
+            self._schedule(caller)
+
+    def _schedule(self, caller: Caller) -> None:
+        """Give turns once the loop has let in the calls that have arrived."""
+        self._waiting[caller] = None
+        if not self._scheduled:
+            self._scheduled = True
+            self._give(self._entered, _ROUNDS, time.monotonic() + _MOST_PATIENCE_S)
+
+    def _give(self, seen: int, rounds: int, end: float) -> None:
+        if self._entered != seen:
+            rounds = _ROUNDS
+        if rounds and time.monotonic() < end:
+            asyncio.get_running_loop().call_soon(self._give, self._entered, rounds - 1, end)
+            return
+        self._scheduled = False
+        for caller in list(self._waiting):
+            while caller.waiting and caller.at_work < MOST_AT_WORK:
+                turn = caller.waiting.popleft()
+                if not turn.done():
+                    caller.at_work += 1
+                    turn.set_result(None)
+            if not caller.waiting:
+                del self._waiting[caller]

@@ -45,6 +45,7 @@ class MemoryBudget:
 
     def fit(self) -> None:
         """Set the size by what the process uses now, when no request runs."""
+        _trim()
         used = _resident_bytes() if sys.platform == "linux" else 0
         self.size = max((self._process_limit - used) * 3 // 4, _LEAST_BYTES)
 
@@ -78,7 +79,7 @@ class MemoryBudget:
         now = time.monotonic()
         if resident > 0.8 * self._process_limit and now - self._trimmed > _TRIM_EVERY_S:
             self._trimmed = now
-            ctypes.CDLL(None).malloc_trim(0)
+            _trim()
             resident = _resident_bytes()
         return resident
 
@@ -144,6 +145,12 @@ def _group_limits() -> list[int]:
             if folder == root:
                 break
     return limits
+
+
+def _trim() -> None:
+    """Return what the C library keeps for later to the system."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc
+        libc.malloc_trim(0)
 
 
 def _resident_bytes() -> int:

@@ -154,17 +154,24 @@ def average(case: Case) -> Iterator[Adjustment]:
 
 def penalties(case: Case) -> Iterator[Adjustment]:
     """Weigh R1 and R2 by the size of images, beside relativistic pairing, for architectures where it was measured."""
-    config = case.config
+    config, preset, data = case.config, case.preset, case.data
     architecture = config.networks.architecture
-    if not (case.data.is_image and architecture in rules.GAMMA_FACTORS and config.loss.name == "relativistic-pairing"):
+    if not (data.is_image and config.loss.name == "relativistic-pairing"):
         return
-    gamma = rules.penalty_gamma(case.data, config.batch_size, architecture)
-    r1, r2 = config.regularisers.r1_gamma, config.regularisers.r2_gamma
+    changes: dict[str, Any] = {}
+    for name in ("r1_gamma", "r2_gamma"):
+        gamma = getattr(config.regularisers, name)
+        if architecture in ("convolutional", "dcgan"):
+            changes |= _moved(f"regularisers.{name}", gamma, rules.penalty_gamma(data, config.batch_size))
+        elif architecture == preset.networks.architecture == "r3gan":
+            before = getattr(preset.regularisers, name).start
+            start = rules.r3gan_gamma(before, preset.batch_size, data, config.batch_size)
+            changes |= _moved(f"regularisers.{name}", gamma, start)
     yield Adjustment(
         what="regularisers: R1 and R2 gamma",
         why=f"{case.pixels} and batches of {config.batch_size}",
         show=lambda now: _both(now.regularisers.r1_gamma, now.regularisers.r2_gamma),
-        changes={**_moved("regularisers.r1_gamma", r1, gamma), **_moved("regularisers.r2_gamma", r2, gamma)},
+        changes=changes,
     )
 
 

@@ -7,31 +7,35 @@ import math
 
 from ganserve_training.data.sample_info import DataInfo
 
-GAMMA_FACTORS = {"convolutional": 0.003, "dcgan": 0.003, "r3gan": 0.0005}
-"""Weight of R1 and R2 per pixel at a batch of 64, by architecture, with relativistic pairing.
-
-convolutional: measured on digits (8 x 8) and MNIST (16 x 16, 32 x 32); dcgan, without batch normalisation in the critic:
-on MNIST (32 x 32); r3gan: on patches of photographs (32 x 32).
-"""
 FEW_SAMPLES = 1000
 """Number of samples below which the critic memorises them."""
+_GAMMA_PER_PIXEL = 0.003
 _LEAST_GAMMA = 0.3
+_R3GAN_PIXELS = 32 * 32  # of the data of every preset with these networks
 _USUAL_BATCH = 64
 _GROWN_SHARE = 1.15  # steps of a run, as a multiple of those in which its networks grow
 _MOST_LATENTS = 64
 _WIDTH_PER_PIXEL = 2
 
 
-def penalty_gamma(data: DataInfo, batch_size: int, architecture: str = "convolutional") -> float:
-    """Return the weight of R1 and R2 to start with: factor x pixels x 64 / batch size, to one digit.
+def penalty_gamma(data: DataInfo, batch_size: int) -> float:
+    """Return the weight of R1 and R2 to start with: 0.003 x pixels x 64 / batch size, at least 0.3, to one digit.
 
-    The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); `GAMMA_FACTORS` has the factors.
-    It is at least 0.3, but for R3GAN's blocks. Vectors get 1.
+    The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); the factor is measured on
+    relativistic pairing with plain convolutions and DCGAN's networks. Vectors get 1.
     """
     if not data.is_image:
         return 1.0
-    weight = GAMMA_FACTORS[architecture] * data.height * data.width * _USUAL_BATCH / batch_size
-    return one_digit(max(_LEAST_GAMMA, weight) if architecture != "r3gan" else weight)
+    pixels = data.height * data.width
+    return _one_digit(max(_LEAST_GAMMA, _GAMMA_PER_PIXEL * pixels * _USUAL_BATCH / batch_size))
+
+
+def r3gan_gamma(gamma: float, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
+    """Return the weight of R1 and R2 for R3GAN's networks: a preset's, x pixels / 1,024 x its batch size / the new one.
+
+    Presets differ in it by the kind of pictures, so only the change with size and batch is a rule.
+    """
+    return _one_digit(gamma * data.height * data.width / _R3GAN_PIXELS * batch_size / new_batch_size)
 
 
 def learning_rate(data: DataInfo) -> float:
@@ -93,6 +97,6 @@ def shift_px(data: DataInfo, samples: int) -> int:
     return max(1, max(data.height, data.width) // 8) if data.is_image and samples < FEW_SAMPLES else 0
 
 
-def one_digit(value: float) -> float:
+def _one_digit(value: float) -> float:
     """Round to one significant digit: the data say no more about a penalty."""
     return float(f"{value:.1g}")

@@ -91,6 +91,12 @@ class TrainConfig:
     diagnosis: DiagnosisConfig = field(default_factory=DiagnosisConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
 
+    @property
+    def look_interval(self) -> int:
+        """Steps between two looks of the diagnosis."""
+        batch = min(self.networks.batch_sizes, default=self.batch_size)
+        return self.diagnosis.interval(self.steps, batch * self.schedule.critic_steps)
+
     def __post_init__(self) -> None:
         expect_seed("seed", self.seed)
         expect_choices(self, "")

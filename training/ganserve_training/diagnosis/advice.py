@@ -12,6 +12,7 @@ from typing import Any
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.config.train import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.diagnosis.cures import calmer
 from ganserve_training.diagnosis.findings import Kind
 from ganserve_training.errors import ConfigError
 from ganserve_training.options.anneal import Anneal
@@ -29,7 +30,7 @@ def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[Tra
 
     `check` raises ConfigError for a configuration with which the run could not start.
     """
-    tries = ["more data"] if kind == "critic-overfitting" else []
+    tries = [_UNFLAGGED[kind]] if kind in _UNFLAGGED else []
     for words, settings in _REMEDIES[kind](config, data):
         changes = _changes(config, settings)
         if not changes:
@@ -63,19 +64,43 @@ def _no_progress(config: TrainConfig, _: DataInfo) -> _Remedies:
     yield "ten times the bound of the critic's weights ({})", _scaled(config, 10.0, "regularisers.weight_clip")
 
 
-def _mode_collapse(config: TrainConfig, _: DataInfo) -> _Remedies:
+def _calmer(config: TrainConfig, data: DataInfo) -> _Remedies:
+    yield "calmer players ({})", calmer(config, data)
+
+
+def _mode_collapse(config: TrainConfig, data: DataInfo) -> _Remedies:
+    yield from _calmer(config, data)
+    yield from _variety(config)
+
+
+def _variety(config: TrainConfig) -> _Remedies:
     gammas = (config.regularisers.r1_gamma, config.regularisers.r2_gamma)
     off = [path for path, gamma in zip(_GAMMAS, gammas, strict=True) if gamma.most == 0.0]
     if off or config.loss.name != "relativistic-pairing":
         yield "{}", {"loss.name": "relativistic-pairing", **dict.fromkeys(off, _ON)}
-    else:
-        yield "ten times the penalties ({})", _scaled(config, 10.0, *_GAMMAS)
     if config.schedule.unrolled_steps == 0:
         yield "{}", {"schedule.unrolled_steps": 5}
     if config.networks.packing == 1:
         yield "{}", {"networks.packing": 2}
     if config.networks.minibatch_stddev_group == 0:
         yield "{}", {"networks.minibatch_stddev_group": 4}
+
+
+def _low_precision(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield from _wider(config)
+    yield from _penalty(config)
+
+
+def _low_recall(config: TrainConfig, _: DataInfo) -> _Remedies:
+    yield from _variety(config)
+    yield from _wider(config)
+
+
+def _wider(config: TrainConfig) -> _Remedies:
+    now = flat_config(config)
+    paths: tuple[str, ...] = ("networks.generator_width", "networks.critic_width")
+    widths = {path: 2 * now[path] for path in paths if path in now}
+    yield "wider networks ({})", widths
 
 
 def _ignored_labels(config: TrainConfig, _: DataInfo) -> _Remedies:
@@ -136,13 +161,21 @@ def _decline(config: TrainConfig, data: DataInfo) -> _Remedies:
 _REMEDIES: dict[Kind, Callable[[TrainConfig, DataInfo], _Remedies]] = {
     "vanishing-gradients": _vanishing_gradients,
     "no-progress": _no_progress,
+    "winning-critic": _calmer,
     "mode-collapse": _mode_collapse,
     "ignored-labels": _ignored_labels,
+    "low-precision": _low_precision,
+    "low-recall": _low_recall,
     "oscillation": _oscillation,
     "critic-overfitting": _critic_overfitting,
     "divergence": _divergence,
     "convergence": _convergence,
     "decline": _decline,
+}
+_UNFLAGGED: dict[Kind, str] = {
+    "critic-overfitting": "more data",
+    "low-precision": "more steps",
+    "low-recall": "more steps",
 }
 _KEPT: dict[Kind, str] = {
     "convergence": "GANs rarely stay converged: checkpoints/best-*.pt keeps the best step so far.",

@@ -1,9 +1,14 @@
 """Options of a run's diagnosis."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from ganserve_training.options.checks import expect, expect_choices, refusal
+
+LOOKS = 50
+"""Looks of a run whose interval follows its length: a trouble of its first five looks is found within a tenth of it."""
+_LOOK_COST = 16  # a look of n samples takes a twentieth of the time in which a critic is shown this many times n
 
 QualityName = Literal["auto", "sliced-wasserstein", "mode-coverage", "gan-test", "kid"]
 
@@ -14,8 +19,8 @@ class DiagnosisConfig:
 
     enabled: bool = True
     """Observe the generator and the critic during training."""
-    every_steps: int = 200
-    """Steps between two looks; a look takes about as long as two to five steps."""
+    every_steps: int | None = None
+    """Steps between two looks. None: a fiftieth of the run, or more if looks would take over 5 % of its time."""
     samples: int = 256
     """Samples of each kind (training, held-out, generated) in one look; fewer are cheaper and noisier."""
     quality: QualityName = "auto"
@@ -26,9 +31,16 @@ class DiagnosisConfig:
     patience: int = 0
     """Stop training after this many looks in a row with a declined quality; 0: never."""
 
+    def interval(self, steps: int, samples_per_step: int) -> int:
+        """Return the steps between two looks, for a run of `steps` that shows the critic so many samples in each."""
+        if self.every_steps is not None:
+            return self.every_steps
+        return max(math.ceil(steps / LOOKS), math.ceil(_LOOK_COST * self.samples / samples_per_step))
+
     def __post_init__(self) -> None:
         expect_choices(self, "diagnosis")
-        expect(self.every_steps >= 1, "diagnosis.every_steps", self.every_steps, "at least 1")
+        every = self.every_steps
+        expect(every is None or every >= 1, "diagnosis.every_steps", every, "at least 1")
         expect(self.samples >= 16, "diagnosis.samples", self.samples, "at least 16", "A share of fewer says nothing")
         expect(self.patience >= 0, "diagnosis.patience", self.patience, "0 (never stop) or more")
         for item in fields(self):

@@ -1,5 +1,6 @@
 """Choose what to change in a run that fails. benchmarks/healing measures what the cures bring."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -8,13 +9,14 @@ from ganserve_training.config.data_rules import learning_rate, penalty_gamma
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.config.train import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
-from ganserve_training.diagnosis.findings import Kind
+from ganserve_training.diagnosis.findings import PERSISTENCE, Kind
 from ganserve_training.errors import ConfigError
 from ganserve_training.options.anneal import Anneal
 
 CURABLE: tuple[Kind, ...] = (
     "vanishing-gradients",
     "no-progress",
+    "winning-critic",
     "mode-collapse",
     "ignored-labels",
     "oscillation",
@@ -22,9 +24,22 @@ CURABLE: tuple[Kind, ...] = (
 )
 """Troubles that end a run's use; the others only lower its quality."""
 MOST_CURES = 3
+_LASTING: dict[Kind, float] = {
+    "vanishing-gradients": 0.1,
+    "winning-critic": 0.2,
+    "mode-collapse": 0.1,
+    "ignored-labels": 0.2,
+}
+"""Share of the run for which a trouble must last before a cure: a young run often recovers by itself. The others are
+measured over many looks already, or end a run at once."""
 _EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
 
 _PLAYERS = ("generator", "critic")
+
+
+def looks_to_cure(kind: Kind, config: TrainConfig) -> int:
+    """Return the number of looks in a row at which a trouble must hold before the run is cured of it."""
+    return max(PERSISTENCE, math.ceil(_LASTING.get(kind, 0.0) * config.steps / config.look_interval) + 1)
 
 
 def choose_cure(
@@ -50,16 +65,22 @@ def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str
     gamma, rate = penalty_gamma(data, config.batch_size), learning_rate(data)
     saturates = kind == "vanishing-gradients" and config.loss.name == "minimax"
     loss = {"loss.name": "modified-minimax"} if saturates else {}
-    bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
     if kind == "ignored-labels":
         yield {"networks.critic_conditioning": "classifier"}
-    yield {**loss, **_rates(config, rate, 1 / 3), **({} if bounded else _penalties(config, gamma, 1.0))}
+    yield {**loss, **calmer(config, data)}
     game = _relativistic(config)
     now = flat_config(config)
     if any(now.get(path, value) != value for path, value in game.items()):
         yield {**game, **_rates(config, rate, None), **_penalties(config, gamma, 1.0)}
     yield {**game, **_rates(config, rate / 3, 1 / 3), **_penalties(config, 3 * gamma, 3.0)}
     yield {**game, **_rates(config, rate / 10, 1 / 10), **_penalties(config, 10 * gamma, 10.0)}
+
+
+def calmer(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
+    """Return rates of at most a third, and penalties of at least the usual ones where no constraint stands for them."""
+    bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
+    penalties = {} if bounded else _penalties(config, penalty_gamma(data, config.batch_size), 1.0)
+    return {**_rates(config, learning_rate(data), 1 / 3), **penalties}
 
 
 def _rates(config: TrainConfig, most: float, share: float | None) -> dict[str, Any]:

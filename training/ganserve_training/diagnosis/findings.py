@@ -7,8 +7,11 @@ from typing import Any, Literal, get_args
 Kind = Literal[
     "vanishing-gradients",
     "no-progress",
+    "winning-critic",
     "mode-collapse",
     "ignored-labels",
+    "low-precision",
+    "low-recall",
     "oscillation",
     "critic-overfitting",
     "divergence",
@@ -18,6 +21,15 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PERSISTENCE = 3
 """Looks in a row that start or end a condition: the 256 samples of one look may mislead."""
+EXPLAINED_BY: dict[Kind, frozenset[Kind]] = {
+    "winning-critic": frozenset({"vanishing-gradients", "no-progress", "mode-collapse", "divergence"}),
+    "ignored-labels": frozenset({"mode-collapse"}),
+    "low-precision": frozenset({"vanishing-gradients", "no-progress", "winning-critic", "mode-collapse", "divergence"}),
+    "low-recall": frozenset(
+        {"vanishing-gradients", "no-progress", "winning-critic", "mode-collapse", "divergence", "low-precision"}
+    ),
+}
+"""Conditions that do not begin beside the ones that explain them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

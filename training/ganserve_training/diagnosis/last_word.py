@@ -13,8 +13,11 @@ from ganserve_training.run.run_folder import RunFolder
 _STATES: dict[Kind, str] = {
     "vanishing-gradients": "with vanishing gradients",
     "no-progress": "without progress",
+    "winning-critic": "with a critic that wins",
     "mode-collapse": "in mode collapse",
     "ignored-labels": "with samples that ignore their labels",
+    "low-precision": "with samples unlike the data",
+    "low-recall": "with samples that lack variety",
     "oscillation": "oscillating",
     "critic-overfitting": "with an overfitting critic",
     "divergence": "diverged",

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.data import Samples, load_split
+from ganserve_training.data import Samples, load_split, to_network
 from ganserve_training.diagnosis.advice import advise
+from ganserve_training.diagnosis.cures import CURABLE, looks_to_cure
 from ganserve_training.diagnosis.findings import Debounce, Finding, Kind
 from ganserve_training.diagnosis.last_word import LastWord, last_word
+from ganserve_training.diagnosis.likeness import LIKENESS_SAMPLES, LikenessMeter
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.probe import Change, Players, Probe, undisturbed
 from ganserve_training.diagnosis.quality_history import best_observation, is_better
@@ -30,8 +33,9 @@ from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import draw_samples
 from ganserve_training.run.training_step import Trainer
 
-_QUALITY_SAMPLES = 500
-_QUALITY_SEED = 30_000_001  # far from the small seeds that people train and sample with
+_AVERAGED_SAMPLES = 500  # of the averaged generator, for quality and likeness
+_AVERAGED_SEED = 30_000_001  # far from the small seeds that people train and sample with
+_LIKENESS_SEED = 3
 _AUGMENTATION_SEED = 30_000_002
 _PER_MODE = 8  # fewest samples per mode to count modes: with fewer, chance alone misses some
 _ENOUGH_HELD_OUT = 256  # from this many on, held-out samples are the quality's reference, else training samples
@@ -44,6 +48,8 @@ class Look:
     observation: Observation
     findings: tuple[Finding, ...]
     """Findings to report now."""
+    trouble: Finding | None
+    """The report of a trouble that has lasted long enough to be cured now."""
     is_best: bool
     """True if the quality is the best so far; False while networks grow, because export refuses such checkpoints."""
 
@@ -90,7 +96,7 @@ class Monitor:
         is_best = is_better(observation, self.best)
         self._history.append(observation)
         self._observations.write(observation.to_dict())
-        conditions = diagnose(self._history)
+        conditions = diagnose(self._history, self._debounce.lasting)
         # Where numbers are not finite, nothing else can be seen; so nothing else has ended either.
         blind = frozenset[Kind]() if observation.is_finite else self._debounce.lasting
         changes = self._debounce.feed({*conditions, *blind})
@@ -101,7 +107,7 @@ class Monitor:
         patience = self._config.diagnosis.patience
         declined = self._debounce.streak("decline") if "decline" in self._debounce.lasting else 0
         self._stopped_after = declined if 0 < patience <= declined else 0
-        return Look(observation, findings, is_best)
+        return Look(observation, findings, self._trouble(), is_best)
 
     def note_divergence(self, message: str) -> None:
         """Write down a finding that ends the run; the user sees it as an error."""
@@ -129,6 +135,14 @@ class Monitor:
         """Close the files."""
         self._observations.close()
         self._findings.close()
+
+    def _trouble(self) -> Finding | None:
+        """Return the report of a trouble that has just lasted long enough to be cured."""
+        for kind in CURABLE:
+            if kind in self._debounce.lasting and self._debounce.streak(kind) == looks_to_cure(kind, self._config):
+                reports = [Finding(**record) for record in read_log(self._folder.diagnosis)]
+                return next(report for report in reversed(reports) if report.kind == kind and not report.over)
+        return None
 
     def _say_failure(self, error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
@@ -173,19 +187,22 @@ class _Observer:
         except DataError as error:
             self._meter = None
             say(f"the monitor measures no quality: {error}")
+        self._likeness = LikenessMeter(self._probe.space, _likeness_samples(train, config.seed))
         self._random = torch.Generator(device)
         self._augmentation = Augmentation(config.augmentation, train.info, Noise(self._random))
 
     def observe(self) -> Observation:
         trainer = self._trainer
         stage = stage_of(trainer.generator)
+        samples, labels = self._draw(trainer.ema.module)
         return self._probe.look(
             trainer.step,
             trainer.samples_seen,
             growing=stage is not None and not stage.grown,
             augment=self._augment(),
             fade=(lambda samples: samples) if stage is None else lambda samples: reals_at(samples, stage),
-            quality=self._measure_quality(trainer.ema.module),
+            quality=self._measure_quality(samples, labels),
+            likeness=self._likeness.measure(to_network(torch.from_numpy(samples), self._info)),
             untrained_quality=self._untrained_quality,
         )
 
@@ -195,20 +212,22 @@ class _Observer:
         with undisturbed(device):
             seed_global(config.seed)
             generator = build_networks(config.networks, self._info).generator
-        quality = self._measure_quality(generator.to(device).eval())
+        quality = self._measure_quality(*self._draw(generator.to(device).eval()))
         return None if quality is None else quality.value
 
-    def _measure_quality(self, generator: nn.Module) -> Quality | None:
-        if self._meter is None:
-            return None
-        trainer, count = self._trainer, _QUALITY_SAMPLES
+    def _measure_quality(self, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> Quality | None:
+        return None if self._meter is None else self._meter.measure(samples, labels)
+
+    def _draw(self, generator: nn.Module) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return samples of the data's size, always of the same latents, and their labels if the data have labels."""
+        trainer, count = self._trainer, _AVERAGED_SAMPLES
         names = len(trainer.label_names)
         labels = np.arange(count, dtype=np.int64) % names if names else None
-        samples = draw_samples(generator, trainer.prior, self._info, labels, count, _QUALITY_SEED)
+        samples = draw_samples(generator, trainer.prior, self._info, labels, count, _AVERAGED_SEED)
         if self._info.is_image and samples.shape[1] < self._info.height:  # from networks that still grow
             factor = self._info.height // samples.shape[1]
             samples = samples.repeat(factor, axis=1).repeat(factor, axis=2)
-        return self._meter.measure(samples, labels if self._info.label_names else None)
+        return samples, labels if self._info.label_names else None
 
     def _augment(self) -> Change:
         """Return how training changes samples before the critic sees them, with the same random numbers at every look.
@@ -221,3 +240,10 @@ class _Observer:
         noise_std = config.instance_noise.at(progress)
         self._random.manual_seed(_AUGMENTATION_SEED)
         return lambda samples: self._augmentation(samples, probability, noise_std)
+
+
+def _likeness_samples(train: Samples, seed: int) -> Tensor:
+    """Return distinct training samples, for both sides of the likeness, as networks see them."""
+    order = np.random.default_rng([seed, _LIKENESS_SEED]).permutation(len(train))[: 2 * LIKENESS_SAMPLES]
+    read = train.read(np.sort(order))[np.argsort(np.argsort(order))]  # read files in their order
+    return to_network(torch.from_numpy(read), train.info)

@@ -60,6 +60,12 @@ class Observation:
     """Share of generated samples that a judge reads as the label they were asked for, divided by the share of held-out
     real samples that it reads right; None: there are no labels that a judge can read."""
 
+    precision: float | None = None
+    """Share of the averaged generator's samples within neighbourhoods of real ones, divided by that of other real ones;
+    None: there are too few real samples."""
+    recall: float | None = None
+    """Share of real samples within neighbourhoods of the averaged generator's, divided by that of other real ones."""
+
     quality_name: str | None
     """Name of the quality metric; None: no quality was measured."""
     quality: float | None

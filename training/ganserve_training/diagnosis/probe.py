@@ -18,6 +18,7 @@ from torch.func import functional_call
 from ganserve_training.config import TrainConfig
 from ganserve_training.data import Samples, to_network
 from ganserve_training.diagnosis.feature_space import FeatureSpace, mean_pairwise_distance
+from ganserve_training.diagnosis.likeness import Likeness
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.regions import Regions, cluster_regions, label_regions, mode_regions
 from ganserve_training.evaluation.modes import Modes
@@ -81,7 +82,8 @@ class Probe:
             self._fake_labels = torch.arange(count, device=device) % len(players.label_names)
 
         reference, reference_labels = _take_samples(train, _REFERENCE_SAMPLES, None, rng, device)
-        self._space = FeatureSpace(reference)
+        self.space = self._space = FeatureSpace(reference)
+        """The space in which samples are compared."""
         real = self._space(self._real)
         self._real_centre = real.mean(dim=0)
         self._spread = mean_pairwise_distance(real, None) or 1.0  # equal samples have no unit of their own
@@ -118,6 +120,7 @@ class Probe:
         augment: Change = lambda samples: samples,
         fade: Change = lambda samples: samples,
         quality: Quality | None = None,
+        likeness: Likeness | None = None,
         untrained_quality: float | None = None,
     ) -> Observation:
         """Look at the players as they are now.
@@ -166,6 +169,8 @@ class Probe:
             regions_reached=coverage.reached,
             region_entropy=coverage.relative_entropy,
             label_agreement=coverage.agreement,
+            precision=None if likeness is None else likeness.precision,
+            recall=None if likeness is None else likeness.recall,
             quality_name=None if quality is None else quality.name,
             quality=None if quality is None else quality.value,
             untrained_quality=untrained_quality,

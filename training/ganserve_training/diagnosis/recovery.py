@@ -13,6 +13,13 @@ def recovery(kind: Kind, now: Observation) -> str:
             return f"The gradient that reaches the generated samples is {now.sample_gradient_norm:.1e} again."
         case "no-progress":
             return f"The generated samples move{f', and {quality}' if quality else ''}."
+        case "winning-critic":
+            end = f", and {quality}" if quality else ""
+            return f"The critic is right on {now.fake_accuracy:.0%} of generated samples{end}."
+        case "low-precision":
+            return f"Samples lie among real ones {now.precision or 0.0:.0%} as often as other real samples do."
+        case "low-recall":
+            return f"Real samples lie among generated ones {now.recall or 0.0:.0%} as often as among other real ones."
         case "mode-collapse":
             return (
                 f"The generated samples differ from each other {now.diversity:.0%} as much as real samples do, and "

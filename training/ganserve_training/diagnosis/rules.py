@@ -6,11 +6,11 @@ the values of healthy runs and of runs that were set up to fail in this way; doc
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from statistics import fmean, median
 
-from ganserve_training.diagnosis.findings import Kind
+from ganserve_training.diagnosis.findings import EXPLAINED_BY, Kind
 from ganserve_training.diagnosis.observation import Observation
 from ganserve_training.diagnosis.quality_history import (
     GAIN_WINDOW,
@@ -22,6 +22,7 @@ from ganserve_training.diagnosis.quality_history import (
     has_gained_less,
     quality_trend,
 )
+from ganserve_training.diagnosis.sample_rules import ignored_labels, low_precision, low_recall, winning_critic
 
 Rule = Callable[[History], str | None]
 
@@ -40,11 +41,9 @@ look uses the same latents, so only the generator's weights can move the samples
 COLLAPSED_DIVERSITY = 0.4
 """Mean pairwise distance relative to the data's; healthy runs are above 0.8 from an early step on."""
 DEEP_COLLAPSE = 0.2  # threshold for a run's first looks; no healthy run was below it at three looks in a row
+BLANK = 0.02
+"""Diversity below which samples are all the same, such as blank pictures; untrained networks are above 0.04."""
 COLLAPSED_REGIONS = 0.6  # share of the regions reached; healthy runs reach all, or miss one or two
-
-IGNORED_LABELS = 0.5
-"""Agreement of generated samples with their labels, relative to real ones, below which labels mean little."""
-LABELS_GAINED = 0.05  # gain of this agreement over the window with which a run still learns its labels
 
 SWING_WINDOW = 10  # looks over which swings are counted, enough for two full swings
 SWING_STEP = 0.3  # mean movement of the generated centre from look to look, in mean pairwise distances of the data
@@ -68,6 +67,7 @@ FAR_OFF = 3.0  # distance or spread of generated samples, in extents of the data
 EVEN = 0.15  # distance of the critic's accuracy from one half within which it cannot tell real from generated
 CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25  # distance between the generated centre and the data's, in mean pairwise distances of the data
+CONVERGED_LIKENESS = 0.4  # least precision and recall, relative to real samples
 CONVERGED_GAIN = 0.5
 """Largest share of the quality's error before training; otherwise an untrained critic would count as converged."""
 
@@ -111,7 +111,11 @@ def no_progress(history: History) -> str | None:
 def mode_collapse(history: History) -> str | None:
     """Find generated samples that are too similar, or that miss parts of the data."""
     now = history[-1]
-    if now.offset > FAR_OFF or _never_left(history):
+    if now.offset > FAR_OFF:
+        return None
+    if now.diversity < BLANK:
+        return f"The generated samples are all but the same, and reach {reached_regions(now)}."
+    if _never_left(history):
         return None
     settled = len(history) > WARM_UP
     if now.diversity < (COLLAPSED_DIVERSITY if settled else DEEP_COLLAPSE):
@@ -122,25 +126,6 @@ def mode_collapse(history: History) -> str | None:
     if settled and now.regions_reached < COLLAPSED_REGIONS * now.regions:
         return f"The generated samples reach only {reached_regions(now)}."
     return None
-
-
-def ignored_labels(history: History) -> str | None:
-    """Find samples that have little to do with the labels they were asked for, and do not come closer to them."""
-    now = history[-1]
-    if now.label_agreement is None or now.label_agreement >= IGNORED_LABELS or len(history) <= WARM_UP + GAIN_WINDOW:
-        return None
-    before = history[-1 - GAIN_WINDOW].label_agreement
-    if (
-        now.growing
-        or _never_left(history)
-        or mode_collapse(history)
-        or (before is not None and now.label_agreement > before + LABELS_GAINED)
-    ):
-        return None
-    return (
-        f"The generated samples show the labels that they were asked for only {now.label_agreement:.0%} as often as "
-        f"real samples do, and not more often than {GAIN_WINDOW} looks ago."
-    )
 
 
 def oscillation(history: History) -> str | None:
@@ -219,6 +204,7 @@ def convergence(history: History) -> str | None:
         or now.offset > CONVERGED_OFFSET
         or now.regions_reached < COLLAPSED_REGIONS * now.regions
         or has_gained_less(now, CONVERGED_GAIN)
+        or min(*(value for value in (now.precision, now.recall) if value is not None), 1.0, 1.0) < CONVERGED_LIKENESS
     )
     if poor or decline(history):
         return None
@@ -247,8 +233,11 @@ def decline(history: History) -> str | None:
 RULES: dict[Kind, Rule] = {
     "vanishing-gradients": vanishing_gradients,
     "no-progress": no_progress,
+    "winning-critic": winning_critic,
     "mode-collapse": mode_collapse,
     "ignored-labels": ignored_labels,
+    "low-precision": low_precision,
+    "low-recall": low_recall,
     "oscillation": oscillation,
     "critic-overfitting": critic_overfitting,
     "divergence": divergence,
@@ -257,13 +246,21 @@ RULES: dict[Kind, Rule] = {
 }
 
 
-def diagnose(history: History) -> dict[Kind, str]:
-    """Return a sentence for each condition that holds at the last observation."""
+def diagnose(history: History, lasting: Collection[Kind] = ()) -> dict[Kind, str]:
+    """Return a sentence for each condition that holds at the last observation.
+
+    A condition that another one explains is left out, unless it is one of those that are `lasting`.
+    """
     if history[-1].is_finite:
         rules, history = RULES, [item for item in history if item.is_finite]
     else:
         rules = {"divergence": divergence}
-    return {kind: sentence for kind, rule in rules.items() if (sentence := rule(history)) is not None}
+    found = {kind: sentence for kind, rule in rules.items() if (sentence := rule(history)) is not None}
+    return {
+        kind: sentence
+        for kind, sentence in found.items()
+        if kind in lasting or not EXPLAINED_BY.get(kind, frozenset()) & found.keys()
+    }
 
 
 def _never_left(history: History) -> bool:

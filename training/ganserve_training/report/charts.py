@@ -18,7 +18,10 @@ KIND_COLOURS = {
     "vanishing-gradients": PURPLE,
     "no-progress": GRAY,
     "mode-collapse": RED,
+    "winning-critic": PURPLE,
     "ignored-labels": RED,
+    "low-precision": ORANGE,
+    "low-recall": ORANGE,
     "oscillation": ORANGE,
     "critic-overfitting": BLUE,
     "divergence": "#b00020",
@@ -85,6 +88,14 @@ def charts(run: RunMaterial) -> list[Chart]:
         "reach.",
         observed("diversity", "diversity", GREEN),
         line(reached, f"{run.observations[-1].region_kind} reached", BLUE, "dot"),
+        percent=True,
+        level=1.0,
+    )
+    add(
+        "Precision and recall",
+        "Relative to other real samples. Low precision: samples unlike the data. Low recall: variety is missing.",
+        observed("precision", "precision", BLUE),
+        observed("recall", "recall", ORANGE),
         percent=True,
         level=1.0,
     )

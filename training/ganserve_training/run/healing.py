@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ganserve_training.config.serialisation import changed_config, config_to_dict
 from ganserve_training.config.train import TrainConfig
+from ganserve_training.diagnosis.cures import looks_to_cure
 from ganserve_training.diagnosis.findings import PERSISTENCE, Finding, Kind
 from ganserve_training.diagnosis.rules import STANDSTILL_WINDOW, SWING_WINDOW
 from ganserve_training.errors import TrainingError
@@ -115,12 +116,22 @@ def heal(folder: RunFolder, treatment: Treatment, trouble: TroubleError) -> tupl
 
 
 def healthy_step(config: TrainConfig, step: int) -> int:
-    """Return the last step that is healthy even if a trouble is found at `step`; negative: none, or no healing.
+    """Return the last step that is healthy even if a run must be cured at `step`; negative: none, or no healing.
+
+    This is for troubles that last about a tenth of a run until then. After those that last longer the run starts anew
+    if no checkpoint is old enough.
+    """
+    healing = config.on_trouble == "heal" and config.diagnosis.enabled
+    looks = looks_to_cure("mode-collapse", config) - PERSISTENCE
+    return _healthy_before(config, step - looks * config.look_interval) if healing else -1
+
+
+def _healthy_before(config: TrainConfig, step: int) -> int:
+    """Return the last healthy step of a run in which a trouble was found at `step`.
 
     A trouble is found at the third look that shows it. The look before these may have missed its beginning.
     """
-    healing = config.on_trouble == "heal" and config.diagnosis.enabled
-    return step - (PERSISTENCE + 1) * config.diagnosis.every_steps if healing else -1
+    return step - (PERSISTENCE + 1) * config.look_interval
 
 
 def _healthy(folder: RunFolder, treatment: Treatment, finding: Finding) -> Checkpoint | None:
@@ -128,10 +139,9 @@ def _healthy(folder: RunFolder, treatment: Treatment, finding: Finding) -> Check
 
     A second trouble after the same checkpoint leads to the start: the checkpoint may have had its seed already.
     """
-    window = _WINDOWS.get(finding.kind, 0) * treatment.asked.diagnosis.every_steps
-    latest = min(
-        [healthy_step(treatment.asked, finding.step) - window, *(cure.back_to - 1 for cure in treatment.cures)]
-    )
+    config = treatment.config  # The one that failed: a cure may change how many samples a step shows.
+    window = _WINDOWS.get(finding.kind, 0) * config.look_interval
+    latest = min([_healthy_before(config, finding.step) - window, *(cure.back_to - 1 for cure in treatment.cures)])
     paths = [path for path in checkpoint_paths(folder.checkpoints) if 0 < checkpoint_step(path) <= latest]
     return load_checkpoint(paths[-1]) if paths else None
 

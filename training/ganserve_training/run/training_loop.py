@@ -161,7 +161,7 @@ class RunLoop:
     def _look_if_due(self) -> bool:
         """Run the diagnosis if it is due; return whether the run must stop because of it."""
         diagnosis = self._config.diagnosis
-        if not diagnosis.enabled or self._trainer.step % diagnosis.every_steps:
+        if not diagnosis.enabled or self._trainer.step % self._config.look_interval:
             return False
         stop, trouble = False, None
         if self._outputs is not None:
@@ -287,8 +287,7 @@ class _Outputs:
             self._board.observation(look.observation)
             for finding in look.findings:
                 self._board.finding(finding)
-        trouble = next((finding for finding in look.findings if finding.kind in CURABLE and not finding.over), None)
-        return look.observation if look.is_best else None, self.monitor.should_stop, trouble
+        return look.observation if look.is_best else None, self.monitor.should_stop, look.trouble
 
     def tell_last_word(self, *, aloud: bool = True) -> None:
         """Write the monitor's last word into the run's folder, and print it if `aloud`."""

@@ -117,7 +117,7 @@ class CallHandler(grpc.GenericRpcHandler):
             try:
                 peer = context.peer()
                 entered = gate.enter(call, peer)
-                if entered.at_work < MOST_AT_WORK:
+                if entered.at_work < MOST_AT_WORK and not entered.waiting:
                     entered.at_work += 1
                 else:
                     await callers.turn(entered)

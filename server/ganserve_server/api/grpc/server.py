@@ -40,6 +40,8 @@ _OPTIONS = (
     # calls gRPC drops some at random with a bare CANCELLED, which no client retries.
     ("grpc.server.max_pending_requests", _MOST_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
+    # Calls that are not read yet hold at most 64 KiB each: gRPC would let fast clients send megabytes.
+    ("grpc.http2.bdp_probe", 0),
     # A port in use is an error: two servers on one port would each get half of the calls.
     ("grpc.so_reuseport", 0),
     # Clients may ping every 30 s, even between calls. By default gRPC allows one ping in 5 minutes, then sends GOAWAY

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 import logging
 import time
 from typing import Any
@@ -108,7 +109,9 @@ class Stalls:
 
     def _watch(self) -> None:
         if self._watching is None:
-            self._watching = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
+            # In a context of its own: log lines of other calls must not carry the id of the call that runs now.
+            context = contextvars.Context()
+            self._watching = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look, context=context)
 
     def _look(self) -> None:
         """End what waits for too long."""

@@ -1,0 +1,78 @@
+"""Rules about what a person sees in the samples: their labels, what they look like, and how many kinds there are.
+
+They hold from a run's first looks on, but never while the numbers still get better. `rules` has the others.
+"""
+
+from ganserve_training.diagnosis.quality_history import GAIN_WINDOW, NOTHING_GAINED, History, has_gained_less
+
+FIRST_LOOKS = 3
+"""Looks before which these rules are silent. With those of a finding, it is reported at look 5."""
+
+ALWAYS_RIGHT = 0.98
+"""Accuracy on training and on generated samples of a critic that the generator cannot fool."""
+
+IGNORED_LABELS = 0.45
+"""Agreement of generated samples with their labels beyond guessing, relative to real ones, below which they mean
+little."""
+LOW_LIKENESS = 0.3
+"""Precision or recall, relative to that of real samples, below which a person sees the difference at once."""
+GAINED = 0.05  # gain of such a share over the window with which a run still gets better
+
+
+def winning_critic(history: History) -> str | None:
+    """Find a critic that is always right, while the samples are no better than before training."""
+    now = history[-1]
+    certain = min(now.real_accuracy, now.fake_accuracy) >= ALWAYS_RIGHT
+    if now.growing or not certain or not has_gained_less(now, NOTHING_GAINED):
+        return None
+    return (
+        f"The critic is right on {now.real_accuracy:.0%} of real and {now.fake_accuracy:.0%} of generated samples, and "
+        f"the samples are no better than before training: {now.quality_name} is {now.quality:.3g} and was "
+        f"{now.untrained_quality:.3g}."
+    )
+
+
+def ignored_labels(history: History) -> str | None:
+    """Find samples that have little to do with the labels they were asked for, and do not come closer to them."""
+    now = history[-1]
+    if now.label_agreement is None:
+        return None
+    guessing = 1.0 / max(now.regions, 1)
+    low = now.label_agreement < guessing + IGNORED_LABELS * (1.0 - guessing)
+    if not low or not _stays(history, "label_agreement"):
+        return None
+    return (
+        f"The generated samples show the labels that they were asked for only {now.label_agreement:.0%} as often as "
+        f"real samples do (guessing: {guessing:.0%}), and not more often than before."
+    )
+
+
+def low_precision(history: History) -> str | None:
+    """Find samples that are unlike the data, and do not come closer to them."""
+    now = history[-1]
+    if now.precision is None or now.precision >= LOW_LIKENESS or not _stays(history, "precision"):
+        return None
+    return (
+        f"The generated samples are unlike the data: {now.precision:.0%} as many as of other real samples lie among "
+        "real ones, and not more than before."
+    )
+
+
+def low_recall(history: History) -> str | None:
+    """Find samples that leave out much of the data, and do not cover more of it."""
+    now = history[-1]
+    if now.recall is None or now.recall >= LOW_LIKENESS or not _stays(history, "recall"):
+        return None
+    return (
+        f"The generated samples lack much of the data's variety or detail: {now.recall:.0%} as many real samples lie "
+        "among them as among other real ones, and not more than before."
+    )
+
+
+def _stays(history: History, name: str) -> bool:
+    """Say whether a share has not grown over the last looks, or since the first one, of fully grown networks."""
+    grown = [item for item in history if not item.growing]
+    if history[-1].growing or len(grown) < FIRST_LOOKS:
+        return False
+    recent = [value for item in grown[-1 - GAIN_WINDOW :] if (value := getattr(item, name)) is not None]
+    return len(recent) > 1 and recent[-1] <= recent[0] + GAINED * (len(recent) - 1) / GAIN_WINDOW
