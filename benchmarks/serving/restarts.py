@@ -4,8 +4,8 @@
 
 Two servers run behind `balancer.py`. Each restart starts a new one, then ends the oldest with SIGTERM, while four kinds
 of clients call: the SDK with single calls and with streams, and plain gRPC with its own retries (a service
-configuration that retries UNAVAILABLE), single calls and streams. Each server has a stream that its client does not
-read.
+configuration that retries UNAVAILABLE and CANCELLED), single calls and streams. Each server has a stream that its
+client does not read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _RETRIES = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

@@ -111,6 +111,7 @@ def test_a_local_client_is_silent(places: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # six commands, most of which import torch
 def test_training_and_export_are_silent(places: dict[str, Path]) -> None:
     ganserve = (sys.executable, "-m", "ganserve")
     train = ("train", "digits", "--out", "runs/digits", "--steps", "6", *TINY_FLAGS)

@@ -37,7 +37,7 @@ def run_isolated(command: list[str], folder: Path, environment: dict[str, str]) 
     with tempfile.NamedTemporaryFile("r") as report:
         words = [*_UNSHARE, sys.executable, __file__, report.name, *command]
         done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
         )
         packets = json.loads(report.read() or '["the namespaces could not be prepared"]')
         return done.returncode, packets, done.stdout + done.stderr

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from commands import ganserve
 from ganserve_training.config import CustomConfig, TrainConfig
-from ganserve_training.errors import UntrustedRunError
+from ganserve_training.errors import CheckpointError, UntrustedRunError
 from ganserve_training.files import file_sha256
 from ganserve_training.run.checkpoint import checkpoint_paths
 from ganserve_training.run.start_or_resume import train
@@ -111,6 +112,20 @@ def test_classes_that_were_trained_with_are_ones_own_in_every_run_and_place(modu
     assert load_trained(run).step == 2
     run.rename(tmp_path / "moved")
     assert load_trained(tmp_path / "moved").step == 2
+
+
+def test_a_resumed_run_calls_no_code_that_its_cures_name(module: str, tmp_path: Path) -> None:
+    run = trained(module, tmp_path / "run")
+    path = checkpoint_paths(run / "checkpoints")[-1]
+    state = torch.load(path, weights_only=True)
+    changes = {"networks.generator_class": "os:abort"}
+    cure = {"step": 1, "back_to": 0, "kind": "oscillation", "message": "", "changes": changes}
+    state |= {"asked": state["config"], "cures": [cure]}
+    torch.save(state, path)
+    path.with_name(path.name + ".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
+    config = replace(custom(f"{module}:Generator", f"{module}:Critic"), steps=4)
+    with pytest.raises(CheckpointError, match=r"its cures name code that the command does not: os:abort\."):
+        train(config, run, device="cpu", console=Console(quiet=True))
 
 
 def test_a_run_from_another_machine_needs_a_word(module: str, tmp_path: Path, state: Path) -> None:

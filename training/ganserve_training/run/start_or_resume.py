@@ -31,7 +31,7 @@ from ganserve_training.run.network_questions import try_export
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
-from ganserve_training.run.trust import remember_as_own
+from ganserve_training.run.trust import expect_same_code, remember_as_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ def train(
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
             treatment = Treatment.of(config, checkpoint)
+            if checkpoint is not None:
+                expect_same_code(treatment.config, config, checkpoint.path)
             for attempt in count():
                 loop = RunLoop(treatment, folder, samples, processes, console, stop_signal)
                 if attempt == 0:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ganserve_training.config import TrainConfig
-from ganserve_training.errors import TrainingError, UntrustedRunError
+from ganserve_training.errors import CheckpointError, TrainingError, UntrustedRunError
 from ganserve_training.files import write_text_atomically, writing
 from ganserve_training.networks.custom import CustomConfig
 
@@ -27,6 +27,19 @@ def expect_trusted(config: TrainConfig, run: Path) -> None:
         raise UntrustedRunError(
             f"{run} names code to import and run that you have not trained with on this machine: {', '.join(foreign)}. "
             "If you know that code and want to run it, add --trust."
+        )
+
+
+def expect_same_code(changed: TrainConfig, asked: TrainConfig, checkpoint: Path) -> None:
+    """Refuse a checkpoint whose cures name other code than the command does: a run never changes that itself.
+
+    Raises:
+        CheckpointError: With the names.
+    """
+    if foreign := sorted(set(_named(changed)) - set(_named(asked))):
+        raise CheckpointError(
+            f"checkpoint {checkpoint}: its cures name code that the command does not: {', '.join(foreign)}. Don't "
+            "resume this run: somebody changed it."
         )
 
 
