@@ -1,8 +1,8 @@
 """One line about each preset, for lists that must not import PyTorch."""
 
 LISTED: dict[str, str] = {
-    "mnist": "handwritten digits, 32 x 32, by label: five minutes; start here",
-    "fashion": "clothes, 32 x 32, by name: five minutes",
+    "mnist": "handwritten digits, 32 x 32, by label: start here",
+    "fashion": "clothes, 32 x 32, by name",
     "dcgan": "handwritten digits without labels: DCGAN",
     "wgan": "the same: Wasserstein, clipped weights",
     "wgan-gp": "the same: Wasserstein, gradient penalty",
