@@ -117,3 +117,12 @@ def test_a_server_under_attack_answers_a_good_client(tmp_path: Path) -> None:
     assert set(figures["rounds"]) >= {"quiet", "unread_answers", "half_uploads", "many_connections"}
     assert all(seen["failed"] == 0 for seen in figures["rounds"].values())
     assert "| many_labels |" in printed
+
+
+@pytest.mark.slow
+def test_restarts_behind_a_balancer_fail_no_call(tmp_path: Path) -> None:
+    figures, printed = measured("restarts.py", tmp_path / "figures.json", "--restarts", "2")
+    assert figures["failed"] == 0, printed
+    assert figures["servers_that_sent_goaway"] == 2
+    assert set(figures["answered"]) == {"SDK", "SDK stream", "gRPC", "gRPC stream"}
+    assert min(figures["answered"].values()) > 0

@@ -148,7 +148,9 @@ def test_a_missing_folder_is_not_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     with pytest.raises(StartupError, match=rf"--allow-empty needs an existing folder: .*`mkdir -p {missing}`\.$"):
         load(ServerConfig(models=missing, allow_empty=True))
-    with pytest.raises(StartupError, match=r"there is no such folder\. Write one with `[^`]+`\.$"):
+    with pytest.raises(
+        StartupError, match=r"no such folder\. Write one with `[^`]+`, or try --demo, which needs none\.$"
+    ):
         load(ServerConfig(models=missing))
 
 

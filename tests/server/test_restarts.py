@@ -194,14 +194,3 @@ def test_localhost_with_a_free_port(tmp_path: Path) -> None:
         port = int(server.address.rpartition(":")[2])
         for *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
             socket.create_connection(address[:2]).close()
-
-
-@pytest.mark.slow
-def test_restarts_behind_a_balancer_fail_no_call(tmp_path: Path) -> None:
-    from test_benchmarks import measured
-
-    figures, printed = measured("restarts.py", tmp_path / "figures.json", "--restarts", "2")
-    assert figures["failed"] == 0, printed
-    assert figures["servers_that_sent_goaway"] == 2
-    assert set(figures["answered"]) == {"SDK", "SDK stream", "gRPC", "gRPC stream"}
-    assert min(figures["answered"].values()) > 0

@@ -11,6 +11,7 @@ from ganserve_training.cli import report as report_command
 from ganserve_training.cli import train as train_command
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import flat_config
+from ganserve_training.presets import LISTED
 
 MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command.main,

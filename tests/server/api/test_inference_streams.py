@@ -386,7 +386,8 @@ def test_a_version_replaced_after_the_check_is_looked_up_again(tmp_path: Path) -
             inference = Inference(server.repository)
             plan = inference.plan(InferenceRequest(model="tiny", inputs={"seeds": np.array([4], np.uint64)}))
             replaced = plan.graph.model
-            await asyncio.to_thread(server.repository.load_model, "tiny", 0)
+            await asyncio.to_thread(server.repository.unload_model, "tiny", 0)
+            await asyncio.to_thread(server.repository.load_model, "tiny", 1)
             result = await inference.run(plan)
             assert result.plan.seed == 4
             assert replaced.generator.statistics.samples == 0
