@@ -222,4 +222,5 @@ def test_pictures_unlike_the_data_are_found(tmp_path: Path) -> None:
 
 def test_wild_rates_without_penalties_are_found(tmp_path: Path) -> None:
     found = findings(replace(config(3e-2, 0.0), steps=300), tmp_path)
-    assert set(found) - {"convergence", "critic-overfitting"}, found
+    assert "low-precision" in found  # 0.00 to 0.15 throughout
+    assert "convergence" not in found
