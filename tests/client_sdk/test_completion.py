@@ -61,7 +61,7 @@ LINES = pytest.mark.parametrize(
         ("ganserve bench --encoding w", {"webp"}),
         ("ganserve sample --t", {"--target", "--timeout-s", "--truncation"}),
         ("ganserve serve --provider t", {"tensorrt"}),
-        ("ganserve train dcgan", {"dcgan-32"}),
+        ("ganserve train dcgan", {"dcgan", "dcgan-32"}),
         ("ganserve train digits --regularisers.weight-c", {"--regularisers.weight-clip"}),
         ("ganserve completion f", {"fish"}),
         ("ganserve train digits --help n", {"networks"}),

@@ -184,8 +184,8 @@ def test_evaluate_compares_models_side_by_side(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "ganserve train: error: PRESET: missing. Give one of digits"),
-        (["nothing"], 2, "ganserve train: error: PRESET nothing: no such preset. Give one of digits"),
+        ([], 2, "ganserve train: error: PRESET: missing. Give one of mnist"),
+        (["nothing"], 2, "ganserve train: error: PRESET nothing: no such preset. Give one of mnist"),
         (["digits", "--steps", "0"], 2, "--steps 0: must be at least 1."),
         (["digits", "--ema.half-life-kimg", "-1"], 2, "--ema.half-life-kimg -1.0: must be 0 or more."),
         (["digits", "--no-such-flag"], 2, "--no-such-flag"),

@@ -127,13 +127,15 @@ The paper's learning rate is 5e-5. Without batch normalisation in the critic the
 
 WGAN_GP = replace(
     WGAN,
-    steps=1800,
-    networks=replace(_DCGAN, critic_norm="none"),
+    steps=800,
+    data=MNIST.data,
+    networks=replace(_DCGAN, generator_width=16, critic_width=16, critic_norm="none"),
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0)),
-    optimisers=OptimisersConfig.both(_adam(5e-4, 5e-5, 0.0, 0.9)),
-    schedule=ScheduleConfig(critic_steps=5, burn_in_steps=1700),
+    optimisers=OptimisersConfig.both(_adam(5e-4, 1e-4, 0.0, 0.9)),
+    ema=EmaConfig(half_life_kimg=5.0),
+    schedule=ScheduleConfig(critic_steps=5, burn_in_steps=700),
 )
-"""Gradient penalty of weight 10 in place of clipping (Gulrajani et al. 2017, whose rate is 1e-4)."""
+"""Gradient penalty of weight 10 in place of clipping (Gulrajani et al. 2017, whose rate is 1e-4), with labels."""
 
 SNGAN = replace(
     MNIST,
