@@ -88,7 +88,6 @@ INFOGAN = replace(
         critic_conditioning="auto",
         codes=CodesConfig(categories=10, continuous=2),
     ),
-    loss=RelativisticPairingLoss(information_weight=0.1),
 )
 """InfoGAN without labels: one discrete and two continuous codes get their meaning in training (Chen et al. 2016)."""
 
