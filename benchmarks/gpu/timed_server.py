@@ -85,10 +85,11 @@ def watch(stages: Stages) -> None:
                 stages.add("queue", now - ticket.arrived)
         return slices
 
-    async def timed_answer(self: GanService, *arguments: Any) -> None:
+    async def timed_answer(self: GanService, *arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
-        await answer(self, *arguments)
+        answered = await answer(self, *arguments, **options)
         stages.add("request", time.perf_counter() - start)
+        return answered
 
     Engine.run, Model._generate, Batcher._take, GanService._answer = timed_run, timed_generate, timed_take, timed_answer
     gan.set_sample_response = timed("encode", gan.set_sample_response)

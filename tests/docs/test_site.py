@@ -101,7 +101,7 @@ def test_every_message_and_field_is_in_the_protocols_reference(site: Path) -> No
         for name, service in file.services_by_name.items():
             assert name.lower() in ids
             assert {method.name for method in service.methods} <= words
-    comment = "Order of waiting requests."
+    comment = "Order of a caller's waiting requests."
     assert comment in (ROOT / "protos/ganserve/v1/gan_service.proto").read_text(encoding="utf-8")
     assert comment in text
 
@@ -143,7 +143,12 @@ def test_a_browser_contacts_no_other_host_and_the_search_works(address: str) -> 
                 page.goto(f"{address}/{name}.html")
             for words, found in SEARCHES.items():
                 page.goto(f"{address}/index.html")
-                page.locator("input.md-search__input").fill(words)
+                # What is typed before the index is loaded finds nothing.
+                expect(page.locator(".md-search-result__meta")).to_have_text(
+                    "Type to start searching", timeout=TIMEOUT_MS
+                )
+                page.locator("input.md-search__input").click()
+                page.locator("input.md-search__input").press_sequentially(words)
                 result = page.locator(f'.md-search-result__link[href*="{found}"]').first
                 expect(result).to_be_visible(timeout=TIMEOUT_MS)
             assert len(asked) > 4

@@ -115,7 +115,14 @@ def test_a_local_client_is_silent(places: dict[str, Path]) -> None:
 def test_training_and_export_are_silent(places: dict[str, Path]) -> None:
     ganserve = (sys.executable, "-m", "ganserve")
     train = ("train", "digits", "--out", "runs/digits", "--steps", "6", *TINY_FLAGS)
-    foreign = ("package", "models/digits/1/generator.onnx", "--out", "models/foreign")
+    foreign = (
+        "package",
+        "models/digits/1/generator.onnx",
+        "--out",
+        "models/foreign",
+        "--labels",
+        "0,1,2,3,4,5,6,7,8,9",
+    )
     for command in (
         train,
         ("export-onnx", "runs/digits", "--out", "models/digits"),

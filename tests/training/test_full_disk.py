@@ -30,7 +30,7 @@ for turn in ("full", "full again", "freed"):
         ballast.unlink()
     done = subprocess.run(command, cwd=disk, capture_output=True, text=True)
     left = sorted(path.name for path in disk.rglob("*") if path.name.endswith((".tmp", ".lock")))
-    usual = ("data: ", "step ", "run: resuming", "Ends ")
+    usual = ("data: ", "regularisers: ", "step ", "run: resuming", "Ends ")
     errors = [line for line in done.stderr.splitlines() if not line.startswith(usual)]
     print((turn, done.returncode, errors, left), flush=True)
 """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganserve_training.errors import DataError
+from ganserve_training.evaluation.matplotlib_cache import use_temporary_cache
 from ganserve_training.evaluation.metric import Figure, Metric
 
 _LARGEST = 1e70  # the product of two covariances of larger features is infinite
@@ -21,6 +22,7 @@ def frechet_distance(generated: NDArray[Any], real: NDArray[Any]) -> float:
     """
     if min(len(generated), len(real)) < 2:
         raise DataError(f"fid needs at least 2 samples (got {len(generated)} generated and {len(real)} real)")
+    use_temporary_cache()
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     if max(float(np.abs(generated).max()), float(np.abs(real).max())) > _LARGEST:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganserve_training.errors import DataError
+from ganserve_training.evaluation.matplotlib_cache import use_temporary_cache
 from ganserve_training.evaluation.metric import Figure, Material, Metric
 
 SUBSETS = 100
@@ -36,6 +37,7 @@ def kernel_distance(
     with warnings.catch_warnings():
         # It warns that it keeps all features in memory; so do we.
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save", UserWarning)
+        use_temporary_cache()
         from torchmetrics.image.kid import KernelInceptionDistance
 
         metric = KernelInceptionDistance(nn.Identity(), subsets=1 if whole else subsets, subset_size=size)
