@@ -86,7 +86,8 @@ class Client(Connection):
         the server's load.
 
         Args:
-            n: N, how many; at least 1. An answer is at most 256 MiB: use `stream` for more.
+            n: N, how many; at least 1. The server bounds an answer, by default to 64 MiB: use
+                `stream` for more.
             label: A label's name or index for all samples, or a sequence of N names or N indices. Default: a
                 conditional model draws each sample's label.
             model: The model's name. Default: the client's, else the server's only model.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     AsyncInterceptor: TypeAlias = grpc.aio.ClientInterceptor
 
-# The server's limit too: 256 MiB of samples, and some room for the names, lengths and tags around them.
+# More than servers allow by default, which refuse larger messages by their own limits.
 MAX_MESSAGE_BYTES = (256 + 1) * 2**20
 
 # Balance calls among the addresses of a name that gRPC or a proxy looks up.
