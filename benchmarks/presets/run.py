@@ -117,7 +117,7 @@ def draw(run: Path, count: int) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def join_pictures(preset: str, folder: Path) -> None:
-    """Join the pictures of a preset's seeds, one below the other, and remove them."""
+    """Join the pictures of a preset's seeds, one below the other."""
     paths = sorted(folder.glob(f"{preset}-[0-9]*.png"))
     if not paths:
         return
