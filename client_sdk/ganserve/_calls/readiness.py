@@ -11,6 +11,7 @@ from ganserve._results.models import ModelState, ModelSummary
 _ATTEMPT_S = 5.0
 _PAUSE_S = 0.1
 _UNKNOWN_S = 5.0  # a server looks for new packages every 2 s (poll_s), and lists them while they load
+_SHORTEST_S = 0.01  # a call with less time is cut off
 
 
 class Readiness:
@@ -48,6 +49,9 @@ class Readiness:
         """Return the seconds to pause after a failed call; raise its error if waiting does not help."""
         if not isinstance(error, ServerUnavailable | DeadlineExceeded):
             raise error
+        over = time.monotonic() >= self._end - _SHORTEST_S
+        if isinstance(error, DeadlineExceeded) and over and math.isfinite(self._unknown_since):
+            return self._pause()  # The last call had no time: what the one before it said holds.
         self._unknown_since = math.inf  # another server may answer next
         if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline is less informative
             self._obstacle, self._error = str(error), error
