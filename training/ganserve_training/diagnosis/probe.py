@@ -82,9 +82,9 @@ class Probe:
             self._fake_labels = torch.arange(count, device=device) % len(players.label_names)
 
         reference, reference_labels = _take_samples(train, _REFERENCE_SAMPLES, None, rng, device)
-        self.space = self._space = FeatureSpace(reference)
+        self.space = FeatureSpace(reference)
         """The space in which samples are compared."""
-        real = self._space(self._real)
+        real = self.space(self._real)
         self._real_centre = real.mean(dim=0)
         self._spread = mean_pairwise_distance(real, None) or 1.0  # equal samples have no unit of their own
         self._paired_labels = self._fake_labels if self._labels is not None else None
@@ -108,8 +108,8 @@ class Probe:
         if all_shown and reference_labels is not None and self._held_out_labels is not None:
             assert self._held_out is not None
             held_out = (self._held_out, self._held_out_labels)
-            regions = label_regions(self._space, (reference, reference_labels), held_out, len(train.info.label_names))
-        return regions or cluster_regions(self._space, reference)
+            regions = label_regions(self.space, (reference, reference_labels), held_out, len(train.info.label_names))
+        return regions or cluster_regions(self.space, reference)
 
     def look(
         self,
@@ -142,7 +142,7 @@ class Probe:
                     held_out_accuracy, held_out_score = _share(held_out > threshold), float(held_out.mean())
                 critic_loss = loss.critic(real_scores, fake_scores)
                 fake = _enlarged(fake, self._real.shape)
-                features = self._space(fake)
+                features = self.space(fake)
                 centre = (features.mean(dim=0) - self._real_centre) / self._spread
                 diversity = mean_pairwise_distance(features, self._paired_labels)
                 coverage = self._regions.coverage(fake, self._labels)

@@ -3,6 +3,8 @@
 They hold from a run's first looks on, but never while the numbers still get better. `rules` has the others.
 """
 
+from typing import Literal
+
 from ganserve_training.diagnosis.quality_history import GAIN_WINDOW, NOTHING_GAINED, History, has_gained_less
 
 FIRST_LOOKS = 3
@@ -50,7 +52,7 @@ def ignored_labels(history: History) -> str | None:
 def low_precision(history: History) -> str | None:
     """Find samples that are unlike the data, and do not come closer to them."""
     now = history[-1]
-    if now.precision is None or now.precision >= LOW_LIKENESS or not _stays(history, "precision"):
+    if not _stays_low(history, "precision"):
         return None
     return (
         f"The generated samples are unlike the data: {now.precision:.0%} as many as of other real samples lie among "
@@ -61,12 +63,18 @@ def low_precision(history: History) -> str | None:
 def low_recall(history: History) -> str | None:
     """Find samples that leave out much of the data, and do not cover more of it."""
     now = history[-1]
-    if now.recall is None or now.recall >= LOW_LIKENESS or not _stays(history, "recall"):
+    if not _stays_low(history, "recall"):
         return None
     return (
         f"The generated samples lack much of the data's variety or detail: {now.recall:.0%} as many real samples lie "
         "among them as among other real ones, and not more than before."
     )
+
+
+def _stays_low(history: History, name: Literal["precision", "recall"]) -> bool:
+    """Say whether precision or recall is low at the last look, and has not grown."""
+    value: float | None = getattr(history[-1], name)
+    return value is not None and value < LOW_LIKENESS and _stays(history, name)
 
 
 def _stays(history: History, name: str) -> bool:
