@@ -57,7 +57,7 @@ def test_the_timetable(seen: int, level: int, alpha: float) -> None:
 def test_each_level_has_its_batch_size() -> None:
     timetable = growth((8, 4, 2))
     assert [timetable.phase(seen).batch_size for seen in (0, 299, 300, 799, 800, 10**6)] == [8, 8, 4, 4, 2, 2]
-    with pytest.raises(ConfigError, match="must have 3 values, one for each level from 4 x 4 to 16 x 16"):
+    with pytest.raises(ConfigError, match="must have 3 values, one for each level from the coarsest to the full image"):
         growth((8, 4))
 
 
@@ -202,7 +202,7 @@ def test_levels_not_yet_reached_keep_their_initial_weights() -> None:
     [
         (
             {"networks": PROGRESSIVE, "steps": 100},
-            r"^--steps 100: ends before the networks have grown to 8 x 8.* Use --steps 75001 .*fade-kimg \(600\)",
+            r"^--steps 100: ends before the networks have grown .* Use --steps 75001 .*fade-kimg \(600\)",
         ),
         ({"steps": 6}, "^--steps 6: .* Use --steps 7 or more"),
         ({"networks": dataclasses.replace(PROGRESSIVE, batch_sizes=(16, 8, 4))}, "sizes 16 8 4: must have 2 values"),

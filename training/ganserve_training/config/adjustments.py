@@ -9,6 +9,8 @@ from ganserve_training.config import data_rules as rules
 from ganserve_training.config.serialisation import anneals, flat_config
 from ganserve_training.config.train import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
+from ganserve_training.errors import ConfigError
+from ganserve_training.networks.blocks import resolution_levels
 from ganserve_training.networks.growth import Growth, GrowthConfig
 from ganserve_training.options.anneal import Anneal
 
@@ -234,6 +236,8 @@ def _both(first: Anneal, second: Anneal) -> str:
 
 
 def _last_level(data: DataInfo) -> int | None:
-    """Return the last level of networks that grow to these images from 4 x 4; None: they can't."""
-    side = data.height if data.is_image else 0
-    return side.bit_length() - 3 if side >= 4 and side & (side - 1) == 0 and side == data.width else None
+    """Return the last level of networks that grow to these images; None: they can't."""
+    try:
+        return resolution_levels((data.channels, data.height, data.width)) if data.is_image else None
+    except ConfigError:
+        return None

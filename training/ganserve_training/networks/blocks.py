@@ -33,17 +33,27 @@ def init_weights(module: nn.Module) -> None:
 
 
 def resolution_levels(shape: tuple[int, ...]) -> int:
-    """Return the number of doublings from 4 x 4 to square images of 8 to 512 pixels, (C, H, W); refuse others."""
+    """Return the number of doublings from `coarsest_side` to the square images (C, H, W) of 8 to 512 pixels.
+
+    The coarsest features are 4 x 4 to 7 x 7, so that 28 pixels are 7 doubled twice; refuse sizes that need others.
+    """
     if len(shape) != 3:
         problem = f"convolutional networks make images, and a sample of these data is a vector of {shape[0]} values"
         raise ConfigError(f"--networks.architecture: {problem}. Use --networks.architecture mlp.")
     _, height, width = shape
-    if height != width or height < 8 or height > 512 or height & (height - 1):
-        problem = f"convolutional networks make square images of 8, 16, 32 … 512 pixels (got {height} x {width})"
+    levels = height.bit_length() - 3
+    if height != width or height < 8 or height > 512 or height % (1 << levels):
+        sizes = "square images of 4, 5, 6 or 7 pixels doubled, up to 512, such as 16, 28, 32, 48 or 64"
+        problem = f"convolutional networks make {sizes} (got {height} x {width})"
         raise ConfigError(f"--networks.architecture: {problem}. Resize the data, for instance by --data.size 32.")
-    return height.bit_length() - 3
+    return levels
+
+
+def coarsest_side(shape: tuple[int, ...]) -> int:
+    """Return the height and width of the coarsest features for images (C, H, W): 4 for powers of two, 7 for 28."""
+    return shape[1] >> resolution_levels(shape)
 
 
 def level_widths(width: int, max_width: int, levels: int) -> list[int]:
-    """Return the channels at each of `levels + 1` resolutions, from 4 x 4 up; each is half of the one before."""
+    """Return the channels at each of `levels + 1` resolutions, from the coarsest up; each is half of the one before."""
     return [min(width << level, max_width) for level in range(levels, -1, -1)]

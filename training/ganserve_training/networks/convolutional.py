@@ -1,4 +1,4 @@
-"""A small pair without normalisation layers, for any power-of-two size.
+"""A small pair without normalisation layers, for square images.
 
 N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 """
@@ -12,19 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, UpsampleConv, init_weights, level_widths, resolution_levels
+from ganserve_training.networks.blocks import (
+    LEAK,
+    UpsampleConv,
+    coarsest_side,
+    init_weights,
+    level_widths,
+    resolution_levels,
+)
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape, SpectralNormConfig, UnnormalisedConfig, register_architecture
 
 
 class ConvolutionalGenerator(Generator):
-    """Projects the latent to 4 x 4 features, then doubles them up to the image."""
+    """Projects the latent to the coarsest features, then doubles them up to the image."""
 
     def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
-        self.stem = nn.Linear(self.input_dim, widths[0] * 16)
+        self.side = coarsest_side(shape)
+        self.stem = nn.Linear(self.input_dim, widths[0] * self.side**2)
         self.upsample = nn.ModuleList(UpsampleConv(widths[i], widths[i + 1]) for i in range(levels))
         self.refine = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in widths[1:])
         self.to_image = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
@@ -32,7 +40,7 @@ class ConvolutionalGenerator(Generator):
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
         """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
-        features = F.leaky_relu(self.stem(inputs), LEAK).view(inputs.shape[0], -1, 4, 4)
+        features = F.leaky_relu(self.stem(inputs), LEAK).view(inputs.shape[0], -1, self.side, self.side)
         for upsample, refine in zip(self.upsample, self.refine, strict=True):
             features = F.leaky_relu(upsample(features), LEAK)
             features = F.leaky_relu(refine(features), LEAK)
@@ -40,7 +48,7 @@ class ConvolutionalGenerator(Generator):
 
 
 class ConvolutionalCritic(Critic):
-    """Halves the image down to 4 x 4, then applies one hidden layer."""
+    """Halves the image down to the coarsest features, then applies one hidden layer."""
 
     def __init__(self, config: ConvolutionalConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
@@ -50,11 +58,11 @@ class ConvolutionalCritic(Critic):
         self.downsample = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1) for i in range(levels)
         )
-        self.features = nn.Linear((widths[-1] + self.extra_channels) * 16, widths[-1])
+        self.features = nn.Linear((widths[-1] + self.extra_channels) * coarsest_side(shape) ** 2, widths[-1])
         self.add_heads(widths[-1], init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, coarsest width]."""
         features = F.leaky_relu(self.from_image(samples), LEAK)
         for downsample in self.downsample:
             features = F.leaky_relu(downsample(features), LEAK)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
+from ganserve_training.networks.blocks import LEAK, coarsest_side, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 
 
 class DcganGenerator(Generator):
-    """Projects the latent to 4 x 4 features, then doubles them by transposed convolutions; tanh at the end."""
+    """Projects the latent to the coarsest features, then doubles them by transposed convolutions; tanh at the end."""
 
     def __init__(self, config: DcganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
@@ -28,7 +28,8 @@ class DcganGenerator(Generator):
         widths = level_widths(config.generator_width, config.max_width, levels)[:-1]
         norm = config.norms[0]
         bias = norm != "batch"
-        self.stem = nn.Linear(self.input_dim, widths[0] * 16, bias=bias)
+        self.side = coarsest_side(shape)
+        self.stem = nn.Linear(self.input_dim, widths[0] * self.side**2, bias=bias)
         self.norms = nn.ModuleList(
             Normalisation(norm, width, image=True, label_count=self.norm_labels) for width in widths
         )
@@ -40,7 +41,7 @@ class DcganGenerator(Generator):
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
-        features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
+        features = self.stem(inputs).view(inputs.shape[0], -1, self.side, self.side)
         features = F.relu(self.norms[0](features, labels))
         for upsample, norm in zip(self.upsample, self.norms[1:], strict=True):
             features = F.relu(norm(upsample(features), labels))
@@ -55,7 +56,7 @@ class DcganGenerator(Generator):
 
 
 class DcganCritic(Critic):
-    """Halves the image by strided convolutions down to 4 x 4 features, and scores those.
+    """Halves the image by strided convolutions down to the coarsest features, and scores those.
 
     The first convolution has no normalisation. At 8 x 8 it is the only one, so `networks.critic_norm` has no effect.
     """
@@ -70,10 +71,10 @@ class DcganCritic(Critic):
             nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=norm != "batch") for i in range(levels - 1)
         )
         self.norms = nn.ModuleList(Normalisation(norm, width, image=True) for width in widths[1:])
-        self.add_heads((widths[-1] + self.extra_channels) * 16, _init_weights)
+        self.add_heads((widths[-1] + self.extra_channels) * coarsest_side(shape) ** 2, _init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, 16 times the width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, the coarsest features in a row]."""
         features = F.leaky_relu(self.from_image(samples), LEAK)
         for downsample, norm in zip(self.downsample, self.norms, strict=True):
             features = F.leaky_relu(norm(downsample(features)), LEAK)

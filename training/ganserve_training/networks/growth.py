@@ -1,6 +1,6 @@
 """Progressive growing: the timetable of levels, and real images at each level (Karras et al. 2017).
 
-N = batch, C = channels, S = side of the full image, s = side at a level, 4 * 2^level.
+N = batch, C = channels, S = side of the full image, s = side at a level, half of the next one.
 """
 
 import math
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganserve_training.networks.blocks import coarsest_side
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import NetworksConfig
 from ganserve_training.networks.growth_state import GrowthState
@@ -18,15 +19,15 @@ from ganserve_training.options.checks import expect, refusal
 
 @dataclass(frozen=True, kw_only=True)
 class GrowthConfig(NetworksConfig):
-    """An architecture that grows from 4 x 4: each level fades in, then trains in full."""
+    """An architecture that grows from 4 x 4 (7 x 7 for 28 pixels): each level fades in, then trains in full."""
 
     fade_kimg: float = 600.0
     """Thousands of real samples over which a new level fades in."""
     stable_kimg: float = 600.0
     """Thousands of real samples for which a level trains in full before the next one starts."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch size of each level from 4 x 4 up. Empty: --batch-size at every level; --batch-size also replaces those of a
-    preset."""
+    """Batch size of each level from the coarsest up. Empty: --batch-size at every level; --batch-size also replaces
+    those of a preset."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +50,7 @@ class Phase:
     """The level at a point of the timetable."""
 
     level: int
-    """0 for 4 x 4, one more for each doubling."""
+    """0 for the coarsest, one more for each doubling."""
     alpha: float
     """Share of the newest level in the images; 1: fully faded in."""
     batch_size: int
@@ -65,8 +66,7 @@ class Growth:
     def __init__(self, config: GrowthConfig, last_level: int, batch_size: int) -> None:
         sizes = config.batch_sizes or (batch_size,) * (last_level + 1)
         if len(sizes) != last_level + 1:
-            side = 4 << last_level
-            problem = f"must have {last_level + 1} values, one for each level from 4 x 4 to {side} x {side}"
+            problem = f"must have {last_level + 1} values, one for each level from the coarsest to the full image"
             fix = "Give as many, or one to all with --batch-size"
             raise refusal("networks.batch_sizes", _spaced(sizes), problem, fix)
         self._config = config
@@ -93,12 +93,12 @@ class Growth:
 
     def check_steps(self, steps: int, critic_steps: int) -> None:
         """Refuse a run that ends before the networks have grown."""
-        needed, side = self.steps_until_grown(critic_steps), 4 << self.last_level
+        needed = self.steps_until_grown(critic_steps)
         if steps < needed:
             raise refusal(
                 "steps",
                 steps,
-                f"ends before the networks have grown to {side} x {side}, so that nothing can be exported",
+                "ends before the networks have grown to the full image, so that nothing can be exported",
                 f"Use --steps {needed} or more, or less of --networks.fade-kimg ({self._config.fade_kimg:g}) and "
                 f"--networks.stable-kimg ({self._config.stable_kimg:g})",
             )
@@ -142,7 +142,7 @@ def reals_at(images: Tensor, phase: Phase | GrowthState) -> Tensor:
 
     While a level fades in, they are blended with the images of the level before, like the generator's images.
     """
-    side = 4 << phase.level
+    side = coarsest_side(images.shape[1:]) << phase.level
     factor = images.shape[-1] // side
     small = F.avg_pool2d(images, factor) if factor > 1 else images
     if phase.alpha >= 1.0 or phase.level == 0:

@@ -9,15 +9,16 @@ from ganserve_training.errors import UnfinishedNetworkError
 class GrowthState(nn.Module):
     """The current level of a network, and its share; saved with the network's state.
 
-    At level L images have 4 * 2^L pixels. A new network is fully grown. Level and share are plain numbers, not
-    tensors, so that a branch on them neither waits for a device nor prevents an export.
+    At level L images have `first_side` * 2^L pixels. A new network is fully grown. Level and share are plain numbers,
+    not tensors, so that a branch on them neither waits for a device nor prevents an export.
     """
 
-    def __init__(self, final_level: int) -> None:
+    def __init__(self, final_level: int, first_side: int = 4) -> None:
         super().__init__()
+        self.first_side = first_side
         self.final_level = final_level
         self.level = final_level
-        """0 (4 x 4) to `final_level`."""
+        """0 (the coarsest) to `final_level`."""
         self.alpha = 1.0
         """Share of the level in the images; the rest comes from the level before."""
 
@@ -28,6 +29,11 @@ class GrowthState(nn.Module):
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"alpha is the share of the new level, from 0 to 1 (got {alpha})")
         self.level, self.alpha = int(level), float(alpha)
+
+    @property
+    def side(self) -> int:
+        """Height and width of the images at the current level."""
+        return self.first_side << self.level
 
     @property
     def fading(self) -> bool:
@@ -42,7 +48,7 @@ class GrowthState(nn.Module):
     @property
     def standing(self) -> str:
         """The level and its share in words."""
-        pixels = f"{4 << self.level} of {4 << self.final_level} pixels"
+        pixels = f"{self.side} of {self.first_side << self.final_level} pixels"
         return f"level {self.level} of {self.final_level} ({pixels}), {self.alpha:.0%} faded in"
 
     def check_grown(self) -> None:

@@ -1,6 +1,7 @@
-"""Progressive growing's pair (Karras et al. 2017): both players start at 4 x 4, and each new level is faded in.
+"""Progressive growing's pair (Karras et al. 2017): both players start with tiny images, and fade in each new level.
 
-N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width. At level L images have 4 * 2^L pixels.
+N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width,
+S = the coarsest side, 4 to 7 pixels. At level L images have S * 2^L pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, UpsampleConv, level_widths, resolution_levels
+from ganserve_training.networks.blocks import LEAK, UpsampleConv, coarsest_side, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.networks.equalised import equalise, pixel_norm
@@ -57,13 +58,13 @@ class DownBlock(nn.Module):
 
 
 class ProgressiveGenerator(Generator):
-    """Makes images of 4 * 2^L pixels at level L."""
+    """Makes images of S * 2^L pixels at level L."""
 
     def __init__(self, config: ProgressiveConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
-        self.phase = GrowthState(resolution_levels(shape))
+        self.phase = GrowthState(resolution_levels(shape), coarsest_side(shape))
         widths = level_widths(config.generator_width, config.max_width, self.phase.final_level)
-        self.stem = nn.Linear(self.input_dim, widths[0] * 16)
+        self.stem = nn.Linear(self.input_dim, widths[0] * self.phase.first_side**2)
         equalise(self.stem, gain=math.sqrt(2.0) / 4.0)  # As the authors' code: fan_in of a 4 x 4 convolution.
         self.refine = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         equalise(self.refine)
@@ -73,9 +74,10 @@ class ProgressiveGenerator(Generator):
             equalise(layer, gain=1.0)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
-        """Map [N, Z + E] to images [N, C, 4 * 2^L, 4 * 2^L], about in [-1, 1]."""
+        """Map [N, Z + E] to images [N, C, S * 2^L, S * 2^L], about in [-1, 1]."""
         level = self.phase.level
-        features = _activate(self.stem(pixel_norm(inputs)).view(inputs.shape[0], -1, 4, 4))
+        side = self.phase.first_side
+        features = _activate(self.stem(pixel_norm(inputs)).view(inputs.shape[0], -1, side, side))
         features = _activate(self.refine(features))
         for block in self.blocks[: max(level - 1, 0)]:
             features = block(features)
@@ -100,24 +102,24 @@ class ProgressiveGenerator(Generator):
 
 
 class ProgressiveCritic(Critic):
-    """Takes images of 4 * 2^L pixels at level L."""
+    """Takes images of S * 2^L pixels at level L."""
 
     def __init__(self, config: ProgressiveConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
-        self.phase = GrowthState(resolution_levels(shape))
+        self.phase = GrowthState(resolution_levels(shape), coarsest_side(shape))
         widths = level_widths(config.critic_width, config.max_width, self.phase.final_level)
         self.from_image = nn.ModuleList(nn.Conv2d(self.input_channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList(DownBlock(inputs, outputs) for outputs, inputs in itertools.pairwise(widths))
         self.refine = nn.Conv2d(widths[0] + self.extra_channels, widths[0], 3, padding=1)
-        self.features = nn.Linear(widths[0] * 16, widths[0])
+        self.features = nn.Linear(widths[0] * self.phase.first_side**2, widths[0])
         for layer in (*self.from_image, self.refine, self.features):
             equalise(layer)
         self.add_heads(widths[0], partial(equalise, gain=1.0), each=True)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Map [N, C, 4 * 2^L, 4 * 2^L] to [N, width at 4 x 4]."""
+        """Map [N, C, S * 2^L, S * 2^L] to [N, coarsest width]."""
         level = self.phase.level
-        side = 4 << level
+        side = self.phase.side
         if samples.shape[-2:] != (side, side):
             raise ValueError(f"at level {level} this critic takes images of {side} x {side} (got {samples.shape[-2:]})")
         features = self._from_image(samples, level)
@@ -146,7 +148,7 @@ class ProgressiveCritic(Critic):
 @register_architecture
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
-    """Grown from 4 x 4 (Karras et al. 2017), for square images of 8 to 512 pixels."""
+    """Grown from 4 x 4, or from 7 x 7 for 28 pixels (Karras et al. 2017), for square images of 8 to 512 pixels."""
 
     architecture = "progressive"
     players = (ProgressiveGenerator, ProgressiveCritic)

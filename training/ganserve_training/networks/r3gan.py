@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, level_widths, resolution_levels
+from ganserve_training.networks.blocks import LEAK, coarsest_side, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.options.checks import refusal
@@ -84,13 +84,13 @@ class Resample(nn.Module):
 
 
 class R3ganGenerator(Generator):
-    """Scales learned 4 x 4 features by the latent, then doubles them; no tanh, no normalisation."""
+    """Scales learned coarse features by the latent, then doubles them; no tanh, no normalisation."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
-        self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.basis = nn.Parameter(torch.randn(1, widths[0], *[coarsest_side(shape)] * 2))
         self.modulation = _init_weight(nn.Linear(self.input_dim, widths[0], bias=False), 1.0)
         self.blocks = nn.ModuleList(_blocks(config, width, levels) for width in widths)
         self.resample = nn.ModuleList(Resample(widths[i], widths[i + 1], double=True) for i in range(levels))
@@ -105,7 +105,7 @@ class R3ganGenerator(Generator):
 
 
 class R3ganCritic(Critic):
-    """Halves the image down to 4 x 4, then applies a depthwise 4 x 4 convolution and a linear layer."""
+    """Halves the image to 4 to 7 pixels, then applies a depthwise convolution of that size and a linear layer."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
@@ -115,11 +115,11 @@ class R3ganCritic(Critic):
         self.blocks = nn.ModuleList(_blocks(config, width, levels) for width in widths)
         self.resample = nn.ModuleList(Resample(widths[i], widths[i + 1], double=False) for i in range(levels))
         width = widths[-1] + self.extra_channels
-        self.basis = _init_weight(nn.Conv2d(width, width, 4, groups=width, bias=False), 1.0)
+        self.basis = _init_weight(nn.Conv2d(width, width, coarsest_side(shape), groups=width, bias=False), 1.0)
         self.add_heads(width, partial(_init_weight, gain=1.0), each=True)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, coarsest width]."""
         features = self.from_image(samples)
         for blocks, resample in zip(self.blocks, self.resample, strict=False):
             features = resample(blocks(features))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import UpsampleConv, level_widths, resolution_levels
+from ganserve_training.networks.blocks import UpsampleConv, coarsest_side, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
@@ -73,14 +73,15 @@ class DownBlock(nn.Module):
 
 
 class ResidualGenerator(Generator):
-    """Projects the latent to 4 x 4 features, then doubles them by residual blocks; tanh at the end."""
+    """Projects the latent to the coarsest features, then doubles them by residual blocks; tanh at the end."""
 
     def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)
         norm = config.norms[0]
-        self.stem = nn.Linear(self.input_dim, widths[0] * 16)
+        self.side = coarsest_side(shape)
+        self.stem = nn.Linear(self.input_dim, widths[0] * self.side**2)
         self.blocks = nn.ModuleList(UpBlock(widths[i], widths[i + 1], norm, self.norm_labels) for i in range(levels))
         self.norm = Normalisation(norm, widths[-1], image=True)
         self.to_image = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
@@ -88,14 +89,14 @@ class ResidualGenerator(Generator):
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
-        features = self.stem(inputs).view(inputs.shape[0], -1, 4, 4)
+        features = self.stem(inputs).view(inputs.shape[0], -1, self.side, self.side)
         for block in self.blocks:
             features = block(features, labels)
         return torch.tanh(self.to_image(F.relu(self.norm(features))))
 
 
 class ResidualCritic(Critic):
-    """Halves the image by residual blocks down to 4 x 4, adds one more block, and sums over all pixels."""
+    """Halves the image by residual blocks to 4 to 7 pixels, adds one more block, and sums over all pixels."""
 
     def __init__(self, config: ResidualConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, shape, conditioning)
@@ -107,7 +108,7 @@ class ResidualCritic(Critic):
         self.add_heads(widths[-1], _init_weights)
 
     def extract(self, samples: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, width at 4 x 4]."""
+        """Map [N, C, H, W] to [N, coarsest width]."""
         features = samples
         for block in self.blocks:
             features = block(features)
