@@ -75,7 +75,7 @@ def run_tiny(
         out,
         device="cpu",
         console=Console(file=said or io.StringIO(), width=10_000),
-        stop_signal=lambda: signal.SIGTERM if next(countdown) == 1 else None,
+        stop_signal=lambda: signal.SIGTERM if next(countdown, 1) == 1 else None,
     )
 
 

@@ -32,6 +32,8 @@ _LASTING: dict[Kind, float] = {
 }
 """Share of the run for which a trouble must last before a cure: a young run often recovers by itself. The others are
 measured over many looks already, or end a run at once."""
+_LEAST_SAMPLES = 20_000.0
+"""Real samples for which such a trouble must last at least, however short the run is."""
 _EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
 
 _PLAYERS = ("generator", "critic")
@@ -39,7 +41,9 @@ _PLAYERS = ("generator", "critic")
 
 def looks_to_cure(kind: Kind, config: TrainConfig) -> int:
     """Return the number of looks in a row at which a trouble must hold before the run is cured of it."""
-    return max(PERSISTENCE, math.ceil(_LASTING.get(kind, 0.0) * config.steps / config.look_interval) + 1)
+    least_steps = _LEAST_SAMPLES / (config.batch_size * config.schedule.critic_steps)
+    steps = max(_LASTING[kind] * config.steps, least_steps) if kind in _LASTING else 0.0
+    return max(PERSISTENCE, math.ceil(steps / config.look_interval) + 1)
 
 
 def choose_cure(

@@ -64,6 +64,9 @@ was above 2.5. A very negative loss is a Wasserstein critic's gap. The generator
 scores, so it says nothing."""
 FAR_OFF = 3.0  # distance or spread of generated samples, in extents of the data, from which they have left the data
 
+RISING_LOOKS = 2
+RISING = 1.3  # growth of the diversity over these looks with which samples are on their way out of a collapse
+
 EVEN = 0.15  # distance of the critic's accuracy from one half within which it cannot tell real from generated
 CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25  # distance between the generated centre and the data's, in mean pairwise distances of the data
@@ -115,7 +118,7 @@ def mode_collapse(history: History) -> str | None:
         return None
     if now.diversity < BLANK:
         return f"The generated samples are all but the same, and reach {reached_regions(now)}."
-    if _never_left(history):
+    if _never_left(history) or _grows_varied(history):
         return None
     settled = len(history) > WARM_UP
     if now.diversity < (COLLAPSED_DIVERSITY if settled else DEEP_COLLAPSE):
@@ -126,6 +129,13 @@ def mode_collapse(history: History) -> str | None:
     if settled and now.regions_reached < COLLAPSED_REGIONS * now.regions:
         return f"The generated samples reach only {reached_regions(now)}."
     return None
+
+
+def _grows_varied(history: History) -> bool:
+    """Say whether samples get more varied from look to look: with labels, many runs begin with one image a label."""
+    recent = [item.diversity for item in history[-1 - RISING_LOOKS :]]
+    rises = len(recent) > RISING_LOOKS and recent[-1] >= RISING * recent[0]
+    return rises and recent[-1] == max(item.diversity for item in history)
 
 
 def oscillation(history: History) -> str | None:
