@@ -346,3 +346,18 @@ def test_an_auxiliary_classifiers_step_agrees_with_plain_torch() -> None:
     assert measures["critic_loss"] == pytest.approx(hinge.item(), abs=1e-5)
     assert measures["critic_classification"] == pytest.approx(0.5 * classes.item(), abs=1e-5)
     assert 0.0 < measures["generator_classification"] < measures["critic_classification"]
+
+
+def test_an_interval_computes_penalties_in_every_so_many_th_step_with_more_weight() -> None:
+    gammas = {"r1_gamma": Anneal.constant(0.5), "r2_gamma": Anneal.constant(0.25)}
+    always = trainer_of(regularisers=RegularisersConfig(**gammas))
+    lazy = trainer_of(regularisers=RegularisersConfig(interval=3, **gammas))
+    first, first_lazy = row(always), row(lazy)
+    for name in ("r1", "r2"):
+        assert first_lazy[name] == pytest.approx(3 * first[name], rel=1e-5)
+    later = [row(lazy) for _ in range(4)]
+    assert [values["r1"] > 0 and values["r2"] > 0 for values in later] == [False, False, True, False]
+
+
+def row(trainer: Trainer) -> dict[str, float]:
+    return dict(zip(trainer.measures, trainer.run_step().tolist(), strict=True))

@@ -175,7 +175,7 @@ def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegularisersConfig:
-    """Penalties and constraints on the critic, in each of its updates; 0 switches one off."""
+    """Penalties and constraints on the critic; 0 switches one off."""
 
     r1_gamma: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
     """Weight of R1, gamma / 2 * E |grad D(real)|^2 (Mescheder et al. 2018)."""
@@ -189,6 +189,9 @@ class RegularisersConfig:
     """Weight of E D(real)^2, which keeps a Wasserstein critic's scores near zero (Karras et al. 2017 use 0.001)."""
     weight_clip: float = 0.0
     """c: clip every weight of the critic to [-c, c] after each update (Arjovsky et al. 2017 use 0.01). 0: off."""
+    interval: int = 1
+    """Compute the penalties in every so many-th step only, with as many times the weight (Karras et al. 2020). 1: in
+    every step."""
     more: tuple[Penalty, ...] = field(default=(), metadata={"flag": False})
     """Penalties of your own package; only in Python."""
 
@@ -200,6 +203,7 @@ class RegularisersConfig:
     def __post_init__(self) -> None:
         for name in ("r1_gamma", "r2_gamma", "roth_gamma", "drift", "weight_clip"):
             expect_not_negative(f"regularisers.{name}", getattr(self, name))
+        expect(self.interval >= 1, "regularisers.interval", self.interval, "at least 1")
 
     @property
     def penalties(self) -> tuple[Penalty, ...]:

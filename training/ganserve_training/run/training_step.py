@@ -179,9 +179,15 @@ class Trainer:
     ) -> tuple[Tensor, Row]:
         """Return the critic's objective, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
-        critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=self._with_gradients, together=self._together)
+        interval = self.config.regularisers.interval
+        due = self.step % interval == 0
+        with_gradients = self._with_gradients and due
+        critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
-        penalties = [piece.penalty(critic_pass, progress, self._noise) for piece in self._regularisers]
+        penalties = [
+            piece.penalty(critic_pass, progress, self._noise) * interval if due else loss.new_zeros(())
+            for piece in self._regularisers
+        ]
         terms = self._heads.terms([critic_pass.real, critic_pass.fake], labels, codes)
         real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
         if self._ada is not None and not fake.requires_grad:
