@@ -11,7 +11,6 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from commands import ganserve  # noqa: E402
+
 GOOD = {"gan_test": 0.9, "gan_train": 0.8, "recall": 0.4}
 _RATE = "--optimisers.{}.learning-rate.{}"
 
@@ -95,28 +98,6 @@ def trial(kind: str, seed: int, answer: str) -> dict[str, Any]:
         "kind": kind, "seed": seed, "answer": answer, "good": good, "figures": figures, "cures": cures,
         "cpu_seconds": round(cpu_seconds, 1),
     }  # fmt: skip
-
-
-def ganserve(words: list[str]) -> tuple[dict[str, Any], float]:
-    """Run a command of one thread; return its JSON, empty if it failed, and its CPU seconds."""
-    read, write = os.pipe()
-    code = (
-        "import os, resource, sys\n"
-        "from ganserve._cli import main\n"
-        "status = main(sys.argv[2:])\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "os.write(int(sys.argv[1]), str(used.ru_utime + used.ru_stime).encode())\n"
-        "sys.exit(status)\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(write), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True, check=False, pass_fds=[write], env=environment,
-    )  # fmt: skip
-    os.close(write)
-    used = float(os.read(read, 100) or "nan")
-    os.close(read)
-    return (json.loads(done.stdout) if done.returncode == 0 else {}), used
 
 
 def table(results: list[dict[str, Any]]) -> str:

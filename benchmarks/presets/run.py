@@ -17,7 +17,6 @@ import datetime
 import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,10 @@ from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.run.trained_model import draw_samples, load_trained
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from commands import ganserve  # noqa: E402
+
 PICTURE_PRESETS = tuple(name for name in PRESETS if PRESETS[name].data.source in ("mnist", "fashion"))
 LEAST = {"gan_test": 0.95, "gan_train": 0.88}
 LEAST_WITHOUT_LABELS = {"recall": 0.5, "label_balance": 0.5}
@@ -78,6 +81,8 @@ def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
     labelled = PRESETS[preset].data.labels == "use"
     metrics = ["fid", "precision-recall", "gan-train-test" if labelled else "label-balance"]
     judged, _ = ganserve(["evaluate", str(run), "--metrics", *metrics, "--samples", str(JUDGED), "--json"])
+    if not trained or not judged:
+        raise SystemExit(f"{preset}, seed {seed}: ganserve failed, as it says above")
     figures = {name: found["model"] for name, found in judged["beside_real"].items()}
     real = {name: found["real"] for name, found in judged["beside_real"].items()}
     if labelled:
@@ -91,21 +96,6 @@ def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
         "cures": [f"{cure['kind']} at {cure['step']}" for cure in trained.get("cures", [])],
         "labels": names, "cpu_seconds": round(cpu_seconds), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
-
-
-def ganserve(words: list[str]) -> tuple[Result, float]:
-    """Run a command of one thread; return its JSON and its CPU seconds."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ganserve", *words], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert process.stdout is not None
-    answer = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"ganserve {' '.join(words)}: exit code {process.returncode}")
-    found: Result = json.loads(answer)
-    return found, used.ru_utime + used.ru_stime
 
 
 def draw(run: Path, count: int) -> tuple[NDArray[np.uint8], list[str]]:
