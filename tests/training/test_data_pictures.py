@@ -77,7 +77,7 @@ def test_a_csv_file_lists_files_and_their_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\na.png,1\n", r"no column 'label' \(it has: file, class\)"),
+        ("file,kind\na.png,1\n", r"no column 'label' \(it has: file, kind\)"),
         ("", r"no column 'file' \(it has: none\)"),
         ("file,label\n", "lists no files"),
         ("file,label\na.png,\n", "line 2: both file and label must have a value"),

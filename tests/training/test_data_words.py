@@ -73,7 +73,8 @@ def test_a_place_that_does_not_exist_is_bad_usage(tmp_path: Path, photos: Path) 
 
 def test_images_without_labels_make_a_model_without_labels(tmp_path: Path) -> None:
     write_folder(tmp_path / "flat", random_pixels(20))
-    words = ("train", "digits", "--out", tmp_path / "run", "--data", tmp_path / "flat", *FEW_STEPS)
+    place = ("--data.source", "folder", "--data.path", tmp_path / "flat")
+    words = ("train", "digits", "--out", tmp_path / "run", *place, *FEW_STEPS)
     done = ganserve(*words)
     assert done.returncode == 0
     assert "use of labels auto and auto instead of concatenation and projection, for data without labels" in done.stderr

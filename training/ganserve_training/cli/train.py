@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
+from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command, printable
 from ganserve._command_line.help import HELP, help_text
 from ganserve._command_line.options import Option, UsageError, hint
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
@@ -24,15 +25,27 @@ if TYPE_CHECKING:
 
 _ABOUT = """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint.
 
-`ganserve train PRESET --help` lists a preset's options with its values."""
+With --data PATH no preset is needed: the data are looked at, and preset, size, channels and labels are chosen and
+printed as options. `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
     "ganserve train mnist                                       # into runs/mnist; resumes if interrupted",
+    "ganserve train --data photos/                              # a folder, an archive or a file of your own",
     "ganserve train dcgan --data photos/ --out runs/photos",
     "ganserve train wgan-gp --device cuda --steps 20000 --json",
 )
 
 
 _PREPARATIONS: list[Callable[[], object]] = []
+
+
+class Call(NamedTuple):
+    """What the command is to do."""
+
+    arguments: TrainArguments
+    argv: Sequence[str]
+    """The arguments as words, the preset first, with all choices about the data."""
+    lines: Sequence[str]
+    """What to say about the data and the choices."""
 
 
 class TrainCommand(Command):
@@ -54,6 +67,8 @@ class TrainCommand(Command):
     def help(self, argv: Sequence[str]) -> str:
         """Return the list of presets, or the help of a preset."""
         preset, *arguments = argv
+        if preset not in ABOUT and _names_data(argv) and ABOUT.keys().isdisjoint(argv):
+            preset, arguments = "mnist", list(argv)
         if preset in ABOUT:
             from ganserve_training.cli.train_help import preset_help
 
@@ -62,24 +77,40 @@ class TrainCommand(Command):
             words = [word for word in argv if word not in ABOUT]
             right = " ".join([next((word for word in argv if word in ABOUT), "digits"), *words])
             raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
-        return help_text(f"{self.prog} PRESET [OPTIONS]", _ABOUT, {"options": HELP, "presets": LISTED}, self.examples)
+        return help_text(f"{self.prog} [PRESET] [OPTIONS]", _ABOUT, {"options": HELP, "presets": LISTED}, self.examples)
 
-    def read(self, argv: Sequence[str]) -> tuple[TrainArguments, Sequence[str]]:
-        """Return the arguments, and how they were written."""
-        preset = argv[0] if argv else ""
-        if preset not in ABOUT:
-            likely = hint(preset, ABOUT, f"Give one of {', '.join(ABOUT)}.")
-            raise UsageError(f"PRESET {preset}: no such preset. {likely}" if preset else f"PRESET: missing. {likely}")
-        from ganserve_training.cli.train_arguments import read_arguments
+    def read(self, argv: Sequence[str]) -> Call:
+        """Return the arguments, how they were written, and what to say about choices."""
+        first = argv[0] if argv else ""
+        if first not in ABOUT and not (first.startswith("-") and _names_data(argv)):
+            if Path(first).exists() and first:
+                raise UsageError(f"PRESET {first}: no such preset. Is that your data? Write --data {first}.")
+            likely = hint(first, ABOUT, f"Give one of {', '.join(ABOUT)}.")
+            missing = f"PRESET: missing. {likely} With --data PATH, one is chosen."
+            raise UsageError(
+                missing if not first or first.startswith("-") else f"PRESET {first}: no such preset. {likely}"
+            )
+        # OpenMP threads that spin while they wait are 10 % faster on an idle machine, but 67 % slower on a busy one.
+        # OpenMP reads it once, when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from ganserve_training.cli.own_data import completed
 
-        return read_arguments(argv), argv
+        whole = completed(argv)
+        return Call(whole.arguments, whole.argv, whole.lines)
 
 
-def _run(call: tuple[TrainArguments, Sequence[str]]) -> int:
-    arguments, argv = call
+def _names_data(argv: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] == "--data" for word in argv)
+
+
+def _run(call: Call) -> int:
+    arguments = call.arguments
+    if launched.is_first():
+        for line in call.lines:
+            sys.stderr.write(f"{printable(line)}\n")
     try:
         if arguments.processes != 1 and not launched.is_launched():
-            return _supervise(arguments, argv)
+            return _supervise(arguments, call.argv)
         return _train(arguments)
     except StoppedError as stop:
         if launched.is_first():
@@ -122,8 +153,6 @@ def _train(arguments: TrainArguments) -> int:
         )
     for prepare in _PREPARATIONS:
         prepare()
-    # OpenMP threads that spin while they wait are 10 % faster on an idle machine, but 67 % slower on a busy one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ganserve_training.run.start_or_resume import train
 
     with _stop_requests() as requests:

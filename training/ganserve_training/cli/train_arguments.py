@@ -85,16 +85,11 @@ def with_data(words: Sequence[str]) -> list[str]:
         UsageError: --data has no value, or stands beside an option that it is short for.
         ConfigError: Its value is neither a path nor a source.
     """
-    given = [place for place, word in enumerate(words) if word == "--data" or word.startswith("--data=")]
-    if not given:
+    found = _data_words(words)
+    if found is None:
         return list(words)
-    place = given[-1]
-    _, joined, value = words[place].partition("=")
-    rest = [*words[:place], *words[place + (1 if joined else 2) :]]
-    if not joined:
-        value = words[place + 1] if place + 1 < len(words) else ""
-    if not value or (not joined and value.startswith("-")):
-        raise UsageError("--data: needs a value. Give a folder, a file or a source, such as --data photos.")
+    place, count, value = found
+    rest = [*words[:place], *words[place + count :]]
     for other in ("--data.source", "--data.path", "--data"):
         if any(word.partition("=")[0] == other for word in rest):
             raise UsageError(f"{other}: stands beside --data {value}, which sets it. Leave out either.")
@@ -104,6 +99,32 @@ def with_data(words: Sequence[str]) -> list[str]:
     if value in SOURCES.names:
         return [*rest, "--data.source", value]
     return [*rest, "--data.source", source_of(Path(value)), "--data.path", value]
+
+
+def data_value(words: Sequence[str]) -> str | None:
+    """Return the value of --data; None: it is not given. Raise UsageError if it lacks its value."""
+    found = _data_words(words)
+    return None if found is None else found[2]
+
+
+def _data_words(words: Sequence[str]) -> tuple[int, int, str] | None:
+    """Return the place of --data among the arguments, how many words it takes, and its value."""
+    place = next((at for at in reversed(range(len(words))) if words[at].partition("=")[0] == "--data"), None)
+    if place is None:
+        return None
+    _, joined, value = words[place].partition("=")
+    if not joined:
+        value = words[place + 1] if place + 1 < len(words) else ""
+    if not value or (not joined and value.startswith("-")):
+        raise UsageError("--data: needs a value. Give a folder, a file or a source, such as --data photos.")
+    return place, 1 if joined else 2, value
+
+
+def given_options(preset: str, words: Sequence[str]) -> frozenset[str]:
+    """Return the options among the arguments, such as "out" and "config.data.size"."""
+    words = with_data(words)
+    options = options_of(TrainArguments, preset_defaults(preset, chosen(preset, words)))
+    return frozenset(".".join(path) for path in parse(options, words, f"ganserve train {preset}", some=True))
 
 
 def chosen(preset: str, words: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ganserve_training.config.train import OutputConfig, ScheduleConfig, TrainCo
 from ganserve_training.data.config import DataConfig, register_source
 from ganserve_training.data.sources.array import ArrayConfig
 from ganserve_training.data.sources.cifar10 import Cifar10Config
+from ganserve_training.data.sources.csv import CsvConfig
 from ganserve_training.data.sources.digits import DigitsConfig
 from ganserve_training.data.sources.fashion import FashionConfig
 from ganserve_training.data.sources.folder import FolderConfig

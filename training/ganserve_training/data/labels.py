@@ -77,37 +77,6 @@ def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samp
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
 
 
-def read_label_csv(path: Path) -> list[tuple[str, str]]:
-    """Return pairs of file and label, in file order, from a CSV file (RFC 4180, UTF-8) with a header.
-
-    Raises:
-        DataError: A column or value is missing, or a file is listed twice.
-    """
-    import csv
-
-    rows: dict[str, str] = {}
-    with reading(path, "a CSV file"), path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines, skipinitialspace=True)  # Else `1.jpg, cat` would be the label " cat".
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        for column in ("file", "label"):
-            if column not in columns:
-                raise DataError(
-                    f"{path} has no column {column!r} (it has: {', '.join(columns) or 'none'}): "
-                    "its first line must be file,label"
-                )
-        for row in reader:
-            file, label = ((row[column] or "").strip() for column in ("file", "label"))
-            if not file or not label:
-                raise DataError(f"{path}, line {reader.line_num}: both file and label must have a value")
-            if file in rows:
-                raise DataError(f"{path}, line {reader.line_num}: {file} is listed twice")
-            rows[file] = label
-    if not rows:
-        raise DataError(f"{path} lists no files")
-    return list(rows.items())
-
-
 def _order_of(values: Sequence[str]) -> Any:
     try:
         for value in values:

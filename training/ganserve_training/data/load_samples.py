@@ -11,6 +11,7 @@ from ganserve_training.data.samples import Samples
 from ganserve_training.data.sources import (  # noqa: F401 - each registers itself
     array,
     cifar10,
+    csv,
     digits,
     fashion,
     folder,

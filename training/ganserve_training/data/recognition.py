@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganserve_training.data.config import SOURCES
+from ganserve_training.data.label_table import is_table
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.tree import ending
 from ganserve_training.data.sources.folder import ENDINGS as PICTURES
@@ -28,6 +29,8 @@ def source_of(path: Path) -> str:
     names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
     if path.is_file() and ending(path.name) in _ARRAYS:
         return "array"
+    if is_table(path):
+        return "csv"
     if any(ending(name) in PARQUET for name in names):
         return "parquet"
     if any(name.startswith(("data_batch", "test_batch")) or name == "cifar-10-batches-bin" for name in names):

@@ -27,6 +27,7 @@ from ganserve_training.run.memory import out_of_memory_told
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.sample_pictures import ProgressPictures
 from ganserve_training.run.tensorboard import TensorBoardLog
+from ganserve_training.run.time_estimate import Estimate
 from ganserve_training.run.training_progress import open_progress
 from ganserve_training.run.training_step import Trainer
 
@@ -131,6 +132,7 @@ class RunLoop:
     def _steps(self) -> bool:
         config, output, trainer, outputs = self._config, self._config.output, self._trainer, self._outputs
         started, samples_before = time.perf_counter(), trainer.samples_seen
+        estimate = Estimate(trainer.step, config.steps, grows=trainer.growth is not None)
         if self._treatment.cures and trainer.step == self._treatment.cures[-1].back_to:
             self._save_checkpoint()  # A killed run must not try the former configuration again.
         while trainer.step < config.steps:
@@ -146,6 +148,10 @@ class RunLoop:
                 if outputs is not None:
                     record = {"step": step, "samples_seen": samples_now, **measures, "samples_per_second": speed}
                     outputs.record(step, record)
+            if outputs is not None and estimate.is_due(step):
+                if self._processes.device.type == "cuda":
+                    torch.cuda.synchronize()  # Steps are only queued until then.
+                outputs.say(estimate.sentence(step))
             declined = self._look_if_due()
             if outputs is not None and (step % output.samples_every_steps == 0 or last or declined):
                 outputs.draw()
@@ -276,6 +282,10 @@ class _Outputs:
         self._view.show(step, record)
         if self._board is not None:
             self._board.record(step, record)
+
+    def say(self, sentence: str) -> None:
+        """Print a line to the user."""
+        self._view.say(sentence)
 
     def look(self) -> tuple[Observation | None, bool, Finding | None]:
         """Run the diagnosis; return its observation if that is the best so far, whether to stop, and a trouble."""

@@ -10,16 +10,20 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
 from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels, used_labels
-from ganserve_training.data.origin import Origin
+from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.samples_in_memory import Vectors
 from ganserve_training.data.storage.array_store import images_of_array
+from ganserve_training.data.storage.pixel_values import as_pixels
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 from ganserve_training.files import reading
 from ganserve_training.options.checks import flag
 
-_SAMPLE_KEYS = ("images", "x", "vectors", "arr_0")
-_LABEL_KEYS = ("labels", "y")
+ENDINGS = (".npy", ".npz")
+_OWN_SAMPLE_KEYS, _OWN_LABEL_KEYS = ("images", "x", "vectors", "arr_0"), ("labels", "y")
+# Names in well-known files come after our own.
+_SAMPLE_KEYS = (*_OWN_SAMPLE_KEYS, "X", "data", "x_train", "X_train", "train_images", "train_x")
+_LABEL_KEYS = (*_OWN_LABEL_KEYS, "arr_1", "Y", "target", "y_train", "train_labels", "train_y")
 _NAMES_KEY = "label_names"
 
 
@@ -36,44 +40,76 @@ class ArrayConfig(StoredDataConfig):
     """A .npy file of labels."""
 
     def load(self, report: ReportBadFiles | None) -> StoredImages | Vectors:  # noqa: ARG002
-        """Return images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
+        """Return images, [N, H, W] or [N, H, W, C], or vectors, floats [N, D], from a .npy or .npz file.
 
-        A .npy file is mapped, so it may be larger than memory. A .npz file has its samples under images, x, vectors or
-        arr_0; it may have labels under labels or y, and their names under label_names.
+        A .npy file of uint8 is mapped, so it may be larger than memory. A .npz file has its samples under images, x,
+        x_train or another usual name, else in its only array of two or more axes; it may have labels under labels, y,
+        y_train or another usual name, and their names under label_names.
 
         Raises:
             DataError: There is no such file, or it holds something else.
         """
         path = self.existing_path("file")
-        arrays = _read(path)
-        key = _one_of(arrays, _SAMPLE_KEYS)
-        if key is None:
-            raise DataError(f"{path} must hold {' or '.join(_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})")
+        arrays, unread = _read(path)
+        key, label_key = _keys(arrays, path)
         samples = arrays[key]
         if samples.ndim == 0:
             raise DataError(f"{path} must hold samples, not a single value")
-        labels, names = _labels(path, arrays, self)
+        labels, names = _labels(path, arrays, label_key, self)
         if labels is not None:
             expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
-        if samples.ndim == 2 and samples.dtype.kind == "f":
+        others = [*(name for name in arrays if name not in (key, label_key, _NAMES_KEY)), *unread]
+        passed_over = [PassedOver(len(others), f"other arrays ({', '.join(others)})")] if others else []
+        if _is_vectors(samples):
             _refuse_image_options(path, self)
             with np.errstate(over="ignore"):  # Values too large for float32 become infinite; Vectors refuses them.
                 values = np.ascontiguousarray(samples, np.float32)
             labels, names, unused = used_labels(labels, names)
             vectors = Vectors.standardised(values, labels, names)
-            return replace(vectors, origin=Origin(passed_over=tuple(unused)))
-        if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
+            return replace(vectors, origin=Origin(passed_over=(*passed_over, *unused)))
+        if samples.ndim not in (2, 3, 4) or samples.dtype.kind not in "uifb":
             raise DataError(
                 f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
                 f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
             )
-        return images_of_array(samples, labels, names, self, str(path))
+        pixels, how = as_pixels(samples, str(path))
+        origin = Origin(how=how, passed_over=tuple(passed_over))
+        return images_of_array(pixels, labels, names, self, str(path), origin)
+
+
+def holds_vectors(path: Path) -> bool:
+    """Return whether a .npy or .npz file holds vectors rather than images."""
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        return False
+    arrays, _ = _read(path)
+    return _is_vectors(arrays[_keys(arrays, path)[0]])
+
+
+def _is_vectors(samples: NDArray[Any]) -> bool:
+    return samples.ndim == 2 and samples.dtype.kind == "f"
+
+
+def _keys(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, str | None]:
+    """Return the names of the samples and of their labels; None: there are no labels."""
+    key = _first_of(arrays, _SAMPLE_KEYS, _OWN_SAMPLE_KEYS)
+    label_key = _first_of(arrays, _LABEL_KEYS, _OWN_LABEL_KEYS)
+    if key is None:
+        several = [name for name, array in arrays.items() if array.ndim >= 2 and name not in _LABEL_KEYS]
+        if len(several) != 1:
+            raise DataError(
+                f"{path} must hold {' or '.join(_OWN_SAMPLE_KEYS)} (it has: {', '.join(arrays) or 'nothing'})"
+            )
+        key = several[0]
+    if label_key is None:
+        count = len(arrays[key]) if arrays[key].ndim else 0
+        single = [name for name, array in arrays.items() if name not in (key, _NAMES_KEY) and array.shape == (count,)]
+        label_key = single[0] if len(single) == 1 and arrays[single[0]].dtype.kind in "iuUS" else None
+    return key, label_key
 
 
 def _labels(
-    path: Path, arrays: dict[str, NDArray[Any]], config: ArrayConfig
+    path: Path, arrays: dict[str, NDArray[Any]], key: str | None, config: ArrayConfig
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    key = _one_of(arrays, _LABEL_KEYS)
     if config.labels_path is not None:
         if key is not None:
             raise DataError(f"{path} has its own labels under {key!r}: leave --data.labels-path out")
@@ -87,24 +123,29 @@ def _labels(
         if arrays[_NAMES_KEY].dtype.kind != "U" or arrays[_NAMES_KEY].ndim != 1:
             raise DataError(f"{path}: {_NAMES_KEY} must be text, [K] (got {arrays[_NAMES_KEY].dtype})")
         names = arrays[_NAMES_KEY].tolist()
-    return index_label_array(arrays[key], f"{path} ({key})", names)
+    labels = arrays[key]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return index_label_array(labels, f"{path} ({key})", names)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Return a file's arrays by name; the array of a .npy file is named arr_0."""
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return a file's arrays by name, and the names of those left out; the array of a .npy file is named arr_0."""
     with reading(path, "a .npy or .npz file of numbers or text"), np.errstate(over="ignore"):
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return {"arr_0": loaded}
+            return {"arr_0": loaded}, []
         with loaded:
-            wanted = [key for key in (*_SAMPLE_KEYS, *_LABEL_KEYS, _NAMES_KEY) if key in loaded]
-            return {key: loaded[key] for key in wanted or loaded}
+            known = [key for key in (*_SAMPLE_KEYS, *_LABEL_KEYS, _NAMES_KEY) if key in loaded]
+            wanted = known if any(key in _SAMPLE_KEYS for key in known) else loaded.files
+            return {key: loaded[key] for key in wanted}, [key for key in loaded.files if key not in wanted]
 
 
-def _one_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...]) -> str | None:
+def _first_of(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...], own: tuple[str, ...]) -> str | None:
+    """Return the first of the keys that a file has; None: it has none. Two of our own contradict each other."""
     found = [key for key in keys if key in arrays]
-    if len(found) > 1:
-        raise DataError(f"there must be only one of {' and '.join(found)} in the file")
+    if sum(key in own for key in found) > 1:
+        raise DataError(f"there must be only one of {' and '.join(key for key in found if key in own)} in the file")
     return found[0] if found else None
 
 

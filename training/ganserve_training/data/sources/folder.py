@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, existing, register_source
-from ganserve_training.data.labels import index_labels, read_label_csv
+from ganserve_training.data.labels import index_labels
 from ganserve_training.data.layouts.arrangement import Arrangement
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.label_folders import label_folders
+from ganserve_training.data.layouts.listed import listed
 from ganserve_training.data.layouts.stylegan import stylegan
 from ganserve_training.data.layouts.tree import Tree, by_ending, ending
 from ganserve_training.data.layouts.zip_tree import ZipTree
@@ -27,7 +28,7 @@ from ganserve_training.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings of picture files, in lower case."""
-_OTHER_SOURCES = {".parquet": "parquet", ".pq": "parquet", ".npy": "array", ".npz": "array"}
+_OTHER_SOURCES = {".parquet": "parquet", ".pq": "parquet", ".npy": "array", ".npz": "array", ".csv": "csv"}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -58,9 +59,8 @@ class FolderConfig(StoredDataConfig):
         tree = _open(root)
         use_labels = self.labels == "use"
         if self.labels_path is not None:
-            arrangement = _listed(
-                tree, existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
-            )
+            table = existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
+            arrangement = listed(tree, root, table)
         else:
             _expect_pictures(root, tree)
             arrangement = stylegan(tree, use_labels=use_labels) or label_folders(
@@ -68,14 +68,7 @@ class FolderConfig(StoredDataConfig):
             )
         if not arrangement.files:
             raise DataError(f"{root} holds no images to learn from: {'; '.join(map(str, arrangement.passed_over))}")
-        store = FileStore(tree, arrangement.files)
-        others = by_ending(file for file in tree.others if file not in arrangement.used)
-        passed_over = (*arrangement.passed_over, *tree.passed_over, *others)
-        origin = Origin(how=arrangement.how, passed_over=passed_over)
-        if arrangement.labels is None:
-            return build_stored_images(store, None, (), self, report, origin)
-        labels, names = index_labels(arrangement.labels)
-        return build_stored_images(store, labels, names, self, report, origin)
+        return load_arranged(tree, arrangement, self, report)
 
 
 @dataclass(slots=True, eq=False)
@@ -120,14 +113,18 @@ def _open(root: Path) -> Tree:
     raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them.{unpack}")
 
 
-def _listed(tree: Tree, table: Path) -> Arrangement:
-    """Return the files that a CSV file lists; a file that is not there is found bad later."""
-    rows = read_label_csv(table)
-    files = [file for file, _ in rows]
-    rest = len(set(tree.files) - set(files))
-    passed_over = [PassedOver(rest, f"not listed in {table.name}")] if rest else []
-    labels = [label for _, label in rows]
-    return Arrangement(files=files, labels=labels, how=f"labels from {table}", passed_over=passed_over)
+def load_arranged(
+    tree: Tree, arrangement: Arrangement, config: StoredDataConfig, report: ReportBadFiles | None
+) -> StoredImages:
+    """Return the pictures of an arrangement, in the form that the configuration asks for."""
+    store = FileStore(tree, arrangement.files)
+    others = by_ending(file for file in tree.others if file not in arrangement.used)
+    passed_over = (*arrangement.passed_over, *tree.passed_over, *others)
+    origin = Origin(how=arrangement.how, passed_over=passed_over)
+    if arrangement.labels is None:
+        return build_stored_images(store, None, (), config, report, origin)
+    labels, names = index_labels(arrangement.labels)
+    return build_stored_images(store, labels, names, config, report, origin)
 
 
 def _expect_pictures(root: Path, tree: Tree) -> None:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
+from ganserve_training.data.label_table import LABELS, column_among
 from ganserve_training.data.labels import index_label_array, index_labels
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.split_names import find_splits
 from ganserve_training.data.layouts.tree import by_ending
 from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.storage.check_images import build_stored_images
-from ganserve_training.data.storage.parquet_store import ParquetStore, open_parquet
+from ganserve_training.data.storage.parquet_store import ParquetStore, holds_images, open_parquet
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 from ganserve_training.files import reading
@@ -25,6 +26,8 @@ from ganserve_training.files import reading
 ENDINGS = (".parquet", ".pq")
 """Endings of Parquet files, in lower case."""
 _NAMED = 3
+_IMAGES, _LABELS = "image", "label"
+"""Usual columns; where a file has others, they are recognised."""
 
 
 @register_source
@@ -36,10 +39,10 @@ class ParquetConfig(StoredDataConfig):
 
     path: str = ""
     """A file, or a folder of them."""
-    image_column: str = "image"
-    """The column of encoded images."""
-    label_column: str = "label"
-    """The column of labels, integers or text."""
+    image_column: str = _IMAGES
+    """The column of encoded images; where there is no `image`, the only one that holds some."""
+    label_column: str = _LABELS
+    """The column of labels, integers or text; where there is no `label`, one like `fine_label`."""
     on_bad_file: OnBadFile = field(default="fail", metadata={"aliases": ("--on-bad-file",)})
     """fail: list the images that can't be read, and stop. skip: list them, and train without them."""
 
@@ -56,20 +59,23 @@ class ParquetConfig(StoredDataConfig):
         path = self.existing_path("either")
         root, files, passed_over = (path.parent, [path], ()) if path.is_file() else _training_files(path)
         schemas = [open_parquet(file).schema_arrow for file in files]
+        image_column, label_column = _columns(schemas[0], self.image_column, self.label_column)
         for file, schema in zip(files, schemas, strict=True):
-            _expect_column(file, schema, self.image_column, "data.image-column")
-        store = ParquetStore(root, files, self.image_column)
+            _expect_column(file, schema, image_column, "data.image-column")
+        store = ParquetStore(root, files, image_column)
         if not len(store):
             raise DataError(f"{path} holds no rows")
         named = ", ".join(file.relative_to(root).as_posix() for file in files[:_NAMED])
         taken = f"{named} and {len(files) - _NAMED:,} more" if len(files) > _NAMED else named
-        origin = Origin(how=f"rows of {taken}", passed_over=tuple(passed_over))
-        if self.labels == "ignore" and any(self.label_column not in schema.names for schema in schemas):
+        usual = (image_column, label_column) == (self.image_column, self.label_column)
+        columns = "" if usual else f", columns {image_column} and {label_column}"
+        origin = Origin(how=f"rows of {taken}{columns}", passed_over=tuple(passed_over))
+        if self.labels == "ignore" and any(label_column not in schema.names for schema in schemas):
             return build_stored_images(store, None, (), self, report, origin)
         for file, schema in zip(files, schemas, strict=True):
             otherwise = "; or learn without labels: --data.labels ignore"
-            _expect_column(file, schema, self.label_column, "data.label-column", otherwise)
-        labels, names = _read_labels(files, schemas, self.label_column)
+            _expect_column(file, schema, label_column, "data.label-column", otherwise)
+        labels, names = _read_labels(files, schemas, label_column)
         return build_stored_images(store, labels, names, self, report, origin)
 
 
@@ -96,6 +102,20 @@ def _training_files(path: Path) -> tuple[Path, list[Path], Sequence[PassedOver]]
         raise DataError(f"{path} holds several data sets, {names}: give the path of one, --data.path {example}")
     passed_over = [*splits.passed_over(parts.values()), *tree.passed_over, *by_ending(tree.others)]
     return path, [path / file for file in taken], passed_over
+
+
+def _columns(schema: Any, image_column: str, label_column: str) -> tuple[str, str]:
+    """Return the columns of images and labels: those that were named, else the usual ones, else what can be meant.
+
+    Images: the only column that holds some. Labels: the one with the likeliest name, such as `labels`, `fine_label`.
+    """
+    names = schema.names
+    if image_column == _IMAGES and image_column not in names:
+        images = [name for name in names if holds_images(schema.field(name).type)]
+        image_column = images[0] if len(images) == 1 else image_column
+    if label_column == _LABELS and label_column not in names:
+        label_column = column_among(names, (*LABELS, "fine_label", "coarse_label")) or label_column
+    return image_column, label_column
 
 
 def _expect_column(file: Path, schema: Any, column: str, option: str, otherwise: str = "") -> None:

@@ -70,6 +70,5 @@ def images_of_array(
             f"{where} must hold images, uint8 [N, H, W] or [N, H, W, C] (got {pixels.dtype} {list(pixels.shape)})"
         )
     if pixels.shape[-1] > 4:
-        hint = ": transpose it with array.transpose(0, 2, 3, 1)" if pixels.shape[1] <= 4 else ""
-        raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)}){hint}")
+        raise DataError(f"{where} must have 1 to 4 channels on its last axis (got {list(pixels.shape)})")
     return build_stored_images(ArrayStore(where, pixels), labels, label_names, config, None, origin)

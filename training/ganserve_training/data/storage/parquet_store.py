@@ -136,13 +136,17 @@ class ParquetStore(EncodedStore):
         return images
 
 
-def _expect_images(path: Path, column: Any) -> None:
+def holds_images(kind: Any) -> bool:
+    """Return whether a column of this pyarrow type can hold encoded images."""
     import pyarrow as pa
 
-    kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _expect_images(path: Path, column: Any) -> None:
+    if not holds_images(column.type):
         raise DataError(
             f"{path}: the column {column.name!r} must hold encoded images, as bytes or as structures with a field "
             f"bytes (got {column.type})"
