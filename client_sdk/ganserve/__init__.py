@@ -54,11 +54,13 @@ if TYPE_CHECKING:
     )
     from ganserve._results.scores import Score, Scores
     from ganserve._results.selection import BestOf, Rejection, Selection, SelectionReport
+    from ganserve._tls import TLS
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
 
     __version__: str
 
 __all__ = [
+    "TLS",
     "AccessDenied",
     "AsyncClient",
     "AsyncSampleStream",
@@ -113,6 +115,7 @@ __all__ = [
 _MODULES = (
     "_errors",
     "_types",
+    "_tls",
     "_results.models",
     "_results.selection",
     "_results.scores",

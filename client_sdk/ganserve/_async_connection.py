@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganserve._calls.channel import AsyncInterceptor
     from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
+    from ganserve._tls import TLS
 
 
 class AsyncConnection:
@@ -38,10 +39,17 @@ class AsyncConnection:
         max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
+        tls: bool | TLS | None = None,
         interceptors: Sequence[AsyncInterceptor] = (),
     ) -> None:
         config = ClientConfig.of(
-            target, timeout_s, model=model, max_attempts=max_attempts, compression=compression, metadata=metadata
+            target,
+            timeout_s,
+            model=model,
+            max_attempts=max_attempts,
+            compression=compression,
+            metadata=metadata,
+            tls=tls,
         )
         self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
 

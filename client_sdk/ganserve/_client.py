@@ -53,6 +53,9 @@ class Client(Connection):
             costs none while another one is left. Default: 5, or one more than there are servers.
         compression: Compresses what is sent. To receive less, use an `encoding`.
         metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
+        tls: Encrypts the calls: True trusts the public authorities, `TLS(ca="ca.pem")` those of a file. Default: the
+            environment variables GANSERVE_TLS (1 or 0), GANSERVE_TLS_CA, GANSERVE_TLS_CLIENT_CERTIFICATE,
+            GANSERVE_TLS_CLIENT_KEY and GANSERVE_TLS_SERVER_NAME; without them, calls are not encrypted.
         interceptors: GRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
             outermost.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ganserve._argument_checks import check_choice, check_integer, check_model, check_text, is_finite, kind_of
 from ganserve._errors import InvalidRequest
+from ganserve._tls import TLS, Encryption, resolve_tls
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
 MODEL_VARIABLE = "GANSERVE_MODEL"
@@ -54,6 +55,8 @@ class ClientConfig:
     """Compression of what is sent."""
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     """Sent with every call."""
+    encryption: Encryption | None = None
+    """How calls are encrypted; None: they are not."""
 
     @classmethod
     def of(
@@ -65,6 +68,7 @@ class ClientConfig:
         max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
+        tls: bool | TLS | None = None,
     ) -> ClientConfig:
         """Return the configuration for a client's arguments and the environment."""
         check_choice("compression", compression, get_args(Compression))
@@ -78,6 +82,7 @@ class ClientConfig:
             max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
             compression=compression,
             metadata=_check_metadata(metadata),
+            encryption=resolve_tls(tls),
         )
 
     @property

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ganserve._calls.channel import Interceptor
     from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
+    from ganserve._tls import TLS
 
 
 class Connection:
@@ -36,10 +37,17 @@ class Connection:
         max_attempts: int | None = None,
         compression: Compression = "none",
         metadata: Metadata = (),
+        tls: bool | TLS | None = None,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         config = ClientConfig.of(
-            target, timeout_s, model=model, max_attempts=max_attempts, compression=compression, metadata=metadata
+            target,
+            timeout_s,
+            model=model,
+            max_attempts=max_attempts,
+            compression=compression,
+            metadata=metadata,
+            tls=tls,
         )
         self._transport = Transport(config, partial(connect, config, interceptors))
 

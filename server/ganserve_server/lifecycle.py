@@ -15,6 +15,7 @@ from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
+from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import Configuration, ServerConfig, bracketed
@@ -35,15 +36,17 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
     check_folder(config)  # Before anything is printed.
+    protection = Protection(config)
     limits = Limits.of(config)
     server = GrpcServer(
         config.access_log,
         limits,
         max_connection_age_s=config.max_connection_age_s,
         max_connection_age_grace_s=config.max_connection_age_grace_s,
+        tls=protection.tls,
     )
     port = server.bind(config.address)
-    with _monitored(config, server, say) as collector:
+    with _monitored(config, server, protection, say) as collector:
         say(configuration.report())
         stop = _stop_signal()
         loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
@@ -64,9 +67,10 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         gc.freeze()
         where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
         say(f"{report}serving on {where}\n")
-        descriptors = asyncio.create_task(watch_descriptors())
+        watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
         await stop.wait()
-        descriptors.cancel()
+        for watch in watches:
+            watch.cancel()
         if config.drain_delay_s:
             _log.info("stopping: health is NOT_SERVING, calls are answered for %g s more", config.drain_delay_s)
         await server.announce_stop(config.drain_delay_s)
@@ -91,7 +95,7 @@ async def _first(task: asyncio.Future[Any], event: asyncio.Event) -> None:
 
 @contextlib.contextmanager
 def _monitored(
-    config: ServerConfig, server: GrpcServer, say: Callable[[str], None]
+    config: ServerConfig, server: GrpcServer, protection: Protection, say: Callable[[str], None]
 ) -> Iterator[ServerCollector | None]:
     """Answer /metrics, /healthz and /readyz until the block ends, if a port is configured for them."""
     if config.metrics_port is None:
@@ -104,8 +108,10 @@ def _monitored(
         make_registry(collector),
         lambda: server.not_ready_because,
         collector.providers,
+        protection.tls,
     )
-    say(f"metrics  http://{bracketed(config.metrics_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
+    scheme = "http" if protection.tls is None else "https"
+    say(f"metrics  {scheme}://{bracketed(config.metrics_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
     try:
         yield collector
     finally:

@@ -60,6 +60,14 @@ class ServerConfig:
     metrics_port: int | None = None
     """TCP port of /metrics, /healthz and /readyz: HTTP, on --host, or on 127.0.0.1 beside a Unix socket. Without it
     they are off. 0: a free one; the server prints it."""
+    tls_certificate: Path | None = None
+    """PEM file with the server's certificate and those of the authorities below the root. With it, calls and the HTTP
+    port are encrypted by TLS 1.2 or 1.3; a changed file is used for new connections within two seconds."""
+    tls_key: Path | None = None
+    """PEM file with the private key of --tls-certificate."""
+    tls_client_ca: Path | None = None
+    """PEM file with the authorities of clients. With it, only clients whose certificate one of them signed can
+    connect."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
     """Execution provider. auto: CUDA if available, else the CPU. cuda, tensorrt: refuse to start without it."""
     devices: tuple[int, ...] = (0,)
@@ -137,6 +145,11 @@ class ServerConfig:
             raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
+        if self.tls_certificate is None and (given := self.tls_key or self.tls_client_ca):
+            flag = "--tls-key" if self.tls_key is not None else "--tls-client-ca"
+            raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
+        if self.tls_certificate is not None and self.tls_key is None:
+            raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
         for name, least, most, advice in _RANGES:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:

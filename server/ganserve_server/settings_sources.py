@@ -17,7 +17,8 @@ from ganserve_server.settings import Configuration, ServerConfig
 # Variables of other components, and those that Kubernetes sets: GANSERVE_X_SERVICE_HOST and more for a service named
 # ganserve-x.
 _OTHERS = re.compile(
-    r"GANSERVE_((TARGET|TRAIN_\w*)=|(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
+    r"GANSERVE_((TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=|"
+    r"(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
 _TYPES = {int: (int,), float: (int, float), bool: (bool,)}  # In TOML; all other settings are text.
 _LIST = "`ganserve serve --help` lists the settings."

@@ -68,7 +68,7 @@ def test_missing_packages_and_a_present_driver(monkeypatch: pytest.MonkeyPatch) 
     for driver, gpu in ((None, State.NOTE), ("nvidia-smi", State.OK)):
         monkeypatch.setattr(_checks.shutil, "which", lambda _, found=driver: found)
         monkeypatch.setattr(_checks, "_NVIDIA_SMI", listed)
-        checks = {check.name: check for check in _checks.all_checks("nowhere:1")}
+        checks = {check.name: check for check in _checks.all_checks("nowhere:1", {})}
         assert checks["GPU"].state is gpu
         assert not {"onnxruntime", "PyTorch"} & checks.keys()
         assert checks["server"].message == "nowhere:1 was not asked"
@@ -189,7 +189,7 @@ def test_a_target_that_is_not_a_ganserve_server() -> None:
 
         thread = threading.Thread(target=hang_up, daemon=True)
         thread.start()
-        assert _checks.check_server(target).state is State.NOTE
+        assert _checks.check_server(target, {}).state is State.NOTE
 
 
 def test_a_hanging_probe_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

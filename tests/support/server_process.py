@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SERVING = re.compile(r'(?:^|"message": ")serving on ([^\s"]+)', re.MULTILINE)
-_METRICS = re.compile(r'(?:^|"message": ")metrics  (http://\S+)/metrics', re.MULTILINE)
+_METRICS = re.compile(r'(?:^|"message": ")metrics  (https?://\S+)/metrics', re.MULTILINE)
 
 
 class ServerProcess:

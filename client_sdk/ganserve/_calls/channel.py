@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ganserve._calls.targets import Target
     from ganserve._config import ClientConfig
+    from ganserve._tls import Encryption
 
     Connect: TypeAlias = Callable[[], Servers]
     AsyncConnect: TypeAlias = Callable[[], Awaitable[Servers]]
@@ -54,7 +55,7 @@ _KINDS = (
 )
 
 
-def channel_options(target: Target, address: str) -> list[tuple[str, int | str]]:
+def channel_options(target: Target, address: str, encryption: Encryption | None = None) -> list[tuple[str, int | str]]:
     """Return the options of a channel to one address of a target."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -80,7 +81,13 @@ def channel_options(target: Target, address: str) -> list[tuple[str, int | str]]
         options.append(("grpc.enable_http_proxy", 0))
     if address != target.text and target.host is not None:
         options.append(("grpc.default_authority", f"{target.host}:{target.port}"))  # what the name would give
+    if encryption is not None and encryption.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", encryption.server_name))
     return options
+
+
+def _credentials(encryption: Encryption) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(encryption.ca, encryption.key, encryption.certificate)
 
 
 def _check_gevent() -> None:
@@ -106,10 +113,15 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> S
     _check_interceptors(interceptors, _KINDS, "Client")
 
     def open_endpoint(target: Target, address: str) -> Endpoint:
+        options = channel_options(target, address, config.encryption)
+        compression = _COMPRESSIONS[config.compression]
         # By name: instrumentation, such as OpenTelemetry's and Sentry's, replaces these functions by its own.
-        channel = grpc.insecure_channel(
-            address, options=channel_options(target, address), compression=_COMPRESSIONS[config.compression]
-        )
+        if config.encryption is None:
+            channel = grpc.insecure_channel(address, options=options, compression=compression)
+        else:
+            channel = grpc.secure_channel(
+                address, _credentials(config.encryption), options=options, compression=compression
+            )
         check: Any = channel.unary_unary(HEALTH_CHECK)
 
         def probe() -> bool:
@@ -120,7 +132,15 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> S
             return response == SERVING
 
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
-        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+        return Endpoint(
+            target.text,
+            stub,
+            channel.close,
+            address=address,
+            probe=probe,
+            proxy=target.proxy,
+            encrypted=config.encryption is not None,
+        )
 
     return Servers(config.targets, open_endpoint)
 
@@ -131,12 +151,15 @@ async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterc
     _check_interceptors(interceptors, (grpc.aio.ClientInterceptor,), "AsyncClient")
 
     def open_endpoint(target: Target, address: str) -> Endpoint:
-        channel = grpc.aio.insecure_channel(
-            address,
-            options=channel_options(target, address),
-            compression=_COMPRESSIONS[config.compression],
-            interceptors=list(interceptors),
-        )
+        options: dict[str, Any] = {
+            "options": channel_options(target, address, config.encryption),
+            "compression": _COMPRESSIONS[config.compression],
+            "interceptors": list(interceptors),
+        }
+        if config.encryption is None:
+            channel = grpc.aio.insecure_channel(address, **options)
+        else:
+            channel = grpc.aio.secure_channel(address, _credentials(config.encryption), **options)
         check: Any = channel.unary_unary(HEALTH_CHECK)
 
         async def probe() -> bool:
@@ -147,6 +170,14 @@ async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterc
             return response == SERVING
 
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
-        return Endpoint(target.text, stub, channel.close, address=address, probe=probe, proxy=target.proxy)
+        return Endpoint(
+            target.text,
+            stub,
+            channel.close,
+            address=address,
+            probe=probe,
+            proxy=target.proxy,
+            encrypted=config.encryption is not None,
+        )
 
     return Servers(config.targets, open_endpoint)

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # ship
 from grpc_status import rpc_status
 
 from ganserve import _errors as errors
+from ganserve._calls.tls_failures import tls_failure
 from ganserve._config import TARGET_VARIABLE
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def _message(
 ) -> str:
     """Return the error's message. `answered`: the server sent this status, not gRPC on this side."""
     target = endpoint.target
+    if kind is errors.ServerUnavailable and not answered and (message := tls_failure(details, endpoint)):
+        return message
     if kind is errors.ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"

@@ -28,6 +28,8 @@ class Endpoint:
     """Calls grpc.health.v1 there; a coroutine function for asyncio. None: it returns from its rest without."""
     proxy: Proxy | None = None
     """The proxy on the way."""
+    encrypted: bool = False
+    """True if calls there are encrypted."""
     failures: int = 0
     """Failures since the last answer."""
     rests_until: float = 0.0

@@ -138,7 +138,7 @@ class _Bench:
         arguments = self.arguments
         total_s = sum(stage.warm_up_s + stage.duration_s for stage in self.stages)
         target = arguments.target or arguments.server
-        async with AsyncClient(target, timeout_s=arguments.timeout_s, max_attempts=1) as client:
+        async with AsyncClient(target, timeout_s=arguments.timeout_s, max_attempts=1, **arguments.connection) as client:
             info = await client.model(arguments.model, arguments.version)
             call = await _call(client, info, arguments)
             await call()  # Raise what would fail every call.

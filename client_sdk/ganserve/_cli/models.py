@@ -20,7 +20,7 @@ class ModelsArguments(CallArguments):
 
 
 def _models(arguments: ModelsArguments) -> int:
-    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+    with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         models = client.models()
         target = client.target
     if arguments.json:

@@ -77,7 +77,7 @@ def _sample(arguments: SampleArguments) -> int:
     if arguments.walk_to is not None:
         _check_walk(arguments)
     started = time.monotonic()
-    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+    with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         info = client.model(arguments.model, arguments.version)
         _check_model(info, kind, arguments)
         batches = []

@@ -51,7 +51,7 @@ class ScoreArguments(ModelArguments):
 def _score(arguments: ScoreArguments) -> int:
     files = _expand(arguments.files)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
-    with Client(arguments.target, timeout_s=arguments.timeout_s) as client:
+    with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         results = []
         with Progress(len(files)) as progress:
             for done, file in enumerate(files):

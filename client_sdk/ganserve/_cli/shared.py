@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
 from ganserve._command_line.options import flag
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
+from ganserve._tls import tls_of
 
 # The command line's names of the SDK's arguments, where they differ in more than the dashes.
 _ARGUMENTS = {
@@ -26,6 +28,10 @@ _ARGUMENTS = {
     "b": "walk_to",
     "images": "files",
     "path": "out",
+    "tls.ca": "tls_ca",
+    "tls.certificate": "tls_client_certificate",
+    "tls.key": "tls_client_key",
+    "tls.server_name": "tls_server_name",
 }
 # How the SDK says what is wrong with a value: is 3; is 'x', and …; 'x' does not exist.
 _VALUE = re.compile(r"""(?:is (-?(?:\d[\w.+-]*|inf|nan)); |(?:is )?(['"])(.*?)\2(?:; |, and |, which | ))(.+)""")
@@ -37,6 +43,24 @@ class ServerArguments:
 
     target: str | None = flag(None, metavar="HOST:PORT", last=True)
     """The server. Without it, the environment variable GANSERVE_TARGET, else localhost:50051."""
+    tls: bool | None = flag(None, last=True)
+    """Encrypt the calls. Without it, the environment variable GANSERVE_TLS (1 or 0), else if another option of TLS is
+    given."""
+    tls_ca: Path | None = flag(None, metavar="FILE", last=True)
+    """PEM file of the authorities that may sign the server's certificate. Without it, the environment variable
+    GANSERVE_TLS_CA, else gRPC's list of public authorities."""
+    tls_client_certificate: Path | None = flag(None, metavar="FILE", last=True)
+    """PEM file of the certificate to show to the server. Without it, GANSERVE_TLS_CLIENT_CERTIFICATE."""
+    tls_client_key: Path | None = flag(None, metavar="FILE", last=True)
+    """PEM file of its private key. Without it, GANSERVE_TLS_CLIENT_KEY."""
+    tls_server_name: str | None = flag(None, metavar="NAME", last=True)
+    """Name that the server's certificate must have. Without it, GANSERVE_TLS_SERVER_NAME, else the target's host."""
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The options of `Client` and `AsyncClient` that say how to connect, besides the target."""
+        given = (self.tls_ca, self.tls_client_certificate, self.tls_client_key, self.tls_server_name)
+        return {"tls": tls_of(*given, switch=self.tls)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def _ui(arguments: UiArguments) -> int:
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         client = (
-            Client(arguments.target, max_attempts=_ATTEMPTS)
+            Client(arguments.target, max_attempts=_ATTEMPTS, **arguments.connection)
             if arguments.models is None
             else Client.local(arguments.models)
         )

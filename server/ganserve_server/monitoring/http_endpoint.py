@@ -1,12 +1,14 @@
 """Serve metrics and probes over HTTP: /metrics for Prometheus, /healthz and /readyz for kubelets and balancers."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -15,10 +17,18 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from ganserve_server.errors import StartupError
 from ganserve_server.port_errors import port_error_message
 
+if TYPE_CHECKING:
+    from ganserve_server.tls.server_tls import ServerTls
+
 # An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 10.0
 _UNAVAILABLE = "503 Service Unavailable"
+_TLS_HANDSHAKE = b"\x16"  # the first byte of a client that encrypts
+_PLAIN_TEXT = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
+    b"this port encrypts: ask with https:// in the address\n"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -32,8 +42,11 @@ class MonitoringEndpoint:
         registry: CollectorRegistry,
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
+        tls: ServerTls | None = None,
     ) -> None:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
+
+        With `tls` it speaks HTTPS only.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
@@ -47,6 +60,7 @@ class MonitoringEndpoint:
         except OSError as error:
             message = port_error_message(host.strip("[]"), port, error, flag="--metrics-port", purpose=" for metrics")
             raise StartupError(message) from error
+        self._server.tls = tls
         self.port: int = self._server.server_port
         """The open port."""
         self._thread = threading.Thread(target=self._server.serve_forever, name="monitoring", daemon=True)
@@ -91,12 +105,25 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     block_on_close = False
     # This still refuses a port that another process listens on.
     allow_reuse_address = True
+    tls: ServerTls | None = None
 
     def server_bind(self) -> None:
         """Open the port without the base class's DNS lookup of the host's name, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection, on its own thread: a client that stalls in the handshake keeps nobody waiting."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(_READ_TIMEOUT_S)
+        if request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+            request.sendall(_PLAIN_TEXT)
+            return
+        with self.tls.http.wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's
         """Do not log clients that disconnected."""

@@ -22,7 +22,7 @@ class DoctorArguments(ServerArguments):
 
 
 def _doctor(arguments: DoctorArguments) -> int:
-    checks = list(all_checks(arguments.target))
+    checks = list(all_checks(arguments.target, arguments.connection))
     broken = [check for check in checks if check.state is State.BROKEN]
     if arguments.json:
         say_json({"ok": not broken, "checks": checks})

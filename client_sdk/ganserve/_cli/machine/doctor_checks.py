@@ -67,7 +67,7 @@ class Check:
     """Advice for fixing it."""
 
 
-def all_checks(target: str | None) -> Iterator[Check]:
+def all_checks(target: str | None, connection: Mapping[str, Any]) -> Iterator[Check]:
     """Run all checks and yield the findings in the order in which they are shown."""
     probes = {}
     if installed_onnxruntimes():
@@ -88,7 +88,7 @@ def all_checks(target: str | None) -> Iterator[Check]:
         yield from check_onnxruntime(probes["onnxruntime"], has_gpu=has_gpu)
     if "torch" in probes:
         yield check_torch(probes["torch"], has_gpu=has_gpu)
-    yield check_server(target)
+    yield check_server(target, connection)
 
 
 def check_extra(extra: str, versions: Mapping[str, str | None]) -> Check:
@@ -169,12 +169,14 @@ def check_torch(probe: subprocess.Popen[str], *, has_gpu: bool) -> Check:
     )
 
 
-def check_server(target: str | None) -> Check:
+def check_server(target: str | None, connection: Mapping[str, Any]) -> Check:
     """Check whether a server answers at the target, and list its models."""
-    with Client(target, timeout_s=5) as client:
+    with Client(target, timeout_s=5, **connection) as client:
         try:
             models = client.models()
-        except ServerUnavailable:
+        except ServerUnavailable as error:
+            if not str(error).startswith("no server answers"):  # It says what is wrong, such as a certificate.
+                return Check("server", State.NOTE, str(error))
             return Check("server", State.NOTE, f"none answers at {client.target}", "ganserve serve --models models")
         except GanserveError as error:
             return Check("server", State.NOTE, f"{client.target} is not a ganserve server: {error}")

@@ -1,8 +1,10 @@
 """Assemble the gRPC server from its services and options, start it and stop it."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -12,6 +14,7 @@ from tritonclient.grpc import service_pb2_grpc
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.api.grpc.admin_service import AdminServicer
 from ganserve_server.api.grpc.call_handling import CallHandler
+from ganserve_server.api.grpc.credentials import server_credentials
 from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
@@ -27,6 +30,9 @@ from ganserve_server.port_errors import check_addresses, find_bind_error, port_e
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.unix_socket import UNIX, UnixSocket
+
+if TYPE_CHECKING:
+    from ganserve_server.tls.server_tls import ServerTls
 
 GAN_SERVICE = gan_service_pb2.DESCRIPTOR.services_by_name["GanService"].full_name
 ADMIN_SERVICE = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
@@ -64,8 +70,12 @@ class GrpcServer:
         *,
         max_connection_age_s: float = 0.0,
         max_connection_age_grace_s: float = 0.0,
+        tls: ServerTls | None = None,
     ) -> None:
-        """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that."""
+        """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
+
+        With `tls` it encrypts the calls that come over TCP.
+        """
         limits = limits or Limits()
         self.gate = Gate(limits)
         """The callers and the memory that they hold."""
@@ -97,6 +107,7 @@ class GrpcServer:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(services), methods)
         methods.add_generic_rpc_handlers((health_list(self._health.statuses), reflection_v1(services)))
         self._started = False
+        self._tls = tls
         self._socket: UnixSocket | None = None
 
     @property
@@ -127,7 +138,9 @@ class GrpcServer:
         try:
             number = check_addresses(host, int(port))
             bracketed = f"[{host}]" if ":" in host else host
-            return self._server.add_insecure_port(f"{bracketed}:{number}")
+            if self._tls is None:
+                return self._server.add_insecure_port(f"{bracketed}:{number}")
+            return self._server.add_secure_port(f"{bracketed}:{number}", server_credentials(self._tls))
         except RuntimeError as error:
             raise StartupError(port_error_message(host, int(port), find_bind_error(host, int(port)))) from error
         except OSError as error:

@@ -1,0 +1,1 @@
+"""Certificates of the server: read, check and reload the PEM files."""

@@ -1,0 +1,317 @@
+"""Test encryption: what both sides accept, what they say when they cannot agree, and changes of certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from authority import Authority, Pair
+from ganserve import TLS, AsyncClient, Client, InvalidRequest, ServerUnavailable
+from ganserve._cli import main
+from ganserve_server.errors import StartupError
+from ganserve_server.settings_sources import read_configuration
+from ganserve_server.tls.pem_files import PemFiles
+from ganserve_server.tls.server_tls import ServerTls
+from repositories import wait_for
+from server_process import ServerProcess, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other"), "other")
+
+
+@pytest.fixture(scope="module")
+def encrypted(repository: Path, authority: Authority) -> Iterator[ServerProcess]:
+    pair = authority.sign("server", "localhost", "127.0.0.1")
+    with running_server(repository, *pair.server_flags, "--metrics-port", "0") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mutual(repository: Path, authority: Authority) -> Iterator[ServerProcess]:
+    pair = authority.sign("mutual", "localhost", "127.0.0.1")
+    with running_server(
+        repository, *pair.server_flags, "--tls-client-ca", str(authority.file), "--metrics-port", "0"
+    ) as server:
+        yield server
+
+
+def models(target: str, tls: bool | TLS | None, kind: str = "blocking") -> int:
+    """Return how many models a server lists to either client, at the first attempt."""
+
+    async def ask() -> int:
+        async with AsyncClient(target, tls=tls, max_attempts=1) as client:
+            return len(await client.models(timeout_s=20))
+
+    if kind == "asyncio":
+        return asyncio.run(ask())
+    with Client(target, tls=tls, max_attempts=1) as client:
+        return len(client.models(timeout_s=20))
+
+
+def refusal(target: str, tls: bool | TLS | None, kind: str = "blocking") -> str:
+    with pytest.raises(ServerUnavailable) as caught:
+        models(target, tls, kind)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+kinds = pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+
+
+@kinds
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ipv4:127.0.0.1"])
+def test_calls_are_encrypted(encrypted: ServerProcess, authority: Authority, kind: str, host: str) -> None:
+    port = encrypted.address.rpartition(":")[2]
+    assert models(f"{host}:{port}", TLS(ca=authority.file), kind)
+
+
+@kinds
+def test_streams_are_encrypted(encrypted: ServerProcess, authority: Authority, kind: str) -> None:
+    tls = TLS(ca=authority.file)
+
+    async def draw() -> int:
+        async with AsyncClient(encrypted.address, tls=tls) as client:
+            return sum([len(batch) async for batch in client.stream(100, model="tiny")])
+
+    if kind == "asyncio":
+        assert asyncio.run(draw()) == 100
+    else:
+        with Client(encrypted.address, tls=tls) as client:
+            assert sum(len(batch) for batch in client.stream(100, model="tiny")) == 100
+
+
+@kinds
+def test_an_authority_that_the_client_does_not_trust_is_named(
+    encrypted: ServerProcess, other_authority: Authority, kind: str
+) -> None:
+    for tls in (TLS(ca=other_authority.file), True):
+        assert "no authority that this client trusts has signed the certificate" in refusal(
+            encrypted.address, tls, kind
+        )
+
+
+@kinds
+def test_a_certificate_for_another_name_is_refused(repository: Path, authority: Authority, kind: str) -> None:
+    pair = authority.sign("elsewhere", "gan.example.org")
+    with running_server(repository, *pair.server_flags) as server:
+        said = refusal(server.address, TLS(ca=authority.file), kind)
+        assert "is for another name: use that name as the target" in said
+        assert "--tls-server-name" in said
+        assert models(server.address, TLS(ca=authority.file, server_name="gan.example.org"), kind)
+
+
+@kinds
+def test_plain_text_is_explained_on_either_side(
+    encrypted: ServerProcess, server: str, authority: Authority, kind: str
+) -> None:
+    said = refusal(encrypted.address, tls=None, kind=kind)
+    assert "if it encrypts, call it with tls=True, --tls or GANSERVE_TLS=1" in said
+    said = refusal(server, TLS(ca=authority.file), kind)
+    assert "does not encrypt: start it with --tls-certificate" in said
+
+
+@kinds
+def test_a_server_may_want_certificates_of_clients(
+    mutual: ServerProcess, authority: Authority, other_authority: Authority, kind: str
+) -> None:
+    app = authority.sign("app")
+    assert models(mutual.address, TLS(ca=authority.file, certificate=app.certificate, key=app.key), kind)
+    for pair in (None, other_authority.sign("app"), authority.sign("late", from_days=-3, to_days=-1)):
+        shown = {} if pair is None else {"certificate": pair.certificate, "key": pair.key}
+        said = refusal(mutual.address, TLS(ca=authority.file, **shown), kind)
+        assert "if it wants a client's certificate, give one that it trusts" in said
+
+
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_old_versions_are_refused(encrypted: ServerProcess, version: str) -> None:
+    def handshake(*options: str) -> str:
+        command = ["openssl", "s_client", "-connect", encrypted.address, "-alpn", "h2", *options]
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=30, check=False)
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    assert "Cipher is (NONE)" in handshake(version, "-cipher", "DEFAULT:@SECLEVEL=0")
+    for newer in ("-tls1_2", "-tls1_3"):
+        assert "Cipher is (NONE)" not in handshake(newer)
+
+
+def test_metrics_and_probes_are_encrypted(encrypted: ServerProcess, authority: Authority) -> None:
+    url = encrypted.metrics_url
+    assert url.startswith("https://")
+    context = ssl.create_default_context(cafile=authority.file)
+    with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=20) as answer:
+        assert answer.read().startswith(b"ok")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(f"{url.replace('https', 'http')}/readyz", timeout=20)
+
+
+def test_probes_need_no_certificate(mutual: ServerProcess, authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.file)
+    with urllib.request.urlopen(f"{mutual.metrics_url}/readyz", context=context, timeout=20) as answer:
+        assert answer.status == 200
+
+
+def test_new_certificates_are_used_without_a_lost_call(
+    repository: Path, authority: Authority, other_authority: Authority, tmp_path: Path
+) -> None:
+    pair = Pair(tmp_path / "server.pem", tmp_path / "server.key")
+    pair.replace(authority.sign("first", "127.0.0.1"))
+    both = tmp_path / "both.pem"
+    both.write_bytes(authority.file.read_bytes() + other_authority.file.read_bytes())
+    with (
+        running_server(repository, *pair.server_flags, "--metrics-port", "0") as server,
+        Client(server.address, tls=TLS(ca=authority.file)) as before,
+    ):
+        url = server.metrics_url
+        stream = before.stream(10_000, model="tiny")
+        next(stream)
+        pair.replace(other_authority.sign("second", "127.0.0.1"))
+        wait_for(lambda: "new certificates are in use" in server.log, "new certificates")
+        assert models(server.address, TLS(ca=other_authority.file))
+        assert "no authority" in refusal(server.address, TLS(ca=authority.file))
+        context = ssl.create_default_context(cafile=other_authority.file)
+        with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=20) as answer:
+            assert answer.status == 200
+        assert before.models()
+        assert sum(len(batch) for batch in stream) > 0
+
+
+def test_authorities_of_clients_follow_their_file(
+    repository: Path, authority: Authority, other_authority: Authority, tmp_path: Path
+) -> None:
+    trusted = tmp_path / "clients.pem"
+    trusted.write_bytes(authority.file.read_bytes())
+    pair = authority.sign("changing", "127.0.0.1")
+    app, other = authority.sign("app"), other_authority.sign("other app")
+    with running_server(repository, *pair.server_flags, "--tls-client-ca", str(trusted)) as server:
+        as_other = TLS(ca=authority.file, certificate=other.certificate, key=other.key)
+        refusal(server.address, as_other)
+        trusted.write_bytes(other_authority.file.read_bytes())
+        wait_for(lambda: "new certificates are in use" in server.log, "new certificates")
+        assert models(server.address, as_other)
+        refusal(server.address, TLS(ca=authority.file, certificate=app.certificate, key=app.key))
+
+
+def test_a_half_written_change_keeps_the_old_certificates(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = Pair(tmp_path / "server.pem", tmp_path / "server.key")
+    pair.replace(authority.sign("old", "localhost"))
+    tls = ServerTls(PemFiles(certificate=pair.certificate, key=pair.key))
+    old, fresh = tls.certificates, authority.sign("fresh", "localhost")
+    pair.certificate.write_bytes(fresh.certificate.read_bytes())
+    assert not tls.look()
+    assert tls.certificates is old
+    assert "does not belong to the certificate" in caplog.text
+    pair.key.write_bytes(fresh.key.read_bytes())
+    assert tls.look()
+    assert tls.certificates.chain == fresh.certificate.read_bytes()
+    pair.key.unlink()
+    assert not tls.look()
+    assert not tls.look(), "nothing has changed since"
+    assert tls.certificates.chain == fresh.certificate.read_bytes()
+
+
+def test_a_server_refuses_files_that_it_cannot_use(authority: Authority, tmp_path: Path) -> None:
+    pair, other = authority.sign("mine"), authority.sign("not mine")
+    late, garbage, secret = authority.sign("late", to_days=-0.5), tmp_path / "garbage", tmp_path / "secret.key"
+    garbage.write_text("-----BEGIN NOTHING-----")
+    subprocess.run(["openssl", "pkey", "-in", pair.key, "-aes256", "-passout", "pass:xyz", "-out", secret], check=True)
+    missing = tmp_path / "missing"
+    for certificate, key, client_ca, message in (
+        (missing, pair.key, None, f"--tls-certificate {missing}: cannot be read: No such file or directory. Name a"),
+        (pair.certificate, missing, None, f"--tls-key {missing}: cannot be read"),
+        (garbage, pair.key, None, f"--tls-certificate {garbage}: has no certificate in PEM form."),
+        (pair.certificate, garbage, None, f"--tls-key {garbage}: has no private key in PEM form."),
+        (pair.certificate, secret, None, f"--tls-key {secret}: is encrypted with a password. Decrypt it"),
+        (pair.certificate, other.key, None, f"--tls-key {other.key}: does not belong to the certificate of"),
+        (late.certificate, late.key, None, f"--tls-certificate {late.certificate}: expired on "),
+        (pair.certificate, pair.key, garbage, f"--tls-client-ca {garbage}: has no certificate"),
+    ):
+        with pytest.raises(StartupError) as caught:
+            ServerTls(PemFiles(certificate=certificate, key=key, client_ca=client_ca))
+        assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tls-key", "k"], "--tls-key k: needs --tls-certificate"),
+        (["--tls-client-ca", "k"], "--tls-client-ca k: needs --tls-certificate"),
+        (["--tls-certificate", "c"], "--tls-certificate c: needs its private key. Give it by --tls-key."),
+    ],
+)
+def test_a_server_needs_both_files(flags: list[str], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        read_configuration(flags, {})
+
+
+def test_a_missing_file_names_its_variable(repository: Path, tmp_path: Path) -> None:
+    files = {"GANSERVE_TLS_CERTIFICATE": str(tmp_path / "no.pem"), "GANSERVE_TLS_KEY": str(tmp_path / "no.key")}
+    server = ServerProcess(repository, environment=files)
+    assert server.wait() == 2
+    assert f"GANSERVE_TLS_CERTIFICATE {tmp_path / 'no.pem'}: cannot be read" in server.log
+    server.stop()
+
+
+def test_a_client_refuses_files_that_it_cannot_use(authority: Authority, tmp_path: Path) -> None:
+    pair, other = authority.sign("client"), authority.sign("other client")
+    garbage, secret = tmp_path / "garbage", tmp_path / "secret.key"
+    garbage.write_text("nothing")
+    subprocess.run(["openssl", "pkey", "-in", pair.key, "-aes256", "-passout", "pass:xyz", "-out", secret], check=True)
+    for tls, message in (
+        (TLS(ca=tmp_path / "missing"), r"^tls.ca: is '.*missing'; does not open: No such file"),
+        (TLS(ca=garbage), "^tls.ca: is '.*garbage', which has no certificate in PEM form"),
+        (TLS(certificate=pair.certificate), "^tls.certificate: is given without its key"),
+        (TLS(key=pair.key), "^tls.key: is given without its certificate"),
+        (TLS(certificate=pair.certificate, key=other.key), "^tls.key: is .*, which does not belong to the certificate"),
+        (TLS(certificate=pair.certificate, key=secret), "^tls.key: is .*, which is encrypted with a password"),
+        (TLS(certificate=garbage, key=pair.key), "^tls.certificate: is .*, which with the key .* is no pair in PEM"),
+        (TLS(server_name="a b"), "^tls.server_name: is 'a b'"),
+        ("yes", "^tls: is a str; expected True, False, or TLS"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            Client("localhost:1", tls=tls)  # type: ignore[arg-type]
+
+
+def test_the_environment_says_how_to_encrypt(
+    encrypted: ServerProcess, server: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSERVE_TLS_CA", str(authority.file))
+    assert models(encrypted.address, tls=None)
+    assert models(encrypted.address, tls=True)
+    assert models(server, tls=False)
+    monkeypatch.setenv("GANSERVE_TLS", "0")
+    assert models(server, tls=None)
+    monkeypatch.setenv("GANSERVE_TLS", "perhaps")
+    with pytest.raises(InvalidRequest, match="the environment variable GANSERVE_TLS: is 'perhaps'; expected 1 or 0"):
+        models(server, tls=None)
+    monkeypatch.setenv("GANSERVE_TLS", "1")
+    monkeypatch.setenv("GANSERVE_TLS_CA", os.devnull)
+    with pytest.raises(InvalidRequest, match="the environment variable GANSERVE_TLS_CA: is '/dev/null'"):
+        models(server, tls=None)
+
+
+def test_commands_encrypt(
+    mutual: ServerProcess, authority: Authority, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    app = authority.sign("command")
+    flags = ["--target", mutual.address, "--tls-ca", str(authority.file)]
+    own = ["--tls-client-certificate", str(app.certificate), "--tls-client-key", str(app.key)]
+    assert main(["models", *flags, *own]) == 0
+    assert main(["sample", "-n", "2", "--model", "tiny", *flags, *own]) == 0
+    assert main(["models", "--timeout-s", "2", *flags]) == 3
+    assert "if it wants a client's certificate" in capsys.readouterr().err
+    assert main(["models", "--tls-ca", str(tmp_path / "none")]) == 2
+    assert f"--tls-ca {tmp_path / 'none'}: does not open: No such file" in capsys.readouterr().err

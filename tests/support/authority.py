@@ -1,0 +1,91 @@
+"""Make certificates: an authority, and what it signs."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+_DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of a certificate and its key."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def server_flags(self) -> list[str]:
+        return ["--tls-certificate", str(self.certificate), "--tls-key", str(self.key)]
+
+    def replace(self, other: Pair) -> None:
+        """Write another pair into these files, as a rotation does: each file is replaced whole."""
+        for mine, its in ((self.certificate, other.certificate), (self.key, other.key)):
+            fresh = mine.with_suffix(".fresh")
+            fresh.write_bytes(its.read_bytes())
+            fresh.replace(mine)
+
+
+class Authority:
+    """An authority that signs certificates into a folder."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self._folder, self._name = folder, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.file = folder / f"{name}.pem"
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        builder = _builder(self._name, self._name, self._key, -1, 10).add_extension(constraints, critical=True)
+        self.file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+    def sign(
+        self,
+        name: str,
+        *names: str,
+        uri: str | None = None,
+        from_days: float = -1,
+        to_days: float = 5,
+        file: str | None = None,
+    ) -> Pair:
+        """Return a certificate for host names and IP addresses; it is valid for some days around now."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, self._name, key, from_days, to_days)
+        others: list[x509.GeneralName] = [_general(each) for each in names]
+        if uri is not None:
+            others.append(x509.UniformResourceIdentifier(uri))
+        if others:
+            builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
+        pair = Pair(self._folder / f"{file or name}.pem", self._folder / f"{file or name}.key")
+        pair.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return pair
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, from_days: float, to_days: float
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return x509.CertificateBuilder(
+        subject_name=subject,
+        issuer_name=issuer,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now + from_days * _DAY,
+        not_valid_after=now + to_days * _DAY,
+    )
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
