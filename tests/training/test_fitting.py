@@ -77,7 +77,7 @@ def test_annealed_penalties_keep_their_fall() -> None:
     assert not any("learning_rate" in path for path in values)  # Measured for plain convolutions only.
     assert changed("r3gan", images(16), batch_size=64)["regularisers.r1_gamma.start"] == 0.4
     assert changed("mnist", images(64, 3)) == {
-        f"regularisers.{name}.{end}": 10.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
+        f"regularisers.{name}.{end}": 20.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
     }
 
 
