@@ -5,7 +5,7 @@ N = samples.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from ganserve_server.queue.options import QueueOptions
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
 from ganserve_server.requests.field_checks import priority_of
 from ganserve_server.requests.limits import Limits
-from ganserve_server.requests.planning import planned
+from ganserve_server.requests.planning import is_quick
 from ganserve_server.requests.responses import (
     serialised_answer,
     serialised_scores,
@@ -79,7 +79,10 @@ class GanService:
             if not request.HasField("selection"):  # a selection queues its proposals group by group
                 priority = priority_of(request.priority)
                 model.generator.check_room(request.count, priority=priority, caller=account.caller_key)
-            plan = await planned(plan_sample, account.request_bytes, _repeated(request), model, request, self.limits)
+            if is_quick(account.request_bytes, request):
+                plan = plan_sample(model, request, self.limits)
+            else:
+                plan = await asyncio.to_thread(plan_sample, model, request, self.limits)
             account.hold(_ANSWER_COPIES * plan.count * plan.bytes_held_per_sample)
             options = QueueOptions(deadline=deadline, priority=plan.priority, caller=account.caller_key)
             return await self._answer(model, plan, plan.work, plan.count, options, chunk=False)
@@ -109,8 +112,10 @@ class GanService:
             raise invalid_field("request", "is missing; expected a SampleRequest")
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
-            repeated = _repeated(request.request)
-            plan, chunk_size = await planned(plan_stream, account.request_bytes, repeated, model, request, self.limits)
+            if is_quick(account.request_bytes, request.request):
+                plan, chunk_size = plan_stream(model, request, self.limits)
+            else:
+                plan, chunk_size = await asyncio.to_thread(plan_stream, model, request, self.limits)
             account.hold(_CHUNKS_HELD * _ANSWER_COPIES * min(chunk_size, plan.count) * plan.bytes_held_per_sample)
 
             async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse | bytes:
@@ -231,7 +236,10 @@ class GanService:
         self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, account: Account, request_bytes: int
     ) -> gan_service_pb2.ScoreResponse | bytes:
         with self.repository.lease(request.model, request.version) as model:
-            plan = await planned(plan_score, request_bytes, _repeated(request), model, request, self.limits)
+            if is_quick(request_bytes, request):
+                plan = plan_score(model, request, self.limits)
+            else:
+                plan = await asyncio.to_thread(plan_score, model, request, self.limits)
             options = replace(options, priority=plan.priority)
             if not options.bulk:  # streams hold their memory from the start
                 account.hold(plan.decoded_bytes)
@@ -289,13 +297,6 @@ class GanService:
         except RequestError:
             return 0  # `_score` reports the error in its turn
         return files * model.info.sample_bytes
-
-
-def _repeated(request: gan_service_pb2.SampleRequest | gan_service_pb2.ScoreRequest) -> tuple[Sized, ...]:
-    """Return the fields of a request that may be long."""
-    if isinstance(request, gan_service_pb2.SampleRequest):
-        return request.label_indices, request.label_names, request.controls
-    return request.label_indices, request.label_names, request.samples.images.files
 
 
 def _in_stream(error: RequestError, index: int) -> RequestError:

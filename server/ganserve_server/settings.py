@@ -14,6 +14,7 @@ DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
+_MOST_COUNT = 2**31 - 1
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -26,6 +27,9 @@ _RANGES = (  # setting, least, most, advice
     ("max_request_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("memory_limit_mib", 0, math.inf, " 0 finds it out."),
     ("stall_timeout_s", 1, math.inf, ""),
+    ("max_connections", 0, _MOST_COUNT, " 0 chooses for you."),
+    ("max_connection_calls", 1, _MOST_COUNT, ""),
+    ("max_caller_calls", 1, _MOST_COUNT, ""),
     ("max_answer_mib", 1, _MOST_MESSAGE_MIB, " gRPC's messages hold less than 2 GiB."),
     ("poll_s", 0, math.inf, ""),
     ("newest_versions", 0, math.inf, ""),
@@ -112,6 +116,13 @@ class ServerConfig:
     it they get RESOURCE_EXHAUSTED. 0: that of the control group, or of the machine."""
     stall_timeout_s: float = 60.0
     """Longest time that a request may take to arrive, and an answer may wait to be read; then its client is cut off."""
+    max_connections: int = 0
+    """Most open connections; further ones are closed. 0: one for each 256 KiB of the memory limit, at most 10,000."""
+    max_connection_calls: int = 256
+    """Most running calls of one connection, streams included; further ones wait at the client."""
+    max_caller_calls: int = 4096
+    """Most running calls of one caller, an address, over all of its connections; further ones get
+    RESOURCE_EXHAUSTED."""
     poll_s: float = 2.0
     """Seconds between checks for new, changed and removed packages. While the folder is missing or unreadable, loaded
     models stay in service. 0: check only on AdminService.ReloadRepository."""

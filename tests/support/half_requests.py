@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS = 0, 1, 3, 4
 _END_HEADERS = 4
 
 
@@ -38,12 +38,29 @@ def half_request(path: str, *, declared: int, sent: int, stream: int) -> bytes:
     return head + b"".join(data)
 
 
+def begin_connection(connection: socket.socket) -> None:
+    """Send what every client sends first."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b""))
+
+
+def refused_streams(connection: socket.socket, count: int) -> set[int]:
+    """Read frames until the server has refused this many streams, and return their numbers."""
+    refused: set[int] = set()
+    with connection.makefile("rb") as frames:
+        while len(refused) < count:
+            head = frames.read(9)
+            frames.read(int.from_bytes(head[:3], "big"))
+            if head[3] == _RST_STREAM:
+                refused.add(int.from_bytes(head[5:], "big"))
+    return refused
+
+
 @contextlib.contextmanager
 def half_requests(address: str, path: str, *, count: int, declared: int, sent: int) -> Iterator[socket.socket]:
     """Begin calls on one connection, which stays open until the block ends."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0, b""))
+        begin_connection(connection)
         for index in range(count):
             connection.sendall(half_request(path, declared=declared, sent=sent, stream=2 * index + 1))
         yield connection

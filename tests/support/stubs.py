@@ -22,6 +22,14 @@ TIMEOUT_S = 60
 _DTYPES = {tensor_pb2.DATA_TYPE_UINT8: "<u1", tensor_pb2.DATA_TYPE_FLOAT32: "<f4"}
 
 
+class WithTrailers:
+    """An error of an asyncio call in the form that `rpc_status` reads."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.code, self.details = error.code, error.details
+        self.trailing_metadata = error.trailing_metadata
+
+
 class Stubs:
     """Stubs of both services of one server; `channel` is for others."""
 

@@ -5,7 +5,7 @@ N = samples, Z = values of one latent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -147,19 +147,20 @@ class Model:
 
     def _generate(self, slices: Sequence[Slice[GeneratorWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
         """Return samples [N, ...], latents float32 [N, Z] and, for conditional models, labels int64 [N]."""
-        total = sum(part.count for part in slices)
-        latents = self._latents(slices, total)
+        placed = _placed(slices)
+        total = placed[-1][1].stop
+        latents = self._latents(placed, total)
         if not self.info.label_names:
             return self._generator.run({"latents": latents}, worker)[0], latents
-        labels = self._labels(slices, total)
+        labels = self._labels(placed, total)
         return self._generator.run({"latents": latents, "labels": labels}, worker)[0], latents, labels
 
-    def _latents(self, slices: Sequence[Slice[GeneratorWork]], total: int) -> NDArray[np.float32]:
+    def _latents(self, placed: Sequence[tuple[Slice[GeneratorWork], slice]], total: int) -> NDArray[np.float32]:
         """Draw the random words of each slice, then map all of them to latents at once."""
         drawn: list[NDArray[np.uint64]] = []
         truncations: NDArray[np.float64] | None = None
         dimension = self.info.latent_dimension
-        for part, rows in _placed(slices):
+        for part, rows in placed:
             work = part.work
             if work.latents is not None:
                 drawn.append(np.zeros((part.count, dimension), np.uint64))
@@ -172,17 +173,20 @@ class Model:
                 truncations[rows] = work.truncation
         words = drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
         latents = latents_from_words(words, self.info.distribution, truncations, self._controls)
-        for part, rows in _placed(slices):
-            if part.work.latents is not None:
-                latents[rows] = part.work.latents[part.start : part.start + part.count]
-            for index, value in part.work.controls:
+        for part, rows in placed:
+            work = part.work
+            if work.latents is not None:
+                latents[rows] = work.latents[part.start : part.start + part.count]
+            for index, value in work.controls:
                 latents[rows, index] = value
         return latents
 
-    def _labels(self, slices: Sequence[Slice[GeneratorWork] | Slice[CriticWork]], total: int) -> NDArray[np.int64]:
+    def _labels(
+        self, placed: Sequence[tuple[Slice[GeneratorWork] | Slice[CriticWork], slice]], total: int
+    ) -> NDArray[np.int64]:
         """Return the labels [N] of the slices; a generator's are drawn where the work has none."""
         labels = np.empty(total, np.int64)
-        for part, rows in _placed(slices):
+        for part, rows in placed:
             work = part.work
             if isinstance(work.labels, int):
                 labels[rows] = work.labels
@@ -200,16 +204,19 @@ class Model:
         parts = [part.work.samples[part.start : part.start + part.count] for part in slices]
         feed: dict[str, NDArray[np.generic]] = {"samples": parts[0] if len(parts) == 1 else np.concatenate(parts)}
         if self.info.critic_takes_labels:
-            feed["labels"] = self._labels(slices, len(feed["samples"]))
+            feed["labels"] = self._labels(_placed(slices), len(feed["samples"]))
         scores, probabilities = self._critic.run(feed, worker)
         if self._typicality is None or not any(part.work.typicality for part in slices):
             return scores, probabilities
         return scores, probabilities, self._typicality.run({"samples": feed["samples"]}, worker)[0]
 
 
-def _placed(slices: Iterable[_SliceT]) -> Iterator[tuple[_SliceT, slice]]:
-    """Yield each slice with its rows in the call."""
-    at = 0
+def _placed(slices: Sequence[_SliceT]) -> list[tuple[_SliceT, slice]]:
+    """Return each slice with its rows in the call."""
+    if len(slices) == 1:
+        return [(slices[0], slice(0, slices[0].count))]
+    placed, at = [], 0
     for part in slices:
-        yield part, slice(at, at + part.count)
+        placed.append((part, slice(at, at + part.count)))
         at += part.count
+    return placed

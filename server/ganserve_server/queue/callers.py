@@ -1,6 +1,10 @@
 """Give each caller its share of the calls at work and of the memory for requests. Used on one event loop.
 
 A caller is who sends calls: an identity, or else an address.
+
+gRPC lets in one call at a time, in the order of arrival, and each takes a wake-up of its thread. If the loop answered
+the calls of one caller meanwhile, as many new ones would arrive as are let in, and those of all others would wait
+behind them. So as soon as there are several callers, most calls of each wait until gRPC has let in what has arrived.
 """
 
 from __future__ import annotations
@@ -13,15 +17,18 @@ from dataclasses import dataclass, field
 
 from ganserve_server.errors import QueueFullError
 
-MOST_CALLS = 4096
-"""Most running calls of one caller."""
 MOST_AT_WORK = 128
 """Most of a caller's calls with one answer that are worked on at once; the others wait for their turn unread, so that
 the event loop is free for other callers. Enough for two full model calls."""
+AT_ONCE = 8
+"""Calls of a caller beside others that begin to work as soon as they are let in."""
 _RETRY_S = 0.5
-# gRPC lets in one call in about three rounds of the event loop, in the order of arrival. If the loop worked meanwhile,
-# the calls of one caller would keep those of all others outside. So a turn waits until this many rounds let in no call.
-_ROUNDS, _MOST_PATIENCE_S = 8, 0.1
+_GROUP = 32  # turns that a caller beside others gets at once
+_CROWDED_S = 10.0  # after a call of another caller
+# gRPC needs about the time of reading a request to let in the next call. Turns wait until twice that time brought no
+# further call that has to wait, or in the end until 64 calls could have been let in.
+_QUIET, _PATIENCE = 2, 64
+_LEAST_QUIET_S, _MOST_QUIET_S = 1e-3, 10e-3
 _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, because making one takes microseconds
 
 
@@ -45,24 +52,35 @@ class Caller:
 class Callers:
     """The callers that have running calls, or had some lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_calls: int) -> None:
+        """Let each caller have this many running calls."""
+        self.at_once = MOST_AT_WORK
+        """Calls of one caller that begin to work as soon as they are let in."""
+        self._most_calls = most_calls
         self._callers: dict[str, Caller] = {}
         self._waiting: dict[Caller, None] = {}  # callers whose calls wait, in order
-        self._entered = 0
-        self._scheduled = False
+        self._waited = 0  # calls that had to wait, so far
+        self._newest: Caller | None = None
+        self._crowded_until = 0.0
+        self._read_s = _LEAST_QUIET_S / _QUIET
+        self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, key: str) -> Caller:
         """Count a call and return its caller; raise QueueFullError if it has too many."""
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = Caller(key)
-        elif caller.calls >= MOST_CALLS:
+        elif caller.calls >= self._most_calls:
             raise QueueFullError(
                 f"{caller.calls} calls of {key} run already, the most for one caller: wait for their answers",
                 retry_after_s=_RETRY_S,
             )
         caller.calls += 1
-        self._entered += 1
+        if caller is not self._newest:
+            if self._newest is not None:
+                self._crowded_until = time.monotonic() + _CROWDED_S
+                self.at_once = AT_ONCE
+            self._newest = caller
         return caller
 
     def leave(self, caller: Caller) -> None:
@@ -71,13 +89,18 @@ class Callers:
         if not caller.calls and len(self._callers) > _MOST_REMEMBERED:
             del self._callers[caller.key]
 
+    def note_read(self, seconds: float) -> None:
+        """Note how long the reading of a request took."""
+        self._read_s += (min(seconds, _MOST_QUIET_S) - self._read_s) / 16
+
     async def turn(self, caller: Caller) -> None:
         """Wait until a call of this caller may work; then call `end_turn`."""
-        if caller.at_work < MOST_AT_WORK and not caller.waiting:
+        if caller.at_work < self.at_once and not caller.waiting:
             caller.at_work += 1
             return
         turn = asyncio.get_running_loop().create_future()
         caller.waiting.append(turn)
+        self._waited += 1
         self._schedule(caller)
         try:
             await turn
@@ -96,24 +119,41 @@ class Callers:
             self._schedule(caller)
 
     def _schedule(self, caller: Caller) -> None:
-        """Give turns once the loop has let in the calls that have arrived."""
+        """Give turns at once, or beside other callers after gRPC has let in the calls that have arrived."""
         self._waiting[caller] = None
-        if not self._scheduled:
-            self._scheduled = True
-            self._give(self._entered, _ROUNDS, time.monotonic() + _MOST_PATIENCE_S)
-
-    def _give(self, seen: int, rounds: int, end: float) -> None:
-        if self._entered != seen:
-            rounds = _ROUNDS
-        if rounds and time.monotonic() < end:
-            asyncio.get_running_loop().call_soon(self._give, self._entered, rounds - 1, end)
+        if self._timer is not None:
             return
-        self._scheduled = False
+        now = time.monotonic()
+        if now >= self._crowded_until:
+            self.at_once = MOST_AT_WORK
+            self._give(MOST_AT_WORK)
+        else:
+            self._wait(now + _PATIENCE * self._read_s)
+
+    def _wait(self, end: float) -> None:
+        quiet_s = max(_LEAST_QUIET_S, _QUIET * self._read_s)
+        self._timer = asyncio.get_running_loop().call_later(quiet_s, self._look, self._waited, end)
+
+    def _look(self, seen: int, end: float) -> None:
+        """Give turns if no further call came to wait, or patience ends."""
+        now = time.monotonic()
+        if self._waited != seen and now < end:
+            self._wait(end)
+            return
+        self._timer = None
+        self._give(_GROUP)
+        if self._waiting:
+            self._wait(now + _PATIENCE * self._read_s)
+
+    def _give(self, most: int) -> None:
+        """Give each waiting caller up to `most` turns."""
         for caller in list(self._waiting):
-            while caller.waiting and caller.at_work < MOST_AT_WORK:
+            left = min(most, MOST_AT_WORK - caller.at_work)
+            while caller.waiting and left > 0:
                 turn = caller.waiting.popleft()
                 if not turn.done():
                     caller.at_work += 1
+                    left -= 1
                     turn.set_result(None)
-            if not caller.waiting:
-                del self._waiting[caller]
+            if not caller.waiting or caller.at_work >= MOST_AT_WORK:
+                del self._waiting[caller]  # `end_turn` brings it back

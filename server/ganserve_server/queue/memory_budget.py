@@ -51,8 +51,8 @@ class MemoryBudget:
 
     def reserve(self, caller: Caller, size: int) -> None:
         """Reserve bytes for a caller; raise QueueFullError if it has too many, or none are free."""
-        free = self.size - self.held_bytes
-        if size > free or (caller.calls > 1 and caller.held_bytes + size > (free + caller.held_bytes) // 2):
+        free, held = self.size - self.held_bytes, caller.held_bytes
+        if size > free or (caller.calls > 1 and held + size > (free + held) // 2):
             self._refuse(caller, size)
         if size >= _LARGE_BYTES and sys.platform == "linux" and self._resident() + size > self._process_limit:
             self._refuse(caller, size)

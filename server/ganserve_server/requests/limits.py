@@ -1,4 +1,4 @@
-"""Limit the sizes of requests, answers and decoded pictures."""
+"""Limit the sizes of requests, answers and decoded pictures, and the numbers of connections and calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from ganserve_server.settings import ServerConfig
 
 _MIB = 2**20
+# An idle connection takes about 60 KiB.
+_MOST_CONNECTIONS, _CONNECTION_BYTES = 10_000, 2**18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """The sizes that a service allows."""
+    """The sizes and numbers that a server allows."""
 
     max_request_bytes: int = 16 * _MIB
     """Most bytes of one request, or of one message of a request stream."""
@@ -33,6 +35,12 @@ class Limits:
     of its control group or of the machine."""
     stall_timeout_s: float = 60.0
     """Longest time that a request may take to arrive, and an answer may wait to be read."""
+    max_connections: int = 10_000
+    """Most open connections."""
+    max_connection_calls: int = 256
+    """Most running calls of one connection."""
+    max_caller_calls: int = 4096
+    """Most running calls of one caller."""
 
     @classmethod
     def of(cls, config: ServerConfig) -> Limits:
@@ -47,4 +55,7 @@ class Limits:
             max_decoded_bytes=min(256 * _MIB, memory // 8),
             memory_limit_bytes=memory,
             stall_timeout_s=config.stall_timeout_s,
+            max_connections=config.max_connections or min(_MOST_CONNECTIONS, max(1, memory // _CONNECTION_BYTES)),
+            max_connection_calls=config.max_connection_calls,
+            max_caller_calls=config.max_caller_calls,
         )

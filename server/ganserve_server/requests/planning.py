@@ -1,24 +1,19 @@
-"""Check requests on the event loop if that takes microseconds, and on another thread if not."""
+"""Tell which requests are checked on the event loop, because that takes microseconds, and which on another thread."""
 
-import asyncio
-from collections.abc import Callable, Sized
-from typing import ParamSpec, TypeVar
-
-ArgumentsT = ParamSpec("ArgumentsT")
-PlanT = TypeVar("PlanT")
+from ganserve.v1 import gan_service_pb2
 
 # A request of this many bytes, or with this many labels, files or controls, takes a few hundred microseconds to check.
 _QUICK_BYTES, _QUICK_ENTRIES = 2**16, 512
 
 
-async def planned(
-    function: Callable[ArgumentsT, PlanT],
-    request_bytes: int,
-    repeated: tuple[Sized, ...],
-    *arguments: ArgumentsT.args,
-    **named: ArgumentsT.kwargs,
-) -> PlanT:
-    """Return a request's plan. `request_bytes` is its size on the wire, `repeated` its fields that may be long."""
-    if request_bytes <= _QUICK_ENTRIES or (request_bytes <= _QUICK_BYTES and sum(map(len, repeated)) <= _QUICK_ENTRIES):
-        return function(*arguments, **named)
-    return await asyncio.to_thread(function, *arguments, **named)
+def is_quick(request_bytes: int, message: gan_service_pb2.SampleRequest | gan_service_pb2.ScoreRequest) -> bool:
+    """Return True if a request of this size on the wire, whose long fields are in `message`, is quickly checked."""
+    return request_bytes <= _QUICK_ENTRIES or (request_bytes <= _QUICK_BYTES and _entries(message) <= _QUICK_ENTRIES)
+
+
+def _entries(message: gan_service_pb2.SampleRequest | gan_service_pb2.ScoreRequest) -> int:
+    """Return the number of entries of the fields that may be long."""
+    labels = len(message.label_indices) + len(message.label_names)
+    if isinstance(message, gan_service_pb2.SampleRequest):
+        return labels + len(message.controls)
+    return labels + len(message.samples.images.files)

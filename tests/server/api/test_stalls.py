@@ -17,6 +17,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.requests.limits import Limits
 from half_requests import half_requests
 from in_process import InProcess, in_process_server
+from stubs import WithTrailers
 from tiny_packages import TinyModel, build_tiny_package
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_beyond_the_budget_calls_are_refused_with_the_time_to_wait(tmp_path: Pat
         assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
         assert "the server has no memory for this request now: it needs" in caught.value.details()
         retry = error_details_pb2.RetryInfo()
-        assert from_call(_WithTrailers(caught.value)).details[0].Unpack(retry)
+        assert from_call(WithTrailers(caught.value)).details[0].Unpack(retry)
         assert retry.retry_delay.seconds == 1
         assert budget.refused == 1
         answer = await server.gan.Sample(gan_service_pb2.SampleRequest(count=1), timeout=20)
@@ -114,11 +115,3 @@ def test_beyond_the_budget_calls_are_refused_with_the_time_to_wait(tmp_path: Pat
         await until(lambda: nothing_held(server))
 
     run(tmp_path, scenario)
-
-
-class _WithTrailers:
-    """An error of an asyncio call in the form that `rpc_status` reads."""
-
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self.code, self.details = error.code, error.details
-        self.trailing_metadata = error.trailing_metadata

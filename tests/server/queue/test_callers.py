@@ -10,9 +10,11 @@ import pytest
 from computation import Computation, behind_a_held_call, run, submitted
 from ganserve_server.errors import QueueFullError
 from ganserve_server.queue.batcher import Batcher
-from ganserve_server.queue.callers import MOST_AT_WORK, MOST_CALLS, Callers
+from ganserve_server.queue.callers import AT_ONCE, MOST_AT_WORK, Callers
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.memory_budget import Account, MemoryBudget, memory_limit_bytes
+
+MOST_CALLS = 10
 
 
 def test_another_caller_waits_for_one_batch_behind_1400_requests() -> None:
@@ -56,7 +58,7 @@ def test_a_full_queue_of_one_caller_admits_another() -> None:
 
 def test_a_caller_s_calls_beyond_its_turns_wait_in_order_and_others_do_not() -> None:
     async def scenario() -> None:
-        callers = Callers()
+        callers = Callers(MOST_CALLS)
         many, one = callers.enter("many"), callers.enter("one")
         for _ in range(MOST_AT_WORK):
             await asyncio.wait_for(callers.turn(many), 5)
@@ -76,8 +78,28 @@ def test_a_caller_s_calls_beyond_its_turns_wait_in_order_and_others_do_not() -> 
     asyncio.run(scenario())
 
 
+def test_most_calls_beside_another_caller_wait_until_others_are_let_in() -> None:
+    async def scenario() -> None:
+        callers = Callers(MOST_CALLS)
+        many = callers.enter("many")
+        for _ in range(MOST_AT_WORK):  # alone
+            await asyncio.wait_for(callers.turn(many), 5)
+        for _ in range(MOST_AT_WORK):
+            callers.end_turn(many)
+        one = callers.enter("one")
+        turns = [asyncio.ensure_future(callers.turn(many)) for _ in range(MOST_AT_WORK)]
+        await asyncio.sleep(0)
+        assert [turn.done() for turn in turns] == [True] * AT_ONCE + [False] * (MOST_AT_WORK - AT_ONCE)
+        await callers.turn(one)
+        assert many.at_work == AT_ONCE
+        await asyncio.wait_for(asyncio.gather(*turns), 5)
+        assert many.at_work == MOST_AT_WORK
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_has_a_bounded_number_of_calls() -> None:
-    callers = Callers()
+    callers = Callers(MOST_CALLS)
     for _ in range(MOST_CALLS):
         many = callers.enter("many")
     with pytest.raises(QueueFullError, match=f"{MOST_CALLS} calls of many run already"):
@@ -88,7 +110,7 @@ def test_a_caller_has_a_bounded_number_of_calls() -> None:
 
 
 def test_a_caller_holds_half_of_what_others_leave() -> None:
-    callers, budget = Callers(), MemoryBudget(2**40, size=1000)
+    callers, budget = Callers(MOST_CALLS), MemoryBudget(2**40, size=1000)
     accounts = [Account(budget, callers.enter(name)) for name in "aabbcc"][::2]
     for account, most in zip(accounts, (500, 250, 120), strict=True):
         for _ in range(most // 10):
@@ -102,7 +124,7 @@ def test_a_caller_holds_half_of_what_others_leave() -> None:
 
 
 def test_the_only_call_of_a_caller_may_take_all_that_is_free() -> None:
-    callers, budget = Callers(), MemoryBudget(2**40, size=1000)
+    callers, budget = Callers(MOST_CALLS), MemoryBudget(2**40, size=1000)
     Account(budget, callers.enter("a")).hold(900)
     with pytest.raises(QueueFullError):
         Account(budget, callers.enter("b")).hold(101)
@@ -111,7 +133,7 @@ def test_the_only_call_of_a_caller_may_take_all_that_is_free() -> None:
 def test_a_large_request_is_refused_if_the_process_would_exceed_its_limit() -> None:
     budget = MemoryBudget(1, size=2**30)
     with pytest.raises(QueueFullError):
-        Account(budget, Callers().enter("a")).hold(2**20)
+        Account(budget, Callers(MOST_CALLS).enter("a")).hold(2**20)
 
 
 def test_the_limit_is_at_most_the_machine_s_memory() -> None:

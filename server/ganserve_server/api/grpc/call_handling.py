@@ -50,7 +50,6 @@ from ganserve_server.monitoring.call_tracking import (
     MethodStatistics,
     current_call,
 )
-from ganserve_server.queue.callers import MOST_AT_WORK
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -117,7 +116,7 @@ class CallHandler(grpc.GenericRpcHandler):
             try:
                 peer = context.peer()
                 entered = gate.enter(call, peer)
-                if entered.at_work < MOST_AT_WORK and not entered.waiting:
+                if entered.at_work < callers.at_once and not entered.waiting:
                     entered.at_work += 1
                 else:
                     await callers.turn(entered)

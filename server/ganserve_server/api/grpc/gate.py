@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 
 from ganserve_server.api.grpc.peers import caller_of
@@ -23,21 +22,21 @@ class Gate:
 
     def __init__(self, limits: Limits) -> None:
         self.budget = MemoryBudget(limits.memory_limit_bytes or memory_limit_bytes())
-        self.callers = Callers()
+        self.callers = Callers(limits.max_caller_calls)
         self._request_bytes = limits.max_request_bytes
         reading = self.budget.size // _READING_SHARE // self._request_bytes
-        self.stalls = Stalls(limits.stall_timeout_s, max(_LEAST_READING, min(_MOST_READING, reading)))
+        most_reading = max(_LEAST_READING, min(_MOST_READING, reading))
+        self.stalls = Stalls(limits.stall_timeout_s, most_reading, self.callers.note_read)
 
     def enter(self, call: Call, peer: str) -> Caller:
-        """Count a call until its task ends, open its account, and return its caller.
+        """Count a call until its task, which runs this, ends, open its account, and return its caller.
 
         Raises QueueFullError if the caller has too many calls.
         """
         caller = self.callers.enter(call.identity or caller_of(peer))
         account = call.account = Account(self.budget, caller)
-        task = asyncio.current_task()
-        assert task is not None, "each call runs in its own task"
-        task.add_done_callback(functools.partial(self._left, call, account))
+        assert call.task is not None, "each call runs in its own task"
+        call.task.add_done_callback(functools.partial(self._left, call, account))
         return caller
 
     def received(self, call: Call, size: int) -> None:

@@ -83,16 +83,21 @@ class GrpcServer:
         """Counts of the calls."""
         self._drain = Drain(self.calls)
         self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate)
-        sizes = (
+        bounds = (
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),
+            ("grpc.max_allowed_incoming_connections", limits.max_connections),
+            ("grpc.max_concurrent_streams", limits.max_connection_calls),
+            # gRPC counts a call until its memory is free, a moment after its client has the answer. Without this
+            # allowance, clients at the limit would be refused with UNAVAILABLE.
+            ("grpc.http2.max_deallocating_streams", limits.max_connection_calls),
         )
         ages = (
             (f"grpc.max_connection_{name}_ms", int(seconds * 1000))
             for name, seconds in (("age", max_connection_age_s), ("age_grace", max_connection_age_grace_s))
             if seconds
         )
-        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *sizes, *ages))
+        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *bounds, *ages))
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
         services = (
             GAN_SERVICE,
