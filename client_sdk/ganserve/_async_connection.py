@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
     from ganserve._tls import TLS
+    from ganserve._token import AsyncToken
 
 
 class AsyncConnection:
@@ -40,6 +41,8 @@ class AsyncConnection:
         compression: Compression = "none",
         metadata: Metadata = (),
         tls: bool | TLS | None = None,
+        token: AsyncToken | None = None,
+        token_over_plain_text: bool = False,
         interceptors: Sequence[AsyncInterceptor] = (),
     ) -> None:
         config = ClientConfig.of(
@@ -50,6 +53,8 @@ class AsyncConnection:
             compression=compression,
             metadata=metadata,
             tls=tls,
+            token=token,
+            token_over_plain_text=token_over_plain_text,
         )
         self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
 

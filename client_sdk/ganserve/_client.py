@@ -52,10 +52,14 @@ class Client(Connection):
         max_attempts: Most attempts of one call at all servers together; 1 never retries. A server without a connection
             costs none while another one is left. Default: 5, or one more than there are servers.
         compression: Compresses what is sent. To receive less, use an `encoding`.
-        metadata: Sent with every call, by name, such as {"authorization": "Bearer …"}.
+        metadata: Sent with every call, by name, such as {"x-team": "shop"}.
         tls: Encrypts the calls: True trusts the public authorities, `TLS(ca="ca.pem")` those of a file. Default: the
             environment variables GANSERVE_TLS (1 or 0), GANSERVE_TLS_CA, GANSERVE_TLS_CLIENT_CERTIFICATE,
             GANSERVE_TLS_CLIENT_KEY and GANSERVE_TLS_SERVER_NAME; without them, calls are not encrypted.
+        token: Shows the server who calls: a token, or a function that returns a fresh one for each attempt; any thread
+            may call it. Default: the environment variable GANSERVE_TOKEN, else none.
+        token_over_plain_text: Send the token without encryption to another machine, too: whoever is on the way can read
+            and use it.
         interceptors: GRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
             outermost.
 

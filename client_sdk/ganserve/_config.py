@@ -6,12 +6,21 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from ganserve._argument_checks import check_choice, check_integer, check_model, check_text, is_finite, kind_of
+from ganserve._argument_checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_model,
+    check_text,
+    is_finite,
+    kind_of,
+)
 from ganserve._errors import InvalidRequest
 from ganserve._tls import TLS, Encryption, resolve_tls
+from ganserve._token import check_way, resolve_token
 
 TARGET_VARIABLE = "GANSERVE_TARGET"
 MODEL_VARIABLE = "GANSERVE_MODEL"
@@ -57,6 +66,8 @@ class ClientConfig:
     """Sent with every call."""
     encryption: Encryption | None = None
     """How calls are encrypted; None: they are not."""
+    token: Any = field(default=None, repr=False)
+    """The token of each call, or a function that returns it; None: there is none."""
 
     @classmethod
     def of(
@@ -69,10 +80,19 @@ class ClientConfig:
         compression: Compression = "none",
         metadata: Metadata = (),
         tls: bool | TLS | None = None,
+        token: Any = None,
+        token_over_plain_text: bool = False,
     ) -> ClientConfig:
         """Return the configuration for a client's arguments and the environment."""
         check_choice("compression", compression, get_args(Compression))
         targets = resolve_targets(target)
+        encryption = resolve_tls(tls)
+        token = resolve_token(token)
+        if token is not None and encryption is None:
+            check_way(targets, allowed=check_flag("token_over_plain_text", token_over_plain_text))
+        pairs = _check_metadata(metadata)
+        if token is not None and any(name == "authorization" for name, _ in pairs):
+            raise InvalidRequest.of("token", "is given, and metadata has authorization, too; leave out one of them")
         if max_attempts is None:  # ask each server, and one of them again
             max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
         return cls(
@@ -81,8 +101,9 @@ class ClientConfig:
             model=resolve_model(model),
             max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
             compression=compression,
-            metadata=_check_metadata(metadata),
-            encryption=resolve_tls(tls),
+            metadata=pairs,
+            encryption=encryption,
+            token=token,
         )
 
     @property

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganserve._config import Compression, Metadata, Provider
     from ganserve._results.models import ModelInfo, ModelSummary
     from ganserve._tls import TLS
+    from ganserve._token import Token
 
 
 class Connection:
@@ -38,6 +39,8 @@ class Connection:
         compression: Compression = "none",
         metadata: Metadata = (),
         tls: bool | TLS | None = None,
+        token: Token | None = None,
+        token_over_plain_text: bool = False,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
         config = ClientConfig.of(
@@ -48,6 +51,8 @@ class Connection:
             compression=compression,
             metadata=metadata,
             tls=tls,
+            token=token,
+            token_over_plain_text=token_over_plain_text,
         )
         self._transport = Transport(config, partial(connect, config, interceptors))
 

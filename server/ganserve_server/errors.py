@@ -47,6 +47,24 @@ def invalid_field(field: str, description: str) -> InvalidRequestError:
     return InvalidRequestError([FieldViolation(field, description)])
 
 
+class UnauthenticatedError(RequestError):
+    """The server does not know who calls. The message is the same for all causes; `reason` is for the log."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        self.reason = reason
+        super().__init__(message or UNKNOWN_CALLER)
+
+
+UNKNOWN_CALLER = (
+    "this server answers callers that it knows: send a token that is valid (authorization: Bearer TOKEN), or show the "
+    "certificate of a client"
+)
+
+
+class PermissionDeniedError(RequestError):
+    """The caller's roles do not allow the call."""
+
+
 class NotFoundError(RequestError):
     """The model or version does not exist; the message lists those that do."""
 
@@ -65,6 +83,14 @@ class QueueFullError(RequestError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class QuotaError(QueueFullError):
+    """The caller has used up its quota."""
+
+    def __init__(self, quota: str, caller: str, message: str, *, retry_after_s: float) -> None:
+        self.quota, self.caller = quota, caller
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class MemoryFullError(RequestError):

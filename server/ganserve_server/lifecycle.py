@@ -44,6 +44,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         max_connection_age_s=config.max_connection_age_s,
         max_connection_age_grace_s=config.max_connection_age_grace_s,
         tls=protection.tls,
+        guard=protection.guard,
     )
     port = server.bind(config.address)
     with _monitored(config, server, protection, say) as collector:
@@ -101,7 +102,7 @@ def _monitored(
     if config.metrics_port is None:
         yield None
         return
-    collector = ServerCollector(server.calls, lambda: not server.not_ready_because)
+    collector = ServerCollector(server.calls, lambda: not server.not_ready_because, protection.metrics)
     endpoint = MonitoringEndpoint(
         config.metrics_host,
         config.metrics_port,
@@ -109,6 +110,7 @@ def _monitored(
         lambda: server.not_ready_because,
         collector.providers,
         protection.tls,
+        protection.http,
     )
     scheme = "http" if protection.tls is None else "https"
     say(f"metrics  {scheme}://{bracketed(config.metrics_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")

@@ -6,11 +6,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from ganserve_server.api.grpc.guard import Guard
+from ganserve_server.errors import UnauthenticatedError
+from ganserve_server.monitoring import metric_definitions as d
+
 if TYPE_CHECKING:
+    from ganserve_server.identity.authenticator import Authenticator
     from ganserve_server.settings import ServerConfig
     from ganserve_server.tls.server_tls import ServerTls
 
 _LOOK_EVERY_S = 1.0
+_METRICS = "/metrics"
 _log = logging.getLogger(__name__)
 
 
@@ -21,20 +27,53 @@ class Protection:
         """Read the files; raise StartupError, which names the setting that is wrong."""
         self.tls: ServerTls | None = _tls(config)
         """Its certificates; None without encryption."""
+        self._authenticator = _authenticator(config)
+        self._open_health = config.open_health
+        certificates = config.tls_client_ca is not None
+        self.guard = Guard(self._authenticator, certificates=certificates, open_health=config.open_health)
+        """Lets in callers of gRPC."""
 
     async def watch(self) -> None:
-        """Follow changes of the files until the task is cancelled."""
+        """Follow changes of the files, and end streams of callers that are no longer right, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
                 await self.look()
             except Exception:  # noqa: BLE001 - the next look may succeed
-                _log.exception("the files of certificates could not be checked; trying again")
+                _log.exception("the files of certificates and identities could not be checked; trying again")
 
     async def look(self) -> None:
         """Read files again that have changed."""
         if self.tls is not None:
             await asyncio.to_thread(self.tls.look)
+        if self._authenticator is not None:
+            await asyncio.to_thread(self._authenticator.look)
+            if ended := self.guard.end_streams():
+                _log.info("ended %d streams: their callers are no longer known", ended)
+
+    def http(self, path: str, authorization: str | None, certificate: bytes | None) -> int:
+        """Return the HTTP status that a caller of a path gets: 200, 401 or 403."""
+        if self._authenticator is None or (path != _METRICS and self._open_health):
+            return 200
+        metadata = () if authorization is None else (("authorization", authorization),)
+        try:
+            identity = self._authenticator.identify(metadata, certificate)
+        except UnauthenticatedError as error:
+            _log.info("%s refused: %s", path, error.reason)
+            return 401
+        return 403 if path == _METRICS and "metrics" not in identity.roles else 200
+
+    def metrics(self) -> list[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]]:
+        """Return the metrics of what protects the server."""
+        found: list[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]] = []
+        if self.tls is not None:
+            found.append((d.CERTIFICATE_EXPIRY, [((), self.tls.certificates.expires.timestamp())]))
+        if self._authenticator is not None:
+            failures = list(self._authenticator.failures.items())
+            found.append((d.REFUSED_CALLERS, [((reason,), count) for reason, count in failures]))
+            found.append((d.DENIED, [((), self.guard.denied)]))
+            found.append((d.QUOTA_REFUSALS, [(key, count) for key, count in self.guard.quotas.refused().items()]))
+        return found
 
 
 def _tls(config: ServerConfig) -> ServerTls | None:
@@ -45,3 +84,11 @@ def _tls(config: ServerConfig) -> ServerTls | None:
     from ganserve_server.tls.server_tls import ServerTls
 
     return ServerTls(PemFiles(certificate=config.tls_certificate, key=config.tls_key, client_ca=config.tls_client_ca))
+
+
+def _authenticator(config: ServerConfig) -> Authenticator | None:
+    if config.identities is None and config.tls_client_ca is None:
+        return None
+    from ganserve_server.identity.authenticator import Authenticator
+
+    return Authenticator(config.identities)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import FieldViolation, InvalidRequestError, QueueFullError, RequestError, invalid_field
+from ganserve_server.identity.quotas import charge_more, within_quota
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.repository import Repository
 from ganserve_server.pictures.decoding import decoded_images
@@ -219,10 +220,13 @@ class GanService:
         chunk: bool,
     ) -> gan_service_pb2.SampleResponse | bytes:
         """Draw the samples of a plan, or of a part of it; serialise a large answer, or `chunk` of a stream."""
-        if plan.selection is None:
-            drawn = await draw(model, work, count, options, scored=plan.return_scores)
-        else:
-            drawn = await self._selector.draw(model, work, count, plan.selection, options, latents=plan.return_latents)
+        async with within_quota(count, wait=chunk):
+            if plan.selection is None:
+                drawn = await draw(model, work, count, options, scored=plan.return_scores)
+            else:
+                latents = plan.return_latents
+                drawn = await self._selector.draw(model, work, count, plan.selection, options, latents=latents)
+        charge_more(drawn.proposed - count)
         files = None
         if plan.encoding in FORMATS:
             files = await encoded_files(self._threads, drawn.samples, plan.encoding)
@@ -244,7 +248,9 @@ class GanService:
             if not options.bulk:  # streams hold their memory from the start
                 account.hold(plan.decoded_bytes)
             async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
-                scored = await score(model, await self._samples(model, plan), plan.labels, options, ranked=True)
+                samples = await self._samples(model, plan)
+                async with within_quota(len(samples), wait=options.bulk):
+                    scored = await score(model, samples, plan.labels, options, ranked=True)
         if len(scored.scores) > _ON_LOOP_SAMPLES:
             return await asyncio.to_thread(serialised_scores, model.info, scored)
         response = gan_service_pb2.ScoreResponse(model=model.info.name, version=model.info.version)

@@ -72,6 +72,12 @@ class ServerConfig:
     tls_client_ca: Path | None = None
     """PEM file with the authorities of clients. With it, only clients whose certificate one of them signed can
     connect."""
+    identities: Path | None = None
+    """TOML file of callers: their tokens, issuers of JWTs and certificates, what each may do, and quotas. With it, the
+    server answers only callers that it knows; a changed file counts within two seconds."""
+    open_health: bool = True
+    """Let callers that the server does not know ask for its health: grpc.health.v1, /healthz and /readyz, and the Open
+    Inference Protocol's. They see no model."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
     """Execution provider. auto: CUDA if available, else the CPU. cuda, tensorrt: refuse to start without it."""
     devices: tuple[int, ...] = (0,)

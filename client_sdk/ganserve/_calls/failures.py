@@ -188,6 +188,10 @@ def _message(
         return f"the server at {target} failed ({code.name}): {details or 'it gave no reason'}"
     if rich.violations:
         return "; ".join(f"{violation.field}: {violation.description}" for violation in rich.violations)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return (
+            f"{details or 'the server wants to know who calls'}: token=…, --token-file or GANSERVE_TOKEN gives a token"
+        )
     if kind is errors.ServerOverloaded and rich.retry_after_s is not None:
         return f"{details}: try again in {rich.retry_after_s:g} s"
     return details or code.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import logging
 import os
 import threading
@@ -17,6 +18,7 @@ from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.servers import Servers
 from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
+from ganserve._token import check_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -54,6 +56,9 @@ class _Base:
         self._servers = servers
         self._is_closed = closed.is_set
         self._process = os.getpid()
+        self._authorization: tuple[tuple[str, str], ...] = ()
+        if isinstance(config.token, str):
+            self._use_token(config.token)
 
     @property
     def closed(self) -> bool:
@@ -66,7 +71,11 @@ class _Base:
         return os.getpid() != self._process
 
     def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-        return ((REQUEST_ID_KEY, request_id), *self.config.metadata)
+        """Return what is sent with a call; `endpoint` has fetched the token."""
+        return ((REQUEST_ID_KEY, request_id), *self._authorization, *self.config.metadata)
+
+    def _use_token(self, token: object) -> None:
+        self._authorization = (("authorization", f"Bearer {check_token('token', token)}"),)
 
     def failure(self, endpoint: Endpoint, error: grpc.RpcError, request_id: str, timeout_s: float) -> GanserveError:
         """Return the SDK's error for gRPC's."""
@@ -154,6 +163,11 @@ class Transport(_Base):
             self._check_usable()
         for endpoint in rotation.due():
             threading.Thread(target=self._probe, args=(endpoint,), name="ganserve-probe", daemon=True).start()
+        if callable(self.config.token):
+            token = self.config.token()
+            if inspect.iscoroutine(token):
+                token.close()
+            self._use_token(token)
         return rotation.next()
 
     def _look(self) -> None:
@@ -262,6 +276,9 @@ class AsyncTransport(_Base):
             raise self._not_looked_up()
         for endpoint in rotation.due():
             self._in_background(self._probe(endpoint))
+        if callable(self.config.token):
+            token = self.config.token()
+            self._use_token(await token if inspect.isawaitable(token) else token)
         return rotation.next()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

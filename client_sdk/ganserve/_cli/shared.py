@@ -17,6 +17,7 @@ from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Comma
 from ganserve._command_line.options import flag
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 from ganserve._tls import tls_of
+from ganserve._token import read_token
 
 # The command line's names of the SDK's arguments, where they differ in more than the dashes.
 _ARGUMENTS = {
@@ -56,11 +57,20 @@ class ServerArguments:
     tls_server_name: str | None = flag(None, metavar="NAME", last=True)
     """Name that the server's certificate must have. Without it, GANSERVE_TLS_SERVER_NAME, else the target's host."""
 
+    token_file: Path | None = flag(None, metavar="FILE", last=True)
+    """File with the token that shows the server who calls. Without it, the environment variable GANSERVE_TOKEN."""
+    token_over_plain_text: bool = flag(False, last=True, opposite=False)
+    """Send the token without encryption to another machine, too: whoever is on the way can read and use it."""
+
     @property
     def connection(self) -> dict[str, Any]:
         """The options of `Client` and `AsyncClient` that say how to connect, besides the target."""
         given = (self.tls_ca, self.tls_client_certificate, self.tls_client_key, self.tls_server_name)
-        return {"tls": tls_of(*given, switch=self.tls)}
+        return {
+            "tls": tls_of(*given, switch=self.tls),
+            "token": read_token(self.token_file),
+            "token_over_plain_text": self.token_over_plain_text,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

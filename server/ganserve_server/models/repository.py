@@ -18,6 +18,7 @@ from typing import TypeVar
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, ProviderError, UnavailableError
+from ganserve_server.identity.identity import may_see
 from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
@@ -69,7 +70,8 @@ class Repository:
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener`, on any thread, after every change of a version's state."""
-        self._loader.listeners.append(listener)
+        # Not in the context of a call, which may not see every model.
+        self._loader.listeners.append(lambda: contextvars.Context().run(listener))
 
     def load(self) -> None:
         """Load the packages of the folder; takes seconds, so never call it on an event loop.
@@ -184,8 +186,8 @@ class Repository:
                 return Lease(model.leases, model)
 
     def models(self) -> list[Model]:
-        """Return the models that are ready."""
-        return [entry.model for entry in self._table.entries() if entry.model is not None]
+        """Return the models that are ready, as far as the running call may see them."""
+        return [entry.model for entry in self._table.entries() if entry.model is not None and may_see(entry.name)]
 
     def _watch(self, poll_s: float) -> None:
         logged, ignored = self.unreadable, set(self.ignored)
@@ -226,8 +228,7 @@ class Repository:
     def _begin_loads(self, settled: set[Path], *, again: bool) -> list[Future[None]]:
         """Begin to load wanted versions, and unload those beyond the newest; return the loads that run."""
         with self._loader.lock:
-            for name in list(self._table.names()):
-                versions = self._table.versions(name)
+            for versions in self._table.groups():
                 self._load_newest(versions, settled, again=again)
                 self._unload_surplus(versions)
             return [entry.load for entry in self._table.entries() if entry.load is not None]

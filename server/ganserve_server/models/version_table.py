@@ -8,6 +8,7 @@ from pathlib import Path
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, UnavailableError, invalid_field
+from ganserve_server.identity.identity import may_see, sees_all
 from ganserve_server.models.folder_scan import Fingerprint
 from ganserve_server.models.model import Model
 
@@ -54,7 +55,10 @@ class VersionEntry:
 
 
 class VersionTable:
-    """The versions of all models. Lookups need no lock, because changes replace the whole table."""
+    """The versions of all models. Lookups need no lock, because changes replace the whole table.
+
+    A model that the running call may not see does not exist for it: lookups and their errors pass over it.
+    """
 
     def __init__(self) -> None:
         self._models: dict[str, dict[int, VersionEntry]] = {}
@@ -87,7 +91,11 @@ class VersionTable:
 
     def names(self) -> Collection[str]:
         """Return the names of all models, whatever their state."""
-        return self._models.keys()
+        return self._visible().keys()
+
+    def groups(self) -> list[dict[int, VersionEntry]]:
+        """Return the versions of each model, ascending, of all models."""
+        return list(self._models.values())
 
     def entries(self) -> list[VersionEntry]:
         """Return all versions of all models."""
@@ -96,8 +104,8 @@ class VersionTable:
     def versions(self, name: str) -> dict[int, VersionEntry]:
         """Return the versions of a model, ascending; raise NotFoundError if it does not exist."""
         versions = self._models.get(name)
-        if versions is None:
-            raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._models)}")
+        if versions is None or not may_see(name):
+            raise NotFoundError(f"there is no model {shown(name)}; there are: {listed(self._visible())}")
         return versions
 
     def entry(self, name: str, version: int) -> VersionEntry:
@@ -110,7 +118,7 @@ class VersionTable:
 
     def summaries(self) -> list[gan_service_pb2.ModelSummary]:
         """Describe all models by name, with their versions, ascending."""
-        return [self.summary(name) for name in self._models]
+        return [self.summary(name) for name in self._visible()]
 
     def summary(self, name: str) -> gan_service_pb2.ModelSummary:
         """Describe a model; without versions if it does not exist."""
@@ -126,10 +134,16 @@ class VersionTable:
             models.setdefault(entry.name, {})[entry.version] = entry
         self._models = models
 
+    def _visible(self) -> dict[str, dict[int, VersionEntry]]:
+        if sees_all():
+            return self._models
+        return {name: versions for name, versions in self._models.items() if may_see(name)}
+
     def _only_model(self, field: str) -> str:
-        ready = [name for name, versions in self._models.items() if _latest_ready(versions)]
+        visible = self._visible()
+        ready = [name for name, versions in visible.items() if _latest_ready(versions)]
         # If the only model is not ready, its state explains why.
-        names = ready or list(self._models)
+        names = ready or list(visible)
         if len(names) == 1:
             return names[0]
         if not names:

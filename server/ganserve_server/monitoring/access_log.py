@@ -35,11 +35,17 @@ class AccessLog:
         """Write the line."""
         milliseconds = round(duration_s * 1e3, 3)
         fields: dict[str, Any] = {"method": call.method, "code": call.code, "duration_ms": milliseconds, "peer": peer}
+        if call.identity:
+            fields["caller"] = call.identity
+        if call.reason:
+            fields["reason"] = call.reason
         if model := _model(call.request):
             fields["model"] = model
         text = f"{call.method} {call.code} in {milliseconds:g} ms"
         if call.message:
             text += f": {call.message}"
+        if call.identity or call.reason:
+            text += f" ({' '.join(filter(None, (call.identity, call.reason)))})"
         if left_out := self._allowances[call.code].pop_left_out():
             fields["left_out"] = left_out
             text += f" ({left_out} more calls with this status were left out)"

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Sequence
 
+from ganserve_server.identity.identity import Identity
 from ganserve_server.queue.memory_budget import Account
 from ganserve_server.queue.statistics import Histogram
 
@@ -31,6 +32,12 @@ class Call:
     """The task that runs it, if it has one answer."""
     identity = ""
     """Who sent it, if that is known; else its address is its caller."""
+    who: Identity | None = None
+    """The identity that sent it, in servers that know some."""
+    reason = ""
+    """Why its caller was refused, for the log."""
+    revoked = False
+    """True once its identity has ended while it ran."""
     account = Account()
     """The memory that it holds."""
     stalled = False

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 # An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 10.0
+OK = 200
+_REFUSALS = {
+    401: ("401 Unauthorized", "send a token that the server knows: Authorization: Bearer TOKEN"),
+    403: ("403 Forbidden", "the role metrics is needed"),
+}
+_CERTIFICATE = "ganserve.client_certificate"
 _UNAVAILABLE = "503 Service Unavailable"
 _TLS_HANDSHAKE = b"\x16"  # the first byte of a client that encrypts
 _PLAIN_TEXT = (
@@ -43,16 +50,19 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
         tls: ServerTls | None = None,
+        admit: Callable[[str, str | None, bytes | None], int] = lambda *_: 200,
     ) -> None:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
-        With `tls` it speaks HTTPS only.
+        With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header and
+        certificate (DER): 200, or why it is refused.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
         self._metrics: WSGIApplication = make_wsgi_app(registry)
         self._not_ready_because = not_ready_because
         self._providers = providers
+        self._admit = admit
         self._loop = asyncio.get_running_loop()
         server_class = _Server6 if ":" in host else _Server
         try:
@@ -76,6 +86,8 @@ class MonitoringEndpoint:
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             status, text = "405 Method Not Allowed", "only GET and HEAD"
+        elif (code := self._admit(path, environment.get("HTTP_AUTHORIZATION"), environment.get(_CERTIFICATE))) != OK:
+            status, text = _REFUSALS[code]
         elif path == "/metrics":
             return self._metrics(environment, start_response)
         elif path == "/healthz":
@@ -87,7 +99,10 @@ class MonitoringEndpoint:
         else:
             status, text = "404 Not Found", "there are: /metrics, /healthz, /readyz"
         body = f"{text}\n".encode()
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        if status == _REFUSALS[401][0]:
+            headers.append(("WWW-Authenticate", "Bearer"))
+        start_response(status, headers)
         return [] if method == "HEAD" else [body]
 
     def _loop_answers(self) -> bool:
@@ -136,6 +151,15 @@ class _Server6(_Server):
 
 class _Handler(WSGIRequestHandler):
     timeout = _READ_TIMEOUT_S
+
+    def get_environ(self) -> WSGIEnvironment:
+        """Return the request, with the client's certificate if it showed one."""
+        environment = super().get_environ()
+        if len(self.headers.get_all("Authorization", [])) > 1:  # which of them counts must not be a guess
+            environment["HTTP_AUTHORIZATION"] = ""
+        if isinstance(self.connection, ssl.SSLSocket):
+            environment[_CERTIFICATE] = self.connection.getpeercert(binary_form=True)
+        return environment
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's
         _log.debug(format, *args)

@@ -34,10 +34,16 @@ _KEPT_APART = 4
 class ServerCollector(Collector):
     """Collects the metrics of one server. Scrapes come from the endpoint's threads."""
 
-    def __init__(self, calls: CallStatistics, is_ready: Callable[[], bool]) -> None:
-        """Collect metrics of calls; `follow` adds those of models."""
+    def __init__(
+        self,
+        calls: CallStatistics,
+        is_ready: Callable[[], bool],
+        protection: Callable[[], Iterable[tuple[d.Metric, list[tuple[Labels, float]]]]] = tuple,
+    ) -> None:
+        """Collect metrics of calls, and those that `protection` returns; `follow` adds those of models."""
         self._calls = calls
         self._is_ready = is_ready
+        self._protection = protection
         self._repository: Repository | None = None
         self._graphs = _Graphs()
 
@@ -58,6 +64,8 @@ class ServerCollector(Collector):
         yield from self._call_metrics()
         yield _simple(d.READY, [((), float(self._is_ready()))])
         yield _simple(d.BUILD_INFO, [(_build(), 1)])
+        for metric, values in self._protection():
+            yield _simple(metric, values)
         if self._repository is not None:
             yield from self._model_metrics(self._repository)
 

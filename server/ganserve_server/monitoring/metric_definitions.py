@@ -43,6 +43,19 @@ REQUEST_SECONDS = _define(
     "histogram", "request_seconds", ("method",), "Seconds from a call's arrival to its end; a stream is one call."
 )
 RUNNING_REQUESTS = _define("gauge", "running_requests", (), "Calls that arrived and have not ended.")
+REFUSED_CALLERS = _define(
+    "counter",
+    "refused_callers",
+    ("reason",),
+    "Calls of callers that the server does not know, or no longer, by reason.",
+)
+DENIED = _define("counter", "denied", (), "Calls that their caller's roles do not allow (PERMISSION_DENIED).")
+QUOTA_REFUSALS = _define(
+    "counter", "quota_refusals", ("caller", "quota"), "Calls refused because their caller had used up a quota."
+)
+CERTIFICATE_EXPIRY = _define(
+    "gauge", "certificate_expiry_seconds", (), "When the server's certificate ends, in seconds since 1970."
+)
 SAMPLES = _define("counter", "samples", _GRAPH, "Samples drawn or scored.")
 GRAPH_REQUESTS = _define(
     "counter", "graph_requests", _GRAPH, "Requests that a graph's queue answered; each chunk of a stream is one."

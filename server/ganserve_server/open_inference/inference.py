@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.identity.identity import require_role
+from ganserve_server.identity.quotas import within_quota
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.model import CriticWork, GeneratorWork
 from ganserve_server.models.model_info import ModelInfo
@@ -43,6 +45,7 @@ class Inference:
     def plan(self, request: InferenceRequest, *, deadline: float | None = None) -> InferencePlan:
         """Check a request; `deadline` is a value of `time.monotonic()`, which the request may shorten."""
         graph = self.graphs.resolve(request.model, request.version)
+        require_role("score" if graph.is_critic else "sample")
         return plan_inference(graph, request, self.limits, deadline)
 
     async def run(self, plan: InferencePlan, caller: str = "") -> InferenceResult:
@@ -51,7 +54,8 @@ class Inference:
             # Its model was replaced since the check.
             plan = self.plan(plan.request, deadline=plan.deadline)
         try:
-            parts = await _submit(plan, caller)
+            async with within_quota(plan.count, wait=False):
+                parts = await _submit(plan, caller)
         finally:
             leases.release()
         names = ("scores", "probabilities") if plan.graph.is_critic else ("samples", "latents", "labels")

@@ -31,6 +31,7 @@ from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_
 from ganserve_server.api.grpc.error_status import client_status, status_code, status_details, status_message
 from ganserve_server.api.grpc.gan_service import Context
 from ganserve_server.api.grpc.gate import Gate
+from ganserve_server.api.grpc.guard import REVOKED, Guard
 from ganserve_server.api.grpc.message_reading import (
     SMALL_BYTES,
     Handler,
@@ -39,7 +40,14 @@ from ganserve_server.api.grpc.message_reading import (
     with_function,
 )
 from ganserve_server.error_text import shown
-from ganserve_server.errors import RequestError, UnavailableError, UnsupportedError
+from ganserve_server.errors import (
+    PermissionDeniedError,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from ganserve_server.identity.rules import RULES, Rule
 from ganserve_server.monitoring.access_log import AccessLog
 from ganserve_server.monitoring.call_tracking import (
     OK,
@@ -62,14 +70,17 @@ _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusC
 class CallHandler(grpc.GenericRpcHandler):
     """All methods of the server, wrapped. The generated `add_…Servicer_to_server` functions register them here."""
 
-    def __init__(self, drain: Drain, statistics: CallStatistics, access_log: AccessLog, gate: Gate) -> None:
+    def __init__(
+        self, drain: Drain, statistics: CallStatistics, access_log: AccessLog, gate: Gate, guard: Guard
+    ) -> None:
         self._drain = drain
         self._statistics = statistics
         self._access_log = access_log
         self._gate = gate
+        self._guard = guard
         self._services: list[grpc.GenericRpcHandler] = []
         self._wrapped: dict[str, Handler] = {}
-        self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD))
+        self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD), None)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Add the methods of a service."""
@@ -92,19 +103,24 @@ class CallHandler(grpc.GenericRpcHandler):
     def _find(self, details: grpc.HandlerCallDetails) -> Handler | None:
         method = details.method
         handler = next(filter(None, (service.service(details) for service in self._services)), None)
-        if handler is None:
+        rule = RULES.get(method)
+        if handler is None or rule is None:  # whoever adds a method says who may call it
             return None
-        standard = method.startswith(_STANDARD_SERVICES)
-        wrapped = self._wrap_standard(handler, method) if standard else self._wrap(handler, self._statistics.of(method))
+        if method.startswith(_STANDARD_SERVICES):
+            wrapped = self._wrap_standard(handler, method, rule)
+        else:
+            wrapped = self._wrap(handler, self._statistics.of(method), rule)
         self._wrapped[method] = wrapped
         return wrapped
 
-    def _wrap(self, handler: Handler, counts: MethodStatistics) -> Handler:
+    def _wrap(self, handler: Handler, counts: MethodStatistics, rule: Rule | None) -> Handler:
         inner: Any = function_of(handler)
         reader = MessageReader(handler)
         statistics, drain, log_all = self._statistics, self._drain, self._access_log.level == "all"
 
         gate, callers, stalls = self._gate, self._gate.callers, self._gate.stalls
+        guard = self._guard
+        guarded = guard.closed and rule is not None
 
         async def unary(_requests: object, context: Context) -> Any:
             call: Any = current_call.get()
@@ -115,6 +131,8 @@ class CallHandler(grpc.GenericRpcHandler):
             caller = None
             try:
                 peer = context.peer()
+                if guarded:
+                    guard.admit(call, context, rule)
                 entered = gate.enter(call, peer)
                 if entered.at_work < callers.at_once and not entered.waiting:
                     entered.at_work += 1
@@ -156,6 +174,8 @@ class CallHandler(grpc.GenericRpcHandler):
             call.task = asyncio.current_task()
             try:
                 peer = context.peer()
+                if guarded:
+                    guard.admit_stream(call, context, rule)
                 caller = gate.enter(call, peer)
                 if handler.request_streaming:
                     gate.hold_stream(call)
@@ -172,12 +192,18 @@ class CallHandler(grpc.GenericRpcHandler):
                         stalls.end_answer(call)
                         if drain.cutting:
                             raise UnavailableError(CUT_OFF)
+                        if call.revoked:
+                            raise UnauthenticatedError(REVOKED)
                 return
             except Exception as error:  # noqa: BLE001
                 failure = _failure(context, call, error)
-            except (asyncio.CancelledError, GeneratorExit):
-                call.code = _ended_code(context)
-                raise
+            except (asyncio.CancelledError, GeneratorExit) as ended:
+                if not call.revoked:
+                    call.code = _ended_code(context)
+                    raise
+                failure = _failure(context, call, UnauthenticatedError(REVOKED))
+                if isinstance(ended, GeneratorExit):  # `stream` aborts
+                    raise
             finally:
                 call.task = None
                 statistics.running -= 1
@@ -188,12 +214,18 @@ class CallHandler(grpc.GenericRpcHandler):
             await context.abort(*failure)
 
         async def stream(requests: Any, context: Context) -> None:
-            async with contextlib.aclosing(responses_of(requests, context)) as responses:
-                async for response in responses:
-                    try:
-                        await context.write(response)
-                    except grpc.aio.InternalError:  # the client left while gRPC sent this response
-                        return
+            call: Any = current_call.get()
+            try:
+                async with contextlib.aclosing(responses_of(requests, context)) as responses:
+                    async for response in responses:
+                        try:
+                            await context.write(response)
+                        except grpc.aio.InternalError:  # the client left while gRPC sent this response
+                            return
+            except asyncio.CancelledError:
+                if not call.revoked:
+                    raise
+                await context.abort(*_failure(context, call, UnauthenticatedError(REVOKED)))
 
         streamed = responses_of if _is_instrumented() else stream
         return with_function(handler, streamed if handler.response_streaming else unary)
@@ -221,10 +253,10 @@ class CallHandler(grpc.GenericRpcHandler):
                 reading.add_done_callback(lambda task: task.cancelled() or task.exception())
                 reading.cancel()
 
-    def _wrap_standard(self, handler: Handler, method: str) -> Handler:
+    def _wrap_standard(self, handler: Handler, method: str, rule: Rule) -> Handler:
         """Return a handler of a gRPC standard service that reads its messages as the others do."""
         inner: Any = function_of(handler)
-        reader, gate = MessageReader(handler), self._gate
+        reader, gate, guard = MessageReader(handler), self._gate, self._guard
         assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
 
         async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -233,6 +265,8 @@ class CallHandler(grpc.GenericRpcHandler):
 
         async def begin(call: Call, requests: Any, context: Context) -> Any:
             call.task = asyncio.current_task()
+            if guard.closed:
+                (guard.admit_stream if handler.response_streaming else guard.admit)(call, context, rule)
             caller = gate.enter(call, context.peer())
             if not handler.request_streaming:
                 data = await gate.stalls.read(call, caller, context)
@@ -241,22 +275,35 @@ class CallHandler(grpc.GenericRpcHandler):
             gate.hold_stream(call)
             return read_all(requests)
 
+        async def refuse(call: Call, context: Context, error: RequestError) -> Any:
+            if isinstance(error, UnauthenticatedError | PermissionDeniedError):
+                call.code, call.message = status_code(error).name, status_message(error)
+                call.reason = getattr(error, "reason", "")
+                if self._access_log.wants(call.code):
+                    self._access_log.write(call, time.perf_counter() - call.started, context.peer())
+            metadata: Metadata = (*status_details(error), (REQUEST_ID_KEY, call.request_id))
+            return await context.abort(status_code(error), status_message(error), metadata)
+
         async def unary(requests: Any, context: Context) -> Any:
-            call = Call(method, ())
+            call = Call(method, _metadata(context))
             try:
                 return await inner(await begin(call, requests, context), context)
             except RequestError as error:
-                return await context.abort(status_code(error), status_message(error), status_details(error))
+                return await refuse(call, context, error)
             finally:
                 call.task = None
 
         async def stream(requests: Any, context: Context) -> None:
-            call = Call(method, ())
+            call = Call(method, _metadata(context))
             try:
                 async for response in inner(await begin(call, requests, context), context):
                     await context.write(response)
             except RequestError as error:
-                await context.abort(status_code(error), status_message(error), status_details(error))
+                await refuse(call, context, error)
+            except asyncio.CancelledError:
+                if not call.revoked:
+                    raise
+                await refuse(call, context, UnauthenticatedError(REVOKED))
             finally:
                 call.task = None
 
@@ -267,6 +314,11 @@ class CallHandler(grpc.GenericRpcHandler):
             self._access_log.write(call, time.perf_counter() - call.started, context.peer())
         if self._drain.draining:
             self._drain.call_ended()
+
+
+def _metadata(context: Context) -> Sequence[tuple[str, str | bytes]]:
+    metadata: Any = context.invocation_metadata()
+    return metadata or ()
 
 
 async def _refuse_method(_requests: AsyncIterator[Any], _context: Context) -> AsyncIterator[bytes]:
@@ -292,6 +344,8 @@ def _failure(context: Context, call: Call, error: Exception) -> tuple[grpc.Statu
         number: Any = context.code()  # an int, unlike the stubs say
         call.code, call.message = _CODE_NAMES.get(number, grpc.StatusCode.UNKNOWN.name), str(context.details())
         raise error
+    if isinstance(error, UnauthenticatedError):
+        call.reason = error.reason
     code, message, metadata = client_status(error, call.method, call.request_id)
     call.code, call.message = code.name, message
     return code, message, metadata

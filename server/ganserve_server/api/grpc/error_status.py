@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 _CODES = {
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.QuotaError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -70,6 +73,11 @@ def status_details(error: errors.RequestError) -> tuple[tuple[str, bytes], ...]:
         ]
         detail = error_details_pb2.BadRequest(field_violations=violations)
         return ((DETAILS_KEY, _packed(status_code(error), status_message(error), detail)),)
+    if isinstance(error, errors.QuotaError):
+        violation = error_details_pb2.QuotaFailure.Violation(subject=f"caller:{error.caller}", description=error.quota)
+        failure = error_details_pb2.QuotaFailure(violations=[violation])
+        retry = error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_after_s))
+        return ((DETAILS_KEY, _packed(status_code(error), status_message(error), failure, retry)),)
     if isinstance(error, errors.QueueFullError):
         return ((DETAILS_KEY, _retry_details(status_message(error), error.retry_after_s)),)
     return ()
@@ -77,16 +85,22 @@ def status_details(error: errors.RequestError) -> tuple[tuple[str, bytes], ...]:
 
 @functools.lru_cache(maxsize=256)  # in overload, many refusals are equal
 def _retry_details(message: str, retry_after_s: float) -> bytes:
-    delay = duration_pb2.Duration()
-    delay.FromNanoseconds(int(retry_after_s * 1e9))
-    return _packed(_CODES[errors.QueueFullError], message, error_details_pb2.RetryInfo(retry_delay=delay))
+    retry = error_details_pb2.RetryInfo(retry_delay=_duration(retry_after_s))
+    return _packed(_CODES[errors.QueueFullError], message, retry)
 
 
-def _packed(code: grpc.StatusCode, message: str, detail: Message) -> bytes:
-    packed = any_pb2.Any()
-    packed.Pack(detail)
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def _packed(code: grpc.StatusCode, message: str, *details: Message) -> bytes:
+    packed = [any_pb2.Any() for _ in details]
+    for holder, detail in zip(packed, details, strict=True):
+        holder.Pack(detail)
     number: int = code.value[0]
-    status: bytes = status_pb2.Status(code=number, message=message, details=[packed]).SerializeToString()
+    status: bytes = status_pb2.Status(code=number, message=message, details=packed).SerializeToString()
     return status
 
 

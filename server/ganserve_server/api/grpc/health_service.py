@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.api.grpc.gan_service import Context
+from ganserve_server.identity.identity import may_see
 
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -69,7 +70,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     def statuses(self) -> dict[str, int]:
         """Return the status of each service, model and version, and of the server, whose name is empty."""
-        return {name: self._status(name) for name in (*self._services, *self._models)}
+        return {name: self._status(name) for name in (*self._services, *filter(_visible, self._models))}
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Return a service's status."""
@@ -96,11 +97,18 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     def _status(self, service: str) -> int:
         if not service and not self.serves_models:
             return NOT_SERVING  # as `/readyz` reports, because no call could succeed
-        return self._services.get(service, self._models.get(service, SERVICE_UNKNOWN))
+        if service in self._services:
+            return self._services[service]
+        return self._models.get(service, SERVICE_UNKNOWN) if _visible(service) else SERVICE_UNKNOWN
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _visible(name: str) -> bool:
+    """Return whether the running call may know of the model of a name, "model" or "model/version"."""
+    return may_see(name.partition("/")[0])
 
 
 _UNKNOWN = (

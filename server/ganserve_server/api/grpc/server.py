@@ -18,6 +18,7 @@ from ganserve_server.api.grpc.credentials import server_credentials
 from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
+from ganserve_server.api.grpc.guard import Guard
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
@@ -71,10 +72,11 @@ class GrpcServer:
         max_connection_age_s: float = 0.0,
         max_connection_age_grace_s: float = 0.0,
         tls: ServerTls | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
 
-        With `tls` it encrypts the calls that come over TCP.
+        With `tls` it encrypts the calls that come over TCP. `guard` knows who may call; without one, everybody may.
         """
         limits = limits or Limits()
         self.gate = Gate(limits)
@@ -82,7 +84,9 @@ class GrpcServer:
         self.calls = CallStatistics()
         """Counts of the calls."""
         self._drain = Drain(self.calls)
-        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate)
+        self.guard = guard or Guard()
+        """Lets in callers."""
+        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate, self.guard)
         bounds = (
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),

@@ -1,0 +1,198 @@
+"""Verify JSON Web Tokens of one issuer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from ganserve_server.errors import StartupError, UnauthenticatedError
+from ganserve_server.identity.identity import ROLES, Identity, ModelPatterns
+from ganserve_server.identity.settings_file import IssuerSettings
+
+# Only signatures by keys that the server cannot sign with itself. A key fixes which of them it is for, so that a token
+# chooses neither "none" nor a symmetric algorithm whose secret would be a public key.
+_ALGORITHMS: dict[str, tuple[str, ...]] = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "P-521": ("ES512",),
+    "Ed25519": ("EdDSA",),
+    "Ed448": ("EdDSA",),
+}
+_CLAIMS = ["exp", "iss", "aud", "sub"]
+_LEEWAY_S = 10.0  # between this machine's clock and the issuer's
+_SUBJECT = re.compile(r"[!-~]{1,128}")
+_MOST_KEYS_BYTES = 2**20
+_FETCH_TIMEOUT_S, _FETCH_EVERY_S, _FETCH_AGAIN_S = 5.0, 300.0, 10.0
+_log = logging.getLogger(__name__)
+
+
+class Issuer:
+    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which is asked again regularly."""
+
+    def __init__(self, settings: IssuerSettings) -> None:
+        """Read the keys; raise StartupError if they are in a file that is wrong."""
+        self.settings = settings
+        self.changes = 0
+        """Counts changes of the keys: what an older key had signed must be verified again."""
+        self._keys: dict[str | None, tuple[Any, tuple[str, ...]]] = {}
+        self._remote = "://" in settings.keys
+        self._signature: object = None
+        self._fetched = self._next_fetch = 0.0
+        self._wanted = threading.Event()
+        self.look(starting=True)
+
+    def look(self, *, starting: bool = False) -> None:
+        """Read the keys again if the file has changed, or the address is due; may wait for the network."""
+        if self._remote:
+            now = time.monotonic()
+            due = now >= self._next_fetch or (self._wanted.is_set() and now >= self._fetched + _FETCH_AGAIN_S)
+            if not due:
+                return
+            self._wanted.clear()
+            self._fetched = now
+        else:
+            signature = self._file_signature()
+            if signature == self._signature and not starting:
+                return
+            self._signature = signature
+        try:
+            keys = _read_keys(self._fetch() if self._remote else Path(self.settings.keys).read_bytes())
+        except (OSError, ValueError) as error:
+            message = f"the keys of issuer {self.settings.issuer}: {self.settings.keys}: cannot be read: {error}"
+            self._next_fetch = time.monotonic() + _FETCH_AGAIN_S
+            if starting and not self._remote:
+                raise StartupError(f"--identities: {message}. Name a JWKS file, or an https:// address.") from error
+            _log.warning("%s; %s", message, "the old ones stay in use" if self._keys else "its tokens are refused")
+            return
+        self._next_fetch = time.monotonic() + _FETCH_EVERY_S
+        self._keys = keys
+        self.changes += 1
+
+    def verify(self, token: str) -> Identity:
+        """Return the identity that a token proves; raise UnauthenticatedError."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError as error:
+            raise UnauthenticatedError("malformed") from error
+        key, algorithms = self._key(header)
+        if "crit" in header:
+            raise UnauthenticatedError("unsupported")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=list(algorithms),
+                audience=self.settings.audience,
+                issuer=self.settings.issuer,
+                leeway=_LEEWAY_S,
+                options={"require": _CLAIMS, "strict_aud": False},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise UnauthenticatedError("expired") from error
+        except jwt.InvalidAudienceError as error:
+            raise UnauthenticatedError("other_audience") from error
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
+            raise UnauthenticatedError("bad_jwt") from error
+        return self._identity(claims)
+
+    def _key(self, header: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        """Return the key that a header names, which is only looked up in the keys that are known."""
+        name = header.get("kid")
+        if name is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        found = self._keys.get(name) if isinstance(name, str) else None
+        if found is None:
+            self._wanted.set()  # the issuer may have begun to use a new one
+            raise UnauthenticatedError("unknown_key")
+        return found
+
+    def _identity(self, claims: Mapping[str, Any]) -> Identity:
+        subject, expires = claims["sub"], claims["exp"]
+        if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+            raise UnauthenticatedError("bad_jwt")
+        settings = self.settings
+        said = _texts(_claim(claims, settings.roles_claim))
+        if settings.roles is None:
+            roles = frozenset(role for role in said if role in ROLES)
+        else:
+            roles = frozenset(role for each in said for role in settings.roles.get(each, ()))
+        models = settings.models
+        if settings.models_claim is not None:
+            models = ModelPatterns(_texts(_claim(claims, settings.models_claim)))
+        name = f"jwt:{subject} of {settings.issuer}"
+        return Identity(
+            name=name, roles=roles, models=models, expires=float(expires) + _LEEWAY_S, issuer=settings.issuer
+        )
+
+    def _file_signature(self) -> object:
+        try:
+            status = Path(self.settings.keys).stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _fetch(self) -> bytes:
+        opener = urllib.request.build_opener(_NoRedirects)
+        with opener.open(self.settings.keys, timeout=_FETCH_TIMEOUT_S) as answer:
+            data: bytes = answer.read(_MOST_KEYS_BYTES + 1)
+        if len(data) > _MOST_KEYS_BYTES:
+            raise ValueError(f"has more than {_MOST_KEYS_BYTES} bytes")
+        return data
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects, which could lead to an address without encryption."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _read_keys(data: bytes) -> dict[str | None, tuple[Any, tuple[str, ...]]]:
+    """Return the public keys of a JWKS by their names, each with the algorithms that it may be used with."""
+    table = json.loads(data)
+    entries = table.get("keys") if isinstance(table, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("is not a JWKS: it has no list of keys")
+    keys: dict[str | None, tuple[Any, tuple[str, ...]]] = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+            continue
+        algorithms = _ALGORITHMS.get(str(entry.get("crv") or entry.get("kty")), ())
+        if (alone := entry.get("alg")) is not None:
+            algorithms = tuple(name for name in algorithms if name == alone)
+        if not algorithms or "d" in entry:  # A secret key in public, or a symmetric one, is nobody's proof.
+            continue
+        try:
+            keys[entry.get("kid")] = jwt.PyJWK(entry, algorithm=algorithms[0]).key, algorithms
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"has a key that is wrong: {error}") from error
+    if not keys:
+        raise ValueError("has no public key for signatures (RSA, EC or Ed25519)")
+    return keys
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """Return a claim by its name, or by a path to it such as realm_access.roles."""
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _texts(value: Any) -> Sequence[str]:
+    """Return the texts of a list, or the words of a text."""
+    if isinstance(value, str):
+        return value.split()
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
