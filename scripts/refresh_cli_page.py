@@ -16,7 +16,7 @@ import shlex
 from pathlib import Path
 from unittest import mock
 
-from ganserve._cli import groups, main
+from ganserve._cli import commands, main
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -30,13 +30,12 @@ def refreshed(page: str) -> str:
 
 def with_new_commands(page: str) -> str:
     """Return the page with the help of each command that it lacks, at the end of the command's section."""
-    for title, group in groups().items():
-        for name in group:
-            if f"$ ganserve {name} --help\n" not in page:
-                before, heading, rest = page.partition(f"\n## {title}\n")
-                section, *others = re.split(r"(?=\n## )", rest, maxsplit=1)
-                body, end, after = section.rpartition("```")
-                page = "".join([before, heading, body, f"\n$ ganserve {name} --help\n", end, after, *others])
+    for name, entry in commands().items():
+        if f"$ ganserve {name} --help\n" not in page:
+            before, heading, rest = page.partition(f"\n## {entry.group}\n")
+            section, *others = re.split(r"(?=\n## )", rest, maxsplit=1)
+            body, end, after = section.rpartition("```")
+            page = "".join([before, heading, body, f"\n$ ganserve {name} --help\n", end, after, *others])
     return page
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from ganserve._cli import main
-from ganserve._command_line.command import INTERRUPTED
+from ganserve._command_line.process import INTERRUPTED
 
 code = main()
 if code == INTERRUPTED:

@@ -4,14 +4,14 @@ Each field of `settings.ServerConfig` has one name: `max_batch_size` in the file
 environment, --max-batch-size as a flag.
 """
 
-import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from ganserve._command_line.options import Option, UsageError, hint, options_of
+from ganserve._command_line.options import UsageError, options_of
+from ganserve._command_line.parsing import app_of, parse
 from ganserve_server.settings import Configuration, ServerConfig
 
 # Variables of other components, and those that Kubernetes sets: GANSERVE_X_SERVICE_HOST and more for a service named
@@ -20,8 +20,7 @@ _OTHERS = re.compile(
     r"GANSERVE_((TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=|"
     r"(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
-_TYPES = {int: (int,), float: (int, float), bool: (bool,)}  # In TOML; all other settings are text.
-_LIST = "`ganserve serve --help` lists the settings."
+_DEFAULTS = {item.name: item.default for item in fields(ServerConfig)}
 
 
 def read_configuration(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
@@ -29,20 +28,31 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
 
     A source that cannot be read, or has a wrong or unknown setting, raises UsageError, which names the source.
     """
-    from ganserve._command_line.parsing import parse  # Loads cyclopts, which `ganserve serve --help` does without.
-
-    options = {option.path[0]: option for option in options_of(ServerConfig)}
-    flags = parse(list(options.values()), arguments, "ganserve serve")
-    found = _variables(options, environment)
-    found |= {name: (value, options[name].name) for (name,), value in flags.items()}
-    if found.get("config", (None,))[0]:
-        found = _settings(options, *found["config"]) | found
-    sources = {name: found[name][1] for name in options if name in found and found[name][0] != options[name].default}
+    ours = {name: text for name, text in environment.items() if text and name.startswith("GANSERVE_")}
+    words = [f"{name}={text}" for name, text in ours.items() if not _OTHERS.match(f"{name}={text}")]
+    variables = {
+        name.removeprefix("GANSERVE_").lower(): text for name, _, text in (word.partition("=") for word in words)
+    }
+    found = _read(_as_flags(variables), lambda name: f"GANSERVE_{name.upper()}")
+    found |= _read(arguments, lambda name: f"--{name.replace('_', '-')}")
+    file, place = found.get("config", (None, ""))
+    if file:
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise UsageError(f"{place} {file}: cannot be read: {error.strerror}. Name a readable file.") from error
+        except ValueError as error:  # Not UTF-8, or not TOML.
+            raise UsageError(f"{place} {file}: is not TOML: {error}. Correct the file.") from error
+        if "config" in table:
+            raise UsageError(f"{file}: config: names a further file. Leave it out.")
+        found = _read(_as_flags(table), lambda _: str(file)) | found
+    sources = {name: found[name][1] for name in _DEFAULTS if name in found and found[name][0] != _DEFAULTS[name]}
     try:
-        config = ServerConfig(**{name: value for name, (value, _) in found.items()})
+        return Configuration(
+            config=ServerConfig(**{name: value for name, (value, _) in found.items()}), sources=sources
+        )
     except ValueError as error:
         raise UsageError(blame(error, sources)) from error
-    return Configuration(config=config, sources=sources)
 
 
 def blame(error: Exception, sources: Mapping[str, str]) -> str:
@@ -53,43 +63,25 @@ def blame(error: Exception, sources: Mapping[str, str]) -> str:
         source = sources.get(name, flag[0])
         if source == flag[0] or source.startswith("GANSERVE_"):
             return source
-        return f"{name} of {source}" if flag.start() else f"{source}: {name}"
+        return name if flag.start() else f"{source}: {name}"
 
-    return re.sub(r"--[a-z0-9-]+", source_of, str(error))
+    return re.sub(r"--(?!help`)[a-z0-9-]+", source_of, str(error))
 
 
-def _settings(options: Mapping[str, Option], file: Path, source: str) -> dict[str, tuple[Any, str]]:
-    """Return the values of a file, and the file, by the name of the setting."""
+def _as_flags(settings: Mapping[str, Any]) -> list[str]:
+    flags = []
+    for name, value in settings.items():
+        several = isinstance(_DEFAULTS.get(name), tuple) and isinstance(value, str)
+        items = re.split(r"[,\s]+", value.strip()) if several else value if isinstance(value, list) else [value]
+        flags += [f"--{name.replace('_', '-')}={item}" for item in items]
+    return flags
+
+
+def _read(flags: Sequence[str], source: Callable[[str], str]) -> dict[str, tuple[Any, str]]:
+    """Return the values of flags with their sources, which errors name in place of the flags."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{source} {file}: cannot be read: {error.strerror}. Name a readable TOML file.") from error
-    except ValueError as error:  # Not UTF-8, or not TOML.
-        raise UsageError(f"{source} {file}: is not TOML: {error}. Correct the file.") from error
-    names, found = [name for name in options if name != "config"], {}
-    for name, value in table.items():
-        if isinstance(value, dict):
-            raise UsageError(f"{file}: {name}: is a table. Write settings without one: port = 50051.")
-        if name not in names:
-            raise UsageError(f"{file}: {name}: no such setting. {hint(name.replace('-', '_'), names, _LIST)}")
-        option, place = options[name], f"{file}: {name}"
-        items = value if option.many and isinstance(value, list) else [value]
-        for item in items:
-            if type(item) not in _TYPES.get(option.kind, (str,)):
-                raise option.refusal(json.dumps(item, default=str), place)
-        found[name] = (option.read([str(item) for item in items], place), str(file))
-    return found
-
-
-def _variables(options: Mapping[str, Option], environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """Return the values of variables, and the variables, by the name of the setting."""
-    names, found = {f"GANSERVE_{name.upper()}": name for name in options}, {}
-    for variable, text in environment.items():
-        if not text or not variable.startswith("GANSERVE_") or _OTHERS.match(f"{variable}={text}"):
-            continue
-        if variable not in names:
-            raise UsageError(f"{variable}: no such environment variable. {hint(variable, names, _LIST)}")
-        option = options[names[variable]]
-        texts = re.split(r"[,\s]+", text.strip()) if option.many else [text]
-        found[names[variable]] = (option.read(texts, variable), variable)
-    return found
+        values = parse(app_of("ganserve serve", options_of(ServerConfig)), flags)
+    except UsageError as error:
+        names = [flag.replace("-", "_") for flag in re.findall(r"(?<=--)[a-z0-9-]+", str(error))]
+        raise UsageError(blame(error, {name: source(name) for name in names})) from None
+    return {name: (value, source(name)) for name, value in values.items()}

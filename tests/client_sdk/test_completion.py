@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import ganserve
+from commands import arguments_of, ganserve
 from ganserve._cli import commands, main
-from ganserve._cli.machine.completion import command_of
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -115,21 +114,17 @@ def test_files_are_completed_if_no_word_fits(scripts: dict[str, Path]) -> None:
 def test_each_option_is_known(scripts: dict[str, Path]) -> None:
     texts = {shell: script.read_text() for shell, script in scripts.items()}
     for name in commands():
-        command = command_of(name)
-        assert command is not None
-        options = [*command.options(), *itertools.chain(*command.cases().values())]
-        for flag in {flag for option in options for flag in option.flags}:
+        options = itertools.chain(*arguments_of(name).values())
+        for flag in {flag for option in options for flag in option.positives if option.index is None}:
             for shell, text in texts.items():
                 written = f"-l {flag[2:]} " if shell == "fish" and flag.startswith("--") else flag
                 assert written in text, (shell, flag)
 
 
 def test_a_preset_offers_its_own_options(scripts: dict[str, Path]) -> None:
-    command = command_of("train")
-    assert command is not None
-    for preset, options in list(command.cases().items())[::5]:
+    for preset, options in list(arguments_of("train").items())[::5]:
         offered = set(complete("bash", scripts["bash"], f"ganserve train {preset} --n"))
-        flags = {flag for option in options for flag in (*option.flags, *option.opposite)}
+        flags = {flag for option in options for flag in option.names}
         assert offered == {flag for flag in flags if flag.startswith("--n")}
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from commands import ganserve
+from commands import arguments_of, ganserve
 from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
 from ganserve._cli import commands as known_commands
-from ganserve._cli.machine.completion import command_of
-from ganserve._command_line.options import options_of
+from ganserve._command_line.parsing import app_of
+from ganserve_training.cli.train_options import options_of_config
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.presets import PRESETS
 
@@ -28,18 +28,13 @@ COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 
 @functools.cache
 def flags_of(command: str) -> frozenset[str]:
-    known = command_of(command)
-    assert known is not None
-    options = [*known.options(), *itertools.chain(*known.cases().values())]
+    options = list(itertools.chain(*arguments_of(command).values()))
     if command == "train":
         others = [{path: name} for path, names in allowed_choices().items() for name in names]
-        options += [
-            option for other in others for option in options_of(TrainConfig, with_choices(TrainConfig(), other))
-        ]
-    return frozenset(flag for option in options for flag in (*option.flags, *option.opposite)) | {
-        "--help",
-        "--help-all",
-    }
+        for other in others:
+            app = app_of("train", options_of_config(with_choices(TrainConfig(), other)))
+            options += app.assemble_argument_collection()
+    return frozenset(name for option in options for name in option.names) | {"--help", "--help-all"}
 
 
 @pytest.mark.parametrize("page", [*PAGES, *BENCHMARKS], ids=lambda page: str(page.relative_to(ROOT)))

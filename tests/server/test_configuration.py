@@ -89,22 +89,19 @@ def _values(config: ServerConfig) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("max_batch_sise = 3", r"serve\.toml: max_batch_sise: no such setting\. Did you mean max_batch_size\?"),
-        ("max-batch-size = 3", r"serve\.toml: max-batch-size: no such setting\. Did you mean max_batch_size\?"),
-        ("zzz = 3", r"zzz: no such setting\. `ganserve serve --help` lists the settings\."),
-        ("[server]\nport = 3", r"server: is a table\. Write settings without one: port = 50051\."),
-        ('config = "other.toml"', r"config: no such setting"),
-        ('port = "3"', r'serve\.toml: port "3": not a whole number\. Give one, such as 50051\.'),
-        ("port = true", r"port true: not a whole number"),
+        ("max_batch_sise = 3", r"serve\.toml: max_batch_sise: no such option\. Did you mean max_batch_size\?$"),
+        ("zzz = 3", r"serve\.toml: zzz: no such option\. `ganserve serve --help` lists them\.$"),
+        ("[server]\nport = 3", r"serve\.toml: server: no such option\."),
+        ('config = "other.toml"', r"serve\.toml: config: names a further file\. Leave it out\.$"),
+        ("help = 1", r"serve\.toml: help: no such option\."),
+        ('port = "x"', r"serve\.toml: port x: not a whole number\. Give one, such as 1\."),
+        ("port = true", r"port True: not a whole number"),
         ("port = 1.5", r"port 1\.5: not a whole number"),
-        ("drain_timeout_s = true", r"drain_timeout_s true: not a number\. Give one, such as 30\.0\."),
-        ("spinning = 1", r"spinning 1: not a choice\. Give one of true, false\."),
-        ("models = 1", r"models 1: not text"),
-        ("host = 1", r"host 1: not text\. Give one, such as 127\.0\.0\.1\."),
+        ("drain_timeout_s = true", r"drain_timeout_s True: not a number\. Give one, such as 0\.5\."),
+        ("spinning = 2", r"spinning 2: not a choice\. Give one of true, false\."),
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
-        ("port = [8]", r"port \[8\]: not a whole number"),
-        ('batch_buckets = ["8"]', r'batch_buckets "8": not a whole number'),
-        ("[server]\nport = 3", r"serve\.toml: server: is a table\. Write settings without one: port = 50051\.$"),
+        ('models = ""', r"serve\.toml: models '': not a path\."),
+        ("batch_buckets = [1.5]", r"batch_buckets 1\.5: not a whole number"),
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
@@ -117,15 +114,15 @@ def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: 
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"GANSERVE_PROT": "3"}, r"GANSERVE_PROT: no such environment variable\. Did you mean GANSERVE_PORT\?"),
-        ({"GANSERVE_PORT": "many"}, r"GANSERVE_PORT many: not a whole number\. Give one, such as 50051\."),
+        ({"GANSERVE_PROT": "3"}, r"^GANSERVE_PROT: no such option\. Did you mean GANSERVE_PORT\?$"),
+        ({"GANSERVE_PORT": "many"}, r"GANSERVE_PORT many: not a whole number\. Give one, such as 1\."),
         ({"GANSERVE_SPINNING": "maybe"}, r"GANSERVE_SPINNING maybe: not a choice"),
         ({"GANSERVE_LOG_LEVEL": "loud"}, r"GANSERVE_LOG_LEVEL loud: not a choice\. Give one of debug, info, "),
         ({"GANSERVE_BATCH_BUCKETS": "1,x"}, r"GANSERVE_BATCH_BUCKETS x: not a whole number"),
         ({"GANSERVE_PORT": "70000"}, r"^GANSERVE_PORT 70000: must be 0 to 65535\. 0 picks a free one\.$"),
         (
             {"GANSERVE_CONFIG": "/nowhere.toml"},
-            r"^GANSERVE_CONFIG /nowhere\.toml: cannot be read: No such .*\. Name a readable TOML file\.$",
+            r"^GANSERVE_CONFIG /nowhere\.toml: cannot be read: No such .*\. Name a readable file\.$",
         ),
     ],
 )
@@ -164,7 +161,7 @@ def test_values_of_several_sources_are_checked_together(write: Write) -> None:
             read_configuration(["--config", file, *arguments], environment)
         assert str(caught.value) == f"{file}: max_queued_samples 32: must be at least {least}."
     both = write("max_queued_samples = 32\nmax_batch_size = 33")
-    with pytest.raises(UsageError, match=r": must be at least max_batch_size of .*serve\.toml, which is 33\.$"):
+    with pytest.raises(UsageError, match=r": must be at least max_batch_size, which is 33\.$"):
         read_configuration(["--config", both], {})
     write("max_queued_samples = 32")
     assert read_configuration([f"--config={file}", "--max-batch-size", "8"], {}).config.max_queued_samples == 32

@@ -7,10 +7,14 @@ import io
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
+from cyclopts import Argument
+
 from ganserve import _cli
+from ganserve._command_line.command import Command
 
 GANSERVE = Path(sys.executable).with_name("ganserve")
 """The installed command, for tests that need a separate process."""
@@ -46,3 +50,17 @@ def said(*arguments: object, folder: Path | None = None, **environment: str) -> 
     done = ganserve(*arguments, folder=folder, **environment)
     assert done.returncode == 0, f"ganserve {' '.join(done.args[1:])}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)
+
+
+def command_of(name: str) -> Command:
+    """Return a command, such as sample."""
+    command: Command = import_module(_cli.commands()[name].module).COMMAND
+    return command
+
+
+def arguments_of(name: str) -> dict[str, list[Argument]]:
+    """Return the options and positional arguments of a command by preset, if it has presets, else by ""."""
+    app = command_of(name).app()
+    presets = {preset: app[preset] for preset in app.resolved_commands() if not preset.startswith("-")}
+    apps = presets or {"": app}
+    return {preset: [*each.assemble_argument_collection()] for preset, each in apps.items()}

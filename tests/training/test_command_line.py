@@ -28,7 +28,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train digits --steps many", "error: --steps many: not a whole number. Give one, such as 4000.\n"),
+        ("train digits --steps many", "error: --steps many: not a whole number. Give one, such as 1.\n"),
         (
             "train digits --ema.half-life-kimg x",
             "error: --ema.half-life-kimg x: not a number. Give one, such as ",
@@ -45,7 +45,7 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train digits --device tpu", "error: --device tpu: not a choice. Give one of auto, cpu, cuda.\n"),
         (
             "train digits --networks.latent-dim",
-            "--networks.latent-dim: needs a value. Give one, such as ",
+            "--networks.latent-dim: needs a value. `ganserve train digits --help` describes it.",
         ),
         ("train digits --steps 0", "error: --steps 0: must be at least 1."),
         (
@@ -69,7 +69,10 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "train dcgan-32 --data.source folder",
             "--data.source folder: needs the path of your data. Add --data.path PATH.",
         ),
-        ("train dcgan-32 --data.source", "--data.source: needs a value. Give one, such as --data.source "),
+        (
+            "train dcgan-32 --data.source",
+            "--data.source: needs a value. `ganserve train dcgan-32 --help` ",
+        ),
         ("train dcgan-32 --data.source mine", "--data.source mine: not a choice. Give one of array, "),
         (
             "train digits --data.source ring --networks.generator-conditioning concatenation",
@@ -131,11 +134,11 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train digits --threads 0", "--threads 0: must be at least 1."),
         ("train digits --processes 0", "--processes 0: must be at least 1."),
         ("train nothing", "PRESET nothing: no such preset. Give one of mnist, "),
-        ("evaluate", "error: MODEL: missing. Write it like this: ganserve evaluate runs/digits\n"),
+        ("evaluate", "error: MODEL: missing. `ganserve evaluate --help` describes it.\n"),
         ("evaluate x --metrics beauty", "--metrics beauty: not a choice. Give one of density-coverage, fid, "),
         ("evaluate x --feature-side-px 0", "error: --feature-side-px 0: must be at least 1."),
         ("evaluate x --samples 0", "error: --samples 0: must be at least 1."),
-        ("report", "error: RUN: missing. Write it like this: ganserve report runs/digits\n"),
+        ("report", "error: RUN: missing. `ganserve report --help` describes it.\n"),
     ],
 )
 def test_refusals_are_one_line(

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ganserve._command_line.options import build as build_arguments
-from ganserve._command_line.options import options_of
-from ganserve._command_line.parsing import parse
+from ganserve._command_line.parsing import app_of, parse
 from ganserve_training.cli.train_arguments import TrainArguments
 from ganserve_training.config import (
     Anneal,
@@ -96,8 +94,8 @@ def test_training_accepts_every_advice(config: TrainConfig) -> None:
         path: words[-1 - words[::-1].index(f"--{path}") + 1] for path in allowed_choices() if f"--{path}" in words
     }
     default = TrainArguments(config=with_choices(config, chosen), out=Path("runs/x"))
-    values = parse(options_of(TrainArguments, default), words, "ganserve train")
-    assert build_arguments(default, values).config == together
+    values = parse(app_of("ganserve train", default.options()), words)
+    assert changed_config(default.config, values) == together
 
 
 def test_advice_names_what_the_run_has_not_tried() -> None:

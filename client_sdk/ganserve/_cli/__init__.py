@@ -1,7 +1,11 @@
-"""The command `ganserve`: find the command that was asked for, and load only its component.
+"""Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
 
-A module in one of the folders is a command if it begins with "The command `ganserve NAME`: SUMMARY." and has a `main`.
+`ganserve COMMAND --help` lists the options of a command, `ganserve --version` shows the version.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C), 141 the
+reader of the output has gone.
 """
+# The text above is the help of `ganserve`, which finds the command that was asked for and loads only its component.
 
 import functools
 import importlib
@@ -12,31 +16,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ganserve._command_line.command import BAD_USAGE, DONE, complain, guarded
-from ganserve._command_line.help import HELP, help_text
-from ganserve._command_line.options import hint
+from ganserve._command_line.options import UsageError, hint
+from ganserve._command_line.process import DONE, guarded
 
+# A module of these packages that begins so is a command. The packages have a title in the help, and an extra.
 _FIRST_LINE = re.compile(r'"""The command `ganserve ([\w-]+)`: (.+?)\.?(?:""")?\n')
-_FOLDERS = (  # The commands' title in the help, their package, and the extra that they need.
-    ("Use a server", "ganserve._cli", "ui"),
-    ("Make a model and serve it", "ganserve_training.cli", "training"),
-    ("Make a model and serve it", "ganserve_export.cli", "export"),
-    ("Make a model and serve it", "ganserve_server.cli", "server"),
-    ("Look after this machine", "ganserve._cli.machine", ""),
-)
-_WORKFLOW = ("train", "evaluate", "report", "export-onnx", "package", "serve")  # Others stand after these.
-_ABOUT = """Train a GAN, export it to ONNX, serve it over gRPC, sample it anywhere.
-
-`ganserve COMMAND --help` lists the options of a command.
-
-Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C), 141 the \
-reader of the output has gone."""
-_OPTIONS = HELP | {"-V, --version": "Show the version."}
+_PACKAGES = {
+    "ganserve._cli": ("Use a server", "ui"),
+    "ganserve_training.cli": ("Make a model and serve it", "training"),
+    "ganserve_export.cli": ("Make a model and serve it", "export"),
+    "ganserve_server.cli": ("Make a model and serve it", "server"),
+    "ganserve._cli.machine": ("Look after this machine", ""),
+}
 _EXAMPLES = (
-    "ganserve train digits --out runs/digits",
-    "ganserve export-onnx runs/digits --out models/digits",
-    "ganserve serve --models models",
-    "ganserve sample -n 64 --label 7 --out sevens.png",
+    "examples:",
+    "  ganserve train digits --out runs/digits",
+    "  ganserve export-onnx runs/digits --out models/digits",
+    "  ganserve serve --models models",
+    "  ganserve sample -n 64 --label 7 --out sevens.png",
 )
 
 
@@ -44,29 +41,22 @@ class Entry(NamedTuple):
     """Location and summary of a command."""
 
     module: str
-    extra: str
     summary: str
+    group: str
+    extra: str
 
 
 @functools.cache
-def groups() -> dict[str, dict[str, Entry]]:
-    """Return the commands by their title in the help and their name, without importing them."""
-    found: dict[str, dict[str, Entry]] = {title: {} for title, _, _ in _FOLDERS}
-    for title, package, extra in _FOLDERS:
-        folders = find_spec(package).submodule_search_locations  # type: ignore[union-attr]
-        for file in sorted(file for folder in folders or () for file in Path(folder).glob("*.py")):
+def commands() -> dict[str, Entry]:
+    """Return the commands by their name, without importing them."""
+    found = {}
+    for package, (group, extra) in _PACKAGES.items():
+        (folder,) = find_spec(package).submodule_search_locations  # type: ignore[union-attr, misc]
+        for file in sorted(Path(folder).glob("*.py")):
             with file.open(encoding="utf-8") as text:
                 if first := _FIRST_LINE.match(text.readline()):
-                    found[title][first[1]] = Entry(f"{package}.{file.stem}", extra, first[2])
-    return {
-        title: {name: group[name] for name in dict.fromkeys([*_WORKFLOW, *group]) if name in group}
-        for title, group in found.items()
-    }
-
-
-def commands() -> dict[str, Entry]:
-    """Return the commands by their name."""
-    return {name: entry for group in groups().values() for name, entry in group.items()}
+                    found[first[1]] = Entry(f"{package}.{file.stem}", first[2], group, extra)
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    if name in ("-h", "--help", "-V", "--version"):
+        sys.stdout.write(_help() if "h" in name else f"ganserve {importlib.import_module('ganserve').__version__}\n")
+        return DONE
     if name not in commands():
-        return _answer(name)
+        what = f"{name}: no such {'option' if name.startswith('-') else 'command'}" if name else "COMMAND: missing"
+        raise UsageError(f"{what}. {hint(name, commands(), '`ganserve --help` lists them.')}")
     entry = commands()[name]
     try:
         code: int = importlib.import_module(entry.module).main(arguments)
@@ -87,24 +81,14 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         missing = (error.name or "ganserve").partition(".")[0]
         if missing.startswith("ganserve"):
             raise
-        extra = "training" if missing == "torch" else entry.extra
-        complain(f"ganserve {name}: error: needs {missing}, which is not installed: pip install 'ganserve[{extra}]'")
-        return BAD_USAGE
+        fix = f"pip install 'ganserve[{'training' if missing == 'torch' else entry.extra}]'"
+        raise UsageError(f"{name}: needs {missing}, which is not installed. Run {fix}.") from None
 
 
-def _answer(word: str) -> int:
-    """Answer an unknown command."""
-    sections = {title: {name: entry.summary for name, entry in group.items()} for title, group in groups().items()}
-    text = help_text("ganserve COMMAND [ARGUMENTS]", _ABOUT, {**sections, "options": _OPTIONS}, _EXAMPLES)
-    if word in ("-h", "--help", "help"):
-        sys.stdout.write(text)
-        return DONE
-    if word in ("-V", "--version"):
-        from ganserve import __version__
+def _help() -> str:
+    from ganserve._command_line.parsing import app_of, help_of  # Load cyclopts.
 
-        sys.stdout.write(f"ganserve {__version__}\n")
-        return DONE
-    kind = "option" if word.startswith("-") else "command"
-    likely = hint(word, commands(), "`ganserve --help` lists them.")
-    complain(f"ganserve: error: {word}: no such {kind}. {likely}" if word else text.rstrip())
-    return BAD_USAGE
+    root = app_of("ganserve", [], __doc__)
+    for name, entry in commands().items():
+        root.command(f"{entry.module}:main", name=name, help=entry.summary, group=entry.group)
+    return help_of(root, _EXAMPLES)

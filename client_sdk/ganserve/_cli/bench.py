@@ -17,8 +17,8 @@ from ganserve._argument_checks import check_integer
 from ganserve._cli.load_generator import Arrivals, Outcome, Stage, run_stage
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import ModelArguments, command, label_of, plain, say, say_json, table
-from ganserve._command_line.command import DONE, FAILED
 from ganserve._command_line.options import flag
+from ganserve._command_line.process import DONE, FAILED
 from ganserve._config import check_timeout
 from ganserve._errors import InvalidRequest, UnsupportedByModel
 from ganserve._results.whole_files import write_whole
@@ -47,7 +47,7 @@ class BenchArguments(ModelArguments):
     so that a stall of the server shows. Several levels run one after the other. Failed calls are not retried.
     """
 
-    server: str | None = flag(None, positional=True, metavar="[HOST:PORT]")
+    server: str | None = flag(None, positional="HOST:PORT")
     """The server, like --target."""
     concurrency: tuple[int, ...] = ()
     """Closed loops: how many callers. Without it and --rate: 1 4 16."""
@@ -63,11 +63,11 @@ class BenchArguments(ModelArguments):
     """The call to make; score sends samples that the model drew before."""
     count: int = flag(1, aliases=("-n",))
     """Samples in each call."""
-    label: str | None = flag(None, example="7")
+    label: str | None = flag(None)
     """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     encoding: Encoding = "raw"
     """Format of samples on the wire."""
-    out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE", repeat=True)
+    out: tuple[Path, ...] = flag((), aliases=("-o",), metavar="FILE")
     """Also write the figures: NAME.csv has a line for each level, NAME.json everything with histograms of latencies,
     NAME.svg is a picture. Repeat it for several."""
     json: bool = False

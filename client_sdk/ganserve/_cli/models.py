@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ganserve import Client, ModelSummary, VersionSummary
 from ganserve._cli.shared import CallArguments, command, say, say_json, table
-from ganserve._command_line.command import printable
+from ganserve._command_line.process import printable
 
 _EXAMPLES = ("ganserve models", "ganserve models --target gpu-box:50051 --json")
 _MOST_LABELS = 10

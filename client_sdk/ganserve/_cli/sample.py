@@ -13,8 +13,8 @@ from ganserve import BestOf, Client, ModelInfo, Rejection, SampleBatch, Selectio
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json
-from ganserve._command_line.command import DONE
 from ganserve._command_line.options import flag
+from ganserve._command_line.process import DONE
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import check_count
 from ganserve._results.pictures import has_pillow
@@ -41,7 +41,7 @@ class SampleArguments(ModelArguments):
 
     count: int = flag(16, aliases=("-n",))
     """Number of samples."""
-    label: str | None = flag(None, example="7")
+    label: str | None = flag(None)
     """Label of the samples, by name or index. Without it, a conditional model draws a label for each sample."""
     out: Path | None = flag(None, aliases=("-o",))
     """Output: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a table of
@@ -52,7 +52,7 @@ class SampleArguments(ModelArguments):
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
     """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
-    control: tuple[str, ...] = flag((), metavar="NAME=FLOAT", repeat=True)
+    control: tuple[str, ...] = flag((), metavar="NAME=FLOAT")
     """Set a control of the model; repeat it for several. `ganserve models` lists the controls. The others are drawn at
     random."""
     select: str | None = flag(None, metavar="RULE:N")

@@ -34,11 +34,11 @@ class ScoreArguments(ModelArguments):
     training data; - means that the package cannot tell.
     """
 
-    files: tuple[Path, ...] = flag(positional=True, metavar="FILE [FILE ...]")
+    files: tuple[Path, ...] = flag(positional="FILE")
     """Pictures, folders of pictures, or samples as numbers: .npy, .npz, .csv."""
-    label: str | None = flag(None, example="7")
+    label: str | None = flag(None)
     """The samples' label, by name or index. Without it, the labels that files of `ganserve sample` carry."""
-    model: str | None = flag(None, last=True, example="digits")
+    model: str | None = flag(None, last=True)
     """The model's name. Without it, the model that drew the file's samples, if the file names it, else the
     environment variable GANSERVE_MODEL, else the server's only model."""
     fit: bool = False

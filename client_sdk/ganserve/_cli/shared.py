@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ganserve._command_line.command import BAD_USAGE, FAILED, UNREACHABLE, Command, printable
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import flag
+from ganserve._command_line.process import BAD_USAGE, FAILED, UNREACHABLE, printable
 from ganserve._errors import GanserveError, InvalidRequest, MissingExtra, ServerUnavailable
 from ganserve._tls import tls_of
 from ganserve._token import read_token
@@ -85,7 +86,7 @@ class CallArguments(ServerArguments):
 class ModelArguments(CallArguments):
     """The model to use there."""
 
-    model: str | None = flag(None, last=True, example="digits")
+    model: str | None = flag(None, last=True)
     """The model's name. Without it, the environment variable GANSERVE_MODEL, else the server's only model."""
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the latest ready one."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ganserve import Client, InvalidRequest
 from ganserve._cli.shared import ServerArguments, command, say
-from ganserve._command_line.command import DONE
 from ganserve._command_line.options import flag
+from ganserve._command_line.process import DONE
 
 _EXAMPLES = (
     "ganserve ui                            # for the server at GANSERVE_TARGET, else localhost:50051",

@@ -1,84 +1,110 @@
-"""Parse a command's arguments with cyclopts, and turn its error objects into one line each."""
+"""Let cyclopts parse a command's arguments and show its help; its error objects become one line each."""
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import MISSING
-from typing import Annotated, Any
+import io
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, UnknownOptionError
+import cyclopts
+from cyclopts import App, Argument, ArgumentCollection, CoercionError, CycloptsError, MissingArgumentError, Token
+from cyclopts.help import HelpPanel
 
-from ganserve._command_line.options import Option, UsageError, hint
+from ganserve._command_line.options import UsageError, hint
 
-_HYPHEN = "\0"  # Stands for the value "-", which cyclopts takes for an option.
-
-
-def parse(
-    options: Sequence[Option], argv: Sequence[str], prog: str, example: str = "", *, some: bool = False
-) -> dict[tuple[str, ...], Any]:
-    """Return the values that the arguments of `prog`, such as "ganserve sample", give, by the paths of their options.
-
-    An error about a missing option shows `example`. `some`: ignore arguments that belong to other options.
-    """
-    try:
-        words = [_HYPHEN if word == "-" else word for word in argv]
-        _, bound, unused, _ = app_of(prog, options).parse_known_args(words)
-    except UnknownOptionError as error:
-        raise _unused(error.token.keyword or error.token.value, argv, options, prog) from None
-    except CycloptsError as error:
-        if error.argument is None:
-            raise
-        option = options[int(error.argument.field_info.name[1:])]
-        if isinstance(error, CoercionError) and error.token:  # --json=maybe
-            raise option.refusal(error.token.value, option.name) from None
-        example = f"{option.name} {option.example}"
-        raise UsageError(f"{option.name}: needs a value. Give one, such as {example}.") from None
-    if unused and not some:
-        raise _unused(unused[0], argv, options, prog)
-    values = {options[int(name[1:])].path: value for name, value in bound.arguments.items()}
-    missing = [option.name for option in options if option.default is MISSING and option.path not in values]
-    if missing and not some:
-        raise UsageError(f"{' and '.join(missing)}: missing. Write it like this: {example.partition('  ')[0]}")
-    return values
+_KINDS: dict[Any, str] = {
+    int: "a whole number. Give one, such as 1",
+    float: "a number. Give one, such as 0.5",
+    Path: "a path. Give one, such as ./out",
+}
+fill = partial(textwrap.fill, break_long_words=False, break_on_hyphens=False)
 
 
-def app_of(name: str, options: Sequence[Option], summary: str = "") -> App:
+def app_of(name: str, options: Iterable[inspect.Parameter], about: str = "") -> App:
     """Return a command of cyclopts, which reads the options from the signature of a function that is never called."""
 
     def command(**_: Any) -> None: ...
 
-    variables = [_variable(f"_{number}", option) for number, option in enumerate(options)]
-    command.__signature__ = inspect.Signature(sorted(variables, key=lambda variable: variable.kind))  # type: ignore[attr-defined]
-    app = App(name, help=summary, version_flags=())
+    command.__signature__ = inspect.Signature(sorted(options, key=lambda option: option.kind))  # type: ignore[attr-defined]
+    app = App(
+        name,
+        help=re.sub(r"(?<!\n)\n(?!\n)", " ", about.strip()),  # The terminal's width decides where lines end.
+        help_format="plaintext",
+        help_formatter=_print_section,
+        help_flags=(),
+        version_flags=(),
+        group_arguments="arguments",
+        group_parameters="options",
+        config=_refuse,
+    )
     app.default(command)
     return app
 
 
-def _variable(name: str, option: Option) -> inspect.Parameter:
-    def convert(_: Any, tokens: Sequence[Token]) -> Any:
-        return option.read([token.value.replace(_HYPHEN, "-") for token in tokens], option.name)
+def help_of(app: App, end: Iterable[str]) -> str:
+    """Return a command's help: text without colours, so that every terminal, pipe and page shows the same.
 
-    parameter = Parameter(
-        name=option.flags or None,
-        negative=option.opposite,
-        converter=convert,
-        allow_leading_hyphen=any(choice.startswith("-") for choice in option.choices),
-        allow_repeating=True,
-        consume_multiple=option.many and not option.metadata.get("repeat"),
-        json_list=False,
-        help=option.help,
-    )
-    place = inspect.Parameter.KEYWORD_ONLY if option.flags else inspect.Parameter.POSITIONAL_ONLY
-    # A stand-in where there is no default: `parse` reports all missing options at once. cyclopts checks its type.
-    usual = () if option.many else option.choices[0] if option.choices else option.kind()
-    default = usual if option.default is MISSING else option.default
-    return inspect.Parameter(name, place, default=default, annotation=Annotated[option.hint, parameter])
+    The lines `end`, such as examples, end it.
+    """
+    from rich.console import Console
+
+    text, width = io.StringIO(), max(40, min(shutil.get_terminal_size().columns, 120))
+    console = Console(file=text, width=width, color_system=None, force_terminal=False, highlight=False, markup=False)
+    app.help_print([], console=console)
+    lines = [f"usage: {text.getvalue().strip()}\n", *(fill(line, width, subsequent_indent="      ") for line in end)]
+    return re.sub(r" *\n", "\n", "\n".join(lines)) + "\n"
 
 
-def _unused(word: str, words: Sequence[str], options: Sequence[Option], prog: str) -> UsageError:
-    if not word.startswith("-"):
-        return UsageError(f"{word}: not expected here. Leave it out, or see `{prog} --help`.")
-    if "--" in words and word in words[words.index("--") :]:
-        return UsageError(f"{word}: stands after `--`. Options stand before it.")
-    word = word.partition("=")[0].replace("_", "-")
-    names = [name for option in options for name in (*option.flags, *(option.opposite if "no-" in word else ()))]
-    return UsageError(f"{word}: no such option. {hint(word, names, f'`{prog} --help` lists them.', most=2)}")
+def _print_section(console: Any, options: Any, panel: HelpPanel) -> None:  # noqa: ARG001
+    """Print a section of the help: names, and their texts beside them, or below where a name is long."""
+    console.print(f"{panel.title}:")
+    margin = min(28, console.width // 3)
+    for entry in panel.entries:
+        name, text = ", ".join(entry.display_labels_with_metavar), str(entry.description.primary_renderable)
+        choices = f" (one of {', '.join(entry.choices)})" if entry.choices else ""
+        beside = fill(f"{'':{margin}}{text}{choices}", console.width, subsequent_indent=" " * margin)
+        start = f"  {name:{margin - 4}}  " if len(name) <= margin - 4 else f"  {name}\n{'':{margin}}"
+        console.print(f"{start}{beside[margin:]}", soft_wrap=True)
+    console.print()
+
+
+def parse(app: App, argv: Sequence[str]) -> dict[str, Any]:
+    """Return the values that arguments give, by the paths of their options, or raise UsageError."""
+    try:
+        _, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(_problem(error, f"`{app.name[0]} --help`")) from None
+    return {name.replace("__", "."): value for name, value in bound.arguments.items()}
+
+
+def _refuse(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse what cyclopts would read as another value."""
+    for argument in arguments:
+        for token in argument.tokens:
+            wrong = {int: "." in token.value, float: token.value.lower() == "nan", Path: not token.value}
+            for kind in get_args(argument.hint) or (argument.hint,):
+                if wrong.get(kind):
+                    raise CoercionError(argument=argument, token=token, target_type=kind)
+
+
+def _problem(error: CycloptsError, see: str) -> str:
+    match error:
+        case CoercionError(argument=Argument() as option, token=Token() as token, target_type=kind):
+            shown = token.value if token.value.isprintable() and token.value.strip() else repr(token.value)
+            choice = f"a choice. Give one of {', '.join(option.get_choices() or ('true', 'false'))}"
+            return f"{option.name} {shown}: not {_KINDS.get(kind, choice)}."
+        case cyclopts.UnknownOptionError(token=token, argument_collection=options):
+            word = (token.keyword or token.value).partition("=")[0].replace("_", "-")
+            names = [name for option in options for name in (option.names if "no-" in word else option.positives)]
+            if word in names:
+                return f"{word}: stands after `--`. Options stand before it."
+            return f"{word}: no such option. {hint(word, names, f'{see} lists them.')}"
+        case cyclopts.UnusedCliTokensError(unused_tokens=[word, *_]):
+            return f"{word}: not expected here. Leave it out, or see {see}."
+        case MissingArgumentError(argument=Argument() as option, keyword=keyword):
+            return f"{option.name}: {'needs a value' if keyword else 'missing'}. {see} describes it."
+    return str(error)

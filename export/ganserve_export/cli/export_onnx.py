@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import UsageError, flag
+from ganserve._command_line.process import BAD_USAGE, DONE, FAILED
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import BadUsageError, ExportError
 
@@ -26,9 +27,9 @@ class Options:
     It imports networks of your own again: export where you trained, with the same PYTHONPATH, or add --trust.
     """
 
-    run: Path = flag(positional=True, metavar="RUN")
+    run: Path = flag(positional="RUN")
     """Folder of the training run."""
-    out: Path = flag(aliases=("-o",), folder=True)
+    out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     checkpoint: Literal["auto", "latest", "best"] = "auto"
     """Checkpoint of the run. auto: the latest, or the best if the quality declined after it."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import UsageError, flag
+from ganserve._command_line.process import BAD_USAGE, DONE, FAILED
 from ganserve_export.cli.wording import as_json, describe_difference, describe_ranking
 from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
+class Options(OnnxOptions):
     """Wrap ONNX files that were made elsewhere as the next version of a model.
 
     The generator, and the critic if there is one, get pre- and post-processing, so that they work as in every package:
@@ -28,16 +29,15 @@ class Options:
     across the batch.
     """
 
-    generator: Path = flag(positional=True, metavar="GENERATOR")
+    generator: Path = flag(positional="GENERATOR")
     """The generator's ONNX file: latents [N, Z] or [N, Z, 1, 1], and labels if it takes them -> samples."""
-    critic: Path | None = flag(None, positional=True, metavar="[CRITIC]")
+    critic: Path | None = flag(None, positional="CRITIC")
     """The critic's ONNX file: samples, and labels if it takes them -> one value a sample. Without it, the
     server cannot score."""
-    out: Path = flag(aliases=("-o",), folder=True)
+    out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     labels: str | None = flag(None, metavar="A,B,…|FILE")
     """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
-    reading: OnnxOptions = flag(OnnxOptions(), flat=True)
     json: bool = False
     """Print the result as JSON."""
 
@@ -50,7 +50,8 @@ def _package(options: Options) -> int:
     # Only now: torch and onnxruntime take seconds, --help must not.
     from ganserve_export.from_onnx.package_onnx import package_onnx
 
-    reading = replace(options.reading, label_names=label_names)
+    reading = OnnxOptions(**{item.name: getattr(options, item.name) for item in fields(OnnxOptions)})
+    reading = replace(reading, label_names=label_names)
     packaged = package_onnx(options.generator, options.critic, options.out, reading)
     sys.stdout.write(as_json(packaged) if options.json else _as_text(packaged, options))
     return DONE

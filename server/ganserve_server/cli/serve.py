@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ganserve._command_line.command import BAD_USAGE, FAILED, Command, complain
+from ganserve._command_line.command import Command
+from ganserve._command_line.process import BAD_USAGE, FAILED, complain
 from ganserve_server.control_groups import usable_memory
 from ganserve_server.errors import GanserveServerError, StartupError
 from ganserve_server.models.trial_process import TrialProcesses

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ganserve._command_line.command import BAD_USAGE, DONE, Command, complain, printable
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import UsageError, flag
+from ganserve._command_line.process import BAD_USAGE, DONE, complain, printable
 from ganserve_server.errors import StartupError
 from ganserve_server.identity.identity import Role
 from ganserve_server.identity.token_editor import add_token, remove_tokens, tokens_of
@@ -21,16 +22,16 @@ class TokenArguments:
     names, roles and models.
     """
 
-    action: Literal["new", "list", "revoke"] = flag(positional=True, metavar="ACTION")
+    action: Literal["new", "list", "revoke"] = flag(positional="ACTION")
     """new, list or revoke."""
-    name: str = flag("", positional=True, metavar="[NAME]")
+    name: str = flag("", positional="NAME")
     """Name of the caller in logs, metrics and quotas. Several tokens may have one name, as during a change."""
     identities: Path = flag(Path("identities.toml"), metavar="FILE")
     """File of identities, as in `ganserve serve --identities FILE`. It is made if it is missing."""
-    role: tuple[Role, ...] = flag((), repeat=True)
+    role: tuple[Role, ...] = flag(())
     """What the caller may do; repeat it for several. sample: draw samples. score: score samples. admin: load and unload
     models. metrics: read /metrics."""
-    model: tuple[str, ...] = flag(("*",), metavar="PATTERN", repeat=True)
+    model: tuple[str, ...] = flag(("*",), metavar="PATTERN")
     """Models that the caller may see and use; * stands for any characters. Repeat it for several."""
     days: float | None = None
     """Days until the token ends. Without it, it has no end."""

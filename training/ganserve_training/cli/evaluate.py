@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import UsageError, flag
+from ganserve._command_line.process import BAD_USAGE, DONE, FAILED
 from ganserve_training.errors import ConfigError, TrainingError
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.run.run_folder import Which
@@ -25,17 +26,15 @@ PackageOpener: TypeAlias = "Callable[[Path], Subject | None]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateArguments:
+class EvaluateArguments(EvaluationOptions):
     """Judge samples of runs or of exported model packages, one or several side by side.
 
     A run's samples come from its averaged generator, and the figures are saved in RUN/metrics.json. A package runs
     through onnxruntime.
     """
 
-    models: tuple[Path, ...] = flag(positional=True, metavar="MODEL [MODEL ...]")
+    models: tuple[Path, ...] = flag(positional="MODEL")
     """Folders of runs, such as runs/digits, or of model packages: models/digits or models/digits/1."""
-    measurement: EvaluationOptions = field(default_factory=EvaluationOptions, metadata={"flat": True})
-    """The samples to compare, and the metrics."""
     checkpoint: Which = "auto"
     """Checkpoint of a run. auto: the latest, or the best if the quality declined after it."""
     trust: bool = False
@@ -57,7 +56,7 @@ def _evaluate(
     from ganserve_training.evaluation.yardsticks import Yardsticks
     from ganserve_training.run.command_progress import shown_steps
 
-    options = arguments.measurement
+    options = EvaluationOptions(**{item.name: getattr(arguments, item.name) for item in fields(EvaluationOptions)})
     yardsticks = Yardsticks(options, load_features)
     found: list[tuple[str, Named]] = []
     for model in arguments.models:

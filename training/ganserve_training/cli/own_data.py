@@ -69,15 +69,15 @@ def completed(argv: Sequence[str]) -> Completed:
     trial = read_arguments([preset, *words])
     data = trial.config.data
     given = given_options(preset, words)
-    open_options = [path for path in _OPEN if f"config.{path}" not in given and hasattr(data, path.partition(".")[2])]
+    open_options = [path for path in _OPEN if path not in given and hasattr(data, path.partition(".")[2])]
     if not isinstance(data, StoredDataConfig) or not open_options:
         return Completed(argv=[preset, *words], arguments=trial, lines=())
-    skips = "on_bad_file" in {item.name for item in fields(data)} and "config.data.on_bad_file" not in given
+    skips = "on_bad_file" in {item.name for item in fields(data)} and "data.on_bad_file" not in given
     before = RunFolder(trial.out).read_config()
     lines: tuple[str, ...] = ()
     if before is not None:  # The run goes on as it began, whatever would be chosen now.
         more = ["data.on_bad_file"] if skips else []
-        more += ["data.labels_path"] if "config.data.labels_path" not in given else []
+        more += ["data.labels_path"] if "data.labels_path" not in given else []
         chosen = _as_before(before.data, value, [*open_options, *more])
     else:
         found = survey(data, skip_bad=skips)

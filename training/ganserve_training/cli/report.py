@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import UsageError, flag
+from ganserve._command_line.process import BAD_USAGE, DONE, FAILED
 from ganserve_training.errors import ConfigError, TrainingError
 
 
@@ -20,7 +21,7 @@ class ReportArguments:
     their metrics, samples of the same seed, curves and differing options.
     """
 
-    runs: tuple[Path, ...] = flag(positional=True, metavar="RUN [RUN ...]")
+    runs: tuple[Path, ...] = flag(positional="RUN")
     """Folders of runs, such as runs/digits; they may still be training."""
     out: Path | None = flag(None, aliases=("-o",), metavar="FILE.html")
     """The file. Without it, report.html in the run's folder, or comparison.html in this folder for several runs."""

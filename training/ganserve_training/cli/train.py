@@ -13,9 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ganserve._command_line.command import BAD_USAGE, DONE, FAILED, Command, printable
-from ganserve._command_line.help import HELP, help_text
-from ganserve._command_line.options import Option, UsageError, hint
+from cyclopts import App
+
+from ganserve._command_line.command import Command
+from ganserve._command_line.options import UsageError, hint
+from ganserve._command_line.parsing import app_of, help_of
+from ganserve._command_line.process import BAD_USAGE, DONE, FAILED, printable
 from ganserve_training.errors import ConfigError, DivergedError, LostProcessError, StoppedError, TrainingError
 from ganserve_training.presets.about import ABOUT, LISTED
 from ganserve_training.run import launcher_environment as launched
@@ -54,15 +57,14 @@ class TrainCommand(Command):
     Its arguments import PyTorch, which the list of presets does without.
     """
 
-    def options(self) -> list[Option]:
-        """Return none: each preset has its own."""
-        return []
-
-    def cases(self) -> dict[str, list[Option]]:
-        """Return the options of each preset."""
+    def app(self) -> App:
+        """Return the command with a command for each preset, which has its own options."""
         from ganserve_training.cli.train_help import completed_options
 
-        return {preset: completed_options(preset) for preset in ABOUT}
+        app = app_of("ganserve train", [])
+        for preset, about in ABOUT.items():
+            app.command(app_of(preset, completed_options(preset), about))
+        return app
 
     def help(self, argv: Sequence[str]) -> str:
         """Return the list of presets, or the help of a preset."""
@@ -76,8 +78,12 @@ class TrainCommand(Command):
         if arguments:
             words = [word for word in argv if word not in ABOUT]
             right = " ".join([next((word for word in argv if word in ABOUT), "digits"), *words])
-            raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: {self.prog} {right}")
-        return help_text(f"{self.prog} [PRESET] [OPTIONS]", _ABOUT, {"options": HELP, "presets": LISTED}, self.examples)
+            raise UsageError(f"{' '.join(argv)}: a preset comes first. Write it like this: ganserve train {right}")
+        app = app_of("ganserve train", [], _ABOUT)
+        app.usage = "ganserve train [PRESET] [OPTIONS]"
+        for place, (name, about) in enumerate(LISTED.items()):
+            app.command(f"{__name__}:COMMAND", name=name, help=about, group="presets", sort_key=place)
+        return help_of(app, ["examples:", *(f"  {example}" for example in self.examples)])
 
     def read(self, argv: Sequence[str]) -> Call:
         """Return the arguments, how they were written, and what to say about choices."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal
 
-from ganserve._command_line.options import UsageError, build, flag, options_of
-from ganserve._command_line.parsing import parse
+from ganserve._command_line.options import UsageError, flag, options_of
+from ganserve._command_line.parsing import app_of, parse
+from ganserve_training.cli.train_options import options_of_config
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.config.choices import misplaced
 from ganserve_training.config.fitting import DATA_PATHS, Fit
-from ganserve_training.config.serialisation import anneals
+from ganserve_training.config.serialisation import anneals, changed_config
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
 from ganserve_training.presets import PRESETS
@@ -39,9 +41,9 @@ _FAMILIAR = {
 class TrainArguments:
     """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint."""
 
-    config: TrainConfig = flag(flat=True)
+    config: TrainConfig = flag(flag=False)
     """The preset's values, each of which a flag replaces."""
-    out: Path = flag(aliases=("-o",), folder=True)
+    out: Path = flag(aliases=("-o",))
     """The run's folder. An existing run is resumed."""
     data: str | None = flag(None, metavar="PATH|SOURCE")
     """Your data: a folder, a file or a zip archive, whose source is recognised; or a source, such as digits. Short for
@@ -58,6 +60,10 @@ class TrainArguments:
     fit: Fit | None = flag(None, flag=False)
     """Rules by which the preset's values follow other data; None: the data are the preset's."""
 
+    def options(self) -> list[Parameter]:
+        """Return the options of the command line, with these values as their defaults."""
+        return [*options_of_config(self.config), *options_of(type(self), self)]
+
 
 def read_arguments(argv: Sequence[str]) -> TrainArguments:
     """Read the command's arguments, the preset first; raise UsageError or, for contradictions, ConfigError."""
@@ -71,9 +77,10 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     for word in words:
         if error := misplaced(defaults.config, word.partition("=")[0]):
             raise error
-    given = parse(options_of(TrainArguments, defaults), words, f"ganserve train {preset}")
-    arguments: TrainArguments = build(defaults, given)
-    paths = frozenset(".".join(path[1:]) for path in given if path[0] == "config")
+    given = parse(app_of(f"ganserve train {preset}", defaults.options()), words)
+    own = {item.name: given.pop(item.name) for item in fields(TrainArguments) if item.name in given}
+    arguments = replace(defaults, config=changed_config(defaults.config, given), **own)
+    paths = frozenset(given)
     _check_given(paths, arguments.config)
     return replace(arguments, fit=Fit(preset=PRESETS[preset], given=paths)) if paths & DATA_PATHS else arguments
 
@@ -121,18 +128,23 @@ def _data_words(words: Sequence[str]) -> tuple[int, int, str] | None:
 
 
 def given_options(preset: str, words: Sequence[str]) -> frozenset[str]:
-    """Return the options among the arguments, such as "out" and "config.data.size"."""
+    """Return the options among the arguments, such as "out" and "data.size"."""
     words = with_data(words)
-    options = options_of(TrainArguments, preset_defaults(preset, chosen(preset, words)))
-    return frozenset(".".join(path) for path in parse(options, words, f"ganserve train {preset}", some=True))
+    options = preset_defaults(preset, chosen(preset, words)).options()
+    return frozenset(parse(app_of(f"ganserve train {preset}", options), words))
 
 
 def chosen(preset: str, words: Sequence[str]) -> dict[str, Any]:
     """Return the choices among the arguments, whatever the others are."""
     choosing = {*allowed_choices(), "data.labels", "batch_size"}
-    options = [option for option in options_of(TrainConfig, PRESETS[preset]) if ".".join(option.path) in choosing]
-    found = parse(options, words, f"ganserve train {preset}", some=True)
-    return {".".join(path): value for path, value in found.items()}
+    flags = {f"--{path.replace('_', '-')}" for path in choosing}
+    ours: list[str] = []
+    for place, word in enumerate(words):
+        name, joined, _ = word.partition("=")
+        if name.replace("_", "-") in flags:
+            ours += words[place : place + (1 if joined else 2)]
+    options = [option for option in options_of_config(PRESETS[preset]) if option.name.replace("__", ".") in choosing]
+    return parse(app_of(f"ganserve train {preset}", options), ours)
 
 
 def preset_defaults(preset: str, choices: Mapping[str, Any]) -> TrainArguments:

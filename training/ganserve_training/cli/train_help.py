@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from inspect import Parameter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ganserve._command_line.help import HELP, entries, help_text
-from ganserve._command_line.options import Option, UsageError, options_of
+import cyclopts
+
+from ganserve._command_line.options import UsageError, option
+from ganserve._command_line.parsing import app_of, help_of
 from ganserve_training.cli.train_arguments import TrainArguments, chosen, preset_defaults, with_data
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.errors import ConfigError
@@ -25,7 +27,7 @@ _FIRST = (
 """Options of the short help."""
 
 
-def completed_options(preset: str) -> list[Option]:
+def completed_options(preset: str) -> list[Parameter]:
     """Return the options that shells complete: a preset's, those of other data sources, and those that show help.
 
     A shell doesn't know the arguments before, so options of other architectures or losses are left out.
@@ -33,21 +35,21 @@ def completed_options(preset: str) -> list[Option]:
     sources = [{"data.source": name} for name in allowed_choices()["data.source"]]
     templates = [PRESETS[preset], *(with_choices(PRESETS[preset], source) for source in sources)]
     arguments = [TrainArguments(config=template, out=Path("runs") / preset) for template in templates]
-    options = {option.path: option for each in reversed(arguments) for option in options_of(TrainArguments, each)}
+    options = {found.name: found for each in reversed(arguments) for found in each.options()}
     sections: Any = Literal[tuple(_sections(options.values()))]
     return [
         *options.values(),
-        Option(("help",), ("--help",), sections, None, {}, "Show one section of the options."),
-        Option(("help_all",), ("--help-all",), bool, False, {"opposite": False}, "Show all options."),
+        option("help", sections, None, "Show one section of the options."),
+        option("help_all", bool, False, "Show all options."),
     ]
 
 
-def _sections(options: Iterable[Option]) -> dict[str, list[Option]]:
+def _sections(options: Iterable[Parameter]) -> dict[str, list[Parameter]]:
     """Return the options by the section of the help that shows them."""
-    sections: dict[str, list[Option]] = {}
-    for option in options:
-        nested = option.path[0] == "config" and len(option.path) > 2
-        sections.setdefault(option.path[1] if nested else "run", []).append(option)
+    sections: dict[str, list[Parameter]] = {}
+    for each in options:
+        section, _, nested = each.name.partition("__")
+        sections.setdefault(section if nested else "run", []).append(each)
     return sections
 
 
@@ -57,42 +59,42 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
     section = next((after for word, after in pairwise([*words, ""]) if word in ("-h", "--help")), "")
     config, options = _options(preset, [word for word in words if word not in ("-h", "--help", "--help-all")])
     sections = _sections(options)
-    if section and not section.startswith("-") and section not in sections:
+    end = [f"--help SECTION shows one of {', '.join(sections)}; --help-all shows all options."]
+    if section in sections:
+        shown = {section: sections[section]}
+    elif section and not section.startswith("-"):
         near = next((f"Did you mean {name}?" for name in sections if name.startswith(section)), "")
         all_of = f"Give one of {', '.join(sections)}."
         raise UsageError(f"--help {section}: no such section. {near or all_of}")
-    if section in sections:
-        others = {"--help SECTION": f"Show one of {', '.join(sections)}.", "--help-all": "Show all options."}
-        shown = {section: entries(sections[section]), "help": HELP | others}
     elif "--help-all" in words:
-        shown = {**{name: entries(of) for name, of in sections.items()}, "help": HELP}
+        shown = sections
     else:
-        every = {".".join(option.path).removeprefix("config."): option for option in options}
-        lines = {f"--help {name}": f"{len(of):2} options: {_about(config, name)}" for name, of in sections.items()}
-        shown = {
-            "options that matter most": entries(every[name] for name in _FIRST if name in every),
-            "all options, by section": {**lines, "--help-all": "all of them"},
-        }
+        every = {option.name.replace("__", "."): option for option in options}
+        shown = {"options that matter most": [every[name] for name in _FIRST if name in every]}
+        end = ["all options, by section:"]
+        end += [f"  --help {name:12} {len(of):2} options: {_about(config, name)}" for name, of in sections.items()]
+        end += ["  --help-all"]
     prog = f"ganserve train {preset}"
-    examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
-    return help_text(f"{prog} [OPTIONS]", TrainArguments.__doc__ or "", shown, examples)
+    end += ["", "examples:", f"  {prog} --out runs/mine", f"  {prog} --steps 500 --json"]
+    grouped = []
+    for title, those in shown.items():
+        group = cyclopts.Parameter(group=cyclopts.Group.create_ordered(title))
+        grouped += [each.replace(annotation=Annotated[each.annotation, group]) for each in those]
+    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), end)
 
 
-def _options(preset: str, words: Sequence[str]) -> tuple[TrainConfig, list[Option]]:
+def _options(preset: str, words: Sequence[str]) -> tuple[TrainConfig, list[Parameter]]:
     """Return a preset with the choices among the arguments, and its options, whose defaults are the preset's own."""
     defaults = preset_defaults(preset, {})
-    usual = {option.path: option.default for option in options_of(TrainArguments, defaults)}
+    usual = {option.name: option for option in defaults.options()}
     choices: dict[str, Any] = {}
     try:
         choices = chosen(preset, with_data(words))
         defaults = preset_defaults(preset, choices)
     except (UsageError, ConfigError):
         choices = {}
-    options = options_of(TrainArguments, defaults)
-    given = {("config", *path.split(".")) for path in choices} & set(usual)
-    return defaults.config, [
-        replace(option, default=usual[option.path]) if option.path in given else option for option in options
-    ]
+    given = {path.replace(".", "__") for path in choices}
+    return defaults.config, [usual.get(each.name, each) if each.name in given else each for each in defaults.options()]
 
 
 def _about(config: TrainConfig, section: str) -> str:

@@ -1,15 +1,18 @@
 """The command `ganserve completion`: let bash, zsh or fish complete the command line."""
 
-import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+from cyclopts import App
+
 from ganserve._cli import commands
-from ganserve._command_line.command import DONE, Command
+from ganserve._command_line.command import Command
 from ganserve._command_line.options import flag
 from ganserve._command_line.parsing import app_of
+from ganserve._command_line.process import DONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,29 +23,17 @@ class CompletionArguments:
     after an upgrade.
     """
 
-    shell: Literal["bash", "zsh", "fish"] = flag(positional=True, metavar="SHELL")
+    shell: Literal["bash", "zsh", "fish"] = flag(positional="SHELL")
     """The shell that reads the script: bash, zsh or fish."""
 
 
-def command_of(name: str) -> Command | None:
-    """Return a command; None where its extra is not installed."""
-    try:
-        command: Command = import_module(commands()[name].module).COMMAND
-    except ModuleNotFoundError:
-        return None
-    return command
-
-
 def _completion(arguments: CompletionArguments) -> int:
-    from cyclopts import App
-
-    root = App("ganserve", help="Train, export, serve and sample GANs.", version_flags=("--version", "-V"))
+    root = app_of("ganserve", [])
     for name, entry in commands().items():
-        command = command_of(name)
-        app = app_of(name, command.options() if command else [], entry.summary)
-        for case, options in (command.cases() if command else {}).items():
-            app.command(app_of(case, options))
-        root.command(app)
+        with suppress(ModuleNotFoundError):  # An extra that is not installed.
+            app: App = import_module(entry.module).COMMAND.app()
+            app.help, app.help_flags = entry.summary, ("--help", "-h")
+            root.command(app, name=name)
     script = root.generate_completion(prog_name="ganserve", shell=arguments.shell)
     sys.stdout.write(_adapted(script, arguments.shell))
     return DONE
@@ -54,8 +45,7 @@ def _adapted(script: str, shell: str) -> str:
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
         return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
-    # A preset's --help takes a section: drop the one of cyclopts, and let options after a command be this command's.
-    script = re.sub(r"(--help-all\[.*\n) *'--help\[.*\n", r"\1", script)
+    # Options after a command are this command's.
     script = script.replace("_arguments -C", "_arguments -A '-*' -C")
     # Work both as a file of $fpath, which is the function's body, and when it is sourced.
     call = 'if [ "$funcstack[1]" = _ganserve ]; then _ganserve "$@"; else compdef _ganserve ganserve; fi'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ganserve._cli.machine.doctor_checks import Check, State, all_checks
 from ganserve._cli.shared import ServerArguments, command, say, say_json
-from ganserve._command_line.command import DONE, FAILED
+from ganserve._command_line.process import DONE, FAILED
 
 _EXAMPLES = ("ganserve doctor", "ganserve doctor --target gpu-box:50051 --json")
 
