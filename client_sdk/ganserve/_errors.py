@@ -84,7 +84,10 @@ class ServerOverloaded(GanserveError):
 
 
 class MessageTooLarge(GanserveError):
-    """A request or an answer exceeds the size of a message: stream, or request fewer samples."""
+    """A request or an answer exceeds the size of a message: stream, or request fewer samples.
+
+    Requests of more than 16 MiB, or than the server has told, are not sent: the client asks for its limit first.
+    """
 
 
 class DeadlineExceeded(GanserveError):

@@ -109,14 +109,24 @@ def test_a_too_large_answer_is_refused_with_the_fix(api: Api) -> None:
         api.sample(10_000_000, model="tiny")
 
 
-def test_a_too_large_request_is_refused(server: str) -> None:
-    images = np.zeros((270 * 2**20 // 64, 8, 8), np.uint8)
-    with (
-        Client(server) as client,
-        pytest.raises(ganserve.MessageTooLarge, match="larger than max") as caught,
-    ):
-        client.score(images, 1, model="tiny")
-    assert caught.value.code == "RESOURCE_EXHAUSTED"
+def test_a_too_large_request_is_refused_before_it_is_sent(api: Api) -> None:
+    images = np.zeros((20 * 2**20 // 64, 8, 8), np.uint8)
+    with pytest.raises(
+        ganserve.MessageTooLarge,
+        match=r"images: 327680 samples take 20\.0 MiB in one request, more than the 16 MiB .* takes: use score_stream",
+    ) as caught:
+        api.score(images, 1, model="tiny")
+    assert caught.value.code is None
+
+
+def test_a_server_s_own_limit_counts(connect: Callable[..., Api], script: Script) -> None:
+    told = gan_service_pb2.ListModelsResponse(limits=gan_service_pb2.MessageLimits(max_request_bytes=2**20))
+    script.answers = [told, told]
+    api = connect(script.address)
+    api.models()
+    with pytest.raises(ganserve.MessageTooLarge, match=r"take 2\.0 MiB in one request, more than the 1 MiB"):
+        api.score(np.zeros((2**21 // 64, 8, 8), np.uint8), 1, model="tiny")
+    assert not script.answers
 
 
 def test_unavailable(connect: Callable[..., Api], closed_port: str) -> None:

@@ -17,6 +17,8 @@ from ganserve._calls.failures import REQUEST_ID_KEY, from_rpc_error
 from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.servers import Servers
+from ganserve._calls.sizes import USUAL_REQUEST_BYTES, limit_in, too_large
+from ganserve._calls.unary_calls import largest_request
 from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
 from ganserve._token import check_token
 
@@ -59,6 +61,7 @@ class _Base:
         self._authorization: tuple[tuple[str, str], ...] = ()
         if isinstance(config.token, str):
             self._use_token(config.token)
+        self._largest_request = USUAL_REQUEST_BYTES  # or what a server has told
 
     @property
     def closed(self) -> bool:
@@ -84,6 +87,17 @@ class _Base:
     def answered(self, endpoint: Endpoint) -> None:
         """Note that a server works."""
         self._servers.rotation.answered(endpoint)
+
+    def _check_size(self, call: Call[Any], size: int, limit: int) -> None:
+        """Raise MessageTooLarge if a request of `size` bytes is larger than the server's limit; 0: unknown."""
+        if limit:
+            self._largest_request = limit
+            if size > limit:
+                raise too_large(call.request, size, limit, self.config.target)
+
+    def _learn(self, response: Any) -> None:
+        """Note the largest request, if a response tells it."""
+        self._largest_request = limit_in(response) or self._largest_request
 
     def share_s(self, attempts: Attempts) -> float | None:
         """Return the deadline of the next attempt."""
@@ -188,7 +202,9 @@ class Transport(_Base):
         self._servers.rotation.probed(endpoint, well)
 
     def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call."""
+        """Return the result of a call; ask for the largest request first if this one is unusually large."""
+        if (size := call.request.ByteSize()) > self._largest_request:
+            self._check_size(call, size, self.unary(largest_request(call.timeout_s)))
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
@@ -201,6 +217,7 @@ class Transport(_Base):
                 self.pause(endpoint, attempts, failure, call.method)
             else:
                 self.answered(endpoint)
+                self._learn(response)
                 return call.parse(response)
 
     def start(self, method: Any, request: object, request_id: str, **options: Any) -> Any:
@@ -311,7 +328,9 @@ class AsyncTransport(_Base):
         self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call."""
+        """Return the result of a call; ask for the largest request first if this one is unusually large."""
+        if (size := call.request.ByteSize()) > self._largest_request:
+            self._check_size(call, size, await self.unary(largest_request(call.timeout_s)))
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
@@ -329,6 +348,7 @@ class AsyncTransport(_Base):
                 raise
             else:
                 self.answered(endpoint)
+                self._learn(response)
                 return await self.parse(call.parse, response, slow=call.slow)
 
     async def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:

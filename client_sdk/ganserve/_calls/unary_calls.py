@@ -97,6 +97,13 @@ def list_models(timeout_s: float) -> Call[list[ModelSummary]]:
     return Call("ListModels", gan_service_pb2.ListModelsRequest(), responses.model_summaries, timeout_s)
 
 
+def largest_request(timeout_s: float) -> Call[int]:
+    """Ask for the bytes of the largest request that the server takes; 0: unknown."""
+    return Call(
+        "ListModels", gan_service_pb2.ListModelsRequest(), lambda answer: answer.limits.max_request_bytes, timeout_s
+    )
+
+
 def get_model(name: str | None, version: int | None, timeout_s: float) -> Call[ModelInfo]:
     """Describe a model."""
     return Call("GetModel", get_model_request(name, version), responses.model_info, timeout_s)

@@ -83,10 +83,9 @@ class Callers:
             self._newest = caller
         return caller
 
-    def leave(self, caller: Caller) -> None:
-        """Count the end of a call."""
-        caller.calls -= 1
-        if not caller.calls and len(self._callers) > _MOST_REMEMBERED:
+    def forget(self, caller: Caller) -> None:
+        """Forget a caller without calls, unless there is room to remember it."""
+        if len(self._callers) > _MOST_REMEMBERED:
             del self._callers[caller.key]
 
     def note_read(self, seconds: float) -> None:

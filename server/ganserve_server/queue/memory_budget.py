@@ -59,11 +59,6 @@ class MemoryBudget:
         self.held_bytes += size
         caller.held_bytes += size
 
-    def release(self, caller: Caller, size: int) -> None:
-        """Return reserved bytes."""
-        self.held_bytes -= size
-        caller.held_bytes -= size
-
     def _refuse(self, caller: Caller, size: int) -> None:
         self.refused += 1
         raise QueueFullError(
@@ -111,8 +106,9 @@ class Account:
 
     def close(self) -> None:
         """Return all bytes."""
-        if self._budget is not None and self.caller is not None:
-            self._budget.release(self.caller, self._held)
+        if self._held and self._budget is not None and self.caller is not None:
+            self._budget.held_bytes -= self._held
+            self.caller.held_bytes -= self._held
             self._held = 0
 
 

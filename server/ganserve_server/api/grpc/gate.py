@@ -49,7 +49,11 @@ class Gate:
         call.account.hold(self._request_bytes)
 
     def _left(self, call: Call, account: Account, _task: object) -> None:
-        self.stalls.end_answer(call)
+        # Runs for every call.
+        self.stalls.unread.pop(call, None)
         account.close()
-        assert account.caller is not None, "the call has entered"
-        self.callers.leave(account.caller)
+        caller = account.caller
+        assert caller is not None, "the call has entered"
+        caller.calls -= 1
+        if not caller.calls:
+            self.callers.forget(caller)

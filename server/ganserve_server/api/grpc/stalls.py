@@ -43,7 +43,8 @@ class Stalls:
         self._waiting: collections.deque[tuple[Caller, asyncio.Future[None]]] = collections.deque()
         # Calls in the order in which they began to wait, and when.
         self._reading: dict[Call, float] = {}
-        self._unread: dict[Call, tuple[float, str]] = {}
+        self.unread: dict[Call, tuple[float, str]] = {}
+        """The calls whose answers wait to be read: since when, and their peers."""
         self._watching: asyncio.TimerHandle | None = None
         self.cut_off = 0
         """Clients that were cut off."""
@@ -83,13 +84,13 @@ class Stalls:
 
     def begin_answer(self, call: Call, peer: str) -> None:
         """Note that an answer, or the next message of a stream, waits to be read."""
-        self._unread[call] = time.monotonic(), peer
+        self.unread[call] = time.monotonic(), peer
         if self._watching is None:
             self._watch()
 
     def end_answer(self, call: Call) -> None:
         """Note that it was read, or that the call ended."""
-        self._unread.pop(call, None)
+        self.unread.pop(call, None)
 
     async def _slot(self, caller: Caller) -> None:
         slot = asyncio.get_running_loop().create_future()
@@ -135,7 +136,7 @@ class Stalls:
                 self.cut_off += 1
                 _log.warning("%s: its request did not arrive within %g s", call.method, self._timeout_s)
                 call.task.cancel()
-        for call, (since, peer) in list(self._unread.items()):
+        for call, (since, peer) in list(self.unread.items()):
             if since > late:
                 break
             if not call.stalled:
@@ -143,5 +144,5 @@ class Stalls:
                 self.cut_off += 1
                 closed = "its connection is closed" if cut_off(peer) else "its connection could not be closed"
                 _log.warning("%s: %s did not read its answer for %g s; %s", call.method, peer, self._timeout_s, closed)
-        if self._reading or self._unread:
+        if self._reading or self.unread:
             self._watch()
