@@ -215,6 +215,7 @@ class AsyncClient(AsyncConnection):
         *,
         model: str | None = None,
         version: int | None = None,
+        fit: bool = False,
         priority: Priority = "normal",
         timeout_s: float | None = None,
     ) -> Scores:
@@ -225,15 +226,18 @@ class AsyncClient(AsyncConnection):
                 Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
                 [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
                 as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the
-                model's size; gray becomes RGB and RGB gray where nothing is lost. A PNG that `SampleBatch.save_grid` or
-                `save` wrote is cut into its samples, exactly. Paths of folders: the PNG, JPEG, WebP, BMP and TIFF files
-                in it, by name. Paths of what `save_npz` and `save_csv` wrote, or other .npz, .csv and .npy files.
+                model's size, or see `fit`; gray becomes RGB and RGB gray where nothing is lost. A PNG that
+                `SampleBatch.save_grid` or `save` wrote is cut into its samples, exactly. Paths of folders: the PNG,
+                JPEG, WebP, BMP and TIFF files in it, by name. Paths of what `save_npz` and `save_csv` wrote, or other
+                .npz, .csv and .npy files.
             label: As for `sample`; conditional models need it, unless their critic takes none
                 (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
                 critic takes any.
             model: The model's name. Default: the one that drew the samples, batches or PNGs, if known, else the
                 client's, else the server's only model.
             version: The model's version. Default: the latest that is ready.
+            fit: Cut and resize pictures of another size to the model's, and convert their colours; else they are
+                refused. Such scores say less: the critic has never seen resized pictures.
             priority: As for `sample`.
             timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
                 Pictures, samples, batches, and arrays [2 to 4, H, W], which might be one image with its channels first,
@@ -249,7 +253,7 @@ class AsyncClient(AsyncConnection):
             MissingExtra: There is a path, and Pillow is not installed.
             GanserveError: Any other failure, as for `sample`.
         """
-        inputs = await async_in_thread(ScoreInputs.read, images, label)
+        inputs = await async_in_thread(ScoreInputs.read, images, label, fit)
         model = self._model_name(inputs.model if model is None else model)
         info = await self.model(model, version, timeout_s=timeout_s) if inputs.needs_model else None
         timeout_s = self._timeout_s(timeout_s)
@@ -263,6 +267,7 @@ class AsyncClient(AsyncConnection):
         *,
         model: str | None = None,
         version: int | None = None,
+        fit: bool = False,
         priority: Priority = "normal",
         timeout_s: float | None = None,
     ) -> AsyncScoreStream:
@@ -278,6 +283,7 @@ class AsyncClient(AsyncConnection):
                 that samples, batches and PNGs carry, if the critic takes any.
             model: As for `score`.
             version: As for `score`.
+            fit: As for `score`.
             priority: As for `sample`.
             timeout_s: Most seconds to wait for the scores of each item, without the time that the caller and the
                 iterable take; math.inf waits for ever. Default: the client's.
@@ -296,6 +302,7 @@ class AsyncClient(AsyncConnection):
             model=model,
             default_model=self._transport.config.model,
             version=version,
+            fit=fit,
             priority=priority,
             timeout_s=timeout_s,
         )

@@ -139,6 +139,15 @@ def test_a_picture_and_its_scores(shell: Shell) -> None:
     assert sum(int(line.split()[2]) for line in table[1:]) == 20
 
 
+def test_a_picture_with_captions_has_the_same_scores(shell: Shell) -> None:
+    words = ("-n", "6", "--model", "tiny", "--seed", "5", "--scores", "--scale", "3")
+    shell.ok("sample", *words, "--out", "plain.png")
+    shell.ok("sample", *words, "--captions", "--out", "captions.png")
+    plain, captions = (json.loads(shell.ok("score", name, "--json"))[0] for name in ("plain.png", "captions.png"))
+    assert {**captions, "file": ""} == {**plain, "file": ""}
+    assert (shell.folder / "captions.png").read_bytes() != (shell.folder / "plain.png").read_bytes()
+
+
 @pytest.mark.parametrize("label", ["two", "2"])
 def test_a_folder_of_pictures(shell: Shell, label: str) -> None:
     shell.ok("sample", "-n", "3", "--model", "tiny", "--label", label, "--seed", "5", "--offset", "7", "-o", "new/")
@@ -299,6 +308,9 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
         ),
         (2, ("sample", "--select", "best"), "--select best: must be best-of:N or rejection:N, N from 1 to 1024"),
         (2, ("sample", "--select", "best-of:1025"), "--select best-of:1025: must be best-of:N or rejection:N"),
+        (2, ("sample", "--scale", "2"), "--scale: is for one picture: add --out NAME.png"),
+        (2, ("sample", "--captions", "-o", "x/"), "--captions: is for one picture: add --out NAME.png"),
+        (2, ("sample", "--scale", "0", "-o", "x.png"), "--scale 0: must be at least 1"),
         (2, ("sample", "--walk-to", "2"), "--walk-to: has no --seed to begin at"),
         (2, ("sample", "--walk-to", "2", "--seed", "1", "--offset", "1"), "--offset: cannot go with --walk-to"),
         (2, ("bench", "x", "--target", "y"), "--target: cannot go with HOST:PORT: leave one of them out"),

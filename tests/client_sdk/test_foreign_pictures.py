@@ -68,6 +68,22 @@ def test_the_command_fits_pictures_only_on_request(server: str, tmp_path: Path) 
     assert scored["scores"] == pytest.approx(CONDITIONAL.scores(images, np.array([2])))
 
 
+def test_the_sdk_fits_pictures_as_the_command_does_and_only_on_request(server: str, tmp_path: Path) -> None:
+    photo, inks = tmp_path / "photo.jpg", tmp_path / "inks.jpg"
+    Image.new("RGB", (40, 20), (200, 10, 10)).save(photo)
+    Image.new("CMYK", (9, 30), (0, 200, 200, 10)).save(inks)
+    with Client(server, model="tiny") as client:
+        for file in (photo, inks):
+            words = ("score", file, "--label", "two", "--model", "tiny", "--json", "--target", server)
+            (scored,) = json.loads(said(*words, "--fit"))
+            np.testing.assert_array_equal(client.score(file, "two", fit=True).scores, np.float32(scored["scores"]))
+        with pytest.raises(InvalidRequest, match="is 40x20 pixels; model 'tiny' takes 8x8"):
+            client.score(photo, "two")
+        both = client.score([photo.read_bytes(), Image.open(inks)], "two", fit=True)
+        streamed = list(client.score_stream([photo, inks], "two", fit=True))
+        np.testing.assert_array_equal(both.scores, np.concatenate([each.scores for each in streamed]))
+
+
 def test_a_grid_keeps_its_model_and_labels_when_it_is_fitted(server: str, tmp_path: Path) -> None:
     with Client(server) as client:
         grid = client.sample(3, model="tiny", seed=4).save_grid(tmp_path / "grid.png")

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ganserve import InvalidRequest, SampleBatch
+from ganserve._results.captions import captioned
 from ganserve._results.grid_layout import arrange
 from ganserve._results.grid_picture import CHUNK, MAX_PIXELS
 from ganserve._results.input_source import Source
@@ -46,13 +47,22 @@ def batch_of(count: int, height: int, width: int, channels: int, labels: list[in
     channels=st.integers(1, 4),
     columns=st.none() | st.integers(1, 50),
     scale=st.none() | st.integers(1, 4),
+    captions=st.booleans(),
 )
 def test_a_grid_is_cut_into_exactly_its_samples(
-    data: st.DataObject, count: int, size: tuple[int, int], channels: int, columns: int | None, scale: int | None
+    data: st.DataObject,
+    count: int,
+    size: tuple[int, int],
+    channels: int,
+    columns: int | None,
+    scale: int | None,
+    captions: bool,
 ) -> None:
     labels = data.draw(st.none() | st.lists(st.integers(0, 4), min_size=count, max_size=count))
     batch = batch_of(count, *size, channels, labels)
-    picture = Image.open(io.BytesIO(grid_png(batch, columns=columns, scale=scale)))
+    if captions and (labels is None or data.draw(st.booleans())):
+        batch = replace(batch, scores=np.linspace(-9, 9, count, dtype=np.float32))
+    picture = Image.open(io.BytesIO(grid_png(batch, columns=columns, scale=scale, captions=captions)))
     pixels, grid = read_pixels(picture, Source())
     np.testing.assert_array_equal(pixels, batch.images)
     assert grid is not None
@@ -132,6 +142,41 @@ def test_a_walk_is_a_row(count: int, expected: tuple[int, int]) -> None:
 def test_many_samples_of_a_label_take_several_rows() -> None:
     grid = arrange(batch_of(100, 8, 8, 1, [0] * 70 + [1] * 30), columns=None, scale=None)
     assert (grid.rows, grid.columns) == (4, 32)
+
+
+def test_captions_are_names_at_rows_of_labels_else_below_each_sample() -> None:
+    rows, texts = captioned(
+        arrange(grouped := batch_of(6, 8, 8, 1, [2, 2, 0, 0, 1, 1]), columns=None, scale=None), grouped
+    )
+    assert (texts.rows, set(texts.cells), rows.below) == ({0: "n°2", 1: "n°0", 2: "n°1"}, {()}, 0)
+    mixed = replace(batch_of(3, 8, 8, 1, [1, 0, 1]), scores=np.array([0.5, -1.25, 30], np.float32))
+    cells, texts = captioned(arrange(mixed, columns=None, scale=None), mixed)
+    assert texts.cells == (("n°1", "+0.50"), ("n°0", "-1.25"), ("n°1", "+30.00"))
+    assert (texts.rows, cells.left) == ({}, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_captions_are_legible_whatever_the_channels(channels: int) -> None:
+    dark = replace(batch_of(4, 8, 8, channels, [0, 0, 1, 1]), samples=np.zeros((4, 8, 8, channels), np.uint8))
+    grid, _ = captioned(arrange(dark, columns=None, scale=None), dark)
+    picture = np.asarray(Image.open(io.BytesIO(grid_png(dark, captions=True)))).reshape(*grid.pixel_size, channels)
+    margin = picture[:, : grid.left]
+    assert (margin[..., 0] > 200).sum() > 20
+    assert (margin[..., 0] == 96).sum() > 20
+    if channels in (2, 4):
+        assert (margin[..., -1] == 255).all()
+        assert (picture[grid.corners()[0][0], grid.corners()[0][1]] == 0).all()
+
+
+def test_captions_of_samples_with_nothing_to_tell_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"captions: have nothing to show.*return_scores=True"):
+        batch_of(2, 8, 8, 1).grid_png(captions=True)
+
+
+def test_a_grid_without_captions_is_written_for_earlier_readers() -> None:
+    described = json.loads(arrange(batch_of(2, 8, 8, 1), columns=None, scale=None).to_json())
+    assert described["format"] == 1
+    assert "left" not in described
 
 
 @pytest.mark.parametrize(("side", "scale"), [(1, 28), (8, 4), (16, 2), (27, 2), (28, 1), (64, 1), (512, 1)])

@@ -64,6 +64,20 @@ def test_a_grid_holds_every_sample_row_by_row(tmp_path: Path, channels: int, mod
         np.testing.assert_array_equal(shown[top : top + 48 : 6, left : left + 48 : 6], pixels[index])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_names_of_rows_stand_left_of_the_samples_and_leave_them_alone(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), np.uint8)
+    plain = np.asarray(sample_grid(pixels, 3)).reshape(102, 152, channels)
+    named = np.asarray(sample_grid(pixels, 3, ("cat", "größer")))
+    margin = named.shape[1] - 152
+    named = named.reshape(102, -1, channels)
+    np.testing.assert_array_equal(named[:, margin:], plain)
+    for row in range(2):
+        assert named[row * 50 : row * 50 + 50, :margin, 0].max() == 255
+    assert channels not in (2, 4) or named[:, :margin, -1].min() == 255
+    assert sample_grid(pixels, 3, ("a" * 200, "b")).size[0] <= 152 + 160
+
+
 def test_large_images_are_not_enlarged_and_a_last_row_may_be_short() -> None:
     assert sample_grid(np.zeros((5, 64, 64, 1), np.uint8), columns=2).size == (2 * 66 + 2, 3 * 66 + 2)
 

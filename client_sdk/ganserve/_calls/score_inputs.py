@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganserve._argument_checks import kind_of
+from ganserve._argument_checks import check_flag, kind_of
 from ganserve._calls.arrays import as_array
 from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
 from ganserve._results.batch import Sample, SampleBatch, as_images
-from ganserve._results.input_source import Source
+from ganserve._results.input_source import NeedsFittingError, Source
+from ganserve._results.picture_file import resized, without_inks
 from ganserve._results.picture_reading import ENDINGS, fit_channels, open_picture, read_pixels
 from ganserve._results.tables import SUFFIXES, read_samples
 
@@ -63,12 +64,15 @@ class ScoreInputs:
 
     pieces: tuple[_Piece, ...]
     label: Labels | None
+    fit: bool = False
+    """Cut and resize pictures of another size to the model's."""
 
     @classmethod
-    def read(cls, images: ImagesLike, label: Labels | None) -> ScoreInputs:
+    def read(cls, images: ImagesLike, label: Labels | None, fit: bool = False) -> ScoreInputs:
         """Read what `Client.score` takes; opens files."""
+        fit = check_flag("fit", fit)
         if _is_source(images):
-            return cls(tuple(_read(images, "images")), label)
+            return cls(tuple(_read(images, "images", fit=fit)), label, fit)
         if not isinstance(images, Sequence):
             raise InvalidRequest.of("images", f"is {kind_of(images)}; {_FORMS}")
         if not images:
@@ -76,8 +80,8 @@ class ScoreInputs:
         for position, source in enumerate(images):
             if not _is_source(source):
                 raise InvalidRequest.of(f"images[{position}]", f"is {kind_of(source)}; {_FORMS}")
-        pieces = [piece for position, source in enumerate(images) for piece in _read(source, f"images[{position}]")]
-        return cls(tuple(pieces), label)
+        sources = [(source, f"images[{position}]") for position, source in enumerate(images)]
+        return cls(tuple(piece for source, name in sources for piece in _read(source, name, fit=fit)), label, fit)
 
     @property
     def needs_model(self) -> bool:
@@ -92,7 +96,7 @@ class ScoreInputs:
 
     def samples(self, info: ModelInfo | None) -> npt.NDArray[Any]:
         """Return all samples, uint8 [N, H, W, C] or float32 [N, D]; the model is required if `needs_model`."""
-        parts = [piece.samples if info is None else _fitted(piece, info) for piece in self.pieces]
+        parts = [piece.samples if info is None else _fitted(piece, info, fit=self.fit) for piece in self.pieces]
         first = parts[0]
         for piece, part in zip(self.pieces, parts, strict=True):
             if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
@@ -137,7 +141,7 @@ def _is_vector(value: object) -> bool:
     )
 
 
-def _read(given: Any, argument: str) -> list[_Piece]:
+def _read(given: Any, argument: str, *, fit: bool) -> list[_Piece]:
     """Return the pieces of one source: one for each picture of a folder, otherwise one."""
     if isinstance(given, SampleBatch):
         return [_drawn_batch(given, argument)]
@@ -149,16 +153,16 @@ def _read(given: Any, argument: str) -> list[_Piece]:
             return [_numbers(path, Source(argument, file=str(given)))]
         files = pictures_in(path, Source(argument, file=str(given))) if path.is_dir() else [path]
         sources = [Source(argument, file=str(file)) for file in files]
-        return [_picture(open_picture(source.file or "", source), source) for source in sources]
+        return [_picture(open_picture(source.file or "", source), source, fit=fit) for source in sources]
     source = Source(argument)
     if hasattr(given, "getbands"):  # a Pillow image; Pillow may not be installed
-        return [_picture(given, source)]
+        return [_picture(given, source, fit=fit)]
     if isinstance(given, bytes | bytearray):
-        return [_picture(open_picture(io.BytesIO(given), source), source)]
+        return [_picture(open_picture(io.BytesIO(given), source), source, fit=fit)]
     if hasattr(given, "read"):
         if isinstance(given, io.TextIOBase):
             raise source.refuse('is a file that was opened as text; expected one that was opened as bytes: "rb"')
-        return [_picture(open_picture(given, source), source)]
+        return [_picture(open_picture(given, source), source, fit=fit)]
     if _is_vector(given):
         given = np.array(given, np.float64)
     try:
@@ -209,8 +213,8 @@ def _drawn_sample(sample: Sample, argument: str) -> _Piece:
     return _Piece(array[None], Source(argument), picture=picture, labels=labels, model=sample.model)
 
 
-def _picture(image: Any, source: Source) -> _Piece:
-    pixels, grid = read_pixels(image, source)
+def _picture(image: Any, source: Source, *, fit: bool) -> _Piece:
+    pixels, grid = read_pixels(without_inks(image) if fit else image, source)
     if grid is None:
         return _Piece(pixels, source, picture=True)
     return _Piece(pixels, source, picture=True, labels=grid.label_names or grid.labels, model=grid.model)
@@ -254,8 +258,8 @@ def _channels_last(array: npt.NDArray[Any], method: str) -> str:
     return ""
 
 
-def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
-    """Return the samples; those of a picture with the model's channels."""
+def _fitted(piece: _Piece, info: ModelInfo, *, fit: bool) -> npt.NDArray[Any]:
+    """Return the samples; those of a picture with the model's channels, and with its size if `fit`."""
     if piece.channels_last:
         channels, *size = piece.samples.shape[:3]
         if info.sample.shape == (*size, channels):
@@ -265,6 +269,15 @@ def _fitted(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
         return piece.samples
     if info.sample.kind != "image":
         raise piece.source.refuse(f"is a picture, and model {info.name!r} scores vectors {list(info.sample.shape)}")
+    try:
+        return _as_it_is(piece, info)
+    except NeedsFittingError:
+        if not fit:
+            raise
+        return resized(piece.samples, info.sample.shape)
+
+
+def _as_it_is(piece: _Piece, info: ModelInfo) -> npt.NDArray[Any]:
     height, width, channels = info.sample.shape
     given_height, given_width = piece.samples.shape[1:3]
     if (given_height, given_width) != (height, width):

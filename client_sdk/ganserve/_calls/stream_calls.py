@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ganserve._argument_checks import kind_of
+from ganserve._argument_checks import check_flag, kind_of
 from ganserve._calls import responses, unary_calls
 from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._errors import GanserveError, InvalidRequest, ServerError
@@ -126,6 +126,7 @@ class ScoreStreamCall:
         model: str | None,
         default_model: str | None,
         version: int | None,
+        fit: bool,
         priority: Priority,
         timeout_s: float,
     ) -> None:
@@ -142,6 +143,7 @@ class ScoreStreamCall:
         self._read = 0
         self._model, self._default_model = model, default_model
         self._version, self._priority = version, priority
+        self._fit = check_flag("fit", fit)
         self._known: dict[str | None, ModelInfo] = {}
         self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, unary_calls.Call[Scores]]] = deque()
         self._pending_bytes = 0
@@ -178,7 +180,7 @@ class ScoreStreamCall:
         except StopIteration:
             raise InvalidRequest.of("label", "ended before the images; expected one entry an item") from None
         self._read += 1
-        return ScoreInputs.read(images, label)
+        return ScoreInputs.read(images, label, self._fit)
 
     def check_labels(self) -> None:
         """Refuse labels for more items than there were."""

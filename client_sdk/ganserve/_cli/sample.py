@@ -17,6 +17,7 @@ from ganserve._command_line.options import flag
 from ganserve._command_line.process import DONE
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import check_count
+from ganserve._results.grid_picture import MAX_PIXELS
 from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
@@ -25,6 +26,7 @@ from ganserve._types import Encoding
 
 _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
+    "ganserve sample -n 40 --scores --captions --scale 3 --out x.png  # with labels and scores",
     "ganserve sample -n 1000 --out samples/              # a picture each, named for its index and label",
     "ganserve sample -n 50000 --seed 1 --out digits.npz  # a NumPy archive: samples, labels, seed",
     "ganserve sample -n 50 --control c0=0.5 -o half.png  # with a continuous code of InfoGAN",
@@ -46,6 +48,10 @@ class SampleArguments(ModelArguments):
     out: Path | None = flag(None, aliases=("-o",))
     """Output: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a table of
     vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
+    scale: int | None = flag(None, example="4")
+    """Width and height of a sample's pixel in NAME.png. Without it, samples get at least 28 pixels wide."""
+    captions: bool = False
+    """Write labels, and scores with --scores, beside the samples in NAME.png."""
     seed: int | None = None
     """Seed of the samples: the same seed draws the same ones. Without it, a random one, which is printed."""
     offset: int = 0
@@ -72,6 +78,11 @@ class SampleArguments(ModelArguments):
 def _sample(arguments: SampleArguments) -> int:
     check_integer("--count", arguments.count, 1, MAX_INDEX)
     kind = _out_kind(arguments.out)
+    if arguments.scale is not None:
+        check_integer("--scale", arguments.scale, 1, MAX_PIXELS)
+    for name, value in (("--scale", arguments.scale), ("--captions", arguments.captions)):
+        if value and kind != "png":
+            raise InvalidRequest.of(name, "is for one picture: add --out NAME.png")
     controls = _controls(arguments.control)
     select = None if arguments.select is None else _selection(arguments.select)
     if arguments.walk_to is not None:
@@ -89,7 +100,7 @@ def _sample(arguments: SampleArguments) -> int:
             batches.append(batch if keep else replace(batch, samples=np.empty((len(batch), 0), np.uint8)))
     batch = SampleBatch.concatenate(batches)
     if arguments.out is not None and kind == "png":
-        batch.save_grid(arguments.out)
+        batch.save_grid(arguments.out, scale=arguments.scale, captions=arguments.captions)
     elif arguments.out is not None and kind in _TABLES:
         _TABLES[kind](batch, arguments.out)
     if arguments.json:
@@ -164,7 +175,11 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
             "--out", f"{start} no vectors but {info.sample}; expected NAME.png, NAME.npz or a folder"
         )
     if kind == "png":
-        check_count(arguments.count, *info.sample.shape[:2])
+        check_count(arguments.count, *info.sample.shape[:2], scale=arguments.scale)
+        if arguments.captions and not (info.label_names or arguments.scores):
+            raise InvalidRequest.of(
+                "--captions", f"has nothing to show, as model {info.name!r} has no labels; add --scores"
+            )
 
 
 def _save_npy(batch: SampleBatch, out: Path) -> None:

@@ -204,18 +204,25 @@ class SampleBatch:
         """
         return sample_png(self, range(len(self))[i], scale=scale)
 
-    def grid_png(self, *, columns: int | None = None, scale: int | None = None) -> bytes:
+    def grid_png(self, *, columns: int | None = None, scale: int | None = None, captions: bool = False) -> bytes:
         """Return the PNG file that `save_grid` writes; the arguments and errors are the same."""
-        return grid_png(self, columns=columns, scale=scale)
+        return grid_png(self, columns=columns, scale=scale, captions=captions)
 
     @overload
     def save_grid(
-        self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int | None = None
+        self, path: str | os.PathLike[str], *, columns: int | None = ..., scale: int | None = ..., captions: bool = ...
     ) -> Path: ...
     @overload
-    def save_grid(self, path: IO[bytes], *, columns: int | None = None, scale: int | None = None) -> None: ...
     def save_grid(
-        self, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None = None, scale: int | None = None
+        self, path: IO[bytes], *, columns: int | None = ..., scale: int | None = ..., captions: bool = ...
+    ) -> None: ...
+    def save_grid(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        columns: int | None = None,
+        scale: int | None = None,
+        captions: bool = False,
     ) -> Path | None:
         """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
@@ -227,6 +234,8 @@ class SampleBatch:
             columns: Samples in a row. Default: up to 32 if rows are labels or given latents, else a nearly square
                 picture.
             scale: Width and height of a sample's pixel in the picture. Default: makes samples at least 28 pixels wide.
+            captions: Write the labels' names, at the rows if rows are labels, else below each sample, and the scores if
+                the samples have some. They stay out of the samples that `score` cuts.
 
         Returns:
             The file's path; None for an open file.
@@ -237,7 +246,7 @@ class SampleBatch:
             MissingExtra: Pillow is not installed.
             OSError: The file cannot be written.
         """
-        return save_grid(self, path, columns=columns, scale=scale)
+        return save_grid(self, path, columns=columns, scale=scale, captions=captions)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write each sample as a PNG, named for its index and label.

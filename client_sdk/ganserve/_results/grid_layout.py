@@ -22,9 +22,9 @@ def default_scale(height: int, width: int) -> int:
     return max(1, math.ceil(_SMALLEST_TILE / min(height, width)))
 
 
-def check_count(count: int, height: int, width: int) -> None:
+def check_count(count: int, height: int, width: int, scale: int | None = None) -> None:
     """Check, before samples are drawn, that so many of this size fit in one picture, in some layout."""
-    scale = default_scale(height, width)
+    scale = scale or default_scale(height, width)
     if count * height * width * scale**2 > MAX_PIXELS:
         raise _too_many(count)
 
@@ -68,9 +68,14 @@ def arrange(batch: Drawn, *, columns: int | None, scale: int | None, gap: int = 
         seed=batch.seed,
         indices=tuple(batch.indices.tolist()),
     )
-    if math.prod(grid.pixel_size) > MAX_PIXELS or len(grid.to_json().encode()) > MAX_CHUNK_BYTES:
-        raise _too_many(count)
+    check_size(grid)
     return grid
+
+
+def check_size(grid: Grid) -> None:
+    """Refuse a grid that is too large for a picture."""
+    if math.prod(grid.pixel_size) > MAX_PIXELS or len(grid.to_json().encode()) > MAX_CHUNK_BYTES:
+        raise _too_many(grid.count)
 
 
 def _grouped(labels: Sequence[int]) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHUNK = "ganserve.grid"
 FORMAT = 1
+CAPTIONED_FORMAT = 2
+"""With space for captions, which earlier readers do not know."""
 MAX_CHUNK_BYTES = 2**20  # what Pillow reads of a compressed text chunk
 MAX_PIXELS = 80_000_000  # Pillow warns of a decompression bomb from 89 million on
 
@@ -60,12 +62,16 @@ class Grid:
     """The seed; None if the latents were given."""
     indices: tuple[int, ...]
     """Each sample's place in the seed's sequence."""
+    left: int = 0
+    """Pixels left of the cells, for the names of rows."""
+    below: int = 0
+    """Pixels below each cell, for its caption."""
 
     @property
     def pixel_size(self) -> tuple[int, int]:
         """Height and width of the picture."""
-        height = self.rows * (self.height * self.scale + self.gap) - self.gap
-        width = self.columns * (self.width * self.scale + self.gap) - self.gap
+        height = self.rows * (self.height * self.scale + self.below + self.gap) - self.gap
+        width = self.left + self.columns * (self.width * self.scale + self.gap) - self.gap
         return height, width
 
     def compose(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -73,7 +79,7 @@ class Grid:
         picture = np.full((*self.pixel_size, self.channels), _BACKGROUND, np.uint8)
         if self.channels in (2, 4):
             picture[..., -1] = 0  # gaps and empty cells are transparent
-        for image, (top, left) in zip(images, self._corners(), strict=True):
+        for image, (top, left) in zip(images, self.corners(), strict=True):
             tile = image.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
             picture[top : top + len(tile), left : left + tile.shape[1]] = tile
         return picture
@@ -87,14 +93,17 @@ class Grid:
                 "score the file as it was written, or save it without its text chunk to score it as one sample",
             )
         images = np.empty((self.count, self.height, self.width, self.channels), np.uint8)
-        for image, (top, left) in zip(images, self._corners(), strict=True):
+        for image, (top, left) in zip(images, self.corners(), strict=True):
             bottom, right = top + self.height * self.scale, left + self.width * self.scale
             image[:] = picture[top : bottom : self.scale, left : right : self.scale]
         return images
 
     def to_json(self) -> str:
         """Return the text of the picture's chunk."""
-        described: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        captioned = self.left or self.below
+        described: dict[str, Any] = {"format": CAPTIONED_FORMAT if captioned else FORMAT, **asdict(self)}
+        if not captioned:
+            del described["left"], described["below"]
         start, stop = self.indices[0], self.indices[-1] + 1
         if self.indices == tuple(range(start, stop)):  # the usual case; the list would be most of the text
             described |= {"indices": None, "offset": start}
@@ -107,7 +116,7 @@ class Grid:
         """Read the text of a picture's chunk."""
         try:
             described = json.loads(text)
-            if described.pop("format") != FORMAT:
+            if described.pop("format") not in (FORMAT, CAPTIONED_FORMAT):
                 raise source.refuse("was written by a later ganserve: pip install -U ganserve")
             offset = described.pop("offset", None)
             count = described["count"]
@@ -125,7 +134,8 @@ class Grid:
 
     def _check(self) -> None:
         sizes = (self.height, self.width, self.channels, self.count, self.columns, self.rows, self.scale)
-        if any(type(size) is not int or size < 1 for size in sizes) or type(self.gap) is not int or self.gap < 0:
+        spaces = (self.gap, self.left, self.below)
+        if any(type(size) is not int or size < 1 for size in sizes) or any(type(s) is not int or s < 0 for s in spaces):
             raise ValueError("sizes must be positive")
         if math.prod(self.pixel_size) > MAX_PIXELS:
             raise ValueError("too large")
@@ -136,11 +146,12 @@ class Grid:
         if not all(0 <= cell < self.rows * self.columns for cell in cells):
             raise ValueError("a cell outside the picture")
 
-    def _corners(self) -> list[tuple[int, int]]:
+    def corners(self) -> list[tuple[int, int]]:
         """Return the top and left pixel of each sample."""
-        step_y, step_x = self.height * self.scale + self.gap, self.width * self.scale + self.gap
+        step_y = self.height * self.scale + self.below + self.gap
+        step_x = self.width * self.scale + self.gap
         cells = range(self.count) if self.cells is None else self.cells
-        return [(cell // self.columns * step_y, cell % self.columns * step_x) for cell in cells]
+        return [(cell // self.columns * step_y, self.left + cell % self.columns * step_x) for cell in cells]
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Read pictures to score, and fit them to a model: what the page and `ganserve score --fit` share."""
+"""Read pictures to score, and fit them to a model: what the page, `ganserve score --fit` and `Client.score` share."""
 
 # N = samples, H = height, W = width, C = channels
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import PIL.Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +40,7 @@ class PictureFile:
     def read(cls, file: str | os.PathLike[str], argument: str = "picture") -> PictureFile:
         """Read the picture of a file, rotated as its EXIF data says; errors name `argument`."""
         source = Source(argument, file=Path(file).name)
-        image = open_picture(file, source)
-        text = getattr(image, "text", {})
-        if CHUNK not in text and image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):  # JPEGs for printers
-            image = image.convert("RGB")
-        pixels, grid = read_pixels(image, source)
+        pixels, grid = read_pixels(without_inks(open_picture(file, source)), source)
         return cls(source, pixels, grid.label_names if grid else None, grid.model if grid else None)
 
     def samples(self, shape: Sequence[int], *, fit: bool) -> tuple[npt.NDArray[np.uint8], bool]:
@@ -57,7 +54,7 @@ class PictureFile:
         except NeedsFittingError:
             if not fit:
                 raise
-            return self._fitted(shape), True
+            return resized(self.pixels, shape), True
 
     def _as_it_is(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
         height, width, channels = shape
@@ -66,15 +63,23 @@ class PictureFile:
             raise self.source.refuse_form(f"is {given_width}x{given_height} pixels; the model takes {width}x{height}")
         return fit_channels(self.pixels, channels, self.source)
 
-    def _fitted(self, shape: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Return the middle of the picture, resized to samples [H, W, C] and converted to their channels."""
-        from PIL import Image, ImageOps  # `ganserve score --help` needs no Pillow.
 
-        height, width, channels = shape
-        pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in self.pixels]
-        if channels in (1, 3):  # transparency becomes white
-            pictures = [
-                Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
-            ]
-        arrays = [np.asarray(each.convert(MODES[channels]), np.uint8) for each in pictures]
-        return np.stack([array[..., None] if array.ndim == 2 else array for array in arrays])
+def without_inks(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return a picture in the colours of a screen; JPEGs for printers have others."""
+    if CHUNK not in getattr(image, "text", {}) and image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        return image.convert("RGB")
+    return image
+
+
+def resized(pixels: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Return the middle of pictures, uint8 [N, H, W, C], resized to samples `shape` and converted to their channels."""
+    from PIL import Image, ImageOps  # `ganserve score --help` needs no Pillow.
+
+    height, width, channels = shape
+    pictures = [ImageOps.fit(to_pil(sample), (width, height), Image.Resampling.LANCZOS) for sample in pixels]
+    if channels in (1, 3):  # transparency becomes white
+        pictures = [
+            Image.alpha_composite(Image.new("RGBA", each.size, "white"), each.convert("RGBA")) for each in pictures
+        ]
+    arrays = [np.asarray(each.convert(MODES[channels]), np.uint8) for each in pictures]
+    return np.stack([array[..., None] if array.ndim == 2 else array for array in arrays])

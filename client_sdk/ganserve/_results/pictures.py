@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ganserve._argument_checks import check_suffix, kind_of
+from ganserve._argument_checks import check_flag, check_suffix, kind_of
 from ganserve._errors import InvalidRequest, MissingExtra
+from ganserve._results.captions import captioned
 from ganserve._results.grid_layout import arrange, default_scale
 from ganserve._results.grid_picture import CHUNK
 from ganserve._results.whole_files import write_whole
@@ -61,10 +62,17 @@ def png(picture: PIL.Image.Image, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def grid_png(batch: Drawn, *, columns: int | None = None, scale: int | None = None, **gap: int) -> bytes:
+def grid_png(
+    batch: Drawn, *, columns: int | None = None, scale: int | None = None, captions: bool = False, **gap: int
+) -> bytes:
     """Return the PNG file of a batch's grid; see `SampleBatch.save_grid`."""
     grid = arrange(batch, columns=columns, scale=scale, **gap)
-    picture = to_pil(grid.compose(batch.images))
+    import_pillow("making pictures")
+    if check_flag("captions", captions):
+        grid, texts = captioned(grid, batch)
+        picture = to_pil(texts.draw(grid.compose(batch.images), grid))
+    else:
+        picture = to_pil(grid.compose(batch.images))
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
@@ -84,17 +92,17 @@ def sample_png(batch: Drawn, i: int, *, scale: int = 1) -> bytes:
 
 
 def save_grid(
-    batch: Drawn, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None, scale: int | None
+    batch: Drawn, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None, scale: int | None, captions: bool
 ) -> Path | None:
     """Write a batch's grid; see `SampleBatch.save_grid`."""
     if isinstance(path, str | os.PathLike):
         file = check_suffix(path, ".png")
-        write_whole(file, grid_png(batch, columns=columns, scale=scale))
+        write_whole(file, grid_png(batch, columns=columns, scale=scale, captions=captions))
         return file
     if not hasattr(path, "write") or isinstance(path, io.TextIOBase):
         expected = 'expected a name that ends in .png, or a file that is open for writing bytes ("wb")'
         raise InvalidRequest.of("path", f"is {kind_of(path)}; {expected}")
-    path.write(grid_png(batch, columns=columns, scale=scale))
+    path.write(grid_png(batch, columns=columns, scale=scale, captions=captions))
     return None
 
 

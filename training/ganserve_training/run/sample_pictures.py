@@ -40,7 +40,9 @@ class ProgressPictures:
             labels = np.repeat(np.arange(rows, dtype=np.int64), GRID_COLUMNS) if names else None
             count = rows * GRID_COLUMNS
         samples = draw_samples(trainer.ema.module, trainer.prior, self._info, labels, count, seed=GRID_SEED)
-        picture = sample_grid(samples, GRID_COLUMNS) if self._view is None else self._view.draw(samples)
+        picture = (
+            sample_grid(samples, GRID_COLUMNS, self._row_names) if self._view is None else self._view.draw(samples)
+        )
         save_picture(folder / f"step-{trainer.step:08d}.png", picture)
         return picture
 
@@ -55,9 +57,14 @@ class ProgressPictures:
         for row in range(self._rows):
             members = shown[labels[shown] == row] if by_label and labels is not None else shown[row * GRID_COLUMNS :]
             chosen.append(np.resize(members if len(members) else shown, GRID_COLUMNS))
-        save_sample_grid(path, train.read(np.concatenate(chosen)), GRID_COLUMNS)
+        save_sample_grid(path, train.read(np.concatenate(chosen)), GRID_COLUMNS, self._row_names)
 
     @property
     def _rows(self) -> int:
         names = len(self._trainer.label_names)
         return min(names, _MOST_ROWS) if names else _UNLABELLED_ROWS
+
+    @property
+    def _row_names(self) -> tuple[str, ...]:
+        """Return the names of labels, one a row; empty: rows are no labels."""
+        return self._trainer.label_names[: self._rows]
