@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ganserve_server.api.grpc.listeners import EVERYTHING
 from ganserve_server.api.grpc.server import GrpcServer
+from ganserve_server.exposure import check_exposure
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
@@ -18,7 +20,7 @@ from ganserve_server.monitoring.metric_collector import ServerCollector, make_re
 from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
-from ganserve_server.settings import Configuration, ServerConfig, bracketed
+from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, bracketed
 from ganserve_server.startup import check_folder, load
 
 _OK, _CUT_OFF = 0, 1
@@ -36,6 +38,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     config = configuration.config
     say = _log_lines if config.log_format == "json" else _print
     check_folder(config)  # Before anything is printed.
+    check_exposure(config)
     protection = Protection(config)
     limits = Limits.of(config)
     server = GrpcServer(
@@ -45,8 +48,10 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         max_connection_age_grace_s=config.max_connection_age_grace_s,
         tls=protection.tls,
         guard=protection.guard,
+        parts=EVERYTHING - {part for part in MOVABLE if getattr(config, part) != "on"},
     )
     port = server.bind(config.address)
+    others = _bind_parts(config, server)
     with _monitored(config, server, protection, say) as collector:
         say(configuration.report())
         stop = _stop_signal()
@@ -67,7 +72,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         gc.collect()
         gc.freeze()
         where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
-        say(f"{report}serving on {where}\n")
+        say(f"{report}{others}serving on {where}\n")
         watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
         await stop.wait()
         for watch in watches:
@@ -87,6 +92,20 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     return _OK
 
 
+def _bind_parts(config: ServerConfig, server: GrpcServer) -> str:
+    """Open the addresses of parts that have their own, and return a line about each."""
+    addresses: dict[str, list[str]] = {}
+    for part in MOVABLE:
+        if (address := getattr(config, part)) not in ("on", "off"):
+            addresses.setdefault(address, []).append(part)
+    lines = []
+    for address, parts in addresses.items():
+        port = server.bind_part(frozenset({"health", *parts}), address)  # type: ignore[arg-type] # they are parts
+        host = address.rpartition(":")[0]
+        lines.append(f"{' and '.join(parts).replace('_', ' ')} on {host}:{port}\n")
+    return "".join(lines)
+
+
 async def _first(task: asyncio.Future[Any], event: asyncio.Event) -> None:
     """Wait until the task is done or the event is set."""
     waiting = asyncio.create_task(event.wait())
@@ -104,7 +123,7 @@ def _monitored(
         return
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because, protection.metrics)
     endpoint = MonitoringEndpoint(
-        config.metrics_host,
+        config.http_host,
         config.metrics_port,
         make_registry(collector),
         lambda: server.not_ready_because,
@@ -113,7 +132,7 @@ def _monitored(
         protection.http,
     )
     scheme = "http" if protection.tls is None else "https"
-    say(f"metrics  {scheme}://{bracketed(config.metrics_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
+    say(f"metrics  {scheme}://{bracketed(config.http_host)}:{endpoint.port}/metrics, probes /healthz and /readyz\n")
     try:
         yield collector
     finally:

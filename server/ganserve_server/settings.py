@@ -4,14 +4,18 @@
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from ganserve_server.demo import MODELS as DEMO_MODELS
 
+MOVABLE = ("admin", "open_inference", "reflection")
+"""Parts of the server that can be switched off, or moved to an address of their own."""
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
+_ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _MOST_COUNT = 2**31 - 1
@@ -57,13 +61,24 @@ class ServerConfig:
     demo: bool = False
     """Serve the model that comes with ganserve, handwritten digits, in place of --models."""
     host: str = "127.0.0.1"
-    """Address to listen on, or unix:PATH for a Unix socket. 0.0.0.0 or [::] lets other machines in; calls are neither
-    encrypted nor authenticated."""
+    """Address to listen on, or unix:PATH for a Unix socket. 0.0.0.0 or [::] lets other machines in, which needs
+    encryption and identities, or --insecure."""
     port: int = 50051
     """TCP port. 0: a free one; the server prints it."""
     metrics_port: int | None = None
-    """TCP port of /metrics, /healthz and /readyz: HTTP, on --host, or on 127.0.0.1 beside a Unix socket. Without it
-    they are off. 0: a free one; the server prints it."""
+    """TCP port of /metrics, /healthz and /readyz: HTTP, or HTTPS with --tls-certificate. Without it they are off. 0: a
+    free one; the server prints it."""
+    metrics_host: str | None = None
+    """Address of --metrics-port. Without it, that of --host, or 127.0.0.1 beside a Unix socket."""
+    insecure: bool = False
+    """Let other machines in without encryption or without identities: whoever reaches the port may call everything."""
+    admin: str = "on"
+    """AdminService, and loading of models by the Open Inference Protocol. off: refuse its calls. HOST:PORT: answer them
+    only there."""
+    open_inference: str = "on"
+    """The Open Inference Protocol: on, off, or HOST:PORT."""
+    reflection: str = "on"
+    """Server reflection, which describes the protocol: on, off, or HOST:PORT."""
     tls_certificate: Path | None = None
     """PEM file with the server's certificate and those of the authorities below the root. With it, calls and the HTTP
     port are encrypted by TLS 1.2 or 1.3; a changed file is used for new connections within two seconds."""
@@ -167,6 +182,11 @@ class ServerConfig:
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
+        for name in MOVABLE:
+            value = getattr(self, name)
+            if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} {value}: not on, off or an address. Write it like 127.0.0.1:50052.")
         for name, least, most, advice in _RANGES:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -201,9 +221,9 @@ class ServerConfig:
         return f"{self.bracketed_host}:{self.port}"
 
     @property
-    def metrics_host(self) -> str:
+    def http_host(self) -> str:
         """Address of the metrics and probes."""
-        return "127.0.0.1" if self.host.startswith("unix:") else self.host
+        return self.metrics_host or ("127.0.0.1" if self.host.startswith("unix:") else self.host)
 
     @property
     def bracketed_host(self) -> str:

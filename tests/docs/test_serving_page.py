@@ -67,6 +67,9 @@ def test_each_way_to_configure(tmp_path: Path) -> None:
     for line, mine in {
         'models = "/srv/models"': 'models = "models"',
         'host = "0.0.0.0"': 'host = "127.0.0.1"\nport = 0',
+        'tls_certificate = "/etc/ganserve/server.pem"\n': "",
+        'tls_key = "/etc/ganserve/server.key"\n': "",
+        'identities = "/etc/ganserve/identities.toml"\n': "",
         "metrics_port = 9464": "metrics_port = 0",
     }.items():
         assert line in file

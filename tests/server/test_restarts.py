@@ -181,7 +181,7 @@ def test_a_port_taken_on_one_of_two_addresses_is_taken(tmp_path: Path, host: str
     build_tiny_package(tmp_path)
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family) as other:
-        server = ServerProcess(tmp_path, "--host", host, "--port", str(other.getsockname()[1]))
+        server = ServerProcess(tmp_path, "--host", host, "--insecure", "--port", str(other.getsockname()[1]))
         assert server.wait() == 2
         assert "another process uses the port" in server.log
         server.stop()

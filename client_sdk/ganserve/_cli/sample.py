@@ -48,7 +48,7 @@ class SampleArguments(ModelArguments):
     out: Path | None = flag(None, aliases=("-o",))
     """Output: NAME.png is one picture, NAME.npz a NumPy archive, NAME.npy the array of samples, NAME.csv a table of
     vectors, any other name a folder with a picture for each sample. Without it, nothing is written."""
-    scale: int | None = flag(None, example="4")
+    scale: int | None = None
     """Width and height of a sample's pixel in NAME.png. Without it, samples get at least 28 pixels wide."""
     captions: bool = False
     """Write labels, and scores with --scores, beside the samples in NAME.png."""
@@ -175,7 +175,8 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
             "--out", f"{start} no vectors but {info.sample}; expected NAME.png, NAME.npz or a folder"
         )
     if kind == "png":
-        check_count(arguments.count, *info.sample.shape[:2], scale=arguments.scale)
+        height, width, *_ = info.sample.shape
+        check_count(arguments.count, height, width, arguments.scale)
         if arguments.captions and not (info.label_names or arguments.scores):
             raise InvalidRequest.of(
                 "--captions", f"has nothing to show, as model {info.name!r} has no labels; add --scores"

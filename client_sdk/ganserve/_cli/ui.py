@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganserve import Client, InvalidRequest
+from ganserve._cli.page_protection import PageProtection
 from ganserve._cli.shared import ServerArguments, command, say
 from ganserve._command_line.options import flag
 from ganserve._command_line.process import DONE
@@ -38,9 +39,19 @@ class UiArguments(ServerArguments):
     models: Path | None = flag(None, metavar="DIR")
     """Run the models of this folder in this process, without a server (needs the extra `server`)."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 or :: lets other machines in."""
+    """Address to listen on; 0.0.0.0 or :: lets other machines in, which needs a password and encryption, or
+    --insecure."""
     port: int | None = None
     """Port of the page. Without it, the first free one from 7860 on."""
+    password_file: Path | None = flag(None, metavar="FILE")
+    """File with the password that browsers ask for; the user's name is free. A proxy may send it as a bearer token.
+    Without it, the environment variable GANSERVE_UI_PASSWORD, else the page is open."""
+    page_certificate: Path | None = flag(None, metavar="FILE")
+    """PEM file with the page's certificate, which encrypts it (https)."""
+    page_key: Path | None = flag(None, metavar="FILE")
+    """PEM file with the private key of --page-certificate."""
+    insecure: bool = flag(False, opposite=False)
+    """Let other machines in without a password or without encryption."""
     root_path: str | None = flag(None, metavar="/PATH")
     """Path at which a proxy publishes the page, such as /gan. The proxy removes it from requests."""
 
@@ -53,7 +64,11 @@ def _ui(arguments: UiArguments) -> int:
     root_path = (arguments.root_path or "").rstrip("/")
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
         raise InvalidRequest.of("--root-path", f"is {root_path!r}; expected a path, such as /gan")
+    protection = PageProtection.of(
+        arguments.password_file, arguments.page_certificate, arguments.page_key, insecure=arguments.insecure
+    )
     with _listener(arguments.host, arguments.port) as listener:
+        protection.check(arguments.host, listener)
         with _no_proxies():
             from ganserve._ui.serving import serving  # Slow to import: only after the checks.
 
@@ -64,8 +79,8 @@ def _ui(arguments: UiArguments) -> int:
             if arguments.models is None
             else Client.local(arguments.models)
         )
-        with client, serving(client, listener, root_path):
-            say(f"the page of {client.target} is at {_url(listener)}")
+        with client, serving(client, listener, root_path, protection):
+            say(f"the page of {client.target} is at {_url(listener, protection.scheme)}")
             sys.stdout.flush()
             while not stop.wait(1):  # A signal handler runs only between waits.
                 pass
@@ -111,12 +126,12 @@ def _listener(host: str, port: int | None) -> socket.socket:
     raise InvalidRequest.of("--port", f"is {port}; is not free: {failure.strerror}. Give another") from failure
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     """Return the page's address for a browser on this machine."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:  # 0.0.0.0 and ::, which listen everywhere
         host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 COMMAND = command("ui", UiArguments, _ui, _EXAMPLES)

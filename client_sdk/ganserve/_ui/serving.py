@@ -16,7 +16,9 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from ganserve import Client
+from ganserve._cli.page_protection import PageProtection
 from ganserve._ui.layout import CSS, SCRIPT, Page
+from ganserve._ui.password import PasswordWall
 
 # Keeps the browser from reaching other hosts. Gradio's own scripts are inline and use eval.
 _POLICY = (
@@ -29,14 +31,19 @@ _MOST_UPLOADED = "20mb"
 
 
 @contextmanager
-def serving(client: Client, listener: socket.socket, root_path: str) -> Iterator[None]:
+def serving(
+    client: Client, listener: socket.socket, root_path: str, protection: PageProtection | None = None
+) -> Iterator[None]:
     """Serve the page on a bound socket until the block ends; browsers see it below `root_path`."""
+    protection = protection or PageProtection()
     with tempfile.TemporaryDirectory(prefix="ganserve-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
-        app = _app(Page(client, Path(folder)), root_path)
+        app = _app(Page(client, Path(folder)), root_path, protection.password)
         # Don't wait for open pages, nor log errors about them. Gradio's own launch would call the page through the
         # system's proxy first.
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, **protection.options)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="ganserve-ui")
         thread.start()
         try:
@@ -48,9 +55,12 @@ def serving(client: Client, listener: socket.socket, root_path: str) -> Iterator
             thread.join()
 
 
-def _app(page: Page, root_path: str) -> FastAPI:
+def _app(page: Page, root_path: str, password: str | None) -> FastAPI:
     theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=_MONO_FONTS)
-    outer = FastAPI(openapi_url=None, middleware=[Middleware(_Policy)])
+    middleware = [Middleware(_Policy)]
+    if password is not None:
+        middleware.append(Middleware(PasswordWall, password=password))
+    outer = FastAPI(openapi_url=None, middleware=middleware)
     gr.mount_gradio_app(
         outer,
         page.blocks,

@@ -84,7 +84,8 @@ COMMAND = ServeCommand(
     action=_serve,
     examples=(
         "ganserve serve --models models",
-        "ganserve serve --models models --host 0.0.0.0 --metrics-port 9464 --log-format json",
+        "ganserve serve --models models --metrics-port 9464 --log-format json",
+        "ganserve serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --identities identities.toml",
         "GANSERVE_PROVIDER=cuda ganserve serve --config ganserve.toml",
     ),
 )

@@ -94,11 +94,16 @@ class CallHandler(grpc.GenericRpcHandler):
         method = handler_call_details.method
         wrapped = self._wrapped.get(method) or self._find(handler_call_details)
         if wrapped is None:
-            wrapped, method = self._no_method, method[:_MOST_METHOD_CHARACTERS]
-        elif method.startswith(_STANDARD_SERVICES):
+            return self.no_method(handler_call_details)
+        if method.startswith(_STANDARD_SERVICES):
             return wrapped
         current_call.set(Call(method, handler_call_details.invocation_metadata))
         return wrapped
+
+    def no_method(self, details: grpc.HandlerCallDetails) -> Handler:
+        """Return the handler that refuses a call of a method that is not there."""
+        current_call.set(Call(details.method[:_MOST_METHOD_CHARACTERS], details.invocation_metadata))
+        return self._no_method
 
     def _find(self, details: grpc.HandlerCallDetails) -> Handler | None:
         method = details.method

@@ -20,9 +20,11 @@ from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.guard import Guard
 from ganserve_server.api.grpc.health_service import HealthServicer
+from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
 from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.errors import StartupError
+from ganserve_server.identity.rules import Part
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.call_tracking import CallStatistics
@@ -73,10 +75,12 @@ class GrpcServer:
         max_connection_age_grace_s: float = 0.0,
         tls: ServerTls | None = None,
         guard: Guard | None = None,
+        parts: frozenset[Part] = EVERYTHING,
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
 
         With `tls` it encrypts the calls that come over TCP. `guard` knows who may call; without one, everybody may.
+        `parts` are those that the address of `bind` answers; `bind_part` opens others.
         """
         limits = limits or Limits()
         self.gate = Gate(limits)
@@ -101,7 +105,10 @@ class GrpcServer:
             for name, seconds in (("age", max_connection_age_s), ("age_grace", max_connection_age_grace_s))
             if seconds
         )
-        self._server = grpc.aio.server(handlers=(self._handler,), options=(*_OPTIONS, *bounds, *ages))
+        self._options = (*_OPTIONS, *bounds, *ages)
+        self._server = self._new_server(parts)
+        self._others: list[grpc.aio.Server] = []
+        self._parts = parts
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
         services = (
             GAN_SERVICE,
@@ -119,6 +126,10 @@ class GrpcServer:
         self._tls = tls
         self._socket: UnixSocket | None = None
 
+    def _new_server(self, parts: frozenset[Part]) -> grpc.aio.Server:
+        handler = self._handler if parts >= EVERYTHING else Listener(self._handler, parts)
+        return grpc.aio.server(handlers=(handler,), options=self._options)
+
     @property
     def not_ready_because(self) -> str:
         """Why calls are not answered now; empty if they are."""
@@ -133,11 +144,20 @@ class GrpcServer:
 
         A port that is taken on one of the host's addresses is taken.
         """
+        return self._bind(self._server, address)
+
+    def bind_part(self, parts: frozenset[Part], address: str) -> int:
+        """Listen on another address, HOST:PORT, for some parts of the server; as `bind`."""
+        server = self._new_server(parts)
+        self._others.append(server)
+        return self._bind(server, address)
+
+    def _bind(self, server: grpc.aio.Server, address: str) -> int:
         if address.startswith(UNIX):
             self._socket = UnixSocket(address.removeprefix(UNIX))
             self._socket.check()
             try:
-                number = self._server.add_insecure_port(address)
+                number = server.add_insecure_port(address)
             except RuntimeError as error:
                 raise StartupError(f"cannot listen on {address}: {self._socket.bind_error()}") from error
             self._socket.listening()
@@ -148,8 +168,8 @@ class GrpcServer:
             number = check_addresses(host, int(port))
             bracketed = f"[{host}]" if ":" in host else host
             if self._tls is None:
-                return self._server.add_insecure_port(f"{bracketed}:{number}")
-            return self._server.add_secure_port(f"{bracketed}:{number}", server_credentials(self._tls))
+                return server.add_insecure_port(f"{bracketed}:{number}")
+            return server.add_secure_port(f"{bracketed}:{number}", server_credentials(self._tls))
         except RuntimeError as error:
             raise StartupError(port_error_message(host, int(port), find_bind_error(host, int(port)))) from error
         except OSError as error:
@@ -164,7 +184,8 @@ class GrpcServer:
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, methods)
         self._follow(gan.repository)
         self.gate.budget.fit()  # now that the models are loaded
-        await self._server.start()
+        for server in (self._server, *self._others):
+            await server.start()
         self._health.serve()
         self._started = True
 
@@ -195,11 +216,13 @@ class GrpcServer:
         """
         await self.announce_stop(0)
         self._drain.begin()
-        stopping = asyncio.create_task(self._server.stop(grace=timeout_s + _LONGER_S))
+        servers = (self._server, *self._others)
+        stopping = [asyncio.ensure_future(server.stop(grace=timeout_s + _LONGER_S)) for server in servers]
         cut_off = await self._drain.finish(timeout_s)
         self._health.close()
-        await self._server.stop(grace=GRACE_S)  # the shortest grace counts
-        await stopping
+        for server in servers:
+            await server.stop(grace=GRACE_S)  # the shortest grace counts
+        await asyncio.gather(*stopping)
         if self._socket is not None:
             self._socket.remove()
         return cut_off
