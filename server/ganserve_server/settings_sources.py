@@ -14,11 +14,10 @@ from ganserve._command_line.options import UsageError, options_of
 from ganserve._command_line.parsing import app_of, parse
 from ganserve_server.settings import Configuration, ServerConfig
 
-# Variables of other components, and those that Kubernetes sets: GANSERVE_X_SERVICE_HOST and more for a service named
-# ganserve-x.
-_OTHERS = re.compile(
-    r"GANSERVE_((TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=|"
-    r"(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
+# Not variables of other components, nor those of Kubernetes: GANSERVE_X_SERVICE_HOST and more for a service ganserve-x.
+_VARIABLE = re.compile(
+    r"GANSERVE_(?!(TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=)"
+    r"(?!(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
 _DEFAULTS = {item.name: item.default for item in fields(ServerConfig)}
 
@@ -28,12 +27,9 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
 
     A source that cannot be read, or has a wrong or unknown setting, raises UsageError, which names the source.
     """
-    ours = {name: text for name, text in environment.items() if text and name.startswith("GANSERVE_")}
-    words = [f"{name}={text}" for name, text in ours.items() if not _OTHERS.match(f"{name}={text}")]
-    variables = {
-        name.removeprefix("GANSERVE_").lower(): text for name, _, text in (word.partition("=") for word in words)
-    }
-    found = _read(_as_flags(variables), lambda name: f"GANSERVE_{name.upper()}")
+    variables = {name: text for name, text in environment.items() if text and _VARIABLE.match(f"{name}={text}")}
+    settings = {name.removeprefix("GANSERVE_").lower(): text for name, text in variables.items()}
+    found = _read(_as_flags(settings), lambda name: f"GANSERVE_{name.upper()}")
     found |= _read(arguments, lambda name: f"--{name.replace('_', '-')}")
     file, place = found.get("config", (None, ""))
     if file:
@@ -47,10 +43,9 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
             raise UsageError(f"{file}: config: names a further file. Leave it out.")
         found = _read(_as_flags(table), lambda _: str(file)) | found
     sources = {name: found[name][1] for name in _DEFAULTS if name in found and found[name][0] != _DEFAULTS[name]}
+    values = {name: value for name, (value, _) in found.items()}
     try:
-        return Configuration(
-            config=ServerConfig(**{name: value for name, (value, _) in found.items()}), sources=sources
-        )
+        return Configuration(config=ServerConfig(**values), sources=sources)
     except ValueError as error:
         raise UsageError(blame(error, sources)) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganserve import _cli
-from ganserve._command_line import command
+from ganserve._command_line import process
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -41,6 +41,6 @@ def test_a_new_command_gets_its_help() -> None:
 
 def test_exit_codes() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
-    ours = {command.DONE, command.FAILED, command.BAD_USAGE, command.UNREACHABLE, command.INTERRUPTED}
-    ours |= {command.BROKEN_PIPE}
+    ours = {process.DONE, process.FAILED, process.BAD_USAGE, process.UNREACHABLE, process.INTERRUPTED}
+    ours |= {process.BROKEN_PIPE}
     assert codes == ours | {128 + 15}

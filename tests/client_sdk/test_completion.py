@@ -67,6 +67,7 @@ LINES = pytest.mark.parametrize(
         ("ganserve train digits --help-", {"--help-all"}),
         ("ganserve train digits --networks.f", set()),  # --networks.fade-kimg is progressive's.
         ("ganserve train progressive-32 --networks.f", {"--networks.fade-kimg"}),
+        ("ganserve --ver", {"--version"}),
     ],
 )
 
@@ -104,6 +105,10 @@ def wait_for(terminal: int, words: set[str], timeout_s: float = 30) -> None:
         assert left > 0, f"no {words} in {seen!r}"
         if select.select([terminal], [], [], left)[0]:
             seen += os.read(terminal, 65536).decode(errors="replace")
+
+
+def test_a_run_that_is_called_like_a_preset_is_no_command_for_bash(scripts: dict[str, Path]) -> None:
+    assert complete("bash", scripts["bash"], "ganserve evaluate digits --feature-r") == ["--feature-range"]
 
 
 def test_files_are_completed_if_no_word_fits(scripts: dict[str, Path]) -> None:

@@ -209,7 +209,10 @@ def test_help_goes_to_stdout(command: str, capsys: pytest.CaptureFixture[str]) -
     assert output.err == ""
 
 
-def test_the_list_of_presets_says_what_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_presets_says_what_each_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert train_command.main(["--help"]) == 0
     listed = capsys.readouterr().out.partition("presets:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == list(LISTED)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ganserve._command_line.options import UsageError, hint
-from ganserve._command_line.process import DONE, guarded
+from ganserve._command_line.process import BAD_USAGE, DONE, guarded
 
 # A module of these packages that begins so is a command. The packages have a title in the help, and an extra.
 _FIRST_LINE = re.compile(r'"""The command `ganserve ([\w-]+)`: (.+?)\.?(?:""")?\n')
@@ -66,12 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    if name in ("-h", "--help", "-V", "--version"):
-        sys.stdout.write(_help() if "h" in name else f"ganserve {importlib.import_module('ganserve').__version__}\n")
+    if name in ("", "-h", "--help"):
+        (sys.stdout if name else sys.stderr).write(_help())
+        return DONE if name else BAD_USAGE
+    if name in ("-V", "--version"):
+        sys.stdout.write(f"ganserve {importlib.import_module('ganserve').__version__}\n")
         return DONE
     if name not in commands():
-        what = f"{name}: no such {'option' if name.startswith('-') else 'command'}" if name else "COMMAND: missing"
-        raise UsageError(f"{what}. {hint(name, commands(), '`ganserve --help` lists them.')}")
+        kind = "option" if name.startswith("-") else "command"
+        raise UsageError(f"{name}: no such {kind}. {hint(name, commands(), '`ganserve --help` lists them.')}")
     entry = commands()[name]
     try:
         code: int = importlib.import_module(entry.module).main(arguments)

@@ -10,10 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from inspect import Parameter
-from types import MappingProxyType
 from typing import Annotated, Any
-
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class UsageError(Exception):
@@ -42,9 +39,7 @@ def options_of(kind: Any, defaults: Any = None) -> list[Parameter]:
     return options
 
 
-def option(
-    path: str, hint: Any, default: Any, text: str, metadata: Mapping[str, Any] = MappingProxyType({})
-) -> Parameter:
+def option(path: str, hint: Any, default: Any, text: str, metadata: Mapping[str, Any]) -> Parameter:
     """Return an option as cyclopts reads it: a parameter of a function.
 
     Its flag is --a.b-c for the `path` a.b_c; `hint` is the type of its value, `text` its help. If `default` is MISSING,

@@ -74,8 +74,9 @@ def _print_section(console: Any, options: Any, panel: HelpPanel) -> None:  # noq
 
 def parse(app: App, argv: Sequence[str]) -> dict[str, Any]:
     """Return the values that arguments give, by the paths of their options, or raise UsageError."""
+    words = ["./-" if word == "-" else word for word in argv]  # cyclopts takes a lone hyphen for an option.
     try:
-        _, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
+        _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise UsageError(_problem(error, f"`{app.name[0]} --help`")) from None
     return {name.replace("__", "."): value for name, value in bound.arguments.items()}

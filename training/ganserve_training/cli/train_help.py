@@ -39,8 +39,8 @@ def completed_options(preset: str) -> list[Parameter]:
     sections: Any = Literal[tuple(_sections(options.values()))]
     return [
         *options.values(),
-        option("help", sections, None, "Show one section of the options."),
-        option("help_all", bool, False, "Show all options."),
+        option("help", sections, None, "Show one section of the options.", {}),
+        option("help_all", bool, False, "Show all options.", {}),
     ]
 
 

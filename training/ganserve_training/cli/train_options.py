@@ -19,7 +19,7 @@ def options_of_config(part: Any, *, path: str = "", about: str = "") -> list[Par
     hints, docs, options = typing.get_type_hints(kind), field_docs(kind), []
     if (registry := getattr(part, "registry", None)) and registry.has(kind):
         names: Any = Literal[registry.names]
-        options.append(option(f"{path}{registry.key}", names, getattr(part, registry.key), docs[registry.key]))
+        options.append(option(f"{path}{registry.key}", names, getattr(part, registry.key), docs[registry.key], {}))
     for item in fields(part):
         value, doc, here = getattr(part, item.name), docs.get(item.name, ""), f"{path}{item.name}"
         if is_dataclass(value):

@@ -29,6 +29,7 @@ class CompletionArguments:
 
 def _completion(arguments: CompletionArguments) -> int:
     root = app_of("ganserve", [])
+    root.help_flags, root.version_flags = ("--help", "-h"), ("--version", "-V")
     for name, entry in commands().items():
         with suppress(ModuleNotFoundError):  # An extra that is not installed.
             app: App = import_module(entry.module).COMMAND.app()
@@ -41,7 +42,8 @@ def _completion(arguments: CompletionArguments) -> int:
 
 def _adapted(script: str, shell: str) -> str:
     """Add to cyclopts' script what it leaves to its installer."""
-    if shell == "bash":  # Offer files where no word is known.
+    if shell == "bash":  # Offer files where no word is known; only train has commands of its own.
+        script = script.replace('[[ " $all_commands', '[[ (-z $cmd_path || $cmd_path == train) && " $all_commands')
         return script.replace("\ncomplete -F", "\ncomplete -o default -F")
     if shell == "fish":  # Offer no files in place of a command.
         return f"{script}\ncomplete -c ganserve -n __fish_use_subcommand -f\n"
