@@ -29,6 +29,7 @@ _CROWDED_S = 10.0  # after a call of another caller
 # further call that has to wait, or in the end until 64 calls could have been let in.
 _QUIET, _PATIENCE = 2, 64
 _LEAST_QUIET_S, _MOST_QUIET_S = 1e-3, 10e-3
+_HOLD_QUIET_S, _MOST_HOLD_S = 0.05, 2.0  # before the server stops
 _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, because making one takes microseconds
 
 
@@ -64,6 +65,7 @@ class Callers:
         self._crowded_until = 0.0
         self._read_s = _LEAST_QUIET_S / _QUIET
         self._timer: asyncio.TimerHandle | None = None
+        self._held = False
 
     def enter(self, key: str) -> Caller:
         """Count a call and return its caller; raise QueueFullError if it has too many."""
@@ -117,10 +119,24 @@ class Callers:
         if caller.waiting:
             self._schedule(caller)
 
+    async def hold(self, most_s: float) -> None:
+        """Give no turns until `release`, and wait until gRPC has let in what has arrived, or `most_s` passed."""
+        self._held, self.at_once = True, 0
+        end, seen = time.monotonic() + min(most_s, _MOST_HOLD_S), -1
+        while self._waited != seen and time.monotonic() < end:
+            seen = self._waited
+            await asyncio.sleep(_HOLD_QUIET_S)
+
+    def release(self) -> None:
+        """Give turns again."""
+        self._held, self.at_once = False, AT_ONCE
+        for caller in list(self._waiting):
+            self._schedule(caller)
+
     def _schedule(self, caller: Caller) -> None:
         """Give turns at once, or beside other callers after gRPC has let in the calls that have arrived."""
         self._waiting[caller] = None
-        if self._timer is not None:
+        if self._timer is not None or self._held:
             return
         now = time.monotonic()
         if now >= self._crowded_until:
@@ -130,8 +146,9 @@ class Callers:
             self._wait(now + _PATIENCE * self._read_s)
 
     def _wait(self, end: float) -> None:
-        quiet_s = max(_LEAST_QUIET_S, _QUIET * self._read_s)
-        self._timer = asyncio.get_running_loop().call_later(quiet_s, self._look, self._waited, end)
+        self._timer = asyncio.get_running_loop().call_later(
+            max(_LEAST_QUIET_S, _QUIET * self._read_s), self._look, self._waited, end
+        )
 
     def _look(self, seen: int, end: float) -> None:
         """Give turns if no further call came to wait, or patience ends."""
@@ -140,6 +157,8 @@ class Callers:
             self._wait(end)
             return
         self._timer = None
+        if self._held:
+            return
         self._give(_GROUP)
         if self._waiting:
             self._wait(now + _PATIENCE * self._read_s)

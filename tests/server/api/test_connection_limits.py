@@ -101,6 +101,24 @@ def test_calls_of_a_caller_beyond_its_limit_are_refused_with_the_time_to_wait(tm
     run(tmp_path, scenario, max_caller_calls=3)
 
 
+def test_calls_that_have_arrived_when_the_server_stops_are_answered(tmp_path: Path) -> None:
+    async def scenario(server: InProcess) -> None:
+        async def call_until_refused() -> grpc.StatusCode:
+            try:
+                while True:
+                    await server.gan.Sample(ONE, timeout=50)
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+
+        calls = [asyncio.ensure_future(call_until_refused()) for _ in range(60)]
+        while not any(counts.codes["OK"] for counts in server.server.calls.methods.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await server.server.drain(30)
+        assert set(await asyncio.gather(*calls)) == {grpc.StatusCode.UNAVAILABLE}
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     ("settings", "connections"),
     [({"memory_limit_mib": 512}, 2048), ({"memory_limit_mib": 2**20}, 10_000), ({"max_connections": 7}, 7)],

@@ -98,6 +98,22 @@ def test_most_calls_beside_another_caller_wait_until_others_are_let_in() -> None
     asyncio.run(scenario())
 
 
+def test_held_turns_are_given_after_the_release() -> None:
+    async def scenario() -> None:
+        callers = Callers(MOST_CALLS)
+        one = callers.enter("one")
+        holding = asyncio.ensure_future(callers.hold(60))
+        await asyncio.sleep(0)
+        turns = [asyncio.ensure_future(callers.turn(one)) for _ in range(3)]
+        await asyncio.wait_for(holding, 5)
+        assert not any(turn.done() for turn in turns)
+        callers.release()
+        await asyncio.wait_for(asyncio.gather(*turns), 5)
+        assert one.at_work == 3
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_has_a_bounded_number_of_calls() -> None:
     callers = Callers(MOST_CALLS)
     for _ in range(MOST_CALLS):

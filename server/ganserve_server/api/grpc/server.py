@@ -215,9 +215,13 @@ class GrpcServer:
         Clients are told at once to send no more calls on their connections (GOAWAY), and no new connection is accepted.
         """
         await self.announce_stop(0)
+        # gRPC cancels calls that it has received and not let in, with a bare CANCELLED.
+        await self.gate.callers.hold(timeout_s / 4)
         self._drain.begin()
         servers = (self._server, *self._others)
         stopping = [asyncio.ensure_future(server.stop(grace=timeout_s + _LONGER_S)) for server in servers]
+        await asyncio.sleep(0)  # begins to stop
+        self.gate.callers.release()
         cut_off = await self._drain.finish(timeout_s)
         self._health.close()
         for server in servers:
