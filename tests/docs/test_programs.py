@@ -77,7 +77,7 @@ def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     finally:
         reader.close()
     if name == "tutorial.md":  # The commands also write files.
-        assert len(list((tmp_path / "flowers").glob("*.png"))) == 8
+        assert len(list((tmp_path / "sevens").glob("*.png"))) == 8
         assert (tmp_path / "runs/pictures/report.html").stat().st_size > 100_000
 
 

@@ -183,8 +183,8 @@ def test_the_preset_follows_the_data(tmp_path: Path) -> None:
 
 def test_a_missing_preset_and_a_path_in_its_place_are_told(tmp_path: Path) -> None:
     for argv, message in (
-        (["--steps", "3"], "PRESET: missing. .* With --data PATH, one is chosen."),
-        ([], "PRESET: missing. .* With --data PATH, one is chosen."),
+        (["--steps", "3"], "PRESET: missing. .*; or give --data PATH, which chooses one."),
+        ([], "PRESET: missing. .*; or give --data PATH, which chooses one."),
         ([str(tmp_path)], "Is that your data\\? Write --data"),
         (["--data"], "--data: needs a value"),
     ):

@@ -91,8 +91,8 @@ class TrainCommand(Command):
         if first not in ABOUT and not (first.startswith("-") and _names_data(argv)):
             if Path(first).exists() and first:
                 raise UsageError(f"PRESET {first}: no such preset. Is that your data? Write --data {first}.")
-            likely = hint(first, ABOUT, f"Give one of {', '.join(ABOUT)}.")
-            missing = f"PRESET: missing. {likely} With --data PATH, one is chosen."
+            likely = hint(first, ABOUT, f"Give one of {', '.join(LISTED)}.")
+            missing = f"PRESET: missing. Give one of {', '.join(LISTED)}; or give --data PATH, which chooses one."
             raise UsageError(
                 missing if not first or first.startswith("-") else f"PRESET {first}: no such preset. {likely}"
             )
