@@ -1,16 +1,20 @@
 """Keep requests for samples in flight: client.py ADDRESS MODEL COUNT CONCURRENCY SECONDS.
 
 Prints JSON: requests, samples, seconds, the client's CPU seconds, and the 50th and 99th percentile of the latencies in
-ms. All requests share one event loop and at most four channels, like those of one application.
+ms. All requests share one event loop and at most four channels, like those of one application. The environment
+variables CLIENT_CA and CLIENT_TOKEN name a file of authorities, to encrypt, and a token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
+import os
 import sys
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -31,11 +35,18 @@ async def main(address: str, model: str, count: int, concurrency: int, seconds: 
         nonlocal drawn
         while (began := time.perf_counter()) < stop:
             request = gan_service_pb2.SampleRequest(model=model, count=count, seed=next(seeds), label_indices=[0])
-            response = await stub.Sample(request)
+            response = await stub.Sample(request, metadata=metadata)
             latencies.append(time.perf_counter() - began)
             drawn += response.samples.tensor.shape[0]
 
-    channels = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(min(CHANNELS, concurrency))]
+    token, authorities = os.environ.get("CLIENT_TOKEN"), os.environ.get("CLIENT_CA")
+    metadata = [("authorization", f"Bearer {token}")] if token else None
+    if authorities:
+        trusted = grpc.ssl_channel_credentials(Path(authorities).read_bytes())  # noqa: ASYNC240 - before all calls
+        open_channel = functools.partial(grpc.aio.secure_channel, address, trusted, options=_OPTIONS)
+    else:
+        open_channel = functools.partial(grpc.aio.insecure_channel, address, options=_OPTIONS)
+    channels = [open_channel() for _ in range(min(CHANNELS, concurrency))]
     stubs = [gan_service_pb2_grpc.GanServiceStub(channel) for channel in channels]
     await asyncio.gather(*(asyncio.wait_for(channel.channel_ready(), 60) for channel in channels))
     start, cpu = time.perf_counter(), time.process_time()

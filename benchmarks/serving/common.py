@@ -86,10 +86,14 @@ def serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.wait()
 
 
-def load(address: str, model: str, count: int, concurrency: int, seconds: float) -> dict[str, float]:
-    """Let a `client.py` process keep requests in flight, and return what it measured."""
+def load(
+    address: str, model: str, count: int, concurrency: int, seconds: float, variables: dict[str, str] | None = None
+) -> dict[str, float]:
+    """Let a `client.py` process keep requests in flight, and return what it measured; it gets more variables."""
     command = [sys.executable, str(HERE / "client.py"), address, model, *map(str, (count, concurrency, seconds))]
-    measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, **(variables or {})}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    measured: dict[str, float] = json.loads(done.stdout)
     return measured
 
 

@@ -44,15 +44,19 @@ class CallerQuota:
 
     def __init__(self, name: str, quota: Quota, refused: collections.Counter[tuple[str, str]]) -> None:
         self.name = name
-        self.quota = quota
         self.calls = 0
         """Calls that run."""
         self.queued = 0
         """Samples that are asked for and not computed yet."""
         self._refused = refused
+        self._changed = asyncio.Event()
+        self.change(quota)
+
+    def change(self, quota: Quota) -> None:
+        """Take another quota; calls and samples under way still count."""
+        self.quota = quota
         self._requests = _Bucket(quota.requests_per_s) if quota.requests_per_s else None
         self._samples = _Bucket(quota.samples_per_s) if quota.samples_per_s else None
-        self._changed = asyncio.Event()
 
     def enter(self) -> None:
         """Count a call; raise QuotaError if it is one too many. Then call `leave`."""
@@ -138,9 +142,7 @@ class Quotas:
                 self._callers = {name: each for name, each in self._callers.items() if each.calls}
             caller = self._callers[identity.name] = CallerQuota(identity.name, quota, self._refused)
         elif caller.quota is not quota and caller.quota != quota:  # the file has changed
-            fresh = CallerQuota(identity.name, quota, self._refused)
-            fresh.calls = 0
-            caller = self._callers[identity.name] = fresh
+            caller.change(quota)
         caller.enter()
         return caller
 
