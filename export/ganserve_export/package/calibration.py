@@ -18,8 +18,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from ganserve_export.errors import ExportError
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_training import Samples
-from ganserve_training.networks.latents import LatentPrior
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ def fit_calibration(
 @torch.inference_mode()
 def calibrate(
     held_out: Samples,
-    prior: LatentPrior,
+    prior: LatentValues,
     draw_labels: Callable[[int, torch.Generator], Tensor | None],
     generate: Callable[[Tensor, Tensor | None], Tensor],
     score: Callable[[Tensor, Tensor | None], Tensor],
@@ -140,7 +140,7 @@ def calibrate(
     size = int(np.prod(held_out.info.sample_shape))
     count = min(len(held_out), MOST_SAMPLES, max(ENOUGH_SAMPLES, MAX_VALUES // size))
     random = torch.Generator().manual_seed(SEED)
-    latents = prior.draw(count, random)
+    latents = prior.draw(count, random, at_defaults=True)
     labels = draw_labels(count, random)
     real_scores, generated_scores = [], []
     for start in range(0, count, BATCH):

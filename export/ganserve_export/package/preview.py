@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.onnx_graphs import open_on_cpu
-from ganserve_training.networks.latents import LatentPrior
 from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 
@@ -17,7 +17,7 @@ POINTS = 2500
 SEED = 0
 
 
-def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_count: int) -> None:
+def write_preview(picture: Path, generator: Path, prior: LatentValues, label_count: int) -> None:
     """Draw images, one row per label (10 rows without labels), or vectors of two values as dots on white.
 
     Vectors of another length get no picture. The preview shows no sample of the training data.
@@ -28,7 +28,7 @@ def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_coun
         labels = np.repeat(np.arange(min(label_count, MAX_ROWS) or COLUMNS), COLUMNS)
     else:
         labels = np.arange(POINTS) % max(label_count, 1)
-    latents = prior.draw(len(labels), torch.Generator().manual_seed(SEED)).numpy()
+    latents = prior.draw(len(labels), torch.Generator().manual_seed(SEED), at_defaults=True).numpy()
     inputs: dict[str, npt.NDArray[np.generic]] = {"latents": latents}
     if label_count:
         inputs["labels"] = labels
