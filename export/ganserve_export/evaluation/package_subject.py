@@ -37,10 +37,7 @@ def package_subject(folder: Path) -> Subject:
         raise ExportError(f"{file} is not the file that the manifest names: export the package again")
     session = open_on_cpu(file)
     config = _config(spec)
-    if config is not None:
-        prior = LatentValues.of(LatentPrior.of(config.networks))
-    else:
-        prior = _latents(spec.latent)
+    prior = LatentValues.of(LatentPrior.of(config.networks)) if config is not None else _latents(spec.latent)
 
     def draw(labels: npt.NDArray[np.int64] | None, count: int, seed: int) -> npt.NDArray[Any]:
         latents = prior.draw(count, torch.Generator().manual_seed(seed), at_defaults=True).numpy()

@@ -139,8 +139,8 @@ def looped(model: onnx.ModelProto, size: int, form: Form) -> onnx.ModelProto:
         [*head, *built.nodes, *(node for node, _ in bodies)], f"{built.mark}body", slices, [info for _, info in bodies]
     )
     scan = helper.make_node("Scan", given, stacked, name=built.new("Scan"), body=body, num_scan_inputs=len(given))
-    for (name, (_, shape)), value in zip(form.outputs.items(), stacked, strict=True):
-        flat = built.node(built.after, "Reshape", value, built.constant([-1, *shape]))
+    for (name, (_, result)), value in zip(form.outputs.items(), stacked, strict=True):
+        flat = built.node(built.after, "Reshape", value, built.constant([-1, *result]))
         built.emit(name, flat, count)
     return built.finish([scan])
 

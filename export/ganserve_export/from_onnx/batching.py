@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
-from ganserve_export.package.batch_independence import BATCH
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 100, 128)
@@ -78,14 +77,3 @@ def find_batching(attempt: Callable[[int], npt.NDArray[Any]], most: int) -> Batc
         raise problems[0]
     found = attempt(most).shape
     raise ExportError(f"gives {list(found)} for {most} samples, and no batch gives one result for each sample")
-
-
-def rows_at_once(values: int) -> int:
-    """Return how many samples of so many values to compute together: fewer of large ones, to bound the memory.
-
-    Networks hold about a hundred times the values of a sample while they compute one.
-    """
-    return max(1, min(BATCH, _MOST_BYTES // (4 * 100 * max(values, 1))))
-
-
-_MOST_BYTES = 2**30

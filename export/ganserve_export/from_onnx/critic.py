@@ -12,7 +12,6 @@ import onnx
 import torch
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.batching import rows_at_once
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
@@ -30,6 +29,7 @@ from ganserve_export.from_onnx.tensor_roles import (
 )
 from ganserve_export.package.batch_independence import BATCH, check_alone
 from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.rows_at_once import rows_at_once
 
 _EXTREMES, _PROOFS = 8, 5
 _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.

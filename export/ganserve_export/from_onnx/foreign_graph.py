@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.batching import Arrays, Batching, find_batching, pad, rows_at_once
+from ganserve_export.from_onnx.batching import Arrays, Batching, find_batching, pad
 from ganserve_export.from_onnx.free_batch import served_model
 from ganserve_export.from_onnx.graph_constants import set_constants
 from ganserve_export.from_onnx.noise import NoiseInput, expose_noise
@@ -21,6 +21,7 @@ from ganserve_export.from_onnx.operators_and_opsets import refuse_randomness, un
 from ganserve_export.from_onnx.runtime_errors import one_line
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE
 from ganserve_export.package.onnx_graphs import precision_of
+from ganserve_export.package.rows_at_once import rows_at_once
 from ganserve_training.files import file_sha256
 
 HALF_ROUNDING = 2e-3
@@ -187,7 +188,7 @@ class ForeignGraph:
             return
         try:
             (first,) = self.run(make(2), [output])
-            self.rows = rows_at_once(self._largest(make(1), first) // 2)
+            self.rows = rows_at_once(max(first.size // 2, self._largest(make(1), first[:0])))
         except ExportError:
             self.rows = BATCH
         self.batching = find_batching(lambda count: self._call(make(count), [output])[0], max(self.rows, 2))
@@ -218,7 +219,7 @@ class ForeignGraph:
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def _call(self, feed: Arrays, outputs: list[str] | None) -> list[npt.NDArray[Any]]:
-        given = {name: values[0] if name in self._bare else values for name, values in feed.items()}
+        given = {name: np.asarray(values[0]) if name in self._bare else values for name, values in feed.items()}
         try:
             results: list[npt.NDArray[Any]] = self._session.run(outputs, given)
         except Exception as error:  # onnxruntime's exceptions share no public base class

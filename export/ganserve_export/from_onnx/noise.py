@@ -139,9 +139,8 @@ def draw_noise(
     for part in range(2):
         seeds = (whole * _weights(latents.shape[1], stream, part)).sum(axis=1, keepdims=True) % _PRIME
         hashes.append(_mixed(seeds + _places(values, part)))
-    drawn = _distributed(
-        *((value.astype(np.float32) + np.float32(0.5)) / np.float32(_PRIME) for value in hashes), noise
-    )
+    first, second = ((value.astype(np.float32) + np.float32(0.5)) / np.float32(_PRIME) for value in hashes)
+    drawn = _distributed(first, second, noise)
     return drawn.reshape(len(latents), *extents)
 
 

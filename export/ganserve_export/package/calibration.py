@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ganserve_export.errors import ExportError
 from ganserve_export.package.latent_values import LatentValues
+from ganserve_export.package.rows_at_once import rows_at_once
 from ganserve_training import Samples
 
 FloatArray = npt.NDArray[np.floating]
@@ -143,8 +144,9 @@ def calibrate(
     latents = prior.draw(count, random, at_defaults=True)
     labels = draw_labels(count, random)
     real_scores, generated_scores = [], []
-    for start in range(0, count, BATCH):
-        rows = slice(start, min(start + BATCH, count))
+    batch = rows_at_once(size, BATCH)
+    for start in range(0, count, batch):
+        rows = slice(start, min(start + batch, count))
         row_labels = None if labels is None else labels[rows]
         critic_labels = row_labels if label_count else None
         real = torch.from_numpy(held_out.read(np.arange(rows.start, rows.stop)))

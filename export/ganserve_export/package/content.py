@@ -81,3 +81,5 @@ class Published:
     """Calibration of the critic's probabilities; None: there is no critic, or too little real data to calibrate it."""
     typicality: Difference | None
     """Difference between the typicality's graph and its original; None: there is no critic, or too little real data."""
+    truncation_absence: str
+    """Why truncation is refused although the latents are normal; empty: it is offered."""
