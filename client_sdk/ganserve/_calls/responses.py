@@ -182,7 +182,10 @@ def _sample_shape(spec: model_spec_pb2.SampleSpec) -> SampleShape:
 
 
 def _controls(controls: Iterable[model_spec_pb2.LatentControl]) -> tuple[LatentControl, ...]:
-    return tuple(_copy(LatentControl, control) for control in controls)
+    return tuple(
+        _copy(LatentControl, control, default=control.default if control.HasField("default") else None)
+        for control in controls
+    )
 
 
 def _graph(graph: model_spec_pb2.GraphSpec) -> GraphInfo:

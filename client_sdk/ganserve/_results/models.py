@@ -47,14 +47,17 @@ class LatentControl:
     index: int
     """Its position in the latent."""
     low: float
-    """The least value that a request may set; the server draws from [low, high) uniformly otherwise."""
+    """The least value that a request may set; without a default, the server draws from [low, high) uniformly."""
     high: float
     """The greatest value that a request may set."""
     description: str
     """Its effect on the samples."""
+    default: float | None = None
+    """Its value unless a request sets it; None: drawn at random."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.low:g} to {self.high:g})"
+        usual = "" if self.default is None else f", usually {self.default:g}"
+        return f"{self.name} ({self.low:g} to {self.high:g}{usual})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

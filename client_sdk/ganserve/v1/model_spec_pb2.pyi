@@ -227,10 +227,15 @@ class LatentSpec(_message.Message):
     DIMENSION_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_ABSENCE_FIELD_NUMBER: _builtins.int
     dimension: _builtins.int
     """Z, the number of values in one latent."""
     distribution: Global___LatentDistribution.ValueType
     """Distribution of each value except controls; all values are independent."""
+    truncation_absence: _builtins.str
+    """Reason why truncation is refused although the latents are normal, for people: "it changes nothing: the network scales
+    …". Empty: truncation is offered.
+    """
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatentControl]:
         """Values that a request may set by name, ordered by index."""
@@ -241,10 +246,11 @@ class LatentSpec(_message.Message):
         dimension: _builtins.int = ...,
         distribution: Global___LatentDistribution.ValueType = ...,
         controls: _abc.Iterable[Global___LatentControl] | None = ...,
+        truncation_absence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "dimension", b"dimension", "distribution", b"distribution"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "dimension", b"dimension", "distribution", b"distribution", "truncation_absence", b"truncation_absence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -252,8 +258,8 @@ Global___LatentSpec: _TypeAlias = LatentSpec  # noqa: Y015
 
 @_typing.final
 class LatentControl(_message.Message):
-    """A value of the latent with a meaning, such as a continuous code of InfoGAN. It is uniform on [low, high) unless a request
-    sets it. Truncation does not apply to it.
+    """A value of the latent with a meaning, such as a continuous code of InfoGAN. Unless a request sets it, it has its default,
+    or without one is uniform on [low, high). Truncation does not apply to it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -263,6 +269,7 @@ class LatentControl(_message.Message):
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in SampleRequest.controls: a letter or underscore, then letters, digits, '_', '.' and '-'; at most 64
     characters.
@@ -275,6 +282,8 @@ class LatentControl(_message.Message):
     """Largest allowed value."""
     description: _builtins.str
     """Effect of the control, for people."""
+    default: _builtins.float
+    """Value unless a request sets the control. Absent: drawn uniformly."""
     def __init__(
         self,
         *,
@@ -283,12 +292,15 @@ class LatentControl(_message.Message):
         low: _builtins.float = ...,
         high: _builtins.float = ...,
         description: _builtins.str = ...,
+        default: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "default", b"default"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "high", b"high", "index", b"index", "low", b"low", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "default", b"default", "description", b"description", "high", b"high", "index", b"index", "low", b"low", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
+    _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
 
 Global___LatentControl: _TypeAlias = LatentControl  # noqa: Y015
 

@@ -92,6 +92,8 @@ def _as_text(exported: Exported) -> str:
         lines.append(f"without its critic, so the server cannot score: {exported.critic_absence}")
     if exported.metrics_problem:
         lines.append(f"without the figures of `ganserve evaluate`: {exported.metrics_problem}")
+    if exported.truncation_absence:
+        lines.append(f"truncation is refused: {exported.truncation_absence}")
     return "\n".join([*lines, f"published {exported.folder}\n"])
 
 

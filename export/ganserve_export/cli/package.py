@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ganserve_export.from_onnx.package_onnx import Packaged
 
 
+MOST_NUMBERED = 10_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options(OnnxOptions):
     """Wrap ONNX files that were made elsewhere as the next version of a model.
@@ -25,8 +28,8 @@ class Options(OnnxOptions):
     The generator, and the critic if there is one, get pre- and post-processing, so that they work as in every package:
     latents and labels -> uint8 images or float32 vectors -> scores and probabilities. The command compares the wrapped
     graphs with the originals on random inputs, and publishes all of the package or nothing. It asks for what does not
-    follow from names, types and shapes, and refuses what cannot be served: a fixed batch, noise inside, statistics
-    across the batch.
+    follow from names, types, shapes and values. A graph for one sample, or for another fixed batch, is opened or runs
+    in a loop; noise follows from the latents. It refuses what cannot be served, such as statistics across the batch.
     """
 
     generator: Path = flag(positional="GENERATOR")
@@ -36,8 +39,9 @@ class Options(OnnxOptions):
     server cannot score."""
     out: Path = flag(aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
-    labels: str | None = flag(None, metavar="A,B,…|FILE")
-    """Names of the labels in the order of their indices: a,b,c, or a text file with one a line."""
+    labels: str | None = flag(None, metavar="A,B,…|FILE|COUNT")
+    """Names of the labels in the order of their indices: a,b,c, a text file with one a line, or their number, such as
+    10, for the names 0, 1 and so on."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -58,26 +62,36 @@ def _package(options: Options) -> int:
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Read label names from "a,b,c" or from a UTF-8 text file with one a line.
+    """Read label names from "a,b,c", from a UTF-8 text file with one a line, or from their number: 0, 1 and so on.
 
     Raises:
         ExportError: The file cannot be read, or a name is empty or occurs twice.
     """
     path = Path(text)
-    if "," in text and not path.is_file():
+    if "," in text and not _is_file(path):
         names = tuple(name.strip() for name in text.split(","))
+    elif text.isdecimal() and 1 < int(text) <= MOST_NUMBERED and not _is_file(path):
+        names = tuple(map(str, range(int(text))))
     else:
         try:
             names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").strip().splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise BadUsageError(
-                f"--labels {text} is neither names such as a,b,c nor a text file that can be read, one name a line"
+                f"--labels {text} is neither names such as a,b,c nor their number nor a text file that can be "
+                "read, one name a line"
             ) from error
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names or not all(names):
         what = f"{repeated[0]!r} occurs twice" if repeated and repeated[0] else "a name is empty"
         raise BadUsageError(f"--labels {text}: {what}; labels are distinct names, in the order of their indices")
     return names
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a list of names may be longer than a file's name may be
+        return False
 
 
 def _as_text(packaged: Packaged, options: Options) -> str:
@@ -103,6 +117,8 @@ def _as_text(packaged: Packaged, options: Options) -> str:
             lines.append("samples unlike the data are not found: --data, with 20 held-out samples or more, fits that")
     else:
         lines.append("without a critic, so the server cannot score")
+    if packaged.truncation_absence:
+        lines.append(f"truncation is refused: {packaged.truncation_absence}")
     return "\n".join([*lines, f"published {packaged.folder}\n"])
 
 

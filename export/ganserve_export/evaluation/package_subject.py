@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import ExportError
+from ganserve_export.package.latent_values import DeclaredControl, LatentValues
 from ganserve_export.package.manifest import MADE_ELSEWHERE, read_manifest
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_training import config_from_dict
@@ -36,10 +37,10 @@ def package_subject(folder: Path) -> Subject:
         raise ExportError(f"{file} is not the file that the manifest names: export the package again")
     session = open_on_cpu(file)
     config = _config(spec)
-    prior = LatentPrior.of(config.networks) if config is not None else _prior(spec.latent)
+    prior = LatentValues.of(LatentPrior.of(config.networks)) if config is not None else _latents(spec.latent)
 
     def draw(labels: npt.NDArray[np.int64] | None, count: int, seed: int) -> npt.NDArray[Any]:
-        latents = prior.draw(count, torch.Generator().manual_seed(seed)).numpy()
+        latents = prior.draw(count, torch.Generator().manual_seed(seed), at_defaults=True).numpy()
         inputs: dict[str, npt.NDArray[Any]] = {"latents": latents}
         if labels is not None:
             inputs["labels"] = labels
@@ -60,11 +61,22 @@ def package_subject(folder: Path) -> Subject:
     )
 
 
-def _prior(latent: model_spec_pb2.LatentSpec) -> LatentPrior:
+def _latents(latent: model_spec_pb2.LatentSpec) -> LatentValues:
     name: Literal["uniform", "normal"] = "normal"
     if latent.distribution == model_spec_pb2.LATENT_DISTRIBUTION_UNIFORM:
         name = "uniform"
-    return LatentPrior(dim=latent.dimension, distribution=name, continuous_codes=len(latent.controls))
+    controls = tuple(
+        DeclaredControl(
+            name=control.name,
+            low=control.low,
+            high=control.high,
+            default=control.default if control.HasField("default") else None,
+            description=control.description,
+        )
+        for control in latent.controls
+    )
+    dim = latent.dimension - len(controls)
+    return LatentValues(prior=LatentPrior(dim=dim, distribution=name, continuous_codes=0), controls=controls)
 
 
 def _config(spec: model_spec_pb2.ModelSpec) -> TrainConfig | None:

@@ -1,30 +1,33 @@
-"""Load an ONNX graph that was made elsewhere, with weights in files beside it, and run it. N = batch."""
+"""Run an ONNX graph that was made elsewhere, whatever batches it can compute. N = batch."""
 
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError
-from onnx import external_data_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.operators_and_opsets import all_nodes, refuse_randomness, unknown_operators
-from ganserve_export.package.onnx_graphs import MAX_BYTES, precision_of
+from ganserve_export.from_onnx.batching import Arrays, Batching, find_batching, pad
+from ganserve_export.from_onnx.free_batch import served_model
+from ganserve_export.from_onnx.graph_constants import set_constants
+from ganserve_export.from_onnx.noise import NoiseInput, expose_noise
+from ganserve_export.from_onnx.onnx_file import load_onnx
+from ganserve_export.from_onnx.operators_and_opsets import refuse_randomness, unknown_operators, upgraded
+from ganserve_export.from_onnx.runtime_errors import one_line
+from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE
+from ganserve_export.package.onnx_graphs import precision_of
+from ganserve_export.package.rows_at_once import rows_at_once
 from ganserve_training.files import file_sha256
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-_SOURCE_LINE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\([^)]*\) (?=\w)(const )?")
-# With one value per sample, these operations change neither the values nor their order.
-KEEPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+HALF_ROUNDING = 2e-3
 _ELEMENTS = {"tensor(float)": "float32", "tensor(double)": "float64"}
-_ELEMENTS |= {f"tensor({name})": name for name in ("float16", "uint8", "int8", "int32", "int64")}
+_ELEMENTS |= {f"tensor({name})": name for name in ("float16", "uint8", "int8", "int32", "int64", "bool")}
+OPEN = "batch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,26 +67,53 @@ class TensorInfo:
 class ForeignGraph:
     """The graph of an ONNX file, with all of its weights inside; `role` is "generator" or "critic", for messages.
 
+    `constants` are values of inputs, as text by name. With `one_by_one`, each sample is computed alone, also by a graph
+    that could compute several. With `noise`, nodes that draw random numbers become inputs.
+
     Raises:
         ExportError: The file cannot be read, names weights outside its folder, is too large for one file, draws random
             numbers, or has operations that onnxruntime does not know.
     """
 
-    def __init__(self, file: Path, role: str) -> None:
+    def __init__(
+        self,
+        file: Path,
+        role: str,
+        *,
+        constants: Mapping[str, str] | None = None,
+        one_by_one: bool = False,
+        noise: bool = False,
+    ) -> None:
         self.name = f"{role} {file.name}"
-        self.model, beside = _load(file)
-        refuse_randomness(self.model, self.name)
+        self.model, beside = load_onnx(file)
         self.files = [
             {"name": path.name, "sha256": file_sha256(path), "size_bytes": path.stat().st_size}
             for path in (file, *beside)
         ]
         """The files that it was read from, for the manifest."""
         self._session = _open(str(file), self.model, self.name)
+        self.constants = set_constants(self.model, constants or {})
+        """Inputs that have become constants."""
+        self.noise: tuple[NoiseInput, ...] = expose_noise(self.model, self.name) if noise else ()
+        """Inputs in place of the nodes that drew random numbers."""
+        refuse_randomness(self.model, self.name)
+        if self.constants or self.noise:
+            self._session = _open(self.model.SerializeToString(), self.model, self.name)
         try:
             self.inputs = tuple(map(_tensor_info, self._session.get_inputs()))
             self.outputs = tuple(map(_tensor_info, self._session.get_outputs()))
         except UnicodeDecodeError as error:
             raise ExportError(f"{file} is damaged: it has a name that is not UTF-8 text") from error
+        self._declared = {tensor.name: tensor.shape for tensor in self.inputs}
+        self._one_by_one = one_by_one
+        self._bare: frozenset[str] = frozenset()
+        self.batching = Batching()
+        """The batches that it can compute."""
+        self.rows = BATCH
+        """Samples computed at once, to bound the memory."""
+        self.form = ""
+        """How the package's graph computes batches, if that differs from the original; known once it is made."""
+        self._find_declared_batch()
 
     def error(self, problem: str) -> ExportError:
         """Return an error whose message begins with the graph's name."""
@@ -96,22 +126,120 @@ class ForeignGraph:
             tensor.element == "float16" for tensor in (*self.inputs, *self.outputs)
         )
 
-    def run(self, feed: Arrays, outputs: list[str] | None = None) -> list[npt.NDArray[Any]]:
-        """Return these outputs (default: all) for inputs by name, [N, ...]; raise ExportError if onnxruntime fails."""
+    @property
+    def rounding(self) -> float:
+        """Return the largest rounding difference between two results of one sample, as a share of the largest value."""
+        return HALF_ROUNDING if self.is_half else RELATIVE_TOLERANCE
+
+    def _find_declared_batch(self) -> None:
+        """Learn the size of the batch that the inputs declare, and give inputs without a batch axis one."""
+        bare = {tensor.name for tensor in self.inputs if self._has_no_batch_axis(tensor)}
+        sizes = {tensor.shape[0] for tensor in self.inputs if tensor.name not in bare and tensor.shape}
+        fixed = {size for size in sizes if isinstance(size, int)}
+        if 1 in fixed and len(sizes) > 1:
+            # A first axis of 1 beside open ones is a value for the whole batch.
+            bare |= {tensor.name for tensor in self.inputs if tensor.shape and tensor.shape[0] == 1}
+            fixed.discard(1)
+        if len(fixed) > 1 or (bare and fixed - {1}):
+            listed = ", ".join(map(str, self.inputs))
+            raise self.error(
+                f"takes inputs with batches of different sizes: {listed}. Set some with --constant NAME=VALUE"
+            )
+        if bare or self._one_by_one:
+            if fixed - {1}:
+                raise self.error(
+                    f"is fixed to batches of {max(fixed)}, so it cannot compute one sample: drop --batch one"
+                )
+            fixed = {1}
+        self._bare = frozenset(bare)
+        if fixed:
+            self.batching = Batching(size=fixed.pop())
+        self.inputs = tuple(
+            TensorInfo(name=item.name, element=item.element, shape=(OPEN, *self._own_extents(item)))
+            if item.name in bare
+            else item
+            for item in self.inputs
+        )
+
+    def _has_no_batch_axis(self, tensor: TensorInfo) -> bool:
+        """Say whether an input has a value for the whole batch: a declared scalar, or the only input, of one axis."""
+        if not tensor.shape:
+            return self._is_scalar(tensor.name)
+        alone = len(tensor.shape) == 1 and tensor.is_float and isinstance(tensor.shape[0], int)
+        return alone and all(len(other.shape) <= 1 for other in self.inputs)
+
+    def _is_scalar(self, name: str) -> bool:
+        declared = next((item.type.tensor_type for item in self.model.graph.input if item.name == name), None)
+        return declared is not None and declared.HasField("shape")
+
+    @staticmethod
+    def _own_extents(tensor: TensorInfo) -> tuple[int | str | None, ...]:
+        return tensor.shape
+
+    def learn_batching(self, make: Callable[[int], Arrays], output: str) -> None:
+        """Find out which batches it can compute, by trying them: `make(count)` gives inputs, [count, ...] each.
+
+        Raises:
+            ExportError: It fails for every batch.
+        """
+        if self.batching.size is not None:
+            (result,) = self.run(make(1), [output])
+            self.rows = rows_at_once(self._largest(make(1), result))
+            return
         try:
-            results: list[npt.NDArray[Any]] = self._session.run(outputs, dict(feed))
+            (first,) = self.run(make(2), [output])
+            self.rows = rows_at_once(max(first.size // 2, self._largest(make(1), first[:0])))
+        except ExportError:
+            self.rows = BATCH
+        self.batching = find_batching(lambda count: self._call(make(count), [output])[0], max(self.rows, 2))
+
+    @staticmethod
+    def _largest(feed: Arrays, result: npt.NDArray[Any]) -> int:
+        return max(result.size, *(value[0].size for value in feed.values()))
+
+    def run(self, feed: Arrays, outputs: list[str] | None = None) -> list[npt.NDArray[Any]]:
+        """Return these outputs (default: all), [N, ...], for inputs by name, [N, ...].
+
+        A graph of a fixed batch computes the samples in turn.
+
+        Raises:
+            ExportError: onnxruntime fails, or an output does not have one result for each sample.
+        """
+        count = len(next(iter(feed.values())))
+        step = self.batching.size or max(self.rows, self.batching.least)
+        parts = []
+        for start in range(0, count, step):
+            part = {name: values[start : start + step] for name, values in feed.items()}
+            taken = len(next(iter(part.values())))
+            size = self.batching.padded(taken)
+            results = self._call({name: pad(values, size) for name, values in part.items()}, outputs)
+            if self.batching.is_free and count <= step:
+                return results
+            parts.append([values[:taken] for values in results])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+    def _call(self, feed: Arrays, outputs: list[str] | None) -> list[npt.NDArray[Any]]:
+        given = {name: np.asarray(values[0]) if name in self._bare else values for name, values in feed.items()}
+        try:
+            results: list[npt.NDArray[Any]] = self._session.run(outputs, given)
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise ExportError(_one_line(error)) from error
+            raise ExportError(one_line(error)) from error
+        if self.batching.size == 1:
+            # A graph for one sample may leave its batch axis out.
+            results = [values if values.ndim and len(values) == 1 else values[None] for values in results]
         return results
 
-    def before_sigmoid(self, output: str) -> str | None:
-        """Return the input of the sigmoid that an output ends in; None: it ends in another operation."""
-        makers = {name: node for node in self.model.graph.node for name in node.output}
-        node = makers.get(output)
-        while node is not None and node.op_type in KEEPING:
-            node = makers.get(node.input[0])
-        ends_in_sigmoid = node is not None and node.op_type == "Sigmoid" and node.domain in ("", "ai.onnx")
-        return node.input[0] if node is not None and ends_in_sigmoid else None
+    def servable(self, feed: Arrays, outputs: Sequence[str]) -> onnx.ModelProto:
+        """Return a copy that takes and gives batches of any size, proven on this feed, in operator set 11 or newer."""
+        model = upgraded(self.model, self.name)
+        if self.batching.is_free and not self._bare:
+            return model
+        extents = {item.name: item.extents for item in self.inputs}
+        tried, self.form = served_model(
+            model, self.batching, self._bare, extents, feed, outputs, self.run,
+            rounding=self.rounding, may_free=not self._one_by_one,
+        )  # fmt: skip
+        return tried
 
     def expose(self, value: str) -> None:
         """Make an inner value an output, so that `run` can return it."""
@@ -123,6 +251,7 @@ class ForeignGraph:
 def _open(graph: str | bytes, model: onnx.ModelProto, name: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # fatal only: failures are raised with a one-line message
+    options.enable_cpu_mem_arena = False  # it keeps twice the largest need
     try:
         # A fallback to the same provider would only print messages.
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
@@ -133,74 +262,10 @@ def _open(graph: str | bytes, model: onnx.ModelProto, name: str) -> ort.Inferenc
                 f"the {name} has operations that onnxruntime {ort.__version__} does not know: {', '.join(unknown)}. "
                 "Export it with standard ONNX operations only"
             ) from error
-        raise ExportError(f"onnxruntime {ort.__version__} cannot load the {name}: {_one_line(error)}") from error
+        raise ExportError(f"onnxruntime {ort.__version__} cannot load the {name}: {one_line(error)}") from error
 
 
 def _tensor_info(argument: Any) -> TensorInfo:
     return TensorInfo(
         name=argument.name, element=_ELEMENTS.get(argument.type, argument.type), shape=tuple(argument.shape or ())
     )
-
-
-def _load(file: Path) -> tuple[onnx.ModelProto, list[Path]]:
-    """Return a model with all of its weights inside, and the files beside it that held them."""
-    try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            raise ExportError(f"{file} has {size:,} bytes: a package's graph is one file of less than 2 GiB")
-        model = onnx.load_model(file, format="protobuf", load_external_data=False)
-    except OSError as error:
-        raise ExportError(f"{file} cannot be read: {error.strerror or error}") from error
-    except DecodeError as error:
-        raise ExportError(f"{file} is not an ONNX file, or only part of one") from error
-    if not model.graph.output or not model.opset_import:
-        raise ExportError(f"{file} is not an ONNX file: it has no graph with outputs")
-    folder = file.parent.resolve()
-    beside: dict[str, Path] = {}
-    for tensor in _tensors(model):
-        if external_data_helper.uses_external_data(tensor):
-            location = external_data_helper.ExternalDataInfo(tensor).location
-            beside.setdefault(location, _weight_file(folder, location, file))
-    total = size + sum(path.stat().st_size for path in beside.values())
-    if total > MAX_BYTES:
-        remedy = "a package's graph is one file of less than 2 GiB. Export it in float16, or a smaller network"
-        raise ExportError(f"{file} has {total:,} bytes with its weights: {remedy}")
-    if beside:
-        try:
-            onnx.load_external_data_for_model(model, str(folder))
-        except Exception as error:  # onnx documents none of its errors here
-            raise ExportError(f"the weights beside {file} cannot be read: {_one_line(error)}") from error
-    return model, list(beside.values())
-
-
-def _one_line(error: Exception) -> str:
-    """Return an error of onnxruntime in one short line, without its codes and source lines."""
-    text = _SOURCE_LINE.sub("", " ".join(str(error).split()))
-    for mark in ("Status Message: ", " : "):
-        text = text.rpartition(mark)[2] if mark in text else text
-    return text[:300]
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor that may be stored in another file."""
-    graphs = [model.graph]
-    for node in all_nodes(model):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            graphs.extend((attribute.g, *attribute.graphs))
-    for graph in graphs:
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-
-
-def _weight_file(folder: Path, location: str, file: Path) -> Path:
-    path = folder / location
-    if not path.resolve().is_relative_to(folder) or path.resolve() == folder:
-        raise ExportError(
-            f"{file} takes weights from {location!r}, outside its own folder: only files beside it are read. Save it "
-            "again with its weights beside it (a link counts as the file that it points to)"
-        )
-    if not path.is_file():
-        raise ExportError(f"{file} takes weights from {location!r}, which does not exist: put that file beside it")
-    return path

@@ -12,52 +12,55 @@ import torch
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-from ganserve_export.from_onnx.labels import encode_labels, feed_labels
+from ganserve_export.from_onnx.generator_inputs import GeneratorInputs
+from ganserve_export.from_onnx.last_operation import last_operation
 from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
+from ganserve_export.from_onnx.questions import Questions, UnclearError
 from ganserve_export.from_onnx.surgery import Surgery
-from ganserve_export.from_onnx.tensor_roles import find_labels, find_latents, find_output
-from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE, check_alone
-from ganserve_training.networks.latents import LatentPrior
+from ganserve_export.from_onnx.tensor_roles import find_output
+from ganserve_export.package.batch_independence import BATCH, check_alone
 
 SEED = 0
-HALF_ROUNDING, LEVEL_ROUNDING = 2e-3, 1.01 / 255
+LEVEL_ROUNDING = 1.01 / 255
 EVAL_MODE = (
-    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), and freeze everything "
-    "that depends on other samples, such as minibatch statistics"
+    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), freeze everything "
+    "that depends on other samples, such as minibatch statistics, or compute each sample alone with --batch one"
 )
+_PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
+_AUDIO = 1_024
 
 
 class ForeignGenerator:
-    """A generator, analysed and tried; ExportError if that fails or is ambiguous."""
+    """A generator, analysed and tried; ExportError if that fails. What is unclear goes to `questions`."""
 
-    def __init__(self, graph: ForeignGraph, options: OnnxOptions) -> None:
+    def __init__(self, graph: ForeignGraph, options: OnnxOptions, questions: Questions) -> None:
         self.graph = graph
+        self._questions = questions
         self.label_count = len(options.label_names)
-        self.latents = find_latents(graph, options.latents, self.label_count, options.labels_input)
-        flag = "--labels-input"
-        self.labels = find_labels(graph, options.labels_input, self.latents, self.label_count, required=True, flag=flag)
+        with questions.collected():
+            self.inputs = GeneratorInputs(graph, options)
         suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
-        self.output = find_output(graph, options.output, "samples", "--output", suited)
-        assert self.latents.size is not None  # find_latents has checked it
-        self.prior = LatentPrior(dim=self.latents.size, distribution=options.latent_distribution, continuous_codes=0)
+        with questions.collected():
+            pictures = [tensor for tensor in suited if len(tensor.shape) == 4]
+            self.output = find_output(
+                graph, options.output, "samples", "--output", pictures if len(pictures) == 1 else suited
+            )
+        questions.settle()  # nothing can be run before these are answered
+        self.values = self.inputs.values
         self._try_out(options)
 
     def _try_out(self, options: OnnxOptions) -> None:
         """Draw samples, learn their form, and check that no sample depends on another."""
-        latents = self.prior.draw(BATCH, torch.Generator().manual_seed(SEED))
-        labels = torch.arange(BATCH) % self.label_count if self.label_count else None
-        if labels is not None:
-            labels[-1] = self.label_count - 1
         try:
+            self.graph.learn_batching(lambda count: self.inputs.encode(*self._some(count)), self.output.name)
+            count = self._batch_to_try()
+            latents, labels = self._some(count)
             raw = self.raw(latents, labels)
         except ExportError as error:
-            hint = f" Are there {self.label_count} labels? List them all with --labels" if self.label_count else ""
-            raise self.graph.error(f"fails for {BATCH} samples: {error}.{hint}") from error
+            hint = f". Are there {self.label_count} labels? List them all with --labels" if self.label_count else ""
+            raise self.graph.error(f"fails for {BATCH} samples: {error}{hint}") from error
         shape = list(raw.shape)
-        if not shape or shape[0] != BATCH:
-            remedy = "export it again with a dynamic batch (x.shape[0] instead of len(x) or a number)"
-            raise self.graph.error(f"gives {shape} for {BATCH} samples, though it declares an open batch: {remedy}")
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
             raise self.graph.error("gives values that are not finite: export an earlier checkpoint")
         self.element = raw.dtype.name
@@ -66,31 +69,75 @@ class ForeignGenerator:
             [latents] if labels is None else [latents, labels],
             tuple(shape[1:]),
             self.graph.name,
-            rounding=LEVEL_ROUNDING if self.element == "uint8" else rounding_of(self.graph),
+            rounding=LEVEL_ROUNDING if self.element == "uint8" else self.graph.rounding,
             advice=EVAL_MODE,
         )
         self.layout: LayoutName | None = None
         self.pixel_range: PixelRange | None = None
+        self.range_found = ""
+        self._extents: tuple[int, ...] | None = None
+        raw = self._shaped(raw, options)
+        shape = list(raw.shape)
         if len(shape) == 2 and raw.dtype.kind == "f":
             if options.range is not None:
                 raise ExportError(
                     f"--range {options.range}: the {self.graph.name} makes vectors of {shape[1]} values, and only "
-                    "images have a range. Leave it out, or export with the reshape to [N, C, H, W] inside"
+                    "images have a range. Leave it out, give their shape with --shape, or export with the reshape to "
+                    "[N, C, H, W] inside"
                 )
         elif len(shape) == 4 and (raw.dtype.kind == "f" or raw.dtype == np.uint8):
-            self.layout = self._layout(shape, options.layout)
+            self.layout = self._layout(shape, "nchw" if self._extents and options.layout == "auto" else options.layout)
             if raw.dtype.kind == "f":
-                self.pixel_range = check_range(raw, options.range, self.graph.name)
+                self._find_range(raw, options)
         else:
-            raise self.graph.error(
-                f"gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
-                "[N, C, H, W] or [N, H, W, C], floats or uint8, or vectors [N, D] of floats"
-            )
-        samples = self(latents, labels)
+            raise self.graph.error(self._unknown_form(raw))
+        samples = self.samples_of(raw)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
         self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+
+    def _some(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Draw latents, and labels of which the last one is the highest."""
+        latents = self.values.draw(count, torch.Generator().manual_seed(SEED))
+        labels = torch.arange(count) % self.label_count if self.label_count else None
+        if labels is not None:
+            labels[-1] = self.label_count - 1
+        return latents, labels
+
+    def _batch_to_try(self) -> int:
+        """Return how many samples to look at: 64, fewer of large ones."""
+        return BATCH if self.graph.rows >= BATCH else max(self.graph.rows, 2)
+
+    def _shaped(self, raw: npt.NDArray[Any], options: OnnxOptions) -> npt.NDArray[Any]:
+        """Give values in one row, or gray images without an axis for it, the shape that the user states."""
+        stated = options.image_shape
+        if stated is None:
+            return raw
+        height, width, channels = stated
+        values = int(np.prod(raw.shape[1:]))
+        if values != height * width * channels:
+            raise ExportError(
+                f"--shape {options.shape}: has {height * width * channels:,} values, and a sample of the "
+                f"{self.graph.name} has {values:,} ({_form(list(raw.shape))})"
+            )
+        if raw.ndim == 4:
+            raise ExportError(f"--shape {options.shape}: the {self.graph.name} makes images already. Leave it out")
+        if channels > 1 and options.layout == "auto":
+            self._questions.ask(
+                f"the {self.graph.name} gives {channels} channels in one row: say with --layout nchw that one channel "
+                "follows another (PyTorch's view), or with --layout nhwc that one pixel follows another (Keras)"
+            )
+        self._extents = (height, width, channels) if options.layout == "nhwc" else (channels, height, width)
+        return raw.reshape(len(raw), *self._extents)
+
+    def _find_range(self, raw: npt.NDArray[Any], options: OnnxOptions) -> None:
+        last = last_operation(self.graph.model, self.output.name)
+        try:
+            self.pixel_range, self.range_found = check_range(raw, options.range, self.graph.name, last)
+        except UnclearError as question:
+            self._questions.ask(question)
+            self.pixel_range = "-1..1"  # only to find further questions; these end the command
 
     def _layout(self, shape: list[int], stated: Literal["auto", "nchw", "nhwc"]) -> LayoutName:
         """Find the axis of the channels: the one of 1 to 4."""
@@ -102,32 +149,53 @@ class ForeignGenerator:
                 f"or [N, H, W, C]{'' if stated == 'auto' else f' (--layout {stated})'}"
             )
         if len(possible) == 2:
-            raise self.graph.error(f"gives {_form(shape)}: say which axis is the channels with --layout nchw or nhwc")
+            self._questions.ask(
+                f"the {self.graph.name} gives {_form(shape)}: say which axis is the channels with --layout nchw or nhwc"
+            )
         return possible[0]
+
+    def _unknown_form(self, raw: npt.NDArray[Any]) -> str:
+        shape = list(raw.shape)
+        if len(shape) == 3 and min(shape[1:]) <= 2 and max(shape[1:]) >= _AUDIO:
+            return (
+                f"gives {_form(shape)}, by its shape sound of {max(shape[1:]):,} values: sound cannot be served yet, "
+                "only images and vectors"
+            )
+        gray = f", or --shape {shape[1]}x{shape[2]}x1 if these are gray images" if len(shape) == 3 else ""
+        return (
+            f"gives {raw.dtype} {_form(shape)} as {self.output.name}; expected images "
+            f"[N, C, H, W] or [N, H, W, C], floats or uint8, or vectors [N, D] of floats{gray}"
+        )
 
     def raw(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> npt.NDArray[Any]:
         """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
-        given = latents.reshape(len(latents), *self.latents.extents).numpy().astype(self.latents.element)
-        feed = {self.latents.name: given} | encode_labels(labels, self.labels, self.label_count)
-        return self.graph.run(feed, [self.output.name])[0]
+        return self.graph.run(self.inputs.encode(latents, labels), [self.output.name])[0]
 
-    def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
-        raw = self.raw(latents, labels)
+    def samples_of(self, raw: npt.NDArray[Any]) -> torch.Tensor:
+        """Convert the foreign graph's output to samples."""
+        if self._extents is not None:
+            raw = raw.reshape(len(raw), *self._extents)
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)
 
+    def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
+        rows = max(self.graph.rows, 1)
+        return torch.cat(
+            [
+                self.samples_of(self.raw(latents[at : at + rows], None if labels is None else labels[at : at + rows]))
+                for at in range(0, len(latents), rows)
+            ]
+        )
+
     def wrap(self) -> onnx.ModelProto:
         """Return the package's graph: latents float32 [N, Z] and labels int64 [N] -> samples."""
-        surgery = Surgery(self.graph)
-        value = "latents"
-        if len(self.latents.shape) > 2:
-            value = surgery.node("Reshape", value, surgery.constant([-1, *self.latents.extents], np.int64))
-        if self.latents.element != "float32":
-            value = surgery.cast(value, self.latents.element)
-        surgery.feed(self.latents.name, value)
-        feed_labels(surgery, self.labels, self.label_count)
+        latents, labels = self._some(min(_PROOFS, max(self.graph.rows, 2)))
+        surgery = Surgery(self.graph.servable(self.inputs.encode(latents, labels), [self.output.name]))
+        self.inputs.add(surgery)
         value = surgery.take(self.output.name)
+        if self._extents is not None:
+            value = surgery.node("Reshape", value, surgery.constant([-1, *self._extents], np.int64))
         if self.layout is not None:
             value = add_to_levels(surgery, value, self.pixel_range, self.layout)
         elif self.element != "float32":
@@ -135,24 +203,18 @@ class ForeignGenerator:
         surgery.emit("samples", value)
         samples = ("float32" if self.layout is None else "uint8", self.sample_shape)
         return surgery.finish(
-            {"latents": ("float32", (self.prior.dim,))}, {"samples": samples}, has_labels=self.labels is not None
+            {"latents": ("float32", (self.values.dim,))}, {"samples": samples}, has_labels=self.inputs.takes_labels
         )
 
     def __str__(self) -> str:
         """Say how it was understood."""
-        taken = [f"latents {self.latents} ({self.prior.distribution})"]
-        if self.labels is not None:
-            taken.append(f"labels {self.labels.tensor} ({self.labels.form})")
         given = f"{self.output.name} {self.element}"
+        batch = f", computes {self.graph.batching}" if str(self.graph.batching) else ""
+        batch += f": {self.graph.form}" if self.graph.form else ""
         if self.layout is None:
-            return f"{', '.join(taken)} -> {given} -> vectors [N, {self.sample_shape[0]}]"
-        scale = f", {self.pixel_range}" if self.pixel_range else ""
-        return f"{', '.join(taken)} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}"
-
-
-def rounding_of(graph: ForeignGraph) -> float:
-    """Return the largest rounding difference between two results of one sample, as a share of the largest value."""
-    return HALF_ROUNDING if graph.is_half else RELATIVE_TOLERANCE
+            return f"{self.inputs} -> {given} -> vectors [N, {self.sample_shape[0]}]{batch}"
+        scale = f", {self.pixel_range}{self.range_found}" if self.pixel_range else ""
+        return f"{self.inputs} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
 
 
 def _form(shape: list[int]) -> str:

@@ -1,14 +1,17 @@
 """Options that say how to read ONNX files that were made elsewhere; the options of `ganserve package`, too."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ganserve._command_line.options import flag
-from ganserve_export.errors import ExportError
+from ganserve_export.errors import BadUsageError, ExportError
+from ganserve_export.from_onnx.graph_constants import read_constants
 
 PixelRange = Literal["-1..1", "0..1", "0..255"]
 OutputKind = Literal["auto", "score", "probability"]
+_MOST_PIXELS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,15 +21,29 @@ class OnnxOptions:
     label_names: tuple[str, ...] = flag((), flag=False)
     """Names of the labels that the generator takes, in the order of their indices; empty: it takes none."""
     range: PixelRange | None = None
-    """Values of black and white, if images are floats."""
+    """Values of black and white, if images are floats and neither the last operation nor the values show them."""
     layout: Literal["auto", "nchw", "nhwc"] = "auto"
     """Layout of the generator's images. auto: the axis of 1 to 4 is the channels."""
+    shape: str | None = flag(None, metavar="HxWxC")
+    """Shape of the images, if the generator gives their values in one row, such as 28x28x1."""
+    batch: Literal["auto", "one"] = "auto"
+    """one: compute each sample alone, for networks whose results depend on the rest of the batch."""
     latent_distribution: Literal["normal", "uniform"] = "normal"
     """Distribution of latents: standard normal, or uniform on [-1, 1)."""
-    latents: str | None = flag(None, metavar="NAME")
-    """Name of the generator's input for latents, if it is unclear."""
+    latents: str | None = flag(None, metavar="NAME[,NAME]")
+    """Name of the generator's input for latents, if it is unclear; several are joined in this order."""
     labels_input: str | None = flag(None, metavar="NAME")
     """Name of the generator's input for labels: integers [N] or [N, 1], or one-hot [N, K]."""
+    labels_at: int | None = None
+    """Place of the first label in the latents, if the labels are one-hot values inside them."""
+    control: tuple[str, ...] = flag((), metavar="NAME=LOW..HIGH[:DEFAULT]")
+    """An input that requests may set by name; without a default it is drawn uniformly. Repeat it for several."""
+    constant: tuple[str, ...] = flag((), metavar="NAME=VALUE")
+    """An input of either network that always has this value, or values such as 0,0,1. Repeat it for several."""
+    noise_input: tuple[str, ...] = flag((), metavar="NAME")
+    """An input for noise, if it is unclear. Repeat it for several."""
+    noise: Literal["seeded", "constant", "none"] = "seeded"
+    """Noise that the generator takes or draws. seeded: it follows from the latents. constant: always the same."""
     output: str | None = flag(None, metavar="NAME")
     """Name of the generator's output."""
     critic_samples: str | None = flag(None, metavar="NAME")
@@ -43,10 +60,30 @@ class OnnxOptions:
     """Real data (a source such as digits, or a path) that calibrate probabilities and show what is typical. Default:
     sigmoid of the score, and samples unlike the data are not found."""
 
+    @property
+    def constants(self) -> dict[str, str]:
+        """Return the constants' values by the names of inputs; raise BadUsageError if one cannot be read."""
+        return read_constants(self.constant)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Return H, W and C of `shape`; raise BadUsageError if it cannot be read."""
+        if self.shape is None:
+            return None
+        match = re.fullmatch(r"(\d+)[xX](\d+)(?:[xX](\d+))?", self.shape)
+        height, width, channels = map(int, (match[1], match[2], match[3] or 1)) if match else (0, 0, 0)
+        if not (0 < height <= _MOST_PIXELS and 0 < width <= _MOST_PIXELS and 1 <= channels <= 4):
+            raise BadUsageError(f"--shape {self.shape}: expected height, width and 1 to 4 channels, such as 28x28x1")
+        return height, width, channels
+
     def check(self, critic_file: Path | None) -> None:
         """Raise ExportError if labels are empty or repeated, or if an option concerns a critic and there is none."""
         if len(set(self.label_names)) != len(self.label_names) or not all(self.label_names):
             raise ExportError("--labels must be distinct and not empty")
+        if self.labels_at is not None and not self.label_names:
+            raise BadUsageError(f"--labels-at {self.labels_at}: the labels have no names. Add --labels")
+        if self.labels_at is not None and self.labels_input is not None:
+            raise BadUsageError("--labels-at: the labels have an input of their own, --labels-input. Give one of both")
         if critic_file is None:
             for name in ("data", "critic_samples", "critic_labels", "critic_scores", "critic_output", "score_higher"):
                 if getattr(self, name) != getattr(OnnxOptions(), name):

@@ -1,17 +1,18 @@
 """Turn ONNX files that were made elsewhere into a published model package."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ganserve_export.errors import ExportError, export_error
+from ganserve_export.errors import BadUsageError, ExportError, export_error
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
+from ganserve_export.from_onnx.questions import Questions
 from ganserve_export.package.build import build_package
 from ganserve_export.package.calibration import LogisticCalibration, calibrate
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
@@ -48,18 +49,24 @@ def package_onnx(
     options = options or OnnxOptions()
     check_name(model_folder)
     options.check(critic_file)
-    generator = ForeignGenerator(ForeignGraph(generator_file, "generator"), options)
-    critic = None
+    questions = Questions()
+    one_by_one, constants = options.batch == "one", options.constants
+    graph = ForeignGraph(generator_file, "generator", constants=constants, one_by_one=one_by_one, noise=True)
+    critic_graph = None
     if critic_file is not None:
-        critic = ForeignCritic(ForeignGraph(critic_file, "critic"), generator, options)
-    elif options.range is not None and generator.pixel_range is None:
+        critic_graph = ForeignGraph(critic_file, "critic", constants=constants, one_by_one=one_by_one)
+    _check_constants(constants, [each for each in (graph, critic_graph) if each is not None])
+    generator = ForeignGenerator(graph, options, questions)
+    critic = None if critic_graph is None else ForeignCritic(critic_graph, generator, options, questions)
+    questions.settle()
+    if critic_file is None and options.range is not None and generator.pixel_range is None:
         raise ExportError(
             f"--range {options.range}: the {generator.graph.name} makes uint8 images, which always range from 0 to "
             "255. Leave --range out"
         )
     data = DataInfo(sample_shape=generator.sample_shape, mean=generator.mean, std=generator.std)
     inputs = RandomInputs(
-        prior=generator.prior,
+        prior=generator.values,
         data=data,
         label_count=generator.label_count,
         critic_uses_labels=critic is not None and critic.labels is not None,
@@ -68,7 +75,7 @@ def package_onnx(
     provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
     content = PackageContent(
         data=data,
-        prior=generator.prior,
+        prior=generator.values,
         label_names=options.label_names,
         generator=GraphToWrite(
             make=generator.wrap,
@@ -82,6 +89,13 @@ def package_onnx(
     )
     published = build_package(model_folder, content, Steps())
     return Packaged(**vars(published), generator_is=str(generator), critic_is="" if critic is None else str(critic))
+
+
+def _check_constants(constants: Mapping[str, str], graphs: Sequence[ForeignGraph]) -> None:
+    for name, value in constants.items():
+        if not any(name in graph.constants for graph in graphs):
+            listed = ", ".join(str(tensor) for graph in graphs for tensor in graph.inputs)
+            raise BadUsageError(f"--constant {name}={value}: there is no such input. There are {listed}")
 
 
 def _critic(
@@ -108,7 +122,8 @@ def _critic(
 
 def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: OnnxOptions) -> dict[str, Any]:
     """Return what the manifest says about the files: names, digests, producers, and how they were understood."""
-    origin: dict[str, Any] = {"options": {**asdict(options), "label_names": list(options.label_names)}}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}
+    origin: dict[str, Any] = {"options": given}
     for role, foreign in (("generator", generator), ("critic", critic)):
         if foreign is not None:
             model = foreign.graph.model
@@ -134,7 +149,7 @@ def _fit(
             )
         calibration = calibrate(
             held_out,
-            generator.prior,
+            generator.values,
             lambda count, random: _labels(held_out, count, label_names, critic.labels is not None, random),
             generator,
             critic.scores,

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_onnx.last_operation import Operation
 from ganserve_export.from_onnx.onnx_options import PixelRange
+from ganserve_export.from_onnx.questions import UnclearError
 from ganserve_export.from_onnx.surgery import Surgery
 
 LayoutName = Literal["nchw", "nhwc"]
@@ -21,24 +23,62 @@ _OUTSIDE = 0.2  # With a larger share of values outside the stated range, the ra
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
-def check_range(values: npt.NDArray[Any], stated: PixelRange | None, name: str) -> PixelRange:
-    """Return the stated range of float images; raise ExportError if none was stated, or their values contradict it."""
+_BOUNDED: dict[str, PixelRange] = {"Tanh": "-1..1", "Sigmoid": "0..1"}
+_EDGE = 1.001
+
+
+def check_range(
+    values: npt.NDArray[Any], stated: PixelRange | None, name: str, last: Operation | None
+) -> tuple[PixelRange, str]:
+    """Return the range of float images, and how it was found, unless it was stated.
+
+    `last` is the operation that made the images: tanh and sigmoid say the range. Else values that stay within one of
+    the ranges do.
+
+    Raises:
+        ExportError: The values contradict the stated range.
+        UnclearError: No range was stated, and neither operation nor values say it.
+    """
     low, high = float(values.min()), float(values.max())
-    seen = f"64 samples of the {name} lie between {low:.3g} and {high:.3g}"
-    likely: PixelRange = "0..255" if high > 2.0 else "-1..1" if low < -0.02 else "0..1"
+    seen = f"{len(values)} samples of the {name} lie between {low:.3g} and {high:.3g}"
+    likely = _likely(low, high)
     if stated is None:
-        raise ExportError(
-            f"{seen}: say what black and white are with --range -1..1, 0..1 or 0..255 (by these samples, {likely})"
-        )
+        if last is not None and last.name in _BOUNDED:
+            return _BOUNDED[last.name], f" by its {last.name.lower()}"
+        spread = high - low
+        if likely == "-1..1" and low >= -_EDGE and high <= _EDGE and spread > 1.0:
+            return likely, " by its values"
+        if likely == "0..1" and low >= -_EDGE + 1.0 and spread > 0.5:
+            return likely, " by its values"
+        if likely == "0..255" and high <= 255.0 * _EDGE and spread > 64.0:
+            return likely, " by its values"
+        hint = f" (by these samples, {likely})" if likely else ""
+        raise UnclearError(f"{seen}: say what black and white are with --range -1..1, 0..1 or 0..255{hint}")
     offset, factor = _OFFSET_AND_FACTOR[stated]
     levels = (values.astype(np.float64) + offset) * factor
     outside = np.mean((levels < -0.5) | (levels > 255.5))
     if outside > _OUTSIDE:
-        way_out = "export it with such a range" if likely == stated else f"did you mean --range {likely}?"
+        fits = likely is not None and likely != stated
+        way_out = f"did you mean --range {likely}?" if fits else "export it with such a range"
         raise ExportError(f"{seen}, {outside:.0%} of their values outside --range {stated}: {way_out}")
-    if stated == "0..255" and high <= 1.001:
+    if stated == "0..255" and high <= _EDGE:
         raise ExportError(f"{seen}, which is all black with --range {stated}: did you mean --range {likely}?")
-    return stated
+    if stated == "-1..1" and low >= 0.0 and high > low and values.size >= _ENOUGH:
+        raise ExportError(
+            f"{seen}, without one value below 0, so none would be darker than gray with --range {stated}: did you mean "
+            "--range 0..1?"
+        )
+    return stated, ""
+
+
+_ENOUGH = 1_000  # values; of fewer, none may be below 0 by chance
+
+
+def _likely(low: float, high: float) -> PixelRange | None:
+    """Return the range that values suggest; None: they lie beyond every one."""
+    if high > 2.0:
+        return "0..255" if low >= -13.0 and high > 8.0 else None
+    return "-1..1" if low < -0.02 else "0..1"
 
 
 def to_levels(values: npt.NDArray[Any], pixel_range: PixelRange | None, layout: LayoutName) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 Inner values keep their names, unless a name is one of a package's inputs or outputs.
 """
 
-import itertools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -13,9 +12,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-from ganserve_export.from_onnx.operators_and_opsets import upgraded
-from ganserve_export.package.onnx_graphs import strip_metadata
+from ganserve_export.from_onnx.graph_renaming import names_of, rename, unused_prefix
+from ganserve_export.package.onnx_graphs import opset_of, strip_metadata
 
 MIN_IR_VERSION = 4
 Declared: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -24,21 +22,21 @@ OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")
 
 
 class Surgery:
-    """A copy of a foreign graph, to which nodes are added; ExportError if its operator set is too old to convert."""
+    """A foreign graph for any batch, to which nodes are added; `ForeignGraph.servable` makes it."""
 
-    def __init__(self, foreign: ForeignGraph) -> None:
-        self.model = upgraded(foreign.model, foreign.name)
+    def __init__(self, servable: onnx.ModelProto) -> None:
+        self.model = servable
         strip_metadata(self.model)
         # Older versions list constants among the inputs, where callers can override them.
         self.model.ir_version = max(self.model.ir_version, MIN_IR_VERSION)
         graph = self.model.graph
         # Drop inferred shapes: an exporter may have got them wrong, and onnxruntime infers its own.
         del graph.value_info[:]
-        used = _names(graph)
-        marks = itertools.chain(["ganserve/"], (f"ganserve{number}/" for number in itertools.count(2)))
-        self._mark = next(mark for mark in marks if not any(name.startswith(mark) for name in used))
+        used = names_of(graph)
+        self._mark = unused_prefix(graph, "ganserve")
         self._inner = {name: self._mark + name for name in OWN_NAMES if name in used}
-        _rename(graph, self._inner)
+        rename(graph, self._inner)
+        self.opset = opset_of(self.model)
         self._count = 0
         self._head: list[onnx.NodeProto] = []
         self._tail: list[onnx.NodeProto] = []
@@ -63,6 +61,12 @@ class Surgery:
     def cast(self, value: str, element: str) -> str:
         """Add a cast to the numpy type of that name."""
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(element)))
+
+    def sum_rows(self, value: str) -> str:
+        """Add the sum over the second axis of a matrix, [N, 1]."""
+        if self.opset >= 13:  # axes became an input
+            return self.node("ReduceSum", value, self.constant([1], np.int64), keepdims=1)
+        return self.node("ReduceSum", value, axes=[1], keepdims=1)
 
     def feed(self, name: str, value: str) -> None:
         """Give a foreign input its value; nodes added later may feed other inputs."""
@@ -104,31 +108,3 @@ class Surgery:
 def _value(name: str, element: str, sample_shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(element))
     return helper.make_tensor_value_info(name, kind, ["batch", *sample_shape])
-
-
-def _graphs_within(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    return single + [graph for attribute in node.attribute for graph in attribute.graphs]
-
-
-def _names(graph: onnx.GraphProto) -> set[str]:
-    """Return every name in a graph and its branches and loops."""
-    parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.node)
-    names = {part.name for part in parts} | {tensor.values.name for tensor in graph.sparse_initializer}
-    for node in graph.node:
-        names |= {*node.input, *node.output}.union(*map(_names, _graphs_within(node)))
-    return names
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values everywhere: names must be unique across branches and loops, too."""
-    parts: tuple[Any, ...] = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
-    for part in parts:
-        part.name = names.get(part.name, part.name)
-    for sparse in graph.sparse_initializer:
-        sparse.values.name = names.get(sparse.values.name, sparse.values.name)
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        for within in _graphs_within(node):
-            _rename(within, names)

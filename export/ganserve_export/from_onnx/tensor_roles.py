@@ -4,14 +4,25 @@ A name decides, if the user gives one or the graph uses a package's own name. Ot
 leave one choice.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from onnx import numpy_helper
+
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph, TensorInfo
+from ganserve_export.from_onnx.questions import UnclearError
 
-LayoutName = Literal["nchw", "nhwc", "vector"]
+LayoutName = Literal["nchw", "nhwc", "vector", "flat"]
+_OTHER_INPUTS = (
+    "other inputs are --control NAME=LOW..HIGH, --constant NAME=VALUE, --noise-input NAME, or more of "
+    "--latents NAME,NAME"
+)
+_LABEL_WORD = re.compile(r"label|class|one_?hot|(^|_)y$", re.IGNORECASE)
+_KEEPING_LABELS = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
 Layouts = frozenset[LayoutName]
 """The layouts that a declared shape allows."""
 
@@ -25,39 +36,84 @@ class LabelInput:
     """index: one integer per sample; one-hot: K values per sample, 1 for the label and 0 for the others."""
 
 
-def find_latents(graph: ForeignGraph, name: str | None, label_count: int, labels_name: str | None) -> TensorInfo:
-    """Return the input for latents: named, called "latents", or the only float input that is not for one-hot labels."""
+def find_latents(
+    graph: ForeignGraph, name: str | None, label_count: int, labels_name: str | None, taken: Sequence[str]
+) -> tuple[TensorInfo, ...]:
+    """Return the inputs for latents: named, called "latents", or the only float input without another role.
+
+    `taken` are the names of inputs that have another role.
+    """
+    if name is not None and "," in name and all(item.name != name for item in graph.inputs):
+        joined = tuple(_named(graph, graph.inputs, each.strip(), "", "--latents")[0] for each in name.split(","))
+        for tensor in joined:
+            _check_latents(graph, tensor, named=True)
+        return joined
+    free = [item for item in graph.inputs if item.name not in taken]
     floats = _named(graph, graph.inputs, name, "latents", "--latents")
     if not floats:
-        floats = [item for item in graph.inputs if item.is_float and item.name != labels_name]
-        if len(floats) > 1 and label_count and not any(item.is_integer for item in graph.inputs):
+        floats = [item for item in free if item.is_float and item.name != labels_name]
+        if len(floats) > 1 and label_count and not any(item.is_integer for item in free):
             others = [item for item in floats if not _may_be_one_hot(item, label_count)]
             floats = others if len(others) == 1 else floats
+        if len(floats) > 1:
+            # Images and sequences cannot be latents, so they leave the choice to the others.
+            flat = [item for item in floats if not _is_spatial(item)]
+            floats = flat if len(flat) == 1 else floats
     tensor = _only(graph, floats, graph.inputs, "latents", "--latents")
+    _check_latents(graph, tensor, named=name is not None)
+    if name is None and not label_count and _LABEL_WORD.search(tensor.name):
+        raise UnclearError(
+            f"the {graph.name} takes {tensor}, by its name a label: name the labels with --labels, or say that these "
+            f"are random latents with --latents {tensor.name}"
+        )
+    return (tensor,)
+
+
+def _is_spatial(tensor: TensorInfo) -> bool:
+    return sum(extent != 1 for extent in tensor.shape[1:]) > 1
+
+
+def _check_latents(graph: ForeignGraph, tensor: TensorInfo, *, named: bool) -> None:
     _check_batch(graph, tensor)
-    if not tensor.is_float or tensor.size is None or sum(extent != 1 for extent in tensor.shape[1:]) > 1:
+    if tensor.is_float and len(tensor.shape) == 4 and _is_picture(tensor) and not named:
+        raise graph.error(
+            f"takes images ({tensor}), so it translates images: such networks cannot be served yet, only ones that "
+            "make samples from random latents. If these are latents, say so with --latents NAME"
+        )
+    spatial = _is_spatial(tensor) and not named
+    if not tensor.is_float or tensor.size is None or spatial:
+        hint = f", or say with --latents {tensor.name} that all its values are latents" if spatial else ""
         raise graph.error(
             f"takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
-            "Export it with its mapping from such latents inside"
+            f"Export it with its mapping from such latents inside{hint if tensor.size is not None else ''}"
         )
-    return tensor
+
+
+def _is_picture(tensor: TensorInfo) -> bool:
+    """Say whether an input of four axes has two long ones beside one of at most four, or open ones."""
+    extents = tensor.shape[1:]
+    sides = [extent for extent in extents if not isinstance(extent, int) or extent > 4]
+    return len(sides) >= 2 and any(isinstance(extent, int) and extent <= 4 for extent in extents)
 
 
 def find_labels(
-    graph: ForeignGraph, name: str | None, taken: TensorInfo, label_count: int, *, required: bool, flag: str
+    graph: ForeignGraph, name: str | None, taken: Sequence[TensorInfo], label_count: int, *, required: bool, flag: str
 ) -> LabelInput | None:
-    """Return the input for labels beside the input `taken`, or None if there is none and none is required.
+    """Return the input for labels beside the inputs `taken`, or None if there is none and none is required.
 
     Raises:
         ExportError: The graph takes labels but the model has none, a required input is missing, or the graph has
             further inputs.
     """
-    others = [item for item in graph.inputs if item.name != taken.name]
+    beside = _list(taken)
+    others = [item for item in graph.inputs if all(item.name != other.name for other in taken)]
     if not label_count:
         if others or name is not None:
-            raise graph.error(
-                f"takes {_list(others) or name} beside {taken}: if these are labels, name them with "
-                "--labels; other inputs cannot be served: make them constants of the graph"
+            rows = label_rows(graph, others[0].name) if others else None
+            how_many = f" ({rows} of them, by the graph)" if rows else ""
+            raise UnclearError(
+                f"the {graph.name} takes {_list(others) or name} beside {beside}: if these are labels, name them with "
+                f"--labels{how_many}; {_OTHER_INPUTS}"
             )
         return None
     candidates = _named(graph, graph.inputs, name, "labels", flag)
@@ -68,19 +124,22 @@ def find_labels(
             if required or others:
                 raise graph.error(
                     f"has no input for {label_count} labels (integers [N] or [N, 1], or one-hot "
-                    f"[N, {label_count}]) beside {taken}: it takes {_list(others) or 'nothing else'}. "
+                    f"[N, {label_count}]) beside {beside}: it takes {_list(others) or 'nothing else'}. "
                     + ("Leave --labels out, or list as many labels as it takes" if required else "Export it without")
                 )
             return None
     tensor = _only(graph, candidates, others, "labels", flag)
     surplus = [item for item in others if item.name != tensor.name]
     if surplus:
-        raise graph.error(
-            f"takes {_list(surplus)} beside {taken} and {tensor}: other inputs, such as noise, cannot "
-            "be served: make them constants of the graph, or part of the latents"
-        )
+        raise graph.error(f"takes {_list(surplus)} beside {beside} and {tensor}: {_OTHER_INPUTS}")
     _check_batch(graph, tensor)
     if tensor.is_integer and tensor.size == 1:
+        rows = label_rows(graph, tensor.name)
+        if rows is not None and rows != label_count:
+            raise graph.error(
+                f"has a table of {rows} labels for {tensor}, and "
+                f"--labels names {label_count}: name all {rows}, in the order of their indices"
+            )
         return LabelInput(tensor=tensor, form="index")
     if (tensor.is_integer or tensor.is_float) and tensor.size == label_count and label_count > 1:
         return LabelInput(tensor=tensor, form="one-hot")
@@ -116,12 +175,41 @@ def find_output(
     return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
 
 
+def label_rows(graph: ForeignGraph, name: str) -> int | None:
+    """Return how many labels a graph knows, by the table or one-hot node that an input of indices leads to."""
+    weights = {tensor.name: tensor for tensor in graph.model.graph.initializer}
+    reached, found = {name}, set()
+    for node in graph.model.graph.node:
+        if not reached & set(node.input):
+            continue
+        if node.op_type == "Gather" and node.input[1] in reached:
+            table = weights.get(node.input[0])
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+            if table is not None and len(table.dims) == 2 and axis == 0:
+                found.add(int(table.dims[0]))
+        elif node.op_type == "OneHot" and node.input[0] in reached and node.input[1] in weights:
+            found.add(int(numpy_helper.to_array(weights[node.input[1]]).reshape(-1)[0]))
+        elif node.op_type in _KEEPING_LABELS and node.input[0] in reached:
+            reached.update(node.output)
+    return min(found) if found else None
+
+
+def find_named_output(graph: ForeignGraph, name: str | None, own_name: str, flag: str) -> str | None:
+    """Return the name of the output that is named, called as in packages, or the only one; None: it is another."""
+    found = _named(graph, graph.outputs, name, own_name, flag)
+    if found or len(graph.outputs) == 1:
+        return (found or graph.outputs)[0].name
+    return None
+
+
 def _layouts(tensor: TensorInfo, sample_shape: tuple[int, ...]) -> Layouts:
     if len(sample_shape) == 1:
         return frozenset({"vector"} if tensor.is_float and _fits(tensor, sample_shape) else ())
     *side_lengths, channels = sample_shape
     shapes: dict[LayoutName, tuple[int, ...]] = {"nchw": (channels, *side_lengths), "nhwc": sample_shape}
     is_image = tensor.is_float or tensor.element == "uint8"
+    if tensor.is_float and _fits(tensor, (math.prod(sample_shape),)):
+        return frozenset({"flat"})  # the values of an image in one row
     return frozenset(name for name, shape in shapes.items() if is_image and _fits(tensor, shape))
 
 
@@ -156,19 +244,15 @@ def _only(
     if not candidates:
         raise graph.error(f"has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
     hint = " (or name the labels with --labels, if one is for labels)" if flag == "--latents" else ""
-    raise graph.error(
-        f"has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: {flag} NAME{hint}"
+    raise UnclearError(
+        f"the {graph.name} has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: "
+        f"{flag} NAME{hint}"
     )
 
 
 def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
     if not tensor.shape:
         raise graph.error(f"declares no shape with a batch axis for {tensor.name} ({tensor.element})")
-    if isinstance(tensor.shape[0], int):
-        raise graph.error(
-            f"is fixed to batches of {tensor.shape[0]} ({tensor}): export it again with a dynamic first axis of every "
-            "input (torch.onnx.export: dynamic_shapes, in older versions dynamic_axes; tf2onnx: None in the signature)"
-        )
 
 
 def _list(tensors: Sequence[TensorInfo]) -> str:

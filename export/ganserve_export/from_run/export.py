@@ -18,6 +18,7 @@ from ganserve_export.package.batch_independence import BATCH, check_alone
 from ganserve_export.package.build import build_package
 from ganserve_export.package.calibration import MIN_SAMPLES, LogisticCalibration, calibrate
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.manifest import provenance_of_run
 from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
@@ -93,7 +94,7 @@ def export_run(
             together = f"it judges {packing} samples together (networks.packing, PacGAN)"
             absence = f"{together} and has no score for a single one"
         inputs = RandomInputs(
-            prior=trained.prior,
+            prior=LatentValues.of(trained.prior),
             data=trained.data,
             label_count=conditioning.label_count,
             critic_uses_labels=conditioning.critic_uses_labels,
@@ -109,7 +110,7 @@ def export_run(
         generator = _graph(wrap, trained.generator, inputs.for_generator, ("samples",), precision)
         content = PackageContent(
             data=trained.data,
-            prior=trained.prior,
+            prior=LatentValues.of(trained.prior),
             label_names=conditioning.label_names,
             generator=generator,
             critic=critic,
@@ -179,7 +180,7 @@ def _calibration(trained: TrainedModel, conditioning: Conditioning, held_out: Sa
 
     return calibrate(
         held_out,
-        trained.prior,
+        LatentValues.of(trained.prior),
         draw_labels,
         lambda latents, labels: from_network(trained.generator(latents, labels), trained.data),
         partial(_scores, trained),

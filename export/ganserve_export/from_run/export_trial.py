@@ -13,6 +13,7 @@ from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
 from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.onnx_graphs import save
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
 from ganserve_export.package.verification import verify
@@ -34,7 +35,10 @@ def try_export(config: TrainConfig, pair: NetworkPair, data: DataInfo) -> list[s
     assert isinstance(networks, CustomConfig)
     count = len(pair.label_names)
     inputs = RandomInputs(
-        prior=LatentPrior.of(networks), data=data, label_count=count, critic_uses_labels=pair.critic_uses_labels
+        prior=LatentValues.of(LatentPrior.of(networks)),
+        data=data,
+        label_count=count,
+        critic_uses_labels=pair.critic_uses_labels,
     )
     generator = copy.deepcopy(pair.generator).cpu().eval().requires_grad_(False)
     try:

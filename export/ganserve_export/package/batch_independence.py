@@ -32,15 +32,16 @@ def check_alone(
 ) -> None:
     """Check that each sample's output has the right shape and does not depend on the rest of the batch.
 
-    `call` is the network in eval mode: a batch of 64 of each input -> [64, *sample_shape]. `rounding` is the error that
-    its number format causes, as a share of the largest output. Errors begin with `name`, and give `advice` on a network
-    that mixes its samples.
+    `call` is the network in eval mode: N of each input, 64 or fewer large ones -> [N, *sample_shape]. `rounding` is the
+    error that its number format causes, as a share of the largest output. Errors begin with `name`, and give `advice`
+    on a network that mixes its samples.
     """
     with torch.inference_mode():
+        batch = len(inputs[0])
         together = _call(call, inputs, name)
-        if tuple(together.shape) != (BATCH, *sample_shape):
+        if tuple(together.shape) != (batch, *sample_shape):
             raise ExportError(
-                f"the {name} gives {list(together.shape)} for {BATCH} samples; expected {[BATCH, *sample_shape]}"
+                f"the {name} gives {list(together.shape)} for {batch} samples; expected {[batch, *sample_shape]}"
             )
         if not torch.equal(together, _call(call, inputs, name)):
             raise ExportError(
@@ -48,13 +49,13 @@ def check_alone(
                 "always give the same sample. Remove the random operations, or make their values part of the latents"
             )
         allowed = SPREAD_TOLERANCE * float(together.std()) + rounding * float(together.abs().max())
-        for count in PARTS:
+        for count in (part for part in PARTS if part < batch):
             few = _call(call, [value[:count] for value in inputs], name)
             difference = float((few - together[:count]).abs().max())
             if difference > allowed:
                 raise ExportError(
                     f"the {name} mixes its samples: a sample's result differs by {difference:.3g} between a batch "
-                    f"of {count} and one of {BATCH}. A server mixes samples of different clients: {advice}"
+                    f"of {count} and one of {batch}. A server mixes samples of different clients: {advice}"
                 )
 
 

@@ -18,8 +18,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from ganserve_export.errors import ExportError
+from ganserve_export.package.latent_values import LatentValues
+from ganserve_export.package.rows_at_once import rows_at_once
 from ganserve_training import Samples
-from ganserve_training.networks.latents import LatentPrior
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -123,7 +124,7 @@ def fit_calibration(
 @torch.inference_mode()
 def calibrate(
     held_out: Samples,
-    prior: LatentPrior,
+    prior: LatentValues,
     draw_labels: Callable[[int, torch.Generator], Tensor | None],
     generate: Callable[[Tensor, Tensor | None], Tensor],
     score: Callable[[Tensor, Tensor | None], Tensor],
@@ -140,11 +141,12 @@ def calibrate(
     size = int(np.prod(held_out.info.sample_shape))
     count = min(len(held_out), MOST_SAMPLES, max(ENOUGH_SAMPLES, MAX_VALUES // size))
     random = torch.Generator().manual_seed(SEED)
-    latents = prior.draw(count, random)
+    latents = prior.draw(count, random, at_defaults=True)
     labels = draw_labels(count, random)
     real_scores, generated_scores = [], []
-    for start in range(0, count, BATCH):
-        rows = slice(start, min(start + BATCH, count))
+    batch = rows_at_once(size, BATCH)
+    for start in range(0, count, batch):
+        rows = slice(start, min(start + batch, count))
         row_labels = None if labels is None else labels[rows]
         critic_labels = row_labels if label_count else None
         real = torch.from_numpy(held_out.read(np.arange(rows.start, rows.stop)))

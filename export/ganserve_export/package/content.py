@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_export.package.calibration import LogisticCalibration
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.random_inputs import InputMaker
 from ganserve_export.package.verification import Difference
 from ganserve_export.typicality.typicality import Typicality
 from ganserve_training import DataInfo
-from ganserve_training.networks.latents import LatentPrior
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class PackageContent:
 
     data: DataInfo
     """Form of a sample."""
-    prior: LatentPrior
+    prior: LatentValues
     """Distribution of the latents."""
     label_names: tuple[str, ...]
     """Names of the labels that the generator takes; empty: it takes none."""
@@ -81,3 +81,5 @@ class Published:
     """Calibration of the critic's probabilities; None: there is no critic, or too little real data to calibrate it."""
     typicality: Difference | None
     """Difference between the typicality's graph and its original; None: there is no critic, or too little real data."""
+    truncation_absence: str
+    """Why truncation is refused although the latents are normal; empty: it is offered."""

@@ -12,11 +12,11 @@ from google.protobuf import json_format
 from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_export.errors import ExportError
 from ganserve_export.package.content import PackageContent
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.onnx_graphs import Precision, opset_of, precision_of
 from ganserve_export.package.verification import Difference
 from ganserve_export.typicality.typicality import THRESHOLD
 from ganserve_training import TrainedModel, config_to_dict
-from ganserve_training.networks.latents import LatentPrior
 
 MANIFEST = "manifest.json"
 _DISTRIBUTIONS = {
@@ -99,23 +99,19 @@ def write_manifest(folder: Path, spec: model_spec_pb2.ModelSpec) -> None:
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _latent(prior: LatentPrior) -> model_spec_pb2.LatentSpec:
-    """Describe the latents; the prior's continuous codes, its last values, become controls."""
-    first = prior.dim - prior.continuous_codes
-    return model_spec_pb2.LatentSpec(
-        dimension=prior.dim,
-        distribution=_DISTRIBUTIONS[prior.distribution],
-        controls=[
-            model_spec_pb2.LatentControl(
-                name=f"c{code}",
-                index=first + code,
-                low=-1.0,
-                high=1.0,
-                description=f"continuous code {code}: what it changes was found in training (InfoGAN)",
-            )
-            for code in range(prior.continuous_codes)
-        ],
-    )
+def _latent(values: LatentValues) -> model_spec_pb2.LatentSpec:
+    """Describe the latents; controls are their last values."""
+    spec = model_spec_pb2.LatentSpec(dimension=values.dim, distribution=_DISTRIBUTIONS[values.distribution])
+    for index, control in enumerate(values.controls, values.prior.dim):
+        spec.controls.add(
+            name=control.name,
+            index=index,
+            low=control.low,
+            high=control.high,
+            default=control.default,
+            description=control.description,
+        )
+    return spec
 
 
 def provenance_now() -> model_spec_pb2.Provenance:

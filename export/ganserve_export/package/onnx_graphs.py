@@ -23,8 +23,10 @@ _PRECISIONS: dict[int, Precision] = {
 
 def open_on_cpu(file: Path) -> ort.InferenceSession:
     """Load a graph into onnxruntime; raise ExportError if that fails."""
+    options = ort.SessionOptions()
+    options.enable_cpu_mem_arena = False  # it keeps up to twice the largest need
     try:
-        return ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise ExportError(f"onnxruntime cannot load {file}: {error}") from error
 

@@ -1,39 +1,52 @@
 """Draw preview.png: samples of the package, made by the published graph itself."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.onnx_graphs import open_on_cpu
-from ganserve_training.networks.latents import LatentPrior
+from ganserve_export.package.rows_at_once import rows_at_once
 from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 
 COLUMNS = 10
+MOST_VALUES = 2**25  # of large images, fewer are drawn
 MAX_ROWS = 20  # of hundreds of labels, show the first
 POINTS = 2500
 SEED = 0
 
 
-def write_preview(picture: Path, generator: Path, prior: LatentPrior, label_count: int) -> None:
-    """Draw images, one row per label (10 rows without labels), or vectors of two values as dots on white.
+def write_preview(picture: Path, generator: Path, prior: LatentValues, label_count: int) -> None:
+    """Draw images, one row per label (10 rows without labels; fewer large ones), or vectors of two values as dots.
 
     Vectors of another length get no picture. The preview shows no sample of the training data.
     """
     session = open_on_cpu(generator)
     is_image = session.get_outputs()[0].type == "tensor(uint8)"
+    columns, rows = COLUMNS, POINTS
     if is_image:
-        labels = np.repeat(np.arange(min(label_count, MAX_ROWS) or COLUMNS), COLUMNS)
+        values = math.prod(session.get_outputs()[0].shape[1:])
+        columns = max(1, min(COLUMNS, math.isqrt(MOST_VALUES // values)))
+        rows = rows_at_once(values)
+        most = MAX_ROWS if columns == COLUMNS else columns
+        labels = np.repeat(np.arange(min(label_count, most) or columns), columns)
     else:
         labels = np.arange(POINTS) % max(label_count, 1)
-    latents = prior.draw(len(labels), torch.Generator().manual_seed(SEED)).numpy()
+    latents = prior.draw(len(labels), torch.Generator().manual_seed(SEED), at_defaults=True).numpy()
     inputs: dict[str, npt.NDArray[np.generic]] = {"latents": latents}
     if label_count:
         inputs["labels"] = labels
-    (samples,) = session.run(None, inputs)
+    samples = np.concatenate(
+        [
+            session.run(None, {name: given[start : start + rows] for name, given in inputs.items()})[0]
+            for start in range(0, len(labels), rows)
+        ]
+    )
     if is_image:
-        save_sample_grid(picture, samples, COLUMNS)
+        save_sample_grid(picture, samples, columns)
     elif samples.shape[1] == 2:
         ScatterView(samples).draw(samples).save(picture, format="PNG")

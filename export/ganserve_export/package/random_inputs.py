@@ -7,8 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ganserve_export.package.latent_values import LatentValues
 from ganserve_training import DataInfo
-from ganserve_training.networks.latents import LatentPrior
 
 InputMaker: TypeAlias = Callable[[int, torch.Generator], dict[str, Tensor]]
 """Draws inputs by name for a batch size from a random generator."""
@@ -18,7 +18,7 @@ InputMaker: TypeAlias = Callable[[int, torch.Generator], dict[str, Tensor]]
 class RandomInputs:
     """Draw inputs by name for a batch size."""
 
-    prior: LatentPrior
+    prior: LatentValues
     data: DataInfo
     label_count: int
     """0: the generator takes no labels."""

@@ -51,12 +51,14 @@ def verify(
     name: str = "PyTorch",
     is_half: bool = False,
     tolerance: float | None = None,
+    batch_sizes: tuple[int, ...] = BATCH_SIZES,
 ) -> Difference:
     """Run the file in onnxruntime, run its original, both on the CPU, and compare every output value.
 
     `original` is called with the inputs by position, and messages call it `name`. The unit of differences of vectors is
     `scale`, the data's deviation in each value, [D]. If either side rounds to 16 bits, `is_half` allows 20 times the
     difference, and 2 levels of a pixel. `tolerance` is the largest difference allowed, in place of one by the values.
+    `batch_sizes` are those compared, smaller ones for large samples.
 
     Raises:
         VerificationError: Names, types, shapes or values differ.
@@ -73,7 +75,7 @@ def verify(
     generator = torch.Generator().manual_seed(seed)
     found: list[tuple[float, float]] = []
     different = total = 0
-    for batch in BATCH_SIZES:
+    for batch in batch_sizes:
         inputs = make_inputs(batch, generator)
         with torch.inference_mode():
             outputs = original(*inputs.values())
@@ -92,7 +94,7 @@ def verify(
             f"{PIXEL_SHARE_TOLERANCE * slack:.1%} expected, seed {seed}). Not published."
         )
     largest, allowed = max(found, key=_ratio)
-    return Difference(batch_sizes=BATCH_SIZES, largest=largest, tolerance=allowed, share=share, is_pixels=is_pixels)
+    return Difference(batch_sizes=batch_sizes, largest=largest, tolerance=allowed, share=share, is_pixels=is_pixels)
 
 
 def _compare(

@@ -25,7 +25,7 @@ LARGEST_SIDE = 32  # larger images are averaged down to it
 FILTERS, FIELDS = 16, 4
 _SMALL, _SMALL_PATCH, _SMALL_STRIDE = 24, 4, 1  # of images with a shorter side than 24 pixels
 _PATCH, _STRIDE = 7, 2
-_AT_ONCE = 128
+_AT_ONCE, _MOST_VALUES = 128, 2**26  # of large images fewer, to bound the memory
 _ENOUGH = 50_000  # patches to find the filters with
 
 
@@ -115,8 +115,9 @@ Features: TypeAlias = PictureFeatures | VectorFeatures
 
 
 def _parts(samples: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    for start in range(0, len(samples), _AT_ONCE):
-        yield samples[start : start + _AT_ONCE]
+    at_once = max(1, min(_AT_ONCE, _MOST_VALUES // int(np.prod(samples.shape[1:]))))
+    for start in range(0, len(samples), at_once):
+        yield samples[start : start + at_once]
 
 
 def _average(size: int, parts: int) -> FloatArray:

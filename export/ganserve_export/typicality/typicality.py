@@ -75,10 +75,13 @@ def fit_typicality(training: Samples, held_out: Samples, *, flip: bool) -> Typic
     if min(len(training), len(held_out)) < MIN_SAMPLES:
         return None
     random = np.random.default_rng(_SEED)
-    known, unseen = _read(training, _MOST_TRAINING, random, flip), _read(held_out, _MOST_HELD_OUT, random, flip)
+    known = _read(training, _MOST_TRAINING, random, flip)
+    count = len(known)
     info = training.info
     features: Features = PictureFeatures.of(known) if info.is_image else VectorFeatures.of(info)
     values = features(known)
+    del known  # large images of both kinds would take gigabytes
+    unseen = _read(held_out, _MOST_HELD_OUT, random, flip)
     some = len(values) * 3 // 4
     linear, logarithmic = Clusters.of(values[:some], values[some:]), None
     if info.is_image:
@@ -89,8 +92,8 @@ def fit_typicality(training: Samples, held_out: Samples, *, flip: bool) -> Typic
         linear=linear,
         logarithmic=logarithmic,
         held_out=np.sort(_distances(features(unseen), linear, logarithmic)),
-        training_count=len(known),
-        examples=unseen[:_EXAMPLES],
+        training_count=count,
+        examples=unseen[:_EXAMPLES].copy(),
     )
 
 
@@ -109,5 +112,8 @@ def _read(samples: Samples, most: int, random: np.random.Generator, flip: bool) 
     count = min(len(samples), most, max(_ENOUGH, _MAX_VALUES // size))
     read = samples.read(random.permutation(len(samples))[:count])
     if flip:
-        read = np.where((random.random(count) < 0.5)[:, None, None, None], read[:, :, ::-1], read)
+        mirrored = random.random(count) < 0.5
+        read = read.copy()
+        for place in np.flatnonzero(mirrored):
+            read[place] = read[place][:, ::-1].copy()
     return read

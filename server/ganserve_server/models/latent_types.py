@@ -13,10 +13,11 @@ class Distribution(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A latent value that a request may set; otherwise it is uniform on [low, high)."""
+    """A latent value that a request may set; otherwise it has its default, or is uniform on [low, high)."""
 
     name: str
     index: int
     """Its position in the latent."""
     low: float
     high: float
+    default: float | None = None

@@ -14,9 +14,10 @@ block of four 64-bit words.
   float32. With truncation t: a = Phi(-t), z = Phi^-1(a + u * (1 - 2 a)), clipped to the float32 numbers in [-t, t]. The
   words do not depend on t, so a sample varies continuously with it.
 - Uniform latents: z = floor(w / 2^40) / 2^23 - 1, exact in float32.
-- Controls (InfoGAN's continuous codes), unless the request sets them: z = low + floor(w / 2^40) / 2^24 * (high - low)
-  in float64, rounded to float32, where w is the word of the control's own place in the latent. On [-1, 1] that is the
-  uniform latent. Truncation does not apply, and setting one changes no other value.
+- Controls (InfoGAN's continuous codes), unless the request sets them: the default that the manifest declares, else
+  z = low + floor(w / 2^40) / 2^24 * (high - low) in float64, rounded to float32, where w is the word of the control's
+  own place in the latent. On [-1, 1] that is the uniform latent. Truncation does not apply, and setting one changes no
+  other value.
 - Labels: floor(floor(w / 2^32) * K / 2^32).
 - Selection: with m proposals per sample, proposal j of sample i has the latent of sample i * m + j and the label of
   sample i. Discriminator rejection sampling (`sampling.rejection_sampling`) accepts it if
@@ -79,10 +80,13 @@ def latents_from_words(
     """Map random words, uint64 [N, Z], to latents, float32 [N, Z], each value independently.
 
     `truncations`, only for normal latents, are float64 [N], with infinity for samples without truncation; None if no
-    sample has one. All `controls` are drawn; `distribution` is that of the other values.
+    sample has one. All `controls` without a default are drawn; `distribution` is that of the other values.
     """
     latents = _mapped(words, distribution, truncations)
     for control in controls:
+        if control.default is not None:
+            latents[:, control.index] = control.default
+            continue
         shares = (words[:, control.index] >> np.uint64(40)).astype(np.float64) * 2.0**-24
         latents[:, control.index] = control.low + shares * (control.high - control.low)
     return latents

@@ -39,6 +39,8 @@ class ModelInfo:
     """Distribution of each latent value except controls."""
     controls: dict[str, Control]
     """Latent values that a request may set, by name."""
+    truncation_absence: str
+    """The manifest's reason for refusing truncation; empty if it is offered."""
     label_names: tuple[str, ...]
     """Ordered by index; empty for unconditional models."""
     label_indices: dict[str, int]
@@ -98,6 +100,7 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         latent_dimension=spec.latent.dimension,
         distribution=_DISTRIBUTIONS[spec.latent.distribution],
         controls=_controls(spec.latent),
+        truncation_absence=spec.latent.truncation_absence,
         label_names=tuple(spec.label_names),
         label_indices=labels,
         critic_takes_labels=bool(labels) and not spec.score.label_free,
@@ -147,6 +150,9 @@ def _controls(latent: model_spec_pb2.LatentSpec) -> dict[str, Control]:
             raise PackageError(f"{where} with index {control.index}; expected 0 to {latent.dimension - 1}")
         if not (math.isfinite(control.low) and math.isfinite(control.high) and control.low < control.high):
             raise PackageError(f"{where} with the range {control.low:g} to {control.high:g}; expected low below high")
+        default = control.default if control.HasField("default") else None
+        if default is not None and not control.low <= default <= control.high:
+            raise PackageError(f"{where} with the default {default:g}; expected {control.low:g} to {control.high:g}")
         indices.add(control.index)
-        controls[control.name] = Control(control.name, control.index, control.low, control.high)
+        controls[control.name] = Control(control.name, control.index, control.low, control.high, default)
     return controls

@@ -102,6 +102,8 @@ def check_truncation(info: ModelInfo, truncation: float, findings: Findings) -> 
         findings.invalid("truncation", f"is {truncation}; expected a finite number above 0, or none for no truncation")
     if info.distribution is not Distribution.NORMAL:
         findings.precondition(f"model {info.name!r} has uniform latents, truncation applies to normal ones: omit it")
+    elif info.truncation_absence:
+        findings.precondition(f"model {info.name!r} has no truncation: {info.truncation_absence}. Omit it")
 
 
 def check_priority(priority: int, findings: Findings) -> Priority:

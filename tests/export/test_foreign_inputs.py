@@ -1,0 +1,165 @@
+"""Package generators with controls, constants, noise, joined latents and labels inside them. N = batch, Z = latent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from foreign_graphs import FLOAT, Z, flat_generator, node, save, tanh_nchw, weight
+from foreign_packages import ABC, LABELS, LATENTS, NCHW, assert_same_pixels, levels, manifest, run, wrap
+from ganserve_export import ExportError
+from ganserve_export.from_onnx.noise import NoiseInput, draw_noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAIL = [node("Tanh", "sum", "t"), node("Reshape", "t shape", "img")]
+SHAPE = {"w": weight(Z, 48), "shape": np.array([-1, 3, 4, 4])}
+IMAGE = {"img": (FLOAT, ["n", 3, 4, 4])}
+
+
+def scaled_by(file: Path, shape: list[int | str]) -> Path:
+    """Write a generator whose image is tanh(psi * z w)."""
+    nodes = [node("MatMul", "z w", "flat"), node("Mul", "flat psi", "sum"), *TAIL]
+    first = 1 if shape in ([], [1]) else "n"
+    constants = SHAPE | {"shape": np.array([-1 if first == "n" else 1, 3, 4, 4])}
+    return save(file, nodes, {"z": (FLOAT, [first, Z]), "psi": (FLOAT, shape)}, IMAGE, constants)
+
+
+@pytest.mark.parametrize("shape", [["n", 1], [], [1]])
+def test_a_control_with_a_default(tmp_path: Path, shape: list[int | str]) -> None:
+    packaged = wrap(tmp_path, scaled_by(tmp_path / "g.onnx", shape), control=("psi=0..2:0.5",), **NCHW)
+    latent = manifest(packaged).latent
+    (control,) = latent.controls
+    assert (control.name, control.index, control.low, control.high, control.default) == ("psi", Z, 0.0, 2.0, 0.5)
+    assert latent.dimension == Z + 1
+    psi = np.linspace(0, 2, 9, dtype=np.float32)[:, None]
+    (samples,) = run(packaged, latents=np.concatenate([LATENTS, psi], axis=1))
+    assert_same_pixels(samples, levels(np.tanh(psi * (LATENTS @ weight(Z, 48))).reshape(-1, 3, 4, 4)))
+
+
+def test_a_constant(tmp_path: Path) -> None:
+    packaged = wrap(tmp_path, scaled_by(tmp_path / "g.onnx", []), constant=("psi=0.5",), **NCHW)
+    expected = levels(np.tanh(0.5 * (LATENTS @ weight(Z, 48))).reshape(-1, 3, 4, 4))
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, r"2 inputs that could be its latents: z .*, psi"),
+        ({"latents": "z"}, r"takes psi .*--control NAME=LOW\.\.HIGH, --constant NAME=VALUE"),
+        ({"control": ("psi",)}, r"--control psi: expected NAME=LOW\.\.HIGH"),
+        ({"control": ("psi=1..0",)}, r"--control psi=1\.\.0: expected LOW below HIGH"),
+        ({"control": ("p=0..1",)}, r"--control p=0\.\.1: the generator g\.onnx has no such input"),
+        ({"constant": ("p=0",)}, r"--constant p=0: there is no such input"),
+        ({"constant": ("psi=a",)}, r"--constant psi=a: expected NAME=VALUE"),
+        ({"constant": ("psi=1,2",)}, r"--constant psi=1,2: has 2 values"),
+    ],
+)
+def test_inputs_that_are_unclear(tmp_path: Path, options: dict[str, tuple[str, ...]], reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        wrap(tmp_path, scaled_by(tmp_path / "g.onnx", ["n", 1]), **NCHW, **options)
+
+
+def test_several_latents_are_joined(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "z w", "a"), node("MatMul", "c v", "b"), node("Add", "a b", "sum"), *TAIL]
+    constants = SHAPE | {"v": weight(2, 48, seed=7)}
+    inputs = {"z": (FLOAT, ["n", Z]), "c": (FLOAT, ["n", 2])}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, constants), latents="c,z", **NCHW)
+    codes = LATENTS[:, :2] * 0.7
+    (samples,) = run(packaged, latents=np.concatenate([codes, LATENTS], axis=1))
+    expected = np.tanh(LATENTS @ weight(Z, 48) + codes @ weight(2, 48, seed=7)).reshape(-1, 3, 4, 4)
+    assert_same_pixels(samples, levels(expected))
+
+
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_one_hot_labels_inside_the_latents(tmp_path: Path, place: int) -> None:
+    packaged = wrap(tmp_path, tanh_nchw(tmp_path / "g.onnx"), label_names=ABC, labels_at=place, **NCHW)
+    drawn = LATENTS[:, :3]
+    whole = np.concatenate([drawn[:, :place], np.eye(3, dtype=np.float32)[LABELS], drawn[:, place:]], axis=1)
+    (samples,) = run(packaged, latents=drawn, labels=LABELS)
+    assert_same_pixels(samples, levels(np.tanh(whole @ weight(Z, 48)).reshape(-1, 3, 4, 4)))
+    with pytest.raises(ExportError, match=r"--labels-at 4: the latents have 6 values; expected 0 to 3"):
+        wrap(tmp_path, tanh_nchw(tmp_path / "g.onnx"), label_names=ABC, labels_at=4, **NCHW)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_noise_is_standard_and_differs_by_sample_and_stream(kind: str) -> None:
+    latents = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    first, second = (
+        draw_noise(latents, NoiseInput(name="n", distribution=kind), (1, 16, 16), "seeded", stream).reshape(300, -1)
+        for stream in (0, 1)
+    )
+    mean, deviation = (0.0, 1.0) if kind == "normal" else (0.5, 12**-0.5)
+    assert abs(first.mean() - mean) < 0.01
+    assert abs(first.std() - deviation) < 0.01
+    # Neither samples, nor pixels, nor streams have anything in common.
+    for a, b in ((first[:-1], first[1:]), (first[:, :-1], first[:, 1:]), (first, second)):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("operation", ["RandomNormalLike", "RandomNormal", "RandomUniform"])
+@pytest.mark.parametrize("mode", ["seeded", "constant", "none"])
+def test_nodes_that_draw_become_noise_of_the_latents(tmp_path: Path, operation: str, mode: str) -> None:
+    if operation == "RandomNormalLike":
+        drawing = helper.make_node(operation, ["flat"], ["drawn"])
+    else:
+        drawing = helper.make_node(operation, [], ["drawn"], shape=[1, 48])
+    nodes = [drawing, node("Mul", "drawn half", "noise"), node("Add", "flat noise", "sum"), *TAIL]
+    constants = {"shape": np.array([-1, 3, 4, 4]), "half": np.float32(0.3)}
+    file = flat_generator(tmp_path / "g.onnx", nodes, (FLOAT, ["n", 3, 4, 4]), constants=constants)
+    packaged = wrap(tmp_path, file, noise=mode, **NCHW)
+    kind = "uniform" if operation == "RandomUniform" else "normal"
+    noise = draw_noise(LATENTS, NoiseInput(name="n", distribution=kind), (48,), mode, 0)
+    expected = levels(np.tanh(LATENTS @ weight(Z, 48) + 0.3 * noise).reshape(-1, 3, 4, 4))
+    (samples,) = run(packaged, latents=LATENTS)
+    assert_same_pixels(samples, expected)
+    assert (run(packaged, latents=LATENTS[3:4])[0] == samples[3:4]).all()
+    assert f"{mode} noise of 48 values" in packaged.generator_is
+
+
+def test_inputs_for_noise_are_found(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Reshape", "flat shape", "x"), node("Add", "x noise0", "sum"), TAIL[0],
+        node("Identity", "t", "img")]  # fmt: skip
+    inputs = {"z": (FLOAT, [1, Z]), "noise0": (FLOAT, [1, 1, 4, 4])}
+    file = save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE)
+    packaged = wrap(tmp_path, file, **NCHW)
+    noise = draw_noise(LATENTS, NoiseInput(name="n", distribution="normal"), (1, 4, 4), "seeded", 0)
+    expected = levels(np.tanh((LATENTS @ weight(Z, 48)).reshape(-1, 3, 4, 4) + noise))
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_images_in_one_row(tmp_path: Path, layout: str) -> None:
+    file = flat_generator(tmp_path / "g.onnx", [node("Tanh", "flat", "img")], (FLOAT, ["n", 48]))
+    with pytest.raises(ExportError, match=r"3 channels in one row: say with --layout"):
+        wrap(tmp_path, file, shape="8x2x3")
+    with pytest.raises(ExportError, match=r"--shape 8x2x4: has 64 values, and a sample .* has 48"):
+        wrap(tmp_path, file, shape="8x2x4")
+    packaged = wrap(tmp_path, file, shape="8x2x3", layout=layout)
+    values = np.tanh(LATENTS @ weight(Z, 48))
+    values = values.reshape(-1, 3, 8, 2) if layout == "nchw" else values.reshape(-1, 8, 2, 3).transpose(0, 3, 1, 2)
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], levels(values))
+
+
+def test_the_image_among_several_outputs(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Identity", "flat", "sum"), *TAIL]
+    outputs = {"flat": (FLOAT, ["n", 48]), **IMAGE}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, {"z": (FLOAT, ["n", Z])}, outputs, SHAPE), **NCHW)
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], levels(np.tanh(LATENTS @ weight(Z, 48)).reshape(-1, 3, 4, 4)))
+
+
+def test_translators_and_sound_are_named(tmp_path: Path) -> None:
+    image = {"x": (FLOAT, [1, 3, 16, 16])}
+    file = save(tmp_path / "g.onnx", [node("Tanh", "x", "img")], image, {"img": (FLOAT, [1, 3, 16, 16])})
+    with pytest.raises(ExportError, match=r"takes images \(x .*it translates images: .*cannot be served yet"):
+        wrap(tmp_path, file)
+    tail = [node("Reshape", "flat wave", "img")]
+    constants = {"wave": np.array([-1, 1, 2048])}
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 1, 2048]), values=2048, constants=constants)
+    with pytest.raises(ExportError, match=r"by its shape sound of 2,048 values: sound cannot be served yet"):
+        wrap(tmp_path, file)
