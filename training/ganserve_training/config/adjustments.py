@@ -167,7 +167,8 @@ def penalties(case: Case) -> Iterator[Adjustment]:
             changes |= _moved(f"regularisers.{name}", gamma, rules.penalty_gamma(data, config.batch_size))
         elif architecture == preset.networks.architecture == "r3gan":
             before = getattr(preset.regularisers, name).start
-            start = rules.r3gan_gamma(before, preset.batch_size, data, config.batch_size)
+            side: int = preset.data.size  # type: ignore[attr-defined]
+            start = rules.r3gan_gamma(before, side, preset.batch_size, data, config.batch_size)
             changes |= _moved(f"regularisers.{name}", gamma, start)
     yield Adjustment(
         what="regularisers: R1 and R2 gamma",

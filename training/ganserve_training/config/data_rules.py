@@ -11,7 +11,6 @@ FEW_SAMPLES = 1000
 """Number of samples below which the critic memorises them."""
 _GAMMA_PER_PIXEL = 0.003
 _LEAST_GAMMA = 0.3
-_R3GAN_PIXELS = 32 * 32  # of the data of every preset with these networks
 _USUAL_BATCH = 64
 _GROWN_SHARE = 1.15  # steps of a run, as a multiple of those in which its networks grow
 _MOST_LATENTS = 64
@@ -30,12 +29,14 @@ def penalty_gamma(data: DataInfo, batch_size: int) -> float:
     return _one_digit(max(_LEAST_GAMMA, _GAMMA_PER_PIXEL * pixels * _USUAL_BATCH / batch_size))
 
 
-def r3gan_gamma(gamma: float, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
-    """Return the weight of R1 and R2 for R3GAN's networks: a preset's, x pixels / 1,024 x its batch size / the new one.
+def r3gan_gamma(gamma: float, side: int, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
+    """Return the weight of R1 and R2 for R3GAN's networks, from that of a preset for images of `side`² pixels.
+
+    It grows with the pixels, and falls with the batch size.
 
     Presets differ in it by the kind of pictures, so only the change with size and batch is a rule.
     """
-    return _one_digit(gamma * data.height * data.width / _R3GAN_PIXELS * batch_size / new_batch_size)
+    return _one_digit(gamma * data.height * data.width / side**2 * batch_size / new_batch_size)
 
 
 def learning_rate(data: DataInfo) -> float:

@@ -188,13 +188,12 @@ each phase.
 
 R3GAN = replace(
     MNIST,
-    steps=1600,
-    data=MnistConfig(size=32),
+    steps=2000,
     networks=R3ganConfig(latent_dim=64, generator_width=8, critic_width=8, max_width=64, group_size=8),
-    regularisers=_gamma(3.0),
+    regularisers=_gamma(20.0),
     optimisers=OptimisersConfig.both(
         AdamConfig(learning_rate=Anneal(start=3e-3, end=3e-4), beta2=Anneal(start=0.9, end=0.99))
     ),
-    schedule=ScheduleConfig(burn_in_steps=1500),
+    schedule=ScheduleConfig(burn_in_steps=1900),
 )
 """R3GAN's blocks, loss and penalties (Huang et al. 2024)."""
