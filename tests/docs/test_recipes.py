@@ -56,7 +56,7 @@ def test_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     (tmp_path / "seeds.py").write_text(block.code)
     monkeypatch.setattr(_cli, "__path__", [*_cli.__path__, str(tmp_path)])
     monkeypatch.setattr(_cli.__spec__, "submodule_search_locations", _cli.__path__)
-    monkeypatch.setattr(_cli, "groups", _cli.commands.__wrapped__)  # Without the commands that it has found before.
+    monkeypatch.setattr(_cli, "commands", _cli.commands.__wrapped__)  # Without the commands that it has found before.
     assert _cli.main(["seeds", "-n", "3"]) == 0
     assert len(set(capsys.readouterr().out.split())) == 3
     assert _cli.main(["--help"]) == 0

@@ -192,7 +192,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
         (["--threads", "-1"], "--threads -1: must be at least 0. 0 chooses for you."),
         (["--max-batch-size", "-1"], "--max-batch-size -1: must be at least 0. 0 chooses for you."),
         (["--max-queued-samples", "10"], "--max-queued-samples 10: must be at least --max-batch-size, which is 64."),
-        (["--drain-timeout-s", "nan"], "--drain-timeout-s nan: not a number. Give one, such as 30.0."),
+        (["--drain-timeout-s", "nan"], "--drain-timeout-s nan: not a number. Give one, such as 0.5."),
         (["--provider", "tpu"], "--provider"),
         (["--prot", "1"], "--prot"),
     ],

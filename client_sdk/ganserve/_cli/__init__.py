@@ -51,8 +51,8 @@ def commands() -> dict[str, Entry]:
     """Return the commands by their name, without importing them."""
     found = {}
     for package, (group, extra) in _PACKAGES.items():
-        (folder,) = find_spec(package).submodule_search_locations  # type: ignore[union-attr, misc]
-        for file in sorted(Path(folder).glob("*.py")):
+        folders = find_spec(package).submodule_search_locations  # type: ignore[union-attr]
+        for file in sorted(file for folder in folders or () for file in Path(folder).glob("*.py")):
             with file.open(encoding="utf-8") as text:
                 if first := _FIRST_LINE.match(text.readline()):
                     found[first[1]] = Entry(f"{package}.{file.stem}", first[2], group, extra)
