@@ -25,6 +25,7 @@ from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig, Parqu
 from ganserve_training.data import load_split
 from ganserve_training.data.survey import Survey
 from ganserve_training.errors import DataError
+from ganserve_training.run import process_supervisor
 from ganserve_training.run.time_estimate import Estimate, in_words
 
 SMALL = ("--networks.generator-width", "4", "--networks.critic-width", "4", "--batch-size", "8", "--threads", "1")
@@ -152,6 +153,18 @@ def test_the_same_command_goes_on_with_what_was_chosen(
     said = capsys.readouterr().err
     assert "resuming from step 1" in said
     assert "found:" not in said
+
+
+def test_several_processes_get_what_was_chosen_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(tmp_path / "x", 30)
+    started: list[list[str]] = []
+    monkeypatch.setattr(process_supervisor, "supervise", lambda argv, *_: started.append(list(argv)) or 0)
+    assert main(["--data", str(tmp_path / "x"), "--processes", "2", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count("found: 30 pictures") == 1
+    assert completed(started[0]).lines == ()
+    assert completed(started[0]).argv == started[0]
 
 
 def test_each_choice_can_be_overridden(tmp_path: Path) -> None:

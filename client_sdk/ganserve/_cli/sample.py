@@ -175,7 +175,8 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
             "--out", f"{start} no vectors but {info.sample}; expected NAME.png, NAME.npz or a folder"
         )
     if kind == "png":
-        check_count(arguments.count, *info.sample.shape[:2], scale=arguments.scale)
+        height, width, _ = info.sample.shape
+        check_count(arguments.count, height, width, arguments.scale)
         if arguments.captions and not (info.label_names or arguments.scores):
             raise InvalidRequest.of(
                 "--captions", f"has nothing to show, as model {info.name!r} has no labels; add --scores"
