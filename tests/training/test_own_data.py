@@ -25,6 +25,7 @@ from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig, Parqu
 from ganserve_training.data import load_split
 from ganserve_training.data.survey import Survey
 from ganserve_training.errors import DataError
+from ganserve_training.run import process_supervisor
 from ganserve_training.run.time_estimate import Estimate, in_words
 
 SMALL = ("--networks.generator-width", "4", "--networks.critic-width", "4", "--batch-size", "8", "--threads", "1")
@@ -32,8 +33,8 @@ SMALL = ("--networks.generator-width", "4", "--networks.critic-width", "4", "--b
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take it that only 64 x 64 pixels take too long: a measurement would differ from machine to machine."""
-    monkeypatch.setattr(own_data, "_seconds", lambda _trial, _found, _preset, side, _others: 100.0 * (side / 16) ** 2)
+    """Take it that no size takes too long: a measurement would differ from machine to machine."""
+    monkeypatch.setattr(own_data, "_seconds", lambda _trial, _found, _preset, side, _others: side)
 
 
 def pictures(folder: Path, count: int, side: int = 20, mode: str = "L", ending: str = "png") -> None:
@@ -122,7 +123,7 @@ def test_data_alone_are_enough_and_the_printed_command_makes_the_same_run(
         "found: 30 pictures of 2 labels (a cat 15, dög 15); labels are the folders; 20 pixels on the shorter side; "
         "rgba; 1 more can't be read."
     )
-    assert said[1] == "chosen: preset mnist; 16 x 16 pixels; rgb, transparent parts over white; by label."
+    assert said[1] == "chosen: preset digits; 16 x 16 pixels; rgb, transparent parts over white; by label."
     command = shlex.split(said[2].removeprefix("as a command: ganserve train "))
     assert command[command.index("--out") + 1] == "runs/my-pictures"
     command[command.index("--out") + 1] = "again"
@@ -154,12 +155,24 @@ def test_the_same_command_goes_on_with_what_was_chosen(
     assert "found:" not in said
 
 
+def test_several_processes_get_what_was_chosen_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(tmp_path / "x", 30)
+    started: list[list[str]] = []
+    monkeypatch.setattr(process_supervisor, "supervise", lambda argv, *_: started.append(list(argv)) or 0)
+    assert main(["--data", str(tmp_path / "x"), "--processes", "2", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count("found: 30 pictures") == 1
+    assert completed(started[0]).lines == ()
+    assert completed(started[0]).argv == started[0]
+
+
 def test_each_choice_can_be_overridden(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         pictures(tmp_path / "x" / name, 15)
     given = ("--data.size", "8", "--data.channels", "rgb", "--data.labels", "ignore", "--out", "elsewhere")
     whole = completed(["--data", str(tmp_path / "x"), *given])
-    assert whole.argv == ["mnist", "--data", str(tmp_path / "x"), *given]
+    assert whole.argv == ["digits", "--data", str(tmp_path / "x"), *given]
     assert whole.lines == ()
     whole = completed(["dcgan", "--data", str(tmp_path / "x"), "--data.size=8"])
     assert whole.argv[0] == "dcgan"
@@ -174,9 +187,10 @@ def test_each_choice_can_be_overridden(tmp_path: Path) -> None:
 def test_the_preset_follows_the_data(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     np.savez(tmp_path / "v.npz", x=random.normal(size=(40, 3)), y=np.arange(40) % 2)
-    np.savez(tmp_path / "s.npz", images=random.integers(0, 256, (40, 8, 8), np.uint8))
     assert completed(["--data", str(tmp_path / "v.npz")]).argv[0] == "ring"
-    assert completed(["--data", str(tmp_path / "s.npz")]).argv[0] == "digits"
+    for size, preset in ((8, "digits"), (16, "digits"), (32, "mnist"), (64, "mnist")):
+        np.savez(tmp_path / "s.npz", images=random.integers(0, 256, (1300, size, size), np.uint8))
+        assert completed(["--data", str(tmp_path / "s.npz")]).argv[0] == preset
     for source, preset in (("mnist", "mnist"), ("fashion", "fashion"), ("ring", "ring"), ("patches", "mnist")):
         assert completed(["--data", source]).argv[0] == preset
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from ganserve_training.cli.own_data_choices import (
     LARGEST_SIDE,
-    SMALLEST_SIDE,
     Choice,
     choose_channels,
     choose_labels,
@@ -35,6 +34,8 @@ from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.run_folder import RunFolder
 
 _PICTURES, _SMALL_PICTURES, _VECTORS = "mnist", "digits", "ring"
+_SMALL_SIDE = 16
+"""Largest side at which the networks of the small preset were measured; the others' were not, down to this side."""
 _OPEN = ("data.size", "data.channels", "data.labels")
 
 
@@ -71,7 +72,8 @@ def completed(argv: Sequence[str]) -> Completed:
     given = given_options(preset, words)
     open_options = [path for path in _OPEN if path not in given and hasattr(data, path.partition(".")[2])]
     if not isinstance(data, StoredDataConfig) or not open_options:
-        return Completed(argv=[preset, *words], arguments=trial, lines=())
+        preset, arguments = _read(preset, words, named=named is not None)
+        return Completed(argv=[preset, *words], arguments=arguments, lines=())
     skips = "on_bad_file" in {item.name for item in fields(data)} and "data.on_bad_file" not in given
     before = RunFolder(trial.out).read_config()
     lines: tuple[str, ...] = ()
@@ -91,10 +93,7 @@ def completed(argv: Sequence[str]) -> Completed:
             chosen["--data.on-bad-file"] = "skip"
         lines = (describe(found), "; ".join(choice.words for choice in choices))
     words += [word for option_and_value in chosen.items() for word in option_and_value]
-    arguments = read_arguments([preset, *words])
-    if not named and preset == _PICTURES and _side(arguments) <= SMALLEST_SIDE:
-        preset = _SMALL_PICTURES
-        arguments = read_arguments([preset, *words])
+    preset, arguments = _read(preset, words, named=named is not None)
     if lines:
         lines = (
             lines[0],
@@ -109,6 +108,14 @@ def run_name(path: str) -> str:
     whole = Path(path).expanduser().absolute()
     stem = whole.name if whole.is_dir() else whole.name.partition(".")[0]
     return re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_") or "own"
+
+
+def _read(preset: str, words: Sequence[str], *, named: bool) -> tuple[str, TrainArguments]:
+    """Return the preset that fits the size, if the user named none, and the arguments with it."""
+    arguments = read_arguments([preset, *words])
+    if named or preset != _PICTURES or _side(arguments) > _SMALL_SIDE:
+        return preset, arguments
+    return _SMALL_PICTURES, read_arguments([_SMALL_PICTURES, *words])
 
 
 def _holds_vectors(path: Path) -> bool:

@@ -46,8 +46,8 @@ class TrainArguments:
     out: Path = flag(aliases=("-o",))
     """The run's folder. An existing run is resumed."""
     data: str | None = flag(None, metavar="PATH|SOURCE")
-    """Your data: a folder, a file or a zip archive, whose source is recognised; or a source, such as digits. Short for
-    --data.source with --data.path."""
+    """Your data: a folder, a file or a zip archive; or a source, such as digits. Size, channels and use of labels are
+    chosen where you don't give them, and printed as options."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on; auto takes a GPU if torch can use one."""
     threads: int | None = None
