@@ -22,6 +22,12 @@ ROWS: dict[str, list[tuple[d.Metric, tuple[str, ...]]]] = {
         (d.RUNNING_REQUESTS, ("instance",)),
         (d.READY, ("instance",)),
     ],
+    "Callers": [
+        (d.REFUSED_CALLERS, ("reason",)),
+        (d.DENIED, ("instance",)),
+        (d.QUOTA_REFUSALS, ("caller", "quota")),
+        (d.CERTIFICATE_EXPIRY, ("instance",)),
+    ],
     "Models": [
         (d.SAMPLES, ("model", "version", "graph")),
         (d.GRAPH_REQUESTS, ("model", "version", "graph")),

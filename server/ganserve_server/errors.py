@@ -55,6 +55,12 @@ class UnauthenticatedError(RequestError):
         super().__init__(message or UNKNOWN_CALLER)
 
 
+REASONS = (
+    *("no_credentials", "malformed", "unknown_token", "expired", "revoked"),
+    *("unknown_issuer", "unknown_key", "bad_jwt", "other_audience", "unsupported"),
+    *("bad_certificate", "unknown_certificate"),
+)
+"""Why a caller is not known."""
 UNKNOWN_CALLER = (
     "this server answers callers that it knows: send a token that is valid (authorization: Bearer TOKEN), or show the "
     "certificate of a client"

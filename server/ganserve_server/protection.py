@@ -7,7 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from ganserve_server.api.grpc.guard import Guard
-from ganserve_server.errors import UnauthenticatedError
+from ganserve_server.errors import REASONS, UnauthenticatedError
+from ganserve_server.identity.quota_settings import LIMITS
+from ganserve_server.identity.quotas import OTHERS
 from ganserve_server.monitoring import metric_definitions as d
 
 if TYPE_CHECKING:
@@ -64,16 +66,18 @@ class Protection:
         return 403 if path == _METRICS and "metrics" not in identity.roles else 200
 
     def metrics(self) -> list[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]]:
-        """Return the metrics of what protects the server."""
-        found: list[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]] = []
-        if self.tls is not None:
-            found.append((d.CERTIFICATE_EXPIRY, [((), self.tls.certificates.expires.timestamp())]))
+        """Return the metrics of what protects the server; what it lacks counts nothing."""
+        expires = 0.0 if self.tls is None else self.tls.certificates.expires.timestamp()
+        failures = dict.fromkeys(REASONS, 0)
         if self._authenticator is not None:
-            failures = list(self._authenticator.failures.items())
-            found.append((d.REFUSED_CALLERS, [((reason,), count) for reason, count in failures]))
-            found.append((d.DENIED, [((), self.guard.denied)]))
-            found.append((d.QUOTA_REFUSALS, [(key, count) for key, count in self.guard.quotas.refused().items()]))
-        return found
+            failures |= self._authenticator.failures
+        refused = dict.fromkeys(((OTHERS, quota) for quota in LIMITS), 0) | self.guard.quotas.refused()
+        return [
+            (d.CERTIFICATE_EXPIRY, [((), expires)]),
+            (d.REFUSED_CALLERS, [((reason,), count) for reason, count in failures.items()]),
+            (d.DENIED, [((), self.guard.denied)]),
+            (d.QUOTA_REFUSALS, [(key, count) for key, count in refused.items()]),
+        ]
 
 
 def _tls(config: ServerConfig) -> ServerTls | None:

@@ -41,13 +41,14 @@ class QuotaSettings:
         if not shared:
             return self.default
         most: dict[str, Any] = {}
-        for name in _LIMITS:
+        for name in LIMITS:
             values = [getattr(quota, name) for quota in shared]
             most[name] = 0 if 0 in values else max(values)
         return Quota(**most)
 
 
-_LIMITS = tuple(each.name for each in fields(Quota))
+LIMITS = tuple(each.name for each in fields(Quota))
+"""The names of the limits of a quota."""
 
 
 def read_quotas(table: Any, wrong: Callable[[str, str, str], Exception]) -> QuotaSettings:
@@ -65,7 +66,7 @@ def read_quotas(table: Any, wrong: Callable[[str, str, str], Exception]) -> Quot
 
 
 def _quota(table: Any, place: str, wrong: Callable[[str, str, str], Exception]) -> Quota:
-    _check_keys(table, place, _LIMITS, wrong)
+    _check_keys(table, place, LIMITS, wrong)
     for key, value in table.items():
         kinds = (int,) if key in ("concurrent_calls", "queued_samples") else (int, float)
         if type(value) not in kinds or not 0 <= value < 1e15:

@@ -54,7 +54,10 @@ QUOTA_REFUSALS = _define(
     "counter", "quota_refusals", ("caller", "quota"), "Calls refused because their caller had used up a quota."
 )
 CERTIFICATE_EXPIRY = _define(
-    "gauge", "certificate_expiry_seconds", (), "When the server's certificate ends, in seconds since 1970."
+    "gauge",
+    "certificate_expiry_seconds",
+    (),
+    "When the server's certificate ends, in seconds since 1970; 0: it has none.",
 )
 SAMPLES = _define("counter", "samples", _GRAPH, "Samples drawn or scored.")
 GRAPH_REQUESTS = _define(

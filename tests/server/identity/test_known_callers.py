@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import InferenceServerClient, InferenceServerException, service_pb2, service_pb2_grpc
 
 from callers import CallerFile, Keys
 from ganserve import TLS, AccessDenied, AsyncClient, Client, InvalidRequest, ModelNotFound
@@ -323,3 +323,18 @@ def test_a_certificate_alone_can_be_enough(repository: Path, authority: Any) -> 
     ):
         assert client.sample(1, model="tiny")
         assert client.models()
+
+
+def test_tritons_client_sends_a_token_over_tls(repository: Path, authority: Any, tmp_path: Path) -> None:
+    callers, pair = CallerFile(tmp_path / "identities.toml"), authority.sign("triton", "localhost")
+    token = callers.token("triton", "sample")
+    with running_server(repository, *pair.server_flags, "--identities", str(callers.file)) as server:
+        address = f"localhost:{server.address.rpartition(':')[2]}"
+        with InferenceServerClient(address, ssl=True, root_certificates=str(authority.file)) as client:
+            headers = {"authorization": f"Bearer {token}"}
+            assert client.is_server_ready()
+            assert client.infer("tiny", [], headers=headers).as_numpy("samples").shape[0] == 1
+            for refused, code in (({}, "UNAUTHENTICATED"), (headers, "PERMISSION_DENIED")):
+                with pytest.raises(InferenceServerException) as caught:
+                    client.load_model("tiny", headers=refused)
+                assert caught.value.status() == f"StatusCode.{code}"
