@@ -3,8 +3,8 @@
     python scripts/works_with.py FOLDER [--out TABLE.md]
 
 FOLDER has one folder for each repository. Each file is packaged without options first. A file `tries.json` in FOLDER
-may give further options, as a user would after reading the first answer: {"repository/file.onnx": "--shape 64x64x3"}; a key
-"critic" in place of the text's options names the critic's file: {"repository/g.onnx": {"critic": "repository/d.onnx"}}.
+may give further options, as a user would after reading the first answer: {"repository/file.onnx": "--shape 64x64x3"};
+an object names the critic's file, too: {"repository/g.onnx": {"critic": "repository/d.onnx", "options": "--labels 10"}}.
 This is no part of the tests: the repositories change, and stay outside of this one.
 """
 
