@@ -4,7 +4,7 @@
 
 FOLDER has one folder for each repository. Each file is packaged without options first. A file `tries.json` in FOLDER
 may give further options, as a user would after reading the first answer: {"repository/file.onnx": "--shape 64x64x3"};
-an object names the critic's file, too: {"repository/g.onnx": {"critic": "repository/d.onnx", "options": "--labels 10"}}.
+an object names the critic, too: {"repository/g.onnx": {"critic": "repository/d.onnx", "options": "--labels 10"}}.
 This is no part of the tests: the repositories change, and stay outside of this one.
 """
 
