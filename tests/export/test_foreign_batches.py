@@ -185,3 +185,25 @@ def test_labels_of_a_batch_of_one(tmp_path: Path) -> None:
     values = np.tanh(LATENTS @ weight(Z, 48) + sign * weight(3, 48, seed=3)[LABELS]).reshape(-1, 3, 4, 4)
     assert_same_pixels(run(packaged, latents=LATENTS, labels=LABELS)[0], levels(values))
     assert LOOPED in packaged.generator_is
+
+
+def test_statistics_of_groups_are_not_served_alone_by_themselves(tmp_path: Path) -> None:
+    """Refuse a critic with StyleGAN's deviation of groups of 4, which also runs on one sample, unless told to."""
+    nodes = [
+        node("Shape", "x", "extents"), node("Gather", "extents first", "count"), node("Min", "count four", "group"),
+        node("Concat", "group rest", "groups", axis=0), node("Reshape", "x groups", "grouped"),
+        node("ReduceMean", "grouped", "mean", axes=[0], keepdims=1), node("Sub", "grouped mean", "far"),
+        node("Abs", "far", "size"), node("Reshape", "size row", "flat"), node("ReduceMean", "flat", "s", axes=[1]),
+        node("ReduceMean", "x", "bright", axes=[1, 2, 3], keepdims=0), node("Reshape", "bright one", "b"),
+        node("Add", "s b", "score"),
+    ]  # fmt: skip
+    constants = {
+        "first": np.array([0]), "four": np.array([4]), "rest": np.array([-1, 48]), "row": np.array([-1, 48]),
+        "one": np.array([-1, 1]),
+    }  # fmt: skip
+    file = tmp_path / "c.onnx"
+    critic = save(file, nodes, {"x": (FLOAT, ["n", 3, 4, 4])}, {"score": (FLOAT, ["n", 1])}, constants)
+    generator = tanh_nchw(tmp_path / "g.onnx")
+    with pytest.raises(ExportError, match=r"--batch one"):
+        wrap(tmp_path, generator, critic, **NCHW)
+    assert LOOPED in wrap(tmp_path, generator, critic, batch="one", **NCHW).critic_is

@@ -147,6 +147,7 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         latent_dim=spec.latent.dimension,
         latent_distribution=_DISTRIBUTIONS.get(spec.latent.distribution, "unknown"),
         controls=_controls(spec.latent.controls),
+        truncation_absence=spec.latent.truncation_absence,
         generator=_graph(spec.generator),
         critic=_graph(spec.critic) if spec.HasField("critic") else None,
         critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,

@@ -216,6 +216,8 @@ class ModelInfo:
     """Distribution of each value of a latent but the controls: N(0, 1), or uniform on [-1, 1)."""
     controls: tuple[LatentControl, ...]
     """The values of the latent that a request may set by name; empty for most models."""
+    truncation_absence: str
+    """Why truncation is refused although the latents are normal; empty: it is offered, or the latents are uniform."""
     label_names: tuple[str, ...]
     """Names of the labels, in the order of their indices; empty: unconditional, takes no labels."""
     generator: GraphInfo

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ganserve_export.errors import ExportError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+_ALIKE = 2e-3  # of the largest value; float16 rounds by less
 _SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 100, 128)
 """Sizes tried on a graph that computes no other batch, though it declares an open one."""
 
@@ -48,6 +49,17 @@ def pad(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
 
 
+def _check_alike(of_many: npt.NDArray[Any], of_few: npt.NDArray[Any], many: int, few: int) -> None:
+    """Raise ExportError if samples depend on the rest of their batch, although both batches can be computed."""
+    wide, narrow = of_many.astype(np.float64), of_few.astype(np.float64)
+    difference = float(np.abs(wide - narrow).max(initial=0.0))
+    if difference > _ALIKE * float(np.abs(wide).max(initial=0.0)):
+        raise ExportError(
+            f"a sample's result differs by {difference:.3g} between a batch of {few} and one of {many}, and other sizes "
+            "fail: export it without statistics of the batch, or compute each sample alone with --batch one"
+        )
+
+
 def find_batching(attempt: Callable[[int], npt.NDArray[Any]], most: int) -> Batching:
     """Find the batches that a graph can compute, though it declares an open one, by trying sizes up to `most`.
 
@@ -72,6 +84,8 @@ def find_batching(attempt: Callable[[int], npt.NDArray[Any]], most: int) -> Batc
         return Batching() if shape(1) == several else Batching(least=2)
     for size in _SIZES:
         if size <= most and shape(size) is not None:
+            if several is not None:
+                _check_alike(attempt(most)[:size], attempt(size), most, size)
             return Batching(size=size)
     if problems:
         raise problems[0]

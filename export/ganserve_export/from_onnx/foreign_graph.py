@@ -195,7 +195,7 @@ class ForeignGraph:
 
     @staticmethod
     def _largest(feed: Arrays, result: npt.NDArray[Any]) -> int:
-        return max(result.size, *(value[0].size for value in feed.values()))
+        return max(int(result.size), *(int(value[0].size) for value in feed.values()))
 
     def run(self, feed: Arrays, outputs: list[str] | None = None) -> list[npt.NDArray[Any]]:
         """Return these outputs (default: all), [N, ...], for inputs by name, [N, ...].

@@ -3,6 +3,7 @@
 N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ EVAL_MODE = (
     "that depends on other samples, such as minibatch statistics, or compute each sample alone with --batch one"
 )
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
-_AUDIO = 1_024
+_AUDIO, _LEAST_SIDE = 1_024, 8
 
 
 class ForeignGenerator:
@@ -167,6 +168,14 @@ class ForeignGenerator:
             f"[N, C, H, W] or [N, H, W, C], floats or uint8, or vectors [N, D] of floats{gray}"
         )
 
+    def _row_hint(self) -> str:
+        """Return which image a vector could be; empty if its length is no square of gray or coloured pixels."""
+        for channels in (1, 3):
+            side = math.isqrt(self.sample_shape[0] // channels)
+            if side >= _LEAST_SIDE and side * side * channels == self.sample_shape[0]:
+                return f" (if these are images in one row, add --shape {side}x{side}x{channels})"
+        return ""
+
     def raw(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> npt.NDArray[Any]:
         """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
         return self.graph.run(self.inputs.encode(latents, labels), [self.output.name])[0]
@@ -212,7 +221,7 @@ class ForeignGenerator:
         batch = f", computes {self.graph.batching}" if str(self.graph.batching) else ""
         batch += f": {self.graph.form}" if self.graph.form else ""
         if self.layout is None:
-            return f"{self.inputs} -> {given} -> vectors [N, {self.sample_shape[0]}]{batch}"
+            return f"{self.inputs} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
         scale = f", {self.pixel_range}{self.range_found}" if self.pixel_range else ""
         return f"{self.inputs} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
 

@@ -29,7 +29,7 @@ def truncation_absence(draw: Draw, values: LatentValues, rows: int) -> str:
     if values.distribution != "normal":
         return ""
     random = torch.Generator().manual_seed(_SEED)
-    count = max(4, min(_SAMPLES, rows * 8))
+    count = max(4, min(_SAMPLES, rows * 4))
     latents = values.draw(count, random, at_defaults=True)
     uniform = torch.rand((count, values.prior.dim), generator=random, dtype=torch.float64)
     spreads = [_spread(draw, latents, uniform, truncation, rows) for truncation in (None, *LEVELS)]

@@ -187,3 +187,12 @@ GOLDEN_TRUNCATED = [[-0.4730019, -0.14682332, 0.46240947, 0.2643051, 0.47325087]
 GOLDEN_LAST = [[0.7403809]]
 GOLDEN_UNIFORM = [[-0.27441585063934326, -0.7216756343841553, -0.7230194807052612]]
 GOLDEN_LABELS = [6, 4, 9, 9, 8, 7, 2, 5, 6, 0, 0, 5]
+
+
+def test_a_control_with_a_default_has_it_and_changes_nothing_else() -> None:
+    drawn = draw_latents(3, 0, 9, 4, Distribution.NORMAL, None, [Control("psi", 3, 0.0, 1.0)])
+    usual = draw_latents(3, 0, 9, 4, Distribution.NORMAL, 0.5, [Control("psi", 3, 0.0, 1.0, 0.7)])
+    np.testing.assert_array_equal(usual[:, 3], np.float32(0.7))
+    assert len(np.unique(drawn[:, 3])) == 9
+    plain = draw_latents(3, 0, 9, 4, Distribution.NORMAL, 0.5)
+    np.testing.assert_array_equal(usual[:, :3], plain[:, :3])

@@ -105,6 +105,10 @@ BROKEN = {
         edited(lambda spec: spec.latent.controls.add(name="c0", index=1)),
         r"latent\.controls has 'c0' with the range 0 to 0; expected low below high",
     ),
+    "control with a default outside its range": (
+        edited(lambda spec: spec.latent.controls.add(name="c0", index=1, high=1, default=2)),
+        r"latent\.controls has 'c0' with the default 2; expected 0 to 1",
+    ),
     "control without a name": (
         edited(lambda spec: spec.latent.controls.add(name="c=0", index=1, high=1)),
         r"latent\.controls has 'c=0'; a control's name is",
