@@ -75,7 +75,8 @@ def test_annealed_penalties_keep_their_fall() -> None:
     values = changed("r3gan-32", images(64, 3))
     assert (values["regularisers.r1_gamma.start"], values["regularisers.r1_gamma.end"]) == (4.0, 0.4)
     assert not any("learning_rate" in path for path in values)  # Measured for plain convolutions only.
-    assert changed("r3gan", images(14), batch_size=64)["regularisers.r1_gamma.start"] == round(PRESETS["r3gan"].regularisers.r1_gamma.start / 4 / 2)
+    gamma = PRESETS["r3gan"].regularisers.r1_gamma.start
+    assert changed("r3gan", images(14), batch_size=64)["regularisers.r1_gamma.start"] == round(gamma / 4 / 2)
     assert changed("mnist", images(64, 3)) == {
         f"regularisers.{name}.{end}": 20.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
     }

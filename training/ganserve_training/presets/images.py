@@ -188,12 +188,12 @@ each phase.
 
 R3GAN = replace(
     MNIST,
-    steps=2000,
+    steps=2300,
     networks=R3ganConfig(latent_dim=64, generator_width=8, critic_width=8, max_width=64, group_size=8),
     regularisers=_gamma(20.0),
     optimisers=OptimisersConfig.both(
         AdamConfig(learning_rate=Anneal(start=3e-3, end=3e-4), beta2=Anneal(start=0.9, end=0.99))
     ),
-    schedule=ScheduleConfig(burn_in_steps=1900),
+    schedule=ScheduleConfig(burn_in_steps=2200),
 )
 """R3GAN's blocks, loss and penalties (Huang et al. 2024)."""
