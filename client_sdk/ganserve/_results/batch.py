@@ -226,25 +226,22 @@ class SampleBatch:
     ) -> Path | None:
         """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
-        The samples keep their order, along the rows. If the samples are sorted by label, each label starts a row.
-        Samples of given latents, such as those of `interpolate`, are one row. Any other picture is nearly square.
+        The samples keep their order. If they are sorted by label, each label starts a row. Samples of given latents,
+        such as those of `interpolate`, are one row. Any other picture is nearly square.
 
         Args:
             path: The file, which must end in .png, or one that is open for writing bytes.
-            columns: Samples in a row. Default: up to 32 if rows are labels or given latents, else a nearly square
-                picture.
-            scale: Width and height of a sample's pixel in the picture. Default: makes samples at least 28 pixels wide.
-            captions: Write the labels' names, at the rows if rows are labels, else below each sample, and the scores if
-                the samples have some. They stay out of the samples that `score` cuts.
+            columns: Samples in a row. Default: up to 32 if rows are labels or latents, else a nearly square picture.
+            scale: Width and height of a sample's pixel in the picture. Default: samples are at least 28 pixels wide.
+            captions: Write labels and, if there are any, scores beside the samples. `score` cuts them off again.
 
         Returns:
             The file's path; None for an open file.
 
         Raises:
-            InvalidRequest: An argument is wrong, or the picture would be too large.
+            InvalidRequest: An argument is wrong, or the picture too large.
             UnsupportedByModel: The model makes vectors.
-            MissingExtra: Pillow is not installed.
-            OSError: The file cannot be written.
+            MissingExtra, OSError: Pillow is not installed; the file cannot be written.
         """
         return save_grid(self, path, columns=columns, scale=scale, captions=captions)
 
