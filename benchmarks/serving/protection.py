@@ -1,11 +1,13 @@
 """Measure what encryption and identities cost, and change certificates and tokens under load.
 
-    python benchmarks/serving/protection.py [--rounds 9] [--seconds 2] [--changes 20] [--json FILE]
+    python benchmarks/serving/protection.py [--rounds 9] [--seconds 2] [--changes 20] [--load NAME]... [--json FILE]
 
 Cost: four servers of the same models run side by side, one of them without protection, one that encrypts, one that
 checks tokens, one that checks JWTs. A client process loads one after the other, round by round. Ratios are medians of
 the rounds' ratios to the unprotected server, of the server's CPU time for a request and of the requests a second; the
 CPU time says more where other programs use the machine.
+
+Checks: the CPU time of looking at one call's token or JWT, alone in a loop; a busy server's caches make it longer.
 
 Changes: a server that encrypts and knows callers is called by clients that stay connected and by ones that connect
 anew for each call, while its certificate is replaced, and while callers move to a new token and the old one is revoked.
@@ -34,11 +36,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 from authority import Authority, Pair
 from callers import CallerFile, Keys
 from ganserve import TLS, Client, GanserveError
+from ganserve_server.identity.authenticator import Authenticator
 
 MODELS = ("tiny", "conv8")
 QUIET = ["--log-level", "error", "--access-log", "off"]
 LOADS = {"tiny n=1 C=1": ("tiny", 1, 1), "tiny n=1 C=16": ("tiny", 1, 16), "conv8 n=64 C=4": ("conv8", 64, 4)}
 STAYING, CONNECTING = 2, 2
+CHECKS = 20_000
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the cost")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each load")
     parser.add_argument("--changes", type=int, default=20, help="changes of certificates, and of tokens")
+    parser.add_argument("--load", action="append", choices=LOADS, help="loads of the cost; default: all")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -55,14 +60,41 @@ def main() -> None:
             "machine": machine(),
             "command": sys.argv,
             "changes": changes(Path(folder), arguments.changes),
-            "cost": cost(Path(folder), arguments.rounds, arguments.seconds),
+            "checks_us": checks(Path(folder)),
+            "cost": cost(Path(folder), arguments.rounds, arguments.seconds, arguments.load or [*LOADS]),
         }
     sys.stdout.write(table(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def cost(folder: Path, rounds: int, seconds: float) -> dict[str, object]:
+def checks(folder: Path) -> dict[str, float]:
+    """Return the CPU microseconds of identifying one call."""
+    callers, keys = CallerFile(folder / "checked.toml"), Keys(folder)
+    callers.issuer(keys.file.name)
+    tokens = {"token": callers.token("checked", "sample"), "JWT again": keys.token()}
+    authenticator = Authenticator(callers.file)
+    found = {}
+    for name, token in tokens.items():
+        metadata = (("user-agent", "grpc-python"), ("x-request-id", "0123456789abcdef"), header(token))
+        authenticator.identify(metadata, None)
+        began = time.thread_time()
+        for _ in range(CHECKS):
+            authenticator.identify(metadata, None)
+        found[name] = (time.thread_time() - began) * 1e6 / CHECKS
+    fresh = [(header(keys.token(jti=str(number))),) for number in range(CHECKS // 100)]
+    began = time.thread_time()
+    for metadata in fresh:
+        authenticator.identify(metadata, None)
+    found["JWT for the first time"] = (time.thread_time() - began) * 1e6 / len(fresh)
+    return found
+
+
+def header(token: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {token}"
+
+
+def cost(folder: Path, rounds: int, seconds: float, loads: list[str]) -> dict[str, object]:
     authority, callers, keys = Authority(folder), CallerFile(folder / "identities.toml"), Keys(folder)
     callers.issuer(keys.file.name)
     token, pair = callers.token("bench", "sample"), authority.sign("cost", "127.0.0.1")
@@ -74,7 +106,7 @@ def cost(folder: Path, rounds: int, seconds: float) -> dict[str, object]:
         "JWT": (known, {"CLIENT_TOKEN": keys.token(exp=int(time.time()) + 86_400)}),
         "TLS and token": ([*pair.server_flags, *known], {**ca, "CLIENT_TOKEN": token}),
     }
-    measured: dict[str, dict[str, list[tuple[float, float]]]] = {name: {way: [] for way in ways} for name in LOADS}
+    measured: dict[str, dict[str, list[tuple[float, float]]]] = {name: {way: [] for way in ways} for name in loads}
     with contextlib.ExitStack() as stack:
         running = {
             way: stack.enter_context(server(folder / "models", [*flags, *QUIET])) for way, (flags, _) in ways.items()
@@ -82,7 +114,8 @@ def cost(folder: Path, rounds: int, seconds: float) -> dict[str, object]:
         for number in range(rounds + 1):
             # Each round begins with another one, so that none always follows the same.
             order = [*ways][number % len(ways) :] + [*ways][: number % len(ways)]
-            for name, (model, count, concurrency) in LOADS.items():
+            for name in loads:
+                model, count, concurrency = LOADS[name]
                 for way in order:
                     process, address = running[way]
                     before = cpu_seconds(process.pid)
@@ -204,7 +237,7 @@ def known(address: str, tls: TLS, token: str, *, right: bool) -> None:
 
 
 def table(report: dict[str, object]) -> str:
-    lines = [json.dumps(report["changes"]), ""]
+    lines = [json.dumps(report["changes"]), json.dumps(report["checks_us"]), ""]
     lines.append("| load | way | server CPU ms a request | of plain | requests/s | of plain |")
     lines.append("|---|---|---|---|---|---|")
     found: dict[str, dict[str, dict[str, float]]] = report["cost"]  # type: ignore[assignment]

@@ -116,14 +116,15 @@ class Authenticator:
         raise UnauthenticatedError("unknown_token")
 
     def _of_jwt(self, token: str, proof: bytes) -> Identity:
+        if (known := self._proven.get(proof)) is not None:
+            identity, verifier, changes = known
+            if verifier is self._issuers.get(identity.issuer) and changes == verifier.changes:
+                if identity.expired:
+                    raise UnauthenticatedError("expired")
+                return identity
         issuer = self._issuers.get(_issuer_of(token))
         if issuer is None:
             raise UnauthenticatedError("unknown_issuer")
-        identity, verifier, changes = self._proven.get(proof, (None, None, 0))
-        if identity is not None and verifier is issuer and changes == issuer.changes:
-            if identity.expired:
-                raise UnauthenticatedError("expired")
-            return identity
         changes = issuer.changes
         identity = issuer.verify(token)
         if len(self._proven) >= _MOST_REMEMBERED:  # only tokens that were right are in it
