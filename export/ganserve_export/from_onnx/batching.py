@@ -55,8 +55,8 @@ def _check_alike(of_many: npt.NDArray[Any], of_few: npt.NDArray[Any], many: int,
     difference = float(np.abs(wide - narrow).max(initial=0.0))
     if difference > _ALIKE * float(np.abs(wide).max(initial=0.0)):
         raise ExportError(
-            f"a sample's result differs by {difference:.3g} between a batch of {few} and one of {many}, and other sizes "
-            "fail: export it without statistics of the batch, or compute each sample alone with --batch one"
+            f"a sample's result differs by {difference:.3g} between a batch of {few} and one of {many}, and other "
+            "sizes fail: export it without statistics of the batch, or compute each sample alone with --batch one"
         )
 
 

@@ -24,6 +24,7 @@ _PRECISIONS: dict[int, Precision] = {
 def open_on_cpu(file: Path) -> ort.InferenceSession:
     """Load a graph into onnxruntime; raise ExportError if that fails."""
     options = ort.SessionOptions()
+    options.log_severity_level = 3  # its warnings concern the exporter
     options.enable_cpu_mem_arena = False  # it keeps up to twice the largest need
     try:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
