@@ -24,7 +24,7 @@ AT_ONCE = 8
 """Calls of a caller beside others that begin to work as soon as they are let in."""
 _RETRY_S = 0.5
 _GROUP = 32  # turns that a caller beside others gets at once
-_CROWDED_S = 10.0  # after a call of another caller
+_CROWDED_S = 30.0  # after a call of another caller
 # Turns wait until three times the usual time between two calls that are let in brought no further one that has to wait,
 # or in the end until 64 calls could have been let in.
 _QUIET, _PATIENCE = 3, 64
@@ -66,6 +66,7 @@ class Callers:
         self._gap_s = _LEAST_QUIET_S / _QUIET  # usual time between two calls that are let in and wait
         self._last = 0.0  # when the newest of these was let in
         self._timer: asyncio.TimerHandle | None = None
+        self._seen = 0  # calls that had waited when turns were last given
         self._held = False
 
     def enter(self, key: str) -> Caller:
@@ -164,7 +165,9 @@ class Callers:
         self._timer = None
         if self._held:
             return
-        self._give(_GROUP)
+        # Fewer turns than calls were let in, so that the queue inside gRPC becomes shorter however slow it is.
+        arrived, self._seen = self._waited - self._seen, self._waited
+        self._give(max(AT_ONCE // 2, min(_GROUP, arrived // 2)) if arrived else _GROUP)
         if self._waiting:
             self._wait(now + _PATIENCE * self._gap_s)
 
