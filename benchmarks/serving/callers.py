@@ -1,6 +1,6 @@
 """Measure how long a caller waits while another one keeps 1,400 calls in flight.
 
-    python benchmarks/serving/callers.py [--model conv8] [--calls 1400] [--seconds 10] [--json FILE]
+    python benchmarks/serving/callers.py [--model conv8] [--calls 1400] [--connections 4] [--seconds 10] [--json FILE]
 
 One client requests one sample at a time from 127.0.0.2, first alone, then while a second process keeps calls of one
 sample with PRIORITY_HIGH in flight from 127.0.0.1. A batch is the time of a model call of 64 samples on one core,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
 GOAL_BATCHES = 3.0
-_CHANNELS = 4
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -41,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=("g32", "conv8"), default="conv8")
     parser.add_argument("--calls", type=int, default=1400)
+    parser.add_argument("--connections", type=int, default=4, help="of the caller with many calls")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
         package = write_generator_package(Path(folder), arguments.model)
         batch_ms = BATCH / bare(package, 1, 1, spinning=False)(2.0).samples_per_s * 1e3
         with server(Path(folder), []) as (_, address):
-            alone, beside = asyncio.run(measure(address, arguments.calls, arguments.seconds))
+            alone, beside = asyncio.run(measure(address, arguments))
     growth = (beside["p50_ms"] - alone["p50_ms"]) / batch_ms
     print(f"a batch of {BATCH} takes {batch_ms:.1f} ms\n")
     print("| n=1, C=1 | requests | p50 ms | p99 ms |\n|---|---|---|---|")
@@ -61,13 +61,14 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report | {"alone": alone, "beside": beside}, indent=1) + "\n")
 
 
-async def measure(address: str, calls: int, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+async def measure(address: str, arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    seconds = arguments.seconds
     context = multiprocessing.get_context("spawn")
     begun, over = context.Event(), context.Event()
     async with relay(address) as other, grpc.aio.insecure_channel(other, options=_OPTIONS) as channel:
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
         alone = await latencies(stub, seconds)
-        flooding = context.Process(target=flood, args=(address, calls, begun, over))
+        flooding = context.Process(target=flood, args=(address, arguments.calls, arguments.connections, begun, over))
         flooding.start()
         if not await asyncio.to_thread(begun.wait, 60):
             raise RuntimeError("the flood did not begin within 60 s")
@@ -88,11 +89,11 @@ async def latencies(stub: Any, seconds: float) -> dict[str, Any]:
     return {"requests": len(taken), "p50_ms": median, "p99_ms": tail}
 
 
-def flood(address: str, calls: int, begun: Event, over: Event) -> None:
-    asyncio.run(_flood(address, calls, begun, over))
+def flood(address: str, calls: int, connections: int, begun: Event, over: Event) -> None:
+    asyncio.run(_flood(address, calls, connections, begun, over))
 
 
-async def _flood(address: str, calls: int, begun: Event, over: Event) -> None:
+async def _flood(address: str, calls: int, connections: int, begun: Event, over: Event) -> None:
     request = gan_service_pb2.SampleRequest(count=1, label_indices=[0], priority=gan_service_pb2.PRIORITY_HIGH)
 
     async def loop(stub: Any) -> None:
@@ -104,9 +105,9 @@ async def _flood(address: str, calls: int, begun: Event, over: Event) -> None:
                     raise
             begun.set()
 
-    channels = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(_CHANNELS)]
+    channels = [grpc.aio.insecure_channel(address, options=_OPTIONS) for _ in range(connections)]
     stubs = [gan_service_pb2_grpc.GanServiceStub(channel) for channel in channels]
-    await asyncio.gather(*(loop(stubs[index % _CHANNELS]) for index in range(calls)))
+    await asyncio.gather(*(loop(stubs[index % connections]) for index in range(calls)))
     await asyncio.gather(*(channel.close() for channel in channels))
 
 

@@ -4,7 +4,7 @@
 
 Good clients of another address make single calls and streams through the SDK and plain gRPC. Meanwhile versions are
 published and reloaded every few seconds, clients vanish in the middle of streams and uploads (SIGKILL), and hostile
-callers take turns: those of memory_attack.py, fields of up to 100,000 entries, and a flood of 1,400 calls. The goals: no
+callers take turns: those of memory_attack.py, fields of 100,000 entries, and a flood of 1,400 calls. The goals: no
 good call fails, and the server's memory stays flat: over the last two thirds, the highest of the means of twelfths of
 the run exceeds the first one by at most 5 %.
 """
@@ -174,7 +174,7 @@ def growing(address: str, over: Event) -> None:
 
 def crowd(address: str, over: Event) -> None:
     """Keep 1,400 calls in flight."""
-    flood(address, 1400, multiprocessing.get_context("spawn").Event(), over)
+    flood(address, 1400, 4, multiprocessing.get_context("spawn").Event(), over)
 
 
 ATTACKS = (
