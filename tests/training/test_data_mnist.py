@@ -29,12 +29,12 @@ def test_the_package_has_500_digits_of_each_label(mnist: Samples) -> None:
     assert np.bincount(mnist.labels).tolist() == [500] * 10
 
 
-def test_32_pixels_are_28_with_a_black_border() -> None:
-    padded = everything(MnistConfig(size=32).load(None))
+def test_32_pixels_are_28_with_a_black_border(mnist: Samples) -> None:
+    padded = everything(mnist)
     assert padded.shape == (5000, 32, 32, 1)
     assert not padded[:, :2].any()
     assert not padded[:, :, -2:].any()
-    np.testing.assert_array_equal(padded[:, 2:-2, 2:-2], everything(MnistConfig().load(None)))
+    np.testing.assert_array_equal(padded[:, 2:-2, 2:-2], everything(MnistConfig(size=28).load(None)))
 
 
 def test_other_sizes_are_resized() -> None:

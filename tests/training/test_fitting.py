@@ -78,7 +78,7 @@ def test_annealed_penalties_keep_their_fall() -> None:
     gamma = PRESETS["r3gan"].regularisers.r1_gamma.start
     assert changed("r3gan", images(14), batch_size=64)["regularisers.r1_gamma.start"] == round(gamma / 4 / 2)
     assert changed("mnist", images(64, 3)) == {
-        f"regularisers.{name}.{end}": 20.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
+        f"regularisers.{name}.{end}": 10.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
     }
 
 

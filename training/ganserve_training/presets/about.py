@@ -1,11 +1,11 @@
 """One line about each preset, for lists that must not import PyTorch."""
 
 LISTED: dict[str, str] = {
-    "mnist": "handwritten digits, 28 x 28, by label: start here",
-    "fashion": "clothes, 28 x 28, by name",
+    "mnist": "handwritten digits, 32 x 32, by label: start here",
+    "fashion": "clothes, 32 x 32, by name",
     "dcgan": "handwritten digits without labels: DCGAN",
     "wgan": "the same: Wasserstein, clipped weights",
-    "progressive": "the same: grown from 7 x 7",
+    "progressive": "the same: grown from 4 x 4",
     "infogan": "the same: codes that gain a meaning (InfoGAN)",
     "wgan-gp": "handwritten digits by label: Wasserstein, gradient penalty",
     "acgan": "the same: an auxiliary classifier (AC-GAN)",

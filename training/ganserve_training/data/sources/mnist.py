@@ -15,7 +15,7 @@ from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
 _SIDE = 28
-_PADDED_SIDE = 32  # A black border of two pixels keeps the strokes sharp, resizing blurs them.
+_PADDED_SIDE = 32  # The next power of two: a black border of two pixels keeps the strokes sharp, resizing blurs them.
 _FILE = Path("data", "data", "mnist_5k.csv.gz")
 
 
@@ -23,7 +23,7 @@ _FILE = Path("data", "data", "mnist_5k.csv.gz")
 class PaddedIdxConfig(IdxConfig):
     """Images of 28 x 28 gray pixels in MNIST's files; `size` 32 adds a black border."""
 
-    size: int | None = _SIDE
+    size: int | None = _PADDED_SIDE
     """Width and height in pixels: 28 as stored, 32 with a black border of 2 pixels, any other resized."""
 
     def __str__(self) -> str:
