@@ -24,11 +24,11 @@ AT_ONCE = 8
 """Calls of a caller beside others that begin to work as soon as they are let in."""
 _RETRY_S = 0.5
 _GROUP = 32  # turns that a caller beside others gets at once
-_CROWDED_S = 30.0  # after a call of another caller
-# Turns wait until three times the usual time between two calls that are let in brought no further one that has to wait,
-# or in the end until 64 calls could have been let in.
-_QUIET, _PATIENCE = 3, 64
-_LEAST_QUIET_S, _MOST_GAP_S = 1e-3, 20e-3
+_CROWDED_S = 10.0  # after a call of another caller
+# gRPC needs about the time of reading a request to let in the next call. Turns wait until twice that time brought no
+# further call that has to wait, or in the end until 64 calls could have been let in.
+_QUIET, _PATIENCE = 2, 64
+_LEAST_QUIET_S, _MOST_QUIET_S = 1e-3, 10e-3
 _HOLD_QUIET_S, _MOST_HOLD_S = 0.05, 2.0  # before the server stops
 _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, because making one takes microseconds
 
@@ -63,10 +63,8 @@ class Callers:
         self._waited = 0  # calls that had to wait, so far
         self._newest: Caller | None = None
         self._crowded_until = 0.0
-        self._gap_s = _LEAST_QUIET_S / _QUIET  # usual time between two calls that are let in and wait
-        self._last = 0.0  # when the newest of these was let in
+        self._read_s = _LEAST_QUIET_S / _QUIET
         self._timer: asyncio.TimerHandle | None = None
-        self._seen = 0  # calls that had waited when turns were last given
         self._held = False
 
     def enter(self, key: str) -> Caller:
@@ -92,6 +90,10 @@ class Callers:
         if len(self._callers) > _MOST_REMEMBERED:
             del self._callers[caller.key]
 
+    def note_read(self, seconds: float) -> None:
+        """Note how long the reading of a request took."""
+        self._read_s += (min(seconds, _MOST_QUIET_S) - self._read_s) / 16
+
     async def turn(self, caller: Caller) -> None:
         """Wait until a call of this caller may work; then call `end_turn`."""
         if caller.at_work < self.at_once and not caller.waiting:
@@ -99,7 +101,7 @@ class Callers:
             return
         turn = asyncio.get_running_loop().create_future()
         caller.waiting.append(turn)
-        self._note_arrival()
+        self._waited += 1
         self._schedule(caller)
         try:
             await turn
@@ -110,14 +112,6 @@ class Callers:
             else:
                 self.end_turn(caller)
             raise
-
-    def _note_arrival(self) -> None:
-        """Note that a call was let in and has to wait. One long gap hardly changes the usual one."""
-        self._waited += 1
-        now = time.monotonic()
-        gap_s = min(now - self._last, 4 * self._gap_s + _LEAST_QUIET_S, _MOST_GAP_S)
-        self._gap_s += (gap_s - self._gap_s) / 8
-        self._last = now
 
     def end_turn(self, caller: Caller) -> None:
         """Let the caller's next call work."""
@@ -149,11 +143,11 @@ class Callers:
             self.at_once = MOST_AT_WORK
             self._give(MOST_AT_WORK)
         else:
-            self._wait(now + _PATIENCE * self._gap_s)
+            self._wait(now + _PATIENCE * self._read_s)
 
     def _wait(self, end: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(
-            max(_LEAST_QUIET_S, _QUIET * self._gap_s), self._look, self._waited, end
+            max(_LEAST_QUIET_S, _QUIET * self._read_s), self._look, self._waited, end
         )
 
     def _look(self, seen: int, end: float) -> None:
@@ -165,11 +159,9 @@ class Callers:
         self._timer = None
         if self._held:
             return
-        # Fewer turns than calls were let in, so that the queue inside gRPC becomes shorter however slow it is.
-        arrived, self._seen = self._waited - self._seen, self._waited
-        self._give(max(AT_ONCE // 2, min(_GROUP, arrived // 2)) if arrived else _GROUP)
+        self._give(_GROUP)
         if self._waiting:
-            self._wait(now + _PATIENCE * self._gap_s)
+            self._wait(now + _PATIENCE * self._read_s)
 
     def _give(self, most: int) -> None:
         """Give each waiting caller up to `most` turns."""

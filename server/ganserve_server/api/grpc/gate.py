@@ -25,7 +25,8 @@ class Gate:
         self.callers = Callers(limits.max_caller_calls)
         self._request_bytes = limits.max_request_bytes
         reading = self.budget.size // _READING_SHARE // self._request_bytes
-        self.stalls = Stalls(limits.stall_timeout_s, max(_LEAST_READING, min(_MOST_READING, reading)))
+        most_reading = max(_LEAST_READING, min(_MOST_READING, reading))
+        self.stalls = Stalls(limits.stall_timeout_s, most_reading, self.callers.note_read)
 
     def enter(self, call: Call, peer: str) -> Caller:
         """Count a call until its task, which runs this, ends, open its account, and return its caller.

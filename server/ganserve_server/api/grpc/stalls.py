@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -21,6 +21,9 @@ from ganserve_server.errors import DeadlineExpiredError, invalid_field
 from ganserve_server.monitoring.call_tracking import Call
 from ganserve_server.queue.callers import Caller
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LOOK_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -28,9 +31,13 @@ _log = logging.getLogger(__name__)
 class Stalls:
     """The requests that arrive and the answers that wait to be read."""
 
-    def __init__(self, timeout_s: float, most_reading: int) -> None:
-        """End what takes longer than `timeout_s`; let this many requests arrive at once."""
+    def __init__(self, timeout_s: float, most_reading: int, note_read: Callable[[float], None]) -> None:
+        """End what takes longer than `timeout_s`; let this many requests arrive at once.
+
+        `note_read` gets the seconds that the reading of a request took while other calls of its caller waited.
+        """
         self._timeout_s = timeout_s
+        self._note_read = note_read
         self._slots = most_reading
         self._share = max(1, most_reading // 2)
         self._waiting: collections.deque[tuple[Caller, asyncio.Future[None]]] = collections.deque()
@@ -54,7 +61,7 @@ class Stalls:
             caller.reading += 1
         else:
             await self._slot(caller)
-        self._reading[call] = time.monotonic()
+        self._reading[call] = began = time.monotonic()
         if self._watching is None:
             self._watch()
         try:
@@ -68,6 +75,8 @@ class Stalls:
         finally:
             del self._reading[call]
             self._release(caller)
+        if caller.waiting:
+            self._note_read(time.monotonic() - began)
         if data is grpc.aio.EOF:
             raise invalid_field("request", "is missing: the call ended without a message")
         message: bytes = data
