@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from callers import flood
 from common import HERE, machine, memory_mib
 from memory_attack import half_uploads, large_requests, many_connections, many_labels, unread_answers, unread_streams
 from packages import write_generator_package
 from reload import publish
+
+from callers import flood
 
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "support"))
 from ganserve import AsyncClient, GanserveError
