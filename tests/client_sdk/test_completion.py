@@ -58,7 +58,7 @@ LINES = pytest.mark.parametrize(
         ("ganserve s", {"sample", "score", "serve"}),
         ("ganserve bench --enc", {"--encoding"}),
         ("ganserve bench --encoding w", {"webp"}),
-        ("ganserve sample --t", {"--target", "--timeout-s", "--truncation"}),
+        ("ganserve sample --tr", {"--truncation"}),
         ("ganserve serve --provider t", {"tensorrt"}),
         ("ganserve train dcgan", {"dcgan", "dcgan-32"}),
         ("ganserve train digits --regularisers.weight-c", {"--regularisers.weight-clip"}),

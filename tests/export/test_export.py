@@ -79,7 +79,7 @@ def test_float16_networks_are_served_like_float32_ones(exported: Exported, run: 
         "writing generator.onnx, and comparing it with PyTorch",
         "writing critic.onnx, and comparing it with PyTorch",
         "writing typicality.onnx, and comparing it with numpy",
-        "drawing the preview",
+        "measuring truncation, and drawing the preview",
     ]
     assert len(steps.words) == steps.expected
     spec = read_manifest(half.folder)

@@ -242,7 +242,7 @@ def test_a_full_disk_stops_training_and_leaves_the_earlier_checkpoints(
 
 def test_an_output_that_is_a_file_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert train_command.main(["digits", "--out", str(tmp_path / "file")]) == 2
+    assert train_command.main(["digits", "--out", str(tmp_path / "file")]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("ganserve train: error: ")
     assert errors.count("\n") == 1

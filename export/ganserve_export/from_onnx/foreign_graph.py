@@ -191,7 +191,13 @@ class ForeignGraph:
             self.rows = rows_at_once(max(first.size // 2, self._largest(make(1), first[:0])))
         except ExportError:
             self.rows = BATCH
-        self.batching = find_batching(lambda count: self._call(make(count), [output])[0], max(self.rows, 2))
+        most = max(self.rows, 2)
+        feed = make(most)  # Smaller batches are its first samples, so that their results can be compared.
+
+        def attempt(count: int) -> npt.NDArray[Any]:
+            return self._call({name: value[:count] for name, value in feed.items()}, [output])[0]
+
+        self.batching = find_batching(attempt, most)
 
     @staticmethod
     def _largest(feed: Arrays, result: npt.NDArray[Any]) -> int:
