@@ -31,6 +31,7 @@ SERVED = ["index.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
     "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
+    "security.md",  # test_security_page.py
     "serving.md",  # test_serving_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
