@@ -31,7 +31,7 @@ SEARCHES = {
     "SelectionReport": "sdk.html",
     "license": "index.html",
     "docker": "index.html",
-    "TLS": "index.html",
+    "TLS": "security.html",
     "quickstart": "index.html",
 }
 """What newcomers search for, and where it leads."""
