@@ -86,8 +86,8 @@ def test_an_early_deep_collapse_is_reported_but_untrained_samples_are_not() -> N
 
 def test_samples_that_get_more_varied_are_on_their_way_out_of_a_collapse() -> None:
     assert when("mode-collapse", history(6, diversity=[0.05, 0.06, 0.09, 0.14, 0.19, 0.26])) == [1, 2]
-    stuck = [0.05, 0.06, 0.09, 0.09, 0.09, 0.09]
-    assert when("mode-collapse", history(6, diversity=stuck)) == [1, 2, 5, 6]
+    stuck = [0.05, 0.06, 0.09, 0.09, 0.09, 0.09, 0.09, 0.09]
+    assert when("mode-collapse", history(8, diversity=stuck)) == [1, 2, 7, 8]
     fallen = [0.3, 0.03, 0.04, 0.06]  # It rises, but was higher before.
     assert when("mode-collapse", history(4, diversity=fallen)) == [2, 3, 4]
 

@@ -64,7 +64,7 @@ was above 2.5. A very negative loss is a Wasserstein critic's gap. The generator
 scores, so it says nothing."""
 FAR_OFF = 3.0  # distance or spread of generated samples, in extents of the data, from which they have left the data
 
-RISING_LOOKS = 2
+RISING_LOOKS, LEAST_RISING_LOOKS = 4, 3
 RISING = 1.3  # growth of the diversity over these looks with which samples are on their way out of a collapse
 
 EVEN = 0.15  # distance of the critic's accuracy from one half within which it cannot tell real from generated
@@ -134,7 +134,7 @@ def mode_collapse(history: History) -> str | None:
 def _grows_varied(history: History) -> bool:
     """Say whether samples get more varied from look to look: with labels, many runs begin with one image a label."""
     recent = [item.diversity for item in history[-1 - RISING_LOOKS :]]
-    rises = len(recent) > RISING_LOOKS and recent[-1] >= RISING * recent[0]
+    rises = len(recent) >= LEAST_RISING_LOOKS and recent[-1] >= RISING * recent[0]
     return rises and recent[-1] == max(item.diversity for item in history)
 
 
