@@ -7,8 +7,11 @@ that sends a stream.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import ctypes
 import queue
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -70,6 +73,11 @@ class OpenStream:
         rpc = transport.start(method, request, request_id)
         self._rpc: Any = rpc if hasattr(rpc, "cancel") else HiddenCall(rpc)
         self._expired = threading.Event()
+        _open.add(self)
+
+    def keep_call(self) -> None:
+        """Let nothing end the call's object: its destructor takes a lock."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._rpc))
 
     def read(self, left_s: float | None) -> Any:
         """Return the next message, or None at the end; after `left_s`, cancel the call and raise TimeoutError."""
@@ -101,6 +109,20 @@ class OpenStream:
                 self._requests.put(None)  # ends gRPC's thread
 
     drop = cancel
+
+
+_open: weakref.WeakSet[OpenStream] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_open_calls() -> None:
+    """Leave calls that still run to the process's end.
+
+    After this, Python stops gRPC's threads wherever they are. One that holds the lock of a call would keep the call's
+    destructor, and with it the process, waiting for ever.
+    """
+    for stream in list(_open):
+        stream.keep_call()
 
 
 class AsyncOpenStream:
