@@ -64,6 +64,7 @@ def test_scores_are_of_the_model_that_drew_the_samples(connect: Callable[..., Ap
     assert [scores.model for scores in api.scored([drawn])] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_a_second_model_breaks_no_client_that_names_its_model(connect: Callable[..., Api], tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "first")
     with running_server(tmp_path) as server:

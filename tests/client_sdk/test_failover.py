@@ -55,6 +55,7 @@ def suspended(server: ServerProcess) -> Iterator[None]:
         server.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_hung_server_costs_one_slow_call(connect: Callable[..., Api], three: list[ServerProcess]) -> None:
     api = connect([each.address for each in three], timeout_s=9)
     rotation = lambda: api.client._transport._servers.rotation  # noqa: E731
@@ -71,6 +72,7 @@ def test_a_hung_server_costs_one_slow_call(connect: Callable[..., Api], three: l
     wait_until(lambda: bool(api.models()) and hung.available)
 
 
+@pytest.mark.slow
 def test_a_stream_leaves_a_hung_server(connect: Callable[..., Api], three: list[ServerProcess]) -> None:
     count = 400_000  # more than gRPC's buffers hold
     expected = connect(three[1].address).sample(count, model="tiny", seed=3)

@@ -40,6 +40,7 @@ def server(command: str) -> ServerProcess:
     return ServerProcess(None, *words[2:])
 
 
+@pytest.mark.slow
 def test_the_four_steps_work(folder: Path) -> None:
     assert [f"step-{number}" for number in (1, 2, 3, 4)] == STEPS
     for step in STEPS:

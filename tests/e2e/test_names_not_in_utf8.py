@@ -27,6 +27,7 @@ def flags(out: Path, data: Path) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_in_such_a_folder_goes_all_the_way(folder: Path, tmp_path: Path) -> None:
     data = write_folder(folder / "photos", random_pixels(60), ["a", "b"] * 30)
     out = folder / "run"

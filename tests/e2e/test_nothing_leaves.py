@@ -86,6 +86,7 @@ def test_onnxruntime_is_silent_wherever_we_load_it() -> None:
         assert said.stdout == "1 False\n"
 
 
+@pytest.mark.slow
 def test_serving_and_calling_are_silent(places: dict[str, Path]) -> None:
     build_tiny_package(places["work"] / "models")
     commands = "\n".join(

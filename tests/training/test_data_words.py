@@ -124,6 +124,7 @@ def test_data_is_short_for_source_and_path(photos: Path) -> None:
         assert caught.type.__name__ in ("UsageError", "ConfigError")
 
 
+@pytest.mark.slow
 def test_a_run_works_from_any_folder_and_with_data_that_were_moved(photos: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

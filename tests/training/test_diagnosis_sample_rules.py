@@ -210,16 +210,19 @@ def blur(trainer: Trainer) -> None:
     state.bias.data.zero_()
 
 
+@pytest.mark.slow
 def test_a_generator_without_labels_is_found(tmp_path: Path) -> None:
     found = findings(config(3e-3, 0.3), tmp_path, forget_labels)
     assert found["ignored-labels"] <= 160  # Agreement is 0.08 to 0.11 from the first look on.
     assert set(found) <= {"ignored-labels", "low-recall", "convergence"}
 
 
+@pytest.mark.slow
 def test_pictures_unlike_the_data_are_found(tmp_path: Path) -> None:
     assert "low-precision" in findings(config(3e-3, 0.3), tmp_path, blur)
 
 
+@pytest.mark.slow
 def test_wild_rates_without_penalties_are_found(tmp_path: Path) -> None:
     found = findings(replace(config(3e-2, 0.0), steps=300), tmp_path)
     # Which of them comes first depends on the processor's rounding.

@@ -48,6 +48,7 @@ def judged(config: ArrayConfig, capsys: pytest.CaptureFixture[str], options: Eva
     return evaluation
 
 
+@pytest.mark.slow
 def test_a_thousand_pictures_of_fifty_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = pictures(tmp_path, [number % 50 for number in range(1000)])
     evaluation = judged(config, capsys, EvaluationOptions(samples=500))

@@ -109,6 +109,7 @@ def test_an_endless_version_keeps_nobody_waiting(
     assert "was killed" in summary.versions[0].reason
 
 
+@pytest.mark.slow
 def test_the_start_does_not_wait_for_an_endless_version(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     hostile_packages.endless(tmp_path)
@@ -119,6 +120,7 @@ def test_the_start_does_not_wait_for_an_endless_version(tmp_path: Path) -> None:
         assert server.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_trial_behind(tmp_path: Path) -> None:
     build_tiny_package(tmp_path)
     hostile_packages.endless(tmp_path)
