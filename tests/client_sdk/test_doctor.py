@@ -63,7 +63,9 @@ def test_an_installed_package_that_does_not_load_is_reported_as_broken(tmp_path:
 def test_missing_packages_and_a_present_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_checks, "installed_onnxruntimes", lambda: ())
     monkeypatch.setattr(_checks, "_version", lambda _: None)
-    monkeypatch.setattr(_checks, "check_server", lambda target, *_: Check("server", State.NOTE, f"{target} was not asked"))
+    monkeypatch.setattr(
+        _checks, "check_server", lambda target, *_: Check("server", State.NOTE, f"{target} was not asked")
+    )
     listed = [sys.executable, "-c", "print('NVIDIA H100, 81559 MiB, 580.159.04')"]
     for driver, gpu in ((None, State.NOTE), ("nvidia-smi", State.OK)):
         monkeypatch.setattr(_checks.shutil, "which", lambda _, found=driver: found)
