@@ -132,17 +132,16 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> S
             return response == SERVING
 
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
-        return Endpoint(
-            target.text,
-            stub,
-            channel.close,
-            address=address,
-            probe=probe,
-            proxy=target.proxy,
-            encrypted=config.encryption is not None,
-        )
+        return _endpoint(config, target, address, stub, channel.close, probe)
 
     return Servers(config.targets, open_endpoint)
+
+
+def _endpoint(
+    config: ClientConfig, target: Target, address: str, stub: Any, close: Callable[[], Any], probe: Callable[[], Any]
+) -> Endpoint:
+    encrypted = config.encryption is not None
+    return Endpoint(target.text, stub, close, address=address, probe=probe, proxy=target.proxy, encrypted=encrypted)
 
 
 async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterceptor] = ()) -> Servers:
@@ -170,14 +169,6 @@ async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterc
             return response == SERVING
 
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
-        return Endpoint(
-            target.text,
-            stub,
-            channel.close,
-            address=address,
-            probe=probe,
-            proxy=target.proxy,
-            encrypted=config.encryption is not None,
-        )
+        return _endpoint(config, target, address, stub, channel.close, probe)
 
     return Servers(config.targets, open_endpoint)

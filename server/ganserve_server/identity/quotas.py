@@ -40,7 +40,7 @@ class _Bucket:
 
 
 class CallerQuota:
-    """What one caller has used of its quota."""
+    """Use of one caller's quota."""
 
     def __init__(self, name: str, quota: Quota, refused: collections.Counter[tuple[str, str]]) -> None:
         self.name = name

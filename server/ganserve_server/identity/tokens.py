@@ -10,7 +10,7 @@ import secrets
 PREFIX = "gsv_"
 """Begins each token, so that scanners find tokens that leaked into code."""
 MOST_BYTES = 8192
-"""Longest token or JWT that is looked at."""
+"""Longest token or JWT that the server reads."""
 
 
 def new_token() -> str:

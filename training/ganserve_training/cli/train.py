@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
@@ -24,6 +24,7 @@ from ganserve_training.presets.about import ABOUT, LISTED
 from ganserve_training.run import launcher_environment as launched
 
 if TYPE_CHECKING:
+    from ganserve_training.cli.own_data import Completed
     from ganserve_training.cli.train_arguments import TrainArguments
 
 _ABOUT = """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint.
@@ -39,16 +40,6 @@ _EXAMPLES = (
 
 
 _PREPARATIONS: list[Callable[[], object]] = []
-
-
-class Call(NamedTuple):
-    """What the command is to do."""
-
-    arguments: TrainArguments
-    argv: Sequence[str]
-    """The arguments as words, the preset first, with all choices about the data."""
-    lines: Sequence[str]
-    """What to say about the data and the choices."""
 
 
 class TrainCommand(Command):
@@ -85,7 +76,7 @@ class TrainCommand(Command):
             app.command(f"{__name__}:COMMAND", name=name, help=about, group="presets", sort_key=place)
         return help_of(app, ["examples:", *(f"  {example}" for example in self.examples)])
 
-    def read(self, argv: Sequence[str]) -> Call:
+    def read(self, argv: Sequence[str]) -> Completed:
         """Return the arguments, how they were written, and what to say about choices."""
         first = argv[0] if argv else ""
         if first not in ABOUT and not (first.startswith("-") and _names_data(argv)):
@@ -101,15 +92,14 @@ class TrainCommand(Command):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from ganserve_training.cli.own_data import completed
 
-        whole = completed(argv)
-        return Call(whole.arguments, whole.argv, whole.lines)
+        return completed(argv)
 
 
 def _names_data(argv: Sequence[str]) -> bool:
     return any(word.partition("=")[0] == "--data" for word in argv)
 
 
-def _run(call: Call) -> int:
+def _run(call: Completed) -> int:
     arguments = call.arguments
     if launched.is_first():
         for line in call.lines:
