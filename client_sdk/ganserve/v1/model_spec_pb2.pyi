@@ -353,7 +353,7 @@ class StyleSpec(_message.Message):
     - seeded_noise and constant_noise float32 [N]: the factor of the noise that the graph computes from the latents, and of
       each layer's stored noise. Only with noise_modes.
 
-    Its output w float32 [N, L, W] holds the w's used. With a w_dimension of 0, it has psi only, and no w.
+    Its output used_w float32 [N, L, W] holds the w's used. With a w_dimension of 0, it has psi only, and no used_w.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
