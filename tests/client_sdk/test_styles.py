@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ganserve import BestOf, InvalidRequest, SampleBatch, UnsupportedByModel
+from commands import ganserve
+from ganserve import BestOf, Client, InvalidRequest, SampleBatch, UnsupportedByModel
+from ganserve._ui import actions, markup
+from ganserve._ui.actions import Wish, first_values, style_wish
 from server_process import running_server
 from tiny_styles import LAYERS, NONE, PLAIN_STYLE, PSI_ONLY, STYLE, W, build_style_package
 
@@ -167,3 +170,101 @@ def test_the_server_s_refusals(styles: Api, api: Api) -> None:
         api.sample(2, 0, model="tiny", latents=np.ones((2, 4)), truncation=1.0)
     with pytest.raises(InvalidRequest, match="a: is an array of w's, which model 'tiny' has not"):
         api.interpolate(np.zeros((3, 4)), 2, 3, model="tiny")
+
+
+class TestCommands:
+    @pytest.fixture
+    def shell(self, tmp_path: Path, address: str) -> Callable[..., str]:
+        def run(*arguments: str, code: int = 0) -> str:
+            done = ganserve(*arguments, folder=tmp_path, GANSERVE_TARGET=address, GANSERVE_MODEL="styles")
+            assert done.returncode == code, done.stderr
+            return done.stderr if code else done.stdout
+
+        return run
+
+    def test_sample(self, shell: Callable[..., str], styles: Api, tmp_path: Path) -> None:
+        flags = ("--truncation", "0.5", "--truncation-layers", "3", "--mix-seed", "2", "--mix-from", "1")
+        shell("sample", "-n", "3", "--seed", "1", *flags, "--noise", "constant", "--return-w", "-o", "a.npz")
+        expected = styles.sample(
+            3, seed=1, truncation=0.5, truncation_layers=3, mix_seed=2, mix_from=1, noise="constant", return_w=True
+        )
+        stored = np.load(tmp_path / "a.npz")
+        np.testing.assert_array_equal(stored["samples"], expected.samples)
+        np.testing.assert_array_equal(stored["w"], expected.w)
+        said = shell("sample", "--w", "a.npz", "--noise", "constant", "-o", "b.npz")
+        assert said.startswith("3 samples")
+        assert "--w a.npz --seed 1" in said
+        again = np.load(tmp_path / "b.npz")
+        np.testing.assert_array_equal(again["samples"], expected.samples)
+        np.testing.assert_array_equal(again["labels"], expected.labels)
+        np.save(tmp_path / "w.npy", stored["w"][:2])
+        shell("sample", "--w", "w.npy", "--label", "one", "--seed", "1", "--noise", "none", "--return-w", "-o", "c.npz")
+        np.testing.assert_array_equal(np.load(tmp_path / "c.npz")["w"], stored["w"][:2])
+        shell("sample", "-n", "4", "--seed", "1", "--walk-to", "2", "--truncation", "0.5", "-o", "d.npz")
+        np.testing.assert_array_equal(np.load(tmp_path / "d.npz")["w"], styles.interpolate(1, 2, 4, truncation=0.5).w)
+        assert "3 layers of style, truncation 0.75" in shell("models")
+
+    def test_refusals(self, shell: Callable[..., str], tmp_path: Path) -> None:
+        np.save(tmp_path / "nan.npy", np.full((2, 3, 4), np.nan))
+        np.save(tmp_path / "flat.npy", np.zeros(3))
+        np.savez(tmp_path / "none.npz", samples=np.zeros(3))
+        np.savez(tmp_path / "odd.npz", w=np.zeros((2, 3, 4)), labels=np.zeros(3, np.int64))
+        (tmp_path / "text.npz").write_text("no archive")
+        for arguments, problem in (
+            (("--truncation", "1.5"), "--truncation 1.5: must be psi, 0 to 1"),
+            (("--mix-seed", "1"), "--mix-from: is missing"),
+            (("--mix-seed", "1", "--mix-from", "3"), "--mix-from 3: must be 1 to 2"),
+            (("--return-w",), "--return-w: writes w's to an archive only: add --out NAME.npz"),
+            (("--w", "no.npz"), "there is no such file"),
+            (("--w", "text.npz"), "cannot be read"),
+            (("--w", "none.npz"), "has no array w"),
+            (("--w", "odd.npz"), "whose labels is int64 [3]; expected whole numbers [2]"),
+            (("--w", "flat.npy"), "whose w has the shape [3]; expected [n, layers, w_dimension]"),
+            (("--w", "nan.npy"), "whose w has NaN or infinity"),
+            (("--w", "nan.npy", "--truncation", "1"), "--truncation: cannot go with --w"),
+            (("--seed", "1", "--walk-to", "2", "--mix-seed", "1"), "--mix-seed: cannot go with --walk-to"),
+        ):
+            said = shell("sample", *arguments, code=2)
+            assert problem in said.replace(". Give", "; expected"), said
+            assert said.count("\n") == 1
+
+
+class TestPage:
+    @pytest.fixture
+    def client(self, address: str) -> Iterator[Client]:
+        with Client(address) as client:
+            yield client
+
+    def test_the_form_and_walks(self, client: Client) -> None:
+        info = client.model("styles")
+        values = style_wish(info, 0.5, "none", "7", 2)
+        drawn = actions.draw(client, info, Wish(label=1, count=4, seed="3", **values))
+        expected = client.sample(
+            4, 1, model="styles", seed=3, truncation=0.5, noise="none", mix_seed=7, mix_from=2, return_w=True
+        )
+        np.testing.assert_array_equal(drawn.batch.samples, expected.samples)
+        way = actions.walk(client, info, drawn, (0, 3), 4).batch
+        np.testing.assert_array_equal(way.samples[[0, -1]], expected.samples[[0, 3]])
+        assert "3 layers, 4 w" in markup.facts(info)
+        first = actions.draw(client, info, Wish(count=4, seed="3", **style_wish(info, *first_values(info))))
+        np.testing.assert_array_equal(first.batch.samples, client.sample(4, model="styles", seed=3).samples)
+        for wrong in ({"mix_seed": "x"}, {"truncation": "1.5"}):
+            with pytest.raises(InvalidRequest):
+                actions.draw(client, info, Wish(count=1, **wrong))
+
+    def test_a_model_with_psi_only(self, client: Client) -> None:
+        info = client.model("psi-only")
+        drawn = actions.draw(client, info, Wish(count=2, seed="3", **style_wish(info, 0.5, None, "", 1)))
+        way = actions.walk(client, info, drawn, (0, 1), 3).batch
+        np.testing.assert_array_equal(way.samples[[0, -1]], drawn.batch.samples)
+
+
+def test_local_servers_and_async_streams_take_all_of_it(tmp_path: Path) -> None:
+    build_style_package(tmp_path)
+    with Client.local(tmp_path) as client:
+        options: dict[str, Any] = {"mix_seed": 2, "mix_from": 1, "truncation": 0.5, "noise": "none", "return_w": True}
+        whole = client.sample(20, seed=1, **options)
+        parts = SampleBatch.concatenate(list(client.stream(20, seed=1, chunk_size=3, **options)))
+        np.testing.assert_array_equal(parts.samples, whole.samples)
+        np.testing.assert_array_equal(parts.w, whole.w)
+        assert client.interpolate(1, 2, 3).w is not None
