@@ -11,6 +11,7 @@ from commands import ganserve
 from ganserve import BestOf, Client, InvalidRequest, SampleBatch, UnsupportedByModel
 from ganserve._ui import actions, markup
 from ganserve._ui.actions import Wish, first_values, style_wish
+from ganserve.data import SampleDataset
 from server_process import running_server
 from tiny_styles import LAYERS, NONE, PLAIN_STYLE, PSI_ONLY, STYLE, W, build_style_package
 
@@ -257,6 +258,13 @@ class TestPage:
         drawn = actions.draw(client, info, Wish(count=2, seed="3", **style_wish(info, 0.5, None, "", 1)))
         way = actions.walk(client, info, drawn, (0, 1), 3).batch
         np.testing.assert_array_equal(way.samples[[0, -1]], drawn.batch.samples)
+
+
+def test_datasets_are_mixed_and_truncated(styles: Api, address: str) -> None:
+    options: dict[str, Any] = {"mix_seed": 2, "mix_from": 1, "truncation": 0.5, "truncation_layers": 1, "noise": "none"}
+    data = SampleDataset(10, batch_size=4, connect=address, model="styles", seed=1, **options)
+    images = np.concatenate([images.numpy() for images, _ in data])
+    np.testing.assert_array_equal(images, styles.sample(10, seed=1, **options).samples.transpose(0, 3, 1, 2))
 
 
 def test_local_servers_and_async_streams_take_all_of_it(tmp_path: Path) -> None:
