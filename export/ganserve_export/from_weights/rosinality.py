@@ -54,9 +54,7 @@ def read_checkpoint(content: dict[str, Any], *, with_critic: bool) -> Stylegan2W
     if isinstance(trained, dict) and trained is not averaged:
         trained_generator = _generator(tensors_of_dictionary(trained))
         trained_generator["mapping.w_avg"] = generator["mapping.w_avg"]
-    return Stylegan2Weights(
-        origin=ORIGIN, generator=generator, critic=critic, trained_generator=trained_generator
-    )
+    return Stylegan2Weights(origin=ORIGIN, generator=generator, critic=critic, trained_generator=trained_generator)
 
 
 def _generator(found: Tensors) -> Tensors:

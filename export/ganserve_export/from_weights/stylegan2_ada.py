@@ -47,7 +47,9 @@ def read_network_pickle(content: dict[str, Any], *, with_critic: bool) -> Styleg
         origin=ORIGIN,
         generator=_tensors(averaged, "generator"),
         critic=critic,
-        trained_generator=_tensors(trained, "generator") if isinstance(trained, Record) and is_module(trained) else None,
+        trained_generator=_tensors(trained, "generator")
+        if isinstance(trained, Record) and is_module(trained)
+        else None,
         clamp=clamp,
         stddev_group=group,
         w_average_decay=float(averaged.state["_modules"]["mapping"].state.get("w_avg_beta") or 0.995),
@@ -61,7 +63,9 @@ def _blocks(parent: Any, player: str) -> dict[str, Record]:
     if "b4" not in blocks or any(not name[1:].isdecimal() for name in blocks):
         if "input" in parts:
             raise ExportError(STYLEGAN3)
-        raise ExportError(f"its {player} is no StyleGAN2: it has the parts {', '.join(map(str, parts))[:200] or 'none'}")
+        raise ExportError(
+            f"its {player} is no StyleGAN2: it has the parts {', '.join(map(str, parts))[:200] or 'none'}"
+        )
     return blocks
 
 
