@@ -27,6 +27,7 @@ CASES = {
     "residual": {"spectral_norm": "both", "minibatch_stddev_group": 2, "critic_norm": "layer"},
     "progressive": {"minibatch_stddev_group": 2},
     "r3gan": {"group_size": 2, "minibatch_stddev_group": 2},
+    "stylegan2": {"w_dim": 5, "activation_clamp": 2.0},
 }
 
 

@@ -5,23 +5,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ganserve_export.errors import BadUsageError, ExportError, export_error
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
 from ganserve_export.from_onnx.questions import Questions
 from ganserve_export.package.build import build_package
-from ganserve_export.package.calibration import LogisticCalibration, calibrate
+from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
+from ganserve_export.package.fit_to_data import fit_to_data
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import RandomInputs
-from ganserve_export.typicality.typicality import Typicality, fit_typicality
-from ganserve_training import DataInfo, Samples, TrainingError, load_split
-from ganserve_training.evaluation.reference import data_config
+from ganserve_training import DataInfo
 from ganserve_training.run.command_progress import Steps
 
 NO_CRITIC = "it was packaged without one"
@@ -103,7 +100,16 @@ def _critic(
 ) -> CriticToWrite:
     calibration, typicality = LogisticCalibration.uncalibrated(critic.label_count), None
     if options.data is not None:
-        calibration, typicality = _fit(generator, critic, options.data, options.label_names)
+        calibration, typicality = fit_to_data(
+            options.data,
+            generator.sample_shape,
+            generator.values,
+            options.label_names,
+            generate=generator,
+            score=critic.scores,
+            critic_label_count=critic.label_count,
+            name=generator.graph.name,
+        )
     graph = GraphToWrite(
         make=lambda: critic.wrap(calibration),
         original=critic.reference(calibration),
@@ -133,46 +139,3 @@ def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: 
                 "taken_for": str(foreign),
             }
     return origin
-
-
-def _fit(
-    generator: ForeignGenerator, critic: ForeignCritic, data: str, label_names: Sequence[str]
-) -> tuple[LogisticCalibration, Typicality | None]:
-    """Fit the critic's probabilities to held-out samples of the data and generated ones, and fit what is typical."""
-    try:
-        config = data_config(data, None, generator.sample_shape)
-        held_out = load_split(config, "held_out")
-        if held_out.info.sample_shape != generator.sample_shape:
-            raise ExportError(
-                f"--data {data}: the {generator.graph.name} makes samples of shape {list(generator.sample_shape)}, the "
-                f"data have {list(held_out.info.sample_shape)}. Give the data that it learned from"
-            )
-        calibration = calibrate(
-            held_out,
-            generator.values,
-            lambda count, random: _labels(held_out, count, label_names, critic.labels is not None, random),
-            generator,
-            critic.scores,
-            label_count=critic.label_count,
-        )
-        return calibration, fit_typicality(load_split(config, "train"), held_out, flip=config.flip)
-    except TrainingError as error:
-        raise export_error(error) from error
-
-
-def _labels(
-    held_out: Samples, count: int, label_names: Sequence[str], required: bool, random: torch.Generator
-) -> torch.Tensor | None:
-    """Return indices of the model's labels: the data's labels by name, or random ones if the critic takes no labels."""
-    if not label_names:
-        return None
-    names, place = held_out.info.label_names, {name: index for index, name in enumerate(label_names)}
-    if held_out.labels is not None and set(names) <= set(label_names):
-        return torch.tensor([place[name] for name in names])[torch.from_numpy(held_out.labels[:count])]
-    if required:
-        theirs = f"the labels {', '.join(names[:10])}" if names else "no labels"
-        raise ExportError(
-            f"the critic takes labels, and the data have {theirs}: they must be among --labels, "
-            f"{', '.join(label_names[:10])}"
-        )
-    return torch.randint(0, len(label_names), (count,), generator=random)

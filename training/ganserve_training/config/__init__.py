@@ -29,6 +29,7 @@ from ganserve_training.networks.mlp import MlpConfig
 from ganserve_training.networks.progressive import ProgressiveConfig
 from ganserve_training.networks.r3gan import R3ganConfig
 from ganserve_training.networks.residual import ResidualConfig
+from ganserve_training.networks.stylegan2 import Stylegan2Config
 from ganserve_training.objectives.adaptive_augmentation import AdaConfig
 from ganserve_training.objectives.augmentation import AugmentationConfig
 from ganserve_training.objectives.losses import (
