@@ -43,7 +43,8 @@ class Scores(nn.Module):
 
 
 def config(architecture: str, **changes) -> NetworksConfig:
-    small = {"latent_dim": LATENT, "label_embedding_dim": 2, "generator_width": 4, "critic_width": 4}
+    small = {"latent_dim": LATENT, "generator_width": 4, "critic_width": 4}
+    small |= {} if architecture == "stylegan2" else {"label_embedding_dim": 2}
     small |= {} if architecture == "mlp" else {"max_width": 8}
     return ARCHITECTURES[architecture](**small | changes)
 

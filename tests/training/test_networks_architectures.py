@@ -24,7 +24,8 @@ def _seed() -> None:
 
 
 def config(architecture: str, width: int = 4, most: int = 16, **changes) -> NetworksConfig:
-    fields = {"latent_dim": LATENT, "label_embedding_dim": 3, "generator_width": width, "critic_width": width}
+    fields = {"latent_dim": LATENT, "generator_width": width, "critic_width": width}
+    fields |= {} if architecture == "stylegan2" else {"label_embedding_dim": 3}
     fields |= {} if architecture == "mlp" else {"max_width": most}
     fields |= {"group_size": 2} if architecture == "r3gan" else {}
     return ARCHITECTURES[architecture](**fields | changes)

@@ -23,7 +23,7 @@ def _seed() -> None:
 
 
 def config(**changes) -> Stylegan2Config:
-    fields = {"latent_dim": LATENT, "w_dim": WIDE, "label_embedding_dim": 3, "mapping_layers": 3}
+    fields = {"latent_dim": LATENT, "w_dim": WIDE, "mapping_layers": 3}
     return Stylegan2Config(**fields | {"generator_width": 2, "critic_width": 2, "max_width": 6} | changes)
 
 

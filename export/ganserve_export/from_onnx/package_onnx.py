@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
@@ -17,7 +18,8 @@ from ganserve_export.package.content import CriticToWrite, GraphToWrite, Package
 from ganserve_export.package.fit_to_data import fit_to_data
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
-from ganserve_export.package.random_inputs import RandomInputs
+from ganserve_export.package.random_inputs import InputMaker, RandomInputs
+from ganserve_export.package.style_inputs import random_style_inputs
 from ganserve_training import DataInfo
 from ganserve_training.run.command_progress import Steps
 
@@ -68,6 +70,7 @@ def package_onnx(
         label_count=generator.label_count,
         critic_uses_labels=critic is not None and critic.labels is not None,
     )
+    style = generator.style
     provenance = provenance_now()
     provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
     content = PackageContent(
@@ -76,16 +79,22 @@ def package_onnx(
         label_names=options.label_names,
         generator=GraphToWrite(
             make=generator.wrap,
-            original=generator,
-            make_inputs=inputs.for_generator,
+            original=generator if style is None else generator.truncated,
+            make_inputs=inputs.for_generator if style is None else _with_style(inputs.for_generator, style),
             original_name=generator.graph.name,
             is_half=generator.graph.is_half,
         ),
         critic=NO_CRITIC if critic is None else _critic(generator, critic, options, inputs),
         provenance=provenance,
+        style=style,
     )
     published = build_package(model_folder, content, Steps())
     return Packaged(**vars(published), generator_is=str(generator), critic_is="" if critic is None else str(critic))
+
+
+def _with_style(make_inputs: InputMaker, style: model_spec_pb2.StyleSpec) -> InputMaker:
+    """Return a maker that also draws psi."""
+    return lambda batch, random: (drawn := make_inputs(batch, random)) | random_style_inputs(style, drawn, random)
 
 
 def _check_constants(constants: Mapping[str, str], graphs: Sequence[ForeignGraph]) -> None:

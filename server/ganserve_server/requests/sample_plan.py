@@ -15,6 +15,7 @@ from ganserve_server.error_text import enum_name
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.style import StyleWork
 from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import (
@@ -27,7 +28,7 @@ from ganserve_server.requests.field_checks import (
 )
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
-from ganserve_server.requests.style_checks import StyleRequest, check_style
+from ganserve_server.requests.style_checks import StyleRequest, check_latent_truncation, check_style
 from ganserve_server.sampling.rejection_sampling import calibration_obstacle
 from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection
 
@@ -102,7 +103,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     selection = _check_selection(model, request, findings) if request.HasField("selection") else None
     given = request.HasField("latents")
     latents = _check_latents(info, request, findings) if given else None
-    truncation, style = check_style(info, _style_request(info, request, findings), findings)
+    truncation, style = _check_style(info, request, findings)
     controls = check_controls(info, request.controls, findings)
     labels = check_labels(info, request.label_indices, request.label_names, count, findings)
     if request.return_scores:
@@ -137,7 +138,7 @@ def _bytes_per_sample(
     size = most_bytes(info, encoding) + info.label_bytes
     if request.return_latents:
         size += 4 * info.latent_dimension
-    if request.return_w and info.style is not None:
+    if info.style is not None and request.return_w:
         size += info.style.w_bytes
     return size + _SCORE_BYTES if request.return_scores else size
 
@@ -212,18 +213,29 @@ def _need_labels(given: str, info: ModelInfo, request: gan_service_pb2.SampleReq
         )
 
 
-def _style_request(info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings) -> StyleRequest:
-    """Return what a request says about truncation and the mapping."""
-    wanted = StyleRequest(noise=request.noise, return_w="return_w" if request.return_w else "")
-    if request.HasField("truncation"):
-        wanted.truncation = request.truncation
+def _check_style(
+    info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings
+) -> tuple[float | None, StyleWork | None]:
+    """Check what a request says about truncation and the mapping; see `check_style`."""
+    truncation = request.truncation if request.HasField("truncation") else None
+    if info.style is None and not (
+        request.HasField("w")
+        or request.HasField("mix")
+        or request.HasField("truncation_layers")
+        or request.noise
+        or request.return_w
+    ):
+        if truncation is not None:
+            check_latent_truncation(info, truncation, findings)
+        return truncation, None
+    wanted = StyleRequest(truncation=truncation, noise=request.noise, return_w="return_w" if request.return_w else "")
     if request.HasField("truncation_layers"):
         wanted.truncation_layers = request.truncation_layers
     if request.HasField("mix"):
         wanted.mix = request.mix.seed, request.mix.from_layer
     if request.HasField("w"):
         wanted.w = _check_w(info, request, findings)
-    return wanted
+    return check_style(info, wanted, findings)
 
 
 def _check_w(info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings) -> NDArray[np.generic]:

@@ -61,7 +61,7 @@ def check_style(info: ModelInfo, request: StyleRequest, findings: Findings) -> t
                 f"model {info.name!r} has no mapping, as StyleGANs have, which {listed(named)} needs: leave it out"
             )
         if truncation is not None:
-            _check_latent_truncation(info, truncation, findings)
+            check_latent_truncation(info, truncation, findings)
         return truncation, None
     if truncation is not None and not 0 <= truncation <= 1:  # NaN fails this too
         findings.invalid(
@@ -85,7 +85,8 @@ def check_style(info: ModelInfo, request: StyleRequest, findings: Findings) -> t
 _WITHOUT_W = ("truncation_layers", "noise")
 
 
-def _check_latent_truncation(info: ModelInfo, truncation: float, findings: Findings) -> None:
+def check_latent_truncation(info: ModelInfo, truncation: float, findings: Findings) -> None:
+    """Check the truncation of a model without a mapping."""
     if not (math.isfinite(truncation) and truncation > 0):
         findings.invalid("truncation", f"is {truncation}; expected a finite number above 0, or none for no truncation")
     if info.distribution is not Distribution.NORMAL:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc, tensor_pb2
 from ganserve_server.models.latents import Distribution, draw_labels, draw_latents
@@ -117,13 +119,13 @@ def test_requests_are_what_numpy_says(stubs: Stubs, fields: dict[str, Any], mean
 
 def test_a_model_s_own_truncation_and_noise(stubs: Stubs) -> None:
     fields = {"model": "half", "label_indices": [1], "return_w": True}
-    for given, psi in (
+    for own, psi in (
         ({}, [0.5, 0.5, 1]),
         ({"truncation": 1.0}, [1, 1, 1]),
         ({"truncation": 0.25}, [0.25, 0.25, 1]),
         ({"truncation_layers": 1}, [0.5, 1, 1]),
     ):
-        response = stubs.gan.Sample(ask(**fields, **given))
+        response = stubs.gan.Sample(ask(**fields, **own))
         w, samples = expected(FEW_NOISES, psi=np.array(psi, np.float32), noise=NONE)
         np.testing.assert_array_equal(to_array(response.w), w)
         np.testing.assert_array_equal(to_array(response.samples.tensor), samples)
@@ -315,3 +317,42 @@ def test_drawn_labels_are_those_of_the_sample(stubs: Stubs) -> None:
     w = STYLE.ws(drawn(1), labels)
     w[:, 1:] = STYLE.ws(drawn(7), labels)[:, 1:]
     np.testing.assert_array_equal(to_array(response.w), STYLE.truncated(w, 1.0))
+
+
+SHAPES = st.sampled_from([[2, LAYERS, W], [1, LAYERS, W], [3, W], [2**32 - 1] * 3]) | st.lists(
+    st.integers(0, 2**32 - 1), max_size=4
+)
+TENSORS = st.builds(
+    tensor_pb2.Tensor,
+    data_type=st.integers(0, 3),
+    shape=SHAPES,
+    data=st.sampled_from([b"", bytes(96), bytes(48), b"\xff" * 96, b"\x00\x00\x80\x7e" * 24]),
+)
+NUMBERS = st.integers(0, 4) | st.integers(0, 2**32 - 1)
+ANYTHING = st.builds(
+    gan_service_pb2.SampleRequest,
+    model=st.sampled_from(["styles", "half", "plain", "psi-only", "tiny"]),
+    count=st.integers(1, 3),
+    seed=st.none() | st.integers(0, 2**64 - 1),
+    label_indices=st.sampled_from([[], [0], [2]]),
+    truncation=st.none() | st.floats() | st.floats(0, 1),
+    truncation_layers=st.none() | NUMBERS,
+    mix=st.none() | st.builds(StyleMix, seed=st.integers(0, 2**64 - 1), from_layer=NUMBERS),
+    noise=st.integers(-(2**31), 2**31 - 1) | st.integers(0, 4),
+    latents=st.none() | TENSORS,
+    w=st.none() | TENSORS,
+    return_w=st.booleans(),
+    return_scores=st.booleans(),
+)
+
+
+@settings(max_examples=150)
+@given(request=ANYTHING)
+def test_no_request_makes_the_server_fail(stubs: Stubs, request: gan_service_pb2.SampleRequest) -> None:
+    call = stubs.gan.Sample.future(request)
+    if call.code() != grpc.StatusCode.OK:
+        assert call.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION), call.details()
+        return
+    response = call.result()
+    assert len(to_array(response.samples.tensor)) == request.count
+    assert response.HasField("w") == request.return_w

@@ -16,7 +16,7 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.networks.base import check_labels
 from ganserve_training.networks.blocks import level_widths
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import NetworksConfig, Shape, register_architecture
 from ganserve_training.networks.stylegan2_critic import Stylegan2Critic
 from ganserve_training.networks.stylegan2_layers import SynthesisLayer, ToImage, double, low_pass_filter
 from ganserve_training.networks.stylegan2_mapping import Mapping
@@ -110,7 +110,7 @@ class Stylegan2Generator(nn.Module):
         self.mapping = Mapping(
             config.latent_dim,
             self.label_count,
-            config.label_embedding_dim,
+            config.w_dim,
             config.w_dim,
             config.mapping_layers,
             config.w_average_decay,
@@ -137,7 +137,7 @@ class Stylegan2Generator(nn.Module):
 
 @register_architecture
 @dataclass(frozen=True, kw_only=True)
-class Stylegan2Config(UnnormalisedConfig):
+class Stylegan2Config(NetworksConfig):
     """Style-based networks with a mapping network and noise (Karras et al. 2020), for images of 8 to 1024 pixels.
 
     The side must be a power of two.
@@ -145,10 +145,21 @@ class Stylegan2Config(UnnormalisedConfig):
 
     architecture = "stylegan2"
     players = (Stylegan2Generator, Stylegan2Critic)
+    has_styles = True
 
+    generator_conditioning: Literal["auto", "none", "concatenation"] = "auto"
+    """Use of the label in the generator: a linear embedding, as long as w, that is concatenated to the latent. auto:
+    concatenation if the data have labels, else none."""
     critic_conditioning: Literal["auto", "none", "projection"] = "auto"
     """Use of the label in the critic: projection on a direction that a mapping network makes from the label. auto:
     projection if the data have labels, else none."""
+    generator_width: int = 32
+    """The generator's channels at full resolution; each halving of the resolution doubles them, up to
+    --networks.max-width."""
+    critic_width: int = 32
+    """The critic's channels, as for the generator."""
+    max_width: int = 256
+    """Largest number of channels at any resolution; the paper uses 512."""
     minibatch_stddev_group: int = 4
     """Group size of the minibatch standard deviation, which shows the critic how much samples vary (Karras et al.
     2017); 0: off. An exported critic takes its mean from training, so that it scores each sample alone."""
@@ -160,6 +171,8 @@ class Stylegan2Config(UnnormalisedConfig):
     """Fully connected layers from a label to the critic's direction, with labels."""
     critic_residual: bool = True
     """Residual connections around the critic's blocks; the paper's configuration for CIFAR-10 has none."""
+    style_mixing: float = 0.9
+    """Probability that a sample of training takes the w's of a random layer and those after it from a second latent."""
     w_average_decay: float = 0.995
     """Weight of the old mean of w, to which truncation moves, in each update."""
     activation_clamp: float = 0.0
@@ -167,9 +180,14 @@ class Stylegan2Config(UnnormalisedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._expect_positive("generator_width", "critic_width", "max_width")
         self._expect_positive("w_dim", "mapping_layers", "critic_mapping_layers")
+        group = self.minibatch_stddev_group
+        expect(group == 0 or group >= 2, "networks.minibatch_stddev_group", group, "0 (off) or at least 2")
         decay = self.w_average_decay
         expect(0.0 < decay < 1.0, "networks.w_average_decay", decay, "above 0 and below 1")
+        mixing = self.style_mixing
+        expect(0.0 <= mixing <= 1.0, "networks.style_mixing", mixing, "from 0 (off) to 1")
         expect_not_negative("networks.activation_clamp", self.activation_clamp)
         for name, default in (("categories", 0), ("continuous", 0)):
             value = getattr(self.codes, name)
