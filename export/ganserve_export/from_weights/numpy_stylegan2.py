@@ -73,13 +73,13 @@ def critic(weights: Weights, images: Array, one_hot: Array | None, deviation: fl
     values = _active(_linear(weights, "b4.fc", features.reshape(len(images), -1)))
     values = _linear(weights, "b4.out", values)
     if one_hot is None:
-        return values[:, 0]
+        return values[:, 0].copy()
     direction = mapping(weights, None, one_hot)
     return np.asarray((values * direction).sum(axis=1) / np.sqrt(direction.shape[1]), np.float32)
 
 
 def _normalised(values: Array) -> Array:
-    return values / np.sqrt((values**2).mean(axis=1, keepdims=True) + _EPSILON)
+    return np.asarray(values / np.sqrt((values**2).mean(axis=1, keepdims=True) + _EPSILON), np.float32)
 
 
 def _linear(weights: Weights, name: str, values: Array, rate: np.float32 = _ONE) -> Array:
@@ -147,7 +147,7 @@ def _filtered(features: Array, padding: tuple[int, int], gain: float = 1.0) -> A
         padded = np.pad(features, around)
         length = padded.shape[axis] - len(_FILTER) + 1
         taken = (np.take(padded, np.arange(tap, tap + length), axis=axis) * _FILTER[tap] for tap in range(len(_FILTER)))
-        features = sum(taken)  # type: ignore[assignment]
+        features = sum(taken, np.zeros((), np.float32))
     return features * np.float32(gain)
 
 
