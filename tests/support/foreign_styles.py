@@ -3,6 +3,8 @@
 H = side of an image, K = labels. The shapes are written out from those projects' code, not taken from ours.
 """
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -106,7 +108,7 @@ def rosinality_generator(side: int = 8, widths: tuple[int, ...] = (8, 6), seed: 
     _rosinality_layer(drawn, "conv1", widths[0], widths[0])
     _rosinality_image(drawn, "to_rgb1", widths[0])
     drawn.add("noises.noise_0", 1, 1, 4, 4)
-    for level, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for level, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         size = 8 << level
         _rosinality_layer(drawn, f"convs.{2 * level}", inputs, outputs)
         drawn.tensors[f"convs.{2 * level}.conv.blur.kernel"] = low_pass(4.0)
