@@ -75,12 +75,12 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
         end += [f"  --help {name:12} {len(of):2} options: {_about(config, name)}" for name, of in sections.items()]
         end += ["  --help-all"]
     prog = f"ganserve train {preset}"
-    end += ["", "examples:", f"  {prog} --out runs/mine", f"  {prog} --steps 500 --json"]
     grouped = []
     for title, those in shown.items():
         group = cyclopts.Parameter(group=cyclopts.Group.create_ordered(title))
         grouped += [each.replace(annotation=Annotated[each.annotation, group]) for each in those]
-    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), end)
+    examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
+    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), examples, [*end, ""])
 
 
 def _options(preset: str, words: Sequence[str]) -> tuple[TrainConfig, list[Parameter]]:
