@@ -69,7 +69,7 @@ def run(
     batcher = Batcher("test", computation, config, inline_samples=inline_samples)
 
     async def main() -> None:
-        await asyncio.wait_for(scenario(batcher, computation), 30)
+        await asyncio.wait_for(scenario(batcher, computation), 120)
 
     try:
         asyncio.run(main())
@@ -85,7 +85,13 @@ def values(parts: list[tuple[np.ndarray, ...]]) -> list[int]:
 
 async def started(computation: Computation) -> None:
     """Wait until one more call has started."""
-    assert await asyncio.to_thread(computation.started.acquire, timeout=20)
+    assert await asyncio.to_thread(computation.started.acquire, timeout=60)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a state that other threads bring about."""
+    while not condition():  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.001)
 
 
 async def submitted(batcher: Batcher[str], work: str, count: int, **options: object) -> asyncio.Task:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ganserve.v1 import gan_service_pb2_grpc
+from ganserve_server.api.grpc import drain as drain_module
+from ganserve_server.api.grpc import server as server_module
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.repository import Repository
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import pytest
+
 
 @dataclasses.dataclass(frozen=True)
 class InProcess:
@@ -29,6 +33,12 @@ class InProcess:
     address: str
     channel: grpc.aio.Channel
     gan: gan_service_pb2_grpc.GanServiceAsyncStub
+
+
+def wait_for_last_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a draining server wait until its calls have told why they end, however long a busy machine takes for it."""
+    monkeypatch.setattr(drain_module, "_LAST_MESSAGE_S", 60.0)
+    monkeypatch.setattr(server_module, "GRACE_S", 60.0)
 
 
 @contextlib.asynccontextmanager

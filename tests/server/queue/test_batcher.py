@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from computation import Computation, behind_a_held_call, run, started, submitted, values
+from computation import Computation, behind_a_held_call, run, started, submitted, until, values
 from ganserve_server.errors import (
     EngineError,
     UnavailableError,
@@ -174,6 +174,7 @@ def test_idle_workers_share_one_request() -> None:
         await asyncio.to_thread(time.sleep, 0.01)
         computation.let_go()
         await slow
+        await until(lambda: batcher._idle == 2)  # its worker is back
         computation.hold()
         task = await submitted(batcher, "a", 32)
         for _ in range(2):

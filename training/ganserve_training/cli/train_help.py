@@ -77,12 +77,12 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
     if any(option.name.endswith("__start") for of in shown.values() for option in of):
         end.append("NAME.start and NAME.end are the ends of a value that changes; --NAME sets both.")
     prog = f"ganserve train {preset}"
-    end += ["", "examples:", f"  {prog} --out runs/mine", f"  {prog} --steps 500 --json"]
     grouped = []
     for title, those in shown.items():
         group = cyclopts.Parameter(group=cyclopts.Group.create_ordered(title))
         grouped += [each.replace(annotation=Annotated[each.annotation, group]) for each in those]
-    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), end)
+    examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
+    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), examples, [*end, ""])
 
 
 def _options(preset: str, words: Sequence[str]) -> tuple[TrainConfig, list[Parameter]]:

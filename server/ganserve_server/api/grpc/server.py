@@ -19,9 +19,9 @@ from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.guard import Guard
+from ganserve_server.api.grpc.health_list_and_reflection_v1 import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
-from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.errors import StartupError
 from ganserve_server.identity.rules import Part
