@@ -132,8 +132,10 @@ def _version(model: gan_service_pb2.ModelSummary, version: gan_service_pb2.Versi
     kind = "images uint8" if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE else "vectors float32"
     latest = " (latest)" if version.version == model.latest and len(model.versions) > 1 else ""
     controls = f", controls {', '.join(control.name for control in version.controls)}" if version.controls else ""
+    style = f", {version.style.layers} layers of style" if version.HasField("style") else ""
     critic = "" if version.has_critic else ", no critic"
-    return f"model    {head}{latest}: {kind} {list(sample.shape)}, {_labels(version.label_names)}{controls}{critic}"
+    about = f"{_labels(version.label_names)}{style}{controls}{critic}"
+    return f"model    {head}{latest}: {kind} {list(sample.shape)}, {about}"
 
 
 def _labels(names: Sequence[str]) -> str:

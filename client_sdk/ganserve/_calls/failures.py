@@ -43,7 +43,14 @@ _BROKE_WHILE_SENDING = "Internal error from Core"
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _NO_TARGET = "target uri is not valid"
 _METADATA_SIZE = "metadata size exceeds"
-_ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
+_ARGUMENTS = {
+    "count": "n",
+    "label_indices": "label",
+    "label_names": "label",
+    "mix": "mix_seed",
+    "mix.from_layer": "mix_from",
+    "samples": "images",
+}
 
 
 class _Failure(Protocol):
@@ -125,13 +132,14 @@ def from_rpc_error(
 
 def _argument(field: str) -> str:
     """Return the client's argument for a message's field, such as "n" for "request.count"."""
-    name = field.removeprefix("request.").partition(".")[0]
-    return _ARGUMENTS.get(name, name)
+    whole = field.removeprefix("request.")
+    name = whole.partition(".")[0]
+    return _ARGUMENTS.get(whole) or _ARGUMENTS.get(name, name)
 
 
 def _in_words(text: str) -> str:
-    """Return a server's text with the SDK's words for encodings: png for ENCODING_PNG."""
-    return re.sub(r"\bENCODING_([A-Z0-9]+)", lambda found: found[1].lower(), text)
+    """Return a server's text with the SDK's words for encodings and noise: png for ENCODING_PNG."""
+    return re.sub(r"\b(?:ENCODING|NOISE_MODE)_([A-Z0-9]+)", lambda found: found[1].lower(), text)
 
 
 def never_connected(failure: errors.GanserveError) -> bool:

@@ -58,6 +58,8 @@ def _notes(version: VersionSummary) -> str:
     if version.sample is None:
         return ""
     notes = [] if version.has_critic else ["no critic"]
+    if version.style is not None:
+        notes.append(str(version.style))
     if version.controls:
         notes.append(f"controls {', '.join(map(str, version.controls))}")
     return "; ".join(notes)

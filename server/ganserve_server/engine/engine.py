@@ -46,10 +46,12 @@ class Engine:
         config: EngineConfig,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
+        more_outputs: Sequence[TensorSpec] = (),
     ) -> None:
         """Make the sessions; takes seconds, so never call it on an event loop.
 
-        The graph must have exactly these inputs; it may have more outputs. `file` is its name in messages.
+        The graph must have exactly these inputs; it may have more outputs. Calls return `outputs`, and `more_outputs`
+        only if they are asked for. `file` is its name in messages.
 
         Raises:
             ProviderError: The requested execution provider is not available.
@@ -57,8 +59,9 @@ class Engine:
         """
         self.file = file
         self.config = config
-        self._outputs = outputs
-        names = [tensor.name for tensor in outputs]
+        self._outputs = [*outputs, *more_outputs]
+        self._usual = len(outputs)
+        names = [tensor.name for tensor in self._outputs]
         kind = BoundSession if config.buckets else PlainSession
         devices = (0,) if config.provider == CPU else config.devices
         numbers = [device for device in devices for _ in range(config.instances)]
@@ -75,21 +78,22 @@ class Engine:
         self.providers = tuple[str, ...](described.get_providers())
         """The execution providers of its sessions, first choice first."""
         _check_tensors(file, "input", described.get_inputs(), inputs, exact=True)
-        _check_tensors(file, "output", described.get_outputs(), outputs, exact=False)
+        _check_tensors(file, "output", described.get_outputs(), self._outputs, exact=False)
 
-    def run(self, feed: Feed, worker: int = 0) -> list[NDArray[np.generic]]:
+    def run(self, feed: Feed, worker: int = 0, *, more: bool = False) -> list[NDArray[np.generic]]:
         """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
 
-        The GIL is released meanwhile.
+        `more` asks for those that only some calls need. The GIL is released meanwhile.
 
         Raises:
             MemoryFullError: The device had no memory left.
             EngineError: The graph failed to run, or an output has a wrong shape or type.
         """
-        return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed))
+        outputs = None if more else self._usual
+        return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed, outputs))
 
     def warm_up(self, feeds: Sequence[Feed]) -> list[list[NDArray[np.generic]]]:
-        """Run the feeds on every session and return the first session's outputs for each feed.
+        """Run the feeds on every session and return all outputs of the first session for each feed.
 
         A run that fails, or gives a wrong shape or values that are not finite, raises PackageError.
         """
@@ -123,7 +127,7 @@ class Engine:
         fastest_s = math.inf
         for _ in range(_TRIALS):
             start = time.perf_counter()
-            self._sessions[0].run(feed)
+            self._sessions[0].run(feed, self._usual)
             fastest_s = min(fastest_s, time.perf_counter() - start)
             if fastest_s < enough_s:
                 break
@@ -143,7 +147,7 @@ class Engine:
 
     def _checked(self, feed: Feed, results: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         count = _count(feed)
-        for tensor, result in zip(self._outputs, results, strict=True):
+        for tensor, result in zip(self._outputs, results, strict=False):
             if result.shape != (count, *tensor.sample_shape) or result.dtype != tensor.dtype:
                 raise EngineError(
                     f"{self.file} gave {tensor.name} as {result.dtype} {list(result.shape)}; "

@@ -88,10 +88,10 @@ class PlainSession:
         self._output_names = list(output_names)
         self._options = onnxruntime.RunOptions()  # otherwise onnxruntime makes one for every call
 
-    def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs; raise EngineError if the graph fails to run."""
+    def run(self, feed: Feed, outputs: int | None = None) -> list[NDArray[np.generic]]:
+        """Return the first `outputs` outputs, or all; raise EngineError if the graph fails to run."""
         try:
-            results: list[NDArray[np.generic]] = self.session.run(self._output_names, feed, self._options)
+            results: list[NDArray[np.generic]] = self.session.run(self._output_names[:outputs], feed, self._options)
         except Exception as error:
             raise run_failure(self.file, error) from error
         return results

@@ -12,6 +12,7 @@ from ganserve_server.engine.engine import Engine, TensorSpec
 from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
+from ganserve_server.models.style_inputs import style_tensors, w_tensors
 from ganserve_server.models.trial import try_critic, try_generator, try_typicality
 
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
@@ -42,7 +43,9 @@ def make_engines(package: Package, config: EngineConfig, feeds: Sequence[Feed]) 
     """
     spec, info = package.spec, package.info
     latents, labels, samples, scores = _tensor_specs(info)
-    generator = Engine(spec.generator.file, package.generator, config, [latents, *labels], [samples])
+    styles = [] if info.style is None else style_tensors(info.style, info.latent_dimension)
+    inputs, rarely = [latents, *labels, *styles], w_tensors(info.style)
+    generator = Engine(spec.generator.file, package.generator, config, inputs, [samples], rarely)
     critic = typicality = None
     if package.critic is not None:
         critic_inputs = [samples, *labels] if info.critic_takes_labels else [samples]

@@ -51,6 +51,8 @@ class VersionEntry:
             summary.providers.extend(model.providers)
             summary.has_critic = model.critic is not None
             summary.controls.extend(model.spec.latent.controls)
+            if model.spec.HasField("style"):
+                summary.style.CopyFrom(model.spec.style)
         return summary
 
 
