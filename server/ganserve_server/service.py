@@ -230,7 +230,7 @@ class GanService:
         charge_more(drawn.proposed - count)
         files = None
         if plan.encoding in FORMATS:
-            with part("encode", **{"ganserve.encoding": FORMATS[plan.encoding].name, "ganserve.samples": count}):
+            with part("encode", {"ganserve.encoding": FORMATS[plan.encoding].name, "ganserve.samples": count}):
                 files = await encoded_files(self._threads, drawn.samples, plan.encoding)
         if count <= _ON_LOOP_SAMPLES and count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
             response = gan_service_pb2.SampleResponse()
@@ -266,7 +266,7 @@ class GanService:
         info = model.info
         if plan.files:
             field = "samples.images.files"
-            with part("decode", **{"ganserve.samples": len(plan.files)}):
+            with part("decode", {"ganserve.samples": len(plan.files)}):
                 return await decoded_images(self._threads, plan.files, plan.encoding, info.sample_shape, field)
         assert plan.samples is not None, "a plan has samples or files"
         if plan.samples.dtype == info.sample_dtype:

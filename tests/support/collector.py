@@ -68,7 +68,7 @@ def http_collector() -> Iterator[Collector]:
     collector = Collector()
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             assert self.path == "/v1/traces"
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.Export(messages.ExportTraceServiceRequest.FromString(body), None)

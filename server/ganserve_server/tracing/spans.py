@@ -54,7 +54,7 @@ running_trace: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("ru
 
 
 @contextlib.contextmanager
-def part(name: str, **attributes: str | int) -> Iterator[None]:
+def part(name: str, attributes: dict[str, str | int]) -> Iterator[None]:
     """Make a block a span of the running call, if that is traced."""
     trace = running_trace.get()
     if trace is None:
