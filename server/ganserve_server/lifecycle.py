@@ -22,6 +22,7 @@ from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, bracketed
 from ganserve_server.startup import check_folder, load
+from ganserve_server.tracing.export import Tracing
 
 _OK, _CUT_OFF = 0, 1
 _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or cut off
@@ -41,6 +42,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     check_exposure(config)
     protection = Protection(config)
     limits = Limits.of(config)
+    tracing = Tracing(config.otlp_endpoint, config.otlp_protocol, config.trace_ratio)
     server = GrpcServer(
         config.access_log,
         limits,
@@ -49,6 +51,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         tls=protection.tls,
         guard=protection.guard,
         parts=EVERYTHING - {part for part in MOVABLE if getattr(config, part) != "on"},
+        tracer=tracing.tracer,
     )
     port = server.bind(config.address)
     others = _bind_parts(config, server)
@@ -82,6 +85,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         await server.announce_stop(config.drain_delay_s)
         _log.info("stopping: new calls are refused, running calls may take %g s", config.drain_timeout_s)
         cut_off = await server.drain(config.drain_timeout_s)
+        await tracing.close()
         try:
             await asyncio.wait_for(asyncio.to_thread(repository.close), _CLOSE_S)
         except TimeoutError:

@@ -16,6 +16,7 @@ MOVABLE = ("admin", "open_inference", "reflection")
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
+_COLLECTOR, _LIKE = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "http://127.0.0.1:4317"
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _MOST_COUNT = 2**31 - 1
@@ -43,6 +44,7 @@ _RANGES = (  # setting, least, most, advice
     ("max_connection_age_grace_s", 0, _MOST_SECONDS, " 0: as long as they need."),
     ("drain_delay_s", 0, math.inf, ""),
     ("drain_timeout_s", 0, math.inf, ""),
+    ("trace_ratio", 0, 1, ""),
 )
 
 
@@ -169,6 +171,14 @@ class ServerConfig:
     """json: one JSON object a line, the start report included; nothing else is printed."""
     access_log: Literal["all", "errors", "off"] = "errors"
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry collector that gets the traces of calls, such as http://127.0.0.1:4317 (needs the extra `otel`).
+    Without it, or OTEL_EXPORTER_OTLP_ENDPOINT, there are none, and nothing leaves the machine."""
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    """Protocol of --otlp-endpoint. Collectors take grpc on port 4317 and http on port 4318."""
+    trace_ratio: float | None = None
+    """Share of calls to trace, 0 to 1, among those whose client sends no traceparent; it decides about its own. Without
+    it, OTEL_TRACES_SAMPLER decides, else all are traced."""
 
     def __post_init__(self) -> None:
         if self.demo and self.models != Path("models"):
@@ -187,6 +197,8 @@ class ServerConfig:
             if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{flag} {value}: not on, off or an address. Write it like 127.0.0.1:50052.")
+        if self.otlp_endpoint is not None and not _COLLECTOR.fullmatch(self.otlp_endpoint):
+            raise ValueError(f"--otlp-endpoint {self.otlp_endpoint}: not an address. Write it like {_LIKE}.")
         for name, least, most, advice in _RANGES:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from ganserve_server.tracing.spans import CallTracer
+
 
 @dataclasses.dataclass(frozen=True)
 class InProcess:
@@ -49,11 +51,12 @@ async def in_process_server(
     max_batch_size: int = 64,
     max_queued_samples: int = 65536,
     engine: EngineConfig | None = None,
+    tracer: CallTracer | None = None,
 ) -> AsyncIterator[InProcess]:
     batch = BatchConfig(max_batch_size=max_batch_size, max_queued_samples=max_queued_samples, workers=1)
     repository = Repository(models, engine or EngineConfig(provider="CPUExecutionProvider", threads=1), batch)
     repository.load()
-    server = GrpcServer(limits=limits)
+    server = GrpcServer(limits=limits, tracer=tracer)
     address = f"127.0.0.1:{server.bind('127.0.0.1:0')}"
     await server.start(GanService(repository, limits))
     try:

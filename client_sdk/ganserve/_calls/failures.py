@@ -203,3 +203,13 @@ def _message(
     if kind is errors.ServerOverloaded and rich.retry_after_s is not None:
         return f"{details}: try again in {rich.retry_after_s:g} s"
     return details or code.name
+
+
+def client_closed() -> errors.ClientClosed:
+    """Return the error of a call of a closed client."""
+    return errors.ClientClosed("this client is closed: make a new one, or keep the calls inside its with block")
+
+
+def closed_during(what: str, request_id: str) -> errors.RequestCancelled:
+    """Return the error of a call or stream that `close()` ended."""
+    return errors.RequestCancelled(f"the client was closed during this {what}", code="CANCELLED", request_id=request_id)

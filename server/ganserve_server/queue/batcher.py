@@ -22,6 +22,7 @@ from ganserve_server.queue.admission import Admission
 from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
 from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.tracing.spans import NO_SPAN, GraphSpans, batch_span
 
 _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
@@ -116,6 +117,7 @@ class Batcher(Generic[WorkT]):
             EngineError: A call failed.
             UnavailableError: The batcher was closed.
         """
+        spans = GraphSpans.of_running(self._name, count)
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
@@ -128,15 +130,17 @@ class Batcher(Generic[WorkT]):
             if skips := alone and self._skips > 0 and count <= self._inline_samples:
                 self._skips -= 1
             else:
-                ticket = Ticket(work, count, options.deadline)
+                ticket = Ticket(work, count, options.deadline, spans=spans)
                 if alone:
                     self._waits_since = ticket.arrived
                 self._lanes.add(ticket, bulk=bulk, priority=options.priority, caller=options.caller)
                 self._schedule(ticket.loop)
         if skips:
-            return [self._run_alone(work, count, options.deadline)]
+            with spans or NO_SPAN:
+                return [self._run_alone(work, count, options.deadline, spans)]
         try:
-            return await ticket.future
+            with spans or NO_SPAN:
+                return await ticket.future
         except asyncio.CancelledError:
             with self._lock:
                 self._withdraw(ticket)
@@ -183,7 +187,7 @@ class Batcher(Generic[WorkT]):
             if self._lanes.queued and not self._closed:
                 self._schedule(loop)
 
-    def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
+    def _run_alone(self, work: WorkT, count: int, deadline: float | None, spans: GraphSpans | None) -> Arrays:
         """Run one request on the event loop, without the lanes."""
         started = time.monotonic()
         if deadline is not None and deadline <= started:
@@ -193,7 +197,8 @@ class Batcher(Generic[WorkT]):
         with self._lock:
             self.statistics.queue_s.observe(0.0)
         try:
-            arrays = self._run([Slice(work, 0, count)], len(self._threads))
+            with batch_span(self._name, [spans] if spans is not None else (), count):
+                arrays = self._run([Slice(work, 0, count)], len(self._threads))
         except Exception as error:  # noqa: BLE001 - as in a worker's call
             failure = self._failure(error)
         else:
@@ -248,7 +253,9 @@ class Batcher(Generic[WorkT]):
         """Run a call and deliver its results. `here` is the current event loop, if this runs on one."""
         started = time.monotonic()
         try:
-            arrays = self._run([part for _, part in batch], worker)
+            served = [ticket.spans for ticket, _ in batch if ticket.spans is not None]
+            with batch_span(self._name, served, sum(part.count for _, part in batch) if served else 0):
+                arrays = self._run([part for _, part in batch], worker)
         except Exception as error:  # noqa: BLE001 - fails these requests; the worker continues
             self._deliver_failure(batch, error)
         else:
