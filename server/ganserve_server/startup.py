@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
 from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
-from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
@@ -29,12 +29,14 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     With `trials` each version is tried in another process first.
     """
     check_folder(config)
-    choice = choose_provider(config.provider)
+    choice = choose_provider(config.provider, bfloat16=config.bfloat16)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
     engine = EngineConfig(
         provider=choice.name,
         threads=threads,
+        calls=workers,
+        bfloat16=config.bfloat16,
         spinning=config.spinning,
         devices=config.devices,
         instances=config.instances,
@@ -47,11 +49,11 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     )
     batch = BatchConfig(
         max_batch_size=config.batch_size,
-        max_small_batch_size=0 if config.max_batch_size or choice.name == CPU else _SMALL_BATCH_SIZE,
+        max_small_batch_size=0 if config.max_batch_size or choice.name in ON_CPU else _SMALL_BATCH_SIZE,
         max_queued_samples=config.max_queued_samples,
         workers=workers,
         queue_delay_s=config.queue_delay_ms / 1e3,
-        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
+        inline_below_s=INLINE_BELOW_S if choice.name in ON_CPU else 0.0,
     )
     repository = Repository(
         config.folder,

@@ -1,21 +1,41 @@
 """Run one ONNX graph on its sessions, on one device or several. N = batch."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
-from ganserve_server.engine.providers import CPU
+from ganserve_server.engine.providers import ON_CPU, OPENVINO
 from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
 _TRIALS = 5
+
+
+class _Session(Protocol):
+    """A graph on one device."""
+
+    cuda_graphs: bool
+    device: str
+    providers: tuple[str, ...]
+    nodes_by_provider: dict[str, int]
+    inputs: Sequence[Any]
+    """Described as onnxruntime does: name, type, shape."""
+    outputs: Sequence[Any]
+
+    def __init__(
+        self, file: str, content: bytes, config: EngineConfig, output_names: Sequence[str], device: int, /
+    ) -> None: ...
+
+    def run(self, feed: Feed) -> list[NDArray[np.generic]]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +82,8 @@ class Engine:
         self._outputs = [*outputs, *more_outputs]
         self._usual = len(outputs)
         names = [tensor.name for tensor in self._outputs]
-        kind = BoundSession if config.buckets else PlainSession
-        devices = (0,) if config.provider == CPU else config.devices
+        kind = _session_type(config)
+        devices = (0,) if config.provider in ON_CPU else config.devices
         numbers = [device for device in devices for _ in range(config.instances)]
         self._sessions = [kind(file, content, config, names, device) for device in numbers]
         self.tf32 = uses_tf32(content, config)
@@ -74,11 +94,11 @@ class Engine:
         """The device of each session, such as "cuda:1"."""
         self.nodes_by_provider = self._sessions[0].nodes_by_provider
         """Number of nodes that each execution provider runs."""
-        described = self._sessions[0].session
-        self.providers = tuple[str, ...](described.get_providers())
+        first = self._sessions[0]
+        self.providers = first.providers
         """The execution providers of its sessions, first choice first."""
-        _check_tensors(file, "input", described.get_inputs(), inputs, exact=True)
-        _check_tensors(file, "output", described.get_outputs(), self._outputs, exact=False)
+        _check_tensors(file, "input", first.inputs, inputs, exact=True)
+        _check_tensors(file, "output", first.outputs, self._outputs, exact=False)
 
     def run(self, feed: Feed, worker: int = 0, *, more: bool = False) -> list[NDArray[np.generic]]:
         """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
@@ -133,7 +153,7 @@ class Engine:
                 break
         return fastest_s
 
-    def _try(self, session: PlainSession | BoundSession, feed: Feed) -> list[NDArray[np.generic]]:
+    def _try(self, session: _Session, feed: Feed) -> list[NDArray[np.generic]]:
         count = _count(feed)
         try:
             results = self._checked(feed, session.run(feed))
@@ -154,6 +174,14 @@ class Engine:
                     f"expected {tensor.dtype} {[count, *tensor.sample_shape]}"
                 )
         return results
+
+
+def _session_type(config: EngineConfig) -> type[_Session]:
+    if config.provider == OPENVINO:
+        from ganserve_server.engine.openvino_session import OpenVinoSession
+
+        return OpenVinoSession
+    return BoundSession if config.buckets else PlainSession
 
 
 def _count(feed: Feed) -> int:

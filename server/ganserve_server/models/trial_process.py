@@ -50,7 +50,7 @@ class TrialProcesses:
         """
         from dataclasses import replace
 
-        from ganserve_server.engine.providers import CPU
+        from ganserve_server.engine.providers import ON_CPU
         from ganserve_server.errors import PackageError, ProviderError
 
         way = package.digest, engine, tuple(len(feed["latents"]) for feed in feeds)
@@ -62,7 +62,7 @@ class TrialProcesses:
             once = replace(once, conv_search="heuristic")
         if engine.conv_layout == "measure":
             once = replace(once, conv_layout="nchw")
-        kind, message = self._run(package, once, feeds, is_reusable=engine.provider == CPU)
+        kind, message = self._run(package, once, feeds, is_reusable=engine.provider in ON_CPU)
         if kind == "provider":
             raise ProviderError(message)
         if kind != "passed":
