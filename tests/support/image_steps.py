@@ -56,8 +56,11 @@ class Stage:
     user: str = "0:0"
     entrypoint: list[str] = field(default_factory=list)
 
-    def command(self, command: list[str], *, mounts: str = "", read_only: bool = False) -> list[str]:
-        """Return a command line that runs a command in this stage's root."""
+    def command(
+        self, command: list[str], *, mounts: str = "", read_only: bool = False, root: bool = False
+    ) -> list[str]:
+        """Return a command line that runs a command in this stage's root, as its user or as root of the machine."""
+        user, workdir = ("0:0", "/") if root else (self.user, self.workdir)
         top = self.layers[0]
         lower = ":".join(map(str, self.layers if read_only else self.layers[1:]))
         upper = "" if read_only else f",upperdir={top},workdir={top}.work"
@@ -69,14 +72,14 @@ class Stage:
             "-euc",
             f"r={top}.root; mount -t overlay overlay -o lowerdir={lower}{upper} $r; mount --rbind /proc $r/proc; "
             f"mount --rbind /dev $r/dev; mount -t tmpfs none $r/tmp; {mounts}"
-            f"exec chroot --userspec={self.user} $r /usr/bin/env -i {variables} /bin/sh -c "
-            f"{shlex.quote(f'cd {self.workdir} && exec ' + shlex.join(command))}",
+            f"exec chroot --userspec={user} $r /usr/bin/env -i {variables} /bin/sh -c "
+            f"{shlex.quote(f'cd {workdir} && exec ' + shlex.join(command))}",
         ]
 
-    def run(self, shell: str) -> None:
+    def run(self, shell: str, *, root: bool = False) -> None:
         found = {key: value for key, value in os.environ.items() if key.startswith(_INDEX)}
         assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in {**found, **self.arguments}.items())
-        command = self.command(["env", *shlex.split(assigned), "/bin/sh", "-ec", shell])
+        command = self.command(["env", *shlex.split(assigned), "/bin/sh", "-ec", shell], root=root)
         done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
         assert done.returncode == 0, f"{shell}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
 
@@ -119,14 +122,14 @@ class Image:
 
     def _workdir(self, rest: str) -> None:
         self.stage.workdir = rest
-        (self.stage.layers[0] / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        self.stage.run(f"mkdir -p {rest}", root=True)
 
     def _copy(self, rest: str) -> None:
         *sources, target = shlex.split(rest)
         origin = self._context
         if sources[0].startswith("--from="):
             origin = self._stages[sources.pop(0).removeprefix("--from=")].layers[0]
-        place = self.stage.layers[0] / os.path.join(self.stage.workdir, target).strip("/")
+        place = self.stage.layers[0] / (Path(self.stage.workdir) / target).relative_to("/")
         for source in sources:
             found = origin / source.lstrip("/")
             if found.is_dir():
