@@ -29,6 +29,34 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     With `trials` each version is tried in another process first.
     """
     check_folder(config)
+    choice, engine, batch = how_to_run(config)
+    repository = Repository(
+        config.folder,
+        engine,
+        batch,
+        newest=config.newest_versions,
+        drain_timeout_s=config.drain_timeout_s,
+        trials=trials,
+    )
+    try:
+        repository.load()
+        report = _report(repository, choice, engine, batch)
+        if not any(summary.latest for summary in repository.summaries()):
+            if wrong := _wrong_folder(config.folder):
+                raise StartupError(wrong)
+            if not config.allow_empty:
+                raise StartupError(_nothing_to_serve(config.folder, report))
+            report += f"nothing to serve yet: waiting for packages in {config.folder}\n"
+    except BaseException as error:
+        repository.close()
+        if isinstance(error, RequestError):
+            raise StartupError(str(error)) from error
+        raise
+    return repository, report
+
+
+def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
+    """Choose the execution provider, its parallelism and the sizes of batches; raise ProviderError."""
     choice = choose_provider(config.provider, bfloat16=config.bfloat16)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
@@ -55,29 +83,7 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
         queue_delay_s=config.queue_delay_ms / 1e3,
         inline_below_s=INLINE_BELOW_S if choice.name in ON_CPU else 0.0,
     )
-    repository = Repository(
-        config.folder,
-        engine,
-        batch,
-        newest=config.newest_versions,
-        drain_timeout_s=config.drain_timeout_s,
-        trials=trials,
-    )
-    try:
-        repository.load()
-        report = _report(repository, choice, engine, batch)
-        if not any(summary.latest for summary in repository.summaries()):
-            if wrong := _wrong_folder(config.folder):
-                raise StartupError(wrong)
-            if not config.allow_empty:
-                raise StartupError(_nothing_to_serve(config.folder, report))
-            report += f"nothing to serve yet: waiting for packages in {config.folder}\n"
-    except BaseException as error:
-        repository.close()
-        if isinstance(error, RequestError):
-            raise StartupError(str(error)) from error
-        raise
-    return repository, report
+    return choice, engine, batch
 
 
 def _no_folder(config: ServerConfig) -> str:

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "serving.md",  # test_serving_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
+    "bulk.md", "cluster.md",  # tests/server/bulk and tests/server/ray
     "page.md",  # test_commands.py, and the tests of the page itself
 }  # fmt: skip
 SETTING_UP = {"pip", "make", "git", "cd", "."}
