@@ -41,8 +41,9 @@ class GeneratorInputs:
         self.noises = _noises(graph, options)
         meant = [each.tensor for each in (*self.controls, self.truncation) if each is not None]
         taken = [tensor.name for tensor in meant] + [tensor.name for _, tensor in self.noises]
-        if len(set(taken)) < len(taken):
-            raise BadUsageError(f"{options.truncation_input}: an input has one role: truncation, a control or noise")
+        if self.truncation is not None and taken.count(self.truncation.tensor.name) > 1:
+            given = options.truncation_input
+            raise BadUsageError(f"--truncation-input {given}: this is a control or noise already. Give it one role")
         inside = options.labels_at is not None
         own_labels = 0 if inside else self.label_count
         self.latents = find_latents(graph, options.latents, own_labels, options.labels_input, taken)

@@ -128,6 +128,10 @@ def _relativistic(config: TrainConfig) -> dict[str, Any]:
     }
     for player in _PLAYERS:
         changes |= {f"optimisers.{player}.name": "adam", f"optimisers.{player}.beta1": 0.0}
+    if config.augmentation.ada.target:  # These scores have no fixed zero.
+        changes |= {"augmentation.ada.target": 0.0, "augmentation.ada.kimg": 500.0, "augmentation.ada.every_steps": 4}
+    if config.regularisers.own_updates:
+        changes |= {"regularisers.own_updates": False, "regularisers.interval": 1}
     if "networks.critic_norm" in flat_config(config):
         changes["networks.critic_norm"] = "none"
     return changes
