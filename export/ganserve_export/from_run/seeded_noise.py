@@ -34,7 +34,7 @@ class SeededNoise(nn.Module):
         first, second = (self._uniform(whole, part) for part in range(2))
         radius = (first.log() * -2.0).clamp(min=0.0).sqrt()  # Box and Muller 1958
         drawn = radius * (second * (2.0 * math.pi)).cos()
-        parts = drawn.split([side**2 for side in self._sides], dim=1)
+        parts = torch.split(drawn, [side**2 for side in self._sides], dim=1)
         return [part.reshape(-1, 1, side, side) for part, side in zip(parts, self._sides, strict=True)]
 
     def _uniform(self, whole: Tensor, part: int) -> Tensor:

@@ -98,9 +98,9 @@ def unknown(content: Any) -> str:
         held = f"a dictionary of {', '.join(str(name)[:40] for name in list(content)[:8]) or 'nothing'}"
     if isinstance(content, dict) and isinstance(content.get("GAN"), dict):
         return (
-            "is a checkpoint of lucidrains/stylegan2-pytorch, whose networks are another variant of StyleGAN2 (bilinear "
-            "doubling, styles of levels, one noise image). Export its generator to ONNX with that code, and give the "
-            "file to `ganserve package`"
+            "is a checkpoint of lucidrains/stylegan2-pytorch, whose networks are another variant of StyleGAN2 "
+            "(bilinear doubling, styles of levels, one noise image). Export its generator to ONNX with that code, and "
+            "give the file to `ganserve package`"
         )
     return (
         f"holds {held}, no generator that ganserve knows. Give a network pickle of stylegan2-ada-pytorch or stylegan3, "

@@ -13,6 +13,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
 _SQRT2, _LEAK, _EPSILON = np.float32(np.sqrt(2.0)), np.float32(0.2), np.float32(1e-8)
+_ONE = np.float32(1.0)
 _RATE = np.float32(0.01)  # of the mapping's layers
 _FILTER = np.asarray([1.0, 3.0, 3.0, 1.0], np.float32) / 8.0
 
@@ -72,16 +73,16 @@ def critic(weights: Weights, images: Array, one_hot: Array | None, deviation: fl
     values = _active(_linear(weights, "b4.fc", features.reshape(len(images), -1)))
     values = _linear(weights, "b4.out", values)
     if one_hot is None:
-        return values[:, 0]
+        return values[:, 0].copy()
     direction = mapping(weights, None, one_hot)
     return np.asarray((values * direction).sum(axis=1) / np.sqrt(direction.shape[1]), np.float32)
 
 
 def _normalised(values: Array) -> Array:
-    return values / np.sqrt((values**2).mean(axis=1, keepdims=True) + _EPSILON)
+    return np.asarray(values / np.sqrt((values**2).mean(axis=1, keepdims=True) + _EPSILON), np.float32)
 
 
-def _linear(weights: Weights, name: str, values: Array, rate: np.float32 = np.float32(1.0)) -> Array:
+def _linear(weights: Weights, name: str, values: Array, rate: np.float32 = _ONE) -> Array:
     weight = weights[f"{name}.weight"]
     return values @ weight.T * (rate / np.float32(np.sqrt(weight.shape[1]))) + weights[f"{name}.bias"] * rate
 
@@ -121,10 +122,7 @@ def _modulated(
     made = []
     for sample, style in zip(features, styles, strict=True):
         own = weight * style[:, None, None]
-        if demodulates:
-            own = own / np.sqrt((own**2).sum(axis=(1, 2, 3), keepdims=True) + _EPSILON)
-        else:
-            own = _scaled(own)
+        own = own / np.sqrt((own**2).sum(axis=(1, 2, 3), keepdims=True) + _EPSILON) if demodulates else _scaled(own)
         if doubles:  # A transposed convolution: zeros between pixels, then a convolution with the flipped weights.
             spread = _spread(sample[None])[:, :, :-1, :-1]
             made.append(_filtered(_convolved(spread, own[:, :, ::-1, ::-1], padding=2), (1, 1), 4.0)[0])
@@ -149,7 +147,7 @@ def _filtered(features: Array, padding: tuple[int, int], gain: float = 1.0) -> A
         padded = np.pad(features, around)
         length = padded.shape[axis] - len(_FILTER) + 1
         taken = (np.take(padded, np.arange(tap, tap + length), axis=axis) * _FILTER[tap] for tap in range(len(_FILTER)))
-        features = sum(taken)  # type: ignore[assignment]
+        features = sum(taken, np.zeros((), np.float32))
     return features * np.float32(gain)
 
 

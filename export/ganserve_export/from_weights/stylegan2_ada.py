@@ -42,7 +42,7 @@ def read_network_pickle(content: dict[str, Any], *, with_critic: bool) -> Styleg
             _expect(deviation, "critic's mbstd", "num_channels", {1})
             group = int(deviation.state.get("group_size") or group)
         critic = _tensors(content["D"], "critic")
-    trained = content.get("G")
+    trained = content["G"] if is_module(content.get("G")) else None
     return Stylegan2Weights(
         origin=ORIGIN,
         generator=_tensors(averaged, "generator"),

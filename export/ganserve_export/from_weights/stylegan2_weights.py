@@ -75,7 +75,6 @@ class Stylegan2Weights:
                 w_dim=first.shape[0],
                 mapping_layers=_count(generator, "mapping.fc"),
                 critic_mapping_layers=_count(critic, "mapping.fc") or Stylegan2Config.critic_mapping_layers,
-                label_embedding_dim=embedding or Stylegan2Config.label_embedding_dim,
                 generator_width=last,
                 critic_width=width,
                 max_width=max(widest),

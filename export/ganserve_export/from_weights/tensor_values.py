@@ -86,17 +86,17 @@ class ArrayType:
     """A NumPy dtype, which a pickle makes in two steps."""
 
     name: str
-    order: str = "="
+    is_big_endian: bool = False
 
     def build(self, state: Any) -> None:
         """Take the byte order."""
-        self.order = state[1] if state[1] in {"<", ">", "=", "|"} else "="
+        self.is_big_endian = state[1] == ">"
 
     def dtype(self) -> np.dtype[Any]:
         """Return the dtype; raise RefusedPickleError for anything but numbers."""
         if self.name[:1] not in _NUMBERS or not self.name[1:].isdecimal():
             raise RefusedPickleError(f"its pickle has a NumPy array of the type {self.name!r}, not numbers")
-        return np.dtype(self.name).newbyteorder(self.order)  # type: ignore[call-overload]
+        return np.dtype(self.name).newbyteorder(">" if self.is_big_endian else "<")
 
 
 @dataclass(slots=True)
