@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorServer
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -43,21 +44,25 @@ class Traced:
 
     def __init__(self, sampler: Any = None) -> None:
         self._exporter = InMemorySpanExporter()
-        provider = TracerProvider(sampler=sampler)
-        provider.sampler = ByLinks(provider.sampler)
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OpenTelemetryTracer(provider)
+        self.provider = TracerProvider(sampler=sampler)
+        self.provider.sampler = ByLinks(self.provider.sampler)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer = OpenTelemetryTracer(self.provider)
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
 
     def named(self, name: str) -> list[ReadableSpan]:
-        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+        return [span for span in self.spans if span.name == name]
 
     @property
     def names(self) -> set[str]:
-        return {span.name for span in self._exporter.get_finished_spans()}
+        return {span.name for span in self.spans}
 
 
-def run(repository: Path, calls: Callable[[Any], Any], sampler: Any = None) -> Traced:
-    traced = Traced(sampler)
+def run(repository: Path, calls: Callable[[Any], Any], sampler: Any = None, traced: Traced | None = None) -> Traced:
+    traced = traced or Traced(sampler)
 
     async def scenario() -> None:
         async with in_process_server(repository, max_batch_size=16, tracer=traced.tracer) as server:
@@ -151,6 +156,41 @@ def test_failures_and_streams_have_spans_and_unknown_methods_have_none(repositor
     assert failed.status.status_code.name == "UNSET"  # the client's fault
     (stream,) = traced.named(f"{SERVICE}/StreamSamples")
     assert [span.parent for span in traced.named("compute")] == [stream.context] * 5
+
+
+def test_under_other_instrumentation_the_span_of_a_call_is_theirs(repository: Path) -> None:
+    async def calls(server: Any) -> None:
+        await sample(server, SAMPLED, count=2)
+
+    traced = Traced()
+    instrumentor = GrpcAioInstrumentorServer()
+    instrumentor.instrument(tracer_provider=traced.provider)
+    try:
+        run(repository, calls, traced=traced)
+    finally:
+        instrumentor.uninstrument()
+    (call,) = [span for span in traced.spans if span.kind.name == "SERVER"]
+    assert [span.parent for span in (*traced.named("queue"), *traced.named("compute"))] == [call.context] * 2
+
+
+def test_strangers_leave_no_span_and_nonsense_harms_no_call(repository: Path) -> None:
+    traced = Traced()
+    for code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        trace = traced.tracer.begin("/a/B", (("traceparent", SAMPLED), ("tracestate", "a=1,a=2," * 600)), 0.1)
+        assert trace is not None
+        trace.end(code, {})
+    (span,) = traced.spans
+    assert (span.attributes or {})["rpc.grpc.status_code"] == 7
+
+    class Broken(OpenTelemetryTracer):
+        def begin(self, *_: Any) -> Any:
+            raise RuntimeError
+
+    async def calls(server: Any) -> None:
+        assert (await sample(server, count=2)).seed
+
+    traced.tracer = Broken(traced.provider)
+    assert run(repository, calls, traced=traced).spans == (span,)
 
 
 @pytest.mark.parametrize("collecting", [grpc_collector, pytest.param(http_collector, marks=pytest.mark.slow)])

@@ -49,7 +49,8 @@ from ganserve_server.errors import (
     UnsupportedError,
 )
 from ganserve_server.identity.rules import RULES, Rule
-from ganserve_server.monitoring.access_log import AccessLog, model_of
+from ganserve_server.monitoring.access_log import AccessLog
+from ganserve_server.monitoring.call_traces import begin_trace, end_trace
 from ganserve_server.monitoring.call_tracking import (
     OK,
     REQUEST_ID_KEY,
@@ -59,7 +60,7 @@ from ganserve_server.monitoring.call_tracking import (
     MethodStatistics,
     current_call,
 )
-from ganserve_server.tracing.spans import CallTracer, running_trace
+from ganserve_server.tracing.spans import CallTracer
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -142,7 +143,7 @@ class CallHandler(grpc.GenericRpcHandler):
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             if tracer is not None:
-                _begin_trace(tracer, call)
+                begin_trace(tracer, call)
             call.task = asyncio.current_task()
             drain.unary_calls.add(call)
             caller = None
@@ -178,7 +179,7 @@ class CallHandler(grpc.GenericRpcHandler):
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
                 if call.trace is not None:
-                    _end_trace(call)
+                    end_trace(call)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
@@ -191,7 +192,7 @@ class CallHandler(grpc.GenericRpcHandler):
             statistics.running += 1
             request: Any
             if tracer is not None:
-                _begin_trace(tracer, call)
+                begin_trace(tracer, call)
             call.task = asyncio.current_task()
             try:
                 peer = context.peer()
@@ -230,7 +231,7 @@ class CallHandler(grpc.GenericRpcHandler):
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
                 if call.trace is not None:
-                    _end_trace(call)
+                    end_trace(call)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             request = response = call = None  # as above
@@ -341,18 +342,6 @@ class CallHandler(grpc.GenericRpcHandler):
             self._access_log.write(call, time.perf_counter() - call.started, context.peer())
         if self._drain.draining:
             self._drain.call_ended()
-
-
-def _begin_trace(tracer: CallTracer, call: Call) -> None:
-    """Begin the trace of a call in its task, so that what runs there, and what that starts, adds to it."""
-    call.trace = tracer.begin(call.method, call.metadata, time.perf_counter() - call.started)
-    running_trace.set(call.trace)
-
-
-def _end_trace(call: Call) -> None:
-    assert call.trace is not None
-    named = {"request_id": call.request_id, "model": model_of(call.request), "caller": call.identity}
-    call.trace.end(call.code, {f"ganserve.{name}": value for name, value in named.items() if value})
 
 
 def _metadata(context: Context) -> Sequence[tuple[str, str | bytes]]:
