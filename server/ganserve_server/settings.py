@@ -25,6 +25,7 @@ _RANGES = (  # setting, least, most, advice
     ("metrics_port", 0, 65535, " 0 picks a free one."),
     ("workers", 0, math.inf, " 0 chooses for you."),
     ("threads", 0, math.inf, " 0 chooses for you."),
+    ("lone_threads", 0, math.inf, " 0: all cores."),
     ("instances", 1, math.inf, ""),
     ("queue_delay_ms", 0, 60_000, ""),
     ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
@@ -109,6 +110,9 @@ class ServerConfig:
     """Concurrent model calls. 0: on the CPU one for each core, at most 16; on GPUs one for each session."""
     threads: int = 0
     """CPU threads of one model call. 0: cores divided by workers."""
+    lone_threads: int = 0
+    """Most CPU threads of a model call that runs alone. 0: all cores. Used where that is measured to be faster when a
+    model is loaded, for which its weights are kept twice. 1: never."""
     spinning: bool = False
     """Let the CPU threads of a call spin while they wait for each other: faster on an idle machine, much slower on a
     busy one."""

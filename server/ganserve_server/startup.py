@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
-from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
+from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
 from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
@@ -64,6 +64,7 @@ def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, Batc
         provider=choice.name,
         threads=threads,
         calls=workers,
+        lone_threads=choose_lone_threads(choice.name, config.lone_threads),
         bfloat16=config.bfloat16,
         spinning=config.spinning,
         devices=config.devices,

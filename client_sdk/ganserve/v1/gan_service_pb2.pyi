@@ -772,6 +772,9 @@ class VersionSummary(_message.Message):
     HAS_CRITIC_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     STYLE_FIELD_NUMBER: _builtins.int
+    LONE_THREADS_FIELD_NUMBER: _builtins.int
+    LONE_SAMPLES_FIELD_NUMBER: _builtins.int
+    BFLOAT16_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of the model."""
     state: Global___ModelState.ValueType
@@ -780,6 +783,12 @@ class VersionSummary(_message.Message):
     """The reason of a failure; empty in other states."""
     has_critic: _builtins.bool
     """True if it has a critic, which scoring needs. Valid only if the state is ready."""
+    lone_threads: _builtins.int
+    """EngineInfo.lone_threads of the generator."""
+    lone_samples: _builtins.int
+    """EngineInfo.lone_samples of the generator."""
+    bfloat16: _builtins.bool
+    """EngineInfo.bfloat16 of the generator."""
     @_builtins.property
     def sample(self) -> _model_spec_pb2.SampleSpec:
         """Shape and type of a sample. Absent unless the state is ready."""
@@ -812,10 +821,13 @@ class VersionSummary(_message.Message):
         has_critic: _builtins.bool = ...,
         controls: _abc.Iterable[_model_spec_pb2.LatentControl] | None = ...,
         style: _model_spec_pb2.StyleSpec | None = ...,
+        lone_threads: _builtins.int = ...,
+        lone_samples: _builtins.int = ...,
+        bfloat16: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample", "style", b"style"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "has_critic", b"has_critic", "label_names", b"label_names", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "style", b"style", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bfloat16", b"bfloat16", "controls", b"controls", "has_critic", b"has_critic", "label_names", b"label_names", "lone_samples", b"lone_samples", "lone_threads", b"lone_threads", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "style", b"style", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -918,6 +930,9 @@ class EngineInfo(_message.Message):
     CUDA_GRAPHS_FIELD_NUMBER: _builtins.int
     TF32_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    LONE_THREADS_FIELD_NUMBER: _builtins.int
+    LONE_SAMPLES_FIELD_NUMBER: _builtins.int
+    BFLOAT16_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """The graph's file name, as in GraphSpec."""
     max_batch_size: _builtins.int
@@ -928,6 +943,12 @@ class EngineInfo(_message.Message):
     """True if matrix products and convolutions may round float32 to TF32 (CUDA only)."""
     threads: _builtins.int
     """Threads of one call on the CPU."""
+    lone_threads: _builtins.int
+    """Threads of a call that runs while no other one does, where that was measured to be faster. 0: as others."""
+    lone_samples: _builtins.int
+    """Most samples of such a call; more are shared among all workers."""
+    bfloat16: _builtins.bool
+    """True if it computes in bfloat16."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Execution providers of the session in order of preference, as onnxruntime reports them."""
@@ -956,10 +977,13 @@ class EngineInfo(_message.Message):
         cuda_graphs: _builtins.bool = ...,
         tf32: _builtins.bool = ...,
         threads: _builtins.int = ...,
+        lone_threads: _builtins.int = ...,
+        lone_samples: _builtins.int = ...,
+        bfloat16: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_buckets", b"batch_buckets", "cuda_graphs", b"cuda_graphs", "file", b"file", "instances", b"instances", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers", "tf32", b"tf32", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_buckets", b"batch_buckets", "bfloat16", b"bfloat16", "cuda_graphs", b"cuda_graphs", "file", b"file", "instances", b"instances", "lone_samples", b"lone_samples", "lone_threads", b"lone_threads", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers", "tf32", b"tf32", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,36 +6,19 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
+from ganserve_server.engine.lone_calls import LoneCalls, Session, measure_lone_calls
 from ganserve_server.engine.providers import ON_CPU, OPENVINO
 from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
 _TRIALS = 5
-
-
-class _Session(Protocol):
-    """A graph on one device."""
-
-    cuda_graphs: bool
-    device: str
-    providers: tuple[str, ...]
-    nodes_by_provider: dict[str, int]
-    inputs: Sequence[Any]
-    """Described as onnxruntime does: name, type, shape."""
-    outputs: Sequence[Any]
-
-    def __init__(
-        self, file: str, content: bytes, config: EngineConfig, output_names: Sequence[str], device: int, /
-    ) -> None: ...
-
-    def run(self, feed: Feed, outputs: int | None = None, /) -> list[NDArray[np.generic]]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +69,8 @@ class Engine:
         devices = (0,) if config.provider in ON_CPU else config.devices
         numbers = [device for device in devices for _ in range(config.instances)]
         self._sessions = [kind(file, content, config, names, device) for device in numbers]
+        self.lone_calls: LoneCalls | None = None
+        """How calls run that run alone; None: like others."""
         self.tf32 = uses_tf32(content, config)
         """True if float32 may be rounded to TF32."""
         self.cuda_graphs = any(session.cuda_graphs for session in self._sessions)
@@ -103,14 +88,25 @@ class Engine:
     def run(self, feed: Feed, worker: int = 0, *, more: bool = False) -> list[NDArray[np.generic]]:
         """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
 
-        `more` asks for those that only some calls need. The GIL is released meanwhile.
+        `more` asks for those that only some calls need. Worker -1 stands for a call that runs alone. The GIL is
+        released meanwhile.
 
         Raises:
             MemoryFullError: The device had no memory left.
             EngineError: The graph failed to run, or an output has a wrong shape or type.
         """
-        outputs = None if more else self._usual
-        return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed, outputs))
+        outputs, lone = None if more else self._usual, self.lone_calls
+        session = self._sessions[worker % len(self._sessions)] if worker >= 0 or lone is None else lone.session
+        return self._checked(feed, session.run(feed, outputs))
+
+    def measure_lone_calls(self, content: bytes, full: Feed) -> None:
+        """Find out whether calls that run alone are faster on all cores; `full` is a feed of the largest batch."""
+        names = [tensor.name for tensor in self._outputs]
+
+        def make(config: EngineConfig) -> Session:
+            return _session_type(config)(self.file, content, config, names, 0)
+
+        self.lone_calls = measure_lone_calls(make, self._sessions[0], self.config, full, len(content))
 
     def warm_up(self, feeds: Sequence[Feed]) -> list[list[NDArray[np.generic]]]:
         """Run the feeds on every session and return all outputs of the first session for each feed.
@@ -153,7 +149,7 @@ class Engine:
                 break
         return fastest_s
 
-    def _try(self, session: _Session, feed: Feed) -> list[NDArray[np.generic]]:
+    def _try(self, session: Session, feed: Feed) -> list[NDArray[np.generic]]:
         count = _count(feed)
         try:
             results = self._checked(feed, session.run(feed))
@@ -176,7 +172,7 @@ class Engine:
         return results
 
 
-def _session_type(config: EngineConfig) -> type[_Session]:
+def _session_type(config: EngineConfig) -> type[Session]:
     if config.provider == OPENVINO:
         from ganserve_server.engine.openvino_session import OpenVinoSession
 

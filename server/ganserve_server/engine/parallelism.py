@@ -28,6 +28,11 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
     return workers, threads or max(1, cores // workers)
 
 
+def choose_lone_threads(provider: str, lone_threads: int) -> int:
+    """Return the most threads of a call that runs alone; 0 means choose."""
+    return lone_threads or (usable_cores() if provider in ON_CPU else 1)
+
+
 def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -> tuple[int, ...]:
     """Return the batch sizes that calls are padded to, ending with `max_batch_size`; () for no padding.
 

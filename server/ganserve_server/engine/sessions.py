@@ -53,6 +53,8 @@ class EngineConfig:
     """Threads of one call on the CPU."""
     calls: int = 1
     """Simultaneous calls."""
+    lone_threads: int = 1
+    """Most threads of a call that runs alone; at most `threads`: as others."""
     bfloat16: bool = False
     """Compute in bfloat16, with 7 bits of mantissa (OpenVINO only)."""
     spinning: bool = False
@@ -119,6 +121,8 @@ def make_session(
     # onnxruntime's own format would pass by the checks of `onnx_files`.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
+    # Never spin between calls.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # On a GPU the CPU runs only the few nodes that CUDA has no kernel for.
     options.intra_op_num_threads = config.threads if config.provider == CPU else 1
     try:

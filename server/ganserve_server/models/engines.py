@@ -58,12 +58,18 @@ def make_engines(package: Package, config: EngineConfig, feeds: Sequence[Feed]) 
     critic_feeds = try_generator(generator, info, feeds)
     if critic is not None:
         try_critic(critic, spec, critic_feeds)
+    typicality_feeds = [] if typicality is None else try_typicality(typicality, critic_feeds)
+    generator.measure_lone_calls(package.generator, feeds[-1])
+    if critic is not None and package.critic is not None:
+        critic.measure_lone_calls(package.critic, critic_feeds[-1])
+    if typicality is not None and package.typicality is not None:
+        typicality.measure_lone_calls(package.typicality, typicality_feeds[-1])
     return Engines(
         generator=generator,
         critic=critic,
         typicality=typicality,
         critic_feeds=critic_feeds,
-        typicality_feeds=[] if typicality is None else try_typicality(typicality, critic_feeds),
+        typicality_feeds=typicality_feeds,
     )
 
 

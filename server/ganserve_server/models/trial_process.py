@@ -57,7 +57,7 @@ class TrialProcesses:
         if way in self._passed:
             return
         # One session is enough, and to measure which is faster is for the server.
-        once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off")
+        once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off", lone_threads=1)
         if engine.conv_search == "measure":
             once = replace(once, conv_search="heuristic")
         if engine.conv_layout == "measure":
