@@ -92,6 +92,8 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:
+                if response is not None and not response.ListFields():
+                    continue  # Ray Serve's proxy sends an empty message before the status of a failed stream
                 if response is not None:
                     self._transport.answered(endpoint)
                 return response

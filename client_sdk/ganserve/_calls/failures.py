@@ -37,8 +37,9 @@ _CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
     grpc.StatusCode.CANCELLED: errors.RequestCancelled,
 }  # every other status is a ServerError
 
-# The detail that grpc.aio gives, as INTERNAL, if the connection breaks while a message is being sent.
-_BROKE_WHILE_SENDING = "Internal error from Core"
+# Details of INTERNAL that mean a broken connection: grpc.aio's if it breaks while a message is being sent, that of a
+# stream whose proxy (Envoy) has lost its server, and that of Ray Serve's proxy if a replica dies.
+_BROKE = re.compile(r"Internal error from Core|.*RST_STREAM|The actor (died|\S+ is unavailable)")
 # gRPC's messages if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _NO_TARGET = "target uri is not valid"
@@ -104,7 +105,7 @@ def from_rpc_error(
     target = endpoint.target
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
-    if code is grpc.StatusCode.INTERNAL and details.startswith(_BROKE_WHILE_SENDING):
+    if code is grpc.StatusCode.INTERNAL and _BROKE.match(details):
         code = grpc.StatusCode.UNAVAILABLE
     if _NO_TARGET in details:
         return errors.InvalidRequest.of("target", f'is {target!r}; expected "host:port" or a target that gRPC knows')
