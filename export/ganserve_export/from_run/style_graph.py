@@ -24,8 +24,9 @@ SAMPLES, USED_W = "samples", "used_w"
 class Synthesis(Protocol):
     """The part of a style-based generator that makes images from w's."""
 
-    noise_sides: Sequence[int]
-    """R of each layer with noise; empty: it has none."""
+    @property
+    def noise_sides(self) -> Sequence[int]:
+        """R of each layer with noise; empty: it has none."""
 
     @property
     def constant_noise(self) -> Sequence[Tensor]:
@@ -48,8 +49,14 @@ class StyleGenerator(Protocol):
     latent_dim: int
     label_count: int
     w_dim: int
-    mapping: Mapping
-    synthesis: Synthesis
+
+    @property
+    def mapping(self) -> Mapping:
+        """The mapping network."""
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """The synthesis network."""
 
     @property
     def layers(self) -> int:
