@@ -20,8 +20,8 @@ from ganserve_training.presets import PRESETS
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Flags of torchrun, curl, uvicorn and mypy, and one misspelt on purpose.
-OTHERS = {"--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
+# Flags of torchrun, legacy.py, curl, uvicorn and mypy, and one misspelt on purpose.
+OTHERS = {"--source", "--dest", "--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # One command ends at the next command, or at the end of the line or of the code.
 COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 
