@@ -20,8 +20,8 @@ from ganserve_training.presets import PRESETS
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Flags of torchrun, curl, uvicorn and mypy, and one misspelt on purpose.
-OTHERS = {"--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
+# Flags of torchrun, legacy.py, curl, uvicorn and mypy, and one misspelt on purpose.
+OTHERS = {"--source", "--dest", "--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # Commands of these have flags of their own.
 OTHER_PROGRAMS = re.compile(r"^ *(?:docker|mkdir|kubectl|helm|sudo) (?:.*\\\n)*.*$", re.MULTILINE)
 # One command ends at the next command, or at the end of the line or of the code.
