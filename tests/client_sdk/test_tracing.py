@@ -120,11 +120,13 @@ def test_an_own_traceparent_and_suppression_are_respected(
     assert "trace_id" not in logged(logging_server)["Sample"]
 
 
-def test_the_sdk_does_not_import_opentelemetry(server: str) -> None:
+def test_the_sdk_does_not_import_opentelemetry(logging_server: ServerProcess) -> None:
     program = (
         "import sys, ganserve\n"
         "with ganserve.Client(sys.argv[1], model='tiny') as client: client.sample(1)\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
-    done = subprocess.run([sys.executable, "-c", program, server], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, logging_server.address], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
