@@ -92,6 +92,20 @@ def test_the_same_with_asyncio(spans: InMemorySpanExporter, logging_server: Serv
     check(spans, logging_server)
 
 
+def test_a_local_server_adds_its_spans(spans: InMemorySpanExporter, repository: Path) -> None:
+    with Client.local(repository, model="tiny") as client:
+        client.sample(2, "one")
+    ours, theirs = (
+        [span for span in spans.get_finished_spans() if span.kind is kind and span.name.endswith("/Sample")]
+        for kind in (trace.SpanKind.CLIENT, trace.SpanKind.SERVER)
+    )
+    (client_span,), (server_span,) = ours, theirs
+    assert server_span.parent is not None
+    assert client_span.context is not None
+    assert server_span.parent.span_id == client_span.context.span_id
+    assert [span.parent for span in spans.get_finished_spans() if span.name == "compute"] == [server_span.context]
+
+
 def test_failures_are_told_and_a_stream_that_is_left_ends(
     spans: InMemorySpanExporter, logging_server: ServerProcess
 ) -> None:
