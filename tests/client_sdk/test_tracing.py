@@ -92,6 +92,20 @@ def test_the_same_with_asyncio(spans: InMemorySpanExporter, logging_server: Serv
     check(spans, logging_server)
 
 
+def test_a_local_server_adds_its_spans(spans: InMemorySpanExporter, repository: Path) -> None:
+    with Client.local(repository, model="tiny") as client:
+        client.sample(2, "one")
+    ours, theirs = (
+        [span for span in spans.get_finished_spans() if span.kind is kind and span.name.endswith("/Sample")]
+        for kind in (trace.SpanKind.CLIENT, trace.SpanKind.SERVER)
+    )
+    (client_span,), (server_span,) = ours, theirs
+    assert server_span.parent is not None
+    assert client_span.context is not None
+    assert server_span.parent.span_id == client_span.context.span_id
+    assert [span.parent for span in spans.get_finished_spans() if span.name == "compute"] == [server_span.context]
+
+
 def test_failures_are_told_and_a_stream_that_is_left_ends(
     spans: InMemorySpanExporter, logging_server: ServerProcess
 ) -> None:
@@ -120,11 +134,13 @@ def test_an_own_traceparent_and_suppression_are_respected(
     assert "trace_id" not in logged(logging_server)["Sample"]
 
 
-def test_the_sdk_does_not_import_opentelemetry(server: str) -> None:
+def test_the_sdk_does_not_import_opentelemetry(logging_server: ServerProcess) -> None:
     program = (
         "import sys, ganserve\n"
         "with ganserve.Client(sys.argv[1], model='tiny') as client: client.sample(1)\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
-    done = subprocess.run([sys.executable, "-c", program, server], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, logging_server.address], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"

@@ -1,4 +1,7 @@
-"""Send spans to a collector by OTLP. Nothing is sent, nor is OpenTelemetry imported, without an endpoint."""
+"""Send spans to a collector by OTLP, or to where the process's application sends its own.
+
+Without an endpoint or such an application nothing is sent, nor is OpenTelemetry imported.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import sys
 import threading
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -26,18 +30,20 @@ _log = logging.getLogger(__name__)
 
 
 class Tracing:
-    """The tracing of a server process; `tracer` is None without an endpoint."""
+    """The tracing of a server; `tracer` is None if nobody wants it."""
 
     def __init__(self, endpoint: str | None, protocol: Protocol = "grpc", ratio: float | None = None) -> None:
         """Begin to send spans to `endpoint`, a checked URL; raise StartupError without the extra `otel`.
 
+        A process that has set up OpenTelemetry already, as by `opentelemetry-instrument`, sends them its way.
+
         `ratio` is the share of calls to sample whose client says nothing about it; None leaves it to OpenTelemetry's
         own variables, whose default is 1.
         """
-        self.tracer: OpenTelemetryTracer | None = None
+        self.tracer: OpenTelemetryTracer | None = application_tracer()
         """Traces the calls."""
         self._provider: TracerProvider | None = None
-        if endpoint is None:
+        if endpoint is None or self.tracer is not None:
             return
         try:
             self._provider = _provider(endpoint, protocol, ratio)
@@ -67,6 +73,16 @@ class Tracing:
             await asyncio.wait_for(sent.wait(), _FLUSH_S)
         except TimeoutError:
             _log.warning("the last spans were not sent: the collector did not take them within %g s", _FLUSH_S)
+
+
+def application_tracer() -> OpenTelemetryTracer | None:
+    """Return a tracer that uses what this process has set up of OpenTelemetry; None if it has set up nothing."""
+    api, sdk = sys.modules.get("opentelemetry.trace"), sys.modules.get("opentelemetry.sdk.trace")
+    if api is None or sdk is None or not isinstance(provider := api.get_tracer_provider(), sdk.TracerProvider):
+        return None
+    from ganserve_server.tracing.opentelemetry_spans import OpenTelemetryTracer
+
+    return OpenTelemetryTracer(provider)
 
 
 def _provider(endpoint: str, protocol: Protocol, ratio: float | None) -> TracerProvider:
