@@ -59,6 +59,10 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         say(configuration.report())
         stop = _stop_signal()
         loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
+        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
+        # load's thread waits for its trial.
+        gc.collect()
+        gc.freeze()
         await _first(loading, stop)
         if not loading.done():
             _log.info("stopped while models were being loaded")
@@ -71,9 +75,8 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         await server.start(GanService(repository, limits))
         if config.poll_s:
             repository.watch(config.poll_s)
-        # Leave what is loaded out of later collections of garbage, which held the event loop for 40 ms.
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # the models, too
+        gc.enable()
         where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
         say(f"{report}{others}serving on {where}\n")
         watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
