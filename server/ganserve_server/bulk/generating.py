@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from ganserve.v1 import tensor_pb2
+from ganserve_server.bulk.parquet import require_pyarrow
 from ganserve_server.bulk.run import Shard, own_thread, side_by_side
 from ganserve_server.bulk.sample_job import SampleJob, parts_of
 from ganserve_server.bulk.writers import WRITERS, Part, ShardFacts
@@ -14,6 +18,7 @@ from ganserve_server.errors import BulkError, RequestError
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.pictures.encoding import encoded_files
 from ganserve_server.pictures.formats import FORMATS
+from ganserve_server.pictures.png_files import png_files
 from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined
@@ -28,6 +33,8 @@ class Generator:
 
     def __init__(self, model: Model, job: SampleJob, description: dict[str, Any]) -> None:
         """Check the job against the model, and raise BulkError if they do not fit."""
+        if job.form == "parquet":
+            require_pyarrow("--format parquet:")
         self._model, self._job = model, job
         self._plan = job.plan(model)
         self._facts = ShardFacts(info=model.info, job=job, description=description)
@@ -54,24 +61,29 @@ class Generator:
         self._model.close()
 
     async def _part(self, rows: range) -> Part:
-        job, plan = self._job, self._plan
-        work = replace(plan.work, offset=job.offset + rows.start, labels=job.labels_of(rows))
+        job = self._job
+        work = replace(self._plan.work, offset=job.offset + rows.start, labels=job.labels_of(rows))
         try:
             drawn = await self._draw(work, len(rows))
         except RequestError as error:
             raise BulkError(f"samples {work.offset} to {work.offset + len(rows) - 1}: {error}") from error
-        files = None
-        if plan.encoding in FORMATS:
-            files = await encoded_files(self._threads, drawn.samples, plan.encoding)
+        samples = joined(drawn.samples)
         return Part(
             first=work.offset,
-            samples=joined(drawn.samples),
-            files=files,
+            samples=samples,
+            files=await self._files(samples),
             labels=joined(drawn.labels) if drawn.labels else None,
             latents=joined(drawn.latents) if job.latents else None,
             scores=drawn.scores if job.scores else None,
             probabilities=drawn.probabilities if job.scores else None,
         )
+
+    async def _files(self, samples: NDArray[Any]) -> list[bytes] | None:
+        """Return pictures [N, H, W, C] as files; None if the job wants raw samples."""
+        encoding = self._plan.encoding
+        if encoding == tensor_pb2.ENCODING_PNG:
+            return await self._threads.map(lambda rows: png_files(samples[rows]), len(samples), samples[0].nbytes)
+        return await encoded_files(self._threads, [samples], encoding) if encoding in FORMATS else None
 
     async def _draw(self, work: GeneratorWork, count: int) -> Drawn:
         selection = self._plan.selection

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MISSING_PYARROW = "needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
+from ganserve_server.errors import BulkError
+
+_MISSING = "needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
+
+
+def require_pyarrow(what: str) -> None:
+    """Raise BulkError if pyarrow is not installed, which `what` needs."""
+    if find_spec("pyarrow") is None:
+        raise BulkError(f"{what} {_MISSING}")
 
 
 def vectors(rows: NDArray[Any]) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.bulk.parquet import MISSING_PYARROW
 from ganserve_server.bulk.sources import PICTURES, TABLE, Source, refusals
 from ganserve_server.errors import BulkError
 
@@ -68,10 +67,8 @@ def _table(source: Source, folder: str) -> dict[str, str]:
 
 
 def _parquet(source: Source, files: Sequence[str]) -> Iterator[Row]:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise BulkError(f"FILES {source.place}: Parquet {MISSING_PYARROW}") from None
+    import pyarrow.parquet
+
     for name in files:
         shown = f"{source.place}/{name}" if name else source.place
         with refusals(shown), source.open(name) as file:

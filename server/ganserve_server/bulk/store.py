@@ -198,7 +198,11 @@ class UrlStore(Store):
         """Return a path on this machine, which is uploaded."""
         with tempfile.TemporaryDirectory(prefix="ganserve-bulk-") as folder:
             path = Path(folder, name)
-            yield path
+            try:
+                yield path
+            except OSError as error:
+                fix = "Free some space there, or set TMPDIR, and run the same command again"
+                raise BulkError(f"{folder}: {error.strerror or error}. {fix}: finished shards stay.") from error
             with self._refusals():
                 self._upload(path, name)
 

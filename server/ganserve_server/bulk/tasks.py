@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -82,7 +82,9 @@ def run_task(
     Raises BulkError if the place belongs to another job, the task does not fit the model, or it cannot go on.
     """
     notes = _compared(store, description)
-    worker = task.open(load_model(config, package))
+    # This machine only checks the task for a cluster, and may have no GPU.
+    here = config if elsewhere is None else replace(config, provider="cpu")
+    worker = task.open(load_model(here, package))
     try:
         if notes is None:  # a new job, which fits the model
             text = json.dumps({"job": description, "made_with": _libraries()}, indent=2)

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.bulk.parquet import MISSING_PYARROW, hugging_face, vectors
+from ganserve_server.bulk.parquet import hugging_face, vectors
 from ganserve_server.bulk.store import INDEX_FILE
-from ganserve_server.errors import BulkError
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import is_image
 
@@ -83,10 +82,8 @@ class ParquetWriter:
     """Writes one row a sample, and one row group for each part."""
 
     def __init__(self, path: Path, facts: ShardFacts) -> None:
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            raise BulkError(f"--format parquet: {MISSING_PYARROW}") from None
+        import pyarrow.parquet
+
         self._facts = facts
         self._schema = _schema(facts)
         self._file = path.open("xb")

@@ -99,7 +99,7 @@ def build(settings: Mapping[str, Any]) -> Application:
         ray_actor_options={"num_cpus": config.cpus, "num_gpus": config.gpus},
         health_check_period_s=5,
     )
-    return deployment(Replica).bind(config.server())  # type: ignore[no-any-return]
+    return deployment(Replica).bind(config.server())
 
 
 def _read(name: str, text: str, kind: type) -> Any:

@@ -62,13 +62,15 @@ def _make(
     workers = _room(cpus, gpus, len(shards))
     job = store.read(JOB_FILE)
     common = ray.put((task, package, config, store.place, job, list(shards)))
+    # As bytes, for Ray complains about references among the arguments of workers that it may have to start again.
+    reference = ray.cloudpickle.dumps(common)
     # Ray Data's own bar and log would stand beside ours.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     numbers = ray.data.from_numpy(np.array_split(np.arange(len(shards)), min(len(shards), _MOST_BLOCKS)))
     done = numbers.map_batches(
         _ShardMaker,
-        fn_constructor_args=(common,),
+        fn_constructor_args=(reference,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=0 if gpus else cpus,
@@ -84,9 +86,9 @@ def _make(
 class _ShardMaker:
     """A worker of the cluster."""
 
-    def __init__(self, common: Any) -> None:
+    def __init__(self, reference: bytes) -> None:
         """Load the model, and check that this machine sees the job's place."""
-        self._task, package, config, place, job, self._shards = ray.get(common)
+        self._task, package, config, place, job, self._shards = ray.get(ray.cloudpickle.loads(reference))
         self._store = open_store(place)
         if self._store.read(JOB_FILE) != job:
             raise BulkError(

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -327,6 +328,17 @@ def test_bad_input_is_named(repository: Path, tmp_path: Path, words: tuple[objec
     out = tmp_path / "out"
     assert said_so in refusal(repository, out, *words)
     assert not out.exists() or not [*out.iterdir()]
+
+
+def test_a_missing_library_is_named(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganserve_server.bulk.parquet.find_spec", lambda _: None)
+    said_so = "--format parquet: needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
+    assert refusal(repository, tmp_path / "out") == said_so
+    assert not [*(tmp_path / "out").iterdir()]
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    assert "URLs need fsspec, which is not installed" in refusal(repository, "memory://x")
+    if find_spec("ray") is None:
+        assert "--ray auto: needs ray, which is not installed" in refusal(repository, tmp_path / "out", "--ray", "auto")
 
 
 def test_label_files_are_checked(repository: Path, tmp_path: Path) -> None:

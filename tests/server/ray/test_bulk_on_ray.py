@@ -28,30 +28,33 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("form", ["parquet", "webdataset", "png"])
-def test_shards_and_scores_are_those_of_one_machine(cluster: str, repository: Path, tmp_path: Path, form: str) -> None:
-    words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--seed", 5, "--scores")
-    words += (
-        "--format",
-        form,
-        "--shard-size",
-        20,
-        "--label",
-        "two",
-        "--label",
-        "zero",
-        "--select",
-        "best-of:2",
+def test_shards_and_scores_are_those_of_one_machine(cluster: str, repository: Path, tmp_path: Path) -> None:
+    """A job that began on one machine goes on there."""
+    words = (
+        "generate",
+        "--models",
+        repository,
+        "--model",
+        "tiny",
+        "-n",
+        60,
+        "--seed",
+        5,
+        "--scores",
         "--out",
+        tmp_path,
     )
-    said(*words, tmp_path / "here")
-    said(*words, tmp_path / "there", "--ray", cluster)
-    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
-    if form == "parquet":
-        scoring = ("score-bulk", tmp_path / "here", "--models", repository, "--model", "tiny", "--out")
-        said(*scoring, tmp_path / "scores", "--ray", cluster)
-        scores, drawn = (pq.read_table(folder)["score"] for folder in (tmp_path / "scores", tmp_path / "here"))
-        assert scores == drawn
+    words += ("--out", tmp_path, "--shard-size", 20, "--label", "two", "--label", "zero", "--select", "best-of:2")
+    said(*words)
+    before = files_of(tmp_path)
+    for number in (0, 2):
+        (tmp_path / f"samples-0000{number}-of-00003.parquet").unlink()
+    assert "made 40 in" in said(*words, "--ray", cluster)
+    assert files_of(tmp_path) == before
+    out = tmp_path / "scores"
+    said("score-bulk", tmp_path, "--models", repository, "--model", "tiny", "--out", out, "--ray", cluster)
+    scores, drawn = (pq.read_table(sorted(folder.glob("*.parquet")))["score"] for folder in (out, tmp_path))
+    assert scores == drawn
 
 
 def test_a_lost_worker_costs_nothing(cluster: str, tmp_path: Path) -> None:
@@ -59,33 +62,24 @@ def test_a_lost_worker_costs_nothing(cluster: str, tmp_path: Path) -> None:
     words = ["generate", "--models", tmp_path / "models", "-n", 4000, "--seed", 3, "--shard-size", 200, "--out"]
     command = [sys.executable, "-m", "ganserve", *map(str, words), str(tmp_path / "there"), "--ray", cluster]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: len([*tmp_path.glob("there/samples-*")]) >= 2, "two shards", patience_s=120)
+        wait_for(lambda: len([*tmp_path.glob("there/samples-*")]) >= 2, "two shards", patience_s=240)
         workers = [
             each
             for each in psutil.process_iter(["cmdline"])
             if "MapWorker(MapBatches(_ShardMaker))" in " ".join(each.info["cmdline"] or [])
         ]
         os.kill(workers[0].pid, signal.SIGKILL)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=500)
     assert process.returncode == 0, errors
     said(*words, tmp_path / "here")
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
-
-
-def test_a_stopped_job_goes_on_elsewhere(cluster: str, repository: Path, tmp_path: Path) -> None:
-    words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--seed", 5, "--shard-size", 20, "--out")
-    said(*words, tmp_path)
-    before = files_of(tmp_path)
-    (tmp_path / "samples-00001-of-00003.parquet").unlink()
-    assert "made 20 in" in said(*words, tmp_path, "--ray", cluster)
-    assert files_of(tmp_path) == before
 
 
 def test_refusals(cluster: str, repository: Path, tmp_path: Path) -> None:
     words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--out", tmp_path / "out", "--ray")
     for more, said_so in [
         ((cluster, "--ray-cpus", 99), "--ray-cpus 99: the cluster has 4. Ask for less."),
-        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: "),
+        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: the cluster has 0. Ask for less."),
         ((cluster, "--label", "x"), "--label x: not a label of model 'tiny'"),
     ]:
         done = ganserve(*words, *more)
