@@ -240,6 +240,8 @@ class ModelInfo:
     """Origin of the package."""
     engines: tuple[EngineInfo, ...]
     """The graphs in this server."""
+    package_sha256: str = ""
+    """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits, as in marks of pictures; empty: unknown."""
 
     @property
     def conditional(self) -> bool:

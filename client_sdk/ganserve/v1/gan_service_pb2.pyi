@@ -159,6 +159,7 @@ class SampleRequest(_message.Message):
     LATENTS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    UNMARKED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
@@ -181,6 +182,10 @@ class SampleRequest(_message.Message):
     """Return the critic's scores and probabilities of the samples too."""
     priority: Global___Priority.ValueType
     """Priority in the queue."""
+    unmarked: _builtins.bool
+    """Leave the mark out of PNG, JPEG and WebP files. Else, unless the server's settings switch marks off, each file says in
+    XMP that it is generated, and what it takes to draw it again: model, version, package, seed, index, label and options.
+    """
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Labels by index: one for all samples, or one for each. Conditional models only; excludes label_names. With neither, a
@@ -225,10 +230,11 @@ class SampleRequest(_message.Message):
         latents: _tensor_pb2.Tensor | None = ...,
         controls: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         priority: Global___Priority.ValueType = ...,
+        unmarked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "latents", b"latents", "seed", b"seed", "selection", b"selection", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "unmarked", b"unmarked", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -289,6 +295,7 @@ class SampleResponse(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     SELECTION_FIELD_NUMBER: _builtins.int
+    PACKAGE_SHA256_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that drew them."""
     version: _builtins.int
@@ -297,6 +304,8 @@ class SampleResponse(_message.Message):
     """The seed used: the request's, or the one that the server drew. 0 if the request gave latents."""
     offset: _builtins.int
     """Index of the first sample of this message within the seed's sequence."""
+    package_sha256: _builtins.str
+    """SHA-256 of the manifest of the package that drew them, 64 lower-case hexadecimal digits. Empty: unknown."""
     @_builtins.property
     def samples(self) -> _tensor_pb2.Samples:
         """The samples."""
@@ -339,10 +348,11 @@ class SampleResponse(_message.Message):
         scores: _abc.Iterable[_builtins.float] | None = ...,
         probabilities: _abc.Iterable[_builtins.float] | None = ...,
         selection: Global___SelectionReport | None = ...,
+        package_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents", "samples", b"samples", "selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "package_sha256", b"package_sha256", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,6 +792,11 @@ class GetModelResponse(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    PACKAGE_SHA256_FIELD_NUMBER: _builtins.int
+    package_sha256: _builtins.str
+    """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits: it holds the digests of all its files. Empty:
+    unknown.
+    """
     @_builtins.property
     def spec(self) -> _model_spec_pb2.ModelSpec:
         """The package's manifest."""
@@ -800,10 +815,11 @@ class GetModelResponse(_message.Message):
         spec: _model_spec_pb2.ModelSpec | None = ...,
         engines: _abc.Iterable[Global___EngineInfo] | None = ...,
         limits: Global___MessageLimits | None = ...,
+        package_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "limits", b"limits", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "limits", b"limits", "package_sha256", b"package_sha256", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
