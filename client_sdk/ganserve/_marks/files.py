@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PNG_KEYWORD = "XML:com.adobe.xmp"
+PNG_KEYWORD = "XML:com.adobe.xmp"
+"""Keyword of the text chunk with XMP in a PNG."""
 _HEADER_END = 33  # of a PNG: signature and IHDR
-_ITXT = b"iTXt" + _PNG_KEYWORD.encode() + bytes(5)  # not compressed, no language, no translation
+_ITXT = b"iTXt" + PNG_KEYWORD.encode() + bytes(5)  # not compressed, no language, no translation
 
 
 def png_with_xmp(file: bytes, xmp: bytes) -> bytes:
@@ -36,5 +37,5 @@ def write_marked(form: str, write: Callable[..., bytes], xmp: bytes | None) -> b
 
 def xmp_of(info: dict[Any, Any]) -> bytes:
     """Return the XMP of an image that Pillow has loaded, from its `info`; empty if it has none."""
-    found = info.get("xmp", info.get(_PNG_KEYWORD, b""))
+    found = info.get("xmp", info.get(PNG_KEYWORD, b""))
     return found if isinstance(found, bytes) else str(found).encode(errors="replace")
