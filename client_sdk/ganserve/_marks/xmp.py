@@ -11,7 +11,6 @@ import binascii
 import re
 from dataclasses import replace
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from ganserve._marks.mark import (
     DIGITAL_SOURCE_TYPE,
@@ -33,6 +32,10 @@ _HEAD = (
 )
 _TAIL = '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# By hand: the standard library's functions load its HTTP client.
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+)
 _NUMBER, _SHA256 = re.compile("[0-9]{1,20}"), re.compile("[0-9a-f]{64}")
 
 
@@ -60,7 +63,7 @@ class MarkWriter:
             if shared.seed is not None:
                 head.append(f' ganserve:Seed="{shared.seed}"')
             if shared.options and len(shared.options) <= MOST_OPTIONS_BYTES:
-                tail.append(f"<ganserve:Options>{escape(shared.options)}</ganserve:Options>")
+                tail.append(f"<ganserve:Options>{shared.options.translate(_ESCAPES)}</ganserve:Options>")
         tail.append(f"</rdf:Description>{_TAIL}")
         self._head, self._tail = "".join(head), "".join(tail)
         self._labels: dict[int, str] = {}
@@ -118,7 +121,8 @@ def read_mark(xmp: bytes) -> tuple[Mark | None, str]:
 
 
 def _attribute(text: str) -> str:
-    return quoteattr(_NOT_XML.sub("\ufffd", text))
+    readable = _NOT_XML.sub("\ufffd", text)
+    return f'"{readable.translate(_ESCAPES)}"'
 
 
 def _mark(own: dict[str, str]) -> Mark:
