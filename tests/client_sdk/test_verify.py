@@ -19,6 +19,7 @@ from ganserve._calls.unary_calls import Call
 from ganserve._marks.files import png_with_xmp
 from ganserve._marks.mark import Mark
 from ganserve._marks.xmp import MarkWriter
+from ganserve._results.origin import Origin
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from tiny_packages import TinyModel, build_tiny_package
 
@@ -151,6 +152,17 @@ def test_changed_pictures_say_how_far(client: Client) -> None:
     assert found["edited"].mean_difference == pytest.approx(difference.mean())
     assert found["resized"].notes == ("the picture is 72x100 pixels, resized to 24x32",)
     assert "it differs by" in found["other"].reason
+
+
+def test_a_picture_cannot_ask_for_any_number_of_draws(client: Client) -> None:
+    many = client.sample(1, model="gray", seed=1, select=BestOf(2))
+    origin = Origin("", '{"selection":{"max_proposals_per_sample":1024,"method":"SELECTION_METHOD_BEST_OF_N"}}')
+    copies = dataclasses.replace(many[np.zeros(1100, int)], indices=np.arange(1100), origin=origin)
+    verdict = client.verify(copies.grid_png(scale=1))
+    assert verdict.likeness == "unknown"
+    assert "it would take 1,126,400 draws" in verdict.reason
+    with pytest.raises(InvalidRequest, match="label: is for a picture of one sample; this one has 1100"):
+        client.verify(copies.grid_png(scale=1), label="one")
 
 
 def test_a_grid_with_one_changed_sample_is_a_changed_copy(client: Client) -> None:

@@ -15,6 +15,7 @@ from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._calls.arrays import to_tensor
 from ganserve._calls.labels import label_fields
 from ganserve._calls.requests import sample_request
+from ganserve._errors import InvalidRequest
 from ganserve._marks.mark import request_options
 from ganserve.v1 import gan_service_pb2
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ganserve._marks.mark import Mark
+    from ganserve._results.grid_picture import Grid
     from ganserve._results.marked_picture import MarkedPicture
     from ganserve._results.models import ModelInfo
     from ganserve._results.selection import Selection
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_REQUEST_BYTES = 2**23  # of one answer's samples
 _MOST_CALLS = 256
+_MOST_DRAWS = 2**20  # proposals of a selection count: a stranger's mark makes the caller's server work
 _MOST_TRIED, _MOST_LABELS, _MOST_INDICES = 1024, 64, 64  # where the caller knows neither index nor label
 _LARGEST_GAP = 8  # between indices that are drawn together
 _OTHERS = 8
@@ -50,6 +54,12 @@ class Told:
     label: Label | None
     options: gan_service_pb2.SampleRequest
     """A request with the other options that the caller told."""
+
+    @property
+    def something(self) -> bool:
+        """True if the caller told anything."""
+        told = (self.model, self.version, self.seed, self.index, self.label)
+        return any(each is not None for each in told) or bool(request_options(self.options))
 
     @classmethod
     def of(
@@ -85,6 +95,11 @@ class Redrawing:
     places: npt.NDArray[np.intp] | None
     """The place of each of the picture's samples among those drawn, [N]; None: the nearest one is to be found."""
 
+    def __post_init__(self) -> None:
+        draws = sum(each.count * max(1, each.selection.max_proposals_per_sample) for each in self.requests)
+        if draws > _MOST_DRAWS:
+            raise NotDrawableError(f"it would take {draws:,} draws; a picture may ask for at most {_MOST_DRAWS:,}")
+
     @property
     def tried(self) -> str:
         """What was tried where the index was unknown, for people."""
@@ -95,10 +110,10 @@ def plan(picture: MarkedPicture, told: Told, info: ModelInfo) -> Redrawing:
     """Return what to draw for the picture's samples; raise NotDrawableError if nothing says it."""
     base = _options(picture, told)
     base.model, base.version = info.name, info.version
-    mark, grid = picture.mark, picture.grid
+    mark, grid = picture.mark, _grid_of(picture, told, info)
     labels = None if told.label is None else label_fields(told.label, 1)
     if mark is not None and mark.latents and told.seed is None:
-        return _given_latents(picture, base, info)
+        return _given_latents(mark, grid, base, info)
     seed = seed_of(picture, told)
     assert seed is not None
     base.seed = seed
@@ -177,9 +192,18 @@ def _only_options(request: gan_service_pb2.SampleRequest) -> gan_service_pb2.Sam
     return only
 
 
-def _given_latents(picture: MarkedPicture, base: gan_service_pb2.SampleRequest, info: ModelInfo) -> Redrawing:
-    mark, grid = picture.mark, picture.grid
-    assert mark is not None
+def _grid_of(picture: MarkedPicture, told: Told, info: ModelInfo) -> Grid | None:
+    """Return the layout of a picture, None if its samples are not of the model's shape."""
+    grid = picture.grid
+    if grid is None or (grid.height, grid.width, grid.channels) != info.sample.shape:
+        return None
+    for name, given in (("index", told.index), ("label", told.label)):
+        if given is not None and grid.count > 1:
+            raise InvalidRequest.of(name, f"is for a picture of one sample; this one has {grid.count}: leave it out")
+    return grid
+
+
+def _given_latents(mark: Mark, grid: Grid | None, base: gan_service_pb2.SampleRequest, info: ModelInfo) -> Redrawing:
     row = 4 * info.latent_dim
     count = 1 if grid is None else grid.count
     if len(mark.latents) != count * row:

@@ -133,8 +133,7 @@ class Verification:
 
     def undrawn(self, error: Exception) -> PictureVerdict:
         """Return the verdict on a picture that cannot be drawn again; raise the error if the caller told it wrong."""
-        told = self._told
-        if isinstance(error, GanserveError) and (told.model, told.version, told.seed) != (None, None, None):
+        if isinstance(error, GanserveError) and self._told.something:
             raise error
         reason = error.message if isinstance(error, GanserveError) else str(error)
         return self._result("unknown", f"cannot be drawn again: {reason}", package=self._package())
